@@ -1,0 +1,55 @@
+"""Registries: a name, a function. No inheritance, no configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
+
+from praxiscope.errors import ArgumentError, unknown_name
+
+__all__ = ["Registry"]
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """A dict from name to object that refuses duplicates and helps with typing errors.
+
+    Example:
+        >>> models: Registry[Callable[..., object]] = Registry("model")
+        >>> @models.register("tsn")
+        ... def tsn() -> object: ...
+        >>> models.names()
+        ['tsn']
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._entries: dict[str, T] = {}
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Return a decorator that files its object under ``name``. Raises ArgumentError if it is taken."""
+
+        def add(entry: T) -> T:
+            if name in self._entries:
+                raise ArgumentError(f"a {self.kind} named {name!r} is registered already")
+            self._entries[name] = entry
+            return entry
+
+        return add
+
+    def get(self, name: str) -> T:
+        """Return the object filed under ``name``. Raises UnknownNameError naming the nearest name."""
+        if name not in self._entries:
+            raise unknown_name(self.kind, name, self._entries)
+        return self._entries[name]
+
+    def names(self) -> list[str]:
+        """All names, sorted."""
+        return sorted(self._entries)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names())

@@ -1,0 +1,121 @@
+"""What the parts hand to one another.
+
+Axis letters, here and in every file that reshapes:
+    B videos of a batch, S snippets of a video, T frames, C channels, H rows, W columns,
+    L flow fields in a stack, N any number of frames taken together (B * S, say), K classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+__all__ = ["Batch", "Clip", "Prediction", "Segment", "SnippetOutput", "VideoRecord"]
+
+
+@dataclass(frozen=True)
+class VideoRecord:
+    """One labelled video, or a part of one, of a data set.
+
+    Attributes:
+        id: unique in its data set; the path below the data set's root, with ``@start-end`` for a part.
+        path: the file (a video, or a packed clip).
+        labels: class names; one, or several for multi-label data.
+        start_s, end_s: the part of the file that is meant, in seconds; None for its start or end.
+        split: "train", "val" or "test"; None while no split was given.
+        group: videos of one group (one source, one person) belong on the same side of a split.
+    """
+
+    id: str
+    path: Path
+    labels: tuple[str, ...]
+    start_s: float | None = None
+    end_s: float | None = None
+    split: str | None = None
+    group: str | None = None
+
+
+@dataclass
+class Clip:
+    """What is read of one video for one step: a sample.
+
+    Attributes:
+        streams: by name ("rgb", "flow"), the same instants: [S, C, H, W], uint8 for pixels,
+            float32 for flow (pixels, x first).
+        target: int64 [] class number, or float32 [K] of zeros and ones for multi-label data.
+        id: the record's id.
+        seed: seeds every random draw that is still to come for this sample (flip, colour jitter).
+    """
+
+    streams: dict[str, Tensor]
+    target: Tensor
+    id: str
+    seed: int = 0
+
+
+@dataclass
+class Batch:
+    """Several clips together.
+
+    Dense: every stream is [B, S, C, H, W] and ``offsets`` is None. Packed: every stream is
+    [sum of T, C, H, W], and video b owns the rows ``offsets[b]:offsets[b + 1]`` (int64 [B + 1]).
+    """
+
+    streams: dict[str, Tensor]
+    targets: Tensor
+    ids: list[str]
+    seeds: list[int] = field(default_factory=list)
+    offsets: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
+        """The same batch with its tensors on ``device``."""
+        return replace(
+            self,
+            streams={name: x.to(device, non_blocking=non_blocking) for name, x in self.streams.items()},
+            targets=self.targets.to(device, non_blocking=non_blocking),
+            offsets=None if self.offsets is None else self.offsets.to(device, non_blocking=non_blocking),
+        )
+
+
+class SnippetOutput(NamedTuple):
+    """What a snippet model returns.
+
+    logits: [B, K], the video's scores before softmax.
+    snippet_logits: [B, S, K], those of every snippet; their consensus is ``logits``.
+    """
+
+    logits: Tensor
+    snippet_logits: Tensor
+
+
+class Segment(NamedTuple):
+    """A stretch of a video with its best classes: a row of a timeline."""
+
+    start_s: float
+    end_s: float
+    labels: list[str]
+    scores: list[float]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What was recognised in one video.
+
+    Attributes:
+        source: the file.
+        labels: class names, the most probable first.
+        scores: their probabilities (softmax, or sigmoid for multi-label models).
+        segments: the timeline, where one was asked for.
+    """
+
+    source: str
+    labels: list[str]
+    scores: list[float]
+    segments: list[Segment] = field(default_factory=list)

@@ -1,0 +1,1 @@
+"""Pixels in: reading, sampling, transforming and packing videos."""

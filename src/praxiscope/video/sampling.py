@@ -1,0 +1,213 @@
+"""Which frames of a video are looked at: pure functions from frame counts to indices.
+
+Axis letters: S snippets of a video, T frames, B videos.
+Indices are 0-based, int64, on the CPU. A *start* is the first frame of a snippet of ``length`` frames
+(one frame, or a stack of flow fields); ``expand`` turns starts into frames.
+
+Every function says what it does with a video that is shorter than asked: none fails for that reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from praxiscope.errors import ArgumentError
+
+__all__ = [
+    "dense_window",
+    "equal_spacing",
+    "every_frame",
+    "every_frame_packed",
+    "expand",
+    "segment_indices",
+    "strided",
+]
+
+
+def segment_indices(
+    num_frames: int, segments: int, length: int = 1, generator: torch.Generator | None = None
+) -> Tensor:
+    """Choose one snippet in each of ``segments`` equal parts of a video (TSN, section 3.1).
+
+    Args:
+        num_frames: frames of the video, at least 1.
+        segments: how many snippets.
+        length: frames of one snippet.
+        generator: draws a start inside every part (training). None takes the middle of every part
+            (testing): ``int(tick / 2 + tick * k)`` with ``tick = (num_frames - length + 1) / segments``.
+
+    Returns:
+        int64 [S], starts in ascending order. Where there are fewer possible starts than segments, several
+        segments share one. A video shorter than ``length`` has the one start 0; ``expand`` with
+        ``num_frames`` then repeats the last frame.
+
+    Raises:
+        ArgumentError: a count is below 1.
+
+    Example:
+        >>> segment_indices(100, 4).tolist()
+        [12, 37, 62, 87]
+    """
+    places = _places(num_frames, length)
+    _at_least("segments", segments, 1)
+    tick = places / segments
+    if generator is None:
+        return torch.tensor([int(tick / 2 + tick * k) for k in range(segments)], dtype=torch.int64)
+    # A deviation from TSN's code, which cuts parts of floor(tick) starts: there the last
+    # places - segments * floor(tick) starts are never drawn, and where starts are scarcer than segments the
+    # rule changes (sorted draws with repetition, then all 0). Parts of a real-valued width reach every start
+    # equally often and need no second rule. Two neighbours may draw the start that both their parts touch.
+    parts = torch.arange(segments, dtype=torch.float64)
+    drawn = torch.rand(segments, generator=generator, dtype=torch.float64)
+    starts = ((parts + drawn) * tick).floor().to(torch.int64)
+    return starts.clamp_(max=places - 1)  # (k + u) may round up to k + 1
+
+
+def equal_spacing(num_frames: int, count: int = 25, length: int = 1) -> Tensor:
+    """Choose ``count`` snippets at equal spacing, from the first possible start to the last.
+
+    The two-stream paper tests on 25 frames "with equal temporal spacing between them" and does not say where
+    they begin. Here the first start is 0 and the last one ``num_frames - length``:
+    ``floor(k * (num_frames - length) / (count - 1))``. Spacings differ by one frame at most. This is not
+    TSN's rule (``segment_indices``), which leaves half a spacing free at both ends. With ``length`` set to a
+    window's span these are the starts of dense testing (``dense10x3``).
+
+    Args:
+        num_frames: frames of the video, at least 1.
+        count: how many snippets. One alone stands in the middle, as with ``segment_indices``.
+        length: frames of one snippet.
+
+    Returns:
+        int64 [count], ascending. A short video repeats starts; one shorter than ``length`` has only start 0.
+
+    Raises:
+        ArgumentError: a count is below 1.
+    """
+    places = _places(num_frames, length)
+    _at_least("count", count, 1)
+    if count == 1:
+        return segment_indices(num_frames, 1, length)
+    steps = torch.arange(count, dtype=torch.int64)
+    return steps * (places - 1) // (count - 1)
+
+
+def dense_window(
+    num_frames: int,
+    length: int,
+    stride: int = 1,
+    start: int | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Choose ``length`` frames, ``stride`` apart, at one place of the video (I3D, non-local, TSM "dense").
+
+    Args:
+        num_frames: frames of the video, at least 1.
+        length: how many frames.
+        stride: from one frame to the next.
+        start: the first frame. None draws it from ``generator``, uniformly among the places where the window
+            fits; without a generator the window stands in the middle.
+        generator: for training.
+
+    Returns:
+        int64 [length]. A window that runs over the end goes on at the first frame (the video loops), as
+        often as needed: the convention of TSM's dense sampling.
+
+    Raises:
+        ArgumentError: a count is below 1, ``start`` is not a frame of the video, or both ``start`` and
+            ``generator`` were given.
+    """
+    _at_least("length", length, 1)
+    _at_least("stride", stride, 1)
+    places = _places(num_frames, (length - 1) * stride + 1)
+    if start is None:
+        start = places // 2 if generator is None else int(torch.randint(places, (), generator=generator))
+    elif generator is not None:
+        raise ArgumentError("dense_window takes start or generator, got both. Leave one out.")
+    elif not 0 <= start < num_frames:
+        raise ArgumentError(f"start must be a frame of the video (0 to {num_frames - 1}), got {start}")
+    frames = start + stride * torch.arange(length, dtype=torch.int64)
+    return frames % num_frames
+
+
+def strided(num_frames: int, stride: int) -> Tensor:
+    """Choose every ``stride``-th frame, from the first on.
+
+    Args:
+        num_frames: frames of the video, at least 1.
+        stride: from one frame to the next.
+
+    Returns:
+        int64 [ceil(num_frames / stride)]. A video shorter than the stride gives its first frame.
+
+    Raises:
+        ArgumentError: a count is below 1.
+    """
+    _at_least("num_frames", num_frames, 1)
+    _at_least("stride", stride, 1)
+    return torch.arange(0, num_frames, stride, dtype=torch.int64)
+
+
+def every_frame(num_frames: int) -> Tensor:
+    """Choose all frames: int64 [num_frames]. Raises ArgumentError for a video without frames."""
+    return strided(num_frames, 1)
+
+
+def every_frame_packed(counts: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Choose all frames of several videos, one after the other.
+
+    Args:
+        counts: frames of each video, at least 1 each.
+
+    Returns:
+        indices int64 [sum of counts]: each row's frame number in its own video.
+        offsets int64 [B + 1]: video b owns the rows ``offsets[b]:offsets[b + 1]``.
+
+    Raises:
+        ArgumentError: there is no video, or one without frames.
+    """
+    if not counts:
+        raise ArgumentError("counts must name the frames of at least one video, got none")
+    indices = torch.cat([every_frame(count) for count in counts])
+    offsets = torch.tensor([0, *counts], dtype=torch.int64).cumsum(0)
+    return indices, offsets
+
+
+def expand(starts: Tensor, length: int, stride: int = 1, num_frames: int | None = None) -> Tensor:
+    """List the frames of snippets.
+
+    Args:
+        starts: int64 [n], first frames.
+        length: frames of one snippet.
+        stride: from one frame of a snippet to the next.
+        num_frames: frames of the video. Frames past its end become its last frame. None leaves them.
+
+    Returns:
+        int64 [n, length].
+
+    Raises:
+        ArgumentError: a count is below 1, or ``starts`` is no list of whole numbers.
+    """
+    if starts.ndim != 1 or starts.dtype != torch.int64:
+        raise ArgumentError(f"starts must be int64 [n], got {starts.dtype} {list(starts.shape)}")
+    _at_least("length", length, 1)
+    _at_least("stride", stride, 1)
+    frames = starts[:, None] + stride * torch.arange(length, dtype=torch.int64, device=starts.device)
+    if num_frames is None:
+        return frames
+    _at_least("num_frames", num_frames, 1)
+    return frames.clamp_(max=num_frames - 1)
+
+
+def _places(num_frames: int, length: int) -> int:
+    """How many starts a snippet of ``length`` frames can have; 1 (start 0) where the video is shorter."""
+    _at_least("num_frames", num_frames, 1)
+    _at_least("length", length, 1)
+    return max(num_frames - length + 1, 1)
+
+
+def _at_least(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise ArgumentError(f"{name} must be at least {least}, got {value}")

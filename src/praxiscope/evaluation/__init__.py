@@ -1,0 +1,3 @@
+"""Testing: protocols (which views), scores (what came out), metrics (how good), reports (to look at)."""
+
+from __future__ import annotations

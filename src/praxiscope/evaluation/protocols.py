@@ -1,0 +1,176 @@
+"""Test protocols as data: which views of a video are scored and averaged.
+
+A *view* is one input of the model: ``clip_snippets`` snippets (S; 1 for single-frame models and for those
+that only average over snippets, the model's own S for models that mix snippets), cut out at one place of
+the picture. A protocol with V temporal views and P crops scores V * P views of each video.
+
+Axis letters: V temporal views, S snippets of one view.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from praxiscope.errors import ArgumentError
+from praxiscope.video.sampling import segment_indices
+
+__all__ = ["Crops", "Protocol", "Sampling", "parse_protocol", "view_indices"]
+
+Sampling = Literal["segments", "dense"]
+Crops = Literal["center", "three", "ten", "full"]
+
+# How many pictures one frame gives.
+_CROP_COUNTS: dict[Crops, int] = {"center": 1, "three": 3, "ten": 10, "full": 1}
+_CROPS_BY_NAME: dict[str, Crops] = {"1": "center", "3": "three", "10": "ten", "full": "full"}
+
+# The short side of the frame over the side of the crop. Frames of 256 rows and crops of 224 are the field's
+# habit; three crops are as high as the frame, so that together they cover it.
+_SHORT_SIDE_RATIOS: dict[Crops, float] = {
+    "center": 256 / 224,
+    "three": 1.0,
+    "ten": 256 / 224,
+    "full": 256 / 224,
+}
+
+_PATTERN = re.compile(r"(dense)?([1-9][0-9]{0,3})x(1|3|10|full)")
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Which views of a video are scored.
+
+    Attributes:
+        name: as it is written in commands and scores files, "25x10".
+        temporal_views: V, places in time.
+        sampling: "segments": the video is cut into S equal segments, and every view takes one snippet from
+            each, so that it spans the whole video. "dense": every view is a window of S snippets that are
+            ``stride`` frames apart.
+        crops: "center": one crop in the middle. "three": left, middle and right (or top to bottom). "ten":
+            four corners and the middle, each also mirrored. "full": the whole frame, for fully
+            convolutional models.
+        stride: frames from one snippet of a window to the next; used by "dense" only.
+        short_side_ratio: the frame's short side over the crop's side (for "full": over the model's input
+            size), before cropping.
+    """
+
+    name: str
+    temporal_views: int
+    sampling: Sampling = "segments"
+    crops: Crops = "center"
+    stride: int = 8
+    short_side_ratio: float = 256 / 224
+
+    def __post_init__(self) -> None:
+        if self.temporal_views < 1:
+            raise ArgumentError(f"temporal_views must be at least 1, got {self.temporal_views}")
+        if self.sampling not in ("segments", "dense"):
+            raise ArgumentError(f"sampling must be 'segments' or 'dense', got {self.sampling!r}")
+        if self.crops not in _CROP_COUNTS:
+            raise ArgumentError(f"crops must be one of {', '.join(_CROP_COUNTS)}, got {self.crops!r}")
+        if self.stride < 1:
+            raise ArgumentError(f"stride must be at least 1 frame, got {self.stride}")
+        if not 1.0 <= self.short_side_ratio < 100.0:
+            raise ArgumentError(f"short_side_ratio must be at least 1, got {self.short_side_ratio}")
+
+    @property
+    def crop_count(self) -> int:
+        """P, the pictures that one frame gives: 1, 3 or 10."""
+        return _CROP_COUNTS[self.crops]
+
+    @property
+    def views(self) -> int:
+        """V * P, the model inputs that one video gives."""
+        return self.temporal_views * self.crop_count
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields, as plain values that JSON can hold."""
+        return asdict(self)
+
+
+def parse_protocol(text: str) -> Protocol:
+    """Read a protocol's name.
+
+    Args:
+        text: ``VxP`` or ``denseVxP``: V temporal views (1 to 9999), and P one of 1 (a centre crop), 3, 10
+            (corners and centre, mirrored) or ``full`` (the whole frame). Case does not matter.
+
+    Returns:
+        The protocol, with the stride and the frame size that the field uses for it.
+
+    Raises:
+        ArgumentError: the name is none of these.
+
+    Example:
+        >>> parse_protocol("25x10").views
+        250
+    """
+    name = text.strip().lower()
+    found = _PATTERN.fullmatch(name)
+    if found is None:
+        raise ArgumentError(
+            f"unknown protocol {text!r}. Write VIEWSxCROPS with crops 1, 3, 10 or full, for example 1x1 "
+            "(one centred view), 25x1, 25x10 (the two-stream test), 2x3, 1xfull, dense10x3 (windows of "
+            "neighbouring frames)."
+        )
+    dense, views, crops = found.groups()
+    kind = _CROPS_BY_NAME[crops]
+    return Protocol(
+        name=name,
+        temporal_views=int(views),
+        sampling="dense" if dense else "segments",
+        crops=kind,
+        short_side_ratio=_SHORT_SIDE_RATIOS[kind],
+    )
+
+
+def view_indices(protocol: Protocol, num_frames: int, clip_snippets: int, snippet_length: int = 1) -> Tensor:
+    """First frames of the snippets of every temporal view.
+
+    Segments: view k takes from each of the S segments the frame at (k + 1/2) / V of its length. One view is
+    the centred sampling of training; with S = 1 the V views are ``segment_indices(num_frames, V)``. TSM's
+    "twice sampling" takes its two views at 0 and 1/2 of each segment; here two views lie at 1/4 and 3/4.
+
+    Dense: V windows of S snippets, ``stride`` frames apart, with starts equally spaced from the video's
+    first frame to the last start whose window fits (one view: a window in the middle). A video that is
+    shorter than a window starts again from its beginning, as in the tests of TSM and of non-local networks.
+
+    Args:
+        protocol: the views that are asked for.
+        num_frames: frames of the video.
+        clip_snippets: S, snippets of one model input.
+        snippet_length: frames that a snippet needs from its first frame on (1; more for stacks of frames).
+
+    Returns:
+        int64 [V, S], 0-based. Where the video has ``snippet_length`` frames, every snippet fits into it;
+        a shorter video gives zeros.
+
+    Raises:
+        ArgumentError: a number is less than 1.
+    """
+    for label, value in (
+        ("num_frames", num_frames),
+        ("clip_snippets", clip_snippets),
+        ("snippet_length", snippet_length),
+    ):
+        if value < 1:
+            raise ArgumentError(f"{label} must be at least 1, got {value}")
+    views = protocol.temporal_views
+    starts = max(num_frames - snippet_length + 1, 1)  # frames at which a snippet can start
+    if protocol.sampling == "segments":
+        # Segment s begins at tick * s, and view k lies (k + 1/2) / V further: the middle of part s * V + k
+        # of S * V equal parts.
+        middles = segment_indices(num_frames, clip_snippets * views, snippet_length)
+        return middles.reshape(clip_snippets, views).T.contiguous()  # [S * V] -> [V, S]
+    window = clip_snippets * protocol.stride
+    last = max(starts - window, 0)  # TSM: a window counts S * stride frames, with S * stride = 64
+    if views == 1:
+        begins = torch.tensor([last // 2])
+    else:
+        begins = torch.arange(views) * last // (views - 1)
+    offsets = torch.arange(clip_snippets) * protocol.stride
+    return (begins[:, None] + offsets[None, :]) % starts  # [V, 1] + [1, S] -> [V, S]

@@ -1,0 +1,369 @@
+"""Image networks that a snippet goes through: torchvision's, timm's, and MobileNet v1.
+
+A backbone maps [N, C, H, W] to class scores [N, K]. The library's own modules stay as they are, under their
+own names, so that published weights load and a later system can cut the network where it likes. Only the two
+ends may change: the first convolution (other input channels) and the classifier (dropout, then K classes).
+Axis letters: N images, C channels, H rows, W columns, K classes.
+"""
+
+from __future__ import annotations
+
+import urllib.error
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypedDict
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from praxiscope._compat import import_timm, torchvision_models
+from praxiscope.errors import ArgumentError, CheckpointError, unknown_name
+from praxiscope.models.mobilenet_v1 import MobileNetV1
+
+__all__ = [
+    "DropoutLinear",
+    "InputContract",
+    "classifier",
+    "classifier_name",
+    "create_backbone",
+    "cross_modality",
+    "first_convolution",
+    "first_convolution_name",
+    "flow_contract",
+    "input_contract",
+    "list_backbones",
+    "native_input_size",
+]
+
+CLASSIFIER_STD = 0.001  # TSN's and TSM's new classifiers start at N(0, 0.001^2), biases at 0
+IMAGENET_CLASSES = 1000
+
+
+class InputContract(TypedDict):
+    """How pixels in [0, 1], in RGB order, become a network's input: (x - mean) / std per channel."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+IMAGENET = InputContract(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+MINUS_ONE_TO_ONE = InputContract(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+
+
+class DropoutLinear(nn.Linear):
+    """Dropout, then a linear layer: a classifier that keeps the plain layer's names in the state dict."""
+
+    def __init__(self, in_features: int, out_features: int, dropout: float) -> None:
+        super().__init__(in_features, out_features)
+        self.dropout = dropout
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(F.dropout(x, self.dropout, self.training))
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, dropout={self.dropout}"
+
+
+# --------------------------------------------------------------------------------- torchvision and our own
+
+
+class _Family(NamedTuple):
+    build: Callable[[], nn.Module]  # with ImageNet's 1000 classes and random weights
+    pretrained_state: Callable[[], dict[str, Tensor]] | None
+    dropout_is_there: bool  # the network has its own dropout right before the classifier
+    contract: InputContract
+
+
+def _torchvision(name: str, *, dropout_is_there: bool, **options: object) -> _Family:
+    def build() -> nn.Module:
+        return torchvision_models().get_model(name, weights=None, **options)
+
+    def pretrained_state() -> dict[str, Tensor]:
+        weights = torchvision_models().get_model_weights(name).DEFAULT
+        return weights.get_state_dict(progress=True, check_hash=True)
+
+    # GoogLeNet's published weights come from TensorFlow and want [-1, 1]; torchvision's ``transform_input``
+    # would map to it inside the network, which flow could not pass, so the contract says it instead.
+    contract = MINUS_ONE_TO_ONE if name == "googlenet" else IMAGENET
+    return _Family(build, pretrained_state, dropout_is_there, contract)
+
+
+_FAMILIES: dict[str, _Family] = {
+    **{name: _torchvision(name, dropout_is_there=False) for name in ("alexnet",)},
+    **{name: _torchvision(name, dropout_is_there=True) for name in ("vgg16", "vgg16_bn")},
+    **{name: _torchvision(name, dropout_is_there=True) for name in ("squeezenet1_0", "squeezenet1_1")},
+    **{
+        name: _torchvision(name, dropout_is_there=False)
+        for name in ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+    },
+    "googlenet": _torchvision("googlenet", dropout_is_there=True, aux_logits=False, init_weights=True),
+    "mobilenet_v2": _torchvision("mobilenet_v2", dropout_is_there=True),
+    "mobilenet_v1": _Family(MobileNetV1, None, True, MINUS_ONE_TO_ONE),
+}
+
+
+def list_backbones() -> list[str]:
+    """Return the names of the backbones that need no extra package; ``timm/NAME`` adds all of timm's."""
+    return sorted(_FAMILIES)
+
+
+def create_backbone(
+    name: str,
+    *,
+    num_classes: int,
+    in_channels: int = 3,
+    dropout: float = 0.5,
+    pretrained: bool = False,
+    input_size: int | None = None,
+) -> nn.Module:
+    """Build an image network with its own classifier.
+
+    All of the network's own dropouts before the classifier (AlexNet and VGG have several) take the rate
+    ``dropout``; a network without one gets one. SqueezeNet's classifier loses the ReLU behind it, which
+    would hide the scores of all classes below zero from the loss.
+
+    Args:
+        name: one of `list_backbones`, or ``timm/NAME``.
+        num_classes: K. The new classifier starts at N(0, 0.001^2); ImageNet's is kept where ``pretrained``
+            weights have as many classes.
+        in_channels: C. For C != 3, ``pretrained`` filters are averaged over RGB and repeated
+            (cross-modality initialisation); random ones are drawn anew.
+        dropout: rate before the classifier, in [0, 1).
+        pretrained: download ImageNet weights through torchvision or timm.
+        input_size: H and W in pixels, for timm's transformers, which are built for one size.
+
+    Returns:
+        A module [N, C, H, W] -> [N, K].
+
+    Raises:
+        UnknownNameError: no such backbone.
+        ArgumentError: an argument out of range, or a timm name without the package timm.
+        CheckpointError: the weights cannot be downloaded.
+    """
+    if num_classes < 1:
+        raise ArgumentError(f"num_classes must be at least 1, got {num_classes}")
+    if in_channels < 1:
+        raise ArgumentError(f"in_channels must be at least 1, got {in_channels}")
+    if not 0 <= dropout < 1:
+        raise ArgumentError(f"dropout must be in [0, 1), got {dropout}")
+    if name.startswith("timm/"):
+        network = _create_timm(name, num_classes, dropout, pretrained, input_size)
+        keeps_classifier = pretrained and _timm_config(name).num_classes == num_classes
+    else:
+        family = _family(name)
+        network = family.build()
+        if pretrained:
+            network.load_state_dict(_download(name, family))
+        keeps_classifier = pretrained and num_classes == IMAGENET_CLASSES
+        _replace_classifier(network, num_classes, dropout, family.dropout_is_there, keeps_classifier)
+    if not keeps_classifier:
+        last = classifier(network)
+        nn.init.normal_(last.weight, std=CLASSIFIER_STD)
+        if last.bias is not None:
+            nn.init.zeros_(last.bias)
+    if in_channels != 3:
+        _widen_first_convolution(network, in_channels, averaged=pretrained)
+    return network
+
+
+def _family(name: str) -> _Family:
+    if name not in _FAMILIES:
+        raise unknown_name("backbone", name, [*_FAMILIES, "timm/NAME"])
+    return _FAMILIES[name]
+
+
+def _download(name: str, family: _Family) -> dict[str, Tensor]:
+    if family.pretrained_state is None:
+        raise CheckpointError(f"no weights of {name} can be downloaded. Load a file: weights=PATH")
+    try:
+        return family.pretrained_state()
+    except (OSError, urllib.error.URLError) as error:
+        raise _no_download(name, error) from error
+
+
+def _no_download(name: str, error: BaseException) -> CheckpointError:
+    return CheckpointError(
+        f"the ImageNet weights of {name} could not be downloaded ({error}). With a network, try again; "
+        f"without one, put the file into {torch.hub.get_dir()}/checkpoints, or load a local one: weights=PATH"
+    )
+
+
+def _replace_classifier(
+    network: nn.Module, num_classes: int, dropout: float, dropout_is_there: bool, keeps: bool
+) -> None:
+    """Give ``network`` a classifier for ``num_classes`` and the rate ``dropout`` everywhere before it."""
+    for module in network.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = dropout
+    name = classifier_name(network)
+    old = network.get_submodule(name)
+    new: nn.Module
+    if isinstance(old, nn.Conv2d):  # SqueezeNet: dropout, 1x1 convolution, ReLU, mean over places
+        new = nn.Conv2d(old.in_channels, num_classes, kernel_size=1)
+        network.set_submodule(name.rpartition(".")[0] + ".2", nn.Identity())
+    else:
+        assert isinstance(old, nn.Linear)
+        new = DropoutLinear(old.in_features, num_classes, 0.0 if dropout_is_there else dropout)
+    if keeps:
+        new.load_state_dict(old.state_dict())
+    network.set_submodule(name, new)
+
+
+# -------------------------------------------------------------------------------------------------- timm
+
+
+def _create_timm(
+    name: str, num_classes: int, dropout: float, pretrained: bool, input_size: int | None
+) -> nn.Module:
+    timm = import_timm()
+    short = name.removeprefix("timm/")
+    if not timm.is_model(short):
+        raise unknown_name("timm backbone", short, timm.list_models())
+    try:
+        network: nn.Module = timm.create_model(
+            short, pretrained=pretrained, num_classes=num_classes, drop_rate=dropout
+        )
+    except (OSError, urllib.error.URLError, RuntimeError) as error:
+        if not pretrained:
+            raise
+        raise _no_download(name, error) from error
+    resize: Callable[..., None] | None = getattr(network, "set_input_size", None)
+    if input_size is not None and resize is not None:
+        resize(img_size=(input_size, input_size))
+    return network
+
+
+def _timm_config(name: str) -> Any:
+    timm = import_timm()
+    short = name.removeprefix("timm/")
+    if not timm.is_model(short):
+        raise unknown_name("timm backbone", short, timm.list_models())
+    return timm.get_pretrained_cfg(short) or timm.models.PretrainedCfg()
+
+
+# ---------------------------------------------------------------------------------------------- two ends
+
+
+def first_convolution_name(network: nn.Module) -> str:
+    """Return the dotted name of the convolution that sees the input.
+
+    Raises:
+        ArgumentError: the network has no 2-D convolution.
+    """
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d):
+            return name
+    raise ArgumentError(f"{type(network).__name__} has no convolution to take the input")
+
+
+def first_convolution(network: nn.Module) -> nn.Conv2d:
+    """Return the convolution that sees the input. Raises ArgumentError where there is none."""
+    found = network.get_submodule(first_convolution_name(network))
+    assert isinstance(found, nn.Conv2d)
+    return found
+
+
+def classifier_name(network: nn.Module) -> str:
+    """Return the dotted name of the layer that gives the class scores: the last linear or convolution.
+
+    Raises:
+        ArgumentError: timm names no single layer (distilled networks have two), or there is none at all.
+    """
+    layers = {
+        module: name for name, module in network.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)
+    }
+    get_classifier: Callable[[], nn.Module] | None = getattr(network, "get_classifier", None)
+    if get_classifier is not None:  # timm
+        named = get_classifier()
+        if not isinstance(named, nn.Linear | nn.Conv2d):
+            raise ArgumentError(
+                f"{type(network).__name__} has no single linear classifier (it has {type(named).__name__}); "
+                "choose another backbone"
+            )
+        return layers[named]
+    if not layers:
+        raise ArgumentError(f"{type(network).__name__} has no layer that could be its classifier")
+    return list(layers.values())[-1]
+
+
+def classifier(network: nn.Module) -> nn.Linear | nn.Conv2d:
+    """Return the layer that gives the class scores. Raises ArgumentError where there is no single one."""
+    found = network.get_submodule(classifier_name(network))
+    assert isinstance(found, nn.Linear | nn.Conv2d)
+    return found
+
+
+def cross_modality(weight: Tensor, in_channels: int) -> Tensor:
+    """Return RGB filters made fit for other channels: their mean over RGB, repeated.
+
+    Args:
+        weight: [out, 3, kernel, kernel].
+        in_channels: C of the new input.
+
+    Returns:
+        [out, C, kernel, kernel] (TSN, section 3.3, "cross modality pre-training").
+    """
+    return weight.mean(dim=1, keepdim=True).repeat(1, in_channels, 1, 1)
+
+
+def _widen_first_convolution(network: nn.Module, in_channels: int, averaged: bool) -> None:
+    name = first_convolution_name(network)
+    old = first_convolution(network)
+    new = nn.Conv2d(
+        in_channels,
+        old.out_channels,
+        old.kernel_size,  # type: ignore[arg-type]
+        old.stride,  # type: ignore[arg-type]
+        old.padding,  # type: ignore[arg-type]
+        old.dilation,  # type: ignore[arg-type]
+        bias=old.bias is not None,
+        padding_mode=old.padding_mode,
+    )
+    with torch.no_grad():
+        if averaged:
+            new.weight.copy_(cross_modality(old.weight, in_channels))
+        else:
+            # Equal random filters for all channels would be a poor start. Draw new ones, as spread as the
+            # family's own, scaled so that the output keeps its variance.
+            spread = old.weight.std().item() * (old.in_channels / in_channels) ** 0.5
+            nn.init.normal_(new.weight, std=spread)
+        if old.bias is not None and new.bias is not None:
+            new.bias.copy_(old.bias)
+    network.set_submodule(name, new)
+
+
+# ----------------------------------------------------------------------------------------- input contract
+
+
+def input_contract(name: str) -> InputContract:
+    """Return the normalisation that the published weights of a backbone expect of RGB input in [0, 1].
+
+    Args:
+        name: one of `list_backbones`, or ``timm/NAME``.
+    """
+    if name.startswith("timm/"):
+        config = _timm_config(name)
+        return InputContract(mean=tuple(config.mean), std=tuple(config.std))
+    return _family(name).contract
+
+
+def flow_contract(rgb: InputContract, in_channels: int) -> InputContract:
+    """Return the normalisation of flow in pixels for a network whose weights expect ``rgb``.
+
+    TSN stores flow clipped to [-20, 20] pixels as 8-bit pictures and feeds these, less their middle, like
+    grey pictures: 40 pixels are the range of 1. The same here, without the pictures.
+
+    Args:
+        rgb: what the weights expect of pixels in [0, 1].
+        in_channels: two for every flow field of a stack.
+    """
+    std = 40.0 * sum(rgb["std"]) / len(rgb["std"])
+    return InputContract(mean=(0.0,) * in_channels, std=(std,) * in_channels)
+
+
+def native_input_size(name: str) -> int:
+    """Return the side in pixels at which the published weights of a backbone were trained."""
+    if name.startswith("timm/"):
+        return int(_timm_config(name).input_size[-1])
+    _family(name)
+    return 224

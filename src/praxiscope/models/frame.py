@@ -1,0 +1,41 @@
+"""Single frame: the baseline that sees no motion."""
+
+from __future__ import annotations
+
+from praxiscope.models.registered import models
+from praxiscope.models.snippets import BatchNormMode, SnippetNetwork, Stream
+
+__all__ = ["frame"]
+
+
+@models.register("frame")
+def frame(
+    *,
+    num_classes: int,
+    backbone: str = "resnet18",
+    stream: Stream = "rgb",
+    in_channels: int | None = None,
+    dropout: float = 0.5,
+    pretrained: bool = False,
+    batchnorm: BatchNormMode = "train",
+    input_size: int | None = None,
+) -> SnippetNetwork:
+    """Build the single-frame recogniser (Simonyan and Zisserman 2014, section 2: the spatial stream).
+
+    It is trained on one frame of a video per step (S = 1). With more, the scores are averaged, as its test
+    over 25 frames does.
+
+    Args: see `praxiscope.models.snippets.SnippetNetwork`.
+    """
+    return SnippetNetwork(
+        backbone=backbone,
+        num_classes=num_classes,
+        stream=stream,
+        in_channels=in_channels,
+        dropout=dropout,
+        pretrained=pretrained,
+        batchnorm=batchnorm,
+        consensus="average",
+        input_size=input_size,
+        clip_snippets=1,
+    )

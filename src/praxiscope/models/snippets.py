@@ -1,0 +1,148 @@
+"""The network that the snippet models share: one backbone for every snippet, then a consensus.
+
+Axis letters: B videos, S snippets, C channels, H rows, W columns, K classes.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from torch import Tensor, nn
+
+from praxiscope.errors import ArgumentError
+from praxiscope.layers.consensus import consensus_functions
+from praxiscope.layers.normalisation import freeze_batchnorm
+from praxiscope.layers.shift import SnippetCount
+from praxiscope.models.backbones import (
+    InputContract,
+    classifier,
+    create_backbone,
+    first_convolution,
+    flow_contract,
+    input_contract,
+    native_input_size,
+)
+from praxiscope.types import SnippetOutput
+
+__all__ = ["BatchNormMode", "SnippetNetwork", "Stream"]
+
+BatchNormMode: TypeAlias = Literal["train", "partial", "frozen"]
+Stream: TypeAlias = Literal["rgb", "flow"]
+
+# Channels of a stream when none are named: a picture, or TSN's stack of L = 5 flow fields of dx and dy.
+STREAM_CHANNELS = {"rgb": 3, "flow": 10}
+_BATCHNORM_MODES = ("train", "partial", "frozen")
+
+
+class SnippetNetwork(nn.Module):
+    """A backbone over every snippet of a video, and the consensus of their scores.
+
+    Args:
+        backbone: name of an image network (`praxiscope.models.backbones.create_backbone`).
+        num_classes: K.
+        stream: name of the input: "rgb" or "flow".
+        in_channels: C; by default 3 for "rgb", 10 for "flow".
+        dropout: rate before the classifier.
+        pretrained: download ImageNet weights; for C != 3 with cross-modality initialisation.
+        batchnorm: "train": all BatchNorm layers learn; "partial": only the first one (TSN's partial BN);
+            "frozen": none. Applies to the backbone, and holds through ``.train()``.
+        consensus: name of a function of `praxiscope.layers.consensus`.
+        input_size: side in pixels at which the model is trained and tested; by default the backbone's own.
+        clip_snippets: how many snippets of a video must be seen together at a test; 1 when they do not
+            depend on one another.
+
+    Attributes:
+        streams: names of the inputs, in forward's order.
+        takes: "dense": batches are [B, S, C, H, W].
+        input_contract: mean and std that normalise the input (colours in [0, 1], flow in pixels).
+        snippet_count: how many snippets the present forward has, for layers that mix them.
+    """
+
+    takes: Literal["dense", "packed"] = "dense"
+
+    def __init__(
+        self,
+        *,
+        backbone: str,
+        num_classes: int,
+        stream: Stream,
+        in_channels: int | None,
+        dropout: float,
+        pretrained: bool,
+        batchnorm: BatchNormMode,
+        consensus: str,
+        input_size: int | None,
+        clip_snippets: int,
+    ) -> None:
+        super().__init__()
+        if stream not in STREAM_CHANNELS:
+            raise ArgumentError(f"stream must be 'rgb' or 'flow', got {stream!r}")
+        if batchnorm not in _BATCHNORM_MODES:
+            raise ArgumentError(f"batchnorm must be 'train', 'partial' or 'frozen', got {batchnorm!r}")
+        if clip_snippets < 1:
+            raise ArgumentError(f"snippets must be at least 1, got {clip_snippets}")
+        self.streams: tuple[str, ...] = (stream,)
+        self.num_classes = num_classes
+        self.in_channels = STREAM_CHANNELS[stream] if in_channels is None else in_channels
+        self.input_size = native_input_size(backbone) if input_size is None else input_size
+        self.clip_snippets = clip_snippets
+        self.batchnorm = batchnorm
+        self.backbone_name = backbone
+        self.set_rgb_contract(input_contract(backbone))
+        self.snippet_count = SnippetCount()
+        self.consensus = consensus_functions.get(consensus)
+        self.backbone = create_backbone(
+            backbone,
+            num_classes=num_classes,
+            in_channels=self.in_channels,
+            dropout=dropout,
+            pretrained=pretrained,
+            input_size=input_size,
+        )
+        self.train()
+
+    def set_rgb_contract(self, rgb: InputContract) -> None:
+        """Set ``input_contract`` from what the backbone's weights expect of RGB input in [0, 1]."""
+        if self.streams == ("rgb",) and self.in_channels == 3:
+            self.input_contract = rgb
+        else:
+            self.input_contract = flow_contract(rgb, self.in_channels)
+
+    @property
+    def classifiers(self) -> list[nn.Module]:
+        """The layers that give class scores; optimisers may give them a rate of their own."""
+        return [classifier(self.backbone)]
+
+    @property
+    def first_convolutions(self) -> list[nn.Module]:
+        """The layers that see the input; optimisers may give them a rate of their own."""
+        return [first_convolution(self.backbone)]
+
+    def train(self, mode: bool = True) -> SnippetNetwork:
+        """Set training mode for all but the BatchNorm layers that ``batchnorm`` holds still."""
+        super().train(mode)
+        if self.batchnorm != "train":
+            freeze_batchnorm(self.backbone, keep_first=self.batchnorm == "partial")
+        return self
+
+    def forward(self, frames: Tensor) -> SnippetOutput:
+        """Score snippets and their videos.
+
+        Args:
+            frames: float [B, S, C, H, W], normalised as ``input_contract`` says; any S.
+
+        Returns:
+            logits [B, K] and snippet_logits [B, S, K].
+
+        Raises:
+            ArgumentError: another shape.
+        """
+        if frames.dim() != 5 or frames.shape[2] != self.in_channels or frames.shape[1] < 1:
+            raise ArgumentError(
+                f"frames must be [B, S, {self.in_channels}, H, W] for the stream {self.streams[0]!r}, "
+                f"got {list(frames.shape)}"
+            )
+        videos, snippets = frames.shape[:2]
+        self.snippet_count.value = snippets
+        snippet_logits = self.backbone(frames.flatten(0, 1)).unflatten(0, (videos, snippets))
+        return SnippetOutput(self.consensus(snippet_logits), snippet_logits)

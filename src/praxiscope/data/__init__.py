@@ -1,0 +1,1 @@
+"""Data sets: lists of labelled videos, their splits, and what feeds them to a model."""

@@ -1,0 +1,219 @@
+"""Lists of videos as CSV: ``path,label[,start,end,split,group]``, and class lists beside them."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import io
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from praxiscope.data.files import first_few, split_name
+from praxiscope.errors import DataError
+from praxiscope.types import VideoRecord
+
+__all__ = ["CLASS_LIST", "COLUMNS", "read_class_list", "read_csv", "write_csv"]
+
+#: One class name per line, beside a CSV: the order of the classes, and what numeric labels mean.
+CLASS_LIST = "classes.txt"
+
+COLUMNS = ("path", "label", "start", "end", "split", "group")
+
+
+def read_csv(path: str | Path) -> list[VideoRecord]:
+    """Read a list of videos; whether the files exist is not looked at.
+
+    Paths are relative to the CSV's folder, labels are names (several joined by ``|``), start and end are
+    seconds. Where a ``classes.txt`` stands beside the CSV and all labels are numbers, they are 0-based
+    positions in it.
+
+    Args:
+        path: the CSV, UTF-8, with a header.
+
+    Returns:
+        The records in the file's order, split None where the cell is empty or the column absent.
+
+    Raises:
+        DataError: no such file, no header, an unknown column, a bad cell; with the line's number.
+    """
+    path = Path(path)
+    rows = _rows(path)
+    parsed = [(line, _record(path, line, cells)) for line, cells in rows]
+    class_list = path.parent / CLASS_LIST
+    if not class_list.is_file():
+        return [record for _, record in parsed]
+    return _named(path, parsed, read_class_list(class_list))
+
+
+def write_csv(path: str | Path, records: Sequence[VideoRecord], classes: Sequence[str] | None = None) -> None:
+    """Write records so that ``read_csv`` gives them back. The file appears whole or not at all.
+
+    Args:
+        path: the CSV; video paths are written relative to its folder where they lie below it.
+        records: the videos.
+        classes: class names in their order; written to ``classes.txt`` beside the CSV when given.
+
+    Raises:
+        DataError: a label that a CSV cannot hold (empty, or with ``|`` or an outer blank in it).
+    """
+    path = Path(path)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    base = os.path.abspath(path.parent)  # noqa: PTH100  (resolve() would follow links)
+    for record in records:
+        for label in record.labels:
+            if "|" in label or label != label.strip() or not label:
+                raise DataError(f"{record.id}: label {label!r} cannot stand in a CSV; rename the class")
+        video = os.path.abspath(record.path)  # noqa: PTH100
+        below = video.startswith(base.rstrip(os.sep) + os.sep)
+        times = ["" if value is None else repr(value) for value in (record.start_s, record.end_s)]
+        where = Path(os.path.relpath(video, base)).as_posix() if below else video
+        writer.writerow([where, "|".join(record.labels), *times, record.split or "", record.group or ""])
+    _write_whole(path, text.getvalue())
+    if classes is not None:
+        _write_whole(path.parent / CLASS_LIST, "".join(f"{name}\n" for name in classes))
+
+
+def read_class_list(path: Path) -> tuple[str, ...]:
+    """Read class names, one per line. Raises DataError when there are none, or one stands twice."""
+    names = [line.strip() for line in _text(path).splitlines() if line.strip()]
+    if not names:
+        raise DataError(f"{path}: holds no class names. Write one on each line, or remove the file.")
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise DataError(f"{path}: class names stand more than once: {first_few(twice)}")
+    return tuple(names)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is not UTF-8 text ({error.reason} at byte {error.start})") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def _write_whole(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    partial.write_text(text, encoding="utf-8", newline="\n")
+    partial.replace(path)
+
+
+def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
+    """The data lines: number, and cell by column name."""
+    reader = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
+    rows: list[tuple[int, dict[str, str]]] = []
+    header: list[str] | None = None
+    try:
+        for cells in reader:
+            cells = [cell.strip() for cell in cells]
+            if not any(cells):
+                continue
+            if header is None:
+                header = _header(path, cells)
+            elif len(cells) != len(header):
+                raise DataError(
+                    f"{path}, line {reader.line_num}: {len(cells)} cells, but {len(header)} in the header. "
+                    "Put a path or label that holds a comma in double quotes."
+                )
+            else:
+                rows.append((reader.line_num, dict(zip(header, cells, strict=True))))
+    except csv.Error as error:
+        raise DataError(f"{path}, line {reader.line_num}: is not a CSV line: {error}") from None
+    if header is None:
+        raise DataError(
+            f"{path}: is empty. Expected a header, {','.join(COLUMNS[:2])}, and a line per video."
+        )
+    if not rows:
+        raise DataError(f"{path}: lists no videos, there is a header only.")
+    return rows
+
+
+def _header(path: Path, cells: list[str]) -> list[str]:
+    names = [cell.lower() for cell in cells]
+    expected = f"Expected {','.join(COLUMNS[:2])}[,{','.join(COLUMNS[2:])}]."
+    if not {"path", "label"} & set(names):
+        raise DataError(f"{path}: the first line must be a header, got {','.join(cells)!r}. {expected}")
+    for name in names:
+        if name not in COLUMNS:
+            near = difflib.get_close_matches(name, COLUMNS, n=1, cutoff=0.4)
+            hint = f"Did you mean {near[0]!r}? " if near else ""
+            raise DataError(f"{path}: unknown column {name!r}. {hint}{expected}")
+    if lacking := [name for name in COLUMNS[:2] if name not in names]:
+        raise DataError(f"{path}: column {lacking[0]!r} is missing. {expected}")
+    if len(set(names)) < len(names):
+        raise DataError(f"{path}: a column stands twice in {','.join(names)}.")
+    return names
+
+
+def _record(path: Path, line: int, cells: dict[str, str]) -> VideoRecord:
+    where = f"{path}, line {line}"
+    name = cells["path"]
+    if not name:
+        raise DataError(f"{where}: the path is empty.")
+    labels = tuple(label.strip() for label in cells["label"].split("|"))
+    if not all(labels):
+        raise DataError(f"{where}: the label is empty (got {cells['label']!r}).")
+    if len(set(labels)) < len(labels):
+        raise DataError(f"{where}: a label stands twice in {cells['label']!r}.")
+    start_s, end_s = (_seconds(where, column, cells.get(column, "")) for column in ("start", "end"))
+    if end_s is not None and end_s <= (start_s or 0.0):
+        raise DataError(f"{where}: end ({end_s:g} s) must be after start ({start_s or 0.0:g} s).")
+    split = None
+    if text := cells.get("split", ""):
+        split = split_name(text)
+        if split is None:
+            raise DataError(f"{where}: split must be train, val or test, got {text!r}.")
+    part = "" if start_s is None and end_s is None else f"@{_brief(start_s)}-{_brief(end_s)}"
+    video = Path(os.path.normpath(path.parent / name))
+    return VideoRecord(
+        id=Path(os.path.normpath(name)).as_posix() + part,
+        path=video,
+        labels=labels,
+        start_s=start_s,
+        end_s=end_s,
+        split=split,
+        group=cells.get("group") or None,
+    )
+
+
+def _seconds(where: str, column: str, text: str) -> float | None:
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value >= 0):
+        raise DataError(f"{where}: {column} must be a number of seconds, 0 or more, got {text!r}.")
+    return value
+
+
+def _brief(seconds: float | None) -> str:
+    """Seconds for an id: exact, so that different parts have different ids, and short."""
+    return "" if seconds is None else repr(seconds).removesuffix(".0")
+
+
+def _named(path: Path, parsed: list[tuple[int, VideoRecord]], classes: tuple[str, ...]) -> list[VideoRecord]:
+    """The records with labels that are all in the class list: names as they are, numbers as positions."""
+    written = {label for _, record in parsed for label in record.labels}
+    numeric = all(label.lstrip("-").isdecimal() for label in written) and not written <= set(classes)
+    records = []
+    for line, record in parsed:
+        for label in record.labels:
+            if numeric and not 0 <= int(label) < len(classes):
+                raise DataError(
+                    f"{path}, line {line}: label {label} is out of range: {CLASS_LIST} names {len(classes)} "
+                    f"classes, numbers 0 to {len(classes) - 1}."
+                )
+            if not numeric and label not in classes:
+                near = difflib.get_close_matches(label, classes, n=1, cutoff=0.5)
+                hint = f" Did you mean {near[0]!r}?" if near else ""
+                raise DataError(f"{path}, line {line}: label {label!r} is not in {CLASS_LIST}.{hint}")
+        named = tuple(classes[int(label)] for label in record.labels) if numeric else record.labels
+        records.append(replace(record, labels=named))
+    return records

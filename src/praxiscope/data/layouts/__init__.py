@@ -1,0 +1,8 @@
+"""Known data sets, ``LAYOUT:FOLDER``: one module for each, filed under its name in ``LAYOUTS``."""
+
+from __future__ import annotations
+
+from praxiscope.data.layouts import hmdb51, move4mnist, ucf101, weizmann
+from praxiscope.data.layouts.common import LAYOUTS, Layout
+
+__all__ = ["LAYOUTS", "Layout", "hmdb51", "move4mnist", "ucf101", "weizmann"]

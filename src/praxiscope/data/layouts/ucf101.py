@@ -1,0 +1,112 @@
+"""UCF-101: 101 classes, 25 groups of clips for each, three official splits."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from praxiscope.data.files import Listing
+from praxiscope.data.layouts.common import (
+    LAYOUTS,
+    find_lists,
+    present_first,
+    read_lines,
+    split_number,
+    unlisted_note,
+    videos_by_stem,
+)
+from praxiscope.errors import DataError
+from praxiscope.types import VideoRecord
+
+__all__ = ["ucf101"]
+
+_PLACES = ("ucfTrainTestlist", ".", "../annotations/ucf101_splits", "../ucfTrainTestlist")
+_NAME = re.compile(r"v_(?P<label>\w+)_g(?P<group>\d+)_c\d+", re.IGNORECASE)
+
+
+@LAYOUTS.register("ucf101")
+def ucf101(folder: Path, split: int | str | None = None, annotations: Path | None = None) -> Listing:
+    """List UCF-101, or a part of it, by an official split.
+
+    Args:
+        folder: with a folder for each class (or the clips in any other order; their names decide).
+        split: 1, 2 or 3; None is 1.
+        annotations: the folder of ``trainlist01.txt``, ``testlist01.txt``, ``classInd.txt``.
+
+    Returns:
+        The clips on disk; group is ``CLASS/gNN``, as groups are numbered within each class.
+
+    Raises:
+        DataError: a split that does not exist, or damaged lists.
+    """
+    number = split_number(split, "ucf101")
+    notes = () if split is not None else ("No split was named: this is official split 1 of 3.",)
+    lists = find_lists(folder, annotations, _PLACES, f"trainlist{number:02d}.txt")
+    return _from_lists(folder, lists, number, notes) if lists else _from_groups(folder, number, notes)
+
+
+def _from_lists(folder: Path, lists: Path, number: int, notes: tuple[str, ...]) -> Listing:
+    order = [_class_line(lists / "classInd.txt", i, line) for i, line in read_lines(lists / "classInd.txt")]
+    videos = videos_by_stem(folder)
+    records: list[VideoRecord] = []
+    missing: list[str] = []
+    for side in ("train", "test"):
+        path = lists / f"{side}list{number:02d}.txt"
+        for i, line in read_lines(path):
+            listed = re.fullmatch(r"([^/]+)/(\S+?)\.\w+(?:\s+\d+)?", line)
+            if not listed or listed[1] not in order:
+                raise DataError(f"{path}, line {i}: expected CLASS/NAME.avi of a known class, got {line!r}")
+            video = videos.pop(listed[2].lower(), None)
+            if video is None:
+                missing.append(line.split()[0])
+            else:
+                records.append(_record(folder, video, listed[1], side))
+    here = {record.labels[0] for record in records}
+    if absent := len(order) - len(here):
+        notes += (f"{absent} of the {len(order)} classes have no video on disk and are left out.",)
+    notes += unlisted_note(folder, list(videos.values()), f"in neither list of split {number}")
+    return Listing(
+        records, tuple(name for name in order if name in here), present_first(missing, here), notes
+    )
+
+
+def _from_groups(folder: Path, number: int, notes: tuple[str, ...]) -> Listing:
+    """A split without its lists: they are exactly this rule (groups 1-7, 8-14, 15-21 are tested)."""
+    first, last = 7 * number - 6, 7 * number
+    records: list[VideoRecord] = []
+    others: list[Path] = []
+    for stem, video in videos_by_stem(folder).items():
+        name = _NAME.fullmatch(stem)
+        if name is None:
+            others.append(video)
+            continue
+        # The folder spells the class as the lists do (HandstandPushups, against HandStandPushups in names).
+        own_folder = video.parent.name.lower() == name["label"].lower()
+        written = _NAME.fullmatch(video.stem)
+        label = video.parent.name if own_folder or written is None else written["label"]
+        records.append(
+            _record(folder, video, label, "test" if first <= int(name["group"]) <= last else "train")
+        )
+    notes += (
+        f"The official lists were not found; split {number} was made by its rule (groups {first} to {last} "
+        "test, others train).",
+    )
+    return Listing(records, notes=notes + unlisted_note(folder, others, "not named as UCF-101 clips are"))
+
+
+def _class_line(path: Path, i: int, line: str) -> str:
+    parts = line.split()
+    if len(parts) != 2 or not parts[0].isdecimal():
+        raise DataError(f"{path}, line {i}: expected a number and a class name, got {line!r}")
+    return parts[1]
+
+
+def _record(folder: Path, video: Path, label: str, side: str) -> VideoRecord:
+    name = _NAME.fullmatch(video.stem)
+    return VideoRecord(
+        id=video.relative_to(folder).as_posix(),
+        path=video,
+        labels=(label,),
+        split=side,
+        group=f"{label}/g{int(name['group']):02d}" if name else None,
+    )

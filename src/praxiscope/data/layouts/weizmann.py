@@ -1,0 +1,80 @@
+"""Weizmann actions: 10 actions by 9 people; the protocol leaves one person out."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from praxiscope.data.files import Listing, first_few
+from praxiscope.data.layouts.common import LAYOUTS, unlisted_note, videos_by_stem
+from praxiscope.errors import DataError
+from praxiscope.types import VideoRecord
+
+__all__ = ["ACTIONS", "PEOPLE", "weizmann"]
+
+ACTIONS = ("bend", "jack", "jump", "pjump", "run", "side", "skip", "walk", "wave1", "wave2")
+PEOPLE = ("daria", "denis", "eli", "ido", "ira", "lena", "lyova", "moshe", "shahar")
+
+# lena's run, skip and walk are numbered in the original set (lena_walk1, lena_walk2).
+_NAME = re.compile(rf"(?P<person>{'|'.join(PEOPLE)})_(?P<action>{'|'.join(ACTIONS)})\d*", re.IGNORECASE)
+
+
+@LAYOUTS.register("weizmann")
+def weizmann(folder: Path, split: int | str | None = None, annotations: Path | None = None) -> Listing:
+    """List the Weizmann set with one person's clips as the test side.
+
+    Args:
+        folder: with ``PERSON_ACTION.avi`` files, in class folders or not.
+        split: who is left out: a name, or 1 to 9 in the order of ``PEOPLE``; None is 1.
+        annotations: not used, the file names say all.
+
+    Returns:
+        The clips on disk; group is the person.
+
+    Raises:
+        DataError: nobody of that name or number, or annotations given.
+    """
+    if annotations is not None:
+        raise DataError("weizmann has no lists: the file names say who and what. Leave annotations out.")
+    person = _person(split)
+    records: list[VideoRecord] = []
+    others: list[Path] = []
+    for stem, video in videos_by_stem(folder).items():
+        name = _NAME.fullmatch(stem)
+        if name is None:
+            others.append(video)
+            continue
+        records.append(
+            VideoRecord(
+                id=video.relative_to(folder).as_posix(),
+                path=video,
+                labels=(name["action"],),
+                split="test" if name["person"] == person else "train",
+                group=name["person"],
+            )
+        )
+    if records and not any(record.split == "test" for record in records):
+        here = first_few(sorted({record.group or "" for record in records}), len(PEOPLE))
+        raise DataError(f"weizmann: no video of {person} in {folder}, which is to be left out. There: {here}")
+    found = {(record.group, record.labels[0]) for record in records}
+    missing = tuple(f"{a}/{p}_{a}.avi" for a in ACTIONS for p in PEOPLE if (p, a) not in found)
+    classes = tuple(a for a in ACTIONS if any((p, a) in found for p in PEOPLE))
+    notes: tuple[str, ...] = (
+        () if split is not None else (f"Nobody was named to be left out: this leaves out {person}, 1 of 9.",)
+    )
+    if len(classes) < len(ACTIONS):
+        notes += (f"{len(ACTIONS) - len(classes)} of the 10 actions have no video on disk and are left out.",)
+    return Listing(
+        records, classes, missing, notes + unlisted_note(folder, others, "not named PERSON_ACTION")
+    )
+
+
+def _person(split: int | str | None) -> str:
+    text = "1" if split is None else str(split).lower()
+    if text in PEOPLE:
+        return text
+    if text.isdecimal() and 1 <= int(text) <= len(PEOPLE):
+        return PEOPLE[int(text) - 1]
+    raise DataError(
+        f"weizmann leaves out one of {', '.join(PEOPLE)} (or 1 to {len(PEOPLE)}), got split {split!r}"
+    )

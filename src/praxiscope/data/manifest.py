@@ -1,0 +1,292 @@
+"""The list of a data set's videos: from a folder of class folders, a CSV, or a known layout."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from praxiscope.data.csvfile import CLASS_LIST, read_class_list, read_csv, write_csv
+from praxiscope.data.files import Listing, first_few, is_video, split_name, videos_below
+from praxiscope.data.layouts import LAYOUTS
+from praxiscope.data.splits import group_split, leaking_groups
+from praxiscope.errors import ArgumentError, DataError
+from praxiscope.types import VideoRecord
+
+__all__ = ["MANIFEST_NAME", "Manifest", "load_records", "read_csv", "write_csv"]
+
+#: A folder that holds a file of this name is read from it (packed and generated sets).
+MANIFEST_NAME = "praxiscope.csv"
+
+#: Classes with fewer training clips than this are named in a note.
+FEW_CLIPS = 5
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A data set: its videos, each on one side of the split, and its classes.
+
+    Attributes:
+        records: every video with its split set ("train", "val" or "test").
+        classes: class names; a class's number is its position here.
+        multi_label: whether some video has several labels.
+        name: of the set, for a person to read.
+        root: the folder that record ids are relative to.
+        missing: videos that are listed but not on disk, by name.
+        notes: sentences worth printing: how the split was made, what is missing, what may leak.
+    """
+
+    records: tuple[VideoRecord, ...]
+    classes: tuple[str, ...]
+    multi_label: bool
+    name: str
+    root: Path
+    missing: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @cached_property
+    def _positions(self) -> dict[str, int]:
+        return {name: number for number, name in enumerate(self.classes)}
+
+    def of(self, split: str) -> tuple[VideoRecord, ...]:
+        """The videos of one split. Raises ArgumentError for a name that is no split."""
+        if split not in ("train", "val", "test"):
+            raise ArgumentError(f"split must be 'train', 'val' or 'test', got {split!r}")
+        return tuple(record for record in self.records if record.split == split)
+
+    def numbers(self, record: VideoRecord) -> tuple[int, ...]:
+        """The class numbers of a video's labels. Raises DataError for a label that is no class of the set."""
+        try:
+            return tuple(self._positions[label] for label in record.labels)
+        except KeyError as error:
+            raise DataError(
+                f"{record.id}: label {error.args[0]!r} is no class of {self.name}, which has "
+                f"{len(self.classes)}: {first_few(self.classes)}"
+            ) from None
+
+
+def load_records(
+    data: str | Path,
+    *,
+    split: int | str | None = None,
+    annotations: Path | None = None,
+    seed: int = 0,
+    test_fraction: float = 0.2,
+) -> Manifest:
+    """List a data set's videos with labels, splits and groups.
+
+    Args:
+        data: a folder of class folders (``CLASS/…``, or ``train/CLASS/…``, ``test/CLASS/…``), a CSV
+            (``path,label[,start,end,split,group]``), or ``LAYOUT:FOLDER`` for a known set. A folder that
+            holds a ``praxiscope.csv`` is read from that.
+        split: for a layout: the number of the official split, or who is left out. Others bring their own.
+        annotations: for a layout: the folder of the official lists, where it is not found by itself.
+        seed: of the random split, which is made when the set brings none.
+        test_fraction: the share of test videos in a random split.
+
+    Returns:
+        The manifest. Its ``notes`` say what a user should know.
+
+    Raises:
+        DataError: nothing there, damaged lists, duplicates, a class without training clips.
+        ArgumentError: an argument that does not apply; UnknownNameError: a layout that is not known.
+    """
+    name, root, listing = _read(data, split, annotations)
+    records, notes = list(listing.records), list(listing.notes)
+    if not records:
+        raise _nothing(name, root, listing)
+    _refuse_duplicates(records)
+    if listing.missing:
+        notes.append(
+            f"{len(listing.missing)} of {len(listing.missing) + len(records)} listed videos are not on disk: "
+            f"{first_few(listing.missing)}"
+        )
+    if unsplit := [record.id for record in records if record.split is None]:
+        if len(unsplit) < len(records):
+            raise DataError(
+                f"{root}: {len(unsplit)} of {len(records)} videos have no split: {first_few(unsplit)}. "
+                "Give every video one, or none."
+            )
+        records = group_split(records, test_fraction=test_fraction, seed=seed)
+        notes.append(_describe_random_split(records, seed))
+    classes = listing.classes or tuple(sorted({label for record in records for label in record.labels}))
+    notes += _check_classes(records, classes, name)
+    notes += _describe_leaks(records)
+    return Manifest(
+        records=tuple(records),
+        classes=classes,
+        multi_label=any(len(record.labels) > 1 for record in records),
+        name=name,
+        root=root,
+        missing=tuple(listing.missing),
+        notes=tuple(notes),
+    )
+
+
+def _read(data: str | Path, split: int | str | None, annotations: Path | None) -> tuple[str, Path, Listing]:
+    """Find out what ``data`` is and read it: its name, its root, its listing."""
+    path = Path(data)
+    known = re.fullmatch(r"([A-Za-z]\w+):(.+)", str(data))
+    if known and not path.exists():
+        layout, root = LAYOUTS.get(known[1].lower()), Path(known[2])
+        if not root.is_dir():
+            raise DataError(f"{root}: no such folder (the {known[1]} videos were looked for there)")
+        return known[1].lower(), root, layout(root, split, annotations)
+    for argument, value in (("split", split), ("annotations", annotations)):
+        if value is not None:
+            raise ArgumentError(
+                f"{argument}={value!r} is for a known set, written LAYOUT:FOLDER (layouts: "
+                f"{', '.join(LAYOUTS)}); {path} brings its own split or gets a random one. Leave it out."
+            )
+    if path.is_dir():
+        listed = path / MANIFEST_NAME
+        name = path.resolve().name
+        return name, path, _read_listed(listed) if listed.is_file() else _read_folder(path)
+    if not path.exists():
+        raise DataError(
+            f"{path}: no such file or folder. Give a folder of class folders, a CSV or LAYOUT:FOLDER."
+        )
+    if is_video(path):
+        raise DataError(f"{path}: is a single video. Give a folder of class folders, a CSV or LAYOUT:FOLDER.")
+    return path.stem, path.parent, _read_listed(path)
+
+
+def _read_listed(path: Path) -> Listing:
+    """A CSV's videos, those on disk apart from the missing ones."""
+    records = read_csv(path)
+    here: list[VideoRecord] = []
+    missing: list[str] = []
+    lost: Counter[str] = Counter()
+    for record in records:
+        if record.path.is_file():
+            here.append(record)
+        else:
+            missing.append(record.id)
+            lost.update(record.labels)
+    if here and (gone := sorted(set(lost) - {label for record in here for label in record.labels})):
+        raise DataError(
+            f"{path}: no listed video is on disk for {_counted(gone, lost, 'missing')}. The first missing "
+            f"file is {missing[0]}, looked for below {path.parent}."
+        )
+    class_list = path.parent / CLASS_LIST
+    return Listing(here, read_class_list(class_list) if class_list.is_file() else None, tuple(missing))
+
+
+def _read_folder(root: Path) -> Listing:
+    """A folder of class folders, or of split folders that hold class folders."""
+    inside = [path for path in sorted(root.iterdir()) if path.is_dir() and not path.name.startswith(".")]
+    splits = {path: split_name(path.name) for path in inside}
+    if inside and all(splits.values()) and any(child.is_dir() for path in inside for child in path.iterdir()):
+        listings = [_read_classes(root, path, split) for path, split in splits.items()]
+        records = [record for listing in listings for record in listing.records]
+        notes = tuple(note for listing in listings for note in listing.notes)
+        classes = sorted({name for listing in listings for name in listing.classes or ()})
+        return Listing(records, tuple(classes), notes=notes)
+    return _read_classes(root, root, None)
+
+
+def _read_classes(root: Path, folder: Path, split: str | None) -> Listing:
+    """The class folders of ``folder``; ids are relative to ``root``."""
+    records: list[VideoRecord] = []
+    classes: list[str] = []
+    notes: list[str] = []
+    stray = [path.name for path in sorted(folder.iterdir()) if path.is_file() and is_video(path)]
+    for class_folder in sorted(path for path in folder.iterdir() if path.is_dir()):
+        if class_folder.name.startswith("."):
+            continue
+        videos = list(videos_below(class_folder))
+        if not videos and any(class_folder.iterdir()):
+            notes.append(f"{class_folder.relative_to(root)} holds no video and is left out.")
+            continue
+        classes.append(class_folder.name)  # an empty class folder is an error, which the check raises
+        records += [
+            VideoRecord(video.relative_to(root).as_posix(), video, (class_folder.name,), split=split)
+            for video in videos
+        ]
+    if stray and not records:
+        raise DataError(
+            f"{folder}: holds {len(stray)} videos but no class folders ({first_few(stray)}). "
+            "Put each class's videos in a folder of its name, or list them in a CSV (path,label)."
+        )
+    if stray:
+        notes.append(
+            f"{len(stray)} videos lie outside the class folders and are left out: {first_few(stray)}"
+        )
+    return Listing(records, tuple(classes), notes=tuple(notes))
+
+
+def _nothing(name: str, root: Path, listing: Listing) -> DataError:
+    if listing.missing:
+        return DataError(
+            f"{name}: none of the {len(listing.missing)} listed videos is on disk below {root}; the first "
+            f"are {first_few(listing.missing)}. Check the folder, or the paths in the list."
+        )
+    return DataError(f"{root}: no videos there. Expected a folder for each class, with its videos inside.")
+
+
+def _refuse_duplicates(records: Sequence[VideoRecord]) -> None:
+    places = Counter((os.path.abspath(r.path), r.start_s, r.end_s) for r in records)  # noqa: PTH100
+    if twice := [f"{key[0]} ({count} times)" for key, count in places.items() if count > 1]:
+        raise DataError(
+            f"{len(twice)} videos are listed more than once with the same start and end: {first_few(twice)}. "
+            "Keep one line for each; several labels are written a|b."
+        )
+
+
+def _check_classes(records: Sequence[VideoRecord], classes: Sequence[str], name: str) -> list[str]:
+    """Raise DataError for a class that cannot be learned; return notes on those that hardly can."""
+    trained = Counter(label for r in records if r.split == "train" for label in r.labels)
+    if not trained:
+        return [f"{name} has no training videos: it can be tested on, not trained on."]
+    tested = Counter(label for r in records if r.split != "train" for label in r.labels)
+    if unknown := sorted(set(tested) - set(trained)):
+        raise DataError(
+            f"{name}: {_counted(unknown, tested, 'to test')} unknown to training: no training video has "
+            f"{'it' if len(unknown) == 1 else 'them'}. Add training videos, or cut down the test list."
+        )
+    if empty := [label for label in classes if label not in trained]:
+        raise DataError(
+            f"{name}: {_counted(empty, trained, 'videos')} without training videos. "
+            "Add videos, or remove the class (its folder, or its line in the class list)."
+        )
+    notes = []
+    if len(classes) == 1:
+        notes.append(f"{name} has one class only, {classes[0]!r}: are the class folders one level deeper?")
+    if few := [label for label in classes if trained[label] < FEW_CLIPS]:
+        phrase = first_few([f"{label} ({trained[label]})" for label in few])
+        notes.append(f"{len(few)} classes have fewer than {FEW_CLIPS} training videos: {phrase}")
+    return notes
+
+
+def _counted(names: Sequence[str], counts: Counter[str], unit: str) -> str:
+    listed = first_few([f"{name!r} ({counts[name]} {unit})" for name in names])
+    return f"class {listed}" if len(names) == 1 else f"{len(names)} classes, {listed},"
+
+
+def _describe_random_split(records: Sequence[VideoRecord], seed: int) -> str:
+    tests = sum(record.split == "test" for record in records)
+    grouped = sum(record.group is not None for record in records)
+    if grouped == len(records):
+        groups = "by group"
+    elif grouped == 0:
+        groups = "groups are unknown, so each video counts as its own"
+    else:
+        groups = f"by group; the {len(records) - grouped} videos without a group count as their own"
+    return f"Random split made with seed {seed}: {len(records) - tests} train, {tests} test ({groups})."
+
+
+def _describe_leaks(records: Sequence[VideoRecord]) -> list[str]:
+    leaks = leaking_groups(records)
+    if not leaks:
+        return []
+    phrases = [
+        f"{group} ({', '.join(f'{count} {split}' for split, count in sides.items())})"
+        for group, sides in leaks.items()
+    ]
+    return [
+        f"{len(leaks)} groups stand on several sides of the split, which flatters tests: {first_few(phrases)}"
+    ]

@@ -1,11 +1,19 @@
 """Reading videos: the frames of a sequential decode, by index or one after the other.
 
-H rows, W columns, n frames.
+n frames, H rows, W columns.
+
+A few frames are fetched by one pass over the packets in which the decoder sees only what it needs: from
+the key frame before a wanted frame to that frame, without the B-frames that nobody asked for. What comes
+out names itself (see `praxiscope.video.index`); if a frame is missing or another one arrives, the read is
+made again without omissions, and at last by counting through a sequential decode.
+
+For a file of ordinary length `len`, `timestamps` and `frames` first confirm the index by decoding the file
+once per process. Who samples by `quick_length`, as training does, has chosen to do without: an undamaged
+file gives the same frames, and damage that a read meets is still noticed.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,18 +21,24 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from praxiscope.errors import ArgumentError, VideoError
+from praxiscope.video import index as indexing
+from praxiscope.video.index import CONVERT, Deadline, FrameIndex
 
-__all__ = ["DecodedFrame", "Video", "open_video"]
+__all__ = ["Crop", "DecodedFrame", "Video", "check_crop", "check_indices", "open_video", "scaled_size"]
 
-_CONVERT = "Check that the file plays; if it does, convert it with `ffmpeg -i FILE -c:v libx264 NEW.mp4`."
-_MOST_PIXELS = 1 << 28
+Crop = tuple[int, int, int, int]
+"""(top, left, height, width) in pixels."""
+
+_SHORT_FILE = 4000  # packets; up to here an index is confirmed by a full decode
+_WORTH_SEEKING = 500  # packets to pass over; reading fewer is as fast as a seek
 
 
 def open_video(path: str | Path, *, time_limit_s: float = 300.0) -> Video:
-    """Open a video file for reading.
+    """Open a video file, or a packed clip, for reading.
 
     Args:
         path: the file.
@@ -37,6 +51,40 @@ def open_video(path: str | Path, *, time_limit_s: float = 300.0) -> Video:
         VideoError: the file is missing, empty, not a video, without a video stream, or unreadable.
     """
     return Video(path, time_limit_s=time_limit_s)
+
+
+def scaled_size(width: int, height: int, short_side: int | None) -> tuple[int, int]:
+    """The (width, height) of a frame whose short side is scaled to ``short_side`` pixels."""
+    if short_side is None:
+        return width, height
+    if short_side < 1:
+        raise ArgumentError(f"short_side must be at least 1 pixel, not {short_side}")
+    scale = short_side / min(width, height)
+    return max(1, int(width * scale + 0.5)), max(1, int(height * scale + 0.5))
+
+
+def check_indices(indices: Sequence[int] | Tensor | NDArray[Any], length: int, path: Path) -> list[int]:
+    """The indices as a list. Raises ArgumentError for one outside ``0 … length - 1``."""
+    wanted = [int(i) for i in indices]
+    for i in wanted:
+        if not 0 <= i < length:
+            raise ArgumentError(
+                f"frame {i} was asked of {path}, which has {length} frames (0 to {length - 1})"
+            )
+    return wanted
+
+
+def check_crop(crop: Crop | None, width: int, height: int) -> Crop:
+    """The crop, or the whole frame. Raises ArgumentError for one that does not lie inside the frame."""
+    if crop is None:
+        return 0, 0, height, width
+    top, left, rows, columns = crop
+    if top < 0 or left < 0 or rows < 1 or columns < 1 or top + rows > height or left + columns > width:
+        raise ArgumentError(
+            f"crop (top, left, height, width) = {tuple(crop)} does not lie inside a frame "
+            f"{height} pixels high and {width} wide"
+        )
+    return crop
 
 
 @dataclass
@@ -59,57 +107,90 @@ class DecodedFrame:
 
 
 class Video:
-    """A video file; see :func:`open_video`.
+    """A video file: see `open_video`.
 
     Attributes:
         path: the file.
-        fps, width, height, duration_s, codec: what the file says, size after rotation.
-        problems: damage met so far, one clause each.
+        time_limit_s: seconds that one call may take.
     """
 
     def __init__(self, path: str | Path, *, time_limit_s: float = 300.0) -> None:
         self.path = Path(path)
         self.time_limit_s = time_limit_s
-        self.problems: list[str] = []
-        self._times: np.ndarray | None = None
-        first = next(self.decode(), None)
-        assert first is not None
-        pixels = first.rgb()
-        self.height, self.width = int(pixels.shape[1]), int(pixels.shape[2])
-        import av
-
-        with av.open(str(self.path)) as container:
-            stream = container.streams.video[0]
-            self.fps = float(stream.average_rate or stream.guessed_rate or 25)
-            self.codec: str = stream.codec_context.codec.canonical_name
+        self._packets_suffice = False
+        self._known: FrameIndex | None = indexing.recalled(self.path)
+        if self._known is None:
+            container, _ = indexing.open_container(self.path, time_limit_s)
+            container.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopen, (str(self.path), self.time_limit_s)
 
+    def __repr__(self) -> str:
+        return f"Video({str(self.path)!r})"
+
+    @property
+    def _index(self) -> FrameIndex:
+        if self._known is None:
+            self._known = indexing.recall(self.path, Deadline(self.path, self.time_limit_s))
+        return self._known
+
+    @property
+    def fps(self) -> float:
+        """Frames per second, on average."""
+        return self._index.fps
+
+    @property
+    def width(self) -> int:
+        """Columns of a frame, set upright."""
+        return self._index.size[self._index.turns % 2]
+
+    @property
+    def height(self) -> int:
+        """Rows of a frame, set upright."""
+        return self._index.size[1 - self._index.turns % 2]
+
     @property
     def duration_s(self) -> float:
-        """Seconds, from the packets."""
-        return len(self) / self.fps
+        """Seconds from the first frame to the end of the last one, as the packets say."""
+        return self._index.duration_s
+
+    @property
+    def codec(self) -> str:
+        """FFmpeg's name of the codec."""
+        return self._index.codec
+
+    @property
+    def problems(self) -> list[str]:
+        """Damage met so far, one clause each."""
+        return list(self._index.problems)
 
     def __len__(self) -> int:
-        return len(self.timestamps())
+        """Number of frames that decode."""
+        return len(self._confirmed())
 
     def quick_length(self) -> int:
-        """Number of frames as the packets say, without decoding."""
-        return len(self)
+        """Number of frames that the packets promise, without decoding; `len` for undamaged files.
 
-    def timestamps(self) -> np.ndarray:
-        """Seconds since the first frame: float64 [N]."""
-        if self._times is None:
-            self._times = np.array([f.time_s for f in self.decode()], dtype=np.float64)
-        return self._times
+        After this call `frames` takes indices up to this number without confirming them first. Where one
+        turns out not to decode, the last frame that does stands in for it.
+        """
+        self._packets_suffice = True
+        index = self._index
+        if not index.trusted and not index.verified:
+            self._verify()
+        return len(index)
+
+    def timestamps(self) -> NDArray[np.float64]:
+        """Seconds since the first frame of each frame: float64 [N]."""
+        return self._confirmed().times.copy()
 
     def frames(
         self,
-        indices: Sequence[int] | Tensor | np.ndarray,
+        indices: Sequence[int] | Tensor | NDArray[Any],
         *,
         short_side: int | None = None,
-        crop: tuple[int, int, int, int] | None = None,
+        crop: Crop | None = None,
     ) -> Tensor:
         """Frames by number, in any order, with repeats.
 
@@ -119,72 +200,235 @@ class Video:
             crop: (top, left, height, width) in pixels, after the scaling.
 
         Returns:
-            uint8 [n, 3, H, W], RGB, turned upright.
+            uint8 [n, 3, H, W], RGB, set upright. Laid out in memory as [n, H, W, 3].
 
         Raises:
-            ArgumentError: an index outside ``0 … len(self) - 1``.
+            ArgumentError: an index outside ``0 … len(self) - 1``, a crop outside the frame.
             VideoError: the file cannot be read.
         """
-        wanted = [int(i) for i in indices]
-        n = len(self)
-        for i in wanted:
-            if not 0 <= i < n:
-                raise ArgumentError(f"frame {i} of {self.path}, which has {n} frames (0 to {n - 1})")
-        found: dict[int, Tensor] = {}
-        for frame in self.decode():
-            if frame.index in wanted:
-                found[frame.index] = frame.rgb(short_side)
-        out = (
-            torch.stack([found[i] for i in wanted]) if wanted else torch.empty(0, 3, self.height, self.width)
-        )
-        if crop is not None:
-            top, left, height, width = crop
-            out = out[:, :, top : top + height, left : left + width]
-        return out
+        index = self._index if self._packets_suffice else self._confirmed()
+        wanted = check_indices(indices, len(index), self.path)
+        width, height = scaled_size(self.width, self.height, short_side)
+        top, left, rows, columns = check_crop(crop, width, height)
+        places: dict[int, list[int]] = {}
+        for place, number in enumerate(wanted):
+            places.setdefault(number, []).append(place)
+        out = np.empty((len(wanted), rows, columns, 3), dtype=np.uint8)
+        convert = _Converter(index.size)
+        deadline = Deadline(self.path, self.time_limit_s)
+        for attempt in range(3):
+            missing = set(places)
+            for number, raw in self._read(sorted(places), deadline, skip=attempt == 0):
+                if number in missing:
+                    missing.remove(number)
+                    first, *others = places[number]
+                    out[first] = convert(raw, short_side)[top : top + rows, left : left + columns]
+                    for place in others:
+                        out[place] = out[first]
+            if not missing:
+                break
+            if index.skip and not index.sequential:
+                index.skip = False
+                continue
+            self._verify()
+            index.sequential = True
+            last = len(index) - 1
+            merged: dict[int, list[int]] = {}
+            for number, at in places.items():
+                merged.setdefault(min(number, last), []).extend(at)
+            places = merged
+        else:
+            raise VideoError(self.path, "could be read once, but not a second time", CONVERT, min(missing))
+        return torch.from_numpy(out).permute(0, 3, 1, 2)
 
     def __iter__(self) -> Iterator[Tensor]:
+        """All frames, uint8 [3, H, W], in bounded memory."""
         for frame in self.decode():
             yield frame.rgb()
 
     def decode(self, start_s: float | None = None, end_s: float | None = None) -> Iterator[DecodedFrame]:
-        """Frames one after the other in bounded memory, those with ``start_s <= time < end_s``."""
-        import av
+        """Frames one after the other in bounded memory, for files of any length.
 
-        try:
-            container = av.open(str(self.path), timeout=self.time_limit_s)
-        except (OSError, ValueError) as error:
-            raise VideoError(self.path, f"cannot be opened ({error})", _CONVERT) from error
+        Args:
+            start_s, end_s: seconds since the first frame; frames with ``start_s <= time < end_s``.
+
+        Yields:
+            Frames in presentation order, whose pixels are converted only when asked for.
+
+        Raises:
+            VideoError: the file cannot be read, no frame decodes, or none came for ``time_limit_s``.
+        """
+        index = self._index
+        if not index.trusted and not index.verified and len(index.ranks) <= _SHORT_FILE:
+            self._verify()
+        times = index.times
+        first = 0 if start_s is None else int(np.searchsorted(times, start_s - 1e-9))
+        last = len(times) if end_s is None else int(np.searchsorted(times, end_s - 1e-9))
+        convert = _Converter(index.size)
+        deadline = Deadline(self.path, self.time_limit_s)
+        # From the start nothing is looked up: what a decoder gives is what there is.
+        counted = first == 0 or index.sequential
+        stream = self._count(deadline) if counted else self._read(range(first, last), deadline, skip=False)
+        for number, raw in stream:
+            if number >= last and end_s is not None:
+                return
+            if number >= first:
+                at = times[number] if number < len(times) else number / index.fps
+                yield DecodedFrame(number, float(at), raw, convert)
+                deadline.restart()
+
+    def _confirmed(self) -> FrameIndex:
+        index = self._index
+        if not index.verified and (len(index.ranks) <= _SHORT_FILE or not index.trusted):
+            self._verify()
+        return index
+
+    def _verify(self) -> None:
+        if not self._index.verified:
+            indexing.verify(self.path, self._index, Deadline(self.path, self.time_limit_s))
+
+    def _count(self, deadline: Deadline) -> Iterator[tuple[int, Any]]:
+        """(number, frame) of every frame of a sequential decode."""
+        index, count, read = self._index, 0, 0
+        container, stream = indexing.open_container(self.path, self.time_limit_s)
         with container:
-            if not container.streams.video:
-                raise VideoError(self.path, "holds no video stream", "Leave it out of the data set.")
-            stream = container.streams.video[0]
-            stream.thread_type = "NONE"
-            convert = _Converter()
-            index, first = 0, None
-            fps = float(stream.average_rate or 25)
-            deadline = time.monotonic() + self.time_limit_s
-            for number, packet in enumerate(container.demux(stream)):
-                if time.monotonic() > deadline:
-                    raise VideoError(self.path, "took longer than the time limit", _CONVERT, index)
+            packets = indexing.demux(container, stream)
+            more = True
+            while more:
+                deadline.check(count)
                 try:
-                    frames = packet.decode()
-                except av.FFmpegError as error:
-                    problem = f"packet {number} did not decode: {error.strerror}"
-                    if problem not in self.problems:
-                        self.problems.append(problem)
-                    continue
+                    packet = next(packets, None)
+                    more = packet is not None
+                    frames = indexing.decode_packet(stream, packet)
+                except MemoryError as error:
+                    raise VideoError(
+                        self.path, "asks for more memory than there is", CONVERT, count
+                    ) from error
+                except (OSError, ValueError) as error:
+                    what = f"packet {read}" if more else "the end"
+                    index.note(f"{what} did not decode: {getattr(error, 'strerror', error)}")
+                    frames = []
+                read += 1
                 for frame in frames:
-                    deadline = time.monotonic() + self.time_limit_s
-                    seconds = index / fps if frame.pts is None else float(frame.pts * frame.time_base)
-                    first = seconds if first is None else first
-                    now = seconds - first
-                    if end_s is not None and now >= end_s:
-                        return
-                    if start_s is None or now >= start_s:
-                        yield DecodedFrame(index, now, frame, convert)
-                    index += 1
-            if index == 0:
-                raise VideoError(self.path, "no frame decodes", _CONVERT)
+                    yield count, frame
+                    count += 1
+        if count == 0:
+            raise VideoError(self.path, f"no frame decodes ({read} packets read)", CONVERT)
+
+    def _read(self, wanted: Sequence[int], deadline: Deadline, *, skip: bool) -> Iterator[tuple[int, Any]]:
+        """(number, frame) of the wanted frames that come, ascending; ends early at any surprise."""
+        index = self._index
+        if not len(wanted):
+            return
+        if index.sequential:
+            last = wanted[-1]
+            for number, frame in self._count(deadline):
+                yield number, frame
+                if number >= last:
+                    return
+            return
+        feed, need = _plan(index, np.asarray(wanted))
+        before = -1
+        for frame in self._feed(feed, need, deadline, skip and index.skip):
+            number = frame.pts
+            if number is None or number <= before or number >= len(index):
+                return
+            before = number
+            yield number, frame
+
+    def _feed(
+        self, feed: NDArray[np.bool_], need: NDArray[np.bool_], deadline: Deadline, skip: bool
+    ) -> Iterator[Any]:
+        """Send the packets that ``feed`` marks to a decoder, which may ``skip`` what ``need`` does not mark."""
+        index = self._index
+        numbers = np.flatnonzero(feed)
+        container, stream = indexing.open_container(self.path, self.time_limit_s)
+        with container:
+            decoder = stream.codec_context
+            packets, at = self._packets_from(int(numbers[0]), container, stream)
+            last = int(numbers[-1])
+            fed, skipping = True, False
+            try:
+                for packet in packets:
+                    if at > last:
+                        break
+                    number, at = at, at + 1
+                    if not feed[number]:
+                        fed = False
+                        continue
+                    deadline.check()
+                    if not fed:
+                        yield from indexing.decode_packet(stream, None)
+                        decoder.flush_buffers()
+                        fed = True
+                    if skip and skipping == bool(need[number]):
+                        skipping = not skipping
+                        decoder.skip_frame = "NONREF" if skipping else "DEFAULT"
+                    packet.pts = int(index.ranks[number]) if index.ranks[number] >= 0 else None
+                    packet.dts = None
+                    yield from indexing.decode_packet(stream, packet)
+                yield from indexing.decode_packet(stream, None)
+            except MemoryError as error:
+                raise VideoError(self.path, "asks for more memory than there is", CONVERT) from error
+            except (OSError, ValueError) as error:
+                if isinstance(error, VideoError):
+                    raise
+                # Not reported here: the missing frames make the caller look at the whole file.
+                return
+
+    def _packets_from(self, number: int, container: Any, stream: Any) -> tuple[Iterator[Any], int]:
+        """Packets and the number of the first: by a seek to packet ``number`` if that pays and succeeds."""
+        index = self._index
+        place, stamp = (int(x) for x in index.places[number])
+        if number >= _WORTH_SEEKING and not index.unpack and place >= 0 and stamp >= 0:
+            try:
+                container.seek(stamp, stream=stream)
+                packets = indexing.demux(container, stream)
+                for packet in packets:
+                    if packet.pos == place and packet.dts == stamp:
+                        return _chain(packet, packets), number
+                    if packet.dts is None or packet.dts > stamp:
+                        break
+            except (OSError, ValueError):
+                pass
+            container.seek(0, stream=stream)
+        return indexing.demux(container, stream, index.unpack), 0
+
+
+def _plan(index: FrameIndex, wanted: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which packets the decoder must see, and which of them make wanted frames: bool [packets] each.
+
+    A frame is decoded from the last key frame before it in the file that is also shown before it:
+    the leading frames of an open group of pictures stand on the group before.
+    """
+    count = len(index.ranks)
+    need = np.zeros(count, dtype=bool)
+    need[np.isin(index.ranks, wanted)] = True
+    positions = np.flatnonzero(need)
+    # The second field of a picture makes no frame of its own, and belongs to the packet before.
+    bare = index.ranks < 0
+    if bare.any():
+        for number in positions:
+            while number + 1 < count and bare[number + 1]:
+                number += 1
+                need[number] = True
+    keys = np.flatnonzero(index.keys)
+    edges = np.zeros(count + 1, dtype=np.int64)
+    for number in positions:
+        k = int(np.searchsorted(keys, number, side="right")) - 1
+        while k >= 0 and index.ranks[keys[k]] > index.ranks[number]:
+            k -= 1
+        end = int(number) + 1
+        while end < count and need[end] and bare[end]:
+            end += 1
+        edges[keys[k] if k >= 0 else 0] += 1
+        edges[end] -= 1
+    return np.cumsum(edges[:-1]) > 0, need
+
+
+def _chain(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
+    yield first
+    yield from rest
 
 
 def _reopen(path: str, time_limit_s: float) -> Video:
@@ -192,18 +436,20 @@ def _reopen(path: str, time_limit_s: float) -> Video:
 
 
 class _Converter:
-    """Frames of a decoder to uint8 [H, W, 3], with one scaler that is set up once."""
+    """Frames of a decoder to upright uint8 [H, W, 3], with one scaler that is set up once.
 
-    def __init__(self) -> None:
+    Args:
+        size: (width, height) before turning; frames of another size are scaled to it.
+    """
+
+    def __init__(self, size: tuple[int, int]) -> None:
         from av.video.reformatter import VideoReformatter
 
         self._reformat = VideoReformatter().reformat
+        self._size = size
 
-    def __call__(self, frame: Any, short_side: int | None = None) -> np.ndarray:
-        width, height = frame.width, frame.height
-        if short_side is not None:
-            scale = short_side / min(width, height)
-            width, height = max(1, round(width * scale)), max(1, round(height * scale))
-        pixels = self._reformat(frame, width, height, "rgb24", threads=1).to_ndarray()
+    def __call__(self, frame: Any, short_side: int | None = None) -> NDArray[np.uint8]:
+        width, height = scaled_size(*self._size, short_side)
+        pixels: Any = self._reformat(frame, width, height, "rgb24", threads=1).to_ndarray()
         turns = round(frame.rotation / 90) % 4
         return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels

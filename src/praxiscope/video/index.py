@@ -1,0 +1,475 @@
+"""Where the frames of a file are: one pass over its packets, without decoding.
+
+A packet's *rank* is the number of the frame that it makes, in presentation order; -1 where it makes
+none. Before a packet goes to the decoder its timestamp is replaced by its rank, so that every frame
+that comes out says which one it is: a wrong index cannot give a wrong frame silently, it is noticed.
+
+Ranks come from the timestamps where a container is known to keep them (mp4, Matroska), and from the
+picture types for MPEG-4 part 2, whose timestamps in AVI are guesses; packed B-frames are unpacked first.
+Everything else, and every file with a sign of damage, is decoded once from start to end (`verify`),
+without converting pixels. That pass is what "the frames of this file" means. After it the ranks are
+facts, unless damage was met: then frames depend on what was decoded before, and are counted from
+the start each time (`sequential`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from praxiscope.errors import VideoError
+
+__all__ = [
+    "CONVERT",
+    "Deadline",
+    "FrameIndex",
+    "build",
+    "decode_packet",
+    "demux",
+    "open_container",
+    "recall",
+    "recalled",
+    "verify",
+]
+
+CONVERT = "Check that it plays; if so, convert it: ffmpeg -i OLD -c:v libx264 NEW.mp4."
+_MOST_PIXELS = 1 << 28  # 16384 x 16384: beyond this a header is taken to lie
+_KEEPS_TIMESTAMPS = ("mov", "matroska")
+_NOT_VIDEO = ("tty", "image2", "lrc")  # text, and pictures numbered like frames
+_SMALLEST_FRAME = 19  # bytes; an MPEG-4 packet up to this size may say "not coded" (FFmpeg's MAX_NVOP_SIZE)
+_VOP = b"\0\0\1\xb6"
+_REMEMBERED_PACKETS = 2_000_000
+_MOST_PROBLEMS = 20
+
+
+class Deadline:
+    """A limit on the time that one call may take."""
+
+    def __init__(self, path: Path, limit_s: float) -> None:
+        self.path, self.limit_s = path, limit_s
+        self.restart()
+
+    def restart(self) -> None:
+        """Give the full time again."""
+        self._end = time.monotonic() + self.limit_s
+
+    def check(self, frame: int | None = None) -> None:
+        """Raise VideoError once the time is over."""
+        if time.monotonic() > self._end:
+            remedy = "Raise the time limit, or convert the file to a smaller size."
+            raise VideoError(self.path, f"took longer than {self.limit_s:g} s", remedy, frame)
+
+
+@dataclass
+class FrameIndex:
+    """What is known of a file's frames.
+
+    Attributes:
+        codec: FFmpeg's name of the codec.
+        fps: frames per second.
+        size: (width, height) of the first frame as coded; other frames are scaled to it.
+        turns: quarter turns counter-clockwise that set the frames upright.
+        ranks: int64 [packets], in decode order.
+        keys: bool [packets], decoding can start here.
+        places: int64 [packets, 2], byte position and decode timestamp; -1 where not known.
+        times: float64 [N] seconds since the first frame.
+        unpack: B-frames are packed: the packets above are those behind the filter that unpacks them.
+        trusted: the ranks may be used before a full pass has confirmed them.
+        verified: a full pass has been made.
+        sequential: frames can only be counted from the start.
+        skip: frames that nobody needs may be skipped by the decoder.
+    """
+
+    codec: str
+    fps: float
+    size: tuple[int, int]
+    turns: int
+    ranks: NDArray[np.int64]
+    keys: NDArray[np.bool_]
+    places: NDArray[np.int64]
+    times: NDArray[np.float64]
+    duration_s: float
+    unpack: bool = False
+    trusted: bool = True
+    verified: bool = False
+    sequential: bool = False
+    skip: bool = True
+    problems: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    def note(self, problem: str) -> None:
+        """Remember a problem, once, and only so many."""
+        if problem not in self.problems and len(self.problems) < _MOST_PROBLEMS:
+            self.problems.append(problem)
+
+
+def open_container(path: Path, limit_s: float) -> tuple[Any, Any]:
+    """Open a file; return PyAV's container and its first video stream.
+
+    Raises VideoError for a file that is missing, empty, no video, or without a video stream.
+    """
+    import av
+    from av.stream import Disposition
+
+    leave_out = "Replace the file, or leave it out."
+    try:
+        if path.stat().st_size == 0:
+            raise VideoError(path, "is empty (0 bytes)", leave_out)
+        container = av.open(str(path), timeout=limit_s)
+    except FileNotFoundError as error:
+        raise VideoError(path, "does not exist", "Check the path.") from error
+    except (IsADirectoryError, PermissionError) as error:
+        raise VideoError(
+            path, f"cannot be read ({error.strerror})", "Check the path and its rights."
+        ) from error
+    except (OSError, ValueError, MemoryError) as error:
+        if isinstance(error, VideoError):
+            raise
+        reason = getattr(error, "strerror", None) or error
+        raise VideoError(path, f"is not a video, or its header is damaged ({reason})", CONVERT) from error
+    try:
+        if container.format.name in _NOT_VIDEO:
+            raise VideoError(path, "is not a video (text or a picture)", leave_out)
+        streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+        if not streams:
+            held = sorted({s.type for s in container.streams if s.type != "video"}) or ["nothing"]
+            raise VideoError(path, f"holds no video stream (but {', '.join(held)})", leave_out)
+        stream = streams[0]
+        if stream.codec_context is None:
+            raise VideoError(path, "is of a codec that the installed FFmpeg does not know", CONVERT)
+        if stream.codec_context.width * stream.codec_context.height > _MOST_PIXELS:
+            size = f"{stream.codec_context.width} x {stream.codec_context.height}"
+            raise VideoError(path, f"claims frames of {size} pixels", CONVERT)
+        stream.thread_type = "NONE"
+        # One thread: the workers of a data loader are the parallel ones, and damage is met in order.
+        stream.codec_context.thread_count = 1
+        if stream.codec_context.name == "h264":
+            # As with PyAV's own setting (slice threads): what is lost is not painted over.
+            stream.codec_context.options = {"enable_er": "0"}
+    except BaseException:
+        container.close()
+        raise
+    return container, stream
+
+
+def demux(container: Any, stream: Any, unpack: bool = False) -> Iterator[Any]:
+    """Yield the packets of a stream, without the empty one that ends them.
+
+    Reading stops at a place that cannot be read; the exception (OSError or ValueError) is raised there.
+    """
+    if not unpack:
+        for packet in container.demux(stream):
+            if packet.size:
+                yield packet
+        return
+    from av.bitstream import BitStreamFilterContext
+
+    unpacker = BitStreamFilterContext("mpeg4_unpack_bframes", stream)
+    for packet in container.demux(stream):
+        if packet.size:
+            yield from unpacker.filter(packet)
+
+
+def decode_packet(stream: Any, packet: Any) -> list[Any]:
+    """Decode one packet (None: what the decoder still holds).
+
+    Raises:
+        OSError, ValueError: FFmpeg's, for a packet that does not decode.
+        MemoryError: for frames of absurd size.
+    """
+    frames: list[Any] = stream.codec_context.decode(packet)
+    return frames
+
+
+def _picture_types(packet: bytes) -> str:
+    """The types (I, P, B, S) of the pictures in an MPEG-4 packet."""
+    types, at = "", packet.find(_VOP)
+    while 0 <= at < len(packet) - 4:
+        types += "IPBS"[packet[at + 4] >> 6]
+        at = packet.find(_VOP, at + 4)
+    return types
+
+
+def _reordered(types: list[str]) -> NDArray[np.int64]:
+    """Ranks from picture types: a reference picture is shown when the next one arrives."""
+    ranks = np.empty(len(types), dtype=np.int64)
+    held, rank = -1, 0
+    for number, kind in enumerate(types):
+        if kind == "B" and held >= 0:
+            ranks[number] = rank
+        else:
+            if held >= 0:
+                ranks[held] = rank
+            else:
+                rank -= 1
+            held = number
+        rank += 1
+    if held >= 0:
+        ranks[held] = rank
+    return ranks
+
+
+def _clean_times(times: NDArray[np.float64], fps: float) -> NDArray[np.float64]:
+    """Times that start at 0 and never go back; where one is missing, a frame's duration after the last."""
+    if len(times) == 0:
+        return times
+    missing = np.flatnonzero(np.isnan(times))
+    if len(missing) == len(times):
+        return np.arange(len(times)) / fps
+    for number in missing:
+        times[number] = times[number - 1] + 1 / fps if number else np.nanmin(times)
+    times = np.maximum.accumulate(times)
+    return times - times[0]
+
+
+def build(path: Path, deadline: Deadline) -> FrameIndex:
+    """Make the index of a file from its packets, and decode its first frame for size and rotation."""
+    container, stream = open_container(path, deadline.limit_s)
+    with container:
+        index = _scan(path, container, stream, False, deadline)
+    if index.unpack:
+        container, stream = open_container(path, deadline.limit_s)
+        with container:
+            index = _scan(path, container, stream, True, deadline)
+    return index
+
+
+def _scan(path: Path, container: Any, stream: Any, unpack: bool, deadline: Deadline) -> FrameIndex:
+    codec = stream.codec_context.codec.canonical_name
+    mpeg4 = codec == "mpeg4"
+    shown: list[float] = []
+    rows: list[tuple[int, int]] = []
+    keys: list[bool] = []
+    drops: list[bool] = []
+    types: list[str] = []
+    problems: list[str] = []
+    first: Any = None
+    clean, packed = True, False
+    last_end = 0.0
+    base = float(stream.time_base or 0) or 1 / 90000
+    try:
+        for packet in demux(container, stream, unpack):
+            deadline.check()
+            pts, dts = packet.pts, packet.dts
+            if mpeg4:
+                kinds = _picture_types(bytes(packet))
+                packed |= len(kinds) > 1
+                types.append(kinds[:1] or "?")
+                clean &= bool(kinds) and packet.size > _SMALLEST_FRAME
+                pts = dts
+            shown.append(np.nan if pts is None else pts * base)
+            rows.append((-1 if packet.pos is None else packet.pos, -1 if dts is None else dts))
+            keys.append(packet.is_keyframe)
+            drops.append(packet.is_discard)
+            if packet.is_corrupt:
+                clean = False
+                problems.append(f"packet {len(keys) - 1} is cut or marked as damaged")
+            if pts is not None:
+                last_end = max(last_end, (pts + (packet.duration or 0)) * base)
+            if first is None:
+                try:
+                    first = next(iter(decode_packet(stream, packet)), None)
+                except (OSError, ValueError):
+                    clean = False
+    except MemoryError as error:
+        raise VideoError(path, "asks for more memory than there is", CONVERT) from error
+    except (OSError, ValueError) as error:
+        if isinstance(error, VideoError):
+            raise
+        clean = False
+        problems.append(f"reading stopped after packet {len(keys) - 1}: {getattr(error, 'strerror', error)}")
+    if first is None:
+        try:
+            first = next(iter(decode_packet(stream, None)), None)
+        except (OSError, ValueError, MemoryError):
+            first = None
+        if first is None:
+            raise VideoError(path, f"no frame decodes ({len(keys)} packets read)", CONVERT)
+    fps = float(stream.average_rate or stream.guessed_rate or 0)
+    times = np.array(shown, dtype=np.float64)
+    span = last_end - (np.nanmin(times) if np.isfinite(times).any() else 0.0)
+    if not 0.01 <= fps <= 1000:
+        fps = (len(times) - 1) / span if span > 0 and len(times) > 1 else 25.0
+    promised = float((stream.duration or 0) * base)
+    if clean and span > 0 and 1.05 * span + 1 < promised < 1e5:
+        problems.append(f"the header promises {promised:.1f} s, the file holds {span:.1f} s")
+        clean = False
+    keep = ~np.array(drops, dtype=bool)
+    if mpeg4:
+        trusted = clean and "?" not in types and types[:1] == ["I"]
+        ranks = _reordered(types)
+        shown_times = np.sort(times[keep])
+    else:
+        kept = times[keep]
+        trusted = (
+            clean
+            and container.format.name.startswith(_KEEPS_TIMESTAMPS)
+            and bool(np.isfinite(kept).all())
+            and len(np.unique(kept)) == len(kept)
+        )
+        ranks = np.empty(len(times), dtype=np.int64)
+        ranks[np.argsort(times, kind="stable")] = np.arange(len(times))
+        shown_times = np.sort(kept)
+    if not keep.all():
+        ranks = np.where(keep, np.cumsum(keep[np.argsort(ranks)])[ranks] - 1, -1)
+    return FrameIndex(
+        codec=codec,
+        fps=fps,
+        size=(first.width, first.height),
+        turns=round(first.rotation / 90) % 4,
+        ranks=ranks,
+        keys=np.array(keys, dtype=bool),
+        places=np.array(rows, dtype=np.int64).reshape(-1, 2),
+        times=_clean_times(shown_times, fps),
+        duration_s=span if span > 0 else len(keys) / fps,
+        unpack=packed or unpack,
+        skip=stream.codec_context.name != "libdav1d",  # takes its setting only once, when it is opened
+        trusted=trusted,
+        problems=problems,
+    )
+
+
+def verify(path: Path, index: FrameIndex, deadline: Deadline) -> None:
+    """Decode the whole file once, without converting pixels, and correct the index by what came.
+
+    Raises VideoError if no frame decodes.
+    """
+    order: list[int | None] = []
+    damaged = False
+    raw_times: list[float] = []
+    read = 0
+    container, stream = open_container(path, deadline.limit_s)
+    base = float(stream.time_base or 0) or 1 / 90000
+
+    def take(packet: Any) -> None:
+        nonlocal damaged
+        try:
+            frames = decode_packet(stream, packet)
+        except MemoryError as error:
+            raise VideoError(path, "asks for more memory than there is", CONVERT, len(order)) from error
+        except (OSError, ValueError) as error:
+            what = "the end" if packet is None else f"packet {read}"
+            index.note(f"{what} did not decode: {getattr(error, 'strerror', error)}")
+            damaged = True
+            return
+        for frame in frames:
+            if frame.is_corrupt:
+                index.note(f"frame {len(order)} is damaged")
+                damaged = True
+            order.append(frame.pts)
+
+    with container, _decoder_messages() as messages:
+        try:
+            for packet in demux(container, stream):
+                deadline.check(len(order))
+                raw_times.append(np.nan if packet.pts is None else packet.pts * base)
+                packet.pts = read
+                take(packet)
+                read += 1
+        except VideoError:
+            raise
+        except MemoryError as error:
+            raise VideoError(path, "asks for more memory than there is", CONVERT, len(order)) from error
+        except (OSError, ValueError) as error:
+            index.note(f"reading stopped after packet {read - 1}: {getattr(error, 'strerror', error)}")
+            damaged = True
+        take(None)
+    if not order:
+        raise VideoError(path, f"no frame decodes ({read} packets read)", CONVERT)
+    if messages:
+        index.note(f"the decoder says: {messages[0]}")
+        damaged = True
+    index.verified = True
+    tokens = np.array([-1 if token is None else token for token in order], dtype=np.int64)
+    if index.unpack:
+        # The decoder was given the packed packets; the index speaks of the unpacked ones.
+        index.sequential = damaged or len(order) != len(index)
+        if index.sequential:
+            index.times = np.arange(len(order)) / index.fps
+    else:
+        known = bool((tokens >= 0).all()) and len(np.unique(tokens)) == len(tokens)
+        index.sequential = damaged or not known or read != len(index.ranks)
+        if not index.sequential:
+            ranks = np.full(read, -1, dtype=np.int64)
+            ranks[tokens] = np.arange(len(tokens))
+            if not np.array_equal(ranks, index.ranks):
+                index.ranks = ranks
+                index.times = _clean_times(np.array(raw_times)[tokens], index.fps)
+        else:
+            times = np.array([raw_times[t] if 0 <= t < read else np.nan for t in tokens])
+            index.times = _clean_times(times, index.fps)
+    index.trusted = not index.sequential
+
+
+class _decoder_messages:
+    """Collect what the decoder complains about in this thread: damage that it hides raises nothing."""
+
+    def __enter__(self) -> list[str]:
+        import av.logging
+
+        self._level = av.logging.get_level()
+        av.logging.set_level(av.logging.ERROR)
+        self._capture = av.logging.Capture()
+        self._logs: list[tuple[int, str, str]] = self._capture.__enter__()
+        self._found: list[str] = []
+        return self._found
+
+    def __exit__(self, *args: object) -> None:
+        import av.logging
+
+        self._capture.__exit__(*args)
+        av.logging.set_level(self._level)
+        self._found.extend(message.strip() for _, _, message in self._logs)
+
+
+class _Memory(OrderedDict[tuple[str, int, int], FrameIndex]):
+    """The indices used last, up to a number of packets in all."""
+
+    packets = 0
+
+    def keep(self, key: tuple[str, int, int], index: FrameIndex) -> None:
+        self[key] = index
+        self.packets += len(index.ranks)
+        while self.packets > _REMEMBERED_PACKETS and len(self) > 1:
+            self.packets -= len(self.popitem(last=False)[1].ranks)
+
+
+_remembered = _Memory()
+
+
+def recalled(path: Path) -> FrameIndex | None:
+    """The index of a file if this process has made it and the file has not changed since."""
+    key = _stamp(path)
+    index = _remembered.get(key) if key else None
+    if index is not None and key is not None:
+        _remembered.move_to_end(key)
+    return index
+
+
+def recall(path: Path, deadline: Deadline) -> FrameIndex:
+    """The index of a file: remembered, or made now."""
+    index = recalled(path)
+    if index is None:
+        key = _stamp(path)
+        index = build(path, deadline)
+        if key is not None:
+            _remembered.keep(key, index)
+    return index
+
+
+def _stamp(path: Path) -> tuple[str, int, int] | None:
+    """What tells whether a file has changed: path, size, time of the last change."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return str(path), stat.st_size, stat.st_mtime_ns

@@ -339,7 +339,7 @@ class Video:
     def _feed(
         self, feed: NDArray[np.bool_], need: NDArray[np.bool_], deadline: Deadline, skip: bool
     ) -> Iterator[Any]:
-        """Send the packets that ``feed`` marks to a decoder, which may ``skip`` what ``need`` does not mark."""
+        """Send the packets that ``feed`` marks to a decoder, which may ``skip`` those without ``need``."""
         index = self._index
         numbers = np.flatnonzero(feed)
         container, stream = indexing.open_container(self.path, self.time_limit_s)

@@ -1,0 +1,207 @@
+"""Optimisers, parameter groups and learning-rate schedules.
+
+A schedule is a pure function of the step: a resumed run needs no state of it.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from praxiscope.errors import ArgumentError
+
+__all__ = [
+    "ParameterGroup",
+    "Schedule",
+    "make_optimizer",
+    "parameter_groups",
+    "schedule",
+]
+
+ParameterGroup: TypeAlias = dict[str, Any]
+Schedule: TypeAlias = Callable[[int], float]
+
+# _NormBase covers batch and instance normalisation.
+_NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm)
+
+
+def parameter_groups(
+    model: nn.Module,
+    *,
+    lr: float,
+    weight_decay: float,
+    classifier_lr_scale: float = 1.0,
+    first_conv_lr_scale: float = 1.0,
+    policy: Literal["tsn", "plain"] = "tsn",
+) -> list[ParameterGroup]:
+    """Sort a model's trainable parameters into groups with a rate and a decay each.
+
+    ==================================  ======  ============
+    policy "tsn" (TSN's and TSM's code)  rate    weight decay
+    ==================================  ======  ============
+    weights                             1       yes
+    biases                              2       no
+    normalisation, scale and shift      1       no
+    ==================================  ======  ============
+
+    A classifier's and a first convolution's rates are further multiplied by their scale: TSN trains the first
+    convolution of the flow stream at 5 (its bias thus at 10), TSM the classifier at 5 (10). "plain" differs
+    in that biases learn at 1.
+
+    Args:
+        model: lists its classifiers and first convolutions in the attributes ``classifiers`` and
+            ``first_convolutions`` (lists of modules), if a scale is to apply to them.
+        lr: base rate.
+        weight_decay: decay of weights.
+        classifier_lr_scale: multiplies the classifiers' rates.
+        first_conv_lr_scale: multiplies the first convolutions' rates.
+        policy: "tsn" or "plain".
+
+    Returns:
+        Groups for a torch optimiser, each with a ``name``; ``initial_lr`` is its rate at factor 1. Every
+        trainable parameter is in exactly one, frozen ones in none; empty groups are left out.
+
+    Raises:
+        ArgumentError: an unknown policy, a negative number, a scale for layers the model does not list, or
+            nothing to train.
+    """
+    if policy not in ("tsn", "plain"):
+        raise ArgumentError(f"policy must be 'tsn' or 'plain', got {policy!r}")
+    numbers = {
+        "lr": lr,
+        "weight_decay": weight_decay,
+        "classifier_lr_scale": classifier_lr_scale,
+        "first_conv_lr_scale": first_conv_lr_scale,
+    }
+    for argument, value in numbers.items():
+        if not value >= 0:
+            raise ArgumentError(f"{argument} must not be negative, got {value}")
+    bias_scale = 2.0 if policy == "tsn" else 1.0
+    classifiers = _listed(model, "classifiers", classifier_lr_scale)
+    firsts = _listed(model, "first_convolutions", first_conv_lr_scale)
+
+    groups: dict[str, ParameterGroup] = {}
+    seen: set[nn.Parameter] = set()
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if not parameter.requires_grad or parameter in seen:  # shared parameters count once
+                continue
+            seen.add(parameter)
+            if isinstance(module, _NORMS):
+                kind, scale, decay = "norm", 1.0, 0.0
+            elif name.endswith("bias"):
+                kind, scale, decay = "bias", bias_scale, 0.0
+            elif parameter.dim() < 2:  # scales of a layer, as normalisation has
+                kind, scale, decay = "scale", 1.0, 0.0
+            else:
+                kind, scale, decay = "weight", 1.0, weight_decay
+            place = ""
+            if module in classifiers:
+                place, scale = "classifier ", scale * classifier_lr_scale
+            elif module in firsts:
+                place, scale = "first convolution ", scale * first_conv_lr_scale
+            group = groups.setdefault(
+                place + kind,
+                {
+                    "name": place + kind,
+                    "params": [],
+                    "lr": lr * scale,
+                    "initial_lr": lr * scale,
+                    "weight_decay": decay,
+                },
+            )
+            group["params"].append(parameter)
+    if not groups:
+        raise ArgumentError("the model has no trainable parameter")
+    return list(groups.values())
+
+
+def _listed(model: nn.Module, attribute: str, scale: float) -> set[nn.Module]:
+    """Return the modules that a model lists, which it must do where their rate is scaled."""
+    listed = getattr(model, attribute, None)
+    if listed is None and scale != 1:
+        raise ArgumentError(
+            f"{type(model).__name__} does not list its {attribute}, whose rate is to be scaled by {scale:g}"
+        )
+    return set(listed or ())
+
+
+def make_optimizer(
+    name: Literal["sgd", "adamw"],
+    groups: Sequence[ParameterGroup],
+    *,
+    momentum: float = 0.9,
+    nesterov: bool = False,
+    betas: tuple[float, float] = (0.9, 0.999),
+) -> torch.optim.Optimizer:
+    """Build an optimiser over the groups of `parameter_groups`.
+
+    Args:
+        name: "sgd" or "adamw".
+        groups: with their own ``lr`` and ``weight_decay``.
+        momentum, nesterov: of "sgd".
+        betas: of "adamw".
+
+    Raises:
+        ArgumentError: another name.
+    """
+    if name == "sgd":
+        return torch.optim.SGD(list(groups), lr=0.0, momentum=momentum, nesterov=nesterov)
+    if name == "adamw":
+        return torch.optim.AdamW(list(groups), lr=0.0, betas=betas)
+    raise ArgumentError(f"optimiser must be 'sgd' or 'adamw', got {name!r}")
+
+
+def schedule(
+    kind: Literal["step", "cosine", "constant"],
+    *,
+    total_steps: int,
+    warmup_steps: int = 0,
+    milestones: Sequence[int] = (),
+    gamma: float = 0.1,
+) -> Schedule:
+    """Return the function from a step's number (from 0) to the factor on the base learning rate.
+
+    The warm-up rises linearly: (step + 1) / warmup_steps. After it, "constant" stays at 1; "step" is
+    gamma ** (how many milestones have been reached); "cosine" is (1 + cos(pi p)) / 2, where p runs from 0 at
+    the end of the warm-up to 1 at ``total_steps``, and stays at 0.
+
+    Args:
+        kind: "step", "cosine" or "constant".
+        total_steps: optimiser steps of the whole run.
+        warmup_steps: steps of the warm-up; at most ``total_steps``.
+        milestones: for "step", ascending step numbers, each from which a further ``gamma`` applies. They
+            count from the start of the run.
+        gamma: for "step".
+
+    Raises:
+        ArgumentError: an unknown kind, or numbers out of range or order.
+    """
+    if kind not in ("step", "cosine", "constant"):
+        raise ArgumentError(f"schedule must be 'step', 'cosine' or 'constant', got {kind!r}")
+    if total_steps < 1:
+        raise ArgumentError(f"total_steps must be at least 1, got {total_steps}")
+    if not 0 <= warmup_steps <= total_steps:
+        raise ArgumentError(f"warmup_steps must be in 0 … {total_steps} (total_steps), got {warmup_steps}")
+    drops = list(milestones)
+    if drops != sorted(set(drops)) or (drops and drops[0] < 0):
+        raise ArgumentError(f"milestones must be ascending step numbers, got {drops}")
+
+    def after_warmup(step: int) -> float:
+        if kind == "step":
+            return float(gamma ** bisect.bisect_right(drops, step))
+        if kind == "cosine":
+            progress = (step - warmup_steps) / max(1, total_steps - warmup_steps)
+            return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+        return 1.0
+
+    def factor(step: int) -> float:
+        return (step + 1) / warmup_steps if step < warmup_steps else after_warmup(step)
+
+    return factor

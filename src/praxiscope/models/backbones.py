@@ -8,7 +8,6 @@ Axis letters: N images, C channels, H rows, W columns, K classes.
 
 from __future__ import annotations
 
-import urllib.error
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypedDict
 
@@ -176,15 +175,19 @@ def _download(name: str, family: _Family) -> dict[str, Tensor]:
     if family.pretrained_state is None:
         raise CheckpointError(f"no weights of {name} can be downloaded. Load a file: weights=PATH")
     try:
-        return family.pretrained_state()
-    except (OSError, urllib.error.URLError) as error:
-        raise _no_download(name, error) from error
+        state = family.pretrained_state()
+    except OSError as error:  # URLError is one
+        folder = f"{torch.hub.get_dir()}/checkpoints"
+        raise _no_download(name, error, f"put the file into {folder}") from error
+    # GoogLeNet's side classifiers serve its first training only; they are not built here.
+    return {key: value for key, value in state.items() if not key.startswith(("aux1.", "aux2."))}
 
 
-def _no_download(name: str, error: BaseException) -> CheckpointError:
+def _no_download(name: str, error: BaseException, place: str) -> CheckpointError:
+    reason = str(error).partition("\n")[0].rstrip(". ")
     return CheckpointError(
-        f"the ImageNet weights of {name} could not be downloaded ({error}). With a network, try again; "
-        f"without one, put the file into {torch.hub.get_dir()}/checkpoints, or load a local one: weights=PATH"
+        f"the ImageNet weights of {name} could not be downloaded ({reason}). With a network, try again; "
+        f"without one, {place}, or load a local file: weights=PATH"
     )
 
 
@@ -223,10 +226,10 @@ def _create_timm(
         network: nn.Module = timm.create_model(
             short, pretrained=pretrained, num_classes=num_classes, drop_rate=dropout
         )
-    except (OSError, urllib.error.URLError, RuntimeError) as error:
+    except Exception as error:  # the hub's client has many kinds of failure
         if not pretrained:
             raise
-        raise _no_download(name, error) from error
+        raise _no_download(name, error, "fill Hugging Face's cache (HF_HOME)") from error
     resize: Callable[..., None] | None = getattr(network, "set_input_size", None)
     if input_size is not None and resize is not None:
         resize(img_size=(input_size, input_size))
@@ -307,29 +310,18 @@ def cross_modality(weight: Tensor, in_channels: int) -> Tensor:
 
 
 def _widen_first_convolution(network: nn.Module, in_channels: int, averaged: bool) -> None:
-    name = first_convolution_name(network)
-    old = first_convolution(network)
-    new = nn.Conv2d(
-        in_channels,
-        old.out_channels,
-        old.kernel_size,  # type: ignore[arg-type]
-        old.stride,  # type: ignore[arg-type]
-        old.padding,  # type: ignore[arg-type]
-        old.dilation,  # type: ignore[arg-type]
-        bias=old.bias is not None,
-        padding_mode=old.padding_mode,
-    )
-    with torch.no_grad():
-        if averaged:
-            new.weight.copy_(cross_modality(old.weight, in_channels))
-        else:
-            # Equal random filters for all channels would be a poor start. Draw new ones, as spread as the
-            # family's own, scaled so that the output keeps its variance.
-            spread = old.weight.std().item() * (old.in_channels / in_channels) ** 0.5
-            nn.init.normal_(new.weight, std=spread)
-        if old.bias is not None and new.bias is not None:
-            new.bias.copy_(old.bias)
-    network.set_submodule(name, new)
+    """Let the first convolution take ``in_channels``. It stays the object it is: timm has its own kinds."""
+    first = first_convolution(network)
+    old = first.weight.detach()  # [out, 3, kernel, kernel]
+    if averaged:
+        new = cross_modality(old, in_channels)
+    else:
+        # Equal random filters for all channels would be a poor start. Draw new ones, as spread as the
+        # family's own, scaled so that the output keeps its variance.
+        spread = old.std().item() * (old.shape[1] / in_channels) ** 0.5
+        new = torch.empty(old.shape[0], in_channels, *old.shape[2:]).normal_(std=spread)
+    first.weight = nn.Parameter(new)
+    first.in_channels = in_channels
 
 
 # ----------------------------------------------------------------------------------------- input contract

@@ -1,0 +1,283 @@
+"""Weights from local files: read without unpickling, checked key by key and shape by shape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from praxiscope.errors import CheckpointError
+from praxiscope.models.backbones import (
+    MINUS_ONE_TO_ONE,
+    InputContract,
+    classifier_name,
+    cross_modality,
+    first_convolution_name,
+)
+
+__all__ = ["WeightReport", "load_weights"]
+
+State = dict[str, Tensor]
+
+_LISTED = 5  # names of each kind that an error spells out
+_CONTAINERS = ("state_dict", "model_state_dict", "model")
+_PREFIXES = ("module.", "base_model.", "backbone.")  # DistributedDataParallel, TSN's and TSM's code, ours
+_TRAINING_ONLY = ("aux1.", "aux2.")  # GoogLeNet's side classifiers, which are never built here
+
+
+class _Mismatch(NamedTuple):
+    """A tensor of the wrong shape."""
+
+    name: str
+    came: tuple[int, ...]
+    expected: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class WeightReport:
+    """What became of every tensor of a weights file.
+
+    Attributes:
+        loaded: names, in the backbone, of the tensors that were taken.
+        skipped_classifier: the classifier's tensors that were not, since the classes differ or the file has
+            none; the model keeps its new classifier.
+        missing: names that the backbone has and the file has not.
+        unexpected: names that the file has and the backbone has not.
+        mismatched: (name, shape in the file, shape in the backbone).
+        cross_modality: True if the first convolution was made from RGB filters for another input.
+        input: the normalisation that these weights expect of RGB input in [0, 1], if the file's kind tells.
+    """
+
+    loaded: tuple[str, ...]
+    skipped_classifier: tuple[str, ...]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    mismatched: tuple[_Mismatch, ...]
+    cross_modality: bool
+    input: InputContract | None
+
+
+def load_weights(model: nn.Module, path: str | Path, *, strict: bool = True) -> WeightReport:
+    """Load weights into a model's backbone, in place.
+
+    Reads a torch state dict (.pt, .pth, …; also nested under "state_dict" or "model", with the prefixes that
+    DataParallel, TSN's and TSM's code put before names), .safetensors, or .npz: with torch's names, or
+    SqueezeNet 1.0 with Caffe's, or MobileNet v1 with Keras's. A classifier for other classes is skipped. RGB
+    filters are averaged for a first convolution with other channels (cross-modality initialisation).
+
+    Args:
+        model: a network with a ``backbone``, or a backbone itself.
+        path: the file.
+        strict: everything but the classifier must be there, with its shape, and nothing else.
+
+    Returns:
+        What was loaded and what was not. Where the file's kind tells the input's normalisation, the model's
+        ``input_contract`` is set as well.
+
+    Raises:
+        CheckpointError: the file cannot be read, is not of this network (``strict``), or gives it nothing.
+    """
+    path = Path(path)
+    network = model.backbone if isinstance(getattr(model, "backbone", None), nn.Module) else model
+    assert isinstance(network, nn.Module)
+    state, source, contract = _convert(_read(path))
+    last = classifier_name(network)
+    state = _plain_names(state, last)
+
+    own = network.state_dict()
+    first = f"{first_convolution_name(network)}.weight"
+    adapted = first in state and _is_rgb_for_other_channels(state[first], own[first])
+    if adapted:
+        state[first] = cross_modality(state[first], own[first].shape[1])
+
+    fitting = {name for name in own.keys() & state.keys() if own[name].shape == state[name].shape}
+    in_classifier = {name for name in own if name.rpartition(".")[0] == last}
+    # Files from before torch 0.4.1 lack the counters of BatchNorm, which only a momentum of None reads.
+    counters = {name for name in own if name.endswith(".num_batches_tracked")}
+    report = WeightReport(
+        loaded=tuple(name for name in own if name in fitting),
+        skipped_classifier=tuple(name for name in own if name in in_classifier - fitting),
+        missing=tuple(name for name in own if name not in state.keys() | in_classifier | counters),
+        unexpected=tuple(name for name in state if name not in own),
+        mismatched=tuple(
+            _Mismatch(name, tuple(state[name].shape), tuple(own[name].shape))
+            for name in own
+            if name in state.keys() - fitting - in_classifier
+        ),
+        cross_modality=adapted,
+        input=contract,
+    )
+    wrong = bool(report.missing or report.unexpected or report.mismatched)
+    if (strict and wrong) or not fitting - counters:
+        raise CheckpointError(_complaint(path, network, source, report))
+    network.load_state_dict({name: state[name] for name in report.loaded}, strict=False)
+    set_contract: Callable[[InputContract], None] | None = getattr(model, "set_rgb_contract", None)
+    if contract is not None and set_contract is not None:
+        set_contract(contract)
+    return report
+
+
+# ---------------------------------------------------------------------------------------------- reading
+
+
+def _read(path: Path) -> State:
+    """Return the tensors of a file by name."""
+    if not path.is_file():
+        raise CheckpointError(f"{path}: there is no such weights file")
+    try:
+        content: Any
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as arrays:
+                content = {name: torch.from_numpy(np.asarray(arrays[name])) for name in arrays.files}
+        elif path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            content = load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # each format fails in a dozen ways; all mean the same to the caller
+        reason = str(error).strip().partition("\n")[0]
+        raise CheckpointError(
+            f"{path}: cannot be read as weights ({type(error).__name__}: {reason}). Expected a torch state "
+            "dict without pickled objects, .safetensors, or .npz"
+        ) from error
+    for container in _CONTAINERS:
+        if isinstance(content, Mapping) and isinstance(content.get(container), Mapping):
+            content = content[container]
+    tensors = content.items() if isinstance(content, Mapping) else ()
+    state = {str(name): value for name, value in tensors if isinstance(value, Tensor)}
+    if not state:
+        raise CheckpointError(
+            f"{path}: holds no tensors by name. Save network.state_dict(), not the network itself"
+        )
+    return state
+
+
+def _plain_names(state: State, classifier: str) -> State:
+    """Undo what training codes add to a backbone's own names."""
+    plain: State = {}
+    for name, value in state.items():
+        for prefix in _PREFIXES:
+            name = name.removeprefix(prefix)
+        if name.startswith("new_fc."):  # the classifier of TSN's and TSM's code
+            name = f"{classifier}.{name.removeprefix('new_fc.')}"
+        name = name.replace(".net.weight", ".weight").replace(
+            ".net.bias", ".bias"
+        )  # TSM's wrapped convolutions
+        if not name.startswith(_TRAINING_ONLY):
+            plain[name] = value
+    return plain
+
+
+def _is_rgb_for_other_channels(came: Tensor, own: Tensor) -> bool:
+    return (
+        came.dim() == 4
+        and came.shape[1] == 3
+        and own.shape[1] != 3
+        and came.shape[:1] + came.shape[2:] == own.shape[:1] + own.shape[2:]
+    )
+
+
+def _complaint(path: Path, network: nn.Module, source: str | None, report: WeightReport) -> str:
+    mismatched = [f"{m.name} {list(m.came)} instead of {list(m.expected)}" for m in report.mismatched]
+    kinds = {"missing": report.missing, "unexpected": report.unexpected, "wrong shape": mismatched}
+    parts = [
+        f"{len(names)} {kind} ({', '.join(names[:_LISTED])}{', …' if len(names) > _LISTED else ''})"
+        for kind, names in kinds.items()
+        if names
+    ]
+    remedy = (
+        f"It holds weights of {source}: choose that backbone"
+        if source
+        else "Choose the backbone that it was made with, or pass strict=False to load what fits"
+    )
+    return f"{path}: does not fit {type(network).__name__}: {'; '.join(parts)}. {remedy}"
+
+
+# ------------------------------------------------------------------------- names and layouts of other tools
+
+
+def _convert(state: State) -> tuple[State, str | None, InputContract | None]:
+    """Return a state under torchvision's (or our) names, its network, and its input's normalisation."""
+    for foreign in _FOREIGN:
+        if foreign.mark in state:
+            return foreign.convert(state), foreign.network, foreign.contract
+    return state, None, None
+
+
+# SqueezeNet 1.0: place of fire2 … fire9 in torchvision's ``features``, between the poolings.
+_FIRES = {2: 3, 3: 4, 4: 5, 5: 7, 6: 8, 7: 9, 8: 10, 9: 12}
+_FIRE_PARTS = {"conv1x1_1": "squeeze", "conv1x1_2": "expand1x1", "conv3x3_2": "expand3x3"}
+
+
+def _squeezenet_from_caffe(state: State) -> State:
+    """Caffe's names; filters are [out, in, kernel, kernel] already, but see blue first."""
+    layers = {"conv1": "features.0", "conv_final": "classifier.1"}
+    for number, place in _FIRES.items():
+        for theirs, ours in _FIRE_PARTS.items():
+            layers[f"fire{number}/{theirs}"] = f"features.{place}.{ours}"
+    converted = {_renamed(name, layers): value for name, value in state.items()}
+    converted["features.0.weight"] = converted["features.0.weight"].flip(1)  # BGR to RGB
+    return converted
+
+
+def _renamed(name: str, layers: Mapping[str, str]) -> str:
+    layer, _, kind = name.rpartition("/")
+    return f"{layers[layer]}.{kind}" if layer in layers else name
+
+
+_KERAS_NORM = {
+    "gamma": "weight",
+    "beta": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
+
+
+def _mobilenet_from_keras(state: State) -> State:
+    """Keras's names; kernels are [H, W, in, out], depthwise ones [H, W, channels, 1]."""
+    blocks = {"conv1": "stem"}
+    for number in range(1, 14):
+        blocks[f"conv_dw_{number}"] = f"blocks.{number - 1}.depthwise"
+        blocks[f"conv_pw_{number}"] = f"blocks.{number - 1}.pointwise"
+    converted: State = {}
+    for name, value in state.items():
+        layer, _, kind = name.rpartition("/")
+        if layer == "conv_preds":
+            weight = (
+                value.reshape(value.shape[-2:]).T if kind == "kernel" else value
+            )  # [in, out] -> [out, in]
+            converted[f"classifier.{'weight' if kind == 'kernel' else kind}"] = weight
+        elif kind == "kernel" and layer in blocks:
+            converted[f"{blocks[layer]}.conv.weight"] = value.permute(3, 2, 0, 1)
+        elif kind == "depthwise_kernel" and layer in blocks:
+            converted[f"{blocks[layer]}.conv.weight"] = value.permute(2, 3, 0, 1)
+        elif kind in _KERAS_NORM and layer.removesuffix("_bn") in blocks:
+            converted[f"{blocks[layer.removesuffix('_bn')]}.norm.{_KERAS_NORM[kind]}"] = value
+        else:
+            converted[name] = value
+    return converted
+
+
+class _Foreign(NamedTuple):
+    network: str
+    mark: str  # a name that only this kind of file has
+    convert: Callable[[State], State]
+    contract: InputContract
+
+
+_FOREIGN = (
+    _Foreign(
+        "squeezenet1_0",
+        "fire2/conv1x1_1/weight",
+        _squeezenet_from_caffe,
+        # Caffe's input is 0 … 255 less the mean colour (here in RGB order), without a division.
+        InputContract(mean=(123 / 255, 117 / 255, 104 / 255), std=(1 / 255, 1 / 255, 1 / 255)),
+    ),
+    _Foreign("mobilenet_v1", "conv_dw_1/depthwise_kernel", _mobilenet_from_keras, MINUS_ONE_TO_ONE),
+)

@@ -215,8 +215,15 @@ def resize(frames: Tensor, size: Size, kind: Kind = "rgb") -> Tensor:
     if before == size:
         return frames
     flat = frames.reshape(-1, *frames.shape[-3:])
-    rounds = frames.dtype == torch.uint8 and frames.device.type != "cpu"
-    resized = F.interpolate(flat.float() if rounds else flat, size, mode="bilinear", antialias=True)
+    # torch (2.13, CPU) is wrong where the result is one column wide: every row is the same, and the integer
+    # kernel may stop. Results of one row are right, so such a picture is turned over, and goes through float.
+    narrow = size[1] == 1
+    rounds = frames.dtype == torch.uint8 and (narrow or frames.device.type != "cpu")
+    flat = flat.float() if rounds else flat
+    if narrow:
+        resized = _bilinear(flat.transpose(-1, -2), (1, size[0])).transpose(-1, -2)
+    else:
+        resized = _bilinear(flat, size)
     if rounds:
         resized = resized.round_().clamp_(0, 255).to(torch.uint8)
     resized = resized.reshape(*frames.shape[:-2], *size)
@@ -255,6 +262,10 @@ def needed(generator: torch.Generator | None, transform: Transform[Any]) -> torc
     if generator is None:
         raise ArgumentError(f"{type(transform).__name__} draws at random: give it a torch.Generator")
     return generator
+
+
+def _bilinear(frames: Tensor, size: Size) -> Tensor:
+    return F.interpolate(frames, size, mode="bilinear", antialias=True)
 
 
 def _scaled_span(start: int, extent: int, before: int, after: int) -> tuple[int, int]:

@@ -250,7 +250,7 @@ def test_wilson_interval_holds_the_share_and_narrows_with_videos():
     for hits, videos in ((15, 148), (57, 63), (0, 9)):
         wanted = binomtest(hits, videos).proportion_ci(method="wilson")
         assert metrics.wilson_interval(hits / videos, videos) == pytest.approx((wanted.low, wanted.high))
-    assert metrics.wilson_interval(1.0, 10)[1] == 1.0
+    assert metrics.wilson_interval(1.0, 10)[1] == pytest.approx(1.0)
     assert metrics.wilson_interval(0.0, 0) == (0.0, 1.0)
 
 

@@ -1,0 +1,299 @@
+"""Pictures of a report: training curves, a confusion matrix, film strips.
+
+Figures are made with matplotlib's ``Figure`` and Agg alone: no window, no state outside the figure. Blue and
+orange carry the meaning throughout, which colour-blind readers tell apart; each picture can be drawn for a
+light or a dark page.
+
+Axis letters: T frames, C channels, H rows, W columns, K classes.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from praxiscope.errors import ArgumentError
+
+__all__ = ["draw_confusion", "draw_curves", "draw_strip", "figure_png", "strip_jpeg"]
+
+_STRIP_FRAMES = 16  # more than these are thinned out
+_LABELLED_CLASSES = 150  # class names are written up to here
+_NUMBERED_CLASSES = 12  # cells carry numbers up to here
+
+
+class _Theme(NamedTuple):
+    paper: str
+    text: str
+    grid: str
+    first: str  # training, right
+    second: str  # validation, wrong
+
+
+_LIGHT = _Theme("#ffffff", "#24272c", "#d9dce1", "#0b63a8", "#c4560a")
+_DARK = _Theme("#1b1e23", "#d8dbe0", "#3a3f47", "#6cb6ff", "#ff9d4d")
+
+# Panels of the curves: title, (key of a history row, name in the legend, is it the first colour).
+_PANELS: list[tuple[str, list[tuple[str, str, bool]]]] = [
+    ("Loss", [("loss", "training", True), ("val_loss", "validation", False)]),
+    ("Top-1 accuracy", [("top1", "training", True), ("val_top1", "validation", False)]),
+    ("Mean average precision", [("map", "training", True), ("val_map", "validation", False)]),
+    ("Learning rate", [("lr", "learning rate", True)]),
+]
+
+
+def draw_curves(history: Sequence[Mapping[str, Any]], dark: bool = False) -> list[Any]:
+    """Draw how a run went: one figure each for loss, top-1, mAP and learning rate, as far as they are known.
+
+    Args:
+        history: rows with any of ``epoch``, ``step``, ``loss``, ``val_loss``, ``top1``, ``val_top1``,
+            ``map``, ``val_map``, ``lr``. Missing, empty and non-finite values are gaps. Text that holds a
+            number counts as one, so that rows of a CSV file can be given as they are.
+        dark: draw for a dark page.
+
+    Returns:
+        matplotlib figures, with nothing behind the axes; none where no row has a value.
+    """
+    theme = _DARK if dark else _LIGHT
+    axis, places = _places(history)
+    figures = []
+    for title, lines in _PANELS:
+        known = [(name, first, _column(history, key)) for key, name, first in lines]
+        known = [line for line in known if np.isfinite(line[2]).any()]
+        if known:
+            figures.append(_panel(title, axis, places, known, theme))
+    return figures
+
+
+def _panel(
+    title: str,
+    axis: str,
+    places: NDArray[np.float64],
+    lines: list[tuple[str, bool, NDArray[np.float64]]],
+    theme: _Theme,
+) -> Any:
+    figure = _figure(4.6, 3.0)
+    axes = figure.add_subplot()
+    for name, first, values in lines:
+        there = np.isfinite(values)
+        x, y = places[there], values[there]
+        colour = theme.first if first else theme.second
+        if len(y) > 200:  # one row per step: show the scatter faintly, and its trend
+            axes.plot(x, y, color=colour, alpha=0.25, linewidth=0.7)
+            y = _smooth(y, len(y) // 50)
+        marker = "o" if len(y) <= 40 else None
+        axes.plot(x, y, color=colour, linewidth=1.8, marker=marker, markersize=3.5, label=name)
+    axes.set_title(title, loc="left", fontsize=11, color=theme.text)
+    axes.set_xlabel(axis, fontsize=9)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    if title == "Learning rate":
+        steps = np.unique(lines[0][2][np.isfinite(lines[0][2])])
+        if 1 < len(steps) <= 8 and steps[0] > 0 and steps[-1] > 5 * steps[0]:  # a staircase of powers of ten
+            axes.set_yscale("log")
+    elif title != "Loss":
+        axes.set_ylim(-0.02, 1.02)
+        axes.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1], ["0", "20 %", "40 %", "60 %", "80 %", "100 %"])
+    if len(lines) > 1:
+        axes.legend(frameon=False, fontsize=9, labelcolor=theme.text)
+    axes.grid(True, color=theme.grid, linewidth=0.6)
+    _dress(axes, theme)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    return figure
+
+
+def draw_confusion(matrix: NDArray[np.int64], classes: Sequence[str], dark: bool = False) -> Any:
+    """Draw a confusion matrix, each row divided by its class's videos.
+
+    The diagonal (right) is blue, mistakes are orange; stronger is more. Faint mistakes are lifted, so that a
+    few per cent still show among a hundred classes.
+
+    Args:
+        matrix: int [K, K], rows are true classes.
+        classes: the K names; written for up to 150 classes.
+        dark: draw for a dark page.
+
+    Returns:
+        A matplotlib figure that grows with K.
+
+    Raises:
+        ArgumentError: the matrix is not [K, K].
+    """
+    from matplotlib.colors import to_rgb
+
+    theme = _DARK if dark else _LIGHT
+    count = len(classes)
+    if matrix.shape != (count, count) or count == 0:
+        raise ArgumentError(f"matrix must be [{count}, {count}], one row per class, got {list(matrix.shape)}")
+    totals = matrix.sum(axis=1, keepdims=True)
+    shares = matrix / np.maximum(totals, 1)
+    strength = (shares**0.6)[..., None]
+    right = np.eye(count, dtype=bool)[..., None]
+    ink = np.where(right, np.array(to_rgb(theme.first)), np.array(to_rgb(theme.second)))
+    colours = (1 - strength) * np.array(to_rgb(theme.paper)) + strength * ink
+
+    cell, font, turn = _confusion_sizes(count)
+    # Names take about 0.6 of their height per letter; 2 inches are enough for the longest that is written.
+    names = [_short(name) for name in classes]
+    margin = 0.35 + max(len(name) for name in names) * font * 0.6 / 72 if count <= _LABELLED_CLASSES else 0.6
+    side = cell * count
+    figure = _figure(side + margin + 0.3, side + margin + 0.3)
+    axes = figure.add_subplot()
+    axes.imshow(colours, interpolation="nearest")
+    if count <= _LABELLED_CLASSES:
+        style: dict[str, Any] = {"fontsize": font, "parse_math": False}
+        axes.set_yticks(range(count), names, **style)
+        anchor = {"rotation": turn, "ha": "right" if turn < 90 else "center", "rotation_mode": "anchor"}
+        if turn == 90:
+            anchor = {"rotation": 90, "ha": "center"}
+        axes.set_xticks(range(count), names, **style, **anchor)
+    else:
+        axes.set_xticks([])
+        axes.set_yticks([])
+    if count <= _NUMBERED_CLASSES:
+        _write_numbers(axes, matrix, shares, colours)
+    if count > 1:
+        for place in np.arange(0.5, count - 1):
+            axes.axhline(place, color=theme.grid, linewidth=0.3)
+            axes.axvline(place, color=theme.grid, linewidth=0.3)
+    axes.set_xlabel("taken for", fontsize=max(font, 9))
+    axes.set_ylabel("true class", fontsize=max(font, 9))
+    axes.tick_params(length=0)
+    _dress(axes, theme)
+    return figure
+
+
+def _write_numbers(axes: Any, matrix: NDArray[np.int64], shares: NDArray[Any], colours: NDArray[Any]) -> None:
+    for row, column in np.argwhere(matrix):
+        light = float(colours[row, column] @ np.array([0.299, 0.587, 0.114])) > 0.45
+        axes.text(
+            column,
+            row,
+            f"{100 * shares[row, column]:.0f} %",
+            ha="center",
+            va="center",
+            fontsize=9,
+            color="#101114" if light else "#ffffff",
+        )
+
+
+def _confusion_sizes(count: int) -> tuple[float, float, int]:
+    """Inches per cell, points of the class names, degrees that the names below are turned by."""
+    if count <= _NUMBERED_CLASSES:
+        return 0.56, 9.5, 38
+    if count <= 60:
+        return 0.19, 8, 90
+    if count <= _LABELLED_CLASSES:
+        return 0.13, 6.5, 90
+    return 12 / count, 0, 90
+
+
+def draw_strip(frames: Tensor, height: int = 120, gap: int = 3) -> NDArray[np.uint8]:
+    """Lay frames side by side, like a piece of film.
+
+    Args:
+        frames: uint8 [T, C, H, W], RGB or grey; more than 16 are thinned out evenly.
+        height: rows of the strip, in pixels.
+        gap: dark columns between frames.
+
+    Returns:
+        uint8 [height, width, 3].
+
+    Raises:
+        ArgumentError: frames are not uint8 [T, 3 or 1, H, W], or there are none.
+    """
+    if frames.ndim != 4 or frames.dtype != torch.uint8 or frames.shape[1] not in (1, 3) or not frames.numel():
+        raise ArgumentError(
+            f"frames must be uint8 [T, 3, H, W] with T at least 1, got {frames.dtype} {list(frames.shape)}"
+        )
+    frames = frames.detach().cpu()
+    if len(frames) > _STRIP_FRAMES:
+        frames = frames[torch.linspace(0, len(frames) - 1, _STRIP_FRAMES).round().long()]
+    width = max(1, round(frames.shape[3] * height / frames.shape[2]))
+    small = torch.nn.functional.interpolate(
+        frames.float(), size=(height, width), mode="bilinear", antialias=True, align_corners=False
+    )
+    pixels = small.round_().clamp_(0, 255).to(torch.uint8)
+    pixels = pixels.expand(-1, 3, -1, -1)
+    padded = torch.nn.functional.pad(pixels, (0, gap), value=24)
+    strip = padded.permute(2, 0, 3, 1).reshape(height, -1, 3)  # [T, C, H, W] -> [H, T * W, C]
+    return np.ascontiguousarray(strip[:, : strip.shape[1] - gap].numpy())
+
+
+def strip_jpeg(strip: NDArray[np.uint8]) -> bytes:
+    """A strip as a JPEG file: a fifth of its size as PNG."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(strip).save(file, format="JPEG", quality=85)
+    return file.getvalue()
+
+
+def figure_png(figure: Any, dots_per_inch: int = 160) -> bytes:
+    """A figure as a PNG file, with nothing behind it."""
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        # Class names may use letters that matplotlib's font lacks; the report's tables show them anyway.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        figure.savefig(file, format="png", dpi=dots_per_inch, transparent=True)
+    return file.getvalue()
+
+
+def _figure(width: float, height: float) -> Any:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _dress(axes: Any, theme: _Theme) -> None:
+    axes.tick_params(colors=theme.text, labelcolor=theme.text)
+    axes.xaxis.label.set_color(theme.text)
+    axes.yaxis.label.set_color(theme.text)
+    for spine in axes.spines.values():
+        spine.set_color(theme.grid)
+
+
+def _places(history: Sequence[Mapping[str, Any]]) -> tuple[str, NDArray[np.float64]]:
+    """What the rows are counted in, and the place of each: epochs if there is one row per epoch."""
+    for key in ("epoch", "step"):
+        column = _column(history, key)
+        if len(column) and np.isfinite(column).all() and (key == "step" or len(set(column)) == len(column)):
+            return key, column
+    return "row", np.arange(1, len(history) + 1, dtype=np.float64)
+
+
+def _column(history: Sequence[Mapping[str, Any]], key: str) -> NDArray[np.float64]:
+    return np.array([_number(row.get(key)) for row in history], dtype=np.float64)
+
+
+def _number(value: Any) -> float:
+    """``value`` as a finite float, or nan."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return math.nan
+    return number if math.isfinite(number) else math.nan
+
+
+def _smooth(values: NDArray[np.float64], window: int) -> NDArray[np.float64]:
+    """Mean over ``window`` neighbours; fewer at the ends."""
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    places = np.arange(len(values))
+    first = np.maximum(places - window // 2, 0)
+    last = np.minimum(places + window // 2 + 1, len(values))
+    return (sums[last] - sums[first]) / (last - first)
+
+
+def _short(name: str, length: int = 28) -> str:
+    clean = "".join(letter if letter.isprintable() else "?" for letter in name)
+    return clean if len(clean) <= length else clean[: length - 1] + "…"

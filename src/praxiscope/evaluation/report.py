@@ -1,0 +1,406 @@
+"""A run's report: one HTML file that holds everything it shows.
+
+The page asks nothing of the network (its own policy forbids it), runs no script, follows the reader's light
+or dark setting and fits a phone. Whatever comes from files (class names, ids, settings) is escaped.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from html import escape
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from torch import Tensor
+
+from praxiscope.evaluation import pictures
+from praxiscope.evaluation.metrics import (
+    confused_pairs,
+    confusion_matrix,
+    per_class_table,
+    probabilities,
+    summarise,
+    wilson_interval,
+)
+from praxiscope.evaluation.scores import Scores
+
+__all__ = ["Strip", "pick_clips", "write_report"]
+
+_TITLES = {
+    "top1": "Top-1",
+    "top5": "Top-5",
+    "mean_class_accuracy": "Mean class accuracy",
+    "map": "mAP",
+    "hit1": "Hit@1",
+    "hit5": "Hit@5",
+}
+_OPEN_ROWS = 15  # rows of the class table that show at once
+_DISTRIBUTIONS = ("praxiscope", "torch", "torchvision", "lightning-fabric", "numpy", "av")
+
+
+@dataclass(frozen=True)
+class Strip:
+    """A test clip to look at.
+
+    Attributes:
+        id: the video's id.
+        frames: uint8 [T, 3, H, W], a handful from beginning to end.
+        target: its class; several as one text.
+        predicted: the best classes with their probabilities, the best first.
+        right: whether it was recognised; None compares the best class with ``target``.
+    """
+
+    id: str
+    frames: Tensor
+    target: str
+    predicted: list[tuple[str, float]]
+    right: bool | None = None
+
+    @property
+    def recognised(self) -> bool:
+        """Whether the best class is the right one."""
+        if self.right is not None:
+            return self.right
+        return bool(self.predicted) and self.predicted[0][0] == self.target
+
+
+def pick_clips(scores: Scores, best: int = 4, worst: int = 6) -> tuple[list[int], list[int]]:
+    """Choose the clips that are worth showing.
+
+    Args:
+        scores: the test's result.
+        best: how many of the surest right ones, at most one per class.
+        worst: how many of the wrong ones, those that gave their own classes the least probability first.
+
+    Returns:
+        Their numbers in ``scores``: the best, the worst.
+    """
+    chances = probabilities(scores)
+    predicted = chances.argmax(axis=1)
+    right: list[tuple[float, int]] = []
+    wrong: list[tuple[float, int]] = []
+    for row, chance in enumerate(chances):
+        classes = np.flatnonzero(scores.targets[row]) if scores.multi_label else scores.targets[row : row + 1]
+        if len(classes) and classes[0] >= 0:
+            side = right if predicted[row] in classes else wrong
+            side.append((float(chance[classes].max()), row))
+    shown: dict[int, int] = {}
+    for _, row in sorted(right, key=lambda pair: (-pair[0], pair[1])):
+        shown.setdefault(int(predicted[row]), row)
+    return list(shown.values())[:best], [row for _, row in sorted(wrong)[:worst]]
+
+
+def write_report(
+    run_folder: str | Path,
+    *,
+    scores: Scores | None = None,
+    history: Sequence[Mapping[str, Any]] | None = None,
+    strips: Sequence[Strip] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    notes: str | Sequence[str] | None = None,
+) -> Path:
+    """Write ``report.html`` into a run's folder; what is not given is left out of the page.
+
+    Args:
+        run_folder: its name is the page's title. It is made if it does not exist.
+        scores: the test's result: figures, confusion matrix, classes.
+        history: rows of the training log (see ``pictures.draw_curves``).
+        strips: clips to show; those recognised and those not are parted here, in the order given.
+        settings: what the run was made with; plain values.
+        notes: sentences for the top of the page (a warning, a count of skipped videos).
+
+    Returns:
+        The file's path. It appears whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    folder = Path(run_folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    sections = [
+        _notes([notes] if isinstance(notes, str) else notes or []),
+        _figures(scores) if scores is not None else "",
+        _curves(history or []),
+        _clips(strips or []),
+        _classes(scores) if scores is not None else "",
+        _settings(settings or {}),
+    ]
+    name = folder.resolve().name or "run"
+    written = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+    page = _PAGE.format(
+        title=escape(name), style=_STYLE, written=written, body="\n".join(filter(None, sections))
+    )
+    path = folder / "report.html"
+    part = folder / f".report.html.{os.getpid()}.part"
+    try:
+        # Names of files that are not valid text may hold lone surrogates, which UTF-8 cannot.
+        part.write_text(page, encoding="utf-8", errors="replace")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def _notes(notes: Iterable[str]) -> str:
+    return "".join(f'<p class="note">{escape(str(note))}</p>' for note in notes)
+
+
+def _figures(scores: Scores) -> str:
+    summary = summarise(scores)
+    cards = []
+    for key, title in _TITLES.items():
+        if key in summary:
+            below = ""
+            if key in ("top1", "hit1"):
+                low, high = wilson_interval(summary[key], summary["labelled"])
+                below = f"95 % interval {100 * low:.1f}–{100 * high:.1f}"
+            cards.append(_card(title, f"{100 * summary[key]:.1f}<small> %</small>", below))
+    unknown = summary["videos"] - summary["labelled"]
+    below = f"{unknown} without a known class" if unknown else f"{summary['classes']} classes"
+    cards.append(_card("Videos", f"{summary['videos']:,}", below))
+    body = f'<div class="cards">{"".join(cards)}</div>'
+    if scores.protocol:
+        facts = "".join(
+            f"<div><dt>{'protocol' if key == 'name' else escape(str(key))}</dt>"
+            f"<dd>{escape(_plain(value))}</dd></div>"
+            for key, value in scores.protocol.items()
+        )
+        body += f'<dl class="facts">{facts}</dl>'
+    if missing := summary["classes_without_videos"]:
+        shown = ", ".join(missing[:10]) + (", …" if len(missing) > 10 else "")
+        body += f'<p class="small">Left out of the means, for want of test videos: {escape(shown)}.</p>'
+    return _section("Test", body)
+
+
+def _card(title: str, value: str, below: str) -> str:
+    return (
+        f'<div class="card"><h3>{title}</h3><p class="figure">{value}</p><p class="small">{below}</p></div>'
+    )
+
+
+def _curves(history: Sequence[Mapping[str, Any]]) -> str:
+    light, dark = pictures.draw_curves(history), pictures.draw_curves(history, dark=True)
+    if not light:
+        return ""
+    shown = "".join(
+        _picture(pair, f"Curve: {pair[0].axes[0].get_title(loc='left')}")
+        for pair in zip(light, dark, strict=True)
+    )
+    return _section("Training", f'<div class="curves">{shown}</div>')
+
+
+def _clips(strips: Sequence[Strip]) -> str:
+    body = ""
+    for title, kind, wanted in (("Not recognised", "wrong", False), ("Recognised", "right", True)):
+        shown = "".join(
+            _clip(strip, kind) for strip in strips if strip.recognised is wanted and len(strip.frames)
+        )
+        if shown:
+            body += f"<h3>{title}</h3>{shown}"
+    return _section("Clips", body) if body else ""
+
+
+def _clip(strip: Strip, kind: str) -> str:
+    data = _data("jpeg", pictures.strip_jpeg(pictures.draw_strip(strip.frames)))
+    guesses = "".join(
+        f'<li><span class="bar {kind if place == 0 else "other"}" style="width:{_percent(chance)}%"></span>'
+        f"<b>{escape(label)}</b> {_percent(chance)} %</li>"
+        for place, (label, chance) in enumerate(strip.predicted[:3])
+    )
+    return (
+        f'<figure class="clip"><div class="scroll"><img src="{data}" alt="Frames of {escape(strip.id)}">'
+        "</div>"
+        f"<figcaption><p><b>{escape(strip.target)}</b><br><code>{escape(strip.id)}</code></p>"
+        f"<ol>{guesses}</ol></figcaption></figure>"
+    )
+
+
+def _classes(scores: Scores) -> str:
+    rows = per_class_table(scores)
+    key = "average_precision" if scores.multi_label else "accuracy"
+    rows.sort(key=lambda row: (row[key] is None, row[key], row["class"]))
+    body = _class_table(rows[:_OPEN_ROWS], key)
+    if len(rows) > _OPEN_ROWS:
+        rest = _class_table(rows[_OPEN_ROWS:], key)
+        body += f"<details><summary>The other {len(rows) - _OPEN_ROWS} classes</summary>{rest}</details>"
+    sections = _section("Classes, the weakest first", body)
+    if scores.multi_label or not (scores.targets >= 0).any():
+        return sections
+    matrix = confusion_matrix(scores.targets, scores.logits.argmax(axis=1), len(scores.classes))
+    pairs = "".join(
+        f"<tr><td>{escape(true)}</td><td>{escape(taken)}</td><td>{count}</td><td>{_share(share)}</td></tr>"
+        for true, taken, count, share in confused_pairs(matrix, scores.classes)
+    )
+    if pairs:
+        head = "<tr><th>true class</th><th>taken for</th><th>videos</th><th>of its class</th></tr>"
+        sections += _section("Most confused", f'<div class="scroll"><table>{head}{pairs}</table></div>')
+    drawn = [pictures.draw_confusion(matrix, scores.classes, dark) for dark in (False, True)]
+    caption = (
+        "Each row shows where the videos of one class went, as shares of that class. Blue, on the diagonal: "
+        "recognised. Orange: mistakes."
+    )
+    width = min(round(drawn[0].get_figwidth() * 96), 1600)
+    least = width if len(scores.classes) > 60 else 0.6 * width  # smaller would not be legible: scroll instead
+    picture = _picture(drawn, "Confusion matrix", f"width:{width}px;max-width:max(100%,{least:.0f}px)")
+    return sections + _section(
+        "Confusion matrix", f'<p class="small">{caption}</p><div class="scroll">{picture}</div>'
+    )
+
+
+def _class_table(rows: Sequence[Mapping[str, Any]], key: str) -> str:
+    single = key == "accuracy"
+    head = "<th>class</th><th>videos</th>"
+    head += "<th>recognised</th><th>precision</th>" if single else ""
+    head += "<th>average precision</th>" + ("<th>most often taken for</th>" if single else "")
+    lines = []
+    for row in rows:
+        cells = f"<td>{escape(row['class'])}</td><td>{row['videos']}</td>"
+        if single:
+            cells += f"<td>{_bar(row['accuracy'])}</td><td>{_share(row['precision'])}</td>"
+            cells += (
+                f"<td>{_share(row['average_precision'])}</td><td>{escape(row['confused_with'] or '')}</td>"
+            )
+        else:
+            cells += f"<td>{_bar(row['average_precision'])}</td>"
+        lines.append(f"<tr>{cells}</tr>")
+    return f'<div class="scroll"><table class="{key}"><tr>{head}</tr>{"".join(lines)}</table></div>'
+
+
+def _settings(settings: Mapping[str, Any]) -> str:
+    versions = {"python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}"}
+    for name in _DISTRIBUTIONS:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    body = ""
+    if settings:
+        body += f"<h3>Settings</h3><pre>{escape(_plain_yaml(settings))}</pre>"
+    return _section("How it was made", body + f"<h3>Versions</h3><pre>{escape(_plain_yaml(versions))}</pre>")
+
+
+def _plain_yaml(values: Mapping[str, Any]) -> str:
+    plain = json.loads(json.dumps(dict(values), default=str))
+    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=100)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_plain(inner)}" for key, inner in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_plain(inner) for inner in value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _picture(figures: Sequence[Any], alt: str, style: str = "") -> str:
+    """A picture in two versions; the page's light or dark setting chooses."""
+    light, dark = (_data("png", pictures.figure_png(figure)) for figure in figures)
+    return (
+        f'<picture><source media="(prefers-color-scheme: dark)" srcset="{dark}">'
+        f'<img src="{light}" alt="{escape(alt)}" style="{style}"></picture>'
+    )
+
+
+def _data(kind: str, content: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def _section(title: str, body: str) -> str:
+    return f"<section><h2>{title}</h2>{body}</section>"
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.0f} %"
+
+
+def _bar(value: float | None) -> str:
+    if value is None:
+        return "–"
+    bar = f'<span class="bar" style="width:{_percent(value)}%"></span>'
+    return f'<span class="track">{bar}</span> {_share(value)}'
+
+
+def _percent(value: float) -> int:
+    """A share as a whole number of per cent, whatever came."""
+    return round(100 * min(max(float(value), 0.0), 1.0)) if value == value else 0
+
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta http-equiv="Content-Security-Policy"
+  content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<title>{title} – praxiscope</title>
+<style>{style}</style>
+</head>
+<body>
+<header><h1>{title}</h1><p class="small">praxiscope report, {written}</p></header>
+{body}
+</body>
+</html>
+"""
+
+_STYLE = """
+:root { --page: #f4f5f7; --paper: #fff; --text: #24272c; --faint: #666c76; --line: #e0e3e8;
+  --right: #0b63a8; --wrong: #c4560a; --other: #aab1bc; }
+@media (prefers-color-scheme: dark) { :root { --page: #121418; --paper: #1b1e23; --text: #d8dbe0;
+  --faint: #979eaa; --line: #32373f; --right: #6cb6ff; --wrong: #ff9d4d; --other: #5c6470; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 72rem; padding: 1rem; background: var(--page); color: var(--text);
+  font: 16px/1.5 system-ui, "Segoe UI", Roboto, "Helvetica Neue", "Noto Sans", "DejaVu Sans", sans-serif; }
+h1 { margin: .5rem 0 0; font-size: 1.7rem; overflow-wrap: anywhere; }
+h2 { margin: 0 0 .8rem; font-size: 1.2rem; }
+h3 { margin: 1rem 0 .4rem; font-size: 1rem; }
+p { margin: .3rem 0; }
+section { margin: 1rem 0; padding: 1rem 1.2rem; background: var(--paper); border: 1px solid var(--line);
+  border-radius: .6rem; }
+.small, dt { color: var(--faint); font-size: .85rem; }
+.note { margin: 1rem 0; padding: .6rem 1rem; background: var(--paper);
+  border-left: .3rem solid var(--wrong); }
+.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(10.5rem, 1fr)); gap: .8rem 1.2rem; }
+.card h3 { margin: 0; font-size: .85rem; font-weight: 600; color: var(--faint); }
+.figure { margin: 0; font-size: 2rem; line-height: 1.2; font-variant-numeric: tabular-nums; }
+.figure small { font-size: 1rem; color: var(--faint); }
+.facts { display: flex; flex-wrap: wrap; gap: .5rem 1.6rem; margin: 1rem 0 .3rem; padding-top: .8rem;
+  border-top: 1px solid var(--line); }
+.facts div { min-width: 0; } dt, dd { margin: 0; overflow-wrap: anywhere; }
+.curves { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(18rem, 100%), 1fr)); gap: 1rem; }
+img { display: block; max-width: 100%; height: auto; }
+.scroll { overflow-x: auto; }
+.scroll img { max-width: none; margin: 0 auto; }
+.clip { margin: 0 0 1.4rem; }
+.clip img { max-width: 100%; min-width: 44rem; margin: 0; border-radius: .3rem; }
+figcaption { display: flex; flex-wrap: wrap; gap: .3rem 2rem; padding-top: .4rem; font-size: .9rem; }
+figcaption > p { flex: 1 1 16rem; overflow-wrap: anywhere; }
+figcaption ol { flex: 1 1 16rem; margin: .3rem 0; padding: 0; list-style: none; }
+figcaption li { position: relative; padding: 0 .5rem; margin-bottom: 2px; overflow-wrap: anywhere; }
+figcaption .bar { position: absolute; left: 0; top: 0; height: 100%; opacity: .3; }
+.bar { display: block; height: .7rem; min-width: 1px; border-radius: 2px; background: var(--right); }
+.bar.wrong { background: var(--wrong); } .bar.other { background: var(--other); }
+.track { display: inline-block; width: 6rem; margin-right: .4rem; background: var(--line);
+  border-radius: 2px; }
+table { width: 100%; border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .3rem .8rem .3rem 0; text-align: left; border-bottom: 1px solid var(--line); }
+th { color: var(--faint); font-weight: 600; white-space: nowrap; }
+td:nth-child(3) { white-space: nowrap; }
+table.accuracy { table-layout: fixed; min-width: 46rem; }
+table.accuracy th:nth-child(1), table.accuracy th:nth-child(6) { width: 22%; }
+table.accuracy th:nth-child(2) { width: 8%; }
+table.accuracy td { overflow-wrap: anywhere; }
+summary { margin: .8rem 0; cursor: pointer; color: var(--right); }
+code { font-size: .8rem; color: var(--faint); }
+pre { margin: 0; padding: .8rem; overflow-x: auto; font-size: .82rem; background: var(--page);
+  border-radius: .4rem; }
+"""

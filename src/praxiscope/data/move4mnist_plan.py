@@ -1,0 +1,172 @@
+"""What the videos of Move4MNIST show, drawn before any pixel.
+
+A frame alone does not tell the class: in a frame drawn at random from the target chunk, the digit's position
+has the same distribution in all four classes. Along its motion the position is a middle plus an offset that
+depends on the frame; across it, the same middle plus an offset of a random frame, drawn once.
+
+T frames, n images of a pool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from praxiscope.errors import ArgumentError
+
+__all__ = ["CLASSES", "KINDS", "SPLITS", "Design", "Plan", "draw_plan", "require"]
+
+CLASSES = ("up", "down", "left", "right")
+
+#: What a frame shows: the moving digit, the background alone, nothing, another digit.
+KINDS = ("target", "background", "black", "distractor")
+
+SPLITS = ("train", "test")
+
+_STEPS = {"up": (0.0, -1.0), "down": (0.0, 1.0), "left": (-1.0, 0.0), "right": (1.0, 0.0)}
+
+
+@dataclass(frozen=True)
+class Design:
+    """The free choices of the set. Pairs are ranges, drawn uniformly for each video.
+
+    Attributes:
+        size: side of a frame in pixels, even.
+        frames: of a video.
+        fps: written to the files.
+        chunk: frames that show the moving digit; None for a quarter to half of the video.
+        run: frames of one stretch of the rest.
+        fill: how likely such a stretch is background, black, or a distractor (weights).
+        still: how likely a distractor stays where it is; otherwise it jumps in every frame.
+        digit: side of the digit's square, as part of the frame's side.
+        speed: of the digit, frame sides per frame.
+        reach: the longest path, as part of the room that the digit has; faster ones are slowed down.
+        background_gain: factor on the background's brightness, so that a white digit stands out.
+        crf, gop: H.264 quality, and frames from one key frame to the next.
+    """
+
+    size: int = 224
+    frames: int = 32
+    fps: int = 16
+    chunk: tuple[int, int] | None = None
+    run: tuple[int, int] = (2, 8)
+    fill: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    still: float = 0.5
+    digit: tuple[float, float] = (0.25, 0.35)
+    speed: tuple[float, float] = (0.02, 0.035)
+    reach: float = 0.7
+    background_gain: float = 0.6
+    crf: int = 18
+    gop: int = 8
+
+    def __post_init__(self) -> None:
+        if self.chunk is None:
+            object.__setattr__(self, "chunk", (max(2, self.frames // 4), max(2, self.frames // 2)))
+        require(self.size >= 32 and self.size % 2 == 0, "size", "an even number, 32 or more", self.size)
+        require(self.frames >= 2, "frames", "2 or more", self.frames)
+        require(self.fps >= 1, "fps", "1 or more", self.fps)
+        low, high = self.chunk_range
+        require(2 <= low <= high <= self.frames, "chunk", f"from 2 to {self.frames} frames", self.chunk)
+        require(1 <= self.run[0] <= self.run[1], "run", "a range of 1 frame or more", self.run)
+        require(
+            len(self.fill) == 3 and min(self.fill) >= 0 and sum(self.fill) > 0,
+            "fill",
+            "three weights",
+            self.fill,
+        )
+        require(0 <= self.still <= 1, "still", "from 0 to 1", self.still)
+        require(0 < self.digit[0] <= self.digit[1] <= 0.8, "digit", "a range in 0 to 0.8", self.digit)
+        require(0 < self.speed[0] <= self.speed[1] <= 0.5, "speed", "a range in 0 to 0.5", self.speed)
+        require(0 < self.reach < 1, "reach", "between 0 and 1", self.reach)
+        require(0 <= self.background_gain <= 1, "background_gain", "from 0 to 1", self.background_gain)
+        require(0 <= self.crf <= 51 and self.gop >= 1, "crf, gop", "0 to 51, 1 or more", (self.crf, self.gop))
+
+    @property
+    def chunk_range(self) -> tuple[int, int]:
+        """``chunk`` with its default put in."""
+        assert self.chunk is not None
+        return self.chunk
+
+
+def require(holds: bool, name: str, expected: str, value: object) -> None:
+    """Raise ArgumentError unless a parameter's condition holds."""
+    if not holds:
+        raise ArgumentError(f"move4mnist: {name} must be {expected}, got {value!r}")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one video shows, drawn before any pixel.
+
+    Attributes:
+        direction: the class.
+        kinds: of each frame, a name of ``KINDS``, [T].
+        images: number of the digit image in its pool, -1 where there is none: int64 [T].
+        corners: the digit square's corner nearest the origin, x and y in pixels, NaN where none: [T, 2].
+        side: of the digit's square, in pixels.
+        label: the moving digit, 0 to 9.
+    """
+
+    direction: str
+    kinds: tuple[str, ...]
+    images: NDArray[np.int64]
+    corners: NDArray[np.float64]
+    side: int
+    label: int
+
+
+def draw_plan(design: Design, labels: NDArray[np.int64], *, seed: int, split: str, number: int) -> Plan:
+    """Draw what video ``number`` of a split shows. Classes take turns with the number.
+
+    Args:
+        design: of the set.
+        labels: the digit of each image of the pool, int64 [n], two different ones at least.
+        seed: of the set.
+        split: "train" or "test".
+        number: of the video, from 0.
+    """
+    # Every draw is made in the same order whatever the class, so that nothing but the motion depends on it.
+    rng = np.random.default_rng([seed, SPLITS.index(split), number])
+    direction = CLASSES[number % len(CLASSES)]
+    size, frames = design.size, design.frames
+    side = round(size * rng.uniform(*design.digit))
+    room = size - side
+    length = int(rng.integers(*design.chunk_range, endpoint=True))
+    start = int(rng.integers(frames - length + 1))
+    speed = min(size * rng.uniform(*design.speed), design.reach * room / (length - 1))
+
+    target = int(rng.integers(len(labels)))
+    others = np.flatnonzero(labels != labels[target])
+    kinds = ["target"] * frames
+    images = np.full(frames, -1, dtype=np.int64)
+    corners = np.full((frames, 2), np.nan)
+    for first, last in _rest(rng, design, frames, start, length):
+        kind = KINDS[1 + int(rng.choice(3, p=np.array(design.fill) / sum(design.fill)))]
+        kinds[first:last] = [kind] * (last - first)
+        if kind == "distractor":
+            images[first:last] = others[rng.integers(len(others))]
+            places = rng.uniform(0, room, (last - first, 2))
+            corners[first:last] = places[:1] if rng.uniform() < design.still else places
+
+    offsets = speed * (np.arange(length) - (length - 1) / 2)
+    half = offsets[-1]
+    middle = rng.uniform(half, room - half, 2)  # where all four paths fit
+    step = np.array(_STEPS[direction])
+    across = offsets[rng.integers(length)] * (step == 0)
+    images[start : start + length] = target
+    corners[start : start + length] = middle + across + offsets[:, None] * step
+    return Plan(direction, tuple(kinds), images, corners, side, int(labels[target]))
+
+
+def _rest(
+    rng: np.random.Generator, design: Design, frames: int, start: int, length: int
+) -> Iterator[tuple[int, int]]:
+    """Stretches (first, last + 1) of the frames before and after the target chunk."""
+    for first, end in ((0, start), (start + length, frames)):
+        while first < end:
+            last = min(end, first + int(rng.integers(*design.run, endpoint=True)))
+            yield first, last
+            first = last

@@ -28,7 +28,16 @@ from praxiscope.errors import ArgumentError, VideoError
 from praxiscope.video import index as indexing
 from praxiscope.video.index import CONVERT, Deadline, FrameIndex
 
-__all__ = ["Crop", "DecodedFrame", "Video", "check_crop", "check_indices", "open_video", "scaled_size"]
+__all__ = [
+    "Converter",
+    "Crop",
+    "DecodedFrame",
+    "Video",
+    "check_crop",
+    "check_indices",
+    "open_video",
+    "scaled_size",
+]
 
 Crop = tuple[int, int, int, int]
 """(top, left, height, width) in pixels."""
@@ -50,6 +59,10 @@ def open_video(path: str | Path, *, time_limit_s: float = 300.0) -> Video:
     Raises:
         VideoError: the file is missing, empty, not a video, without a video stream, or unreadable.
     """
+    from praxiscope.video.pack import PackedVideo, is_packed
+
+    if is_packed(path):
+        return PackedVideo(path, time_limit_s=time_limit_s)
     return Video(path, time_limit_s=time_limit_s)
 
 
@@ -94,16 +107,17 @@ class DecodedFrame:
     Attributes:
         index: number of the frame, from 0.
         time_s: seconds since the first frame.
+        raw: the decoder's own frame, before any conversion.
     """
 
     index: int
     time_s: float
-    _raw: Any = field(repr=False)
-    _convert: _Converter = field(repr=False)
+    raw: Any = field(repr=False)
+    _convert: Converter = field(repr=False)
 
     def rgb(self, short_side: int | None = None) -> Tensor:
         """The pixels: uint8 [3, H, W], the short side scaled to ``short_side`` pixels if given."""
-        return torch.from_numpy(self._convert(self._raw, short_side)).permute(2, 0, 1)
+        return torch.from_numpy(self._convert(self.raw, short_side)).permute(2, 0, 1)
 
 
 class Video:
@@ -214,7 +228,7 @@ class Video:
         for place, number in enumerate(wanted):
             places.setdefault(number, []).append(place)
         out = np.empty((len(wanted), rows, columns, 3), dtype=np.uint8)
-        convert = _Converter(index.size)
+        convert = Converter(index.size)
         deadline = Deadline(self.path, self.time_limit_s)
         for attempt in range(3):
             missing = set(places)
@@ -264,7 +278,7 @@ class Video:
         times = index.times
         first = 0 if start_s is None else int(np.searchsorted(times, start_s - 1e-9))
         last = len(times) if end_s is None else int(np.searchsorted(times, end_s - 1e-9))
-        convert = _Converter(index.size)
+        convert = Converter(index.size)
         deadline = Deadline(self.path, self.time_limit_s)
         # From the start nothing is looked up: what a decoder gives is what there is.
         counted = first == 0 or index.sequential
@@ -435,7 +449,7 @@ def _reopen(path: str, time_limit_s: float) -> Video:
     return Video(path, time_limit_s=time_limit_s)
 
 
-class _Converter:
+class Converter:
     """Frames of a decoder to upright uint8 [H, W, 3], with one scaler that is set up once.
 
     Args:

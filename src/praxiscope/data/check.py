@@ -17,7 +17,7 @@ from praxiscope.video.decode import open_video
 
 __all__ = ["CheckReport", "Copies", "VideoCheck", "inspect"]
 
-_SPLITS = ("train", "val", "test")
+_SPLITS = ("train", "val", "test", None)  # None: the set brings no split and none was made
 _EDGE_BYTES = 1 << 16
 
 
@@ -64,8 +64,9 @@ class CheckReport:
         name, root, notes, missing: of the manifest.
         full: whether every frame was decoded.
         videos: one for each record, in the manifest's order.
-        classes: number of videos by class and split.
-        imbalance: training videos of the largest class over those of the smallest; 1 is balanced.
+        classes: number of videos by class and split ("unsplit" where none was made).
+        imbalance: training videos of the largest class over those of the smallest; 1 is balanced. Of all
+            videos where there is no split.
         leaking_groups: groups on several sides of the split, with the number of videos on each.
         copies: files with the same content.
     """
@@ -103,7 +104,7 @@ class CheckReport:
             "root": str(self.root),
             "full": self.full,
             "videos": len(self.videos),
-            "splits": {split: counts[split] for split in _SPLITS},
+            "splits": {split or "unsplit": counts[split] for split in _SPLITS if split or counts[split]},
             "classes": self.classes,
             "imbalance": self.imbalance,
             "frames": sum(video.frames or 0 for video in self.videos),
@@ -146,11 +147,13 @@ def inspect(
     for record in manifest.records:
         video = replace(found[record.path][0], id=record.id, labels=record.labels, split=record.split)
         videos.append(_with_part(video, record))
-    classes = {name: dict.fromkeys(_SPLITS, 0) for name in manifest.classes}
+    splits = [split for split in _SPLITS if split or any(not record.split for record in manifest.records)]
+    classes = {name: {split or "unsplit": 0 for split in splits} for name in manifest.classes}
     for record in manifest.records:
         for label in record.labels:
-            classes[label][record.split or "train"] += 1
-    trained = [counts["train"] for counts in classes.values() if counts["train"]]
+            classes[label][record.split or "unsplit"] += 1
+    learned = "train" if any(record.split for record in manifest.records) else "unsplit"
+    trained = [counts[learned] for counts in classes.values() if counts[learned]]
     return CheckReport(
         name=manifest.name,
         root=manifest.root,

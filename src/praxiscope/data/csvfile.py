@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from praxiscope.data.files import first_few, split_name
+from praxiscope.data.files import first_few, split_name, video_id
 from praxiscope.errors import DataError
 from praxiscope.types import VideoRecord
 
@@ -171,7 +171,7 @@ def _record(path: Path, line: int, cells: dict[str, str]) -> VideoRecord:
     part = "" if start_s is None and end_s is None else f"@{_brief(start_s)}-{_brief(end_s)}"
     video = Path(os.path.normpath(path.parent / name))
     return VideoRecord(
-        id=Path(os.path.normpath(name)).as_posix() + part,
+        id=video_id(Path(os.path.normpath(name))) + part,
         path=video,
         labels=labels,
         start_s=start_s,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from praxiscope.types import VideoRecord
 
-__all__ = ["VIDEO_SUFFIXES", "Listing", "first_few", "is_video", "split_name", "videos_below"]
+__all__ = ["VIDEO_SUFFIXES", "Listing", "first_few", "is_video", "split_name", "video_id", "videos_below"]
 
 #: Suffixes, in small letters, that make a file a video; ``.pxv`` is the packed format.
 VIDEO_SUFFIXES = frozenset(
@@ -51,6 +51,11 @@ class Listing:
 def is_video(path: Path) -> bool:
     """Whether the name is that of a video: a known suffix, and not hidden."""
     return path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")
+
+
+def video_id(path: Path) -> str:
+    """A video's id from its path below the set's root; the packed ``clip.avi.pxv`` keeps ``clip.avi``."""
+    return path.as_posix().removesuffix(".pxv")
 
 
 def videos_below(folder: Path) -> Iterator[Path]:

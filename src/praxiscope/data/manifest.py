@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from praxiscope.data.csvfile import CLASS_LIST, read_class_list, read_csv, write_csv
-from praxiscope.data.files import Listing, first_few, is_video, split_name, videos_below
+from praxiscope.data.files import Listing, first_few, is_video, split_name, video_id, videos_below
 from praxiscope.data.layouts import LAYOUTS
 from praxiscope.data.splits import group_split, leaking_groups
 from praxiscope.errors import ArgumentError, DataError
@@ -76,6 +76,7 @@ def load_records(
     annotations: Path | None = None,
     seed: int = 0,
     test_fraction: float = 0.2,
+    random_split: bool = True,
 ) -> Manifest:
     """List a data set's videos with labels, splits and groups.
 
@@ -87,6 +88,8 @@ def load_records(
         annotations: for a layout: the folder of the official lists, where it is not found by itself.
         seed: of the random split, which is made when the set brings none.
         test_fraction: the share of test videos in a random split.
+        random_split: False leaves the split of a set that brings none open (None), and asks for no training
+            videos: for testing on other people's videos, or for looking at them.
 
     Returns:
         The manifest. Its ``notes`` say what a user should know.
@@ -111,10 +114,12 @@ def load_records(
                 f"{root}: {len(unsplit)} of {len(records)} videos have no split: {first_few(unsplit)}. "
                 "Give every video one, or none."
             )
-        records = group_split(records, test_fraction=test_fraction, seed=seed)
-        notes.append(_describe_random_split(records, seed))
+        if random_split:
+            records = group_split(records, test_fraction=test_fraction, seed=seed)
+            notes.append(_describe_random_split(records, seed))
     classes = listing.classes or tuple(sorted({label for record in records for label in record.labels}))
-    notes += _check_classes(records, classes, name)
+    if random_split:
+        notes += _check_classes(records, classes, name)
     notes += _describe_leaks(records)
     return Manifest(
         records=tuple(records),
@@ -204,7 +209,7 @@ def _read_classes(root: Path, folder: Path, split: str | None) -> Listing:
             continue
         classes.append(class_folder.name)  # an empty class folder is an error, which the check raises
         records += [
-            VideoRecord(video.relative_to(root).as_posix(), video, (class_folder.name,), split=split)
+            VideoRecord(video_id(video.relative_to(root)), video, (class_folder.name,), split=split)
             for video in videos
         ]
     if stray and not records:
@@ -234,6 +239,12 @@ def _refuse_duplicates(records: Sequence[VideoRecord]) -> None:
         raise DataError(
             f"{len(twice)} videos are listed more than once with the same start and end: {first_few(twice)}. "
             "Keep one line for each; several labels are written a|b."
+        )
+    ids = Counter(record.id for record in records)
+    if twice := [name for name, count in ids.items() if count > 1]:
+        raise DataError(
+            f"{len(twice)} videos are there both packed and as they were: {first_few(twice)}. "
+            "Keep the packed copies in a folder of their own."
         )
 
 

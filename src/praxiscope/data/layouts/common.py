@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from praxiscope.data.files import Listing, first_few, videos_below
+from praxiscope.data.files import Listing, first_few, video_id, videos_below
 from praxiscope.errors import DataError
 from praxiscope.registry import Registry
 
 __all__ = [
     "LAYOUTS",
     "Layout",
+    "bare_stem",
     "find_lists",
     "present_first",
     "read_lines",
@@ -66,15 +67,20 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
     return [(i, line.strip()) for i, line in enumerate(text.splitlines(), start=1) if line.strip()]
 
 
+def bare_stem(video: Path) -> str:
+    """A file's name as the set published it, without its suffix and without that of a packed copy."""
+    return Path(video_id(Path(video.name))).stem
+
+
 def videos_by_stem(folder: Path) -> dict[str, Path]:
-    """The videos below ``folder`` by name without suffix, in small letters: as found, converted or packed.
+    """The videos below ``folder`` by ``bare_stem`` in small letters: as published, converted or packed.
 
     Raises:
         DataError: two videos have the same name, so that a list could mean either.
     """
     found: dict[str, Path] = {}
     for path in videos_below(folder):
-        other = found.setdefault(path.stem.lower(), path)
+        other = found.setdefault(bare_stem(path).lower(), path)
         if other is not path:
             raise DataError(f"{folder}: {other} and {path} have the same name. Keep one of them.")
     return found

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from praxiscope.data.files import Listing, first_few
+from praxiscope.data.files import Listing, first_few, video_id
 from praxiscope.data.layouts.common import (
     LAYOUTS,
+    bare_stem,
     find_lists,
     present_first,
     read_lines,
@@ -78,11 +79,9 @@ def hmdb51(folder: Path, split: int | str | None = None, annotations: Path | Non
             elif side is None:
                 unused.append(name)
             else:
-                group = f"{label}/{_source(video.stem, label)}"
+                group = f"{label}/{_source(bare_stem(video), label)}"
                 records.append(
-                    VideoRecord(
-                        video.relative_to(folder).as_posix(), video, (label,), split=side, group=group
-                    )
+                    VideoRecord(video_id(video.relative_to(folder)), video, (label,), split=side, group=group)
                 )
     here = {record.labels[0] for record in records}
     notes: tuple[str, ...] = (

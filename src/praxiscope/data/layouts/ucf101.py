@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from praxiscope.data.files import Listing
+from praxiscope.data.files import Listing, video_id
 from praxiscope.data.layouts.common import (
     LAYOUTS,
+    bare_stem,
     find_lists,
     present_first,
     read_lines,
@@ -82,7 +83,7 @@ def _from_groups(folder: Path, number: int, notes: tuple[str, ...]) -> Listing:
             continue
         # The folder spells the class as the lists do (HandstandPushups, against HandStandPushups in names).
         own_folder = video.parent.name.lower() == name["label"].lower()
-        written = _NAME.fullmatch(video.stem)
+        written = _NAME.fullmatch(bare_stem(video))
         label = video.parent.name if own_folder or written is None else written["label"]
         records.append(
             _record(folder, video, label, "test" if first <= int(name["group"]) <= last else "train")
@@ -102,9 +103,9 @@ def _class_line(path: Path, i: int, line: str) -> str:
 
 
 def _record(folder: Path, video: Path, label: str, side: str) -> VideoRecord:
-    name = _NAME.fullmatch(video.stem)
+    name = _NAME.fullmatch(bare_stem(video))
     return VideoRecord(
-        id=video.relative_to(folder).as_posix(),
+        id=video_id(video.relative_to(folder)),
         path=video,
         labels=(label,),
         split=side,

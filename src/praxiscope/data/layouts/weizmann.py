@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from praxiscope.data.files import Listing, first_few
+from praxiscope.data.files import Listing, first_few, video_id
 from praxiscope.data.layouts.common import LAYOUTS, unlisted_note, videos_by_stem
 from praxiscope.errors import DataError
 from praxiscope.types import VideoRecord
@@ -46,7 +46,7 @@ def weizmann(folder: Path, split: int | str | None = None, annotations: Path | N
             continue
         records.append(
             VideoRecord(
-                id=video.relative_to(folder).as_posix(),
+                id=video_id(video.relative_to(folder)),
                 path=video,
                 labels=(name["action"],),
                 split="test" if name["person"] == person else "train",

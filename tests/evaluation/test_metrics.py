@@ -52,6 +52,12 @@ def test_equal_scores_go_to_the_lower_class_number():
     assert metrics.top_k(scores, [0, 1, 2], 1) == pytest.approx(1 / 3)
     assert metrics.top_k(scores, [2, 2, 2], 2) == 0.0
     assert metrics.mean_class_accuracy(scores, [0, 0, 1]) == 0.5
+    rng = np.random.default_rng(0)
+    scores, targets = rng.integers(0, 3, (300, 60)).astype(float), rng.integers(0, 60, 300)
+    for k in (1, 5, 20):
+        best = [sorted(range(60), key=lambda c: (-row[c], c))[:k] for row in scores]
+        wanted = np.mean([target in row for target, row in zip(targets, best, strict=True)])
+        assert metrics.top_k(scores, targets, k) == pytest.approx(wanted)
 
 
 def test_videos_of_unknown_class_are_left_out():
@@ -152,8 +158,10 @@ def test_the_confusion_matrix_is_scikit_learns():
 
 
 def test_confused_pairs_are_the_largest_mistakes_in_order():
-    matrix = np.array([[5, 0, 2], [3, 0, 0], [0, 2, 98]])
-    assert metrics.confused_pairs(matrix, ["a", "b", "c"], 2) == [("b", "a", 3, 1.0), ("a", "c", 2, 2 / 7)]
+    matrix = np.array([[5, 0, 2], [2, 0, 0], [0, 3, 97]])
+    wanted = [("c", "b", 3, 0.03), ("b", "a", 2, 1.0), ("a", "c", 2, 2 / 7)]
+    assert metrics.confused_pairs(matrix, ["a", "b", "c"]) == wanted
+    assert metrics.confused_pairs(matrix, ["a", "b", "c"], 2) == wanted[:2]
     assert metrics.confused_pairs(np.diag([3, 4]), ["a", "b"]) == []
 
 

@@ -94,10 +94,18 @@ def test_a_confusion_matrix_of_any_size_can_be_drawn(count):
 
 
 def test_class_names_are_never_taken_for_mathematics_and_missing_letters_do_not_warn():
-    figure = draw_confusion(np.eye(3, dtype=int), ["$x_{", "走る", "a\x00b\n"])
+    figure = draw_confusion(np.eye(3, dtype=int), ["$x_{$", "走る", "a\x00b\n"])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert figure_png(figure)
+
+
+def test_a_picture_has_nothing_behind_it():
+    from PIL import Image
+
+    with Image.open(io.BytesIO(figure_png(draw_curves([{"step": 1, "loss": 1.0}])[0]))) as image:
+        assert image.getpixel((0, 0))[3] == 0
+        assert image.getextrema()[3] == (0, 255)
 
 
 def test_a_matrix_of_another_size_is_refused():

@@ -34,11 +34,31 @@ def test_a_name_gives_its_views_and_crops(text, views, sampling, crops, all_view
 
 @pytest.mark.parametrize(
     "text",
-    ["", "25", "x1", "0x1", "25x2", "25x0", "-1x1", "dense", "dens10x3", "25x10x3", "1e3x1", "25 x 10"],
+    [
+        "",
+        "25",
+        "x1",
+        "0x1",
+        "25x2",
+        "25x0",
+        "-1x1",
+        "dense",
+        "dens10x3",
+        "25x10x3",
+        "1e3x1",
+        "10000x1",
+        "25 x 10",
+    ],
 )
 def test_a_wrong_name_is_refused_with_examples(text):
     with pytest.raises(ArgumentError, match=r"25x10.*dense10x3"):
         parse_protocol(text)
+
+
+def test_three_crops_cover_the_frame_and_the_others_are_cut_from_256_rows_for_224():
+    assert parse_protocol("dense10x3").short_side_ratio == 1
+    for name in ("1x1", "25x10", "25xfull"):
+        assert 224 * parse_protocol(name).short_side_ratio == pytest.approx(256)
 
 
 @pytest.mark.parametrize(

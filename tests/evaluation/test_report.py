@@ -130,11 +130,11 @@ def test_whatever_comes_from_files_is_escaped(tmp_path):
     strips = [Strip(EVIL, frames(), EVIL, [(EVIL, 0.5)]), Strip(EVIL, frames(), "run", [(EVIL, 0.5)])]
     settings = {EVIL: EVIL}
     path = write_report(
-        tmp_path / "<b>run", scores=scores, strips=strips, settings=settings, notes=[EVIL, EVIL]
+        tmp_path / "<i>run", scores=scores, strips=strips, settings=settings, notes=[EVIL, EVIL]
     )
     assert "<script" not in path.read_text(encoding="utf-8")
     page = read(path)
-    assert "<b>run" not in path.read_text(encoding="utf-8")
+    assert "<i>run" not in path.read_text(encoding="utf-8")
     assert not [name for _, name, _ in page.attributes if name.startswith("on")]
     assert page.text.count(EVIL) >= 8
     assert "{braces}" in page.text
@@ -182,11 +182,11 @@ def test_the_class_table_begins_with_the_weakest_and_folds_the_rest(tmp_path):
 
 
 def test_the_best_clips_are_right_and_of_different_classes_and_the_worst_are_wrong():
-    logits = np.array([[5.0, 0, 0], [4, 0, 0], [0, 3, 0], [0, 9, 0], [6, 0, 0], [1, 0, 0]])
+    logits = np.array([[5.0, 0, 0], [4, 0, 0], [0, 3, 0], [6, 0, 0], [0, 9, 0], [1, 0, 0]])
     targets = np.array([0, 0, 1, 2, 2, -1])
     scores = scores_of(["a", "b", "c"], per_class=2, logits=logits, targets=targets)
-    assert pick_clips(scores) == ([0, 2], [3, 4])
-    assert pick_clips(scores, best=1, worst=1) == ([0], [3])
+    assert pick_clips(scores) == ([0, 2], [4, 3])
+    assert pick_clips(scores, best=1, worst=1) == ([0], [4])
 
 
 def test_a_multi_label_clip_is_right_where_its_best_class_is_a_label():

@@ -206,7 +206,8 @@ def _replace_classifier(
         network.set_submodule(name.rpartition(".")[0] + ".2", nn.Identity())
     else:
         assert isinstance(old, nn.Linear)
-        new = DropoutLinear(old.in_features, num_classes, 0.0 if dropout_is_there else dropout)
+        shape = (old.in_features, num_classes)
+        new = nn.Linear(*shape) if dropout_is_there else DropoutLinear(*shape, dropout=dropout)
     if keeps:
         new.load_state_dict(old.state_dict())
     network.set_submodule(name, new)

@@ -1,0 +1,85 @@
+"""praxiscope: recognise actions in videos of any length, using every frame, on the machine you have.
+
+    >>> import praxiscope as px
+    >>> px.load("runs/a").predict("clip.mp4", top=5)
+    >>> model = px.create_model("tsn", backbone="resnet50", num_classes=101)
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from praxiscope._lazy import submodules as _submodules
+from praxiscope._version import __version__
+
+if TYPE_CHECKING:
+    from praxiscope.errors import (
+        ArgumentError,
+        CheckpointError,
+        DataError,
+        PraxiscopeError,
+        ScoresError,
+        TrainingError,
+        UnknownNameError,
+        VideoError,
+    )
+    from praxiscope.evaluation.scores import Scores
+    from praxiscope.models import create_model, list_models
+    from praxiscope.recogniser import Recogniser, load
+    from praxiscope.types import Batch, Clip, Prediction, Segment, SnippetOutput, VideoRecord
+    from praxiscope.video.decode import Video, open_video
+
+__all__ = [
+    "ArgumentError",
+    "Batch",
+    "CheckpointError",
+    "Clip",
+    "DataError",
+    "PraxiscopeError",
+    "Prediction",
+    "Recogniser",
+    "Scores",
+    "ScoresError",
+    "Segment",
+    "SnippetOutput",
+    "TrainingError",
+    "UnknownNameError",
+    "Video",
+    "VideoError",
+    "VideoRecord",
+    "__version__",
+    "create_model",
+    "list_models",
+    "load",
+    "open_video",
+]
+
+_ERRORS = [name for name in __all__ if name.endswith("Error")]
+_TYPES = ["Batch", "Clip", "Prediction", "Segment", "SnippetOutput", "VideoRecord"]
+_HOMES = {
+    **dict.fromkeys(_ERRORS, "errors"),
+    **dict.fromkeys(_TYPES, "types"),
+    "Recogniser": "recogniser",
+    "Scores": "evaluation.scores",
+    "Video": "video.decode",
+    "create_model": "models",
+    "list_models": "models",
+    "load": "recogniser",
+    "open_video": "video.decode",
+}
+
+_find_module = _submodules(__name__)
+
+
+def __getattr__(name: str) -> Any:
+    # torch takes a second to import; who only asks for --help or __version__ should not wait for it.
+    if name in _HOMES:
+        value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
+    return _find_module(name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

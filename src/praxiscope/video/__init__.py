@@ -1,1 +1,7 @@
 """Pixels in: reading, sampling, transforming and packing videos."""
+
+from __future__ import annotations
+
+from praxiscope._lazy import submodules
+
+__getattr__ = submodules(__name__)

@@ -1,0 +1,290 @@
+"""Model files: safetensors for the weights, JSON for everything else. Loading runs no code from the file.
+
+A model folder holds ``model.safetensors`` and ``model.json``. A run folder holds several of them under
+``checkpoints/`` and ``run.json``, a pointer that says which is the last and which the best. The pointer is
+replaced atomically after the folder it names is complete, so a killed run leaves a usable checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from praxiscope._version import __version__
+from praxiscope.errors import CheckpointError
+
+__all__ = [
+    "InputContract",
+    "ModelCard",
+    "find_checkpoint",
+    "load_card",
+    "load_model_weights",
+    "load_optimizer",
+    "point_to",
+    "read_pointer",
+    "save_checkpoint",
+    "write_json",
+]
+
+FORMAT = 1
+MODEL_FILE = "model.safetensors"
+CARD_FILE = "model.json"
+OPTIMIZER_FILE = "optimizer.safetensors"
+STATE_FILE = "state.json"
+POINTER_FILE = "run.json"
+
+
+@dataclass(frozen=True)
+class InputContract:
+    """What a model must be fed: everything between a video file and the first convolution.
+
+    Attributes:
+        size: height and width of the crop, pixels.
+        short_side: pixels to which the frame's short side is scaled before the crop.
+        channels: channels of one snippet.
+        mean, std: of pixels, per channel, for values in [0, 1].
+        flow_mean, flow_std: of flow, per channel, in pixels.
+        colour: order of the channels.
+        snippets: snippets per video in training; the number that the model sees together at test.
+        length: consecutive frames per snippet.
+    """
+
+    size: int = 224
+    short_side: int = 256
+    channels: int = 3
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    flow_mean: tuple[float, ...] = (0.0,)
+    flow_std: tuple[float, ...] = (1.0,)
+    colour: str = "RGB"
+    snippets: int = 8
+    length: int = 1
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What ``model.json`` says of the weights beside it.
+
+    Attributes:
+        name, kwargs: for ``create_model``.
+        labels: class names in the order of the scores.
+        multi_label: whether a video may have several labels (scores are then read by sigmoid).
+        input: the contract by which frames are prepared.
+        metrics: figures with the protocol that made them.
+        versions: of praxiscope and torch, when it was written.
+        training: where the weights stand in their run (epoch, step).
+    """
+
+    name: str
+    kwargs: dict[str, Any]
+    labels: tuple[str, ...]
+    multi_label: bool = False
+    input: InputContract = field(default_factory=InputContract)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(
+        default_factory=lambda: {"praxiscope": __version__, "torch": torch.__version__}
+    )
+    training: dict[str, Any] = field(default_factory=dict)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON so that ``path`` holds either the old text or the whole new one, never a part."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    from safetensors.torch import save_file
+
+    # Shared or strided storage is refused by safetensors: every tensor gets its own contiguous memory.
+    save_file({name: x.detach().to("cpu").contiguous().clone() for name, x in tensors.items()}, str(path))
+
+
+def _load_tensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(str(path))
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: not a readable safetensors file ({error}).") from error
+
+
+def save_checkpoint(
+    folder: Path,
+    model: nn.Module,
+    card: ModelCard,
+    *,
+    optimizer: torch.optim.Optimizer | None = None,
+    state: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a model folder; with ``optimizer`` and ``state``, one that training can go on from.
+
+    The folder appears by one rename, complete or not at all.
+    """
+    temporary = folder.with_name(folder.name + ".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    _save_tensors(model.state_dict(), temporary / MODEL_FILE)
+    write_json(temporary / CARD_FILE, {"format": FORMAT, **asdict(card)})
+    if optimizer is not None:
+        tensors, scalars = _flatten_optimizer(model, optimizer)
+        _save_tensors(tensors, temporary / OPTIMIZER_FILE)
+        write_json(temporary / STATE_FILE, {**(state or {}), "optimizer": scalars})
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(temporary, folder)
+
+
+def load_card(folder: Path) -> ModelCard:
+    """Read ``model.json``. Raises CheckpointError when it is missing, damaged or of a later format."""
+    path = folder / CARD_FILE
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{folder}: holds no {CARD_FILE}, so it is no praxiscope model. Name a run folder or one of its "
+            "checkpoints."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{path}: not readable ({error}). Take another checkpoint of the run."
+        ) from error
+    found = content.pop("format", None) if isinstance(content, dict) else None
+    if found != FORMAT:
+        raise CheckpointError(
+            f"{path}: format {found!r}; this version of praxiscope ({__version__}) reads format {FORMAT}."
+        )
+    try:
+        fields: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in content.pop("input").items()
+        }
+        contract = InputContract(**fields)
+        content["labels"] = tuple(content["labels"])
+        return ModelCard(**content, input=contract)
+    except (TypeError, KeyError, AttributeError) as error:
+        raise CheckpointError(f"{path}: an entry is missing or unknown ({error}).") from error
+
+
+def load_model_weights(folder: Path, model: nn.Module) -> None:
+    """Load ``model.safetensors`` into ``model``, every name and shape checked.
+
+    Raises:
+        CheckpointError: names the first tensors that are missing, unexpected or of another shape.
+    """
+    path = folder / MODEL_FILE
+    tensors = _load_tensors(path)
+    wanted = model.state_dict()
+    missing = sorted(wanted.keys() - tensors.keys())
+    unexpected = sorted(tensors.keys() - wanted.keys())
+    shapes = [
+        f"{name} {tuple(tensors[name].shape)} instead of {tuple(wanted[name].shape)}"
+        for name in sorted(wanted.keys() & tensors.keys())
+        if tensors[name].shape != wanted[name].shape
+    ]
+    problems = [
+        f"{what}: {', '.join(names[:3])}{' …' if len(names) > 3 else ''} ({len(names)})"
+        for what, names in (("missing", missing), ("unexpected", unexpected), ("other shape", shapes))
+        if names
+    ]
+    if problems:
+        raise CheckpointError(f"{path}: does not fit the model of {CARD_FILE}. {'; '.join(problems)}.")
+    model.load_state_dict(tensors)
+
+
+def _flatten_optimizer(
+    model: nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Optimizer state by parameter *name*: tensors apart from numbers, so that nothing needs pickle."""
+    names = {id(p): name for name, p in model.named_parameters()}
+    tensors: dict[str, Tensor] = {}
+    scalars: dict[str, Any] = {}
+    for parameter, entries in optimizer.state.items():
+        for key, value in entries.items():
+            name = f"{names[id(parameter)]}|{key}"
+            if isinstance(value, Tensor):
+                tensors[name] = value
+            elif value is not None:
+                scalars[name] = value
+    return tensors, scalars
+
+
+def load_optimizer(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Put the saved optimizer state back and return the training state that was saved with it.
+
+    Raises:
+        CheckpointError: the folder holds a model only, or its state does not fit the model.
+    """
+    try:
+        state: dict[str, Any] = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{folder}: holds no training state to go on from ({error}). Start a new run, or give these "
+            "weights with --weights."
+        ) from error
+    entries: dict[str, Any] = {**_load_tensors(folder / OPTIMIZER_FILE), **state.pop("optimizer")}
+    parameters = dict(model.named_parameters())
+    for name, value in entries.items():
+        parameter_name, _, key = name.rpartition("|")
+        parameter = parameters.get(parameter_name)
+        if parameter is None:
+            raise CheckpointError(f"{folder}: optimizer state for {parameter_name!r}, which the model lacks.")
+        if isinstance(value, Tensor) and value.shape == parameter.shape:
+            value = value.to(parameter.device)
+            # Keep the parameter's memory format (channels last), or sums would round differently.
+            buffer = torch.empty_like(parameter, dtype=value.dtype)
+            value = buffer.copy_(value)
+        optimizer.state[parameter][key] = value
+    return state
+
+
+def read_pointer(run: Path) -> dict[str, Any]:
+    """Read ``run.json``: {"last": folder name, "best": folder name or None}. Empty when there is none."""
+    try:
+        content = json.loads((run / POINTER_FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{run / POINTER_FILE}: not readable ({error}).") from error
+    return content if isinstance(content, dict) else {}
+
+
+def point_to(run: Path, *, last: str, best: str | None, prefer: str) -> None:
+    """Name the last and the best checkpoint of a run, then delete those that nothing names any more."""
+    write_json(run / POINTER_FILE, {"last": last, "best": best, "prefer": prefer})
+    for folder in (run / "checkpoints").iterdir():
+        if folder.is_dir() and folder.name not in (last, best):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def find_checkpoint(path: str | Path, which: str | None = None) -> Path:
+    """The model folder that ``path`` means: itself, or the preferred (or ``which``) one of a run.
+
+    Args:
+        path: a model folder or a run folder.
+        which: "last" or "best"; None takes the one that the run prefers: the best where it was chosen on
+            validation videos, else the last.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    folder = Path(path)
+    if not folder.exists():
+        raise CheckpointError(f"{folder}: no such run or model folder.")
+    if (folder / CARD_FILE).is_file():
+        return folder
+    pointer = read_pointer(folder)
+    name = pointer.get(which or pointer.get("prefer", "last")) if pointer else None
+    if not name:
+        raise CheckpointError(
+            f"{folder}: no {which or ''} checkpoint here. A run writes its first one after its first epoch."
+        )
+    return folder / "checkpoints" / str(name)

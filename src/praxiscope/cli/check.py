@@ -1,0 +1,44 @@
+"""``praxiscope check``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from praxiscope.cli.common import Annotations, Data, Json, Split, Workers, print_json, print_table, reporter
+
+HELP = """Look at a data set before training: what is there, what is broken, is it balanced, do groups leak.
+
+Example: praxiscope check videos/
+"""
+
+
+def check(
+    data: Data,
+    split: Split = None,
+    annotations: Annotations = None,
+    full: Annotated[bool, typer.Option("--full", help="Decode every frame, to find damage inside.")] = False,
+    workers: Workers = 2,
+    json: Json = False,
+) -> None:
+    from praxiscope.recipes.check import check as run_check
+    from praxiscope.recipes.check import describe
+
+    speaker = reporter()
+    report = run_check(
+        data, split=split, annotations=annotations, full=full, workers=workers, reporter=speaker
+    )
+    if json:
+        print_json(report.to_dict())
+        raise typer.Exit(1 if report.broken else 0)
+    splits = [name for name in ("train", "val", "test") if any(c.get(name) for c in report.classes.values())]
+    rows = [
+        [name, *(str(counts.get(split_name, 0)) for split_name in splits)]
+        for name, counts in report.classes.items()
+    ]
+    print_table(["class", *splits], rows)
+    for line in describe(report):
+        print(line)
+    if report.broken:
+        raise typer.Exit(1)

@@ -1,0 +1,84 @@
+"""What the commands share: options, output, and the way from an exception to an exit code."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from praxiscope.progress import Reporter
+
+__all__ = [
+    "Annotations",
+    "Data",
+    "Device",
+    "Json",
+    "MaxSkip",
+    "Split",
+    "Workers",
+    "print_json",
+    "print_table",
+    "reporter",
+]
+
+Data = Annotated[
+    str,
+    typer.Argument(
+        help="Folder of class folders, CSV (path,label[,start,end,split,group]), or LAYOUT:FOLDER."
+    ),
+]
+Split = Annotated[
+    str | None, typer.Option(help="Split of a layout: 1, 2, 3, or the person left out (weizmann).")
+]
+Annotations = Annotated[
+    str | None, typer.Option(help="Folder of a layout's official lists, if not beside the videos.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
+Workers = Annotated[int, typer.Option(min=0, help="Processes that read videos.")]
+MaxSkip = Annotated[
+    float, typer.Option(min=0, max=1, help="Stop when more than this share of the videos cannot be read.")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
+
+
+def reporter() -> Reporter:
+    """Progress on standard error."""
+    from praxiscope.progress import ConsoleReporter
+
+    return ConsoleReporter()
+
+
+def print_json(content: Any) -> None:
+    """Print one JSON document; what JSON cannot say (NaN) becomes null."""
+    print(json.dumps(_plain(content), indent=2, ensure_ascii=False))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> None:
+    """Print a table on standard output; columns of numbers are set to the right."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left")
+    for number, header in enumerate(headers):
+        numeric = bool(rows) and all(row[number].strip(" -+%.0123456789") == "" for row in rows)
+        table.add_column(header, justify="right" if numeric else "left")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    width = None if sys.stdout.isatty() else 160
+    Console(width=width).print(table)

@@ -1,0 +1,60 @@
+"""``praxiscope dataset``: data sets that are made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from praxiscope.cli.common import Json, print_json, reporter
+
+app = typer.Typer(help="Make a data set.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.callback()
+def _group() -> None:
+    pass
+
+
+@app.command(
+    "move4mnist",
+    help="""Make Move4MNIST: digits that move up, down, left or right over a video background.
+
+Example: praxiscope dataset move4mnist OUT --train 1800 --test 600 --size 224 --frames 32 --seed 0
+""",
+)
+def move4mnist(
+    out: Annotated[Path, typer.Argument(help="Folder of the set; goes on where an interrupted run stopped.")],
+    train: Annotated[int, typer.Option(min=4, help="Training videos, over four classes.")] = 1800,
+    test: Annotated[int, typer.Option(min=0, help="Test videos.")] = 600,
+    size: Annotated[int, typer.Option(min=16, help="Height and width, pixels.")] = 224,
+    frames: Annotated[int, typer.Option(min=2, help="Frames per video.")] = 32,
+    seed: Annotated[int, typer.Option(min=0, help="Decides every video.")] = 0,
+    digits: Annotated[
+        Path | None, typer.Option(help="Folder of MNIST's idx files. Default: scikit-learn's digits.")
+    ] = None,
+    backgrounds: Annotated[
+        Path | None, typer.Option(help="Folder of background videos. Default: drawn textures.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes. Default: one per core.")] = None,
+    json: Json = False,
+) -> None:
+    from praxiscope.recipes.dataset import move4mnist as make
+
+    folder = make(
+        out,
+        train=train,
+        test=test,
+        size=size,
+        frames=frames,
+        seed=seed,
+        digits=digits,
+        backgrounds=backgrounds,
+        workers=workers,
+        reporter=reporter(),
+    )
+    if json:
+        print_json({"out": str(folder), "train": train, "test": test})
+    else:
+        print(f"{train} training and {test} test videos: {folder}")

@@ -1,0 +1,56 @@
+"""``praxiscope pack``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from praxiscope.cli.common import Annotations, Data, Json, MaxSkip, Split, print_json, reporter
+
+HELP = """Make a training-ready copy of a data set: small frames, any of which decodes alone.
+
+Example: praxiscope pack videos/ packed/ --short-side 256
+"""
+
+
+def pack(
+    data: Data,
+    out: Annotated[Path, typer.Argument(help="Folder of the copy; every command takes it as DATA.")],
+    short_side: Annotated[int, typer.Option(min=16, help="Pixels of a frame's short side.")] = 256,
+    fps: Annotated[float | None, typer.Option(help="Frames per second to keep. Default: all.")] = None,
+    split: Split = None,
+    annotations: Annotations = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes. Default: one per core.")] = None,
+    max_skip: MaxSkip = 0.05,
+    json: Json = False,
+) -> None:
+    from dataclasses import asdict
+
+    from praxiscope.recipes.pack import pack as run_pack
+
+    speaker = reporter()
+    summary = run_pack(
+        data,
+        out,
+        short_side=short_side,
+        fps=fps,
+        split=split,
+        annotations=annotations,
+        workers=workers,
+        max_skip=max_skip,
+        reporter=speaker,
+    )
+    if json:
+        print_json(asdict(summary))
+        return
+    print(
+        f"{summary.clips} clips, {summary.frames} frames: {summary.bytes_in / 1e6:.1f} MB became "
+        f"{summary.bytes_out / 1e6:.1f} MB ({summary.bytes_out / max(1, summary.bytes_in):.2f} times, "
+        f"{summary.bytes_out / max(1, summary.frames) / 1e3:.1f} kB per frame)."
+    )
+    if summary.reading_speedup:
+        print(
+            f"Reading 8 frames at random is {summary.reading_speedup:.1f} times as fast as from the originals."
+        )

@@ -1,0 +1,141 @@
+"""``praxiscope predict``."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from praxiscope.cli.common import Device, Json, print_json, print_table, reporter
+
+if TYPE_CHECKING:
+    from praxiscope.recipes.predict import Failure
+    from praxiscope.recogniser import Recogniser
+    from praxiscope.types import Prediction
+
+HELP = """Name the action in videos, or with --window in every stretch of them.
+
+Example: praxiscope predict runs/a clip.mp4 more/*.mp4 --top 5 --json
+"""
+
+
+def predict(
+    run: Annotated[str, typer.Argument(help="Run folder, or model folder.")],
+    sources: Annotated[
+        list[str], typer.Argument(help="Videos, folders, globs, or .txt lists with a path per line.")
+    ],
+    top: Annotated[int, typer.Option(min=1, help="Classes to name per video.")] = 5,
+    protocol: Annotated[
+        str | None, typer.Option(help="Views to average (25x10, …). Default: the model's own.")
+    ] = None,
+    window: Annotated[
+        str | None, typer.Option(help="Length of a window, as 2s or 500ms: a timeline.")
+    ] = None,
+    stride: Annotated[
+        str | None, typer.Option(help="From one window to the next, as 1s. Default: half a window.")
+    ] = None,
+    checkpoint: Annotated[str | None, typer.Option(help="last or best. Default: the run's choice.")] = None,
+    device: Device = "auto",
+    json: Json = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV on standard output.")] = False,
+) -> None:
+    from praxiscope.errors import ArgumentError
+    from praxiscope.recipes.predict import Failure, find_sources, parse_duration
+    from praxiscope.recipes.predict import predict as run_prediction
+    from praxiscope.recogniser import load
+
+    if stride and not window:
+        raise ArgumentError("--stride is the step of a --window; give both.")
+    if window and protocol:
+        raise ArgumentError("--protocol averages views of whole videos; a --window is one view.")
+    window_s = parse_duration("--window", window) if window else None
+    stride_s = parse_duration("--stride", stride) if stride else None
+    files = find_sources(sources)
+    recogniser = load(run, checkpoint=checkpoint, device=device)
+    as_csv = as_csv or not (json or sys.stdout.isatty())
+    failed = False
+    if window_s is not None and as_csv:
+        # Rows as they come: a timeline of hours is never held in memory.
+        failed = _stream_csv(recogniser, files, window_s, stride_s or window_s / 2, top)
+        raise typer.Exit(1 if failed else 0)
+    speaker = reporter()
+    results: list[Prediction | Failure] = []
+    with speaker.bar("predicting", len(files)) as bar:
+        for result in run_prediction(
+            recogniser, files, top=top, protocol=protocol, window_s=window_s, stride_s=stride_s
+        ):
+            results.append(result)
+            bar.advance()
+            if isinstance(result, Failure):
+                failed = True
+                speaker.line(f"error: {result.error}")
+    if json:
+        print_json([_as_json(result) for result in results])
+    elif as_csv:
+        _print_csv(results)
+    else:
+        _print_tables(results)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _as_json(result: Prediction | Failure) -> dict[str, Any]:
+    from praxiscope.recipes.predict import Failure
+
+    content = asdict(result)
+    if not isinstance(result, Failure):
+        content["segments"] = [segment._asdict() for segment in result.segments]
+    return content
+
+
+def _stream_csv(recogniser: Recogniser, files: list[str], window_s: float, stride_s: float, top: int) -> bool:
+    from praxiscope.errors import VideoError
+
+    writer = csv.writer(sys.stdout)
+    writer.writerow(["source", "start_s", "end_s", "rank", "label", "score"])
+    failed = False
+    for source in files:
+        try:
+            for segment in recogniser.timeline(source, window_s=window_s, stride_s=stride_s, top=top):
+                for rank, (label, score) in enumerate(zip(segment.labels, segment.scores, strict=True), 1):
+                    times = (f"{segment.start_s:.3f}", f"{segment.end_s:.3f}")
+                    writer.writerow([source, *times, rank, label, f"{score:.6f}"])
+                sys.stdout.flush()
+        except VideoError as error:
+            print(f"error: {error}", file=sys.stderr)
+            failed = True
+    return failed
+
+
+def _print_csv(results: list[Prediction | Failure]) -> None:
+    from praxiscope.recipes.predict import Failure
+
+    writer = csv.writer(sys.stdout)
+    writer.writerow(["source", "rank", "label", "score"])
+    for result in results:
+        if isinstance(result, Failure):
+            continue
+        for rank, (label, score) in enumerate(zip(result.labels, result.scores, strict=True), 1):
+            writer.writerow([result.source, rank, label, f"{score:.6f}"])
+
+
+def _print_tables(results: list[Prediction | Failure]) -> None:
+    from praxiscope.recipes.predict import Failure
+
+    for result in results:
+        if isinstance(result, Failure):
+            continue
+        if result.segments:
+            rows = [
+                [f"{s.start_s:.2f}", f"{s.end_s:.2f}", s.labels[0], f"{s.scores[0]:.3f}"]
+                for s in result.segments
+            ]
+            print_table(["start s", "end s", "action", "probability"], rows, title=result.source)
+        else:
+            rows = [
+                [label, f"{score:.3f}"] for label, score in zip(result.labels, result.scores, strict=True)
+            ]
+            print_table(["action", "probability"], rows, title=result.source)

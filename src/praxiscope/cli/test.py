@@ -1,0 +1,89 @@
+"""``praxiscope test``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from praxiscope.cli.common import (
+    Annotations,
+    Data,
+    Device,
+    Json,
+    MaxSkip,
+    Split,
+    Workers,
+    print_json,
+    print_table,
+    reporter,
+)
+
+HELP = """Test a recogniser on held-out videos.
+
+Example: praxiscope test runs/a videos/ --protocol 25x10 --out runs/a/scores.npz
+"""
+
+__test__ = False
+
+
+def test(
+    run: Annotated[str, typer.Argument(help="Run folder, or model folder.")],
+    data: Data,
+    protocol: Annotated[
+        str | None,
+        typer.Option(help="Views: 1x1, 25x1, 25x10, dense10x3, 1xfull, … Default: the model's own."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Scores file to write: .npz or .parquet.")] = None,
+    split: Split = None,
+    annotations: Annotations = None,
+    subset: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    checkpoint: Annotated[str | None, typer.Option(help="last or best. Default: the run's choice.")] = None,
+    device: Device = "auto",
+    workers: Workers = 2,
+    max_skip: MaxSkip = 0.05,
+    json: Json = False,
+) -> None:
+    from praxiscope.evaluation.metrics import per_class_table
+    from praxiscope.recipes.test import test as run_test
+
+    speaker = reporter()
+    result = run_test(
+        run,
+        data,
+        protocol=protocol,
+        split=split,
+        annotations=annotations,
+        subset=subset,
+        out=out,
+        checkpoint=checkpoint,
+        device=device,
+        workers=workers,
+        max_skip=max_skip,
+        reporter=speaker,
+    )
+    if json:
+        print_json(
+            {
+                **result.figures,
+                "protocol": result.scores.protocol["name"],
+                "scores": None if out is None else str(out),
+                "skipped": [{"id": skip.id, "problem": skip.problem} for skip in result.skipped],
+                "notes": result.notes,
+            }
+        )
+        return
+    rows = per_class_table(result.scores)
+    if rows:
+        headers = [str(key) for key in rows[0]]
+        print_table(headers, [[_cell(row[key]) for key in headers] for row in rows])
+    shown = {key: value for key, value in result.figures.items() if isinstance(value, float)}
+    print_table(["metric", result.scores.protocol["name"]], [[k, f"{v:.4f}"] for k, v in shown.items()])
+    speaker.line(f"{result.figures['videos']} videos. Pictures: {Path(run) / 'report.html'}")
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

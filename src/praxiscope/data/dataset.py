@@ -1,0 +1,241 @@
+"""Reading clips: a record becomes a sample, whatever streams it carries.
+
+S snippets of a video, C channels, H rows, W columns, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from praxiscope.data.batch import Request, collate_dense, mix_seeds
+from praxiscope.errors import DataError, VideoError
+from praxiscope.types import Batch, Clip, VideoRecord
+from praxiscope.video.decode import Video, open_video, scaled_size
+from praxiscope.video.geometry import Box, Size, as_pair, kind_of, resize
+from praxiscope.video.sampling import expand
+
+__all__ = [
+    "ClipReader",
+    "Geometry",
+    "Loaded",
+    "RgbReader",
+    "Sampler",
+    "Skip",
+    "StreamReader",
+    "TestClips",
+    "TrainingClips",
+    "collate",
+    "frame_range",
+]
+
+Sampler = Callable[[int, "torch.Generator | None"], Tensor]
+"""(number of frames, generator or None) -> int64 starts of the snippets."""
+
+
+class Skip(NamedTuple):
+    """A video that could not be read, and why."""
+
+    id: str
+    problem: str
+
+
+class Geometry(Protocol):
+    """A crop: drawn once per video, so that all of its streams lose the same part of the picture."""
+
+    @property
+    def size(self) -> int | Size: ...
+
+    def draw(self, size: Size, generator: torch.Generator | None = None) -> Box: ...
+
+
+class StreamReader(Protocol):
+    """Reads one stream of a video at given snippets.
+
+    Called with the record, its video, int64 starts [S] counted from frame ``first``, the frame ``last`` behind
+    the record's end, and the box that will be cut out (None: the whole frame). Returns [S, C, H, W], that
+    part of the frames alone: a reader that can decode less than a frame saves the rest.
+    """
+
+    def frame_size(self, record: VideoRecord, video: Video) -> Size:
+        """Rows and columns of this stream's frames."""
+
+    def __call__(
+        self, record: VideoRecord, video: Video, starts: Tensor, first: int, last: int, box: Box | None
+    ) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class RgbReader:
+    """Pixels, the short side scaled: uint8 [S, 3 * length, H, W].
+
+    Attributes:
+        short_side: pixels; None keeps the native size.
+        length: consecutive frames per snippet, stacked along the channels.
+    """
+
+    short_side: int | None = 256
+    length: int = 1
+
+    def frame_size(self, record: VideoRecord, video: Video) -> Size:
+        """Rows and columns after scaling."""
+        width, height = scaled_size(video.width, video.height, self.short_side)
+        return height, width
+
+    def __call__(
+        self, record: VideoRecord, video: Video, starts: Tensor, first: int, last: int, box: Box | None
+    ) -> Tensor:
+        numbers = starts if self.length == 1 else expand(starts, self.length).flatten()
+        # A video shorter than a snippet repeats its last frame.
+        wanted = (numbers + first).clamp_(max=last - 1)
+        crop = None if box is None else (box.top, box.left, box.height, box.width)
+        frames = video.frames(wanted, short_side=self.short_side, crop=crop)
+        return frames if self.length == 1 else frames.reshape(len(starts), -1, *frames.shape[2:])
+
+
+def frame_range(record: VideoRecord, video: Video) -> tuple[int, int]:
+    """First frame of a record and the one after its last. Raises DataError when the part holds no frame."""
+    if record.start_s is None and record.end_s is None:
+        return 0, video.quick_length()
+    times = video.timestamps()
+    first = 0 if record.start_s is None else int(np.searchsorted(times, record.start_s - 1e-6))
+    last = len(times) if record.end_s is None else int(np.searchsorted(times, record.end_s - 1e-6))
+    if last <= first:
+        raise DataError(
+            f"{record.id}: no frame between {record.start_s or 0} and {record.end_s} s; the last frame of the "
+            f"video is at {times[-1]:.2f} s. Correct its start and end in the list."
+        )
+    return first, last
+
+
+class ClipReader:
+    """Reads clips of a list of videos.
+
+    Args:
+        records: the videos.
+        targets: one tensor per record: int64 [] or multi-hot float32 [K].
+        sampler: chooses the snippets' starts from the frame count.
+        readers: streams by name; all are read at the same starts.
+        geometry: a crop; None leaves frames whole.
+        random: whether to draw (training) or to take the centred choice everywhere (testing).
+        time_limit_s: seconds that reading one video may take.
+    """
+
+    def __init__(
+        self,
+        records: Sequence[VideoRecord],
+        targets: Sequence[Tensor],
+        *,
+        sampler: Sampler,
+        readers: Mapping[str, StreamReader],
+        geometry: Geometry | None = None,
+        random: bool = True,
+        time_limit_s: float = 300.0,
+    ) -> None:
+        if not records:
+            raise DataError("no videos to read: the list is empty.")
+        self.records, self.targets = list(records), list(targets)
+        self.sampler, self.readers, self.geometry = sampler, dict(readers), geometry
+        self.random, self.time_limit_s = random, time_limit_s
+        # Remembered per process, so that a broken file costs its time limit only once.
+        self._broken: dict[str, str] = {}
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def read(self, index: int, seed: int = 0) -> Clip:
+        """Read one clip. Raises VideoError or DataError when its video cannot be read."""
+        record = self.records[index]
+        if record.id in self._broken:
+            raise DataError(self._broken[record.id])
+        generator = torch.Generator().manual_seed(seed) if self.random else None
+        try:
+            video = open_video(record.path, time_limit_s=self.time_limit_s)
+            first, last = frame_range(record, video)
+            starts = self.sampler(last - first, generator)
+            box = self._draw(record, video, generator)
+            streams = {
+                name: reader(record, video, starts, first, last, box) for name, reader in self.readers.items()
+            }
+        except (VideoError, DataError) as error:
+            self._broken[record.id] = str(error)
+            raise
+        if self.geometry is not None:
+            size = as_pair(self.geometry.size)
+            streams = {name: resize(x, size, kind_of(name)) for name, x in streams.items()}
+        return Clip(streams, self.targets[index], record.id, mix_seeds(seed, 1))
+
+    def _draw(self, record: VideoRecord, video: Video, generator: torch.Generator | None) -> Box | None:
+        """One box for all streams, drawn on the first one's frame; the others cut the same part of theirs."""
+        if self.geometry is None:
+            return None
+        leading = next(iter(self.readers.values()))
+        return self.geometry.draw(leading.frame_size(record, video), generator)
+
+
+@dataclass
+class Loaded:
+    """What a worker sends back: the batch, and the videos that had to be left out on the way to it."""
+
+    batch: Batch
+    skipped: list[Skip] = field(default_factory=list)
+
+
+class TrainingClips(Dataset[tuple[Clip, list[Skip]]]):
+    """Clips for training, by request.
+
+    A video that cannot be read is replaced by another one, drawn by the request's own seed, so that batches
+    stay full and every process takes the same number of steps; which one and why is reported.
+    """
+
+    def __init__(self, reader: ClipReader) -> None:
+        self.reader = reader
+
+    def __len__(self) -> int:
+        return len(self.reader)
+
+    def __getitem__(self, request: Request) -> tuple[Clip, list[Skip]]:
+        skipped: list[Skip] = []
+        index = request.place
+        generator = torch.Generator().manual_seed(mix_seeds(request.seed, 2))
+        for _ in range(len(self.reader)):
+            try:
+                return self.reader.read(index, request.seed), skipped
+            except (VideoError, DataError) as error:
+                skipped.append(Skip(self.reader.records[index].id, str(error)))
+                index = int(torch.randint(len(self.reader), (), generator=generator))
+        raise DataError(
+            f"none of {len(skipped)} videos tried could be read; the last error: {skipped[-1].problem} "
+            "Run `praxiscope check` on the data."
+        )
+
+
+class TestClips(Dataset["Clip | Skip"]):
+    """Clips for testing, by number: each video once; one that cannot be read comes as a Skip."""
+
+    __test__ = False  # pytest would take the name for a test's
+
+    def __init__(self, reader: ClipReader) -> None:
+        self.reader = reader
+
+    def __len__(self) -> int:
+        return len(self.reader)
+
+    def __getitem__(self, index: int) -> Clip | Skip:
+        try:
+            return self.reader.read(index)
+        except (VideoError, DataError) as error:
+            return Skip(self.reader.records[index].id, str(error))
+
+
+def collate(samples: Sequence[tuple[Clip, list[Skip]]]) -> Loaded:
+    """Samples of a worker to a dense batch, with what was skipped."""
+    return Loaded(
+        collate_dense([clip for clip, _ in samples]), [skip for _, skips in samples for skip in skips]
+    )

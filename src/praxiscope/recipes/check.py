@@ -1,0 +1,67 @@
+"""Look at a data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from praxiscope.data.check import CheckReport, inspect
+from praxiscope.data.manifest import load_records
+from praxiscope.progress import Reporter
+
+__all__ = ["check", "describe"]
+
+
+def check(
+    data: str | Path,
+    *,
+    split: str | None = None,
+    annotations: str | Path | None = None,
+    full: bool = False,
+    workers: int = 2,
+    reporter: Reporter | None = None,
+) -> CheckReport:
+    """Open every video of a data set, and say what training would meet.
+
+    Args:
+        data: as for training.
+        split, annotations: for layouts with official splits.
+        full: decode every frame.
+        workers: processes.
+        reporter: shows progress.
+
+    Raises:
+        DataError: the set cannot be listed at all.
+    """
+    reporter = reporter or Reporter()
+    manifest = load_records(data, split=split, annotations=Path(annotations) if annotations else None)
+    with reporter.bar("checking", len({record.path for record in manifest.records})) as bar:
+        return inspect(manifest, full=full, workers=workers, progress=lambda done, total: bar.advance())
+
+
+def describe(report: CheckReport) -> list[str]:
+    """What a person should know of a report, a sentence per line, the worst last."""
+    videos = [video for video in report.videos if video.readable]
+    frames = sorted(video.frames or 0 for video in videos)
+    sizes = sorted({f"{video.width}x{video.height}" for video in videos})
+    rates = sorted({f"{video.fps:.4g}" for video in videos if video.fps})
+    codecs = sorted({video.codec for video in videos if video.codec})
+    lines = []
+    if videos:
+        seconds = sum(video.duration_s or 0 for video in videos)
+        lines.append(
+            f"{len(videos)} readable videos, {seconds / 60:.1f} minutes; {frames[0]} to {frames[-1]} frames "
+            f"(median {frames[len(frames) // 2]})"
+        )
+        for what, values in (("sizes", sizes), ("frames per second", rates), ("codecs", codecs)):
+            lines.append(f"{what}: {', '.join(values[:6])}{' …' if len(values) > 6 else ''}")
+    lines.append(f"largest class over smallest, in training: {report.imbalance:.2f}")
+    lines += [f"Note: {note}" for note in report.notes]
+    for copies in report.copies:
+        where = f", in {' and '.join(copies.splits)}" if len(copies.splits) > 1 else ""
+        lines.append(f"Same content: {', '.join(copies.ids)}{where}")
+    lines += [f"Damaged: {video.path}: {video.problem}" for video in report.damaged]
+    lines += [f"Broken: {video.problem}" for video in report.broken]
+    lines.append(
+        f"{len(report.broken)} broken, {len(report.damaged)} damaged, {len(report.missing)} listed but missing."
+    )
+    return lines

@@ -1,0 +1,219 @@
+"""Settings of a run: frozen, validated, written beside the run as YAML and read back from there.
+
+A recipe is a function that returns ``TrainSettings``. ``--set optim.lr=0.01`` overrides one value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from praxiscope.errors import ArgumentError, unknown_name
+from praxiscope.registry import Registry
+
+__all__ = [
+    "DataSettings",
+    "InputSettings",
+    "ModelSettings",
+    "OptimSettings",
+    "RunSettings",
+    "TrainSettings",
+    "dump_yaml",
+    "get_recipe",
+    "load_yaml",
+    "override",
+    "recipes",
+]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class DataSettings(_Section):
+    """What is read. ``source`` and ``split`` are those of the command line."""
+
+    source: str = ""
+    split: str | None = None
+    annotations: str | None = None
+    test_fraction: float = Field(0.2, gt=0, lt=1)
+    sampling: Literal["ordinary", "class-uniform"] = "ordinary"
+    class_weights: bool = False
+    workers: int = Field(2, ge=0)
+    max_skip: float = Field(0.05, ge=0, le=1)
+    time_limit_s: float = Field(300.0, gt=0)
+
+
+class InputSettings(_Section):
+    """From the file to the first convolution. ``mean`` and ``std`` follow the weights unless given."""
+
+    size: int = Field(224, ge=8)
+    short_side: int = Field(256, ge=8)
+    snippets: int = Field(8, ge=1)
+    crop: Literal["multi-scale", "random", "center"] = "multi-scale"
+    flip: bool = True
+    colour_jitter: float = Field(0.0, ge=0, le=1)
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+    @model_validator(mode="after")
+    def _crop_fits(self) -> InputSettings:
+        if self.size > self.short_side:
+            raise ValueError(f"size {self.size} is larger than short_side {self.short_side}")
+        return self
+
+
+class ModelSettings(BaseModel):
+    """``name`` is the model's; every other key is a keyword of its builder, checked there."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    name: str = "tsn"
+    backbone: str = "resnet18"
+    weights: str | None = None
+
+    def keywords(self) -> dict[str, Any]:
+        """The builder's keywords."""
+        return {k: v for k, v in self.model_dump().items() if k not in ("name", "weights")}
+
+
+class OptimSettings(_Section):
+    """How the weights move. Epochs may be fractions where they are points in time."""
+
+    name: Literal["sgd", "adamw"] = "sgd"
+    lr: float = Field(0.01, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(5e-4, ge=0)
+    schedule: Literal["step", "cosine", "constant"] = "cosine"
+    milestones: tuple[float, ...] = ()
+    gamma: float = Field(0.1, gt=0)
+    warmup_epochs: float = Field(0.0, ge=0)
+    epochs: int = Field(30, ge=1)
+    batch: int = Field(8, ge=1, description="videos per device and forward pass")
+    accumulate: int = Field(1, ge=1)
+    clip_norm: float | None = Field(20.0, gt=0)
+    policy: Literal["tsn", "plain"] = "tsn"
+    classifier_lr_scale: float = Field(1.0, gt=0)
+    first_conv_lr_scale: float = Field(1.0, gt=0)
+
+
+class RunSettings(_Section):
+    """Where and how it runs."""
+
+    seed: int = Field(0, ge=0)
+    devices: int = Field(1, ge=1)
+    nodes: int = Field(1, ge=1)
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    precision: Literal["auto", "32", "bf16", "16"] = "auto"
+    channels_last: bool | Literal["auto"] = "auto"
+    deterministic: bool = False
+    checkpoint_steps: int | None = Field(None, ge=1)
+    validate_epochs: int = Field(1, ge=0, description="validate every so many epochs; 0: never")
+    protocol: str = Field("auto", description="protocol of the validation during training")
+    tensorboard: bool = True
+
+
+class TrainSettings(_Section):
+    """All of a training run."""
+
+    data: DataSettings = DataSettings()
+    input: InputSettings = InputSettings()
+    model: ModelSettings = ModelSettings()
+    optim: OptimSettings = OptimSettings()
+    run: RunSettings = RunSettings()
+
+    def updated(self, values: Mapping[str, Any]) -> TrainSettings:
+        """A copy with ``section.key`` values replaced. Raises ArgumentError for one that does not fit."""
+        content = self.model_dump()
+        for key, value in values.items():
+            section, _, name = key.partition(".")
+            content[section][name] = value
+        return _validated(content, "settings")
+
+
+recipes: Registry[Callable[[], TrainSettings]] = Registry("recipe")
+
+
+def get_recipe(name_or_path: str) -> TrainSettings:
+    """Settings by a recipe's name, or from a run's YAML file."""
+    from praxiscope.recipes import known  # noqa: F401  (importing registers the recipes)
+
+    path = Path(name_or_path)
+    if path.suffix in (".yaml", ".yml"):
+        return load_yaml(path)
+    return recipes.get(name_or_path)()
+
+
+def _validated(content: Mapping[str, Any], where: str) -> TrainSettings:
+    try:
+        return TrainSettings.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        location = [str(part) for part in first["loc"]]
+        key = ".".join(location)
+        if first["type"] == "extra_forbidden":
+            section: Any = TrainSettings
+            for part in location[:-1]:
+                section = section.model_fields[part].annotation
+            prefix = "".join(f"{part}." for part in location[:-1])
+            known = [f"{prefix}{name}" for name in section.model_fields]
+            raise ArgumentError(f"{where}: {unknown_name('setting', key, known)}") from None
+        message = str(first["msg"]).removeprefix("Value error, ")
+        raise ArgumentError(f"{where}: {key} = {first['input']!r}: {message}.") from None
+
+
+def override(settings: TrainSettings, assignments: Iterable[str]) -> TrainSettings:
+    """Apply ``section.key=value`` texts; values are read as YAML (``null``, ``[10, 20]``, ``true``, ``1e-3``).
+
+    Raises:
+        ArgumentError: no such section or key (with the nearest one), or a value that does not fit.
+    """
+    content = settings.model_dump()
+    for text in assignments:
+        key, equals, value_text = text.partition("=")
+        section, dot, name = key.strip().partition(".")
+        if not equals or not dot or not name:
+            raise ArgumentError(f"--set {text}: expected section.key=value, as in --set optim.lr=0.01.")
+        if section not in content:
+            raise ArgumentError(f"--set {text}: {unknown_name('section', section, content)}")
+        content[section][name] = _parse(value_text)
+        # One at a time, so that the error names the assignment that caused it.
+        settings = _validated(content, f"--set {text}")
+        content = settings.model_dump()
+    return settings
+
+
+def _parse(text: str) -> Any:
+    """A YAML value; YAML 1.1 takes 1e-3 for a word, so numbers are tried first."""
+    try:
+        return float(text) if not text.strip().lstrip("+-").isdigit() else int(text)
+    except ValueError:
+        pass
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+
+
+def dump_yaml(settings: TrainSettings, path: Path) -> None:
+    """Write the resolved settings."""
+    text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def load_yaml(path: Path) -> TrainSettings:
+    """Read settings back. Raises ArgumentError for a file that is missing, not YAML or has unknown keys."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ArgumentError(f"{path}: cannot be read ({error.strerror}).") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ArgumentError(f"{path}: not a YAML file ({error}).") from None
+    if not isinstance(content, dict):
+        raise ArgumentError(f"{path}: expected the sections {', '.join(TrainSettings.model_fields)}.")
+    return _validated(content, str(path))

@@ -1,0 +1,168 @@
+"""Test a recogniser on a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from praxiscope.data.dataset import Skip
+from praxiscope.data.manifest import Manifest, load_records
+from praxiscope.errors import ArgumentError, DataError, TrainingError
+from praxiscope.evaluation.metrics import summarise
+from praxiscope.evaluation.protocols import parse_protocol
+from praxiscope.evaluation.scores import Scores
+from praxiscope.progress import Reporter
+from praxiscope.recipes.lists import read_split, write_skipped
+from praxiscope.recipes.report import report_run
+from praxiscope.recogniser import Recogniser, load
+from praxiscope.types import VideoRecord
+
+__all__ = ["TestResult", "test"]
+
+
+@dataclass
+class TestResult:
+    """What a test found.
+
+    Attributes:
+        scores: of every video that could be read.
+        figures: the metrics, as fractions, by name.
+        skipped: videos that could not be read.
+        notes: sentences worth saying.
+    """
+
+    __test__ = False  # pytest would take the name for a test's
+
+    scores: Scores
+    figures: dict[str, Any]
+    skipped: list[Skip]
+    notes: list[str]
+
+
+def test(
+    run: str | Path,
+    data: str | Path,
+    *,
+    protocol: str | None = None,
+    split: str | None = None,
+    annotations: str | Path | None = None,
+    subset: str = "test",
+    out: str | Path | None = None,
+    checkpoint: str | None = None,
+    device: str = "auto",
+    workers: int = 2,
+    max_skip: float = 0.05,
+    time_limit_s: float = 300.0,
+    reporter: Reporter | None = None,
+) -> TestResult:
+    """Score the held-out videos of a data set, and renew the run's report.
+
+    Of a data set without splits, the videos that the run held out are taken where they are the run's own, and
+    else all of them. Videos that the run was trained on are named.
+
+    Args:
+        run: a run or model folder.
+        data: as for training.
+        protocol: views to average; None takes the recogniser's own.
+        split, annotations: for layouts with official splits.
+        subset: which part of the data: "test", "val" or "train".
+        out: scores file to write (.npz or .parquet).
+        checkpoint: "last" or "best".
+        max_skip: largest share of unreadable videos.
+        reporter: shows progress.
+
+    Raises:
+        DataError: a label that the model does not know, or nothing to test.
+        TrainingError: more than ``max_skip`` of the videos cannot be read.
+    """
+    reporter = reporter or Reporter()
+    if subset not in ("train", "val", "test"):
+        raise ArgumentError(f"subset must be train, val or test, got {subset!r}")
+    parse_protocol(protocol or "1x1")  # a typing error should not cost the time to load
+    if out is not None and Path(out).suffix not in (".npz", ".parquet"):
+        raise ArgumentError(f"--out {out}: scores are written as .npz or .parquet")
+    recogniser = load(run, checkpoint=checkpoint, device=device)
+    manifest = load_records(
+        data, split=split, annotations=Path(annotations) if annotations else None, random_split=False
+    )
+    notes = list(manifest.notes)
+    records = _choose(manifest, Path(run), subset, notes)
+    targets = _targets(recogniser, manifest, records)
+    for note in notes:
+        reporter.line(f"Note: {note}")
+    scores, skipped = recogniser.score(
+        records, targets, protocol, workers=workers, time_limit_s=time_limit_s, reporter=reporter
+    )
+    scores.protocol["data"] = manifest.name
+    scores.protocol["split"] = split
+    scores.protocol["subset"] = subset
+    if out is not None:
+        scores.save(out)
+    folder = Path(run)
+    if skipped:
+        listing = (Path(out).parent if out is not None else folder) / "skipped_test.csv"
+        write_skipped(listing, dict(skipped))
+        notes.append(f"{len(skipped)} videos could not be read; they are listed in {listing}.")
+        for skip in skipped:
+            reporter.line(f"Skipped: {skip.problem}")
+        if len(skipped) > max_skip * len(records):
+            raise TrainingError(
+                f"{len(skipped)} of {len(records)} videos cannot be read, more than --max-skip {max_skip:.0%}; "
+                f"they are listed in {listing}. Repair or remove them, or raise --max-skip."
+            )
+    report_run(folder, scores=scores, records=records)
+    return TestResult(scores, summarise(scores), skipped, notes)
+
+
+def _choose(manifest: Manifest, run: Path, subset: str, notes: list[str]) -> list[VideoRecord]:
+    """The videos to test, with a note on those that the run has seen."""
+    known = read_split(run / "split.csv")
+    if any(record.split is None for record in manifest.records):
+        if any(record.id in known for record in manifest.records):
+            chosen = [r for r in manifest.records if known.get(r.id, "test") == subset]
+            notes.append(
+                f"{manifest.name} brings no split: the {subset} videos of this run's own split are taken."
+            )
+        else:
+            chosen = list(manifest.records)
+            notes.append(f"{manifest.name} brings no split: all of its {len(chosen)} videos are tested.")
+    else:
+        chosen = list(manifest.of(subset))
+    if not chosen:
+        raise DataError(f"{manifest.name}: no {subset} videos.")
+    seen = [r.id for r in chosen if known.get(r.id) == "train"]
+    if seen and subset != "train":
+        notes.append(f"{len(seen)} of {len(chosen)} tested videos were trained on, {seen[0]} for one.")
+    return chosen
+
+
+def _targets(recogniser: Recogniser, manifest: Manifest, records: Sequence[VideoRecord]) -> list[Tensor]:
+    """Targets in the *model's* classes, by name."""
+    numbers = {name: number for number, name in enumerate(recogniser.labels)}
+    unknown = sorted({label for record in records for label in record.labels if label not in numbers})
+    if unknown:
+        count = sum(any(label in unknown for label in record.labels) for record in records)
+        raise DataError(
+            f"{manifest.name}: {count} videos have labels that the model does not know: "
+            f"{', '.join(unknown[:5])}{' …' if len(unknown) > 5 else ''}. It knows "
+            f"{len(numbers)}: {', '.join(recogniser.labels[:5])}{' …' if len(numbers) > 5 else ''}."
+        )
+    targets = []
+    for record in records:
+        places = [numbers[label] for label in record.labels]
+        if recogniser.card.multi_label:
+            target = torch.zeros(len(numbers))
+            target[places] = 1
+            targets.append(target)
+        elif len(places) == 1:
+            targets.append(torch.tensor(places[0]))
+        else:
+            raise DataError(
+                f"{record.id}: has {len(places)} labels, but the model was trained on one label per video."
+            )
+    return targets

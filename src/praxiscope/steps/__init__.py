@@ -1,0 +1,10 @@
+"""Ways of making a gradient: ``step(model, batch, backward) -> StepOutput``. The loop never knows which runs."""
+
+from praxiscope.steps.base import Step, StepOutput, call_model, make_loss
+from praxiscope.steps.ordinary import ordinary
+
+__all__ = ["Step", "StepOutput", "call_model", "make_loss", "ordinary"]
+
+from praxiscope._lazy import submodules
+
+__getattr__ = submodules(__name__)

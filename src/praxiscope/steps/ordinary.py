@@ -1,0 +1,29 @@
+"""Ordinary training: one forward pass, one loss, one backward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+
+from praxiscope.steps.base import Loss, Step, StepOutput, accuracy, call_model
+from praxiscope.types import Batch
+
+__all__ = ["ordinary"]
+
+
+def ordinary(loss_function: Loss) -> Step:
+    """The step that backpropagates the loss of every snippet it sees.
+
+    Args:
+        loss_function: (logits [B, K], targets) -> mean loss.
+    """
+
+    def step(model: nn.Module, batch: Batch, backward: Callable[[Tensor], Any]) -> StepOutput:
+        logits = call_model(model, batch).logits  # [B, K]
+        loss = loss_function(logits, batch.targets)
+        backward(loss)
+        return StepOutput(loss.detach(), {"top1": accuracy(logits, batch.targets)})
+
+    return step

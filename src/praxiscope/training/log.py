@@ -1,0 +1,80 @@
+"""What a run writes down while it trains: a CSV of every step, and TensorBoard's files."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+__all__ = ["RunLog", "read_log"]
+
+_FIRST = ("step", "epoch", "lr", "loss", "top1", "val_loss", "val_top1")
+
+
+class RunLog:
+    """Rows of numbers by step, in ``log.csv`` and, if asked, TensorBoard.
+
+    Args:
+        run: the run's folder.
+        resume_step: rows of later steps are dropped: the resumed run will write them again.
+        tensorboard: whether to write TensorBoard's files too.
+    """
+
+    def __init__(self, run: Path, *, resume_step: int = 0, tensorboard: bool = True) -> None:
+        self.path = run / "log.csv"
+        self.rows = [row for row in read_log(self.path) if row["step"] <= resume_step] if resume_step else []
+        self._columns = [*_FIRST, *sorted({key for row in self.rows for key in row} - set(_FIRST))]
+        self._rewrite()
+        self._writer: Any = None
+        if tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(
+                str(run / "tensorboard"), purge_step=resume_step + 1 if resume_step else None
+            )
+
+    def write(self, row: Mapping[str, float]) -> None:
+        """Add a row. ``step`` must be among its keys; unknown keys become new columns."""
+        self.rows.append(dict(row))
+        new = sorted(row.keys() - set(self._columns))
+        if new:
+            self._columns += new
+            self._rewrite()
+        else:
+            with self.path.open("a", newline="", encoding="utf-8") as file:
+                csv.DictWriter(file, self._columns).writerow(dict(row))
+        if self._writer is not None:
+            for key, value in row.items():
+                if key not in ("step", "epoch"):
+                    self._writer.add_scalar(key, value, int(row["step"]))
+
+    def _rewrite(self) -> None:
+        temporary = self.path.with_suffix(".csv.tmp")
+        with temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, self._columns)
+            writer.writeheader()
+            writer.writerows(self.rows)
+        os.replace(temporary, self.path)
+
+    def close(self) -> None:
+        """Finish the files."""
+        if self._writer is not None:
+            self._writer.close()
+
+
+def read_log(path: Path) -> list[dict[str, float]]:
+    """Rows of a ``log.csv``: numbers by column, empty cells left out. A half-written last row is dropped."""
+    if not path.is_file():
+        return []
+    rows = []
+    with path.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            try:
+                numbers = {key: float(value) for key, value in row.items() if key and value}
+            except (TypeError, ValueError):
+                continue
+            if "step" in numbers:
+                rows.append(numbers)
+    return rows

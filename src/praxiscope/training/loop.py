@@ -1,0 +1,249 @@
+"""The training loop: one line of events, from the first batch to the last checkpoint.
+
+Nothing here knows which model or which way of making a gradient runs; both come as arguments. All
+randomness of a step follows from (seed, step, process), so a resumed run goes on as if it had never stopped.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from praxiscope.errors import TrainingError
+from praxiscope.progress import Reporter
+from praxiscope.steps import Step, StepOutput
+from praxiscope.types import Batch
+
+__all__ = ["Plan", "StopRequest", "TrainState", "fit"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how hard to train.
+
+    Attributes:
+        epochs: passes over the data.
+        steps_per_epoch: weight updates per epoch.
+        accumulate: batches per update.
+        clip_norm: bound on the gradient's norm; None leaves it.
+        schedule: number of an update -> factor on every group's learning rate.
+        seed: the run's seed.
+        checkpoint_steps: save also every so many updates; None saves after epochs only.
+    """
+
+    epochs: int
+    steps_per_epoch: int
+    schedule: Callable[[int], float]
+    accumulate: int = 1
+    clip_norm: float | None = None
+    seed: int = 0
+    checkpoint_steps: int | None = None
+
+
+@dataclass
+class TrainState:
+    """Where a run stands: all that a resumed run needs beside the weights and the optimizer's buffers.
+
+    Attributes:
+        step: updates made so far.
+        epoch, step_in_epoch: the epoch under way and the updates already made in it.
+        best: best monitored figure so far, best_step its step.
+        skipped: why each unreadable video was left out, by id.
+    """
+
+    step: int = 0
+    epoch: int = 0
+    step_in_epoch: int = 0
+    best: float | None = None
+    best_step: int | None = None
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+class StopRequest:
+    """Turns Ctrl-C and SIGTERM into a wish that the loop grants after the step under way.
+
+    A second Ctrl-C interrupts at once.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> StopRequest:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            try:
+                self._previous[number] = signal.signal(number, self._handle)
+            except ValueError:  # not in the main thread: whoever runs us there handles signals
+                break
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: object) -> None:
+        if self.requested and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.requested = True
+
+
+def fit(
+    fabric: Any,
+    model: nn.Module,
+    optimizer: Any,
+    *,
+    step: Step,
+    plan: Plan,
+    state: TrainState,
+    batches: Callable[[int, int], Iterable[Any]],
+    prepare: Callable[[Batch], Batch],
+    log: Callable[[dict[str, float]], None],
+    note_skips: Callable[[list[Any]], None],
+    save: Callable[[TrainState], None],
+    end_epoch: Callable[[TrainState], dict[str, float]],
+    reporter: Reporter,
+    draw_seed: Callable[..., int],
+) -> bool:
+    """Train until the plan is done or someone asks to stop.
+
+    Args:
+        fabric: a launched ``lightning_fabric.Fabric``; model and optimizer are set up with it.
+        step: makes the gradient of one batch.
+        state: where to begin; moved on in place.
+        batches: (epoch, batches to leave out) -> loaded batches (``.batch``, ``.skipped``) of this process.
+        prepare: brings a batch to the device and to floats (augmentation, normalisation).
+        log: takes a row of figures per update.
+        note_skips: takes the videos a batch had to leave out; raises when there are too many.
+        save: writes a checkpoint.
+        end_epoch: validates, and returns figures to log.
+        draw_seed: mixes numbers into a seed.
+
+    Returns:
+        True when the plan is done, False when it was interrupted (a checkpoint has been saved).
+
+    Raises:
+        TrainingError: the loss is not finite; names the videos of the batch.
+    """
+    total = plan.epochs * plan.steps_per_epoch
+    base_rates = [group["lr"] for group in optimizer.param_groups]
+    with StopRequest() as stop, reporter.bar("training", total, state.step) as bar:
+        while state.epoch < plan.epochs:
+            model.train()
+            loaded = iter(batches(state.epoch, state.step_in_epoch * plan.accumulate))
+            while state.step_in_epoch < plan.steps_per_epoch:
+                started = time.perf_counter()
+                group, waited = _take(loaded, plan.accumulate)
+                for rate, parameters in zip(base_rates, optimizer.param_groups, strict=True):
+                    parameters["lr"] = rate * plan.schedule(state.step)
+                torch.manual_seed(draw_seed(plan.seed, 3, state.step, fabric.global_rank))
+                outputs = []
+                for number, item in enumerate(group):
+                    note_skips(item.skipped)
+                    with fabric.no_backward_sync(model, enabled=number < len(group) - 1):
+                        output = step(
+                            model,
+                            prepare(item.batch),
+                            lambda loss: fabric.backward(loss / plan.accumulate),
+                        )
+                    outputs.append(output)
+                figures = _mean(fabric, outputs)
+                _check_finite(figures["loss"], outputs, group, state, fabric.global_rank)
+                if plan.clip_norm is not None:
+                    norm = fabric.clip_gradients(
+                        model, optimizer, max_norm=plan.clip_norm, error_if_nonfinite=False
+                    )
+                    figures["gradient_norm"] = float(norm)
+                    if not math.isfinite(figures["gradient_norm"]):
+                        raise _not_finite("gradient", group, state)
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+                state.step += 1
+                state.step_in_epoch += 1
+                figures |= {
+                    "lr": optimizer.param_groups[0]["lr"],
+                    "seconds": time.perf_counter() - started,
+                    "waiting_seconds": waited,
+                }
+                log({"step": state.step, "epoch": state.epoch, **figures})
+                bar.advance(1, f"epoch {state.epoch + 1}/{plan.epochs}  loss {figures['loss']:.3f}")
+                if _anyone(fabric, stop.requested):
+                    save(state)
+                    return False
+                ends_epoch = state.step_in_epoch == plan.steps_per_epoch
+                if plan.checkpoint_steps and state.step % plan.checkpoint_steps == 0 and not ends_epoch:
+                    save(state)
+            state.epoch += 1
+            state.step_in_epoch = 0
+            figures = end_epoch(state)
+            if figures:
+                log({"step": state.step, "epoch": state.epoch - 1, **figures})
+            save(state)
+            if _anyone(fabric, stop.requested):
+                return state.epoch == plan.epochs
+    return True
+
+
+def _take(loaded: Iterator[Any], count: int) -> tuple[list[Any], float]:
+    started = time.perf_counter()
+    group = list(islice(loaded, count))
+    if len(group) < count:
+        raise TrainingError(f"the data ended early: {len(group)} of {count} batches for an update.")
+    return group, time.perf_counter() - started
+
+
+def _mean(fabric: Any, outputs: list[StepOutput]) -> dict[str, float]:
+    """Mean figures over the batches of an update and over all processes."""
+    names = ["loss", *outputs[0].metrics]
+    rows = torch.stack(
+        [torch.stack([o.loss.float(), *(o.metrics[n].float() for n in names[1:])]) for o in outputs]
+    )
+    values: Tensor = rows.mean(dim=0)
+    if fabric.world_size > 1:
+        values = fabric.all_reduce(values, reduce_op="mean")
+    return dict(zip(names, values.tolist(), strict=True))
+
+
+def _anyone(fabric: Any, wish: bool) -> bool:
+    """Whether any process wants it, so that all of them leave the loop at the same step."""
+    if fabric.world_size == 1:
+        return wish
+    count = fabric.all_reduce(torch.tensor(float(wish), device=fabric.device), reduce_op="sum")
+    return bool(count > 0)
+
+
+def _check_finite(
+    loss: float, outputs: list[StepOutput], group: list[Any], state: TrainState, rank: int
+) -> None:
+    if math.isfinite(loss):
+        return
+    guilty = [
+        item
+        for item, output in zip(group, outputs, strict=True)
+        if not bool(torch.isfinite(output.loss).all())
+    ]
+    if not guilty:  # all processes see the same mean; the one with the guilty batch names it
+        raise TrainingError(
+            f"the loss is not finite at step {state.step + 1}, in another process than {rank}."
+        )
+    raise _not_finite("loss", guilty, state)
+
+
+def _not_finite(what: str, group: list[Any], state: TrainState) -> TrainingError:
+    ids = ", ".join(video for item in group for video in item.batch.ids)
+    return TrainingError(
+        f"the {what} is not finite at step {state.step + 1} (epoch {state.epoch + 1}). Videos of the batch: "
+        f"{ids}. Lower optim.lr, add warm-up (optim.warmup_epochs) or clipping (optim.clip_norm), or train "
+        "in float32 (run.precision=32); the last checkpoint is untouched."
+    )

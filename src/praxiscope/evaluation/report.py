@@ -210,15 +210,17 @@ def _clips(strips: Sequence[Strip]) -> str:
 
 
 def _clip(strip: Strip, kind: str) -> str:
-    data = _data("jpeg", pictures.strip_jpeg(pictures.draw_strip(strip.frames)))
+    film = pictures.draw_strip(strip.frames)
+    data = _data("jpeg", pictures.strip_jpeg(film))
+    least = min(film.shape[1], 700)  # on a phone the film scrolls, rather than shrinks
     guesses = "".join(
         f'<li><span class="bar {kind if place == 0 else "other"}" style="width:{_percent(chance)}%"></span>'
         f"<b>{escape(label)}</b> {_percent(chance)} %</li>"
         for place, (label, chance) in enumerate(strip.predicted[:3])
     )
     return (
-        f'<figure class="clip"><div class="scroll"><img src="{data}" alt="Frames of {escape(strip.id)}">'
-        "</div>"
+        f'<figure class="clip"><div class="scroll"><img src="{data}" style="min-width:{least}px" '
+        f'alt="Frames of {escape(strip.id)}"></div>'
         f"<figcaption><p><b>{escape(strip.target)}</b><br><code>{escape(strip.id)}</code></p>"
         f"<ol>{guesses}</ol></figcaption></figure>"
     )
@@ -381,12 +383,13 @@ img { display: block; max-width: 100%; height: auto; }
 .scroll { overflow-x: auto; }
 .scroll img { max-width: none; margin: 0 auto; }
 .clip { margin: 0 0 1.4rem; }
-.clip img { max-width: 100%; min-width: 44rem; margin: 0; border-radius: .3rem; }
+.clip img { max-width: 100%; margin: 0; border-radius: .3rem; }
 figcaption { display: flex; flex-wrap: wrap; gap: .3rem 2rem; padding-top: .4rem; font-size: .9rem; }
 figcaption > p { flex: 1 1 16rem; overflow-wrap: anywhere; }
 figcaption ol { flex: 1 1 16rem; margin: .3rem 0; padding: 0; list-style: none; }
-figcaption li { position: relative; padding: 0 .5rem; margin-bottom: 2px; overflow-wrap: anywhere; }
-figcaption .bar { position: absolute; left: 0; top: 0; height: 100%; opacity: .3; }
+figcaption li { position: relative; isolation: isolate; padding: 0 .5rem;
+  margin-bottom: 2px; overflow-wrap: anywhere; }
+figcaption .bar { position: absolute; z-index: -1; left: 0; top: 0; height: 100%; opacity: .3; }
 .bar { display: block; height: .7rem; min-width: 1px; border-radius: 2px; background: var(--right); }
 .bar.wrong { background: var(--wrong); } .bar.other { background: var(--other); }
 .track { display: inline-block; width: 6rem; margin-right: .4rem; background: var(--line);
@@ -395,9 +398,9 @@ table { width: 100%; border-collapse: collapse; font-size: .9rem; font-variant-n
 th, td { padding: .3rem .8rem .3rem 0; text-align: left; border-bottom: 1px solid var(--line); }
 th { color: var(--faint); font-weight: 600; white-space: nowrap; }
 td:nth-child(3) { white-space: nowrap; }
-table.accuracy { table-layout: fixed; min-width: 46rem; }
+table.accuracy { table-layout: fixed; min-width: 50rem; }
 table.accuracy th:nth-child(1), table.accuracy th:nth-child(6) { width: 22%; }
-table.accuracy th:nth-child(2) { width: 8%; }
+table.accuracy th:nth-child(2) { width: 8%; } table.accuracy th:nth-child(3) { width: 11rem; }
 table.accuracy td { overflow-wrap: anywhere; }
 summary { margin: .8rem 0; cursor: pointer; color: var(--right); }
 code { font-size: .8rem; color: var(--faint); }

@@ -230,9 +230,21 @@ class Video:
         out = np.empty((len(wanted), rows, columns, 3), dtype=np.uint8)
         convert = Converter(index.size)
         deadline = Deadline(self.path, self.time_limit_s)
-        for attempt in range(3):
+        missing = set(places)
+        for remedy in ("none", "no omissions", "full pass", "counting"):
+            if remedy == "no omissions":
+                if not index.skip or index.sequential:
+                    continue
+                index.skip = False
+            elif remedy == "full pass":
+                if index.verified:
+                    continue
+                self._verify()
+                places = _merged(places, len(index) - 1)
+            elif remedy == "counting":
+                index.sequential = True
             missing = set(places)
-            for number, raw in self._read(sorted(places), deadline, skip=attempt == 0):
+            for number, raw in self._read(sorted(places), deadline):
                 if number in missing:
                     missing.remove(number)
                     first, *others = places[number]
@@ -241,17 +253,7 @@ class Video:
                         out[place] = out[first]
             if not missing:
                 break
-            if index.skip and not index.sequential:
-                index.skip = False
-                continue
-            self._verify()
-            index.sequential = True
-            last = len(index) - 1
-            merged: dict[int, list[int]] = {}
-            for number, at in places.items():
-                merged.setdefault(min(number, last), []).extend(at)
-            places = merged
-        else:
+        if missing:
             raise VideoError(self.path, "could be read once, but not a second time", CONVERT, min(missing))
         return torch.from_numpy(out).permute(0, 3, 1, 2)
 
@@ -282,7 +284,7 @@ class Video:
         deadline = Deadline(self.path, self.time_limit_s)
         # From the start nothing is looked up: what a decoder gives is what there is.
         counted = first == 0 or index.sequential
-        stream = self._count(deadline) if counted else self._read(range(first, last), deadline, skip=False)
+        stream = self._count(deadline) if counted else self._read(range(first, last), deadline)
         for number, raw in stream:
             if number >= last and end_s is not None:
                 return
@@ -314,11 +316,7 @@ class Video:
                     packet = next(packets, None)
                     more = packet is not None
                     frames = indexing.decode_packet(stream, packet)
-                except MemoryError as error:
-                    raise VideoError(
-                        self.path, "asks for more memory than there is", CONVERT, count
-                    ) from error
-                except (OSError, ValueError) as error:
+                except indexing.failures() as error:
                     what = f"packet {read}" if more else "the end"
                     index.note(f"{what} did not decode: {getattr(error, 'strerror', error)}")
                     frames = []
@@ -329,7 +327,7 @@ class Video:
         if count == 0:
             raise VideoError(self.path, f"no frame decodes ({read} packets read)", CONVERT)
 
-    def _read(self, wanted: Sequence[int], deadline: Deadline, *, skip: bool) -> Iterator[tuple[int, Any]]:
+    def _read(self, wanted: Sequence[int], deadline: Deadline) -> Iterator[tuple[int, Any]]:
         """(number, frame) of the wanted frames that come, ascending; ends early at any surprise."""
         index = self._index
         if not len(wanted):
@@ -343,17 +341,18 @@ class Video:
             return
         feed, need = _plan(index, np.asarray(wanted))
         before = -1
-        for frame in self._feed(feed, need, deadline, skip and index.skip):
+        starts = set(index.ranks[np.flatnonzero(feed & ~np.r_[False, feed[:-1]])].tolist())
+        for frame in self._feed(feed, need, deadline):
             number = frame.pts
             if number is None or number <= before or number >= len(index):
                 return
+            if number in starts and not frame.key_frame:
+                return  # the container's key flag was wrong
             before = number
             yield number, frame
 
-    def _feed(
-        self, feed: NDArray[np.bool_], need: NDArray[np.bool_], deadline: Deadline, skip: bool
-    ) -> Iterator[Any]:
-        """Send the packets that ``feed`` marks to a decoder, which may ``skip`` those without ``need``."""
+    def _feed(self, feed: NDArray[np.bool_], need: NDArray[np.bool_], deadline: Deadline) -> Iterator[Any]:
+        """Send the packets that ``feed`` marks to a decoder, which may omit those without ``need``."""
         index = self._index
         numbers = np.flatnonzero(feed)
         container, stream = indexing.open_container(self.path, self.time_limit_s)
@@ -375,18 +374,16 @@ class Video:
                         yield from indexing.decode_packet(stream, None)
                         decoder.flush_buffers()
                         fed = True
-                    if skip and skipping == bool(need[number]):
+                    if index.skip and skipping == bool(need[number]):
                         skipping = not skipping
                         decoder.skip_frame = "NONREF" if skipping else "DEFAULT"
                     packet.pts = int(index.ranks[number]) if index.ranks[number] >= 0 else None
                     packet.dts = None
                     yield from indexing.decode_packet(stream, packet)
                 yield from indexing.decode_packet(stream, None)
-            except MemoryError as error:
-                raise VideoError(self.path, "asks for more memory than there is", CONVERT) from error
-            except (OSError, ValueError) as error:
-                if isinstance(error, VideoError):
-                    raise
+            except VideoError:
+                raise
+            except indexing.failures():
                 # Not reported here: the missing frames make the caller look at the whole file.
                 return
 
@@ -403,7 +400,7 @@ class Video:
                         return _chain(packet, packets), number
                     if packet.dts is None or packet.dts > stamp:
                         break
-            except (OSError, ValueError):
+            except indexing.failures():
                 pass
             container.seek(0, stream=stream)
         return indexing.demux(container, stream, index.unpack), 0
@@ -438,6 +435,14 @@ def _plan(index: FrameIndex, wanted: NDArray[np.int64]) -> tuple[NDArray[np.bool
         edges[keys[k] if k >= 0 else 0] += 1
         edges[end] -= 1
     return np.cumsum(edges[:-1]) > 0, need
+
+
+def _merged(places: dict[int, list[int]], last: int) -> dict[int, list[int]]:
+    """The same places, with the frame ``last`` for all that come after it."""
+    merged: dict[int, list[int]] = {}
+    for number, at in places.items():
+        merged.setdefault(min(number, last), []).extend(at)
+    return merged
 
 
 def _chain(first: Any, rest: Iterator[Any]) -> Iterator[Any]:

@@ -49,6 +49,13 @@ _REMEMBERED_PACKETS = 2_000_000
 _MOST_PROBLEMS = 20
 
 
+def failures() -> tuple[type[BaseException], ...]:
+    """What PyAV raises for files it cannot read: FFmpeg's errors, some of them under Python's names."""
+    import av
+
+    return av.FFmpegError, OSError, ValueError, EOFError
+
+
 class Deadline:
     """A limit on the time that one call may take."""
 
@@ -131,9 +138,9 @@ def open_container(path: Path, limit_s: float) -> tuple[Any, Any]:
         raise VideoError(
             path, f"cannot be read ({error.strerror})", "Check the path and its rights."
         ) from error
-    except (OSError, ValueError, MemoryError) as error:
-        if isinstance(error, VideoError):
-            raise
+    except VideoError:
+        raise
+    except failures() as error:
         reason = getattr(error, "strerror", None) or error
         raise VideoError(path, f"is not a video, or its header is damaged ({reason})", CONVERT) from error
     try:
@@ -152,9 +159,11 @@ def open_container(path: Path, limit_s: float) -> tuple[Any, Any]:
         stream.thread_type = "NONE"
         # One thread: the workers of a data loader are the parallel ones, and damage is met in order.
         stream.codec_context.thread_count = 1
+        options = {"max_pixels": str(_MOST_PIXELS)}
         if stream.codec_context.name == "h264":
             # As with PyAV's own setting (slice threads): what is lost is not painted over.
-            stream.codec_context.options = {"enable_er": "0"}
+            options["enable_er"] = "0"
+        stream.codec_context.options = options
     except BaseException:
         container.close()
         raise
@@ -164,7 +173,7 @@ def open_container(path: Path, limit_s: float) -> tuple[Any, Any]:
 def demux(container: Any, stream: Any, unpack: bool = False) -> Iterator[Any]:
     """Yield the packets of a stream, without the empty one that ends them.
 
-    Reading stops at a place that cannot be read; the exception (OSError or ValueError) is raised there.
+    Reading stops at a place that cannot be read, with one of `failures`.
     """
     if not unpack:
         for packet in container.demux(stream):
@@ -180,12 +189,7 @@ def demux(container: Any, stream: Any, unpack: bool = False) -> Iterator[Any]:
 
 
 def decode_packet(stream: Any, packet: Any) -> list[Any]:
-    """Decode one packet (None: what the decoder still holds).
-
-    Raises:
-        OSError, ValueError: FFmpeg's, for a packet that does not decode.
-        MemoryError: for frames of absurd size.
-    """
+    """Decode one packet (None: what the decoder still holds). Raises one of `failures` if it cannot."""
     frames: list[Any] = stream.codec_context.decode(packet)
     return frames
 
@@ -218,17 +222,20 @@ def _reordered(types: list[str]) -> NDArray[np.int64]:
     return ranks
 
 
-def _clean_times(times: NDArray[np.float64], fps: float) -> NDArray[np.float64]:
-    """Times that start at 0 and never go back; where one is missing, a frame's duration after the last."""
-    if len(times) == 0:
-        return times
-    missing = np.flatnonzero(np.isnan(times))
-    if len(missing) == len(times):
-        return np.arange(len(times)) / fps
-    for number in missing:
-        times[number] = times[number - 1] + 1 / fps if number else np.nanmin(times)
-    times = np.maximum.accumulate(times)
-    return times - times[0]
+def _clean_times(shown: NDArray[np.float64], decoded: NDArray[np.float64], fps: float) -> NDArray[np.float64]:
+    """Times of frames in order, from 0 and never going back.
+
+    Where a packet has no time of its own, the times of decoding, which are the same but for their order,
+    take their place; where these are no use, frames come at equal distances.
+    """
+    if np.isnan(shown).any():
+        shown = np.sort(decoded)
+        if np.isnan(shown).any() or (np.diff(shown) <= 0).any():
+            shown = np.arange(len(shown)) / fps
+    if len(shown) == 0:
+        return shown
+    shown = np.maximum.accumulate(shown)
+    return shown - shown[0]
 
 
 def build(path: Path, deadline: Deadline) -> FrameIndex:
@@ -247,6 +254,7 @@ def _scan(path: Path, container: Any, stream: Any, unpack: bool, deadline: Deadl
     codec = stream.codec_context.codec.canonical_name
     mpeg4 = codec == "mpeg4"
     shown: list[float] = []
+    decoded: list[int | None] = []
     rows: list[tuple[int, int]] = []
     keys: list[bool] = []
     drops: list[bool] = []
@@ -267,6 +275,7 @@ def _scan(path: Path, container: Any, stream: Any, unpack: bool, deadline: Deadl
                 clean &= bool(kinds) and packet.size > _SMALLEST_FRAME
                 pts = dts
             shown.append(np.nan if pts is None else pts * base)
+            decoded.append(dts)
             rows.append((-1 if packet.pos is None else packet.pos, -1 if dts is None else dts))
             keys.append(packet.is_keyframe)
             drops.append(packet.is_discard)
@@ -278,19 +287,17 @@ def _scan(path: Path, container: Any, stream: Any, unpack: bool, deadline: Deadl
             if first is None:
                 try:
                     first = next(iter(decode_packet(stream, packet)), None)
-                except (OSError, ValueError):
+                except failures():
                     clean = False
-    except MemoryError as error:
-        raise VideoError(path, "asks for more memory than there is", CONVERT) from error
-    except (OSError, ValueError) as error:
-        if isinstance(error, VideoError):
-            raise
+    except VideoError:
+        raise
+    except failures() as error:
         clean = False
         problems.append(f"reading stopped after packet {len(keys) - 1}: {getattr(error, 'strerror', error)}")
     if first is None:
         try:
             first = next(iter(decode_packet(stream, None)), None)
-        except (OSError, ValueError, MemoryError):
+        except failures():
             first = None
         if first is None:
             raise VideoError(path, f"no frame decodes ({len(keys)} packets read)", CONVERT)
@@ -304,12 +311,12 @@ def _scan(path: Path, container: Any, stream: Any, unpack: bool, deadline: Deadl
         problems.append(f"the header promises {promised:.1f} s, the file holds {span:.1f} s")
         clean = False
     keep = ~np.array(drops, dtype=bool)
+    stamps = np.array([np.nan if dts is None else dts * base for dts in decoded], dtype=np.float64)
+    kept = times[keep]
     if mpeg4:
         trusted = clean and "?" not in types and types[:1] == ["I"]
         ranks = _reordered(types)
-        shown_times = np.sort(times[keep])
     else:
-        kept = times[keep]
         trusted = (
             clean
             and container.format.name.startswith(_KEEPS_TIMESTAMPS)
@@ -318,7 +325,6 @@ def _scan(path: Path, container: Any, stream: Any, unpack: bool, deadline: Deadl
         )
         ranks = np.empty(len(times), dtype=np.int64)
         ranks[np.argsort(times, kind="stable")] = np.arange(len(times))
-        shown_times = np.sort(kept)
     if not keep.all():
         ranks = np.where(keep, np.cumsum(keep[np.argsort(ranks)])[ranks] - 1, -1)
     return FrameIndex(
@@ -327,9 +333,9 @@ def _scan(path: Path, container: Any, stream: Any, unpack: bool, deadline: Deadl
         size=(first.width, first.height),
         turns=round(first.rotation / 90) % 4,
         ranks=ranks,
-        keys=np.array(keys, dtype=bool),
+        keys=np.array(keys, dtype=bool) & (np.array(types) == "I" if mpeg4 else True),
         places=np.array(rows, dtype=np.int64).reshape(-1, 2),
-        times=_clean_times(shown_times, fps),
+        times=_clean_times(np.sort(kept), stamps[keep], fps),
         duration_s=span if span > 0 else len(keys) / fps,
         unpack=packed or unpack,
         skip=stream.codec_context.name != "libdav1d",  # takes its setting only once, when it is opened
@@ -344,8 +350,9 @@ def verify(path: Path, index: FrameIndex, deadline: Deadline) -> None:
     Raises VideoError if no frame decodes.
     """
     order: list[int | None] = []
+    plain: list[int | None] = []  # packets whose frame is no key frame, whatever the container says
     damaged = False
-    raw_times: list[float] = []
+    stamps: list[list[float]] = []
     read = 0
     container, stream = open_container(path, deadline.limit_s)
     base = float(stream.time_base or 0) or 1 / 90000
@@ -354,9 +361,7 @@ def verify(path: Path, index: FrameIndex, deadline: Deadline) -> None:
         nonlocal damaged
         try:
             frames = decode_packet(stream, packet)
-        except MemoryError as error:
-            raise VideoError(path, "asks for more memory than there is", CONVERT, len(order)) from error
-        except (OSError, ValueError) as error:
+        except failures() as error:
             what = "the end" if packet is None else f"packet {read}"
             index.note(f"{what} did not decode: {getattr(error, 'strerror', error)}")
             damaged = True
@@ -366,20 +371,20 @@ def verify(path: Path, index: FrameIndex, deadline: Deadline) -> None:
                 index.note(f"frame {len(order)} is damaged")
                 damaged = True
             order.append(frame.pts)
+            if not frame.key_frame:
+                plain.append(frame.pts)
 
     with container, _decoder_messages() as messages:
         try:
             for packet in demux(container, stream):
                 deadline.check(len(order))
-                raw_times.append(np.nan if packet.pts is None else packet.pts * base)
+                stamps.append([np.nan if at is None else at * base for at in (packet.pts, packet.dts)])
                 packet.pts = read
                 take(packet)
                 read += 1
         except VideoError:
             raise
-        except MemoryError as error:
-            raise VideoError(path, "asks for more memory than there is", CONVERT, len(order)) from error
-        except (OSError, ValueError) as error:
+        except failures() as error:
             index.note(f"reading stopped after packet {read - 1}: {getattr(error, 'strerror', error)}")
             damaged = True
         take(None)
@@ -396,17 +401,21 @@ def verify(path: Path, index: FrameIndex, deadline: Deadline) -> None:
         if index.sequential:
             index.times = np.arange(len(order)) / index.fps
     else:
+        shown, decoded = np.array(stamps, dtype=np.float64).reshape(-1, 2).T
         known = bool((tokens >= 0).all()) and len(np.unique(tokens)) == len(tokens)
         index.sequential = damaged or not known or read != len(index.ranks)
         if not index.sequential:
+            index.keys[[token for token in plain if token is not None]] = False
             ranks = np.full(read, -1, dtype=np.int64)
             ranks[tokens] = np.arange(len(tokens))
             if not np.array_equal(ranks, index.ranks):
                 index.ranks = ranks
-                index.times = _clean_times(np.array(raw_times)[tokens], index.fps)
+                index.times = _clean_times(shown[tokens], decoded[tokens], index.fps)
         else:
-            times = np.array([raw_times[t] if 0 <= t < read else np.nan for t in tokens])
-            index.times = _clean_times(times, index.fps)
+            if len(shown) == 0 or not known:
+                shown = decoded = np.full(len(tokens), np.nan)
+                tokens = np.arange(len(tokens))
+            index.times = _clean_times(shown[tokens], decoded[tokens], index.fps)
     index.trusted = not index.sequential
 
 

@@ -396,9 +396,9 @@ class Video:
                 container.seek(stamp, stream=stream)
                 packets = indexing.demux(container, stream)
                 for packet in packets:
-                    if packet.pos == place and packet.dts == stamp:
+                    if packet.pos == place:
                         return _chain(packet, packets), number
-                    if packet.dts is None or packet.dts > stamp:
+                    if packet.pos is None or packet.pos > place:
                         break
             except indexing.failures():
                 pass

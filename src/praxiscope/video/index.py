@@ -70,8 +70,12 @@ class Deadline:
     def check(self, frame: int | None = None) -> None:
         """Raise VideoError once the time is over."""
         if time.monotonic() > self._end:
-            remedy = "Raise the time limit, or convert the file to a smaller size."
-            raise VideoError(self.path, f"took longer than {self.limit_s:g} s", remedy, frame)
+            raise _too_slow(self.path, self.limit_s, frame)
+
+
+def _too_slow(path: Path, limit_s: float, frame: int | None = None) -> VideoError:
+    remedy = "Raise the time limit, or convert the file to a smaller size."
+    return VideoError(path, f"took longer than {limit_s:g} s", remedy, frame)
 
 
 @dataclass
@@ -85,7 +89,7 @@ class FrameIndex:
         turns: quarter turns counter-clockwise that set the frames upright.
         ranks: int64 [packets], in decode order.
         keys: bool [packets], decoding can start here.
-        places: int64 [packets, 2], byte position and decode timestamp; -1 where not known.
+        places: int64 [packets, 2], byte position and the timestamp to seek for; -1 where not known.
         times: float64 [N] seconds since the first frame.
         unpack: B-frames are packed: the packets above are those behind the filter that unpacks them.
         trusted: the ranks may be used before a full pass has confirmed them.
@@ -140,6 +144,8 @@ def open_container(path: Path, limit_s: float) -> tuple[Any, Any]:
         ) from error
     except VideoError:
         raise
+    except av.error.ExitError as error:
+        raise _too_slow(path, limit_s) from error
     except failures() as error:
         reason = getattr(error, "strerror", None) or error
         raise VideoError(path, f"is not a video, or its header is damaged ({reason})", CONVERT) from error
@@ -225,17 +231,16 @@ def _reordered(types: list[str]) -> NDArray[np.int64]:
 def _clean_times(shown: NDArray[np.float64], decoded: NDArray[np.float64], fps: float) -> NDArray[np.float64]:
     """Times of frames in order, from 0 and never going back.
 
-    Where a packet has no time of its own, the times of decoding, which are the same but for their order,
-    take their place; where these are no use, frames come at equal distances.
+    Where packets have no times of their own, or equal ones, the times of decoding, which are the same but
+    for their order, take their place; where these are no use either, frames come at equal distances.
     """
-    if np.isnan(shown).any():
-        shown = np.sort(decoded)
-        if np.isnan(shown).any() or (np.diff(shown) <= 0).any():
-            shown = np.arange(len(shown)) / fps
     if len(shown) == 0:
         return shown
-    shown = np.maximum.accumulate(shown)
-    return shown - shown[0]
+    for times in (shown, np.sort(decoded)):
+        if not np.isnan(times).any() and (np.diff(times) > 0).all():
+            return times - times[0]
+    times = np.arange(len(shown)) / fps if np.isnan(shown).any() else np.maximum.accumulate(shown)
+    return np.asarray(times - times[0])
 
 
 def build(path: Path, deadline: Deadline) -> FrameIndex:
@@ -253,6 +258,7 @@ def build(path: Path, deadline: Deadline) -> FrameIndex:
 def _scan(path: Path, container: Any, stream: Any, unpack: bool, deadline: Deadline) -> FrameIndex:
     codec = stream.codec_context.codec.canonical_name
     mpeg4 = codec == "mpeg4"
+    by_pts = container.format.name.startswith("matroska")
     shown: list[float] = []
     decoded: list[int | None] = []
     rows: list[tuple[int, int]] = []
@@ -276,7 +282,9 @@ def _scan(path: Path, container: Any, stream: Any, unpack: bool, deadline: Deadl
                 pts = dts
             shown.append(np.nan if pts is None else pts * base)
             decoded.append(dts)
-            rows.append((-1 if packet.pos is None else packet.pos, -1 if dts is None else dts))
+            # Matroska seeks by the time of presentation, the others by that of decoding.
+            target = pts if by_pts else dts
+            rows.append((-1 if packet.pos is None else packet.pos, -1 if target is None else target))
             keys.append(packet.is_keyframe)
             drops.append(packet.is_discard)
             if packet.is_corrupt:
@@ -453,6 +461,12 @@ class _Memory(OrderedDict[tuple[str, int, int], FrameIndex]):
 
 
 _remembered = _Memory()
+
+
+def forget() -> None:
+    """Forget every index (for tests, and to give memory back)."""
+    _remembered.clear()
+    _remembered.packets = 0
 
 
 def recalled(path: Path) -> FrameIndex | None:

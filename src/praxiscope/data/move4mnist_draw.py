@@ -192,6 +192,9 @@ def encode(path: Path, frames: Pixels, *, fps: int, crf: int, gop: int) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     # One thread: videos are made in parallel, and the bytes do not depend on the machine's cores.
     options = {"crf": str(crf), "g": str(gop), "bf": "0", "preset": "veryfast", "threads": "1"}
+    # These two of x264's look-aheads give other bytes once in some hundred runs when the side is no
+    # multiple of 32.
+    options["x264-params"] = "mbtree=0:weightp=0"
     try:
         with av.open(str(partial), "w", format="mp4") as container:
             stream = container.add_stream("libx264", rate=fps, options=options)

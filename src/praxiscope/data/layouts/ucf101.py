@@ -92,7 +92,11 @@ def _from_groups(folder: Path, number: int, notes: tuple[str, ...]) -> Listing:
         f"The official lists were not found; split {number} was made by its rule (groups {first} to {last} "
         "test, others train).",
     )
-    return Listing(records, notes=notes + unlisted_note(folder, others, "not named as UCF-101 clips are"))
+    # The official list is in this order too (Hammering before HammerThrow): the numbers are the same.
+    classes = tuple(sorted({record.labels[0] for record in records}, key=str.lower))
+    return Listing(
+        records, classes, notes=notes + unlisted_note(folder, others, "not named as UCF-101 clips are")
+    )
 
 
 def _class_line(path: Path, i: int, line: str) -> str:

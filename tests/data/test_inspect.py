@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from praxiscope.data.check import inspect
+from praxiscope.data.manifest import load_records
+
+
+def _video(path: Path, frames: int = 5, value: int = 0) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
+        for i in range(frames):
+            pixels = np.full((32, 48, 3), (value + 9 * i) % 256, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for i in range(3):
+        _video(tmp_path / "train" / "a" / f"{i}.mp4", frames=5 + i, value=40 * i)
+    _video(tmp_path / "train" / "b" / "0.mp4", value=7)
+    _video(tmp_path / "test" / "b" / "1.mp4", value=200)
+    shutil.copy(tmp_path / "train" / "a" / "1.mp4", tmp_path / "test" / "b" / "copy.mp4")
+    (tmp_path / "train" / "a" / "empty.mp4").touch()
+    (tmp_path / "train" / "a" / "empty2.mp4").touch()
+    (tmp_path / "train" / "a" / "text.mp4").write_text("no video at all\n" * 99)
+    return tmp_path
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_every_file_is_looked_at_and_broken_ones_are_listed(folder: Path, workers: int) -> None:
+    steps: list[tuple[int, int]] = []
+    report = inspect(
+        load_records(folder), full=workers == 1, workers=workers, progress=lambda *now: steps.append(now)
+    )
+    assert steps == [(i, 9) for i in range(1, 10)]
+    good = {v.id: v for v in report.videos if v.readable}
+    assert {v.id for v in report.broken} == {f"train/a/{n}.mp4" for n in ("empty", "empty2", "text")}
+    assert all(v.problem and str(folder) not in v.problem for v in report.broken)
+    assert report.damaged == ()
+    assert {name: v.frames for name, v in good.items()} == {
+        "train/a/0.mp4": 5, "train/a/1.mp4": 6, "train/a/2.mp4": 7,
+        "train/b/0.mp4": 5, "test/b/1.mp4": 5, "test/b/copy.mp4": 6,
+    }  # fmt: skip
+    video = good["train/a/2.mp4"]
+    assert (video.width, video.height, video.codec, video.fps) == (48, 32, "mpeg4", 10.0)
+    assert video.duration_s == pytest.approx(0.7)
+
+
+def test_classes_copies_and_leaks_are_counted(folder: Path) -> None:
+    report = inspect(load_records(folder), workers=1)
+    assert report.classes == {"a": {"train": 6, "val": 0, "test": 0}, "b": {"train": 1, "val": 0, "test": 2}}
+    assert report.imbalance == 6.0
+    (copies,) = report.copies
+    assert copies.ids == ("test/b/copy.mp4", "train/a/1.mp4")
+    assert (copies.labels, copies.splits) == (("a", "b"), ("test", "train"))
+
+
+def test_files_that_differ_in_the_middle_alone_are_no_copies(tmp_path: Path) -> None:
+    for i in range(2):
+        (tmp_path / f"{i}.mp4").write_bytes(bytes(200_000) + bytes([i]) + bytes(200_000))
+    (tmp_path / "l.csv").write_text("path,label\n0.mp4,a\n1.mp4,a\n")
+    assert inspect(load_records(tmp_path / "l.csv"), workers=1).copies == ()
+
+
+def test_parts_beyond_a_file_s_end_are_found(tmp_path: Path) -> None:
+    _video(tmp_path / "v.mp4", frames=20)
+    rows = "v.mp4,a,0,1\nv.mp4,a,1,2\nv.mp4,a,1.5,9\nv.mp4,a,3,4\nv.mp4,a,,\n"
+    (tmp_path / "l.csv").write_text(f"path,label,start,end\n{rows}")
+    report = inspect(load_records(tmp_path / "l.csv"), workers=1)
+    assert [(v.readable, v.problem) for v in report.videos] == [
+        (True, None),
+        (True, None),
+        (True, "ends at 2.00 s, before the part does (9 s)"),
+        (False, "ends at 2.00 s, before the part begins (3 s)"),
+        (True, None),
+    ]
+    assert report.copies == ()
+
+
+def test_the_report_is_json(folder: Path) -> None:
+    content = json.loads(json.dumps(inspect(load_records(folder), workers=1).to_dict()))
+    assert content["videos"] == 9
+    assert content["splits"] == {"train": 7, "val": 0, "test": 2}
+    assert content["frames"] == 34
+    assert [entry["id"] for entry in content["broken"]] == [
+        "train/a/empty.mp4", "train/a/empty2.mp4", "train/a/text.mp4",
+    ]  # fmt: skip
+    assert content["details"][0]["path"] == str(folder / "test" / "b" / "1.mp4")
+
+
+def test_a_set_without_a_split_is_counted_as_such(folder: Path) -> None:
+    report = inspect(load_records(folder / "train", random_split=False), workers=1)
+    assert report.classes["a"]["unsplit"] == 6
+    assert report.imbalance == 6.0
+    assert report.to_dict()["splits"]["unsplit"] == 7
+
+
+def test_the_real_weizmann_set_is_whole(data_folder: Path) -> None:
+    report = inspect(load_records(f"weizmann:{data_folder / 'weizmann'}", split=1), workers=1)
+    assert (report.broken, report.damaged, report.copies, report.imbalance) == ((), (), (), 1.0)
+    assert {(v.width, v.height) for v in report.videos} == {(180, 144)}
+    assert all(v.frames and 36 <= v.frames <= 146 for v in report.videos)

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -215,6 +216,14 @@ def _start_worker(maker: _Maker) -> None:
     global _worker
     _worker = maker
     torch.set_num_threads(1)
+    _one_thread()
+
+
+def _one_thread() -> AbstractContextManager[Any]:
+    """Keep numpy to one thread, from now on or as a context: its products are small, threads slow them down."""
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # of scikit-learn
+
+    return threadpool_limits(1, "blas")
 
 
 def _work(task: tuple[str, int]) -> list[str]:
@@ -224,7 +233,8 @@ def _work(task: tuple[str, int]) -> list[str]:
 
 def _make_all(maker: _Maker, tasks: Sequence[tuple[str, int]], workers: int) -> Iterator[list[str]]:
     if workers == 1 or len(tasks) < 4:
-        yield from map(maker.make, tasks)
+        with _one_thread():
+            yield from map(maker.make, tasks)
         return
     from concurrent.futures import ProcessPoolExecutor, as_completed
     from concurrent.futures.process import BrokenProcessPool

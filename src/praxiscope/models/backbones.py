@@ -203,14 +203,20 @@ def _replace_classifier(
     new: nn.Module
     if isinstance(old, nn.Conv2d):  # SqueezeNet: dropout, 1x1 convolution, ReLU, mean over places
         new = nn.Conv2d(old.in_channels, num_classes, kernel_size=1)
-        network.set_submodule(name.rpartition(".")[0] + ".2", nn.Identity())
+        _put(network, name.rpartition(".")[0] + ".2", nn.Identity())
     else:
         assert isinstance(old, nn.Linear)
         shape = (old.in_features, num_classes)
         new = nn.Linear(*shape) if dropout_is_there else DropoutLinear(*shape, dropout=dropout)
     if keeps:
         new.load_state_dict(old.state_dict())
-    network.set_submodule(name, new)
+    _put(network, name, new)
+
+
+def _put(network: nn.Module, name: str, module: nn.Module) -> None:
+    """Replace a submodule. (``nn.Module.set_submodule`` is younger than the torch we allow.)"""
+    parent, _, child = name.rpartition(".")
+    setattr(network.get_submodule(parent), child, module)
 
 
 # -------------------------------------------------------------------------------------------------- timm

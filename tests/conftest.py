@@ -21,3 +21,59 @@ def data_folder() -> Path:
     if root is None:
         pytest.skip("no third-party test data: set PRAXISCOPE_TEST_DATA to its folder")
     return root
+
+
+def write_clip(
+    path: Path, colour: int, frames: int = 12, seed: int = 0, size: tuple[int, int] = (48, 64)
+) -> None:
+    """A small H.264 clip: a bright square on noise; ``colour`` picks its channel, ``seed`` the rest."""
+    import av
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+    height, width = size
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=12)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        top, left = rng.integers(0, height - 20), rng.integers(0, width - 30)
+        for number in range(frames):
+            picture = rng.integers(0, 60, (height, width, 3), dtype=np.uint8)
+            picture[top : top + 20, left + number : left + number + 20, colour % 3] = 220
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+@pytest.fixture(scope="session")
+def colour_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of class folders: 24 clips of red, green and blue squares, which any model learns."""
+    root = tmp_path_factory.mktemp("colours")
+    for number, name in enumerate(("red", "green", "blue")):
+        for clip in range(8):
+            write_clip(root / name / f"{clip}.mp4", number, seed=100 * number + clip)
+    return root
+
+
+SMALL = (
+    "model.name=tsn",
+    "model.backbone=squeezenet1_1",
+    "model.dropout=0.2",
+    "input.size=32",
+    "input.short_side=36",
+    "input.snippets=2",
+    "optim.epochs=2",
+    "optim.batch=4",
+    "optim.lr=0.001",
+    "optim.name=adamw",
+    "data.workers=0",
+    "run.precision=32",
+    "run.tensorboard=false",
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Small tensors gain nothing from threads, and on a busy machine waiting for them costs multiples."""
+    import torch
+
+    torch.set_num_threads(1)

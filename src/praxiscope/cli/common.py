@@ -41,7 +41,12 @@ Annotations = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 Workers = Annotated[int, typer.Option(min=0, help="Processes that read videos.")]
 MaxSkip = Annotated[
-    float, typer.Option(min=0, max=1, help="Stop when more than this share of the videos cannot be read.")
+    float | None,
+    typer.Option(
+        min=0,
+        max=1,
+        help="Stop when more than this share of the videos cannot be read. Default: 0.05, but 3 videos never stop.",
+    ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 

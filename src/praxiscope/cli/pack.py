@@ -23,7 +23,7 @@ def pack(
     split: Split = None,
     annotations: Annotations = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes. Default: one per core.")] = None,
-    max_skip: MaxSkip = 0.05,
+    max_skip: MaxSkip = None,
     json: Json = False,
 ) -> None:
     from dataclasses import asdict

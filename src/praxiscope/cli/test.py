@@ -42,7 +42,7 @@ def test(
     checkpoint: Annotated[str | None, typer.Option(help="last or best. Default: the run's choice.")] = None,
     device: Device = "auto",
     workers: Workers = 2,
-    max_skip: MaxSkip = 0.05,
+    max_skip: MaxSkip = None,
     json: Json = False,
 ) -> None:
     from praxiscope.evaluation.metrics import per_class_table

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from praxiscope.cli.common import Annotations, Split, reporter
+from praxiscope.cli.common import Annotations, MaxSkip, Split, reporter
 
 HELP = """Train a recogniser on labelled videos.
 
@@ -47,10 +47,7 @@ def train(
     workers: Annotated[
         int | None, typer.Option(min=0, help="Processes that read videos, per device.")
     ] = None,
-    max_skip: Annotated[
-        float | None,
-        typer.Option(min=0, max=1, help="Stop when more than this share of the videos cannot be read."),
-    ] = None,
+    max_skip: MaxSkip = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")
     ] = False,

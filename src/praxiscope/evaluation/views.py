@@ -143,7 +143,7 @@ class ViewScorer:
                 views = crop.reshape(-1, self.clip_snippets, *crop.shape[1:])  # [V, S, C, h, w]
                 video.views += len(views)
                 video.left += len(views)
-                for part in views.split(self.chunk_views):
+                for part in torch.split(views, self.chunk_views):
                     shape_differs = bool(pending.views) and pending.views[0].shape[1:] != part.shape[1:]
                     if shape_differs or len(pending.owners) + len(part) > self.chunk_views:
                         flush()

@@ -7,9 +7,34 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from praxiscope.errors import TrainingError
 from praxiscope.types import VideoRecord
 
-__all__ = ["read_split", "write_skipped", "write_split"]
+__all__ = ["check_skips", "read_split", "write_skipped", "write_split"]
+
+DEFAULT_MAX_SKIP, ALWAYS_ALLOWED = 0.05, 3
+
+
+def check_skips(count: int, total: int, max_skip: float | None, listing: Path) -> None:
+    """Stop when too many videos cannot be read.
+
+    Args:
+        count: videos that cannot be read.
+        total: videos in all.
+        max_skip: the largest share that is accepted. None is 5 %, but three broken videos alone never stop a
+            run that has others left: in a set of twenty each one is 5 %.
+        listing: the file that names them.
+
+    Raises:
+        TrainingError: there are more.
+    """
+    allowed = max(DEFAULT_MAX_SKIP * total, ALWAYS_ALLOWED) if max_skip is None else max_skip * total
+    if count > allowed:
+        share = DEFAULT_MAX_SKIP if max_skip is None else max_skip
+        raise TrainingError(
+            f"{count} of {total} videos cannot be read, more than --max-skip {share:g}; they are listed in "
+            f"{listing}. Repair or remove them, or raise --max-skip."
+        )
 
 
 def write_skipped(path: Path, skipped: Mapping[str, str]) -> None:

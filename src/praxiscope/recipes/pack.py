@@ -15,9 +15,9 @@ import torch
 from praxiscope.checkpoint import write_json
 from praxiscope.data.csvfile import write_csv
 from praxiscope.data.manifest import MANIFEST_NAME, load_records
-from praxiscope.errors import ArgumentError, DataError, PraxiscopeError, TrainingError
+from praxiscope.errors import ArgumentError, DataError, PraxiscopeError
 from praxiscope.progress import Reporter
-from praxiscope.recipes.lists import write_skipped
+from praxiscope.recipes.lists import check_skips, write_skipped
 from praxiscope.types import VideoRecord
 from praxiscope.video.decode import open_video
 from praxiscope.video.pack import SUFFIX, pack_video
@@ -66,7 +66,7 @@ def pack(
     split: str | None = None,
     annotations: str | Path | None = None,
     workers: int | None = None,
-    max_skip: float = 0.05,
+    max_skip: float | None = None,
     reporter: Reporter | None = None,
 ) -> PackSummary:
     """Pack every clip of a data set into ``out``, which every command then takes in the originals' place.
@@ -80,7 +80,7 @@ def pack(
         fps: frames per second to keep; None keeps all.
         split, annotations: for layouts with official splits.
         workers: processes; None takes one per core.
-        max_skip: largest share of unreadable videos.
+        max_skip: largest share of unreadable videos; None is 5 %, but three never stop the packing.
         reporter: shows progress.
 
     Raises:
@@ -119,11 +119,7 @@ def pack(
         # The order of the classes is part of a data set: a packed copy must give the same class numbers.
         classes=manifest.classes,
     )
-    if len(skipped) > max_skip * len(jobs):
-        raise TrainingError(
-            f"{len(skipped)} of {len(jobs)} videos cannot be read, more than --max-skip {max_skip:.0%}; they "
-            f"are listed in {target / 'skipped.csv'}. The others are packed."
-        )
+    check_skips(len(skipped), len(jobs), max_skip, target / "skipped.csv")
     sources = {job.record.path for job in packed}
     return PackSummary(
         clips=len(packed),

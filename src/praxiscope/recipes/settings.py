@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from praxiscope.errors import ArgumentError, unknown_name
 from praxiscope.registry import Registry
@@ -30,6 +30,14 @@ __all__ = [
 ]
 
 
+def _as_text(value: Any) -> Any:
+    """A number where a word is meant: 32 for "32", 1 for "1"."""
+    return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+
+
+Text = Annotated[str, BeforeValidator(_as_text)]
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
@@ -38,13 +46,21 @@ class DataSettings(_Section):
     """What is read. ``source`` and ``split`` are those of the command line."""
 
     source: str = ""
-    split: str | None = None
+    split: Text | None = None
     annotations: str | None = None
     test_fraction: float = Field(0.2, gt=0, lt=1)
     sampling: Literal["ordinary", "class-uniform"] = "ordinary"
     class_weights: bool = False
     workers: int = Field(2, ge=0)
-    max_skip: float = Field(0.05, ge=0, le=1)
+    max_skip: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="share of unreadable videos that stops; None: 5 %, but 3 videos never do",
+    )
+    scan: int = Field(
+        5000, ge=0, description="open every video before training where there are at most so many"
+    )
     time_limit_s: float = Field(300.0, gt=0)
 
 
@@ -107,7 +123,7 @@ class RunSettings(_Section):
     devices: int = Field(1, ge=1)
     nodes: int = Field(1, ge=1)
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    precision: Literal["auto", "32", "bf16", "16"] = "auto"
+    precision: Annotated[Literal["auto", "32", "bf16", "16"], BeforeValidator(_as_text)] = "auto"
     channels_last: bool | Literal["auto"] = "auto"
     deterministic: bool = False
     checkpoint_steps: int | None = Field(None, ge=1)
@@ -180,10 +196,8 @@ def override(settings: TrainSettings, assignments: Iterable[str]) -> TrainSettin
         if section not in content:
             raise ArgumentError(f"--set {text}: {unknown_name('section', section, content)}")
         content[section][name] = _parse(value_text)
-        # One at a time, so that the error names the assignment that caused it.
-        settings = _validated(content, f"--set {text}")
-        content = settings.model_dump()
-    return settings
+    # All together: two values may fit one another, but not the other's default.
+    return _validated(content, "--set")
 
 
 def _parse(text: str) -> Any:

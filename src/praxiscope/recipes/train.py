@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import io
+import logging
 import os
-import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from praxiscope.checkpoint import (
     InputContract,
@@ -22,34 +20,35 @@ from praxiscope.checkpoint import (
     find_checkpoint,
     load_model_weights,
     load_optimizer,
-    point_to,
     read_pointer,
-    save_checkpoint,
 )
 from praxiscope.data.batch import EpochBatches, mix_seeds
-from praxiscope.data.dataset import ClipReader, RgbReader, Skip, TrainingClips, collate
 from praxiscope.data.manifest import Manifest, load_records
-from praxiscope.data.splits import class_weights, epoch_order
-from praxiscope.errors import ArgumentError, TrainingError
-from praxiscope.evaluation.metrics import summarise
+from praxiscope.errors import ArgumentError
 from praxiscope.evaluation.views import bf16_pays
 from praxiscope.models import create_model
 from praxiscope.models.weights import load_weights
 from praxiscope.progress import Reporter
 from praxiscope.recipes.lists import write_skipped, write_split
+from praxiscope.recipes.monitor import Monitor, save
+from praxiscope.recipes.reading import (
+    SkipList,
+    channels_last,
+    check_trainable,
+    epoch_loader,
+    preparer,
+    scan,
+    weights_of_classes,
+)
 from praxiscope.recipes.report import report_run
 from praxiscope.recipes.settings import TrainSettings, dump_yaml, load_yaml
 from praxiscope.recipes.summary import describe_model
-from praxiscope.recogniser import Recogniser
 from praxiscope.steps import make_loss, ordinary
 from praxiscope.training.log import RunLog
 from praxiscope.training.loop import Plan, TrainState, fit
 from praxiscope.training.optim import make_optimizer, parameter_groups, schedule
-from praxiscope.types import Batch, VideoRecord
-from praxiscope.video.sampling import segment_indices
-from praxiscope.video.transforms import BatchAugment, CenterCrop, ColorJitter, MultiScaleCrop, RandomCrop
 
-__all__ = ["targets_of", "train"]
+__all__ = ["build_model", "train"]
 
 # What a resumed run may change: none of these has a say in the weights that come out.
 _MAY_DIFFER = {
@@ -59,8 +58,6 @@ _MAY_DIFFER = {
     "run.tensorboard",
     "run.checkpoint_steps",
 }
-
-_CROPS = {"multi-scale": MultiScaleCrop, "random": RandomCrop, "center": CenterCrop}
 
 
 def train(
@@ -93,11 +90,19 @@ def train(
         seed=settings.run.seed,
         test_fraction=settings.data.test_fraction,
     )
-    records = manifest.of("train")
     if fabric.is_global_zero:
         run.mkdir(parents=True, exist_ok=True)
         dump_yaml(settings, run / "settings.yaml")
         write_split(run / "split.csv", manifest.records)
+    state = TrainState()
+    # Each process has its own list: it reads its own videos. The first one's is the one to look at.
+    listing = run / ("skipped.csv" if fabric.is_global_zero else f"skipped.{fabric.global_rank}.csv")
+    fabric.barrier()
+    note_skips = SkipList(listing, state.skipped, len(manifest.records), settings.data.max_skip, reporter)
+    note_skips(scan(settings, manifest.records, reporter))
+    manifest = replace(manifest, records=tuple(r for r in manifest.records if r.id not in state.skipped))
+    records = manifest.of("train")
+    check_trainable(manifest, records, listing)
     # The same weights in every process, whatever was drawn before.
     torch.manual_seed(mix_seeds(settings.run.seed, 0))
     model, card = build_model(settings, manifest, reporter)
@@ -106,7 +111,7 @@ def train(
         EpochBatches.count(len(records), settings.optim.batch, fabric.world_size)
         // settings.optim.accumulate,
     )
-    if _channels_last(settings, fabric.device):
+    if channels_last(settings, fabric.device):
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     _announce(settings, manifest, model, card, fabric, steps_per_epoch, reporter)
     optim = settings.optim
@@ -124,11 +129,13 @@ def train(
     )
     bare = model
     model, optimizer = fabric.setup(model, optimizer)
-    state = TrainState()
     if resume:
         folder = find_checkpoint(run, "last")
         load_model_weights(folder, bare)
-        state = TrainState(**load_optimizer(folder, bare, getattr(optimizer, "optimizer", optimizer)))
+        saved = TrainState(**load_optimizer(folder, bare, getattr(optimizer, "optimizer", optimizer)))
+        state.skipped.update(saved.skipped)
+        write_skipped(listing, state.skipped)
+        state = replace(saved, skipped=state.skipped)
         reporter.line(f"Resumed after step {state.step} (epoch {state.epoch + 1}).")
     log = (
         RunLog(run, resume_step=state.step, tensorboard=settings.run.tensorboard)
@@ -136,16 +143,14 @@ def train(
         else None
     )
     started = time.perf_counter()
-    monitor = _Monitor(settings, manifest, bare, card, fabric, reporter)
-    saver = partial(
-        _save, run=run, model=bare, optimizer=optimizer, card=card, fabric=fabric, monitor=monitor
-    )
+    monitor = Monitor(settings, manifest, bare, card, fabric, note_skips, reporter)
+    saver = partial(save, run=run, model=bare, optimizer=optimizer, card=card, fabric=fabric, monitor=monitor)
     try:
         complete = fit(
             fabric,
             model,
             optimizer,
-            step=ordinary(make_loss(manifest.multi_label, _class_weights(settings, manifest, records))),
+            step=ordinary(make_loss(manifest.multi_label, weights_of_classes(settings, manifest, records))),
             plan=Plan(
                 epochs=optim.epochs,
                 steps_per_epoch=steps_per_epoch,
@@ -162,10 +167,10 @@ def train(
                 checkpoint_steps=settings.run.checkpoint_steps,
             ),
             state=state,
-            batches=_loader(settings, manifest, records, fabric),
-            prepare=_preparer(settings, card.input, fabric.device),
+            batches=epoch_loader(settings, manifest, records, fabric),
+            prepare=preparer(settings, card.input, fabric.device),
             log=log.write if log else lambda row: None,
-            note_skips=_SkipList(run, state, len(records), settings.data.max_skip, fabric, reporter),
+            note_skips=note_skips,
             save=saver,
             end_epoch=monitor,
             reporter=reporter,
@@ -179,18 +184,6 @@ def train(
         _say_goodbye(run, state, complete, time.perf_counter() - started, reporter)
     fabric.barrier()
     return complete
-
-
-def targets_of(manifest: Manifest, records: Sequence[VideoRecord]) -> list[Tensor]:
-    """Targets of records: int64 [] class numbers, or multi-hot float32 [K] where videos have several labels."""
-    if not manifest.multi_label:
-        return [torch.tensor(manifest.numbers(record)[0]) for record in records]
-    targets = []
-    for record in records:
-        target = torch.zeros(len(manifest.classes))
-        target[list(manifest.numbers(record))] = 1
-        targets.append(target)
-    return targets
 
 
 def build_model(
@@ -262,6 +255,9 @@ def _launch(settings: TrainSettings) -> Any:
         warnings.simplefilter("ignore")
         from lightning_fabric import Fabric
 
+        # What Fabric would say is said in the summary, once and not by every process.
+        for name in ("lightning_fabric", "lightning.fabric"):
+            logging.getLogger(name).setLevel(logging.WARNING)
         wish, run = settings.run.precision, settings.run
         accelerator = run.accelerator
         if accelerator == "auto":
@@ -276,13 +272,7 @@ def _launch(settings: TrainSettings) -> Any:
             strategy="ddp" if many else "auto",
             precision={"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}[wish],
         )
-        # Only the first process speaks; Fabric's own lines would come from each.
-        silenced = io.StringIO()
-        stderr, sys.stderr = sys.stderr, silenced if many else sys.stderr
-        try:
-            fabric.launch()
-        finally:
-            sys.stderr = stderr
+        fabric.launch()
     if settings.run.deterministic:
         torch.use_deterministic_algorithms(True)
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -324,212 +314,6 @@ def _announce(
         f"On {fabric.world_size} x {fabric.device.type}, precision {fabric._precision.precision}, "
         f"{settings.data.workers} reading processes."
     )
-
-
-def _preparer(
-    settings: TrainSettings, contract: InputContract, device: torch.device
-) -> Callable[[Batch], Batch]:
-    """What brings a batch to the device and to floats, augmented by its videos' own seeds."""
-    strength = settings.input.colour_jitter
-    augment = BatchAugment(
-        flip=settings.input.flip,
-        jitter=ColorJitter(strength, strength, strength, strength / 4) if strength else None,
-        mean=contract.mean,
-        std=contract.std,
-        flow_mean=contract.flow_mean,
-        flow_std=contract.flow_std,
-        channels_last=_channels_last(settings, device),
-    )
-    return lambda batch: augment(batch.to(device, non_blocking=True))
-
-
-def _channels_last(settings: TrainSettings, device: torch.device) -> bool:
-    wish = settings.run.channels_last
-    return device.type in ("cpu", "cuda") if wish == "auto" else bool(wish)
-
-
-class _SkipList:
-    """Counts unreadable videos, lists them in ``skipped.csv`` and ends the run when there are too many."""
-
-    def __init__(
-        self, run: Path, state: TrainState, clips: int, limit: float, fabric: Any, reporter: Reporter
-    ) -> None:
-        self.run, self.state, self.clips, self.limit = run, state, clips, limit
-        self.fabric, self.reporter = fabric, reporter
-        write_skipped(self._path, state.skipped)
-
-    @property
-    def _path(self) -> Path:
-        rank = self.fabric.global_rank
-        return self.run / ("skipped.csv" if rank == 0 else f"skipped.{rank}.csv")
-
-    def __call__(self, skips: Sequence[Skip]) -> None:
-        new = [skip for skip in skips if skip.id not in self.state.skipped]
-        if not new:
-            return
-        self.state.skipped.update(new)
-        write_skipped(self._path, self.state.skipped)
-        for skip in new:
-            self.reporter.line(f"Skipped: {skip.problem}")
-        count = len(self.state.skipped)
-        if count > self.limit * self.clips:
-            raise TrainingError(
-                f"{count} of {self.clips} training videos cannot be read, more than --max-skip "
-                f"{self.limit:.0%}; they are listed in {self._path}. Repair or remove them, or raise --max-skip."
-            )
-
-
-def _sample(num_frames: int, generator: torch.Generator | None, *, snippets: int) -> Tensor:
-    return segment_indices(num_frames, snippets, 1, generator)
-
-
-def _loader(settings: TrainSettings, manifest: Manifest, records: Sequence[VideoRecord], fabric: Any) -> Any:
-    crop = _CROPS[settings.input.crop](settings.input.size)
-    reader = ClipReader(
-        records,
-        targets_of(manifest, records),
-        sampler=partial(_sample, snippets=settings.input.snippets),
-        readers={"rgb": RgbReader(settings.input.short_side)},
-        geometry=crop,
-        time_limit_s=settings.data.time_limit_s,
-    )
-    clips = TrainingClips(reader)
-    labels = [manifest.numbers(record) for record in records]
-
-    def batches(epoch: int, start: int) -> Iterator[Any]:
-        order = epoch_order(
-            labels, seed=settings.run.seed, epoch=epoch, uniform=settings.data.sampling == "class-uniform"
-        )
-        sampler = EpochBatches(
-            order,
-            batch=settings.optim.batch,
-            seed=settings.run.seed,
-            epoch=epoch,
-            rank=fabric.global_rank,
-            world_size=fabric.world_size,
-            start=start,
-        )
-        workers = settings.data.workers
-        return iter(
-            torch.utils.data.DataLoader(
-                clips,
-                batch_sampler=sampler,
-                collate_fn=collate,
-                num_workers=workers,
-                pin_memory=fabric.device.type == "cuda",
-                prefetch_factor=2 if workers else None,
-            )
-        )
-
-    return batches
-
-
-def _class_weights(
-    settings: TrainSettings, manifest: Manifest, records: Sequence[VideoRecord]
-) -> Tensor | None:
-    if not settings.data.class_weights:
-        return None
-    counts = torch.zeros(len(manifest.classes))
-    for record in records:
-        for number in manifest.numbers(record):
-            counts[number] += 1
-    return class_weights(counts.int().tolist())
-
-
-class _Monitor:
-    """Scores the held-out videos after an epoch, every process its share."""
-
-    def __init__(
-        self,
-        settings: TrainSettings,
-        manifest: Manifest,
-        model: nn.Module,
-        card: ModelCard,
-        fabric: Any,
-        reporter: Reporter,
-    ) -> None:
-        self.settings, self.fabric, self.reporter = settings, fabric, reporter
-        self.model, self.card, self.manifest = model, card, manifest
-        # Choosing a checkpoint on the test videos would make its figure on them too good. So the best one is
-        # preferred only where there are validation videos; else the test split is watched, no more.
-        self.split = "val" if manifest.of("val") else "test"
-        self.prefer = "best" if self.split == "val" else "last"
-        self.records = manifest.of(self.split)
-        self.is_best = False
-
-    def __call__(self, state: TrainState) -> dict[str, float]:
-        every = self.settings.run.validate_epochs
-        self.is_best = False
-        if (
-            not self.records
-            or not every
-            or (state.epoch % every and state.epoch != self.settings.optim.epochs)
-        ):
-            return {}
-        rank, world = self.fabric.global_rank, self.fabric.world_size
-        mine = self.records[rank::world]
-        sums = torch.zeros(3, dtype=torch.float64)  # videos, correct (or average precision), loss
-        if mine:
-            precision = {"32-true": "32"}.get(self.fabric._precision.precision, "bf16")
-            recogniser = Recogniser(self.model, self.card, device=self.fabric.device, precision=precision)
-            protocol = self.settings.run.protocol
-            if protocol == "auto":
-                protocol = f"{self.settings.input.snippets}x1" if recogniser.clip_snippets == 1 else "1x1"
-            scores, skipped = recogniser.score(
-                mine,
-                targets_of(self.manifest, mine),
-                protocol,
-                workers=self.settings.data.workers,
-                time_limit_s=self.settings.data.time_limit_s,
-            )
-            for skip in skipped:
-                self.reporter.line(f"Skipped in validation: {skip.problem}")
-            targets = torch.from_numpy(scores.targets)
-            logits = torch.from_numpy(scores.logits)
-            figures = summarise(scores)
-            loss = make_loss(self.manifest.multi_label)(logits, targets)
-            figure = figures["map" if self.manifest.multi_label else "top1"]
-            sums = torch.tensor([len(targets), figure * len(targets), float(loss) * len(targets)]).double()
-        if world > 1:
-            sums = self.fabric.all_reduce(sums.to(self.fabric.device), reduce_op="sum").cpu()
-        videos, correct, loss_sum = sums.tolist()
-        if not videos:
-            return {}
-        name = "val_map" if self.manifest.multi_label else "val_top1"
-        figures = {name: correct / videos, "val_loss": loss_sum / videos}
-        self.is_best = state.best is None or figures[name] > state.best
-        if self.is_best:
-            state.best, state.best_step = figures[name], state.step
-        self.reporter.line(
-            f"Epoch {state.epoch}: {name.removeprefix('val_')} {figures[name]:.3f}, loss "
-            f"{figures['val_loss']:.3f} on {int(videos)} {self.split} videos"
-        )
-        return figures
-
-
-def _save(
-    state: TrainState,
-    *,
-    run: Path,
-    model: nn.Module,
-    optimizer: Any,
-    card: ModelCard,
-    fabric: Any,
-    monitor: _Monitor,
-) -> None:
-    if fabric.is_global_zero:
-        name = f"step-{state.step:08d}"
-        figures = {} if state.best is None else {f"best_{monitor.split}": state.best}
-        save_checkpoint(
-            run / "checkpoints" / name,
-            model,
-            replace(card, metrics=figures, training={"step": state.step, "epoch": state.epoch}),
-            optimizer=getattr(optimizer, "optimizer", optimizer),
-            state=state.to_dict(),
-        )
-        best = f"step-{state.best_step:08d}" if state.best_step is not None else None
-        point_to(run, last=name, best=best, prefer=monitor.prefer)
-    fabric.barrier()
 
 
 def _say_goodbye(run: Path, state: TrainState, complete: bool, seconds: float, reporter: Reporter) -> None:

@@ -1,0 +1,197 @@
+"""What feeds a training run: targets, batches of an epoch, and the list of videos that could not be read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from praxiscope.checkpoint import InputContract
+from praxiscope.data.batch import EpochBatches
+from praxiscope.data.dataset import ClipReader, RgbReader, Skip, TrainingClips, collate
+from praxiscope.data.manifest import Manifest
+from praxiscope.data.splits import class_weights, epoch_order
+from praxiscope.errors import DataError, VideoError
+from praxiscope.progress import Reporter
+from praxiscope.recipes.lists import check_skips, write_skipped
+from praxiscope.recipes.settings import TrainSettings
+from praxiscope.types import Batch, VideoRecord
+from praxiscope.video.decode import open_video
+from praxiscope.video.sampling import segment_indices
+from praxiscope.video.transforms import BatchAugment, CenterCrop, ColorJitter, MultiScaleCrop, RandomCrop
+
+__all__ = [
+    "SkipList",
+    "channels_last",
+    "check_trainable",
+    "epoch_loader",
+    "preparer",
+    "scan",
+    "targets_of",
+    "weights_of_classes",
+]
+
+_CROPS = {"multi-scale": MultiScaleCrop, "random": RandomCrop, "center": CenterCrop}
+
+
+def targets_of(manifest: Manifest, records: Sequence[VideoRecord]) -> list[Tensor]:
+    """Targets of records: int64 [] class numbers, or multi-hot float32 [K] where videos have several labels."""
+    if not manifest.multi_label:
+        return [torch.tensor(manifest.numbers(record)[0]) for record in records]
+    targets = []
+    for record in records:
+        target = torch.zeros(len(manifest.classes))
+        target[list(manifest.numbers(record))] = 1
+        targets.append(target)
+    return targets
+
+
+def preparer(
+    settings: TrainSettings, contract: InputContract, device: torch.device
+) -> Callable[[Batch], Batch]:
+    """What brings a batch to the device and to floats, augmented by its videos' own seeds."""
+    strength = settings.input.colour_jitter
+    augment = BatchAugment(
+        flip=settings.input.flip,
+        jitter=ColorJitter(strength, strength, strength, strength / 4) if strength else None,
+        mean=contract.mean,
+        std=contract.std,
+        flow_mean=contract.flow_mean,
+        flow_std=contract.flow_std,
+        channels_last=channels_last(settings, device),
+    )
+    return lambda batch: augment(batch.to(device, non_blocking=True))
+
+
+def channels_last(settings: TrainSettings, device: torch.device) -> bool:
+    wish = settings.run.channels_last
+    return device.type in ("cpu", "cuda") if wish == "auto" else bool(wish)
+
+
+class SkipList:
+    """Lists unreadable videos in ``skipped.csv``, and ends the run when there are too many.
+
+    Args:
+        skipped: why each was left out, by id; filled in place, so that it is part of the run's state.
+        total: videos of the data set.
+    """
+
+    def __init__(
+        self, path: Path, skipped: dict[str, str], total: int, limit: float | None, reporter: Reporter
+    ) -> None:
+        self.path, self.skipped, self.total, self.limit = path, skipped, total, limit
+        self.reporter = reporter
+        write_skipped(path, skipped)
+
+    def __call__(self, skips: Sequence[Skip]) -> None:
+        new = [skip for skip in skips if skip.id not in self.skipped]
+        if not new:
+            return
+        self.skipped.update(new)
+        write_skipped(self.path, self.skipped)
+        for skip in new:
+            self.reporter.line(f"Skipped: {skip.problem}")
+        check_skips(len(self.skipped), self.total, self.limit, self.path)
+
+
+def scan(settings: TrainSettings, records: Sequence[VideoRecord], reporter: Reporter) -> list[Skip]:
+    """Open every video once: broken ones are named before the first step, not hours later.
+
+    The frame indices that this makes are remembered, and inherited by the reading processes where these are
+    forked. A large set is not scanned: there, broken videos are found when it is their turn.
+    """
+    if len(records) > settings.data.scan:
+        reporter.line(f"{len(records)} videos: broken ones will be skipped as they come up (data.scan).")
+        return []
+    skips = []
+
+    def look(record: VideoRecord) -> Skip | None:
+        try:
+            open_video(record.path, time_limit_s=settings.data.time_limit_s).quick_length()
+        except VideoError as error:
+            return Skip(record.id, str(error))
+        return None
+
+    with (
+        reporter.bar("opening videos", len(records)) as bar,
+        ThreadPoolExecutor(max(1, settings.data.workers)) as pool,
+    ):
+        for skip in pool.map(look, records):
+            bar.advance()
+            if skip:
+                skips.append(skip)
+    return skips
+
+
+def check_trainable(manifest: Manifest, records: Sequence[VideoRecord], listing: Path) -> None:
+    present = {label for record in records for label in record.labels}
+    lost = [name for name in manifest.classes if name not in present]
+    if lost:
+        raise DataError(
+            f"no readable training video is left of class {', '.join(lost[:5])}; what could not be read is listed "
+            f"in {listing}."
+        )
+
+
+def _sample(num_frames: int, generator: torch.Generator | None, *, snippets: int) -> Tensor:
+    return segment_indices(num_frames, snippets, 1, generator)
+
+
+def epoch_loader(
+    settings: TrainSettings, manifest: Manifest, records: Sequence[VideoRecord], fabric: Any
+) -> Any:
+    crop = _CROPS[settings.input.crop](settings.input.size)
+    reader = ClipReader(
+        records,
+        targets_of(manifest, records),
+        sampler=partial(_sample, snippets=settings.input.snippets),
+        readers={"rgb": RgbReader(settings.input.short_side)},
+        geometry=crop,
+        time_limit_s=settings.data.time_limit_s,
+    )
+    clips = TrainingClips(reader)
+    labels = [manifest.numbers(record) for record in records]
+
+    def batches(epoch: int, start: int) -> Iterator[Any]:
+        order = epoch_order(
+            labels, seed=settings.run.seed, epoch=epoch, uniform=settings.data.sampling == "class-uniform"
+        )
+        sampler = EpochBatches(
+            order,
+            batch=settings.optim.batch,
+            seed=settings.run.seed,
+            epoch=epoch,
+            rank=fabric.global_rank,
+            world_size=fabric.world_size,
+            start=start,
+        )
+        workers = settings.data.workers
+        return iter(
+            torch.utils.data.DataLoader(
+                clips,
+                batch_sampler=sampler,
+                collate_fn=collate,
+                num_workers=workers,
+                pin_memory=fabric.device.type == "cuda",
+                prefetch_factor=2 if workers else None,
+            )
+        )
+
+    return batches
+
+
+def weights_of_classes(
+    settings: TrainSettings, manifest: Manifest, records: Sequence[VideoRecord]
+) -> Tensor | None:
+    if not settings.data.class_weights:
+        return None
+    counts = torch.zeros(len(manifest.classes))
+    for record in records:
+        for number in manifest.numbers(record):
+            counts[number] += 1
+    return class_weights(counts.int().tolist())

@@ -1,0 +1,237 @@
+"""Whole training runs, on small clips made here."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import praxiscope as px
+from conftest import SMALL, write_clip
+from praxiscope.checkpoint import find_checkpoint
+from praxiscope.recipes.settings import TrainSettings, get_recipe, override
+from praxiscope.recipes.train import train
+from praxiscope.training.log import read_log
+
+
+def settings(data: Path, *assignments: str) -> TrainSettings:
+    return override(get_recipe("default"), [*SMALL, f"data.source={data}", *assignments])
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(str(find_checkpoint(run, "last") / "model.safetensors"))
+
+
+def losses(run: Path) -> list[float]:
+    return [row["loss"] for row in read_log(run / "log.csv") if "loss" in row]
+
+
+def assert_same_weights(first: Path, second: Path) -> None:
+    one, other = weights(first), weights(second)
+    assert one.keys() == other.keys()
+    for name, tensor in one.items():
+        assert torch.equal(tensor, other[name]), name
+
+
+def command(*words: object) -> list[str]:
+    return [sys.executable, "-m", "praxiscope", *map(str, words)]
+
+
+def sets(assignments: tuple[str, ...]) -> list[str]:
+    return [word for text in assignments for word in ("--set", text)]
+
+
+@pytest.fixture(scope="module")
+def finished(colour_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An undisturbed run of eight epochs."""
+    run = tmp_path_factory.mktemp("runs") / "whole"
+    assert train(settings(colour_set, "optim.epochs=8"), run)
+    return run
+
+
+def test_a_run_learns_and_leaves_what_it_promises(finished: Path) -> None:
+    for name in ("settings.yaml", "split.csv", "log.csv", "skipped.csv", "report.html", "run.json"):
+        assert (finished / name).is_file(), name
+    seen = losses(finished)
+    training = [r for r in csv.DictReader((finished / "split.csv").open()) if r["split"] == "train"]
+    assert len(seen) == 8 * (len(training) // 4)
+    # Guessing among three classes costs log 3 = 1.10.
+    assert sum(seen[-4:]) / 4 < 0.9
+
+
+def test_a_saved_recogniser_predicts_as_the_model_in_memory(finished: Path, colour_set: Path) -> None:
+    clip = colour_set / "red" / "0.mp4"
+    first = px.load(finished).predict(clip, top=3)
+    assert sorted(first.labels) == ["blue", "green", "red"]
+    assert first.scores == sorted(first.scores, reverse=True)
+    assert abs(sum(first.scores) - 1) < 1e-5
+    assert px.load(finished).predict(clip, top=3) == first
+
+
+def test_the_same_seed_gives_the_same_weights_for_any_number_of_workers(
+    finished: Path, colour_set: Path, tmp_path: Path
+) -> None:
+    again = tmp_path / "again"
+    train(settings(colour_set, "optim.epochs=8", "data.workers=2"), again)
+    assert losses(again) == losses(finished)
+    assert_same_weights(again, finished)
+
+
+def test_a_run_interrupted_inside_an_epoch_resumes_to_the_same_weights(
+    finished: Path, colour_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import praxiscope.training.loop as loop
+
+    run = tmp_path / "cut"
+    wanted = settings(colour_set, "optim.epochs=8")
+    real = loop.StopRequest
+    stops = []
+
+    class StopsAtSeven(real):  # type: ignore[misc, valid-type]
+        @property
+        def requested(self) -> bool:
+            stops.append(1)
+            return len(stops) >= 7
+
+        @requested.setter
+        def requested(self, value: bool) -> None: ...
+
+    monkeypatch.setattr(loop, "StopRequest", StopsAtSeven)
+    assert train(wanted, run) is False
+    monkeypatch.setattr(loop, "StopRequest", real)
+    assert 0 < len(losses(run)) < len(losses(finished))
+    assert train(wanted, run, resume=True) is True
+    assert losses(run) == losses(finished)
+    assert_same_weights(run, finished)
+
+
+def test_a_killed_run_resumes_to_the_same_weights(finished: Path, colour_set: Path, tmp_path: Path) -> None:
+    run = tmp_path / "killed"
+    words = command(
+        "train", colour_set, "--out", run, *sets((*SMALL, "optim.epochs=8", "run.checkpoint_steps=3"))
+    )
+    process = subprocess.Popen(words, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (run / "run.json").is_file() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert (run / "run.json").is_file()
+    # Whether or not the kill came in time, the resumed run must end where the whole one ended.
+    subprocess.run([*words, "--resume"], check=True, stderr=subprocess.DEVNULL)
+    assert losses(run) == losses(finished)
+    assert_same_weights(run, finished)
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(colour_set: Path, tmp_path: Path) -> None:
+    run = tmp_path / "stopped"
+    words = command("train", colour_set, "--out", run, *sets((*SMALL, "optim.epochs=500", "data.workers=1")))
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while len(losses(run)) < 2 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, spoken = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "Stopped and saved after step" in spoken
+    assert "Traceback" not in spoken
+    assert find_checkpoint(run, "last").is_dir()
+
+
+def test_two_processes_give_the_losses_of_one_with_twice_the_batch(colour_set: Path, tmp_path: Path) -> None:
+    # Dropout and batch statistics are drawn per process by their nature, so they are switched off here.
+    same = ("model.dropout=0", "model.batchnorm=frozen", "run.validate_epochs=2")
+    one, two = tmp_path / "one", tmp_path / "two"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    for run, devices in ((one, 1), (two, 2)):
+        options = sets((*SMALL, *same, f"optim.batch={4 // devices}"))
+        words = command("train", colour_set, "--out", run, *options, "--devices", devices)
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=240)
+        assert done.returncode == 0, done.stderr
+    assert len(losses(one)) == len(losses(two)) == 8
+    torch.testing.assert_close(torch.tensor(losses(two)), torch.tensor(losses(one)), rtol=1e-4, atol=1e-6)
+    first, second = weights(one), weights(two)
+    for name in first:
+        torch.testing.assert_close(second[name], first[name], rtol=1e-3, atol=1e-5, msg=name)
+
+
+def test_three_broken_videos_in_twenty_are_skipped_and_listed(tmp_path: Path) -> None:
+    data = tmp_path / "videos"
+    for number, name in enumerate(("a", "b")):
+        for clip in range(10):
+            write_clip(data / name / f"{clip}.mp4", number, seed=clip)
+    broken = [data / "a" / "3.mp4", data / "b" / "0.mp4", data / "b" / "7.mp4"]
+    broken[0].write_text("this is no video\n" * 50)
+    broken[1].write_bytes(b"")
+    whole = broken[2].read_bytes()
+    broken[2].write_bytes(whole[: len(whole) // 3])
+    run = tmp_path / "run"
+    assert train(settings(data), run)
+    rows = list(csv.DictReader((run / "skipped.csv").open()))
+    assert [row["id"] for row in rows] == ["a/3.mp4", "b/0.mp4", "b/7.mp4"]
+    assert all(row["problem"] for row in rows)
+    # The same videos, found while training instead of before it: their places are filled by others.
+    late = tmp_path / "late"
+    assert train(settings(data, "data.scan=0", "optim.epochs=6"), late)
+    assert {row["id"] for row in csv.DictReader((late / "skipped.csv").open())} == {
+        "a/3.mp4",
+        "b/0.mp4",
+        "b/7.mp4",
+    }
+
+
+def test_too_many_broken_videos_stop_the_run_with_the_list(tmp_path: Path) -> None:
+    data = tmp_path / "videos"
+    for number, name in enumerate(("a", "b")):
+        for clip in range(5):
+            write_clip(data / name / f"{clip}.mp4", number, seed=clip)
+    for clip in range(2):
+        (data / "a" / f"{clip}.mp4").write_bytes(b"")
+    with pytest.raises(px.TrainingError, match=r"2 of 10 videos cannot be read.*--max-skip 0.1.*skipped.csv"):
+        train(settings(data, "data.max_skip=0.1"), tmp_path / "run")
+    assert len((tmp_path / "run" / "skipped.csv").read_text().splitlines()) == 3
+
+
+def test_a_loss_that_is_not_finite_stops_and_names_the_videos(colour_set: Path, tmp_path: Path) -> None:
+    wild = settings(colour_set, "optim.lr=1e30", "optim.clip_norm=null", "optim.warmup_epochs=0")
+    with pytest.raises(px.TrainingError, match=r"not finite at step \d+ .*(red|green|blue)/\d.mp4.*optim.lr"):
+        train(wild, tmp_path / "run")
+
+
+def test_a_run_is_not_overwritten_nor_resumed_with_other_settings(
+    finished: Path, colour_set: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "copy"
+    shutil.copytree(finished, run)
+    with pytest.raises(px.ArgumentError, match="holds a run already"):
+        train(settings(colour_set, "optim.epochs=8"), run)
+    with pytest.raises(px.ArgumentError, match=r"optim.lr 0.001 → 0.1"):
+        train(settings(colour_set, "optim.epochs=8", "optim.lr=0.1"), run, resume=True)
+    with pytest.raises(px.ArgumentError, match="no checkpoint yet"):
+        train(settings(colour_set), tmp_path / "new", resume=True)
+
+
+def test_multi_label_videos_train_and_test(tmp_path: Path) -> None:
+    rows = ["path,label,split"]
+    for clip in range(12):
+        write_clip(tmp_path / f"{clip}.mp4", clip % 3, seed=clip)
+        labels = ("warm", "warm|cold", "cold")[clip % 3]
+        rows.append(f"{clip}.mp4,{labels},{'test' if clip >= 9 else 'train'}")
+    (tmp_path / "list.csv").write_text("\n".join(rows) + "\n")
+    run = tmp_path / "run"
+    assert train(settings(tmp_path / "list.csv"), run)
+    from praxiscope.recipes.test import test
+
+    figures = test(run, tmp_path / "list.csv", workers=0).figures
+    assert {"map", "hit1"} <= figures.keys()
+    prediction = px.load(run).predict(tmp_path / "0.mp4")
+    assert all(0 <= score <= 1 for score in prediction.scores)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import av
 import numpy as np
 import pytest
 
+from praxiscope.data import check
+from praxiscope.data.check import _look_at as look_at
 from praxiscope.data.check import inspect
 from praxiscope.data.manifest import load_records
 
@@ -54,6 +57,22 @@ def test_every_file_is_looked_at_and_broken_ones_are_listed(folder: Path, worker
     video = good["train/a/2.mp4"]
     assert (video.width, video.height, video.codec, video.fps) == (48, 32, "mpeg4", 10.0)
     assert video.duration_s == pytest.approx(0.7)
+
+
+def _look_or_die(path: Path, full: bool) -> tuple[check.VideoCheck, str]:
+    if path.name == "2.mp4":
+        os._exit(11)
+    return look_at(path, full)
+
+
+def test_a_file_that_kills_its_process_is_named_and_the_rest_is_seen(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(check, "_look_at", _look_or_die)
+    report = inspect(load_records(folder), workers=2)
+    found = {v.id: v.problem for v in report.broken}
+    assert found.pop("train/a/2.mp4") == "ends the process that reads it"
+    assert set(found) == {f"train/a/{n}.mp4" for n in ("empty", "empty2", "text")}
 
 
 def test_classes_copies_and_leaks_are_counted(folder: Path) -> None:

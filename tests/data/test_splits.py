@@ -66,6 +66,13 @@ def test_whole_people_are_left_out_when_people_are_the_groups() -> None:
     assert len(tests) == 12
 
 
+def test_large_groups_are_placed_first_and_small_ones_fill_up() -> None:
+    sizes = [3, 10, 3, 10, 3, 10]
+    records = [_record(f"{g}/{i}", "a", group=f"g{g}") for g, n in enumerate(sizes) for i in range(n)]
+    for seed in range(10):
+        assert sum(r.split == "test" for r in group_split(records, 1 / 3, seed)) == 13
+
+
 def test_seeds_give_different_splits_and_one_seed_the_same() -> None:
     records = [_record(f"v{i}", "ab"[i % 2]) for i in range(40)]
     splits = {tuple(r.split for r in group_split(records, 0.25, seed)) for seed in range(5)}

@@ -335,6 +335,9 @@ def _scan(path: Path, container: Any, stream: Any, unpack: bool, deadline: Deadl
         ranks[np.argsort(times, kind="stable")] = np.arange(len(times))
     if not keep.all():
         ranks = np.where(keep, np.cumsum(keep[np.argsort(ranks)])[ranks] - 1, -1)
+    places = np.array(rows, dtype=np.int64).reshape(-1, 2)
+    if len(np.unique(places[:, 0])) < len(places):
+        places[:] = -1  # where packets share a place, a seek could not tell which one it found
     return FrameIndex(
         codec=codec,
         fps=fps,
@@ -342,7 +345,7 @@ def _scan(path: Path, container: Any, stream: Any, unpack: bool, deadline: Deadl
         turns=round(first.rotation / 90) % 4,
         ranks=ranks,
         keys=np.array(keys, dtype=bool) & (np.array(types) == "I" if mpeg4 else True),
-        places=np.array(rows, dtype=np.int64).reshape(-1, 2),
+        places=places,
         times=_clean_times(np.sort(kept), stamps[keep], fps),
         duration_s=span if span > 0 else len(keys) / fps,
         unpack=packed or unpack,

@@ -10,6 +10,8 @@ from praxiscope.progress import Reporter
 
 __all__ = ["check", "describe"]
 
+_FEW_FILES = 1000
+
 
 def check(
     data: str | Path,
@@ -34,7 +36,10 @@ def check(
     """
     reporter = reporter or Reporter()
     manifest = load_records(data, split=split, annotations=Path(annotations) if annotations else None)
-    with reporter.bar("checking", len({record.path for record in manifest.records})) as bar:
+    files = len({record.path for record in manifest.records})
+    if not full and files < _FEW_FILES:
+        workers = 1  # starting processes takes longer than opening so few files
+    with reporter.bar("checking", files) as bar:
         return inspect(manifest, full=full, workers=workers, progress=lambda done, total: bar.advance())
 
 

@@ -1,0 +1,84 @@
+"""The timeline of a long video: peak memory and speed of 2 minutes against 2 hours."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+from common import write_table
+
+
+def loop_video(clip: Path, target: Path, seconds: float) -> Path:
+    """Repeat a clip's frames until ``seconds`` are full, as H.264 with a key frame every two seconds."""
+    if target.is_file():
+        return target
+    with av.open(str(clip)) as container:
+        stream = container.streams.video[0]
+        rate = stream.average_rate
+        pictures = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
+    temporary = target.with_suffix(".part.mp4")
+    with av.open(str(temporary), "w") as out:
+        stream = out.add_stream("libx264", rate=rate, options={"preset": "ultrafast", "crf": "26", "g": "60"})
+        stream.height, stream.width = pictures[0].shape[:2]
+        stream.pix_fmt = "yuv420p"
+        for number in range(int(seconds * rate)):
+            frame = av.VideoFrame.from_ndarray(pictures[number % len(pictures)], format="rgb24")
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    temporary.replace(target)
+    return target
+
+
+def measure(run: Path, video: Path) -> dict[str, float]:
+    """Predict in a process of its own, and report its peak memory and its time."""
+    command = [sys.executable, "-m", "praxiscope", "predict", str(run), str(video)]
+    code = (
+        "import json, resource, subprocess, sys, time; started = time.perf_counter();"
+        "rows = subprocess.run(sys.argv[1:], stdout=subprocess.PIPE, check=True).stdout.count(b'\\n') - 1;"
+        "peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss;"
+        "print(json.dumps({'windows': rows, 'seconds': time.perf_counter() - started, 'peak_mib': peak / 1024}))"
+    )
+    options = ["--window", "2s", "--stride", "1s", "--top", "1", "--csv"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *command, *options], stdout=subprocess.PIPE, check=True, text=True
+    )
+    return json.loads(done.stdout)
+
+
+def main() -> None:
+    """Make both videos, measure both, write the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path, help="a trained run")
+    parser.add_argument("clip", type=Path, help="the clip to repeat")
+    parser.add_argument("--out", type=Path, default=Path("runs/long_video"))
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    rows, peaks = [], []
+    for name, seconds in (("2 minutes", 120), ("2 hours", 7200)):
+        video = loop_video(options.clip, options.out / f"{seconds}s.mp4", seconds)
+        result = measure(options.run, video)
+        peaks.append(result["peak_mib"])
+        rows.append(
+            [
+                name,
+                int(result["windows"]),
+                f"{result['peak_mib']:.0f}",
+                f"{result['seconds']:.1f}",
+                f"{seconds / result['seconds']:.1f}",
+            ]
+        )
+    write_table(
+        Path(__file__).with_suffix(".md"),
+        "Timeline of a long video: predict --window 2s --stride 1s",
+        ["video", "windows", "peak memory, MiB", "seconds", "times real time"],
+        rows,
+        f"Peak of 2 hours over peak of 2 minutes: {peaks[1] / peaks[0]:.3f}. Whole process, start included.",
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -37,6 +38,23 @@ class _RichBar(Bar):
         self._progress.update(self._task, advance=amount, note=note)
 
 
+class _LineBar(Bar):
+    """For logs: a line now and then instead of a picture that moves."""
+
+    EVERY_S = 30.0
+
+    def __init__(self, reporter: Reporter, description: str, total: int | None, done: int) -> None:
+        self._reporter, self._description, self._total, self._done = reporter, description, total, done
+        self._spoken = time.monotonic()
+
+    def advance(self, amount: int = 1, note: str = "") -> None:
+        self._done += amount
+        if time.monotonic() - self._spoken >= self.EVERY_S:
+            self._spoken = time.monotonic()
+            of_total = "" if self._total is None else f" of {self._total}"
+            self._reporter.line(f"{self._description}: {self._done}{of_total}  {note}".rstrip())
+
+
 class ConsoleReporter(Reporter):
     """Draws with rich on standard error, so that standard output stays free for results."""
 
@@ -51,6 +69,9 @@ class ConsoleReporter(Reporter):
 
     @contextmanager
     def bar(self, description: str, total: int | None, done: int = 0) -> Iterator[Bar]:
+        if not self.console.is_terminal:
+            yield _LineBar(self, description, total, done)
+            return
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         columns = (
@@ -60,6 +81,6 @@ class ConsoleReporter(Reporter):
             TimeRemainingColumn(elapsed_when_finished=True),
             TextColumn("{task.fields[note]}"),
         )
-        with Progress(*columns, console=self.console, transient=not self.console.is_terminal) as progress:
+        with Progress(*columns, console=self.console) as progress:
             task = progress.add_task(description, total=total, completed=done, note="")
             yield _RichBar(progress, task)

@@ -94,7 +94,8 @@ class RgbReader:
         numbers = starts if self.length == 1 else expand(starts, self.length).flatten()
         # A video shorter than a snippet repeats its last frame.
         wanted = (numbers + first).clamp_(max=last - 1)
-        crop = None if box is None else (box.top, box.left, box.height, box.width)
+        # The box may have been drawn on another stream's frame, of another size.
+        crop = None if box is None else box.on(self.frame_size(record, video))[:4]
         frames = video.frames(wanted, short_side=self.short_side, crop=crop)
         return frames if self.length == 1 else frames.reshape(len(starts), -1, *frames.shape[2:])
 
@@ -103,6 +104,7 @@ def frame_range(record: VideoRecord, video: Video) -> tuple[int, int]:
     """First frame of a record and the one after its last. Raises DataError when the part holds no frame."""
     if record.start_s is None and record.end_s is None:
         return 0, video.quick_length()
+    video.quick_length()  # the times as the packets say: to confirm them would decode the whole file
     times = video.timestamps()
     first = 0 if record.start_s is None else int(np.searchsorted(times, record.start_s - 1e-6))
     last = len(times) if record.end_s is None else int(np.searchsorted(times, record.end_s - 1e-6))

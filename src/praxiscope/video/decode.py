@@ -187,8 +187,8 @@ class Video:
     def quick_length(self) -> int:
         """Number of frames that the packets promise, without decoding; `len` for undamaged files.
 
-        After this call `frames` takes indices up to this number without confirming them first. Where one
-        turns out not to decode, the last frame that does stands in for it.
+        After this call `frames` takes indices up to this number, and `timestamps` gives their times, without
+        confirming them first. Where one turns out not to decode, the last frame that does stands in for it.
         """
         self._packets_suffice = True
         index = self._index
@@ -197,8 +197,9 @@ class Video:
         return len(index)
 
     def timestamps(self) -> NDArray[np.float64]:
-        """Seconds since the first frame of each frame: float64 [N]."""
-        return self._confirmed().times.copy()
+        """Seconds since the first frame of each frame: float64 [N]. After `quick_length`, as the packets say."""
+        index = self._index if self._packets_suffice else self._confirmed()
+        return index.times.copy()
 
     def frames(
         self,

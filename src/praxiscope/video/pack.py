@@ -398,6 +398,7 @@ class PackedVideo(Video):
         decoder: Any = av.CodecContext.create(_CODEC, "r")
         decoder.thread_type, decoder.thread_count = "NONE", 1
         decoder.flags |= 1 << 19  # low delay: a picture comes out as soon as it is in
+        decoder.options = {"idct": "xvid"}  # the fastest: 7 % of the whole decode
         try:
             with self.path.open("rb", buffering=0) as file:
                 for number in numbers:

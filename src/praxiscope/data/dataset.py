@@ -127,6 +127,7 @@ class ClipReader:
         geometry: a crop; None leaves frames whole.
         random: whether to draw (training) or to take the centred choice everywhere (testing).
         time_limit_s: seconds that reading one video may take.
+        known_broken: why videos that are known to be unreadable are, by id; they are not tried again.
     """
 
     def __init__(
@@ -139,6 +140,7 @@ class ClipReader:
         geometry: Geometry | None = None,
         random: bool = True,
         time_limit_s: float = 300.0,
+        known_broken: Mapping[str, str] | None = None,
     ) -> None:
         if not records:
             raise DataError("no videos to read: the list is empty.")
@@ -147,6 +149,7 @@ class ClipReader:
         self.random, self.time_limit_s = random, time_limit_s
         # Remembered per process, so that a broken file costs its time limit only once.
         self._broken: dict[str, str] = {}
+        self._known_broken = {} if known_broken is None else known_broken
 
     def __len__(self) -> int:
         return len(self.records)
@@ -154,8 +157,8 @@ class ClipReader:
     def read(self, index: int, seed: int = 0) -> Clip:
         """Read one clip. Raises VideoError or DataError when its video cannot be read."""
         record = self.records[index]
-        if record.id in self._broken:
-            raise DataError(self._broken[record.id])
+        if problem := self._broken.get(record.id) or self._known_broken.get(record.id):
+            raise DataError(problem)
         generator = torch.Generator().manual_seed(seed) if self.random else None
         try:
             video = open_video(record.path, time_limit_s=self.time_limit_s)

@@ -55,7 +55,7 @@ class Monitor:
         ):
             return {}
         rank, world = self.fabric.global_rank, self.fabric.world_size
-        mine = self.records[rank::world]
+        mine = [r for r in self.records[rank::world] if r.id not in self.note_skips.skipped]
         sums = torch.zeros(3, dtype=torch.float64)  # videos, correct (or average precision), loss
         if mine:
             precision = {"32-true": "32"}.get(self.fabric._precision.precision, "bf16")

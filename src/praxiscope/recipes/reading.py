@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -143,8 +143,18 @@ def _sample(num_frames: int, generator: torch.Generator | None, *, snippets: int
 
 
 def epoch_loader(
-    settings: TrainSettings, manifest: Manifest, records: Sequence[VideoRecord], fabric: Any
-) -> Any:
+    settings: TrainSettings,
+    manifest: Manifest,
+    records: Sequence[VideoRecord],
+    fabric: Any,
+    skipped: Mapping[str, str],
+) -> Callable[[int, int], Iterator[Any]]:
+    """(epoch, batches to leave out) -> the loaded batches of this process.
+
+    Args:
+        skipped: videos found to be unreadable, by id; the reading processes of an epoch start with what the
+            epochs before it found, and lose no time on them.
+    """
     crop = _CROPS[settings.input.crop](settings.input.size)
     reader = ClipReader(
         records,
@@ -153,6 +163,7 @@ def epoch_loader(
         readers={"rgb": RgbReader(settings.input.short_side)},
         geometry=crop,
         time_limit_s=settings.data.time_limit_s,
+        known_broken=skipped,
     )
     clips = TrainingClips(reader)
     labels = [manifest.numbers(record) for record in records]

@@ -167,7 +167,7 @@ def train(
                 checkpoint_steps=settings.run.checkpoint_steps,
             ),
             state=state,
-            batches=epoch_loader(settings, manifest, records, fabric),
+            batches=epoch_loader(settings, manifest, records, fabric, state.skipped),
             prepare=preparer(settings, card.input, fabric.device),
             log=log.write if log else lambda row: None,
             note_skips=note_skips,

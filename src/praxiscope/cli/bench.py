@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
+
+from praxiscope.cli.common import Data, Json, print_json, reporter
 
 app = typer.Typer(help="Measure on this machine.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -10,3 +15,45 @@ app = typer.Typer(help="Measure on this machine.", no_args_is_help=True, rich_ma
 @app.callback()
 def _group() -> None:
     pass
+
+
+@app.command(
+    "load",
+    help="""Clips per second of the input path, raw and packed, beside plain loops over other readers.
+
+The other readers come with `pip install 'praxiscope[bench]'`; those that are missing are named.
+
+Example: praxiscope bench load videos/ --packed packed/
+""",
+)
+def load(
+    data: Data,
+    packed: Annotated[Path | None, typer.Option(help="The packed copy of the same videos.")] = None,
+    frames: Annotated[
+        list[int] | None, typer.Option(help="Frames per clip; may be given many times.")
+    ] = None,
+    short_side: Annotated[int, typer.Option(min=16, help="Pixels of the scaled short side.")] = 256,
+    crop: Annotated[int, typer.Option(min=16, help="Pixels of the random square.")] = 224,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that read.")] = 2,
+    clips: Annotated[int | None, typer.Option(min=1, help="Use so many of the clips. Default: all.")] = None,
+    repeat: Annotated[int, typer.Option(min=1, help="Timed epochs of each reader.")] = 3,
+    json: Json = False,
+) -> None:
+    from praxiscope.recipes.bench import bench_data
+    from praxiscope.recipes.bench_load import format_bench
+
+    rows = bench_data(
+        data,
+        packed,
+        frames=frames or (8, 25),
+        short_side=short_side,
+        crop=crop,
+        workers=workers,
+        clips=clips,
+        repeat=repeat,
+        reporter=reporter(),
+    )
+    if json:
+        print_json(rows)
+    else:
+        print(format_bench(rows))

@@ -125,6 +125,34 @@ def test_colours_survive_other_formats(tmp_path: Path, codec: str, pix_fmt: str)
     assert (a.mean((0, 2, 3)) - b.mean((0, 2, 3))).abs().max() < 1.5
 
 
+@pytest.mark.parametrize("size", [(96, 64), (101, 64), (96, 63), (101, 77)])
+def test_planes_are_kept_as_they_are_and_any_crop_is_exact(tmp_path: Path, size: tuple[int, int]) -> None:
+    path = make_video(tmp_path / "a.mkv", "ffv1", frames=6, size=size)
+    pack_video(path, tmp_path / "a.pxv", short_side=min(size), quality=0)
+    video, draw = open_video(tmp_path / "a.pxv"), random.Random(0)
+    assert video.codec == "rawvideo"
+    full = video.frames(range(6))
+    assert torch.equal(full, open_video(path).frames(range(6)))
+    assert torch.equal(torch.stack(list(video)), full)
+    for _ in range(40):
+        rows, columns = draw.randint(1, size[1]), draw.randint(1, size[0])
+        top, left = draw.randint(0, size[1] - rows), draw.randint(0, size[0] - columns)
+        cut = video.frames([4, 1], crop=(top, left, rows, columns))
+        assert torch.equal(cut, full[[4, 1], :, top : top + rows, left : left + columns])
+    scaled = video.frames([4], short_side=40)
+    assert torch.equal(video.frames([4], short_side=40, crop=(3, 5, 20, 30)), scaled[:, :, 3:23, 5:35])
+
+
+def test_damaged_planes_are_noticed(source: Path, tmp_path: Path) -> None:
+    path = tmp_path / "a.pxv"
+    pack_video(source, path, short_side=64, quality=0)
+    data = bytearray(path.read_bytes())
+    data[5000] ^= 128
+    path.write_bytes(data)
+    with pytest.raises(VideoError, match="does not match its checksum at frame 0"):
+        open_video(path).frames([0])
+
+
 def test_odd_sizes_are_packed(tmp_path: Path) -> None:
     path = make_video(tmp_path / "a.mkv", "ffv1", frames=3, size=(101, 77), pix_fmt="bgr0")
     report = pack_video(path, tmp_path / "a.pxv", short_side=51)
@@ -196,7 +224,8 @@ def test_a_failure_leaves_the_old_file_and_no_part(
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"quality": 0}, "quality"),
+        ({"quality": -1}, "quality"),
+        ({"quality": 32}, "quality"),
         ({"fps": 0.0}, "fps"),
         ({"start_s": 1.0, "end_s": 1.0}, "empty"),
         ({"short_side": 0}, "short_side"),

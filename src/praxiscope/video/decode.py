@@ -60,7 +60,7 @@ def open_video(path: str | Path, *, time_limit_s: float = 300.0) -> Video:
     Raises:
         VideoError: the file is missing, empty, not a video, without a video stream, or unreadable.
     """
-    from praxiscope.video.pack import PackedVideo, is_packed
+    from praxiscope.video.packed import PackedVideo, is_packed
 
     if is_packed(path):
         return PackedVideo(path, time_limit_s=time_limit_s)

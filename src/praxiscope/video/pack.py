@@ -1,56 +1,30 @@
-"""Packed clips: training-ready copies of videos in which every frame decodes alone.
+"""Packing: writing training-ready copies of videos in which every frame decodes alone.
 
-A packed clip (``.pxv``) holds MPEG-2 intra pictures one after the other, then an index:
-
-    head    magic, place of the index, number of frames, bytes of the description, CRC of the index
-    frames  one MPEG-2 picture each, with its own sequence header
-    index   the description (JSON: size, rate, codec, source), then one row for each frame:
-            place, bytes, CRC, seconds
-
-A read opens no demuxer: it looks up the rows, reads the bytes, decodes them. Why MPEG-2, and why not
-AVI or Matroska: docs/adr/0003-packed-clips.md. H rows, W columns, n frames.
+The format, and its reader, stand in `praxiscope.video.packed`.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import struct
 import time
 import zlib
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from praxiscope.errors import ArgumentError, VideoError
-from praxiscope.video.decode import (
-    Converter,
-    Crop,
-    DecodedFrame,
-    Video,
-    check_crop,
-    check_indices,
-    open_video,
-    scaled_size,
-)
+from praxiscope.video.decode import Converter, DecodedFrame, Video, open_video, scaled_size
+from praxiscope.video.packed import HEAD, MAGIC, MPEG2, PLANES, ROW, PackedVideo, checksum, is_packed
 
 __all__ = ["SUFFIX", "PackReport", "PackedVideo", "is_packed", "pack_video"]
 
 SUFFIX = ".pxv"
-MAGIC = b"pxvideo\x01"
-_HEAD = struct.Struct("<8sQQII")
-_ROW = np.dtype([("place", "<u8"), ("bytes", "<u4"), ("crc", "<u4"), ("time_s", "<f8")])
-_CODEC = "mpeg2video"
 _MOST_SIDE = 4095  # pixels; MPEG-2's size field
-_REPACK = "Pack the original again."
-_KNOWN_FIELDS = {"width": int, "height": int, "fps": float, "codec": str, "duration_s": float}
 
 
 @dataclass(frozen=True)
@@ -74,15 +48,6 @@ class PackReport:
     problems: list[str]
 
 
-def is_packed(path: str | Path) -> bool:
-    """Whether a file is a packed clip, judged by its first bytes."""
-    try:
-        with Path(path).open("rb", buffering=0) as file:
-            return file.read(len(MAGIC)) == MAGIC
-    except OSError:
-        return False
-
-
 def pack_video(
     source: str | Path,
     target: str | Path,
@@ -103,7 +68,8 @@ def pack_video(
         fps: frames per second of the copy: at each instant the nearest earlier frame. None keeps every frame
             and its time.
         start_s, end_s: the part ``start_s <= time < end_s`` of the source, in seconds.
-        quality: MPEG-2 quantiser, 1 (best, largest) to 31. 3 gives about 39 dB.
+        quality: MPEG-2 quantiser, 1 (best, largest) to 31; 3 gives about 39 dB. 0 stores the planes as they
+            are: the fastest to read, and about 12 times the size.
         time_limit_s: seconds that the source may go without giving a new frame.
 
     Returns:
@@ -113,8 +79,8 @@ def pack_video(
         ArgumentError: a setting that cannot be used.
         VideoError: the source cannot be read, or has no frame in the part.
     """
-    if not 1 <= quality <= 31:
-        raise ArgumentError(f"quality must be from 1 (best) to 31, not {quality}")
+    if not 0 <= quality <= 31:
+        raise ArgumentError(f"quality must be 0 (planes) or from 1 (best) to 31, not {quality}")
     if fps is not None and not 0 < fps <= 1000:
         raise ArgumentError(f"fps must be above 0 and at most 1000, not {fps}")
     if start_s is not None and end_s is not None and not start_s < end_s:
@@ -137,7 +103,7 @@ def pack_video(
                 "width": width,
                 "height": height,
                 "fps": video.fps if fps is None else float(fps),
-                "codec": _CODEC,
+                "codec": encoder.codec,
                 "duration_s": encoder.end_s,
                 "quality": quality,
                 "source": {
@@ -207,17 +173,18 @@ class _Encoder:
         self._times: list[list[float]] = []
         self.end_s = 0.0
         self._last: DecodedFrame | None = None
-        encoder: Any = av.CodecContext.create(_CODEC, "w")
+        self.codec = MPEG2 if quality else PLANES
+        encoder: Any = av.CodecContext.create(MPEG2, "w")
         encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
         # The codec knows a few rates only; the real times stand in the index.
         encoder.time_base, encoder.framerate = Fraction(1, 25), Fraction(25)
         encoder.gop_size, encoder.max_b_frames = 0, 0
         encoder.thread_count = 1
         encoder.bit_rate = 10**9
-        encoder.options = {"qmin": str(quality), "qmax": str(quality), "intra_vlc": "1"}
+        encoder.options = {"qmin": str(quality or 1), "qmax": str(quality or 1), "intra_vlc": "1"}
         self._encoder = encoder
-        file.write(bytes(_HEAD.size))
-        self._place = _HEAD.size
+        file.write(bytes(HEAD.size))
+        self._place = HEAD.size
 
     def add(self, frame: DecodedFrame, time_s: float) -> None:
         """Write one frame; one that is the same as the last is only pointed to again."""
@@ -225,20 +192,29 @@ class _Encoder:
             self._times[-1].append(time_s)
             return
         self._last = frame
-        picture = self._picture(frame)
-        picture.pts, picture.time_base = len(self._times), self._encoder.time_base
         self._times.append([time_s])
-        self._write(self._encoder.encode(picture))
+        planes = self._planes(frame)
+        if self.codec == PLANES:
+            data = b"".join(plane.tobytes() for plane in planes)
+            self._write(data + bytes(-len(data) % 4))
+            return
+        # A frame made anew: the source's own would bring its picture type and time along.
+        picture: Any = self._av.VideoFrame(*self._size, "yuv420p")
+        for plane, target in zip(planes, picture.planes, strict=True):
+            padded = np.zeros((target.height, target.line_size), np.uint8)
+            padded[:, : target.width] = plane
+            target.update(padded)
+        picture.pts, picture.time_base = len(self._times), self._encoder.time_base
+        for packet in self._encoder.encode(picture):
+            self._write(bytes(packet))
 
-    def _write(self, packets: list[Any]) -> None:
-        for packet in packets:
-            data = bytes(packet)
-            self._pictures.append((self._place, len(data), zlib.crc32(data)))
-            self._file.write(data)
-            self._place += len(data)
+    def _write(self, data: bytes) -> None:
+        self._pictures.append((self._place, len(data), checksum(self.codec, data)))
+        self._file.write(data)
+        self._place += len(data)
 
-    def _picture(self, frame: DecodedFrame) -> Any:
-        """The frame as the codec wants it: scaled, upright, in the colours a decoder assumes."""
+    def _planes(self, frame: DecodedFrame) -> list[NDArray[np.uint8]]:
+        """Y, U and V of the frame: scaled, upright, in the colours a decoder assumes."""
         raw, turned = frame.raw, frame.raw.rotation % 360 != 0
         width, height = self._size
         if turned:
@@ -255,170 +231,24 @@ class _Encoder:
             interpolation="BICUBIC",
             threads=1,
         )
-        # The frame may be the source's own, which has its picture type and time from the source.
-        fresh = self._av.VideoFrame(width, height, "yuv420p")
-        for old, new in zip(picture.planes, fresh.planes, strict=True):
-            rows = np.frombuffer(memoryview(old), np.uint8).reshape(old.height, old.line_size)
-            padded = np.zeros((new.height, new.line_size), np.uint8)
-            padded[:, : new.width] = rows[:, : new.width]
-            new.update(padded)
-        return fresh
+        planes = []
+        for plane in picture.planes:
+            rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
+            planes.append(rows[:, : plane.width])
+        return planes
 
     def finish(self, description: dict[str, Any]) -> None:
         """Write the index and the head."""
-        self._write(self._encoder.encode(None))
+        if self.codec == MPEG2:
+            for packet in self._encoder.encode(None):
+                self._write(bytes(packet))
         rows = [(*row, at) for row, times in zip(self._pictures, self._times, strict=True) for at in times]
         self.frames = len(rows)
         text = json.dumps(description, sort_keys=True).encode()
-        table = np.array(rows, dtype=_ROW).tobytes()
+        table = np.array(rows, dtype=ROW).tobytes()
         self._file.write(text + table)
         self._file.seek(0)
         crc = zlib.crc32(text + table)
-        self._file.write(_HEAD.pack(MAGIC, self._place, self.frames, len(text), crc))
+        self._file.write(HEAD.pack(MAGIC, self._place, self.frames, len(text), crc))
         self._file.flush()
         os.fsync(self._file.fileno())
-
-
-class PackedVideo(Video):
-    """A packed clip, read through the same interface as any other video."""
-
-    def __init__(self, path: str | Path, *, time_limit_s: float = 300.0) -> None:
-        self.path = Path(path)
-        self.time_limit_s = time_limit_s
-        try:
-            with self.path.open("rb", buffering=0) as file:
-                self._about, self._rows = self._read_index(file.fileno())
-        except OSError as error:
-            raise VideoError(self.path, f"cannot be read ({error.strerror})", "Check the path.") from error
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return open_video_with_limit, (str(self.path), self.time_limit_s)
-
-    def _damaged(self, problem: str, frame: int | None = None) -> VideoError:
-        return VideoError(self.path, f"is a damaged packed clip: {problem}", _REPACK, frame)
-
-    def _read_index(self, file: int) -> tuple[dict[str, Any], NDArray[Any]]:
-        size = os.fstat(file).st_size
-        head = os.pread(file, _HEAD.size, 0)
-        if len(head) < _HEAD.size:
-            raise self._damaged("it ends in its head")
-        magic, place, frames, text_bytes, crc = _HEAD.unpack(head)
-        # The size of the file bounds what is read, whatever the head claims.
-        if magic != MAGIC or frames < 1 or place + text_bytes + frames * _ROW.itemsize != size:
-            raise self._damaged(f"its size of {size} bytes is not what its head says")
-        index = os.pread(file, size - place, place)
-        if zlib.crc32(index) != crc:
-            raise self._damaged("its index does not match its checksum")
-        try:
-            about = json.loads(index[:text_bytes])
-            about = {**about, **{name: kind(about[name]) for name, kind in _KNOWN_FIELDS.items()}}
-        except (ValueError, KeyError, TypeError) as error:
-            raise self._damaged("its description cannot be read") from error
-        rows = np.frombuffer(index, _ROW, frames, text_bytes)
-        if int((rows["place"] + rows["bytes"]).max()) > place or min(about["width"], about["height"]) < 1:
-            raise self._damaged("its index points outside the file")
-        return about, rows
-
-    @property
-    def fps(self) -> float:
-        """Frames per second."""
-        return float(self._about["fps"])
-
-    @property
-    def width(self) -> int:
-        """Columns of a frame."""
-        return int(self._about["width"])
-
-    @property
-    def height(self) -> int:
-        """Rows of a frame."""
-        return int(self._about["height"])
-
-    @property
-    def duration_s(self) -> float:
-        """Seconds from the first frame to the end of the last one."""
-        return float(self._about["duration_s"])
-
-    @property
-    def codec(self) -> str:
-        """FFmpeg's name of the codec."""
-        return str(self._about["codec"])
-
-    @property
-    def problems(self) -> list[str]:
-        """Always empty: damage in a packed clip is an error."""
-        return []
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def quick_length(self) -> int:
-        """Number of frames."""
-        return len(self._rows)
-
-    def timestamps(self) -> NDArray[np.float64]:
-        """Seconds since the first frame of each frame: float64 [N]."""
-        return self._rows["time_s"].astype(np.float64)
-
-    def frames(
-        self,
-        indices: Sequence[int] | Tensor | NDArray[Any],
-        *,
-        short_side: int | None = None,
-        crop: Crop | None = None,
-    ) -> Tensor:
-        """Frames by number, as `Video.frames` gives them."""
-        wanted = check_indices(indices, len(self._rows), self.path)
-        width, height = scaled_size(self.width, self.height, short_side)
-        top, left, rows, columns = check_crop(crop, width, height)
-        out = np.empty((len(wanted), rows, columns, 3), dtype=np.uint8)
-        convert = Converter((self.width, self.height))
-        done: dict[int, int] = {}
-        for place, (number, raw) in enumerate(self._pictures(wanted, done)):
-            if raw is None:
-                out[place] = out[done[number]]
-            else:
-                out[place] = convert(raw, short_side)[top : top + rows, left : left + columns]
-            done.setdefault(number, place)
-        return torch.from_numpy(out).permute(0, 3, 1, 2)
-
-    def decode(self, start_s: float | None = None, end_s: float | None = None) -> Iterator[DecodedFrame]:
-        """Frames one after the other, as `Video.decode` gives them."""
-        times = self._rows["time_s"]
-        first = 0 if start_s is None else int(np.searchsorted(times, start_s - 1e-9))
-        last = len(times) if end_s is None else int(np.searchsorted(times, end_s - 1e-9))
-        convert = Converter((self.width, self.height))
-        for number, raw in self._pictures(range(first, last), {}):
-            yield DecodedFrame(number, float(times[number]), raw, convert)
-
-    def _pictures(self, numbers: Sequence[int], done: dict[int, int]) -> Iterator[tuple[int, Any]]:
-        """(number, frame) of each picture, decoded; None for one that is ``done``."""
-        import av
-
-        decoder: Any = av.CodecContext.create(_CODEC, "r")
-        decoder.thread_type, decoder.thread_count = "NONE", 1
-        decoder.flags |= 1 << 19  # low delay: a picture comes out as soon as it is in
-        decoder.options = {"idct": "xvid"}  # the fastest: 7 % of the whole decode
-        try:
-            with self.path.open("rb", buffering=0) as file:
-                for number in numbers:
-                    if number in done:
-                        yield number, None
-                        continue
-                    row = self._rows[number]
-                    data = os.pread(file.fileno(), int(row["bytes"]), int(row["place"]))
-                    if zlib.crc32(data) != row["crc"]:
-                        raise self._damaged("a picture does not match its checksum", number)
-                    frames = decoder.decode(av.Packet(data))
-                    if len(frames) != 1:
-                        raise self._damaged("a picture does not decode", number)
-                    yield number, frames[0]
-        except (OSError, ValueError, MemoryError) as error:
-            if isinstance(error, VideoError):
-                raise
-            raise self._damaged(f"it cannot be read ({getattr(error, 'strerror', error)})") from error
-
-
-def open_video_with_limit(path: str, time_limit_s: float) -> Video:
-    """Open a video by plain arguments: what unpickling calls."""
-    return open_video(path, time_limit_s=time_limit_s)

@@ -1,0 +1,258 @@
+"""Reading packed clips: training-ready copies of videos in which every frame decodes alone.
+
+A packed clip (``.pxv``) holds its pictures one after the other, then an index:
+
+    head      magic, place of the index, number of frames, bytes of the description, CRC of the index
+    pictures  MPEG-2 pictures with a sequence header each, or planes as they are (Y, U, V; 4:2:0)
+    index     the description (JSON: size, rate, codec, source), then one row for each frame:
+              place, bytes, checksum, seconds
+
+A read opens no demuxer: it looks up the rows, reads the bytes, decodes them. Why these two, and why not AVI
+or Matroska: docs/adr/0003-packed-clips.md. H rows, W columns, n frames.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from praxiscope.errors import VideoError
+from praxiscope.video.decode import (
+    Converter,
+    Crop,
+    DecodedFrame,
+    Video,
+    check_crop,
+    check_indices,
+    open_video,
+    scaled_size,
+)
+from praxiscope.video.index import failures
+
+__all__ = ["HEAD", "MAGIC", "MPEG2", "PLANES", "ROW", "PackedVideo", "checksum", "is_packed", "plane_shapes"]
+
+MAGIC = b"pxvideo\x01"
+HEAD = struct.Struct("<8sQQII")
+ROW = np.dtype([("place", "<u8"), ("bytes", "<u4"), ("checksum", "<u4"), ("time_s", "<f8")])
+MPEG2, PLANES = "mpeg2video", "rawvideo"
+_REPACK = "Pack the original again."
+_KNOWN_FIELDS = {"width": int, "height": int, "fps": float, "codec": str, "duration_s": float}
+
+
+def is_packed(path: str | Path) -> bool:
+    """Whether a file is a packed clip, judged by its first bytes."""
+    try:
+        with Path(path).open("rb", buffering=0) as file:
+            return file.read(len(MAGIC)) == MAGIC
+    except OSError:
+        return False
+
+
+def checksum(codec: str, data: bytes) -> int:
+    """The CRC of a coded picture; for planes, whose size a CRC would notice in time, the sum of their words."""
+    if codec == PLANES and len(data) % 4 == 0:
+        return int(np.frombuffer(data, "<u4").sum(dtype=np.uint32))
+    return zlib.crc32(data)
+
+
+def plane_shapes(width: int, height: int) -> list[tuple[int, int]]:
+    """(rows, columns) of the planes Y, U, V."""
+    half = ((height + 1) // 2, (width + 1) // 2)
+    return [(height, width), half, half]
+
+
+class PackedVideo(Video):
+    """A packed clip, read through the same interface as any other video."""
+
+    def __init__(self, path: str | Path, *, time_limit_s: float = 300.0) -> None:
+        self.path = Path(path)
+        self.time_limit_s = time_limit_s
+        try:
+            with self.path.open("rb", buffering=0) as file:
+                self._about, self._rows = self._read_index(file.fileno())
+        except OSError as error:
+            raise VideoError(self.path, f"cannot be read ({error.strerror})", "Check the path.") from error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open_video_with_limit, (str(self.path), self.time_limit_s)
+
+    def _damaged(self, problem: str, frame: int | None = None) -> VideoError:
+        return VideoError(self.path, f"is a damaged packed clip: {problem}", _REPACK, frame)
+
+    def _read_index(self, file: int) -> tuple[dict[str, Any], NDArray[Any]]:
+        size = os.fstat(file).st_size
+        head = os.pread(file, HEAD.size, 0)
+        if len(head) < HEAD.size:
+            raise self._damaged("it ends in its head")
+        magic, place, frames, text_bytes, crc = HEAD.unpack(head)
+        # The size of the file bounds what is read, whatever the head claims.
+        if magic != MAGIC or frames < 1 or place + text_bytes + frames * ROW.itemsize != size:
+            raise self._damaged(f"its size of {size} bytes is not what its head says")
+        index = os.pread(file, size - place, place)
+        if zlib.crc32(index) != crc:
+            raise self._damaged("its index does not match its checksum")
+        try:
+            about = json.loads(index[:text_bytes])
+            about = {**about, **{name: kind(about[name]) for name, kind in _KNOWN_FIELDS.items()}}
+        except (ValueError, KeyError, TypeError) as error:
+            raise self._damaged("its description cannot be read") from error
+        rows = np.frombuffer(index, ROW, frames, text_bytes)
+        if int((rows["place"] + rows["bytes"]).max()) > place or min(about["width"], about["height"]) < 1:
+            raise self._damaged("its index points outside the file")
+        if about["codec"] not in (MPEG2, PLANES):
+            raise VideoError(self.path, f"is packed as {about['codec']!r}, which is not known here", _REPACK)
+        return about, rows
+
+    @property
+    def fps(self) -> float:
+        """Frames per second."""
+        return float(self._about["fps"])
+
+    @property
+    def width(self) -> int:
+        """Columns of a frame."""
+        return int(self._about["width"])
+
+    @property
+    def height(self) -> int:
+        """Rows of a frame."""
+        return int(self._about["height"])
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds from the first frame to the end of the last one."""
+        return float(self._about["duration_s"])
+
+    @property
+    def codec(self) -> str:
+        """FFmpeg's name of the codec."""
+        return str(self._about["codec"])
+
+    @property
+    def problems(self) -> list[str]:
+        """Always empty: damage in a packed clip is an error."""
+        return []
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def quick_length(self) -> int:
+        """Number of frames."""
+        return len(self._rows)
+
+    def timestamps(self) -> NDArray[np.float64]:
+        """Seconds since the first frame of each frame: float64 [N]."""
+        return self._rows["time_s"].astype(np.float64)
+
+    def frames(
+        self,
+        indices: Sequence[int] | Tensor | NDArray[Any],
+        *,
+        short_side: int | None = None,
+        crop: Crop | None = None,
+    ) -> Tensor:
+        """Frames by number, as `Video.frames` gives them."""
+        wanted = check_indices(indices, len(self._rows), self.path)
+        width, height = scaled_size(self.width, self.height, short_side)
+        top, left, rows, columns = check_crop(crop, width, height)
+        out = np.empty((len(wanted), rows, columns, 3), dtype=np.uint8)
+        part = (0, 0, self.height, self.width)
+        if self.codec == PLANES and (width, height) == (self.width, self.height) and height % 2 == 0:
+            # Only what is asked for is converted. Colours belong to squares of 2 x 2 pixels.
+            y, x = top // 2 * 2, left // 2 * 2
+            part = (
+                y,
+                x,
+                min(-(-(top + rows) // 2) * 2, height) - y,
+                min(-(-(left + columns) // 2) * 2, width) - x,
+            )
+            short_side, top, left = None, top - y, left - x
+        convert = Converter((part[3], part[2]))
+        done: dict[int, int] = {}
+        for place, (number, raw) in enumerate(self._pictures(wanted, done, part)):
+            if raw is None:
+                out[place] = out[done[number]]
+            else:
+                out[place] = convert(raw, short_side)[top : top + rows, left : left + columns]
+            done.setdefault(number, place)
+        return torch.from_numpy(out).permute(0, 3, 1, 2)
+
+    def decode(self, start_s: float | None = None, end_s: float | None = None) -> Iterator[DecodedFrame]:
+        """Frames one after the other, as `Video.decode` gives them."""
+        times = self._rows["time_s"]
+        first = 0 if start_s is None else int(np.searchsorted(times, start_s - 1e-9))
+        last = len(times) if end_s is None else int(np.searchsorted(times, end_s - 1e-9))
+        convert = Converter((self.width, self.height))
+        for number, raw in self._pictures(range(first, last), {}, (0, 0, self.height, self.width)):
+            yield DecodedFrame(number, float(times[number]), raw, convert)
+
+    def _pictures(
+        self, numbers: Sequence[int], done: dict[int, int], part: Crop
+    ) -> Iterator[tuple[int, Any]]:
+        """(number, frame) of each picture; None for one that is ``done``. Of planes only the ``part``."""
+        codec = self.codec
+        decode = _picture_decoder() if codec == MPEG2 else None
+        try:
+            with self.path.open("rb", buffering=0) as file:
+                for number in numbers:
+                    if number in done:
+                        yield number, None
+                        continue
+                    row = self._rows[number]
+                    data = os.pread(file.fileno(), int(row["bytes"]), int(row["place"]))
+                    if checksum(codec, data) != row["checksum"]:
+                        raise self._damaged("a picture does not match its checksum", number)
+                    frame = decode(data) if decode else self._frame_of_planes(data, part)
+                    if frame is None:
+                        raise self._damaged("a picture does not decode", number)
+                    yield number, frame
+        except VideoError:
+            raise
+        except failures() as error:
+            raise self._damaged(f"it cannot be read ({getattr(error, 'strerror', error)})") from error
+
+    def _frame_of_planes(self, data: bytes, part: Crop) -> Any:
+        from av import VideoFrame
+
+        top, left, rows, columns = part
+        frame: Any = VideoFrame(columns, rows, "yuv420p")
+        start = 0
+        for target, (height, width) in zip(frame.planes, plane_shapes(self.width, self.height), strict=True):
+            plane = np.frombuffer(data, np.uint8, height * width, start).reshape(height, width)
+            start += height * width
+            step = 1 if height == self.height and width == self.width else 2
+            y, x = top // step, left // step
+            out = np.frombuffer(memoryview(target), np.uint8).reshape(-1, target.line_size)
+            out[: target.height, : target.width] = plane[y : y + target.height, x : x + target.width]
+        return frame
+
+
+def _picture_decoder() -> Any:
+    """A function from the bytes of an MPEG-2 picture to its frame, or None."""
+    import av
+
+    decoder: Any = av.CodecContext.create(MPEG2, "r")
+    decoder.thread_type, decoder.thread_count = "NONE", 1
+    decoder.flags |= 1 << 19  # low delay: a picture comes out as soon as it is in
+    decoder.options = {"idct": "xvid"}  # the fastest: 7 % of the whole decode
+
+    def decode(data: bytes) -> Any:
+        frames = decoder.decode(av.Packet(data))
+        return frames[0] if len(frames) == 1 else None
+
+    return decode
+
+
+def open_video_with_limit(path: str, time_limit_s: float) -> Video:
+    """Open a video by plain arguments: what unpickling calls."""
+    return open_video(path, time_limit_s=time_limit_s)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from praxiscope._version import __version__
-from praxiscope.errors import CheckpointError
+from praxiscope.errors import ArgumentError, CheckpointError
 
 __all__ = [
     "InputContract",
@@ -28,6 +28,7 @@ __all__ = [
     "load_card",
     "load_model_weights",
     "load_optimizer",
+    "load_state",
     "point_to",
     "read_pointer",
     "save_checkpoint",
@@ -40,6 +41,9 @@ CARD_FILE = "model.json"
 OPTIMIZER_FILE = "optimizer.safetensors"
 STATE_FILE = "state.json"
 POINTER_FILE = "run.json"
+
+_COUNTS = ("size", "short_side", "channels", "snippets", "length")
+_CARD_TYPES = {"name": str, "kwargs": dict}
 
 
 @dataclass(frozen=True)
@@ -169,9 +173,18 @@ def load_card(folder: Path) -> ModelCard:
         }
         contract = InputContract(**fields)
         content["labels"] = tuple(content["labels"])
-        return ModelCard(**content, input=contract)
+        card = ModelCard(**content, input=contract)
     except (TypeError, KeyError, AttributeError) as error:
         raise CheckpointError(f"{path}: an entry is missing or unknown ({error}).") from error
+    wrong = [name for name in _COUNTS if not _is_count(getattr(contract, name))]
+    wrong += [name for name in ("name", "kwargs") if not isinstance(getattr(card, name), _CARD_TYPES[name])]
+    if wrong:
+        raise CheckpointError(f"{path}: the entries {', '.join(wrong)} hold values of another kind.")
+    return card
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and value > 0
 
 
 def load_model_weights(folder: Path, model: nn.Module) -> None:
@@ -217,20 +230,38 @@ def _flatten_optimizer(
     return tensors, scalars
 
 
-def load_optimizer(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Put the saved optimizer state back and return the training state that was saved with it.
+def load_state(folder: Path) -> dict[str, Any]:
+    """Read the training state that was saved beside a model.
 
     Raises:
-        CheckpointError: the folder holds a model only, or its state does not fit the model.
+        CheckpointError: the folder holds a model only, or the state is damaged.
     """
+    state = _read_state(folder)
+    del state["optimizer"]
+    return state
+
+
+def _read_state(folder: Path) -> dict[str, Any]:
+    path = folder / STATE_FILE
     try:
-        state: dict[str, Any] = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
+        state = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CheckpointError(
             f"{folder}: holds no training state to go on from ({error}). Start a new run, or give these "
             "weights with --weights."
         ) from error
-    entries: dict[str, Any] = {**_load_tensors(folder / OPTIMIZER_FILE), **state.pop("optimizer")}
+    if not isinstance(state, dict) or not isinstance(state.get("optimizer"), dict):
+        raise CheckpointError(f"{path}: is no training state. Start a new run.")
+    return state
+
+
+def load_optimizer(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Put the saved optimizer state back.
+
+    Raises:
+        CheckpointError: the folder holds a model only, or its state does not fit the model.
+    """
+    entries: dict[str, Any] = {**_load_tensors(folder / OPTIMIZER_FILE), **_read_state(folder)["optimizer"]}
     parameters = dict(model.named_parameters())
     for name, value in entries.items():
         parameter_name, _, key = name.rpartition("|")
@@ -243,7 +274,6 @@ def load_optimizer(folder: Path, model: nn.Module, optimizer: torch.optim.Optimi
             buffer = torch.empty_like(parameter, dtype=value.dtype)
             value = buffer.copy_(value)
         optimizer.state[parameter][key] = value
-    return state
 
 
 def read_pointer(run: Path) -> dict[str, Any]:
@@ -274,17 +304,26 @@ def find_checkpoint(path: str | Path, which: str | None = None) -> Path:
             validation videos, else the last.
 
     Raises:
+        ArgumentError: ``which`` is another word.
         CheckpointError: there is none.
     """
+    if which not in (None, "last", "best"):
+        raise ArgumentError(f"checkpoint must be 'last' or 'best', got {which!r}")
     folder = Path(path)
-    if not folder.exists():
-        raise CheckpointError(f"{folder}: no such run or model folder.")
+    if not folder.is_dir():
+        what = "is a file, no run or model folder" if folder.exists() else "no such run or model folder"
+        raise CheckpointError(f"{folder}: {what}.")
     if (folder / CARD_FILE).is_file():
         return folder
     pointer = read_pointer(folder)
-    name = pointer.get(which or pointer.get("prefer", "last")) if pointer else None
+    if not pointer.get("last"):
+        raise CheckpointError(
+            f"{folder}: no checkpoint here. A run writes its first one after its first epoch; name its folder."
+        )
+    # Until a run has validated for the first time it has no best checkpoint to prefer.
+    name = pointer.get(which) if which else pointer.get(str(pointer.get("prefer"))) or pointer["last"]
     if not name:
         raise CheckpointError(
-            f"{folder}: no {which or ''} checkpoint here. A run writes its first one after its first epoch."
+            f"{folder}: no {which} checkpoint here, as nothing was validated yet. Take the last."
         )
     return folder / "checkpoints" / str(name)

@@ -5,24 +5,24 @@ S snippets of a view, V temporal views, C channels, H rows, W columns, K classes
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from praxiscope.checkpoint import InputContract, ModelCard, find_checkpoint, load_card, load_model_weights
 from praxiscope.data.dataset import ClipReader, RgbReader, Skip, TestClips
-from praxiscope.errors import ArgumentError, DataError
+from praxiscope.errors import ArgumentError, CheckpointError
 from praxiscope.evaluation.protocols import Crops, Protocol, parse_protocol, view_indices
 from praxiscope.evaluation.scores import Scores
 from praxiscope.evaluation.views import Precision, ViewScorer, inference_precision
 from praxiscope.models import create_model
 from praxiscope.progress import Reporter
 from praxiscope.types import Clip, Prediction, Segment, VideoRecord
-from praxiscope.video.decode import open_video
+from praxiscope.video.decode import DecodedFrame, open_video
 from praxiscope.video.transforms import BatchAugment, CenterCrop, TenCrop, ThreeCrop
 
 __all__ = ["Recogniser", "load", "pick_device"]
@@ -65,9 +65,26 @@ def load(path: str | Path, *, checkpoint: str | None = None, device: str = "auto
     """
     folder = find_checkpoint(path, checkpoint)
     card = load_card(folder)
-    model = create_model(card.name, **card.kwargs)
+    model = build_from_card(card, folder)
     load_model_weights(folder, model)
     return Recogniser(model, card, device=pick_device(device))
+
+
+def build_from_card(card: ModelCard, folder: Path) -> nn.Module:
+    """The network that a card describes, with random weights.
+
+    Raises:
+        CheckpointError: this praxiscope cannot build it, or the labels are not those of its scores.
+    """
+    try:
+        model = create_model(card.name, **card.kwargs)
+    except (ArgumentError, TypeError) as error:
+        raise CheckpointError(f"{folder}: its model cannot be built. {error}") from error
+    if len(card.labels) != model.num_classes:
+        raise CheckpointError(
+            f"{folder}: names {len(card.labels)} labels for {model.num_classes} scores. Take another checkpoint."
+        )
+    return model
 
 
 class Recogniser:
@@ -77,7 +94,7 @@ class Recogniser:
         model: a snippet model.
         card: what ``model.json`` says.
         device: where it runs.
-        precision: "auto", "32" or "bf16".
+        precision: "auto", "32" or "bf16"; or all of it, where the weights' layout must stay as it is.
         chunk_snippets: the most snippets in one forward pass; bounds the memory.
     """
 
@@ -87,12 +104,14 @@ class Recogniser:
         card: ModelCard,
         *,
         device: torch.device | None = None,
-        precision: str = "auto",
+        precision: str | Precision = "auto",
         chunk_snippets: int = 64,
     ) -> None:
         self.card = card
         self.device = device or torch.device("cpu")
-        self.precision: Precision = inference_precision(self.device, precision)
+        self.precision = (
+            precision if isinstance(precision, Precision) else inference_precision(self.device, precision)
+        )
         self.chunk_snippets = chunk_snippets
         layout = torch.channels_last if self.precision.channels_last else torch.preserve_format
         self.model = model.to(self.device, memory_format=layout).eval()  # type: ignore[call-overload]
@@ -129,6 +148,7 @@ class Recogniser:
             protocol: which views to average; see ``praxiscope.evaluation.protocols``.
 
         Raises:
+            ArgumentError: the protocol is unknown, or ``top`` below 1.
             VideoError: the file cannot be read.
         """
         record = VideoRecord(str(source), Path(source), ())
@@ -159,7 +179,8 @@ class Recogniser:
             reporter: shows progress.
 
         Returns:
-            The scores of the videos that could be read, and those that could not, with the reason.
+            The scores of the videos that could be read (there may be none), and those that could not, with
+            the reason.
         """
         reporter = reporter or Reporter()
         chosen = parse_protocol(protocol or self.default_protocol())
@@ -185,22 +206,20 @@ class Recogniser:
                 ids.append(clip.id)
                 rows.append(logits)
                 kept.append(clip.target)
-        if not rows:
-            raise DataError(
-                f"none of the {len(records)} videos could be read. The first: "
-                f"{skipped[0][1] if skipped else 'the list is empty.'}"
-            )
         described = {
             **chosen.as_dict(),
+            "short_side_ratio": self._short_side(chosen) / self.card.input.size,
             "model": self.card.name,
             "backbone": self.card.kwargs.get("backbone"),
             "streams": list(self.model.streams),
             "clip_snippets": self.clip_snippets,
             "size": self.card.input.size,
         }
-        scores = Scores(
-            ids, torch.stack(rows).numpy(), torch.stack(kept).numpy(), list(self.labels), described
-        )
+        if rows:
+            logits, found = torch.stack(rows), torch.stack(kept)
+        else:
+            logits, found = torch.zeros(0, len(self.labels)), torch.stack(list(targets))[:0]
+        scores = Scores(ids, logits.numpy(), found.numpy(), list(self.labels), described)
         return scores, skipped
 
     def timeline(
@@ -221,6 +240,7 @@ class Recogniser:
             A segment per window, in order.
 
         Raises:
+            ArgumentError: a length is not above 0.
             VideoError: the file cannot be read.
         """
         if window_s <= 0 or stride_s <= 0:
@@ -280,6 +300,8 @@ class Recogniser:
         return self._augment.stream(views.to(self.device, non_blocking=True), ())
 
     def _top(self, logits: Tensor, top: int) -> tuple[list[str], list[float]]:
+        if top < 1:
+            raise ArgumentError(f"top must be at least 1, got {top}")
         probabilities = logits.sigmoid() if self.card.multi_label else logits.softmax(dim=-1)
         values, places = probabilities.topk(min(top, len(probabilities)))
         return [self.labels[i] for i in places.tolist()], values.tolist()
@@ -319,51 +341,52 @@ def _windows(
     wants are converted, and only as many windows are kept as overlap.
     """
     snippets = contract.snippets
-    open_windows: list[tuple[int, list[Tensor]]] = []
-    next_window = 0
-    shown: Any = None  # the frame on screen, and its pixels once somebody wants them
-    pixels: Tensor | None = None
-    end = 0.0
-    step = 0.0
+    held: deque[tuple[int, list[Tensor]]] = deque()  # windows under way: number, and the frames so far
+    opened = 0
+    shown: DecodedFrame | None = None
+    pixels: Tensor | None = None  # of the frame on screen, once somebody wants them
 
-    def wanted(until: float) -> None:
+    def picture() -> Tensor:
+        nonlocal pixels
+        if pixels is None:
+            assert shown is not None
+            whole = shown.rgb(short_side=contract.short_side)
+            pixels = CenterCrop(contract.size)({"rgb": whole})["rgb"].contiguous()
+        return pixels
+
+    def look(until: float) -> None:
         """Give the frame on screen to every window that looks before ``until``."""
-        nonlocal pixels, next_window
-        while next_window * stride_s < until:
-            open_windows.append((next_window, []))
-            next_window += 1
-        for number, frames in open_windows:
+        nonlocal opened
+        while opened * stride_s < until:
+            held.append((opened, []))
+            opened += 1
+        for number, frames in held:
             while (
                 len(frames) < snippets
                 and number * stride_s + (len(frames) + 0.5) / snippets * window_s < until
             ):
-                if pixels is None:
-                    whole = shown.rgb(short_side=contract.short_side)
-                    pixels = CenterCrop(contract.size)({"rgb": whole})["rgb"].contiguous()
-                frames.append(pixels)
+                frames.append(picture())
 
-    for frame in open_video(source).decode():
+    video = open_video(source)
+    step = 1 / video.fps
+    reached = 0.0
+    for frame in video.decode():
         if shown is not None:
-            wanted(frame.time_s)
+            look(frame.time_s)
             step = frame.time_s - shown.time_s
-        while (
-            open_windows
-            and len(open_windows[0][1]) == snippets
-            and (open_windows[0][0] * stride_s + window_s <= frame.time_s)
-        ):
-            number, frames = open_windows.pop(0)
-            yield number * stride_s, number * stride_s + window_s, torch.stack(frames)
+        while held and (reached_next := held[0][0] * stride_s + window_s) <= frame.time_s:
+            number, frames = held.popleft()
+            reached = reached_next
+            yield number * stride_s, reached, torch.stack(frames)
         shown, pixels = frame, None
-        end = frame.time_s
-    end += step  # the last frame is shown as long as the one before it
-    if shown is not None:
-        wanted(max(end, 1e-9))
-    reached = -1.0
-    for number, frames in open_windows:
-        start = number * stride_s
-        if reached >= end - 1e-6 or not frames:
+    if shown is None:
+        return
+    end = shown.time_s + step  # the last frame is shown as long as the one before it
+    look(end - 1e-6)  # rounding opens no window at the very end
+    for number, frames in held:
+        if reached >= end - 1e-6:
             break
-        # A window that the video's end cuts off holds its last frame.
-        frames += [frames[-1]] * (snippets - len(frames))
-        reached = min(start + window_s, end)
-        yield start, reached, torch.stack(frames)
+        # A window that the video's end cuts off goes on with the last frame.
+        frames += [picture()] * (snippets - len(frames))
+        reached = min(number * stride_s + window_s, end)
+        yield number * stride_s, reached, torch.stack(frames)

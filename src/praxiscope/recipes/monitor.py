@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,14 @@ from torch import nn
 from praxiscope.checkpoint import ModelCard, point_to, save_checkpoint
 from praxiscope.data.manifest import Manifest
 from praxiscope.evaluation.metrics import summarise
+from praxiscope.evaluation.views import Precision
 from praxiscope.progress import Reporter
-from praxiscope.recipes.reading import SkipList, targets_of
+from praxiscope.recipes.reading import SkipList, channels_last, targets_of
 from praxiscope.recipes.settings import TrainSettings
 from praxiscope.recogniser import Recogniser
 from praxiscope.steps import make_loss
 from praxiscope.training.loop import TrainState
+from praxiscope.types import VideoRecord
 
 __all__ = ["Monitor", "save"]
 
@@ -43,11 +46,9 @@ class Monitor:
         self.split = "val" if manifest.of("val") else "test"
         self.prefer = "best" if self.split == "val" else "last"
         self.records = manifest.of(self.split)
-        self.is_best = False
 
     def __call__(self, state: TrainState) -> dict[str, float]:
         every = self.settings.run.validate_epochs
-        self.is_best = False
         if (
             not self.records
             or not every
@@ -56,27 +57,7 @@ class Monitor:
             return {}
         rank, world = self.fabric.global_rank, self.fabric.world_size
         mine = [r for r in self.records[rank::world] if r.id not in self.note_skips.skipped]
-        sums = torch.zeros(3, dtype=torch.float64)  # videos, correct (or average precision), loss
-        if mine:
-            precision = {"32-true": "32"}.get(self.fabric._precision.precision, "bf16")
-            recogniser = Recogniser(self.model, self.card, device=self.fabric.device, precision=precision)
-            protocol = self.settings.run.protocol
-            if protocol == "auto":
-                protocol = f"{self.settings.input.snippets}x1" if recogniser.clip_snippets == 1 else "1x1"
-            scores, skipped = recogniser.score(
-                mine,
-                targets_of(self.manifest, mine),
-                protocol,
-                workers=self.settings.data.workers,
-                time_limit_s=self.settings.data.time_limit_s,
-            )
-            self.note_skips(skipped)
-            targets = torch.from_numpy(scores.targets)
-            logits = torch.from_numpy(scores.logits)
-            figures = summarise(scores)
-            loss = make_loss(self.manifest.multi_label)(logits, targets)
-            figure = figures["map" if self.manifest.multi_label else "top1"]
-            sums = torch.tensor([len(targets), figure * len(targets), float(loss) * len(targets)]).double()
+        sums = torch.tensor(self._score(mine) if mine else (0.0, 0.0, 0.0), dtype=torch.float64)
         if world > 1:
             sums = self.fabric.all_reduce(sums.to(self.fabric.device), reduce_op="sum").cpu()
         videos, correct, loss_sum = sums.tolist()
@@ -84,14 +65,40 @@ class Monitor:
             return {}
         name = "val_map" if self.manifest.multi_label else "val_top1"
         figures = {name: correct / videos, "val_loss": loss_sum / videos}
-        self.is_best = state.best is None or figures[name] > state.best
-        if self.is_best:
+        if state.best is None or figures[name] > state.best:
             state.best, state.best_step = figures[name], state.step
         self.reporter.line(
             f"Epoch {state.epoch}: {name.removeprefix('val_')} {figures[name]:.3f}, loss "
             f"{figures['val_loss']:.3f} on {int(videos)} {self.split} videos"
         )
         return figures
+
+    def _score(self, records: Sequence[VideoRecord]) -> tuple[float, float, float]:
+        """Videos, correct ones (or average precision), loss: sums over the readable ones."""
+        # The weights' layout stays as training has it: another one would round the next steps differently.
+        precision = Precision(
+            {"32-true": "32"}.get(self.fabric._precision.precision, "bf16"),
+            channels_last(self.settings, self.fabric.device),
+        )
+        recogniser = Recogniser(self.model, self.card, device=self.fabric.device, precision=precision)
+        protocol = self.settings.run.protocol
+        if protocol == "auto":
+            protocol = f"{self.settings.input.snippets}x1" if recogniser.clip_snippets == 1 else "1x1"
+        scores, skipped = recogniser.score(
+            records,
+            targets_of(self.manifest, records),
+            protocol,
+            workers=self.settings.data.workers,
+            time_limit_s=self.settings.data.time_limit_s,
+        )
+        self.note_skips(skipped)
+        count = len(scores)
+        if not count:
+            return 0.0, 0.0, 0.0
+        figure = summarise(scores)["map" if self.manifest.multi_label else "top1"]
+        logits, targets = torch.from_numpy(scores.logits), torch.from_numpy(scores.targets)
+        loss = float(make_loss(self.manifest.multi_label)(logits, targets))
+        return count, figure * count, loss * count
 
 
 def save(
@@ -104,15 +111,20 @@ def save(
     fabric: Any,
     monitor: Monitor,
 ) -> None:
+    """Write a checkpoint, and point to it as the run's last one."""
     if fabric.is_global_zero:
         name = f"step-{state.step:08d}"
+        if state.step_in_epoch:
+            # A run that is stopped at the last step of an epoch saves the same step again after validation:
+            # under a name of its own, so that neither write touches what the pointer names.
+            name += "-unvalidated"
         figures = {} if state.best is None else {f"best_{monitor.split}": state.best}
         save_checkpoint(
             run / "checkpoints" / name,
             model,
             replace(card, metrics=figures, training={"step": state.step, "epoch": state.epoch}),
             optimizer=getattr(optimizer, "optimizer", optimizer),
-            state=state.to_dict(),
+            state={**state.to_dict(), "precision": fabric._precision.state_dict()},
         )
         best = f"step-{state.best_step:08d}" if state.best_step is not None else None
         point_to(run, last=name, best=best, prefer=monitor.prefer)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from praxiscope._version import __version__
-from praxiscope.checkpoint import read_pointer
+from praxiscope.checkpoint import find_checkpoint, read_pointer
 from praxiscope.errors import PraxiscopeError
 from praxiscope.evaluation.metrics import probabilities
 from praxiscope.evaluation.report import Strip, pick_clips, write_report
@@ -41,9 +41,8 @@ def report_run(run: str | Path, *, scores: Scores | None = None, records: Sequen
         settings = load_yaml(folder / "settings.yaml").model_dump(mode="json")
     settings["versions"] = {"praxiscope": __version__, "torch": torch.__version__}
     notes = []
-    pointer = read_pointer(folder)
-    if pointer:
-        notes.append(f"Checkpoint of this run: {pointer.get(pointer.get('prefer', 'last'))}.")
+    if read_pointer(folder):
+        notes.append(f"Checkpoint of this run: {find_checkpoint(folder).name}.")
     skipped = folder / "skipped.csv"
     if skipped.is_file() and (count := len(skipped.read_text(encoding="utf-8").splitlines()) - 1):
         notes.append(f"{count} videos could not be read in training; see skipped.csv.")

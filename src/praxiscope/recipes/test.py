@@ -101,9 +101,9 @@ def test(
     scores.protocol["data"] = manifest.name
     scores.protocol["split"] = split
     scores.protocol["subset"] = subset
-    if out is not None:
-        scores.save(out)
     folder = Path(run)
+    if out is not None and len(scores):
+        scores.save(out)
     if skipped:
         listing = (Path(out).parent if out is not None else folder) / "skipped_test.csv"
         write_skipped(listing, dict(skipped))

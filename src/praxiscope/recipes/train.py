@@ -18,18 +18,20 @@ from praxiscope.checkpoint import (
     InputContract,
     ModelCard,
     find_checkpoint,
+    load_card,
     load_model_weights,
     load_optimizer,
+    load_state,
     read_pointer,
 )
 from praxiscope.data.batch import EpochBatches, mix_seeds
 from praxiscope.data.manifest import Manifest, load_records
-from praxiscope.errors import ArgumentError
+from praxiscope.errors import ArgumentError, CheckpointError, DataError
 from praxiscope.evaluation.views import bf16_pays
 from praxiscope.models import create_model
 from praxiscope.models.weights import load_weights
 from praxiscope.progress import Reporter
-from praxiscope.recipes.lists import write_skipped, write_split
+from praxiscope.recipes.lists import read_split, write_split
 from praxiscope.recipes.monitor import Monitor, save
 from praxiscope.recipes.reading import (
     SkipList,
@@ -43,6 +45,7 @@ from praxiscope.recipes.reading import (
 from praxiscope.recipes.report import report_run
 from praxiscope.recipes.settings import TrainSettings, dump_yaml, load_yaml
 from praxiscope.recipes.summary import describe_model
+from praxiscope.recogniser import build_from_card
 from praxiscope.steps import make_loss, ordinary
 from praxiscope.training.log import RunLog
 from praxiscope.training.loop import Plan, TrainState, fit
@@ -58,6 +61,7 @@ _MAY_DIFFER = {
     "run.tensorboard",
     "run.checkpoint_steps",
 }
+_PATHS = {"data.source", "data.annotations", "model.weights"}
 
 
 def train(
@@ -90,27 +94,35 @@ def train(
         seed=settings.run.seed,
         test_fraction=settings.data.test_fraction,
     )
+    state = TrainState()
+    # The same weights in every process, whatever was drawn before.
+    torch.manual_seed(mix_seeds(settings.run.seed, 0))
+    if resume:
+        checkpoint = find_checkpoint(run, "last")
+        state, model, card = _take_up(checkpoint, run, manifest)
+    else:
+        model, card = build_model(settings, manifest, reporter)
     if fabric.is_global_zero:
         run.mkdir(parents=True, exist_ok=True)
         dump_yaml(settings, run / "settings.yaml")
         write_split(run / "split.csv", manifest.records)
-    state = TrainState()
     # Each process has its own list: it reads its own videos. The first one's is the one to look at.
     listing = run / ("skipped.csv" if fabric.is_global_zero else f"skipped.{fabric.global_rank}.csv")
     fabric.barrier()
     note_skips = SkipList(listing, state.skipped, len(manifest.records), settings.data.max_skip, reporter)
     note_skips(scan(settings, manifest.records, reporter))
-    manifest = replace(manifest, records=tuple(r for r in manifest.records if r.id not in state.skipped))
+    if not resume:
+        state.left_out = sorted(state.skipped)
+    manifest = replace(manifest, records=tuple(r for r in manifest.records if r.id not in state.left_out))
     records = manifest.of("train")
     check_trainable(manifest, records, listing)
-    # The same weights in every process, whatever was drawn before.
-    torch.manual_seed(mix_seeds(settings.run.seed, 0))
-    model, card = build_model(settings, manifest, reporter)
-    steps_per_epoch = max(
-        1,
-        EpochBatches.count(len(records), settings.optim.batch, fabric.world_size)
-        // settings.optim.accumulate,
-    )
+    batches = EpochBatches.count(len(records), settings.optim.batch, fabric.world_size)
+    steps_per_epoch = batches // settings.optim.accumulate
+    if not steps_per_epoch:
+        raise ArgumentError(
+            f"optim.accumulate = {settings.optim.accumulate}: an epoch of {len(records)} videos has {batches} batches "
+            f"of {settings.optim.batch}. Lower optim.accumulate or optim.batch."
+        )
     if channels_last(settings, fabric.device):
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     _announce(settings, manifest, model, card, fabric, steps_per_epoch, reporter)
@@ -130,12 +142,9 @@ def train(
     bare = model
     model, optimizer = fabric.setup(model, optimizer)
     if resume:
-        folder = find_checkpoint(run, "last")
-        load_model_weights(folder, bare)
-        saved = TrainState(**load_optimizer(folder, bare, getattr(optimizer, "optimizer", optimizer)))
-        state.skipped.update(saved.skipped)
-        write_skipped(listing, state.skipped)
-        state = replace(saved, skipped=state.skipped)
+        load_model_weights(checkpoint, bare)
+        load_optimizer(checkpoint, bare, getattr(optimizer, "optimizer", optimizer))
+        fabric._precision.load_state_dict(state.precision)
         reporter.line(f"Resumed after step {state.step} (epoch {state.epoch + 1}).")
     log = (
         RunLog(run, resume_step=state.step, tensorboard=settings.run.tensorboard)
@@ -184,6 +193,24 @@ def train(
         _say_goodbye(run, state, complete, time.perf_counter() - started, reporter)
     fabric.barrier()
     return complete
+
+
+def _take_up(checkpoint: Path, run: Path, manifest: Manifest) -> tuple[TrainState, nn.Module, ModelCard]:
+    """Where a run stands, and its network as it was built; the start weights' file is not needed again."""
+    try:
+        state = TrainState(**load_state(checkpoint))
+    except TypeError as error:
+        raise CheckpointError(f"{checkpoint}: is no training state of this version ({error}).") from error
+    card = load_card(checkpoint)
+    before, now = read_split(run / "split.csv"), {r.id: r.split or "" for r in manifest.records}
+    if before != now or card.labels != manifest.classes:
+        changed = sorted(set(before.items()) ^ set(now.items()))
+        example = f" ({changed[0][0]} for one)" if changed else ""
+        raise DataError(
+            f"--resume: {manifest.name} is not what it was when {run} began: videos were added, removed, or changed "
+            f"sides{example}. Put it back, or start a new run."
+        )
+    return state, build_from_card(card, checkpoint), card
 
 
 def build_model(
@@ -237,10 +264,17 @@ def _check_folder(run: Path, settings: TrainSettings, resume: bool) -> None:
         raise ArgumentError(f"--resume: {run} holds no checkpoint yet; start the run without --resume.")
     before = _flat(load_yaml(run / "settings.yaml").model_dump())
     now = _flat(settings.model_dump())
-    changed = [key for key in now if now[key] != before.get(key) and key not in _MAY_DIFFER]
+    changed = [
+        key for key in now if key not in _MAY_DIFFER and _plain(key, now[key]) != _plain(key, before.get(key))
+    ]
     if changed:
         listed = ", ".join(f"{key} {before.get(key)!r} → {now[key]!r}" for key in changed[:3])
         raise ArgumentError(f"--resume: {run} was started with other settings ({listed}). Start a new run.")
+
+
+def _plain(key: str, value: Any) -> Any:
+    """A setting for comparison: ``videos/`` is ``videos``."""
+    return os.path.normpath(value) if key in _PATHS and value else value
 
 
 def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:

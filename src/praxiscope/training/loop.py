@@ -57,6 +57,8 @@ class TrainState:
         epoch, step_in_epoch: the epoch under way and the updates already made in it.
         best: best monitored figure so far, best_step its step.
         skipped: why each unreadable video was left out, by id.
+        left_out: ids of those among them that were found before the first step: no batch draws them.
+        precision: the state of float16's loss scaling, where there is one.
     """
 
     step: int = 0
@@ -65,6 +67,8 @@ class TrainState:
     best: float | None = None
     best_step: int | None = None
     skipped: dict[str, str] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
+    precision: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -137,6 +141,7 @@ def fit(
         TrainingError: the loss is not finite; names the videos of the batch.
     """
     total = plan.epochs * plan.steps_per_epoch
+    scaler = getattr(fabric._precision, "scaler", None)
     base_rates = [group["lr"] for group in optimizer.param_groups]
     with StopRequest() as stop, reporter.bar("training", total, state.step) as bar:
         while state.epoch < plan.epochs:
@@ -165,7 +170,8 @@ def fit(
                         model, optimizer, max_norm=plan.clip_norm, error_if_nonfinite=False
                     )
                     figures["gradient_norm"] = float(norm)
-                    if not math.isfinite(figures["gradient_norm"]):
+                    # float16's scaler meets such gradients on its way to a scale, and leaves the step out.
+                    if scaler is None and not math.isfinite(figures["gradient_norm"]):
                         raise _not_finite("gradient", group, state)
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)

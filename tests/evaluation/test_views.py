@@ -1,0 +1,158 @@
+"""Scores of videos: chunks of any size give what one forward pass per view gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from praxiscope.evaluation.views import Precision, ViewScorer, inference_precision
+from praxiscope.recogniser import _crops
+from praxiscope.types import Clip, SnippetOutput
+
+SIZE = 8
+
+
+class Mixing(nn.Module):
+    """A network that is linear in nothing: every pixel's place, and the order of the snippets, matter."""
+
+    def __init__(self, size: tuple[int, int] | None = (SIZE, SIZE)) -> None:
+        super().__init__()
+        self.size = size
+        self.convolution = nn.Conv2d(3, 4, 3, stride=2)
+        self.seen: list[tuple[int, ...]] = []
+
+    def forward(self, x: Tensor) -> SnippetOutput:
+        self.seen.append(tuple(x.shape))
+        assert self.size is None or x.shape[-2:] == self.size
+        features = self.convolution(x.flatten(0, 1)).relu().unflatten(0, x.shape[:2])
+        places = torch.linspace(-1, 1, features.shape[-1]) + 2 * torch.linspace(
+            -1, 1, features.shape[-2]
+        ).unsqueeze(1)
+        weights = torch.arange(1.0, 1 + x.shape[1])[None, :, None]
+        snippets = (features * places).mean((-2, -1)) * weights
+        return SnippetOutput(snippets.sum(1).tanh(), snippets)
+
+
+def prepare(views: Tensor) -> Tensor:
+    return views.float() / 255
+
+
+def make_clips(sizes: list[tuple[int, int]], snippets: int) -> list[Clip]:
+    generator = torch.Generator().manual_seed(5)
+    return [
+        Clip(
+            {"rgb": torch.randint(256, (snippets, 3, *size), dtype=torch.uint8, generator=generator)},
+            torch.tensor(number),
+            f"v{number}",
+            seed=number,
+        )
+        for number, size in enumerate(sizes)
+    ]
+
+
+def cut(frames: Tensor, crops: str) -> list[Tensor]:
+    """The crops of frames [N, C, H, W], written out."""
+    height, width = frames.shape[-2:]
+    down, right = height - SIZE, width - SIZE
+
+    def at(top: int, left: int) -> Tensor:
+        return frames[..., top : top + SIZE, left : left + SIZE]
+
+    if crops == "full":
+        return [frames]
+    if crops == "center":
+        return [at(down // 2, right // 2)]
+    if crops == "three":
+        if height > width:
+            return [at(0, right // 2), at(down // 2, right // 2), at(down, right // 2)]
+        return [at(down // 2, 0), at(down // 2, right // 2), at(down // 2, right)]
+    five = [at(0, 0), at(0, right), at(down, 0), at(down, right), at(down // 2, right // 2)]
+    return five + [view.flip(-1) for view in five]
+
+
+@pytest.mark.parametrize("crops", ["center", "three", "ten", "full"])
+@pytest.mark.parametrize("chunk", [1, 4, 5, 7, 1000])
+def test_scores_are_the_mean_over_views_of_single_forward_passes(crops: str, chunk: int) -> None:
+    torch.manual_seed(0)
+    model = Mixing(None if crops == "full" else (SIZE, SIZE)).eval()
+    views, snippets = 3, 2
+    # Sizes change back and forth, so that chunks must be closed early.
+    clips = make_clips([(10, 12), (10, 12), (12, 9), (10, 12), (9, 9)], views * snippets)
+    scorer = ViewScorer(
+        model,
+        prepare=prepare,
+        crop=partial(_crops, crops, SIZE),  # type: ignore[arg-type]
+        clip_snippets=snippets,
+        chunk_snippets=chunk,
+    )
+    found = list(scorer.score(iter(clips)))
+    assert [clip.id for clip, _ in found] == [clip.id for clip in clips]
+    assert [int(clip.target) for clip, _ in found] == [0, 1, 2, 3, 4]
+    most = max(shape[0] * shape[1] for shape in model.seen)
+    assert most <= max(chunk, snippets)
+    for clip, (_, logits) in zip(clips, found, strict=True):
+        frames = clip.streams["rgb"]
+        rows = [
+            model(prepare(crop[None, first : first + snippets])).logits[0].detach()
+            for crop in cut(frames, crops)
+            for first in range(0, views * snippets, snippets)
+        ]
+        assert logits.dtype == torch.float32
+        torch.testing.assert_close(logits, torch.stack(rows).mean(0), rtol=1e-6, atol=1e-6)
+
+
+def test_short_protocols_of_several_videos_share_a_forward_pass() -> None:
+    model = Mixing()
+    scorer = ViewScorer(
+        model, prepare=prepare, crop=partial(_crops, "center", SIZE), clip_snippets=2, chunk_snippets=8
+    )
+    list(scorer.score(make_clips([(9, 9)] * 6, 2)))
+    assert [shape[0] for shape in model.seen] == [4, 2]
+
+
+def test_scores_come_as_soon_as_their_chunk_is_full() -> None:
+    read = []
+
+    def clips() -> Iterator[Clip]:
+        for clip in make_clips([(9, 9)] * 9, 2):
+            read.append(clip.id)
+            yield clip
+
+    scorer = ViewScorer(
+        Mixing(), prepare=prepare, crop=partial(_crops, "center", SIZE), clip_snippets=2, chunk_snippets=4
+    )
+    results = scorer.score(clips())
+    next(results)
+    assert len(read) <= 3
+
+
+def test_a_scored_clip_comes_back_without_its_pixels() -> None:
+    scorer = ViewScorer(Mixing(), prepare=prepare, crop=partial(_crops, "center", SIZE), clip_snippets=2)
+    [(clip, _)] = scorer.score(make_clips([(9, 9)], 2))
+    assert clip.streams == {}
+
+
+def test_no_clips_give_no_scores() -> None:
+    scorer = ViewScorer(Mixing(), prepare=prepare, crop=partial(_crops, "center", SIZE), clip_snippets=2)
+    assert list(scorer.score([])) == []
+
+
+def test_bfloat16_is_used_when_asked_for_and_scores_stay_float32() -> None:
+    model = Mixing()
+    kinds = []
+    model.convolution.register_forward_hook(lambda module, given, made: kinds.append(made.dtype))
+    scorer = ViewScorer(
+        model,
+        prepare=prepare,
+        crop=partial(_crops, "center", SIZE),
+        clip_snippets=2,
+        precision=inference_precision(torch.device("cpu"), "bf16"),
+    )
+    [(_, logits)] = scorer.score(make_clips([(9, 9)], 2))
+    assert kinds == [torch.bfloat16]
+    assert logits.dtype == torch.float32
+    assert inference_precision(torch.device("cpu"), "32") == Precision("32", channels_last=True)

@@ -6,11 +6,20 @@ A recipe is a function that returns ``TrainSettings``. ``--set optim.lr=0.01`` o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from praxiscope.errors import ArgumentError, unknown_name
 from praxiscope.registry import Registry
@@ -31,23 +40,23 @@ __all__ = [
 
 
 def _as_text(value: Any) -> Any:
-    """A number where a word is meant: 32 for "32", 1 for "1"."""
-    return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+    """A number, or a date, where a word is meant: 32 for "32", 1 for "1"."""
+    return str(value) if isinstance(value, (int, float, date)) and not isinstance(value, bool) else value
 
 
 Text = Annotated[str, BeforeValidator(_as_text)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
 class DataSettings(_Section):
     """What is read. ``source`` and ``split`` are those of the command line."""
 
-    source: str = ""
+    source: Text = ""
     split: Text | None = None
-    annotations: str | None = None
+    annotations: Text | None = None
     test_fraction: float = Field(0.2, gt=0, lt=1)
     sampling: Literal["ordinary", "class-uniform"] = "ordinary"
     class_weights: bool = False
@@ -75,6 +84,20 @@ class InputSettings(_Section):
     colour_jitter: float = Field(0.0, ge=0, le=1)
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+
+    @field_validator("mean", "std")
+    @classmethod
+    def _fits_colours(cls, values: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if values is not None and len(values) not in (1, 3):
+            raise ValueError(f"expected one value or three, got {len(values)}")
+        return values
+
+    @field_validator("std")
+    @classmethod
+    def _divides(cls, values: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if values is not None and min(values) <= 0:
+            raise ValueError("expected values above 0")
+        return values
 
     @model_validator(mode="after")
     def _crop_fits(self) -> InputSettings:
@@ -131,6 +154,16 @@ class RunSettings(_Section):
     protocol: str = Field("auto", description="protocol of the validation during training")
     tensorboard: bool = True
 
+    @field_validator("protocol")
+    @classmethod
+    def _is_known(cls, text: str) -> str:
+        # Said before the first epoch, not after it. (Imports torch, which the list of recipes does not need.)
+        if text == "auto":
+            return text
+        from praxiscope.evaluation.protocols import parse_protocol
+
+        return parse_protocol(text).name
+
 
 class TrainSettings(_Section):
     """All of a training run."""
@@ -177,8 +210,12 @@ def _validated(content: Mapping[str, Any], where: str) -> TrainSettings:
             prefix = "".join(f"{part}." for part in location[:-1])
             known = [f"{prefix}{name}" for name in section.model_fields]
             raise ArgumentError(f"{where}: {unknown_name('setting', key, known)}") from None
-        message = str(first["msg"]).removeprefix("Value error, ")
-        raise ArgumentError(f"{where}: {key} = {first['input']!r}: {message}.") from None
+        message = str(first["msg"]).removeprefix("Value error, ").rstrip(".")
+        # Rules between values are reported for the whole section, alternatives under the name of each.
+        whole = isinstance(first["input"], Mapping)
+        key = ".".join(part for part in location if part not in ("bool", "literal['auto']"))
+        value = "" if whole else f" = {first['input']!r}"
+        raise ArgumentError(f"{where}: {key}{value}: {message}.") from None
 
 
 def override(settings: TrainSettings, assignments: Iterable[str]) -> TrainSettings:

@@ -223,7 +223,10 @@ def build_model(
         kwargs.setdefault("snippets", wanted.snippets)
     if given.backbone.startswith("timm/"):
         kwargs.setdefault("input_size", wanted.size)
-    model = create_model(given.name, **kwargs)
+    try:
+        model = create_model(given.name, **kwargs)
+    except TypeError as error:
+        raise ArgumentError(f"model {given.name!r} cannot be built of {kwargs}: {error}") from error
     contract: Any = model.input_contract
     if given.weights:
         report = load_weights(model, given.weights)

@@ -1,0 +1,143 @@
+"""Settings: every mistake is named, and what is written comes back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from praxiscope.errors import ArgumentError, UnknownNameError
+from praxiscope.recipes.settings import TrainSettings, dump_yaml, get_recipe, load_yaml, override, recipes
+
+DEFAULT = TrainSettings()
+
+
+def changed(*assignments: str) -> TrainSettings:
+    return override(DEFAULT, assignments)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("optm.lr=1", "unknown section 'optm'. Did you mean 'optim'?"),
+        ("optim.learning=1", "unknown setting 'optim.learning'"),
+        ("optim.epoch=1", "unknown setting 'optim.epoch'. Did you mean 'optim.epochs'?"),
+        ("data.sampeling=ordinary", "Did you mean 'data.sampling'?"),
+        ("optim.lr=fast", "optim.lr = 'fast': Input should be a valid number"),
+        ("optim.lr=0", "optim.lr = 0: Input should be greater than 0."),
+        ("optim.lr=nan", "optim.lr = nan: Input should be a finite number."),
+        ("optim.lr=inf", "optim.lr = inf: Input should be a finite number."),
+        ("optim.epochs=1.5", "optim.epochs = 1.5: Input should be a valid integer"),
+        ("optim.name=adam", "optim.name = 'adam': Input should be 'sgd' or 'adamw'."),
+        ("run.channels_last=maybe", "run.channels_last = 'maybe': Input should be a valid boolean"),
+        ("run.precision=64", "run.precision = '64': Input should be 'auto', '32', 'bf16' or '16'."),
+        ("run.protocol=25x11", "run.protocol = '25x11': unknown protocol '25x11'."),
+        ("input.mean=[1, 2]", "input.mean = [1, 2]: expected one value or three, got 2."),
+        ("input.std=[1, 0, 1]", "input.std = [1, 0, 1]: expected values above 0."),
+        ("input.size=300", "--set: input: size 300 is larger than short_side 256."),
+        ("model.name=3", "model.name = 3: Input should be a valid string."),
+        ("optim.lr", "--set optim.lr: expected section.key=value, as in --set optim.lr=0.01."),
+        ("lr=0.1", "--set lr=0.1: expected section.key=value"),
+        ("optim.=0.1", "--set optim.=0.1: expected section.key=value"),
+    ],
+)
+def test_a_mistake_is_named_with_what_came_and_the_nearest(assignment: str, message: str) -> None:
+    with pytest.raises(ArgumentError) as caught:
+        changed(assignment)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1e-3", 1e-3), ("1E-3", 1e-3), ("0.5", 0.5), (" 2 ", 2.0), ("+.5", 0.5), ("3e1", 30.0)],
+)
+def test_numbers_are_read_in_every_usual_form(text: str, value: float) -> None:
+    assert changed(f"optim.lr={text}").optim.lr == value
+
+
+def test_values_are_read_as_their_setting_means_them() -> None:
+    settings = changed(
+        "data.split=1",
+        "data.source=2020",
+        "run.precision=32",
+        "optim.epochs=1e1",
+        "optim.milestones=[10, 20.5]",
+        "optim.clip_norm=null",
+        "input.flip=false",
+        "data.class_weights=yes",
+        "model.dropout=0.5",
+        "model.weights=a=b.npz",
+        "run.protocol=25X1",
+    )
+    assert (settings.data.split, settings.data.source) == ("1", "2020")
+    assert settings.run.precision == "32"
+    assert settings.optim.epochs == 10
+    assert isinstance(settings.optim.epochs, int)
+    assert settings.optim.milestones == (10, 20.5)
+    assert settings.optim.clip_norm is None
+    assert settings.input.flip is False
+    assert settings.data.class_weights is True
+    assert settings.model.keywords() == {"backbone": "resnet18", "dropout": 0.5}
+    assert settings.model.weights == "a=b.npz"
+    assert settings.run.protocol == "25x1"
+    assert changed("data.split=2020-01-01").data.split == "2020-01-01"
+    assert changed("data.split=").data.split is None
+
+
+def test_values_that_fit_one_another_may_come_in_any_order() -> None:
+    for order in (("input.size=300", "input.short_side=320"), ("input.short_side=320", "input.size=300")):
+        assert changed(*order).input.size == 300
+    assert DEFAULT.updated({"input.size": 100, "input.short_side": 100}).input.short_side == 100
+
+
+def test_settings_cannot_be_changed_in_place() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        DEFAULT.optim.lr = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("name", ["default", "tsn-fine-tune", "tsm", "move4mnist-64"])
+def test_every_recipe_comes_back_from_its_file(tmp_path: Path, name: str) -> None:
+    settings = override(
+        get_recipe(name), ["model.shift_place=block", "data.split=01x", "data.source=2020", "input.mean=[1]"]
+    )
+    dump_yaml(settings, tmp_path / "settings.yaml")
+    assert load_yaml(tmp_path / "settings.yaml") == settings
+    assert get_recipe(str(tmp_path / "settings.yaml")) == settings
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["settings.yaml"]
+
+
+def test_recipes_are_found_by_name_and_typing_errors_get_a_hint() -> None:
+    get_recipe("default")
+    assert {"default", "tsm", "tsn-fine-tune", "move4mnist-64"} <= set(recipes.names())
+    with pytest.raises(
+        UnknownNameError, match=r"unknown recipe 'move4mnist'. Did you mean 'move4mnist-64'\?"
+    ):
+        get_recipe("move4mnist")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("optim: {lr: 1, epoch: 3}", r"unknown setting 'optim\.epoch'\. Did you mean 'optim\.epochs'\?"),
+        ("optom: {}", r"unknown setting 'optom'\. Did you mean 'optim'\?"),
+        ("[1, 2]", "expected the sections data, input, model, optim, run"),
+        ("a: [1", "not a YAML file"),
+        ("optim: 3", "optim = 3: "),
+        ("!!python/object/apply:os.system ['exit 1']", "not a YAML file"),
+    ],
+)
+def test_a_damaged_settings_file_is_a_clear_error(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    with pytest.raises(ArgumentError, match=message) as caught:
+        load_yaml(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_missing_or_binary_settings_file_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match="cannot be read"):
+        get_recipe(str(tmp_path / "none.yaml"))
+    (tmp_path / "run.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ArgumentError, match="not a YAML file"):
+        load_yaml(tmp_path / "run.yaml")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -21,6 +23,7 @@ from praxiscope.recipes.lists import check_skips, write_skipped
 from praxiscope.types import VideoRecord
 from praxiscope.video.decode import open_video
 from praxiscope.video.pack import SUFFIX, pack_video
+from praxiscope.video.packed import PackedVideo
 from praxiscope.video.sampling import segment_indices
 
 __all__ = ["PackSummary", "pack"]
@@ -71,8 +74,8 @@ def pack(
 ) -> PackSummary:
     """Pack every clip of a data set into ``out``, which every command then takes in the originals' place.
 
-    Labels, splits and groups go along in ``out/praxiscope.csv``. Clips that are there already are kept, so an
-    interrupted run goes on where it stopped.
+    Labels, splits and groups go along in ``out/praxiscope.csv``. Clips that are there already, of the same file
+    and part, are kept, so an interrupted run goes on where it stopped.
 
     Args:
         data: as for training.
@@ -84,7 +87,7 @@ def pack(
         reporter: shows progress.
 
     Raises:
-        ArgumentError: ``out`` holds clips that were packed with other settings.
+        ArgumentError: ``out`` lies in the data set, or holds other things, or clips packed with other settings.
         TrainingError: more than ``max_skip`` of the videos cannot be read.
     """
     reporter = reporter or Reporter()
@@ -95,11 +98,17 @@ def pack(
     for note in manifest.notes:
         reporter.line(f"Note: {note}")
     wanted = {"short_side": short_side, "fps": fps}
+    if not Path(data).is_file() and target.resolve().is_relative_to(manifest.root.resolve()):
+        raise ArgumentError(
+            f"{target}: lies in the data set itself, where its clips would be taken for videos of the set. Name a "
+            "folder outside."
+        )
     _check_settings(target, wanted)
     target.mkdir(parents=True, exist_ok=True)
     write_json(target / SETTINGS_FILE, wanted)
     jobs = [_Job(record, _place(target, record), short_side, fps) for record in manifest.records]
-    open_jobs = [job for job in jobs if not _is_complete(job.target)]
+    _refuse_same_place(jobs)
+    open_jobs = [job for job in jobs if not _is_complete(job)]
     skipped: dict[str, str] = {}
     with reporter.bar("packing", len(jobs), len(jobs) - len(open_jobs)) as bar:
         for record_id, problem in _run(open_jobs, workers or os.cpu_count() or 1):
@@ -137,32 +146,38 @@ def _speedup(jobs: list[_Job], clips: int = 12, frames: int = 8) -> float:
 
     The first round also warms the caches of the disk and of the frame index, and is not counted.
     """
-    whole = [job for job in jobs if job.record.start_s is None and job.record.end_s is None]
-    chosen = (whole or jobs)[:: max(1, len(jobs) // clips)]
+    whole = [job for job in jobs if job.record.start_s is None and job.record.end_s is None] or jobs
+    chosen = whole[:: -(-len(whole) // clips)]
     seconds = [0.0, 0.0]
     for counted in (False, True):
         for number, job in enumerate(chosen):
             for side, path in enumerate((job.record.path, job.target)):
                 started = time.perf_counter()
-                video = open_video(path)
                 generator = torch.Generator().manual_seed(number)
-                video.frames(
-                    segment_indices(video.quick_length(), frames, generator=generator),
-                    short_side=job.short_side,
-                )
+                try:
+                    video = open_video(path)
+                    starts = segment_indices(video.quick_length(), frames, generator=generator)
+                    video.frames(starts, short_side=job.short_side)
+                except PraxiscopeError:  # a damaged original; the packed clip holds what could be had of it
+                    continue
                 seconds[side] += (time.perf_counter() - started) * counted
-    return seconds[0] / seconds[1]
+    return seconds[0] / seconds[1] if seconds[1] else 0.0
 
 
 def _check_settings(target: Path, wanted: dict[str, float | int | None]) -> None:
-    import json
-
     path = target / SETTINGS_FILE
+    if target.is_file():
+        raise ArgumentError(f"{target}: is a file; name a folder.")
     if not path.is_file():
         if target.is_dir() and any(target.iterdir()):
             raise ArgumentError(f"{target}: is not empty and holds no packed clips; name another folder.")
         return
-    before = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ArgumentError(
+            f"{path}: cannot be read ({error}). Remove the folder, or name another."
+        ) from None
     if before != wanted:
         raise ArgumentError(
             f"{target}: holds clips packed with {before}, now {wanted} is asked for. Name another folder, or "
@@ -176,25 +191,56 @@ def _place(target: Path, record: VideoRecord) -> Path:
     return (target / Path(*parts)).with_name(parts[-1] + SUFFIX)
 
 
-def _is_complete(path: Path) -> bool:
-    if not path.is_file():
+def _refuse_same_place(jobs: list[_Job]) -> None:
+    """Raise where two clips would be written to one file, as ``../a.mp4`` and ``a.mp4`` would."""
+    places: dict[Path, str] = {}
+    for job in jobs:
+        other = places.setdefault(job.target, job.record.id)
+        if other != job.record.id:
+            raise DataError(f"{other} and {job.record.id} would both be packed to {job.target}. Rename one.")
+
+
+def _is_complete(job: _Job) -> bool:
+    """Whether the packed clip is there, whole, and of the file and part that is meant."""
+    if not job.target.is_file():
         return False
     try:
-        return open_video(path).quick_length() > 0
+        video = open_video(job.target)
     except PraxiscopeError:
         return False
+    record = job.record
+    meant = {
+        "name": record.path.name,
+        "bytes": record.path.stat().st_size,
+        "start_s": record.start_s,
+        "end_s": record.end_s,
+    }
+    return isinstance(video, PackedVideo) and video.source == meant
 
 
 def _run(jobs: list[_Job], workers: int) -> Iterator[tuple[str, str]]:
+    """Pack all; yields (id, problem) as they are done."""
     if workers == 1 or len(jobs) < 2:
         yield from map(_pack_one, jobs)
         return
-    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=get_context("spawn")) as pool:
-        try:
-            yield from pool.map(_pack_one, jobs)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    left = {job.record.id: job for job in jobs}
+    pool = ProcessPoolExecutor(min(workers, len(jobs)), mp_context=get_context("spawn"))
+    try:
+        for done in as_completed([pool.submit(_pack_one, job) for job in jobs]):
+            record_id, problem = done.result()
+            del left[record_id]
+            yield record_id, problem
+    except BrokenProcessPool:
+        pass
+    finally:
+        pool.shutdown(cancel_futures=True)
+    # A video that kills the process that reads it took the others' results along: the rest one by one.
+    for job in left.values():
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as single:
+            try:
+                yield single.submit(_pack_one, job).result()
+            except BrokenProcessPool:
+                yield job.record.id, f"{job.record.path}: ends the process that reads it. Leave it out."
 
 
 def _pack_one(job: _Job) -> tuple[str, str]:

@@ -139,6 +139,12 @@ class PackedVideo(Video):
         return str(self._about["codec"])
 
     @property
+    def source(self) -> dict[str, Any]:
+        """What it was packed from: ``name``, ``bytes``, ``start_s``, ``end_s``. Empty where that is not known."""
+        known = self._about.get("source")
+        return dict(known) if isinstance(known, dict) else {}
+
+    @property
     def problems(self) -> list[str]:
         """Always empty: damage in a packed clip is an error."""
         return []

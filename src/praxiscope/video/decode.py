@@ -464,9 +464,10 @@ def _reopen(path: str, time_limit_s: float) -> Video:
 class Converter:
     """Frames of a decoder to upright uint8 [H, W, 3], with scalers that are set up once.
 
-    At native size the pixels are those of PyAV's ``to_ndarray(format="rgb24")``. Scaling (bilinear) is done
-    on the planes that the decoder gives, before the colours are converted: half the samples, a third of the
-    time, and nearer to scaling the converted picture than swscale's conversion with scaling in one.
+    At native size the pixels are those of PyAV's ``to_ndarray(format="rgb24")``. Scaling is swscale's bilinear
+    one. Down it is done in the conversion of colours; up on the planes that the decoder gives, before the
+    colours are converted: that is half the samples and a third of the time, and nearer to scaling the
+    converted picture. (Down it would halve the colours' resolution once more.)
 
     Args:
         size: (width, height) before turning; frames of another size are scaled to it.
@@ -482,7 +483,10 @@ class Converter:
     def __call__(self, frame: Any, short_side: int | None = None) -> NDArray[np.uint8]:
         width, height = scaled_size(*self._size, short_side)
         turns = round(frame.rotation / 90) % 4
-        if (width, height) != (frame.width, frame.height) and frame.format.name in _SCALED_AS_THEY_ARE:
+        larger = (
+            (width, height) != (frame.width, frame.height) and width >= frame.width and height >= frame.height
+        )
+        if larger and frame.format.name in _SCALED_AS_THEY_ARE:
             frame = self._scale(frame, width, height, threads=1)
         pixels: Any = self._colour(frame, width, height, "rgb24", threads=1).to_ndarray()
         return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels

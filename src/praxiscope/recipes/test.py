@@ -106,12 +106,19 @@ def test(
         scores.save(out)
     if skipped:
         listing = (Path(out).parent if out is not None else folder) / "skipped_test.csv"
+        listing.parent.mkdir(parents=True, exist_ok=True)
         write_skipped(listing, dict(skipped))
         notes.append(f"{len(skipped)} videos could not be read; they are listed in {listing}.")
         for skip in skipped:
             reporter.line(f"Skipped: {skip.problem}")
         check_skips(len(skipped), len(records), max_skip, listing)
-    report_run(folder, scores=scores, records=records)
+    if not len(scores):
+        raise DataError(f"none of the {len(records)} videos could be read. The first: {skipped[0].problem}")
+    try:
+        report_run(folder, scores=scores, records=records)
+    except OSError as error:  # somebody else's run: its figures are wanted all the same
+        notes.append(f"The report in {folder} could not be renewed ({error.strerror}).")
+        reporter.line(f"Note: {notes[-1]}")
     return TestResult(scores, summarise(scores), skipped, notes)
 
 

@@ -1,0 +1,231 @@
+"""Testing a run: which videos are taken, what is said of them, and the files that are left."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import praxiscope as px
+from conftest import SMALL, write_clip
+from praxiscope.progress import Reporter
+from praxiscope.recipes import test as module
+from praxiscope.recipes.settings import get_recipe, override
+from praxiscope.recipes.test import test as run_test
+from praxiscope.recipes.train import train
+
+
+class Listener(Reporter):
+    """Remembers what was said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def line(self, text: str = "") -> None:
+        self.lines.append(text)
+
+
+@pytest.fixture(scope="module")
+def run(colour_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    settings = override(
+        get_recipe("default"),
+        [*SMALL, "optim.epochs=1", f"data.source={colour_set}", "run.validate_epochs=0"],
+    )
+    assert train(settings, folder)
+    return folder
+
+
+real_report = module.report_run
+
+
+@pytest.fixture(autouse=True)
+def _no_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes longer than testing these clips; one test below looks at the report."""
+    monkeypatch.setattr(module, "report_run", lambda *args, **options: None)
+
+
+def sides(run: Path) -> dict[str, set[str]]:
+    rows = list(csv.DictReader((run / "split.csv").open()))
+    return {side: {row["id"] for row in rows if row["split"] == side} for side in ("train", "test")}
+
+
+def relist(colour_set: Path, path: Path, *columns: str, label: str | None = None, split: str = "") -> Path:
+    """A CSV of the colour set's videos, two of each class."""
+    rows = ["path,label,split"]
+    for name in ("red", "green", "blue"):
+        for number in range(2):
+            rows.append(f"{colour_set / name / f'{number}.mp4'},{label or name},{split}")
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+def test_of_a_set_without_splits_the_runs_own_held_out_videos_are_tested(run: Path, colour_set: Path) -> None:
+    listener = Listener()
+    result = run_test(run, colour_set, protocol="2x1", workers=0, reporter=listener)
+    assert set(result.scores.ids) == sides(run)["test"]
+    assert result.figures["videos"] == len(sides(run)["test"]) > 0
+    assert any("the test videos of this run's own split are taken" in note for note in result.notes)
+    assert not any("trained on" in note for note in result.notes)
+    assert [line for line in listener.lines if line.startswith("Note: ")] == [
+        f"Note: {n}" for n in result.notes
+    ]
+    training = run_test(run, colour_set, protocol="1x1", workers=0, subset="train")
+    assert set(training.scores.ids) == sides(run)["train"]
+
+
+def test_other_videos_without_splits_are_all_tested(run: Path, tmp_path: Path) -> None:
+    for number, name in enumerate(("red", "green")):
+        write_clip(tmp_path / "new" / name / "other.mp4", number, seed=77)
+    result = run_test(run, tmp_path / "new", protocol="1x1", workers=0)
+    assert result.scores.ids == ["green/other.mp4", "red/other.mp4"]
+    assert any("brings no split: all of its 2 videos are tested" in note for note in result.notes)
+    # Targets are the model's class numbers, not those of a set that lacks a class.
+    assert result.scores.classes == ["blue", "green", "red"]
+    assert result.scores.targets.tolist() == [1, 2]
+    assert result.figures["classes_without_videos"] == ["blue"]
+
+
+def test_videos_that_the_run_was_trained_on_are_named(run: Path, colour_set: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    rows = ["path,label,split"]
+    for name in ("red", "green", "blue"):
+        shutil.copytree(colour_set / name, copy / name)
+        rows += [f"{name}/{path.name},{name},test" for path in sorted((copy / name).iterdir())[:3]]
+    (copy / "list.csv").write_text("\n".join(rows) + "\n")
+    result = run_test(run, copy / "list.csv", protocol="1x1", workers=0)
+    seen = [video for video in result.scores.ids if video in sides(run)["train"]]
+    assert seen
+    assert f"{len(seen)} of 9 tested videos were trained on, {seen[0]} for one." in result.notes
+
+
+def test_the_scores_file_says_how_it_was_made(run: Path, colour_set: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "scores.npz"
+    result = run_test(run, colour_set, protocol="3x10", workers=0, out=out)
+    scores = px.Scores.load(out)
+    assert scores.ids == result.scores.ids
+    np.testing.assert_array_equal(scores.logits, result.scores.logits)
+    expected = {
+        "name": "3x10",
+        "temporal_views": 3,
+        "crops": "ten",
+        "model": "tsn",
+        "backbone": "squeezenet1_1",
+        "streams": ["rgb"],
+        "size": 32,
+        "short_side_ratio": 36 / 32,
+        "data": colour_set.name,
+        "split": None,
+        "subset": "test",
+    }
+    assert expected.items() <= scores.protocol.items()
+    three = run_test(run, colour_set, protocol="1x3", workers=0).scores
+    assert three.protocol["short_side_ratio"] == 1
+
+
+def test_scores_do_not_depend_on_the_number_of_reading_processes(run: Path, colour_set: Path) -> None:
+    one = run_test(run, colour_set, protocol="2x1", workers=0).scores
+    two = run_test(run, colour_set, protocol="2x1", workers=2).scores
+    assert one.ids == two.ids
+    np.testing.assert_array_equal(one.logits, two.logits)
+
+
+def test_unknown_labels_are_named_before_anything_is_read(
+    run: Path, colour_set: Path, tmp_path: Path
+) -> None:
+    data = relist(colour_set, tmp_path / "list.csv", label="violet", split="test")
+    with pytest.raises(
+        px.DataError, match=r"6 videos have labels that the model does not know: violet\. It knows 3"
+    ):
+        run_test(run, data, workers=0)
+
+
+def test_several_labels_do_not_fit_a_model_of_one(run: Path, colour_set: Path, tmp_path: Path) -> None:
+    data = relist(colour_set, tmp_path / "list.csv", label="red|blue", split="test")
+    with pytest.raises(px.DataError, match="has 2 labels, but the model was trained on one"):
+        run_test(run, data, workers=0)
+
+
+def test_a_part_of_the_data_that_is_empty_is_an_error(run: Path, colour_set: Path, tmp_path: Path) -> None:
+    data = relist(colour_set, tmp_path / "list.csv", split="test")
+    with pytest.raises(px.DataError, match="list: no val videos"):
+        run_test(run, data, workers=0, subset="val")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"protocol": "25by10"}, "unknown protocol '25by10'"),
+        ({"subset": "tset"}, "subset must be train, val or test, got 'tset'"),
+        ({"out": "scores.csv"}, "scores are written as .npz or .parquet"),
+    ],
+)
+def test_mistakes_are_found_before_the_model_is_loaded(
+    tmp_path: Path, options: dict[str, str], message: str
+) -> None:
+    with pytest.raises(px.ArgumentError, match=message):
+        run_test(tmp_path / "no run", tmp_path, **options)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def broken_set(tmp_path: Path) -> Path:
+    for name in ("red", "green"):
+        for number in range(3):
+            write_clip(tmp_path / "videos" / name / f"x{number}.mp4", number, seed=number)
+    (tmp_path / "videos" / "red" / "x1.mp4").write_text("no video\n" * 100)
+    return tmp_path / "videos"
+
+
+def test_broken_videos_are_left_out_listed_and_counted(run: Path, broken_set: Path, tmp_path: Path) -> None:
+    out = tmp_path / "scores" / "scores.npz"
+    result = run_test(run, broken_set, protocol="1x1", workers=2, out=out)
+    assert [skip.id for skip in result.skipped] == ["red/x1.mp4"]
+    assert len(result.scores) == 5
+    rows = list(csv.DictReader((tmp_path / "scores" / "skipped_test.csv").open()))
+    assert [row["id"] for row in rows] == ["red/x1.mp4"]
+    with pytest.raises(px.TrainingError, match=r"1 of 6 videos cannot be read, more than --max-skip 0"):
+        run_test(run, broken_set, protocol="1x1", workers=0, out=out, max_skip=0)
+
+
+def test_nothing_but_broken_videos_is_an_error(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "videos" / "red").mkdir(parents=True)
+    (tmp_path / "videos" / "red" / "x.mp4").write_text("no video\n" * 100)
+    with pytest.raises(px.DataError, match=r"none of the 1 videos could be read. The first: .*x\.mp4"):
+        run_test(run, tmp_path / "videos", workers=0, out=tmp_path / "scores.npz")
+    assert not (tmp_path / "scores.npz").exists()
+    assert (tmp_path / "skipped_test.csv").is_file()
+
+
+def test_the_runs_report_is_renewed_with_the_figures(
+    run: Path, colour_set: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "report_run", real_report)
+    before = (run / "report.html").read_text()
+    run_test(run, colour_set, protocol="2x1", workers=0)
+    after = (run / "report.html").read_text()
+    assert "2x1" in after
+    assert "2x1" not in before
+
+
+def test_a_report_that_cannot_be_written_does_not_cost_the_figures(
+    run: Path, colour_set: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object, **options: object) -> None:
+        raise PermissionError(13, "Permission denied", "report.html")
+
+    monkeypatch.setattr(module, "report_run", refuse)
+    result = run_test(run, colour_set, protocol="1x1", workers=0)
+    assert "top1" in result.figures
+    assert any("could not be renewed (Permission denied)" in note for note in result.notes)
+
+
+def test_a_model_folder_is_tested_like_its_run(run: Path, colour_set: Path, tmp_path: Path) -> None:
+    [checkpoint] = (run / "checkpoints").iterdir()
+    shutil.copytree(checkpoint, tmp_path / "model")
+    alone = run_test(tmp_path / "model", colour_set, protocol="1x1", workers=0)
+    assert len(alone.scores) == 24  # it knows of no split
+    whole = run_test(run, colour_set, protocol="1x1", workers=0).scores
+    np.testing.assert_allclose(alone.scores.reordered(whole.ids).logits, whole.logits, atol=1e-5)

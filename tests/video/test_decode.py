@@ -18,6 +18,7 @@ import torch
 from video_files import make_video, pixels, sequential
 
 from praxiscope.errors import ArgumentError, VideoError
+from praxiscope.video import container as files
 from praxiscope.video import index as indexing
 from praxiscope.video.decode import open_video
 
@@ -283,13 +284,14 @@ class Counter:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.packets = 0
-        real = indexing.decode_packet
+        real = files.decode_packet
 
         def counted(stream: Any, packet: Any) -> Any:
             self.packets += packet is not None
             return real(stream, packet)
 
-        monkeypatch.setattr(indexing, "decode_packet", counted)
+        for module in (files, indexing):
+            monkeypatch.setattr(module, "decode_packet", counted)
 
 
 def test_one_frame_costs_its_group_only(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -324,16 +326,16 @@ def test_far_packets_are_reached_by_a_seek(folder: Path, monkeypatch: pytest.Mon
         truth = sequential(path)
         video = open_video(path)
         assert video.quick_length() == 700
-        real, seen = indexing.demux, []
+        real, seen = files.demux, []
 
         def watched(*args: Any, _real: Any = real, _seen: list[int] = seen) -> Any:
             for packet in _real(*args):
                 _seen.append(1)
                 yield packet
 
-        monkeypatch.setattr(indexing, "demux", watched)
+        monkeypatch.setattr(files, "demux", watched)
         assert np.array_equal(pixels(video.frames([650]))[0], truth[650])
-        monkeypatch.setattr(indexing, "demux", real)
+        monkeypatch.setattr(files, "demux", real)
         assert len(seen) < 60, name
 
 

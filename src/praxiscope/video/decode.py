@@ -25,8 +25,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from praxiscope.errors import ArgumentError, VideoError
+from praxiscope.video import container as files
 from praxiscope.video import index as indexing
-from praxiscope.video.index import CONVERT, Deadline, FrameIndex
+from praxiscope.video.container import CONVERT, Deadline
+from praxiscope.video.index import FrameIndex
 
 __all__ = [
     "Converter",
@@ -135,7 +137,7 @@ class Video:
         self._packets_suffice = False
         self._known: FrameIndex | None = indexing.recalled(self.path)
         if self._known is None:
-            container, _ = indexing.open_container(self.path, time_limit_s)
+            container, _ = files.open_container(self.path, time_limit_s)
             container.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -308,17 +310,17 @@ class Video:
     def _count(self, deadline: Deadline) -> Iterator[tuple[int, Any]]:
         """(number, frame) of every frame of a sequential decode."""
         index, count, read = self._index, 0, 0
-        container, stream = indexing.open_container(self.path, self.time_limit_s)
+        container, stream = files.open_container(self.path, self.time_limit_s)
         with container:
-            packets = indexing.demux(container, stream)
+            packets = files.demux(container, stream)
             more = True
             while more:
                 deadline.check(count)
                 try:
                     packet = next(packets, None)
                     more = packet is not None
-                    frames = indexing.decode_packet(stream, packet)
-                except indexing.failures() as error:
+                    frames = files.decode_packet(stream, packet)
+                except files.failures() as error:
                     what = f"packet {read}" if more else "the end"
                     index.note(f"{what} did not decode: {getattr(error, 'strerror', error)}")
                     frames = []
@@ -358,13 +360,13 @@ class Video:
         index = self._index
         numbers = np.flatnonzero(feed)
         at, last = int(numbers[0]), int(numbers[-1])
-        container, stream = indexing.open_container(self.path, self.time_limit_s)
+        container, stream = files.open_container(self.path, self.time_limit_s)
         packets = self._seek(at, container, stream)
         if packets is None:
             if at >= _WORTH_SEEKING:  # the seek may have left the container anywhere
                 container.close()
-                container, stream = indexing.open_container(self.path, self.time_limit_s)
-            packets, at = indexing.demux(container, stream, index.unpack), 0
+                container, stream = files.open_container(self.path, self.time_limit_s)
+            packets, at = files.demux(container, stream, index.unpack), 0
         with container:
             decoder = stream.codec_context
             fed, skipping = True, False
@@ -378,7 +380,7 @@ class Video:
                         continue
                     deadline.check()
                     if not fed:
-                        yield from indexing.decode_packet(stream, None)
+                        yield from files.decode_packet(stream, None)
                         decoder.flush_buffers()
                         fed = True
                     if index.skip and skipping == bool(need[number]):
@@ -386,11 +388,11 @@ class Video:
                         decoder.skip_frame = "NONREF" if skipping else "DEFAULT"
                     packet.pts = int(index.ranks[number]) if index.ranks[number] >= 0 else None
                     packet.dts = None
-                    yield from indexing.decode_packet(stream, packet)
-                yield from indexing.decode_packet(stream, None)
+                    yield from files.decode_packet(stream, packet)
+                yield from files.decode_packet(stream, None)
             except VideoError:
                 raise
-            except indexing.failures():
+            except files.failures():
                 # Not reported here: the missing frames make the caller look at the whole file.
                 return
 
@@ -402,13 +404,13 @@ class Video:
             return None
         try:
             container.seek(stamp, stream=stream)
-            packets = indexing.demux(container, stream)
+            packets = files.demux(container, stream)
             for packet in packets:
                 if packet.pos == place:
                     return _chain(packet, packets)
                 if packet.pos is None or packet.pos > place:
                     return None
-        except indexing.failures():
+        except files.failures():
             pass
         return None
 

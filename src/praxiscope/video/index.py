@@ -14,9 +14,7 @@ the start each time (`sequential`).
 
 from __future__ import annotations
 
-import time
 from collections import OrderedDict
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,57 +23,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from praxiscope.errors import VideoError
+from praxiscope.video.container import CONVERT, Deadline, decode_packet, demux, failures, open_container
 
-__all__ = [
-    "CONVERT",
-    "Deadline",
-    "FrameIndex",
-    "build",
-    "decode_packet",
-    "demux",
-    "open_container",
-    "recall",
-    "recalled",
-    "verify",
-]
+__all__ = ["FrameIndex", "build", "forget", "recall", "recalled", "verify"]
 
-CONVERT = "Check that it plays; if so, convert it: ffmpeg -i OLD -c:v libx264 NEW.mp4."
-_MOST_PIXELS = 1 << 28  # 16384 x 16384: beyond this a header is taken to lie
 _KEEPS_TIMESTAMPS = ("mov", "matroska")
-_NOT_VIDEO = ("tty", "image2", "lrc")  # text, and pictures numbered like frames
 _SMALLEST_FRAME = 19  # bytes; an MPEG-4 packet up to this size may say "not coded" (FFmpeg's MAX_NVOP_SIZE)
 _VOP = b"\0\0\1\xb6"
 _REMEMBERED_PACKETS = 2_000_000
 _MOST_PROBLEMS = 20
-
-
-def failures() -> tuple[type[BaseException], ...]:
-    """What PyAV raises for files it cannot read: FFmpeg's errors, some of them under Python's names."""
-    import av
-
-    return av.FFmpegError, OSError, ValueError, EOFError
-
-
-class Deadline:
-    """A limit on the time that one call may take."""
-
-    def __init__(self, path: Path, limit_s: float) -> None:
-        self.path, self.limit_s = path, limit_s
-        self.restart()
-
-    def restart(self) -> None:
-        """Give the full time again."""
-        self._end = time.monotonic() + self.limit_s
-
-    def check(self, frame: int | None = None) -> None:
-        """Raise VideoError once the time is over."""
-        if time.monotonic() > self._end:
-            raise _too_slow(self.path, self.limit_s, frame)
-
-
-def _too_slow(path: Path, limit_s: float, frame: int | None = None) -> VideoError:
-    remedy = "Raise the time limit, or convert the file to a smaller size."
-    return VideoError(path, f"took longer than {limit_s:g} s", remedy, frame)
 
 
 @dataclass
@@ -121,83 +77,6 @@ class FrameIndex:
         """Remember a problem, once, and only so many."""
         if problem not in self.problems and len(self.problems) < _MOST_PROBLEMS:
             self.problems.append(problem)
-
-
-def open_container(path: Path, limit_s: float) -> tuple[Any, Any]:
-    """Open a file; return PyAV's container and its first video stream.
-
-    Raises VideoError for a file that is missing, empty, no video, or without a video stream.
-    """
-    import av
-    from av.stream import Disposition
-
-    leave_out = "Replace the file, or leave it out."
-    try:
-        if path.stat().st_size == 0:
-            raise VideoError(path, "is empty (0 bytes)", leave_out)
-        container = av.open(str(path), timeout=limit_s)
-    except FileNotFoundError as error:
-        raise VideoError(path, "does not exist", "Check the path.") from error
-    except (IsADirectoryError, PermissionError) as error:
-        raise VideoError(
-            path, f"cannot be read ({error.strerror})", "Check the path and its rights."
-        ) from error
-    except VideoError:
-        raise
-    except av.error.ExitError as error:
-        raise _too_slow(path, limit_s) from error
-    except failures() as error:
-        reason = getattr(error, "strerror", None) or error
-        raise VideoError(path, f"is not a video, or its header is damaged ({reason})", CONVERT) from error
-    try:
-        if container.format.name in _NOT_VIDEO:
-            raise VideoError(path, "is not a video (text or a picture)", leave_out)
-        streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-        if not streams:
-            held = sorted({s.type for s in container.streams if s.type != "video"}) or ["nothing"]
-            raise VideoError(path, f"holds no video stream (but {', '.join(held)})", leave_out)
-        stream = streams[0]
-        if stream.codec_context is None:
-            raise VideoError(path, "is of a codec that the installed FFmpeg does not know", CONVERT)
-        if stream.codec_context.width * stream.codec_context.height > _MOST_PIXELS:
-            size = f"{stream.codec_context.width} x {stream.codec_context.height}"
-            raise VideoError(path, f"claims frames of {size} pixels", CONVERT)
-        stream.thread_type = "NONE"
-        # One thread: the workers of a data loader are the parallel ones, and damage is met in order.
-        stream.codec_context.thread_count = 1
-        options = {"max_pixels": str(_MOST_PIXELS)}
-        if stream.codec_context.name == "h264":
-            # As with PyAV's own setting (slice threads): what is lost is not painted over.
-            options["enable_er"] = "0"
-        stream.codec_context.options = options
-    except BaseException:
-        container.close()
-        raise
-    return container, stream
-
-
-def demux(container: Any, stream: Any, unpack: bool = False) -> Iterator[Any]:
-    """Yield the packets of a stream, without the empty one that ends them.
-
-    Reading stops at a place that cannot be read, with one of `failures`.
-    """
-    if not unpack:
-        for packet in container.demux(stream):
-            if packet.size:
-                yield packet
-        return
-    from av.bitstream import BitStreamFilterContext
-
-    unpacker = BitStreamFilterContext("mpeg4_unpack_bframes", stream)
-    for packet in container.demux(stream):
-        if packet.size:
-            yield from unpacker.filter(packet)
-
-
-def decode_packet(stream: Any, packet: Any) -> list[Any]:
-    """Decode one packet (None: what the decoder still holds). Raises one of `failures` if it cannot."""
-    frames: list[Any] = stream.codec_context.decode(packet)
-    return frames
 
 
 def _picture_types(packet: bytes) -> str:

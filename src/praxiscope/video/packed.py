@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from praxiscope.errors import VideoError
+from praxiscope.video.container import failures
 from praxiscope.video.decode import (
     Converter,
     Crop,
@@ -37,7 +38,6 @@ from praxiscope.video.decode import (
     open_video,
     scaled_size,
 )
-from praxiscope.video.index import failures
 
 __all__ = ["HEAD", "MAGIC", "MPEG2", "PLANES", "ROW", "PackedVideo", "checksum", "is_packed", "plane_shapes"]
 

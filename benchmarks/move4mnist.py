@@ -17,7 +17,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--digits", type=Path, help="folder of MNIST's idx files")
     parser.add_argument("--backgrounds", type=Path, help="folder of background videos; none: textures")
-    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--out", type=Path, default=Path("runs/move4mnist"))
     parser.add_argument("--set", action="append", default=[], dest="assignments")
     options = parser.parse_args()

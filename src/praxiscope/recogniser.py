@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from praxiscope.checkpoint import InputContract, ModelCard, find_checkpoint, load_card, load_model_weights
+from praxiscope.data.batch import keep_memory
 from praxiscope.data.dataset import ClipReader, RgbReader, Skip, TestClips
 from praxiscope.errors import ArgumentError, CheckpointError
 from praxiscope.evaluation.protocols import Crops, Protocol, parse_protocol, view_indices
@@ -186,7 +187,11 @@ class Recogniser:
         chosen = parse_protocol(protocol or self.default_protocol())
         reader = self._reader(records, targets, chosen, time_limit_s)
         loader = torch.utils.data.DataLoader(
-            TestClips(reader), batch_size=None, num_workers=workers, prefetch_factor=2 if workers else None
+            TestClips(reader),
+            batch_size=None,
+            num_workers=workers,
+            prefetch_factor=2 if workers else None,
+            worker_init_fn=keep_memory,
         )
         skipped: list[Skip] = []
         ids: list[str] = []

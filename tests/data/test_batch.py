@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from praxiscope.data.batch import EpochBatches, collate_dense, collate_packed, mix_seeds
+from praxiscope.data.batch import EpochBatches, collate_dense, collate_packed, keep_memory, mix_seeds, stack
 from praxiscope.errors import ArgumentError
 from praxiscope.types import Clip
 
@@ -67,6 +67,38 @@ def test_dense_batches_stack_every_stream() -> None:
 def test_a_dense_batch_refuses_unequal_clips_and_names_both() -> None:
     with pytest.raises(ArgumentError, match=r"of a is .*5, 3, 4, 4.*that of b is .*6, 3, 4, 4"):
         collate_dense([clip("a", 5), clip("b", 6)])
+
+
+def test_stacking_keeps_channels_last_and_equals_torch_stack() -> None:
+    pixels = [torch.randint(0, 255, (5, 6, 7, 3), dtype=torch.uint8).permute(0, 3, 1, 2) for _ in range(2)]
+    stacked = stack(pixels)
+    assert torch.equal(stacked, torch.stack(pixels))
+    assert stacked.permute(0, 1, 3, 4, 2).is_contiguous()
+    planes = [torch.rand(5, 2, 6, 7) for _ in range(2)]
+    assert torch.equal(stack(planes), torch.stack(planes))
+
+
+class _Streams(torch.utils.data.Dataset):  # type: ignore[type-arg]
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, number: int) -> Clip:
+        generator = torch.Generator().manual_seed(number)
+        pixels = torch.randint(0, 255, (5, 6, 7, 3), dtype=torch.uint8, generator=generator)
+        flow = torch.rand(5, 2, 6, 7, generator=generator)
+        return Clip({"rgb": pixels.permute(0, 3, 1, 2), "flow": flow}, torch.tensor(number), str(number))
+
+
+def test_batches_from_reading_processes_equal_those_made_here() -> None:
+    clips = _Streams()
+    loader = torch.utils.data.DataLoader(
+        clips, batch_size=2, num_workers=2, collate_fn=collate_dense, worker_init_fn=keep_memory
+    )
+    for number, batch in enumerate(loader):
+        here = collate_dense([clips[2 * number], clips[2 * number + 1]])
+        for name in ("rgb", "flow"):
+            assert torch.equal(batch.streams[name], here.streams[name])
+            assert batch.streams[name].stride() == here.streams[name].stride()
 
 
 def test_packed_batches_own_their_rows_by_offsets() -> None:

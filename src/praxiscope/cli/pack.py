@@ -20,6 +20,14 @@ def pack(
     out: Annotated[Path, typer.Argument(help="Folder of the copy; every command takes it as DATA.")],
     short_side: Annotated[int, typer.Option(min=16, help="Pixels of a frame's short side.")] = 256,
     fps: Annotated[float | None, typer.Option(help="Frames per second to keep. Default: all.")] = None,
+    quality: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=31,
+            help="0: planes as they are, 12 times the disk, fastest. 1 (finest) to 31: MPEG-2's quantiser.",
+        ),
+    ] = 3,
     split: Split = None,
     annotations: Annotations = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes. Default: one per core.")] = None,
@@ -36,6 +44,7 @@ def pack(
         out,
         short_side=short_side,
         fps=fps,
+        quality=quality,
         split=split,
         annotations=annotations,
         workers=workers,

@@ -5,16 +5,20 @@ B videos, S snippets, T frames of one video, C channels, H rows, W columns.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
+import torch.utils.data
 from torch import Tensor
 
 from praxiscope.errors import ArgumentError
 from praxiscope.types import Batch, Clip
 
-__all__ = ["EpochBatches", "Request", "collate_dense", "collate_packed", "mix_seeds"]
+__all__ = ["EpochBatches", "Request", "collate_dense", "collate_packed", "keep_memory", "mix_seeds", "stack"]
 
 
 class Request(NamedTuple):
@@ -102,8 +106,41 @@ def collate_dense(clips: Sequence[Clip]) -> Batch:
                     f"a dense batch needs equal shapes; stream {name!r} of {clips[0].id} is "
                     f"{tuple(tensors[0].shape)}, that of {clip.id} is {tuple(x.shape)}. Use a packed batch."
                 )
-        streams[name] = torch.stack(tensors)
+        streams[name] = stack(tensors)
     return Batch(streams, _targets(clips), [c.id for c in clips], [c.seed for c in clips])
+
+
+def stack(tensors: Sequence[Tensor]) -> Tensor:
+    """``torch.stack`` for clips [S, C, H, W]: keeps a layout of [S, H, W, C], and spares a copy in workers.
+
+    Decoded frames lie with their channels last; writing them out channel by channel would cost more than
+    decoding some of them. A reading process writes the batch where the main process will read it, as torch's own
+    collate function does.
+    """
+    channels_last = tensors[0].ndim == 4 and not tensors[0].is_contiguous()
+    if channels_last:
+        tensors = [x.permute(0, 2, 3, 1) for x in tensors]
+    shape = (len(tensors), *tensors[0].shape)
+    if torch.utils.data.get_worker_info() is None:
+        out = torch.stack(list(tensors))
+    else:
+        first = tensors[0]
+        storage = torch.UntypedStorage._new_shared(math.prod(shape) * first.element_size())  # type: ignore[no-untyped-call]
+        out = torch.empty(0, dtype=first.dtype).set_(storage, 0, shape)  # type: ignore[call-overload]
+        torch.stack(list(tensors), out=out)
+    return out.permute(0, 1, 4, 2, 3) if channels_last else out
+
+
+def keep_memory(worker: int = 0) -> None:
+    """For reading processes: let the C library keep the memory it frees.
+
+    Clips are megabytes, which malloc would give back to the system and take anew for each; a fresh page costs more
+    than what is written to it. Does nothing where the C library is not glibc.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        libc = ctypes.CDLL(None)
+        libc.mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD
+        libc.mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
 
 
 def collate_packed(clips: Sequence[Clip]) -> Batch:

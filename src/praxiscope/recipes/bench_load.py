@@ -8,10 +8,7 @@ of each is reported apart, since it fills the memory of the operating system and
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import importlib.util
-import math
 import random
 import statistics
 import time
@@ -24,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from praxiscope.data.batch import keep_memory, stack
 from praxiscope.errors import ArgumentError
 from praxiscope.video.decode import open_video, scaled_size
 from praxiscope.video.sampling import segment_indices
@@ -221,32 +219,14 @@ class _Draws:
 
 
 def _collate(clips: list[Tensor]) -> tuple[Tensor, int]:
-    """[B, n, 3, H, W] laid out as [B, n, H, W, 3] (as the readers give them), and the failures."""
-    good = [clip.permute(0, 2, 3, 1) for clip in clips if len(clip)]
-    if not good:
-        return torch.empty(0), len(clips)
-    shape = (len(good), *good[0].shape)
-    # As torch's own collate function does: write where the main process will read.
-    storage = torch.UntypedStorage._new_shared(math.prod(shape))  # type: ignore[no-untyped-call]
-    batch = torch.empty(0, dtype=torch.uint8).set_(storage, 0, shape)  # type: ignore[call-overload]
-    torch.stack(good, out=batch)
-    return batch.permute(0, 1, 4, 2, 3), len(clips) - len(good)
-
-
-def _keep_memory() -> None:
-    """Let the C library keep freed memory: a fresh page costs more than what is written to it.
-
-    Clips are a megabyte or more, which malloc would otherwise give back and take anew for each.
-    """
-    with contextlib.suppress(OSError, AttributeError):  # glibc only
-        libc = ctypes.CDLL(None)
-        libc.mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD
-        libc.mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
+    """[B, n, 3, H, W] as training stacks it, and the failures."""
+    good = [clip for clip in clips if len(clip)]
+    return (stack(good) if good else torch.empty(0)), len(clips) - len(good)
 
 
 def _quiet_worker(_: int) -> None:
     torch.set_num_threads(1)
-    _keep_memory()
+    keep_memory()
     if importlib.util.find_spec("cv2"):
         import cv2
 

@@ -58,6 +58,7 @@ class _Job:
     target: Path
     short_side: int
     fps: float | None
+    quality: int
 
 
 def pack(
@@ -66,6 +67,7 @@ def pack(
     *,
     short_side: int = 256,
     fps: float | None = None,
+    quality: int = 3,
     split: str | None = None,
     annotations: str | Path | None = None,
     workers: int | None = None,
@@ -81,6 +83,8 @@ def pack(
         data: as for training.
         short_side: pixels of a frame's short side.
         fps: frames per second to keep; None keeps all.
+        quality: 0 stores planes as they are: 12 times the disk, 2 to 3 times as fast to read. From 1 (finest) on,
+            MPEG-2's quantiser.
         split, annotations: for layouts with official splits.
         workers: processes; None takes one per core.
         max_skip: largest share of unreadable videos; None is 5 %, but three never stop the packing.
@@ -97,7 +101,7 @@ def pack(
     )
     for note in manifest.notes:
         reporter.line(f"Note: {note}")
-    wanted = {"short_side": short_side, "fps": fps}
+    wanted = {"short_side": short_side, "fps": fps, "quality": quality}
     if not Path(data).is_file() and target.resolve().is_relative_to(manifest.root.resolve()):
         raise ArgumentError(
             f"{target}: lies in the data set itself, where its clips would be taken for videos of the set. Name a "
@@ -106,7 +110,7 @@ def pack(
     _check_settings(target, wanted)
     target.mkdir(parents=True, exist_ok=True)
     write_json(target / SETTINGS_FILE, wanted)
-    jobs = [_Job(record, _place(target, record), short_side, fps) for record in manifest.records]
+    jobs = [_Job(record, _place(target, record), short_side, fps, quality) for record in manifest.records]
     _refuse_same_place(jobs)
     open_jobs = [job for job in jobs if not _is_complete(job)]
     skipped: dict[str, str] = {}
@@ -252,6 +256,7 @@ def _pack_one(job: _Job) -> tuple[str, str]:
             job.target,
             short_side=job.short_side,
             fps=job.fps,
+            quality=job.quality,
             start_s=job.record.start_s,
             end_s=job.record.end_s,
         )

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from praxiscope.checkpoint import InputContract
-from praxiscope.data.batch import EpochBatches
+from praxiscope.data.batch import EpochBatches, keep_memory
 from praxiscope.data.dataset import ClipReader, RgbReader, Skip, TrainingClips, collate
 from praxiscope.data.manifest import Manifest
 from praxiscope.data.splits import class_weights, epoch_order
@@ -190,6 +190,7 @@ def epoch_loader(
                 num_workers=workers,
                 pin_memory=fabric.device.type == "cuda",
                 prefetch_factor=2 if workers else None,
+                worker_init_fn=keep_memory,
             )
         )
 

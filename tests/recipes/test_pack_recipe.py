@@ -184,7 +184,7 @@ def test_a_video_that_kills_its_reader_costs_only_itself(
     for number in range(3):
         write_clip(tmp_path / "videos" / "a" / f"{number}.mp4", number)
     records = load_records(tmp_path / "videos", random_split=False).records
-    jobs = [recipe._Job(r, recipe._place(tmp_path / "out", r), 36, None) for r in records]
+    jobs = [recipe._Job(r, recipe._place(tmp_path / "out", r), 36, None, 3) for r in records]
     monkeypatch.setattr(recipe, "_pack_one", _die_on_the_second)
     monkeypatch.setattr(recipe, "get_context", lambda _: multiprocessing.get_context("fork"))
     problems = dict(recipe._run(jobs, 2))

@@ -301,12 +301,12 @@ def _launch(settings: TrainSettings) -> Any:
             accelerator = "cuda" if torch.cuda.is_available() else "cpu"
         if wish == "auto":
             wish = "bf16" if bf16_pays(torch.device(accelerator)) else "32"
-        many = run.devices * run.nodes > 1
+        devices, nodes = _processes(run.devices, run.nodes)
         fabric = Fabric(
             accelerator=accelerator,
-            devices=run.devices,
-            num_nodes=run.nodes,
-            strategy="ddp" if many else "auto",
+            devices=devices,
+            num_nodes=nodes,
+            strategy="ddp" if devices * nodes > 1 else "auto",
             precision={"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}[wish],
         )
         fabric.launch()
@@ -314,6 +314,14 @@ def _launch(settings: TrainSettings) -> Any:
         torch.use_deterministic_algorithms(True)
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     return fabric
+
+
+def _processes(devices: int, nodes: int) -> tuple[int, int]:
+    """Processes per machine, and machines: as asked for, or as torchrun has already started them."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return devices, nodes
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return local, int(os.environ.get("WORLD_SIZE", "1")) // local
 
 
 def _announce(

@@ -260,7 +260,7 @@ class Recogniser:
             if batch:
                 logits = scorer.forward(torch.stack([frames for _, _, frames in batch]))
                 for (start, end, _), row in zip(batch, logits, strict=True):
-                    yield Segment(start, end, *self._top(row, top))
+                    yield Segment(round(start, 6), round(end, 6), *self._top(row, top))
                 batch.clear()
 
         for window in windows:

@@ -51,14 +51,21 @@ app.add_typer(bench.app, name="bench")
 def main() -> NoReturn:
     """Run the command line. Exit codes: 0 success, 1 failure, 2 bad usage, 130 interrupted."""
     try:
-        app()
+        app(prog_name="praxiscope")
     except PraxiscopeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, ArgumentError) else 1)
+        _fail(str(error), 2 if isinstance(error, ArgumentError) else 1)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
+        _fail("interrupted", 130)
     except BrokenPipeError:  # `praxiscope predict … | head`: the reader has gone, nobody wants a traceback
         sys.stderr.close()
         sys.exit(1)
+    except OSError as error:  # a full disk, a folder without rights
+        named = "" if error.filename is None else f"{error.filename}: "
+        _fail(f"{named}{error.strerror or error}", 1)
     sys.exit(0)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    """One line on standard error, whatever the message is made of."""
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(code)

@@ -43,14 +43,19 @@ def predict(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV on standard output.")] = False,
 ) -> None:
     from praxiscope.errors import ArgumentError
+    from praxiscope.evaluation.protocols import parse_protocol
     from praxiscope.recipes.predict import Failure, find_sources, parse_duration
     from praxiscope.recipes.predict import predict as run_prediction
     from praxiscope.recogniser import load
 
+    if json and as_csv:
+        raise ArgumentError("--json and --csv both claim standard output; give one of them.")
     if stride and not window:
         raise ArgumentError("--stride is the step of a --window; give both.")
     if window and protocol:
         raise ArgumentError("--protocol averages views of whole videos; a --window is one view.")
+    if protocol:
+        parse_protocol(protocol)  # a typing error should not cost the time to load
     window_s = parse_duration("--window", window) if window else None
     stride_s = parse_duration("--stride", stride) if stride else None
     files = find_sources(sources)
@@ -62,22 +67,28 @@ def predict(
         failed = _stream_csv(recogniser, files, window_s, stride_s or window_s / 2, top)
         raise typer.Exit(1 if failed else 0)
     speaker = reporter()
+    rows = csv.writer(sys.stdout, lineterminator="\n")
+    if as_csv:
+        rows.writerow(["source", "rank", "label", "score"])
     results: list[Prediction | Failure] = []
     with speaker.bar("predicting", len(files)) as bar:
         for result in run_prediction(
             recogniser, files, top=top, protocol=protocol, window_s=window_s, stride_s=stride_s
         ):
-            results.append(result)
             bar.advance()
             if isinstance(result, Failure):
                 failed = True
                 speaker.line(f"error: {result.error}")
+            elif as_csv:
+                for rank, (label, score) in enumerate(zip(result.labels, result.scores, strict=True), 1):
+                    rows.writerow([result.source, rank, label, f"{score:.6f}"])
+                sys.stdout.flush()
+            if not as_csv:
+                results.append(result)
     if json:
         print_json([_as_json(result) for result in results])
-    elif as_csv:
-        _print_csv(results)
     else:
-        _print_tables(results)
+        _print_tables([result for result in results if not isinstance(result, Failure)])
     if failed:
         raise typer.Exit(1)
 
@@ -94,7 +105,7 @@ def _as_json(result: Prediction | Failure) -> dict[str, Any]:
 def _stream_csv(recogniser: Recogniser, files: list[str], window_s: float, stride_s: float, top: int) -> bool:
     from praxiscope.errors import VideoError
 
-    writer = csv.writer(sys.stdout)
+    writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(["source", "start_s", "end_s", "rank", "label", "score"])
     failed = False
     for source in files:
@@ -110,24 +121,8 @@ def _stream_csv(recogniser: Recogniser, files: list[str], window_s: float, strid
     return failed
 
 
-def _print_csv(results: list[Prediction | Failure]) -> None:
-    from praxiscope.recipes.predict import Failure
-
-    writer = csv.writer(sys.stdout)
-    writer.writerow(["source", "rank", "label", "score"])
+def _print_tables(results: list[Prediction]) -> None:
     for result in results:
-        if isinstance(result, Failure):
-            continue
-        for rank, (label, score) in enumerate(zip(result.labels, result.scores, strict=True), 1):
-            writer.writerow([result.source, rank, label, f"{score:.6f}"])
-
-
-def _print_tables(results: list[Prediction | Failure]) -> None:
-    from praxiscope.recipes.predict import Failure
-
-    for result in results:
-        if isinstance(result, Failure):
-            continue
         if result.segments:
             rows = [
                 [f"{s.start_s:.2f}", f"{s.end_s:.2f}", s.labels[0], f"{s.scores[0]:.3f}"]

@@ -1,0 +1,386 @@
+"""The command line: what a person types, what comes out where, and with which exit code."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from conftest import SMALL, write_clip
+from praxiscope.cli import main as entry
+
+
+class Result(NamedTuple):
+    """What a command left: exit code, standard output, standard error."""
+
+    code: int
+    out: str
+    err: str
+
+
+Call = Callable[..., Result]
+SETS = [word for text in SMALL for word in ("--set", text)]
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    """Run a command in this process, by the entry point that the console script calls."""
+
+    def run(*words: object) -> Result:
+        monkeypatch.setattr(sys, "argv", ["praxiscope", *map(str, words)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            entry.main()
+        out, err = capsys.readouterr()
+        code = ended.value.code
+        return Result(code if isinstance(code, int) else 0, out, err)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def run(colour_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run, made by the command that makes runs."""
+    folder = tmp_path_factory.mktemp("runs") / "a"
+    words = ["train", str(colour_set), "--out", str(folder), *SETS, "--epochs", "1", "--seed", "1"]
+    done = subprocess.run([sys.executable, "-m", "praxiscope", *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    return folder
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two clips of 2 s, one of them in a folder, and a broken one apart."""
+    folder = tmp_path_factory.mktemp("clips")
+    write_clip(folder / "good" / "a.mp4", 0, frames=24)
+    write_clip(folder / "good" / "deep" / "b.mp4", 1, frames=24)
+    (folder / "broken.mp4").write_text("no video\n" * 100)
+    return folder
+
+
+def document(result: Result) -> Any:
+    """The JSON document that is all of standard output."""
+    return json.loads(result.out)
+
+
+def rows(result: Result) -> list[dict[str, str]]:
+    assert "\r" not in result.out
+    return list(csv.DictReader(io.StringIO(result.out)))
+
+
+COMMANDS = ["check", "pack", "train", "test", "predict", "recipes", "dataset move4mnist", "bench load"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(call: Call, command: str) -> None:
+    result = call(*command.split(), "--help")
+    assert (result.code, result.err) == (0, "")
+    assert f"Example: praxiscope {command}" in " ".join(result.out.split())
+
+
+def test_the_help_lists_all_commands(call: Call) -> None:
+    result = call("--help")
+    assert result.code == 0
+    for command in COMMANDS:
+        assert f"\n  {command.split()[0]} " in result.out, command
+
+
+def test_help_version_and_recipes_import_no_torch() -> None:
+    # A second of waiting for who only wants to read.
+    code = (
+        "import sys; from praxiscope.cli import main\n"
+        "for words in (['--help'], ['train', '--help'], ['--version'], ['recipes'], ['recipes', 'tsm']):\n"
+        "    sys.argv = ['praxiscope', *words]\n"
+        "    try: main.main()\n"
+        "    except SystemExit as end: assert end.code == 0, words\n"
+        "    heavy = {'torch', 'av', 'sklearn', 'matplotlib', 'lightning_fabric'} & set(sys.modules)\n"
+        "    assert not heavy, (words, heavy)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def assert_one_line(result: Result, code: int, *parts: str) -> None:
+    """A clear end: the exit code, nothing on standard output, one line of error and no traceback."""
+    errors = [line for line in result.err.splitlines() if line.startswith("error: ")]
+    assert result.code == code, result.err
+    assert result.out == ""
+    assert len(errors) == 1, result.err
+    assert result.err.endswith(errors[0] + "\n")
+    assert "Traceback" not in result.err
+    for part in parts:
+        assert part in errors[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "parts"),
+    [
+        ("check nowhere", 1, ["nowhere: no such file or folder"]),
+        ("train nowhere --out o", 1, ["nowhere: no such file or folder"]),
+        ("pack nowhere o", 1, ["nowhere: no such file or folder"]),
+        ("train ucf101:nowhere --out o", 1, ["nowhere: no such folder"]),
+        ("train ucf100:{clips} --out o", 2, ["unknown layout 'ucf100'. Did you mean 'ucf101'?"]),
+        ("train --out o", 2, ["no data: name a folder"]),
+        ("train --out o --resume", 2, ["no data: name a folder"]),
+        ("train {colours} --out o --resume", 2, ["o holds no checkpoint yet"]),
+        ("train {colours} --out {run}", 2, ["holds a run already", "--resume"]),
+        ("train {colours} --out o --model tsmm", 2, ["unknown model 'tsmm'. Did you mean 'tsm'?"]),
+        ("train {colours} --out o --recipe tsn-fine", 2, ["Did you mean 'tsn-fine-tune'?"]),
+        ("train {colours} --out o --recipe none.yaml", 2, ["none.yaml: cannot be read"]),
+        ("train {colours} --out o --set optim.lrr=1", 2, ["Did you mean 'optim.lr'?"]),
+        ("train {colours} --out o --set optim.lr", 2, ["expected section.key=value"]),
+        ("train {colours} --out o --set model.dropot=1", 2, ["'dropot'. Did you mean 'dropout'?"]),
+        ("train {colours} --out o --set model.dropout=much", 2, ["model 'tsn' cannot be built"]),
+        ("train {colours} --out o --set model.backbone=resnet19", 2, ["resnet19"]),
+        ("train {colours} --out o --weights none.npz", 1, ["none.npz"]),
+        ("train {colours} --out o --split 1", 2, ["split='1' is for a known set"]),
+        ("train {colours}/red --out o", 1, ["no class folders"]),
+        ("test nowhere {colours}", 1, ["nowhere: no such run or model folder"]),
+        ("test {colours} {colours}", 1, ["no checkpoint here"]),
+        ("test {run} nowhere", 1, ["nowhere: no such file or folder"]),
+        ("test {run} {colours} --protocol 25by10", 2, ["unknown protocol '25by10'"]),
+        ("test {run} {colours} --subset tset", 2, ["got 'tset'"]),
+        ("test {run} {colours} --out s.csv", 2, ["s.csv: scores are written as .npz or .parquet"]),
+        ("test {run} {colours} --checkpoint newest", 2, ["checkpoint must be 'last' or 'best'"]),
+        ("test {run} {colours} --device tpu", 2, ["device 'tpu' cannot be used"]),
+        ("test {run} {clips}/good", 1, ["labels that the model does not know: deep"]),
+        ("predict nowhere {clips}/good/a.mp4", 1, ["nowhere: no such run or model folder"]),
+        ("predict {clips} {clips}/good/a.mp4", 1, ["no checkpoint here"]),
+        ("predict {run} none.mp4", 2, ["none.mp4: no such file or folder"]),
+        ("predict {run} *.mp4", 2, ["*.mp4: matches no video"]),
+        ("predict {run} {run}/checkpoints", 2, ["no videos in this folder"]),
+        ("predict {run} {clips}/good --protocol 3x2", 2, ["unknown protocol '3x2'"]),
+        ("predict {run} {clips}/good --stride 1s", 2, ["--stride is the step of a --window"]),
+        ("predict {run} {clips}/good --window 2x", 2, ["--window 2x: expected a length above 0"]),
+        ("predict {run} {clips}/good --window 0s", 2, ["--window 0s: expected a length above 0"]),
+        ("predict {run} {clips}/good --window 2s --protocol 1x1", 2, ["a --window is one view"]),
+        ("predict {run} {clips}/good --json --csv", 2, ["both claim standard output"]),
+        ("predict {run} {clips}/broken.mp4", 1, []),
+        ("recipes tsmm", 2, ["unknown recipe 'tsmm'. Did you mean 'tsm'?"]),
+    ],
+)
+def test_mistakes_end_with_one_line_and_no_traceback(
+    call: Call,
+    run: Path,
+    colour_set: Path,
+    clips: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: str,
+    code: int,
+    parts: list[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = call(*words.format(run=run, colours=colour_set, clips=clips).split())
+    if "broken.mp4" in words:  # the head of the table has been written by then
+        result = result._replace(out=result.out.removeprefix("source,rank,label,score\n"))
+    assert_one_line(result, code, *parts)
+    assert not (tmp_path / "o").exists()  # nothing is left that looks like a run
+
+
+def test_an_empty_folder_is_named(call: Call, tmp_path: Path) -> None:
+    for words in (["check", tmp_path], ["train", tmp_path, "--out", tmp_path / "o"], ["pack", tmp_path, "o"]):
+        assert_one_line(call(*words), 1, f"{tmp_path}: no videos there")
+
+
+@pytest.mark.parametrize("words", ["trian", "train --epochs many", "predict", "test --what"])
+def test_usage_errors_show_how_and_exit_with_2(call: Call, words: str) -> None:
+    result = call(*words.split())
+    assert (result.code, result.out) == (2, "")
+    assert result.err.startswith("Usage: praxiscope")
+
+
+def test_an_error_of_several_lines_becomes_one(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text("a: [1,\n  b\nc: }")
+    assert_one_line(call("train", tmp_path, "--recipe", tmp_path / "run.yaml"), 2, "not a YAML file")
+
+
+def test_a_full_disk_is_one_line(
+    call: Call, colour_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, content: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr("praxiscope.recipes.pack.write_json", full)
+    result = call("pack", colour_set, tmp_path / "out", "--short-side", 36, "--workers", 1)
+    assert_one_line(result, 1, "pack.json: No space left on device")
+
+
+def test_check_prints_a_table_or_one_document(call: Call, colour_set: Path, tmp_path: Path) -> None:
+    table = call("check", colour_set, "--workers", 1)
+    assert table.code == 0
+    assert "red" in table.out
+    assert "0 broken" in table.out
+    report = document(call("check", colour_set, "--workers", 1, "--json"))
+    assert report["videos"] == 24
+    assert set(report["classes"]) == {"red", "green", "blue"}
+    for number in range(2):
+        write_clip(tmp_path / "v" / "a" / f"{number}.mp4", number, frames=4)
+    (tmp_path / "v" / "a" / "x.mp4").write_bytes(b"")
+    broken = call("check", tmp_path / "v", "--workers", 1, "--json")
+    assert broken.code == 1
+    assert [video["id"] for video in document(broken)["broken"]] == ["a/x.mp4"]
+
+
+def test_recipes_are_listed_and_shown(call: Call) -> None:
+    assert "move4mnist-64" in call("recipes").out
+    assert set(document(call("recipes", "--json"))) >= {"default", "tsm"}
+    assert document(call("recipes", "tsm", "--json"))["model"]["name"] == "tsm"
+    assert "milestones:" in call("recipes", "tsm").out
+
+
+def test_move4mnist_is_made_and_goes_on(call: Call, tmp_path: Path) -> None:
+    words = ["dataset", "move4mnist", tmp_path / "m", "--train", 4, "--test", 4, "--size", 32, "--frames", 4]
+    made = call(*words, "--workers", 1, "--json")
+    assert made.code == 0
+    assert document(made) == {"out": str(tmp_path / "m"), "train": 4, "test": 4}
+    assert document(call("check", f"move4mnist:{tmp_path / 'm'}", "--workers", 1, "--json"))["videos"] == 8
+
+
+def test_pack_prints_figures_or_one_document(call: Call, clips: Path, tmp_path: Path) -> None:
+    write_clip(tmp_path / "v" / "a" / "0.mp4", 0)
+    packed = call("pack", tmp_path / "v", tmp_path / "p", "--short-side", 36, "--workers", 1)
+    assert packed.code == 0
+    assert "1 clips, 12 frames" in packed.out
+    again = call("pack", tmp_path / "v", tmp_path / "p", "--short-side", 36, "--workers", 1, "--json")
+    summary = document(again)
+    assert (summary["clips"], summary["frames"], summary["already"], summary["skipped"]) == (1, 12, 1, 0)
+
+
+def test_testing_prints_tables_or_one_document(
+    call: Call, run: Path, colour_set: Path, tmp_path: Path
+) -> None:
+    words = ["test", run, colour_set, "--protocol", "2x1", "--workers", 0]
+    table = call(*words)
+    assert table.code == 0
+    assert "mean_class_accuracy" in table.out
+    figures = document(call(*words, "--out", tmp_path / "scores.npz", "--json"))
+    assert 0 <= figures["top1"] <= 1
+    assert figures["protocol"] == "2x1"
+    assert figures["scores"] == str(tmp_path / "scores.npz")
+    assert figures["skipped"] == []
+    assert (tmp_path / "scores.npz").is_file()
+
+
+def names(found: list[dict[str, Any]]) -> list[str]:
+    return [Path(entry["source"]).name for entry in found]
+
+
+def test_files_folders_globs_and_lists_are_predicted_once_each(
+    call: Call, run: Path, clips: Path, tmp_path: Path
+) -> None:
+    first, second = clips / "good" / "a.mp4", clips / "good" / "deep" / "b.mp4"
+    (tmp_path / "list.txt").write_text(f"# my videos\n{second}\n\n{first}\n")
+    for source, expected in (
+        (first, ["a.mp4"]),
+        (clips / "good", ["a.mp4", "b.mp4"]),
+        (clips / "good" / "*.mp4", ["a.mp4"]),
+        (clips / "good" / "**" / "*.mp4", ["a.mp4", "b.mp4"]),
+        (tmp_path / "list.txt", ["b.mp4", "a.mp4"]),
+    ):
+        result = call("predict", run, source, "--protocol", "1x1", "--json")
+        assert result.code == 0
+        assert names(document(result)) == expected
+    both = document(call("predict", run, second, clips / "good", "--protocol", "1x1", "--top", 2, "--json"))
+    assert names(both) == ["b.mp4", "a.mp4"]
+    for found in both:
+        assert len(found["labels"]) == len(found["scores"]) == 2
+        assert found["scores"][0] >= found["scores"][1]
+        assert found["segments"] == []
+
+
+def test_a_broken_video_costs_only_itself(call: Call, run: Path, clips: Path) -> None:
+    words = ["predict", run, clips / "broken.mp4", clips / "good" / "a.mp4", "--protocol", "1x1"]
+    result = call(*words, "--json")
+    assert result.code == 1
+    failed, fine = document(result)
+    assert "broken.mp4" in failed["error"]
+    assert fine["labels"]
+    assert [line.startswith("error: ") for line in result.err.splitlines()] == [True]
+    table = call(*words, "--csv")
+    assert table.code == 1
+    assert {Path(row["source"]).name for row in rows(table)} == {"a.mp4"}
+    timeline = call(*words[:-2], "--window", "1s", "--csv")
+    assert timeline.code == 1
+    assert {Path(row["source"]).name for row in rows(timeline)} == {"a.mp4"}
+    assert "error: " in timeline.err
+
+
+def test_csv_is_what_a_pipe_gets(call: Call, run: Path, clips: Path) -> None:
+    plain = call("predict", run, clips / "good", "--protocol", "1x1", "--top", 3)
+    assert plain.out == call("predict", run, clips / "good", "--protocol", "1x1", "--top", 3, "--csv").out
+    table = rows(plain)
+    assert [row["rank"] for row in table] == ["1", "2", "3"] * 2
+    assert sum(float(row["score"]) for row in table) == pytest.approx(2, abs=1e-4)
+
+
+def test_a_terminal_gets_tables(call: Call, run: Path, clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    words = ["predict", run, clips / "good" / "a.mp4"]
+    assert "probability" in call(*words, "--protocol", "1x1").out
+    assert "start s" in call(*words, "--window", "1s").out
+
+
+def test_a_timeline_comes_as_csv_and_as_json(call: Call, run: Path, clips: Path) -> None:
+    words = ["predict", run, clips / "good" / "a.mp4", "--window", "1s", "--stride", "500ms", "--top", 2]
+    table = rows(call(*words))
+    assert list(table[0]) == ["source", "start_s", "end_s", "rank", "label", "score"]
+    spans = [(row["start_s"], row["end_s"]) for row in table if row["rank"] == "1"]
+    assert spans == [("0.000", "1.000"), ("0.500", "1.500"), ("1.000", "2.000")]
+    [found] = document(call(*words, "--json"))
+    assert [(s["start_s"], s["end_s"]) for s in found["segments"]] == [(0, 1), (0.5, 1.5), (1, 2)]
+    assert [s["labels"][0] for s in found["segments"]] == [r["label"] for r in table if r["rank"] == "1"]
+    assert all(len(s["labels"]) == len(s["scores"]) == 2 for s in found["segments"])
+    half = document(call(*words[:-4], "--json"))[0]["segments"]  # the stride is half a window by itself
+    assert [s["start_s"] for s in half] == [0, 0.5, 1]
+
+
+def test_a_reader_that_goes_away_gets_no_traceback(run: Path, clips: Path) -> None:
+    words = [sys.executable, "-m", "praxiscope", "predict", str(run), str(clips / "good" / "a.mp4")]
+    process = subprocess.Popen(
+        [*words, "--window", "0.1s", "--stride", "0.01s", "--csv"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stdout.readline().startswith(b"source,")
+    process.stdout.close()
+    error = process.stderr.read().decode()
+    process.stderr.close()
+    assert process.wait() in (0, 1)
+    assert "Traceback" not in error
+    assert "Exception ignored" not in error
+
+
+def test_ctrl_c_before_the_first_step_exits_with_130(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "run.yaml")  # reading it waits for ever
+    words = [
+        sys.executable,
+        "-m",
+        "praxiscope",
+        "train",
+        str(tmp_path),
+        "--recipe",
+        str(tmp_path / "run.yaml"),
+    ]
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    writer = os.open(tmp_path / "run.yaml", os.O_WRONLY)  # returns when the command has opened it
+    time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    os.close(writer)
+    assert process.returncode == 130
+    assert "Traceback" not in error

@@ -10,7 +10,7 @@ from pathlib import Path
 from praxiscope.errors import TrainingError
 from praxiscope.types import VideoRecord
 
-__all__ = ["check_skips", "read_split", "write_skipped", "write_split"]
+__all__ = ["check_skips", "merge_skipped", "read_split", "write_skipped", "write_split"]
 
 DEFAULT_MAX_SKIP, ALWAYS_ALLOWED = 0.05, 3
 
@@ -40,6 +40,21 @@ def check_skips(count: int, total: int, max_skip: float | None, listing: Path) -
 def write_skipped(path: Path, skipped: Mapping[str, str]) -> None:
     """Write ``id,problem`` rows, sorted."""
     _write(path, ("id", "problem"), sorted(skipped.items()))
+
+
+def merge_skipped(run: Path) -> None:
+    """Bring the lists of all processes of a run (``skipped.N.csv``) into its ``skipped.csv``."""
+    own, others = run / "skipped.csv", sorted(run.glob("skipped.*.csv"))
+    if not others:
+        return
+    merged: dict[str, str] = {}
+    for path in (*others, own):
+        if path.is_file():
+            with path.open(newline="", encoding="utf-8", errors="replace") as file:
+                merged |= {row["id"]: row["problem"] for row in csv.DictReader(file) if row.get("id")}
+    write_skipped(own, merged)
+    for path in others:
+        path.unlink(missing_ok=True)
 
 
 def write_split(path: Path, records: Iterable[VideoRecord]) -> None:

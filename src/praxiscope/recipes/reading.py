@@ -86,7 +86,8 @@ class SkipList:
     ) -> None:
         self.path, self.skipped, self.total, self.limit = path, skipped, total, limit
         self.reporter = reporter
-        write_skipped(path, skipped)
+        if skipped or path.name == "skipped.csv":  # an empty list of the first process says: none
+            write_skipped(path, skipped)
 
     def __call__(self, skips: Sequence[Skip]) -> None:
         new = [skip for skip in skips if skip.id not in self.skipped]

@@ -31,7 +31,7 @@ from praxiscope.evaluation.views import bf16_pays
 from praxiscope.models import create_model
 from praxiscope.models.weights import load_weights
 from praxiscope.progress import Reporter
-from praxiscope.recipes.lists import read_split, write_split
+from praxiscope.recipes.lists import merge_skipped, read_split, write_split
 from praxiscope.recipes.monitor import Monitor, save
 from praxiscope.recipes.reading import (
     SkipList,
@@ -106,7 +106,7 @@ def train(
         run.mkdir(parents=True, exist_ok=True)
         dump_yaml(settings, run / "settings.yaml")
         write_split(run / "split.csv", manifest.records)
-    # Each process has its own list: it reads its own videos. The first one's is the one to look at.
+    # Each process has its own list, since it reads its own videos; they are merged at the end.
     listing = run / ("skipped.csv" if fabric.is_global_zero else f"skipped.{fabric.global_rank}.csv")
     fabric.barrier()
     note_skips = SkipList(listing, state.skipped, len(manifest.records), settings.data.max_skip, reporter)
@@ -188,7 +188,9 @@ def train(
     finally:
         if log:
             log.close()
+    fabric.barrier()
     if fabric.is_global_zero:
+        merge_skipped(run)
         report_run(run)
         _say_goodbye(run, state, complete, time.perf_counter() - started, reporter)
     fabric.barrier()

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from praxiscope.checkpoint import InputContract, ModelCard, find_checkpoint, load_card, load_model_weights
 from praxiscope.data.batch import keep_memory
-from praxiscope.data.dataset import ClipReader, RgbReader, Skip, TestClips
+from praxiscope.data.dataset import ClipReader, RgbReader, Skip, TestClips, clear_errors
 from praxiscope.errors import ArgumentError, CheckpointError
 from praxiscope.evaluation.protocols import Crops, Protocol, parse_protocol, view_indices
 from praxiscope.evaluation.scores import Scores
@@ -200,7 +200,7 @@ class Recogniser:
         with reporter.bar(f"testing {chosen.name}", len(records)) as bar:
 
             def readable() -> Iterator[Clip]:
-                for item in loader:
+                for item in clear_errors(loader):
                     bar.advance()
                     if isinstance(item, Clip):
                         yield item

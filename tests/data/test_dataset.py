@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from praxiscope.data.dataset import (
     Skip,
     TestClips,
     TrainingClips,
+    clear_errors,
     collate,
     frame_range,
 )
@@ -250,3 +252,32 @@ def test_reading_processes_give_what_this_process_gives(clips: list[Path]) -> No
         assert (ids, seeds) == other[:2]
         assert torch.equal(targets, other[2])
         assert torch.equal(rgb, other[3])
+
+
+class Failing(torch.utils.data.Dataset[int]):
+    """Raises, or ends its process."""
+
+    def __init__(self, dies: bool) -> None:
+        self.dies = dies
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> int:
+        if self.dies:
+            os._exit(3)
+        raise DataError("none of 2 videos could be read")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_error_of_a_reading_process_carries_no_traceback(workers: int) -> None:
+    loader = torch.utils.data.DataLoader(Failing(dies=False), num_workers=workers)
+    with pytest.raises(DataError) as caught:
+        list(clear_errors(loader))
+    assert str(caught.value) == "none of 2 videos could be read"
+
+
+def test_a_reading_process_that_dies_is_an_error_with_its_likely_causes() -> None:
+    loader = torch.utils.data.DataLoader(Failing(dies=True), num_workers=1)
+    with pytest.raises(DataError, match=r"ended unexpectedly.*fewer workers.*praxiscope check"):
+        list(clear_errors(loader))

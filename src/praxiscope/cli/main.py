@@ -62,6 +62,14 @@ def main() -> NoReturn:
     except OSError as error:  # a full disk, a folder without rights
         named = "" if error.filename is None else f"{error.filename}: "
         _fail(f"{named}{error.strerror or error}", 1)
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's, which is not imported here
+            raise
+        _fail(
+            "the device's memory is full. Lower optim.batch, input.snippets or input.size (training), or name "
+            "--device cpu.",
+            1,
+        )
     sys.exit(0)
 
 

@@ -5,9 +5,9 @@ S snippets of a video, C channels, H rows, W columns, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -31,9 +31,12 @@ __all__ = [
     "StreamReader",
     "TestClips",
     "TrainingClips",
+    "clear_errors",
     "collate",
     "frame_range",
 ]
+
+T = TypeVar("T")
 
 Sampler = Callable[[int, "torch.Generator | None"], Tensor]
 """(number of frames, generator or None) -> int64 starts of the snippets."""
@@ -244,3 +247,23 @@ def collate(samples: Sequence[tuple[Clip, list[Skip]]]) -> Loaded:
     return Loaded(
         collate_dense([clip for clip, _ in samples]), [skip for _, skips in samples for skip in skips]
     )
+
+
+def clear_errors(loader: Iterable[T]) -> Iterator[T]:
+    """What a data loader gives; its workers' errors as this process would have raised them.
+
+    Raises:
+        DataError: raised by a worker (the loader would put a traceback into its message), or a worker died.
+    """
+    try:
+        yield from loader
+    except DataError as error:
+        last = str(error).strip().splitlines()[-1]
+        raise DataError(last.removeprefix(f"{DataError.__module__}.{DataError.__qualname__}: ")) from None
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error) or "exited unexpectedly" not in str(error):
+            raise
+        raise DataError(
+            "a process that reads videos ended unexpectedly. Either the memory is full (use fewer workers), or a "
+            "video kills its reader: `praxiscope check` finds it."
+        ) from error

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from praxiscope.checkpoint import InputContract
 from praxiscope.data.batch import EpochBatches, keep_memory
-from praxiscope.data.dataset import ClipReader, RgbReader, Skip, TrainingClips, collate
+from praxiscope.data.dataset import ClipReader, RgbReader, Skip, TrainingClips, clear_errors, collate
 from praxiscope.data.manifest import Manifest
 from praxiscope.data.splits import class_weights, epoch_order
 from praxiscope.errors import DataError, VideoError
@@ -183,7 +183,7 @@ def epoch_loader(
             start=start,
         )
         workers = settings.data.workers
-        return iter(
+        return clear_errors(
             torch.utils.data.DataLoader(
                 clips,
                 batch_sampler=sampler,

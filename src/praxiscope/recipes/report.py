@@ -11,6 +11,7 @@ import torch
 
 from praxiscope._version import __version__
 from praxiscope.checkpoint import find_checkpoint, read_pointer
+from praxiscope.data.dataset import frame_range
 from praxiscope.errors import PraxiscopeError
 from praxiscope.evaluation.metrics import probabilities
 from praxiscope.evaluation.report import Strip, pick_clips, write_report
@@ -68,7 +69,8 @@ def _strips(scores: Scores, records: Sequence[VideoRecord], frames: int = 6, sid
             continue
         try:
             video = open_video(record.path)
-            pixels = video.frames(segment_indices(video.quick_length(), frames), short_side=side)
+            first, last = frame_range(record, video)
+            pixels = video.frames(first + segment_indices(last - first, frames), short_side=side)
         except PraxiscopeError:  # it was readable a moment ago; a report without one strip is still a report
             continue
         order = np.argsort(-certainty[row], kind="stable")[:3]

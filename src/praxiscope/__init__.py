@@ -1,8 +1,8 @@
 """praxiscope: recognise actions in videos of any length, using every frame, on the machine you have.
 
-    >>> import praxiscope as px
-    >>> px.load("runs/a").predict("clip.mp4", top=5)
-    >>> model = px.create_model("tsn", backbone="resnet50", num_classes=101)
+>>> import praxiscope as px
+>>> px.load("runs/a").predict("clip.mp4", top=5)
+>>> model = px.create_model("tsn", backbone="resnet50", num_classes=101)
 """
 
 from __future__ import annotations

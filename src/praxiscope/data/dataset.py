@@ -17,8 +17,9 @@ from torch.utils.data import Dataset
 from praxiscope.data.batch import Request, collate_dense, mix_seeds
 from praxiscope.errors import DataError, VideoError
 from praxiscope.types import Batch, Clip, VideoRecord
-from praxiscope.video.decode import Video, open_video, scaled_size
+from praxiscope.video.decode import Video, open_video
 from praxiscope.video.geometry import Box, Size, as_pair, kind_of, resize
+from praxiscope.video.pixels import scaled_size
 from praxiscope.video.sampling import expand
 
 __all__ = [

@@ -23,7 +23,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from praxiscope.data.batch import keep_memory, stack
 from praxiscope.errors import ArgumentError
-from praxiscope.video.decode import open_video, scaled_size
+from praxiscope.video.decode import open_video
+from praxiscope.video.pixels import scaled_size
 from praxiscope.video.sampling import segment_indices
 
 __all__ = ["bench_load", "format_bench"]

@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from praxiscope.errors import ArgumentError, VideoError
-from praxiscope.video.decode import Converter, DecodedFrame, Video, open_video, scaled_size
+from praxiscope.video.decode import DecodedFrame, Video, open_video
 from praxiscope.video.packed import HEAD, MAGIC, MPEG2, PLANES, ROW, PackedVideo, checksum, is_packed
+from praxiscope.video.pixels import Converter, scaled_size
 
 __all__ = ["SUFFIX", "PackReport", "PackedVideo", "is_packed", "pack_video"]
 

@@ -28,16 +28,8 @@ from torch import Tensor
 
 from praxiscope.errors import VideoError
 from praxiscope.video.container import failures
-from praxiscope.video.decode import (
-    Converter,
-    Crop,
-    DecodedFrame,
-    Video,
-    check_crop,
-    check_indices,
-    open_video,
-    scaled_size,
-)
+from praxiscope.video.decode import DecodedFrame, Video, open_video
+from praxiscope.video.pixels import Converter, Crop, check_crop, check_indices, scaled_size
 
 __all__ = ["HEAD", "MAGIC", "MPEG2", "PLANES", "ROW", "PackedVideo", "checksum", "is_packed", "plane_shapes"]
 

@@ -74,6 +74,15 @@ class Batch:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def pin_memory(self) -> Batch:
+        """The same batch in page-locked memory."""
+        return replace(
+            self,
+            streams={name: x.pin_memory() for name, x in self.streams.items()},
+            targets=self.targets.pin_memory(),
+            offsets=None if self.offsets is None else self.offsets.pin_memory(),
+        )
+
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """The same batch with its tensors on ``device``."""
         return replace(

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
-import torch.utils.data
 from torch import Tensor
 
+from praxiscope.data.shared import SlotPool
 from praxiscope.errors import ArgumentError
 from praxiscope.types import Batch, Clip
 
@@ -91,7 +90,7 @@ class EpochBatches:
             ]
 
 
-def collate_dense(clips: Sequence[Clip]) -> Batch:
+def collate_dense(clips: Sequence[Clip], pool: SlotPool | None = None) -> Batch:
     """Stack clips of equal shape: every stream becomes [B, S, C, H, W].
 
     Raises:
@@ -106,28 +105,26 @@ def collate_dense(clips: Sequence[Clip]) -> Batch:
                     f"a dense batch needs equal shapes; stream {name!r} of {clips[0].id} is "
                     f"{tuple(tensors[0].shape)}, that of {clip.id} is {tuple(x.shape)}. Use a packed batch."
                 )
-        streams[name] = stack(tensors)
+        streams[name] = stack(tensors, pool)
     return Batch(streams, _targets(clips), [c.id for c in clips], [c.seed for c in clips])
 
 
-def stack(tensors: Sequence[Tensor]) -> Tensor:
-    """``torch.stack`` for clips [S, C, H, W]: keeps a layout of [S, H, W, C], and spares a copy in workers.
+def stack(tensors: Sequence[Tensor], pool: SlotPool | None = None) -> Tensor:
+    """``torch.stack`` for clips [S, C, H, W], which keeps a layout of [S, H, W, C].
 
     Decoded frames lie with their channels last; writing them out channel by channel would cost more than
-    decoding some of them. A reading process writes the batch where the main process will read it, as torch's own
-    collate function does.
+    decoding some of them.
+
+    Args:
+        tensors: of one shape and layout.
+        pool: in a reading process: where to write what is sent to the main process.
     """
     channels_last = tensors[0].ndim == 4 and not tensors[0].is_contiguous()
     if channels_last:
         tensors = [x.permute(0, 2, 3, 1) for x in tensors]
-    shape = (len(tensors), *tensors[0].shape)
-    if torch.utils.data.get_worker_info() is None:
+    out = None if pool is None else pool.stack(tensors)
+    if out is None:
         out = torch.stack(list(tensors))
-    else:
-        first = tensors[0]
-        storage = torch.UntypedStorage._new_shared(math.prod(shape) * first.element_size())  # type: ignore[no-untyped-call]
-        out = torch.empty(0, dtype=first.dtype).set_(storage, 0, shape)  # type: ignore[call-overload]
-        torch.stack(list(tensors), out=out)
     return out.permute(0, 1, 4, 2, 3) if channels_last else out
 
 

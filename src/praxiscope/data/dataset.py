@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from praxiscope.data.batch import Request, collate_dense, mix_seeds
+from praxiscope.data.shared import SlotPool
 from praxiscope.errors import DataError, VideoError
 from praxiscope.types import Batch, Clip, VideoRecord
 from praxiscope.video.decode import Video, open_video
@@ -195,6 +196,10 @@ class Loaded:
     batch: Batch
     skipped: list[Skip] = field(default_factory=list)
 
+    def pin_memory(self) -> Loaded:
+        """For torch's data loader: the batch in page-locked memory, from which GPUs copy beside other work."""
+        return Loaded(self.batch.pin_memory(), self.skipped)
+
 
 class TrainingClips(Dataset[tuple[Clip, list[Skip]]]):
     """Clips for training, by request.
@@ -243,10 +248,10 @@ class TestClips(Dataset["Clip | Skip"]):
             return Skip(self.reader.records[index].id, str(error))
 
 
-def collate(samples: Sequence[tuple[Clip, list[Skip]]]) -> Loaded:
+def collate(samples: Sequence[tuple[Clip, list[Skip]]], pool: SlotPool | None = None) -> Loaded:
     """Samples of a worker to a dense batch, with what was skipped."""
     return Loaded(
-        collate_dense([clip for clip, _ in samples]), [skip for _, skips in samples for skip in skips]
+        collate_dense([clip for clip, _ in samples], pool), [skip for _, skips in samples for skip in skips]
     )
 
 

@@ -13,6 +13,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from praxiscope.data.batch import keep_memory, stack
+from praxiscope.data.shared import SlotPool
 from praxiscope.errors import ArgumentError
 from praxiscope.video.decode import open_video
 from praxiscope.video.pixels import scaled_size
@@ -219,10 +221,10 @@ class _Draws:
         return iter([(number, draw.randrange(1 << 31)) for number in order])
 
 
-def _collate(clips: list[Tensor]) -> tuple[Tensor, int]:
+def _collate(clips: list[Tensor], pool: SlotPool) -> tuple[Tensor, int]:
     """[B, n, 3, H, W] as training stacks it, and the failures."""
     good = [clip for clip in clips if len(clip)]
-    return (stack(good) if good else torch.empty(0)), len(clips) - len(good)
+    return (stack(good, pool) if good else torch.empty(0)), len(clips) - len(good)
 
 
 def _quiet_worker(_: int) -> None:
@@ -335,12 +337,13 @@ def _measure(
     failed: dict[str, int] = {}
     for name, (paths, read) in readers.items():
         draws = _Draws(len(paths))
+        pool = SlotPool(workers, slots=5, slot_bytes=_BATCH * frames * 3 * crop * crop)
         loader: DataLoader[Tensor] = DataLoader(
             _Clips(paths, read, frames, short_side, crop),
             batch_size=_BATCH,
             sampler=draws,
             num_workers=workers,
-            collate_fn=_collate,
+            collate_fn=partial(_collate, pool=pool),
             worker_init_fn=_quiet_worker,
             multiprocessing_context="fork" if workers else None,
             persistent_workers=workers > 0,

@@ -15,6 +15,7 @@ from praxiscope.checkpoint import InputContract
 from praxiscope.data.batch import EpochBatches, keep_memory
 from praxiscope.data.dataset import ClipReader, RgbReader, Skip, TrainingClips, clear_errors, collate
 from praxiscope.data.manifest import Manifest
+from praxiscope.data.shared import SlotPool
 from praxiscope.data.splits import class_weights, epoch_order
 from praxiscope.errors import DataError, VideoError
 from praxiscope.progress import Reporter
@@ -167,6 +168,9 @@ def epoch_loader(
         known_broken=skipped,
     )
     clips = TrainingClips(reader)
+    workers, prefetched = settings.data.workers, 2
+    clip_bytes = settings.input.snippets * 3 * settings.input.size**2
+    slots = prefetched + settings.optim.accumulate + 2
     labels = [manifest.numbers(record) for record in records]
 
     def batches(epoch: int, start: int) -> Iterator[Any]:
@@ -182,15 +186,16 @@ def epoch_loader(
             world_size=fabric.world_size,
             start=start,
         )
-        workers = settings.data.workers
+        # A new pool for every epoch: a process of the last one may still be writing to the old.
+        pool = SlotPool(workers, slots, settings.optim.batch * clip_bytes)
         return clear_errors(
             torch.utils.data.DataLoader(
                 clips,
                 batch_sampler=sampler,
-                collate_fn=collate,
+                collate_fn=partial(collate, pool=pool),
                 num_workers=workers,
                 pin_memory=fabric.device.type == "cuda",
-                prefetch_factor=2 if workers else None,
+                prefetch_factor=prefetched if workers else None,
                 worker_init_fn=keep_memory,
             )
         )

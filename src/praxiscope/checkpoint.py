@@ -107,10 +107,18 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def _save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     # Shared or strided storage is refused by safetensors: every tensor gets its own contiguous memory.
-    save_file({name: x.detach().to("cpu").contiguous().clone() for name, x in tensors.items()}, str(path))
+    copies = {name: x.detach().to("cpu").contiguous().clone() for name, x in tensors.items()}
+    try:
+        save_file(copies, str(path))
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{path}: cannot be written ({error}). Make room on the disk; the last checkpoint is untouched, go on "
+            "with --resume."
+        ) from error
 
 
 def _load_tensors(path: Path) -> dict[str, Tensor]:
@@ -283,7 +291,10 @@ def read_pointer(run: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{run / POINTER_FILE}: not readable ({error}).") from error
+        raise CheckpointError(
+            f"{run / POINTER_FILE}: not readable ({error}). Name one of the folders in {run / 'checkpoints'} instead, "
+            "or start the run anew."
+        ) from error
     return content if isinstance(content, dict) else {}
 
 

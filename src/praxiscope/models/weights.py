@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,12 +140,17 @@ def _read(path: Path) -> State:
 
             content = load_file(path)
         else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of pickle protocols: what matters is said below
+                content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # each format fails in a dozen ways; all mean the same to the caller
-        reason = str(error).strip().partition("\n")[0]
+        reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        if "weights_only" in reason or "allow_pickle" in reason:
+            # The libraries' own words advise to switch the protection off.
+            reason = "it is no such file, or holds pickled objects, which are never loaded"
         raise CheckpointError(
-            f"{path}: cannot be read as weights ({type(error).__name__}: {reason}). Expected a torch state "
-            "dict without pickled objects, .safetensors, or .npz"
+            f"{path}: cannot be read as weights ({reason}). Expected a torch state dict without pickled objects, "
+            ".safetensors, or .npz"
         ) from error
     for container in _CONTAINERS:
         if isinstance(content, Mapping) and isinstance(content.get(container), Mapping):
@@ -194,7 +200,7 @@ def _complaint(path: Path, network: nn.Module, source: str | None, report: Weigh
     remedy = (
         f"It holds weights of {source}: choose that backbone"
         if source
-        else "Choose the backbone that it was made with, or pass strict=False to load what fits"
+        else "Choose the backbone that it was made with"
     )
     return f"{path}: does not fit {type(network).__name__}: {'; '.join(parts)}. {remedy}"
 

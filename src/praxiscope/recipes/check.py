@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from praxiscope.data.check import CheckReport, inspect
+from praxiscope.data.check import CheckReport, VideoCheck, inspect
 from praxiscope.data.manifest import load_records
 from praxiscope.progress import Reporter
 
@@ -65,8 +65,13 @@ def describe(report: CheckReport) -> list[str]:
         where = f", in {' and '.join(copies.splits)}" if len(copies.splits) > 1 else ""
         lines.append(f"Same content: {', '.join(copies.ids)}{where}")
     lines += [f"Damaged: {video.path}: {video.problem}" for video in report.damaged]
-    lines += [f"Broken: {video.problem}" for video in report.broken]
+    lines += [f"Broken: {_with_path(video)}" for video in report.broken]
     lines.append(
         f"{len(report.broken)} broken, {len(report.damaged)} damaged, {len(report.missing)} listed but missing."
     )
     return lines
+
+
+def _with_path(video: VideoCheck) -> str:
+    problem = video.problem or "cannot be read"
+    return problem if str(video.path) in problem else f"{video.path}: {problem}"

@@ -94,6 +94,10 @@ def pack(
         ArgumentError: ``out`` lies in the data set, or holds other things, or clips packed with other settings.
         TrainingError: more than ``max_skip`` of the videos cannot be read.
     """
+    if short_side < 1 or (fps is not None and not fps > 0) or not 0 <= quality <= 31:
+        raise ArgumentError(
+            f"short_side must be at least 1, fps above 0 and quality from 0 to 31, got {short_side}, {fps}, {quality}."
+        )
     reporter = reporter or Reporter()
     target = Path(out)
     manifest = load_records(

@@ -43,7 +43,7 @@ from praxiscope.recipes.reading import (
     weights_of_classes,
 )
 from praxiscope.recipes.report import report_run
-from praxiscope.recipes.settings import TrainSettings, dump_yaml, load_yaml
+from praxiscope.recipes.settings import OptimSettings, TrainSettings, dump_yaml, load_yaml
 from praxiscope.recipes.summary import describe_model
 from praxiscope.recogniser import build_from_card
 from praxiscope.steps import make_loss, ordinary
@@ -116,6 +116,10 @@ def train(
     manifest = replace(manifest, records=tuple(r for r in manifest.records if r.id not in state.left_out))
     records = manifest.of("train")
     check_trainable(manifest, records, listing)
+    if settings.optim.batch > max(len(records), OptimSettings().batch):
+        raise ArgumentError(
+            f"optim.batch = {settings.optim.batch}, but there are {len(records)} training videos. Lower --batch."
+        )
     batches = EpochBatches.count(len(records), settings.optim.batch, fabric.world_size)
     steps_per_epoch = batches // settings.optim.accumulate
     if not steps_per_epoch:
@@ -356,7 +360,15 @@ def _announce(
         f"clips x {settings.input.snippets} snippets of {settings.input.size} px; {optim.name}, "
         f"lr {optim.lr:g}, {optim.schedule} schedule."
     )
-    reporter.line(describe_model(model, card, batch=optim.batch, optimizer=optim.name))
+    try:
+        costs = describe_model(model, card, batch=optim.batch, optimizer=optim.name)
+    except RuntimeError as error:  # of a layer that has nothing left to look at
+        reason = str(error).splitlines()[0]
+        raise ArgumentError(
+            f"{card.name} on {card.kwargs.get('backbone')} cannot take frames of {card.input.size} pixels: {reason}. "
+            "Raise input.size."
+        ) from None
+    reporter.line(costs)
     reporter.line(
         f"On {fabric.world_size} x {fabric.device.type}, precision {fabric._precision.precision}, "
         f"{settings.data.workers} reading processes."

@@ -76,5 +76,6 @@ def read_log(path: Path) -> list[dict[str, float]]:
             except (TypeError, ValueError):
                 continue
             if "step" in numbers:
-                rows.append(numbers)
+                # Counts come back as they were written: a resumed run's log equals an undisturbed one's.
+                rows.append({k: int(v) if k in ("step", "epoch") else v for k, v in numbers.items()})
     return rows

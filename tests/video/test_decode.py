@@ -191,6 +191,47 @@ def test_packed_b_frames_are_read_exactly(data_folder: Path) -> None:
     assert open_video(path)._index.unpack
 
 
+def joined(paths: list[Path], target: Path) -> Path:
+    """The packets of several files, one after the other, as they are."""
+    with av.open(str(target), "w") as out:
+        stream, at = None, 0
+        for path in paths:
+            with av.open(str(path)) as container:
+                source = container.streams.video[0]
+                if stream is None:
+                    stream = out.add_stream_from_template(source)
+                    step = round(1 / (source.average_rate * source.time_base))
+                    base = source.time_base
+                for packet in container.demux(source):
+                    if packet.size:
+                        packet.stream, packet.time_base = stream, base
+                        packet.pts = packet.dts = at
+                        at += step
+                        out.mux(packet)
+    return target
+
+
+@pytest.mark.parametrize("suffix", [".avi", ".mkv", ".mp4"])
+@pytest.mark.parametrize("quick", [False, True])
+def test_joined_packed_b_frames_are_read_exactly(
+    data_folder: Path, tmp_path: Path, suffix: str, quick: bool
+) -> None:
+    clips = data_folder / "ucf101_9"
+    archery = clips / "Archery" / "v_Archery_g03_c01.avi"
+    path = joined([archery, archery], tmp_path / f"joined{suffix}")
+    truth = sequential(path)
+    video = open_video(path)
+    assert (video.quick_length() if quick else len(video)) == len(truth)
+    numbers = [len(truth) - 50, 140, 150, 151]
+    for number, frame in zip(numbers, pixels(video.frames(numbers)), strict=True):
+        assert np.array_equal(frame, truth[number])
+
+
+def test_undamaged_packed_b_frames_need_no_counting(data_folder: Path) -> None:
+    video = open_video(data_folder / "ucf101_9" / "Archery" / "v_Archery_g03_c01.avi")
+    assert len(video) == 150 and not video._index.sequential
+
+
 # Scaling, cropping, arguments
 
 

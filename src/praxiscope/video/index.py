@@ -52,6 +52,7 @@ class FrameIndex:
         verified: a full pass has been made.
         sequential: frames can only be counted from the start.
         skip: frames that nobody needs may be skipped by the decoder.
+        kinds: types (I, P, B, S) of the frames in order, where B-frames are packed; else empty.
     """
 
     codec: str
@@ -68,6 +69,7 @@ class FrameIndex:
     verified: bool = False
     sequential: bool = False
     skip: bool = True
+    kinds: str = ""
     problems: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -86,6 +88,33 @@ def _picture_types(packet: bytes) -> str:
         types += "IPBS"[packet[at + 4] >> 6]
         at = packet.find(_VOP, at + 4)
     return types
+
+
+def _headers(packet: bytes) -> set[bytes]:
+    """The settings (layer header and the encoder's name) in front of the pictures of an MPEG-4 packet."""
+    parts = packet.partition(_VOP)[0].split(b"\0\0\1")
+    return {part for part in parts if part and (part[0] == 0xB2 or 0x20 <= part[0] <= 0x2F)}
+
+
+def _unpacks_cleanly(packets: list[tuple[str, int]]) -> bool:
+    """Whether the filter that unpacks B-frames loses nothing: (types, bytes) of each packed packet.
+
+    It holds the second picture of a packet back, gives it out in place of the next packet, and holds that
+    one if it is no filler. At the joint of two streams it so comes to hold a picture that others need.
+    """
+    held = ""
+    for types, size in packets:
+        if len(types) == 2:
+            if held:
+                return False
+            held = types[1]
+        elif len(types) != 1:
+            return False
+        elif held:
+            held = "" if size <= _SMALLEST_FRAME else types
+        if held not in ("", "B"):
+            return False
+    return True
 
 
 def _reordered(types: list[str]) -> NDArray[np.int64]:
@@ -130,7 +159,10 @@ def build(path: Path, deadline: Deadline) -> FrameIndex:
     if index.unpack:
         container, stream = open_container(path, deadline.limit_s)
         with container:
-            index = _scan(path, container, stream, True, deadline)
+            unpacked = _scan(path, container, stream, True, deadline)
+        unpacked.sequential = index.sequential
+        unpacked.trusted &= not index.sequential
+        return unpacked
     return index
 
 
@@ -144,6 +176,8 @@ def _scan(path: Path, container: Any, stream: Any, unpack: bool, deadline: Deadl
     keys: list[bool] = []
     drops: list[bool] = []
     types: list[str] = []
+    pictures: list[tuple[str, int]] = []
+    headers: list[set[bytes]] = []
     problems: list[str] = []
     first: Any = None
     clean, packed = True, False
@@ -154,7 +188,12 @@ def _scan(path: Path, container: Any, stream: Any, unpack: bool, deadline: Deadl
             deadline.check()
             pts, dts = packet.pts, packet.dts
             if mpeg4:
-                kinds = _picture_types(bytes(packet))
+                content = bytes(packet)
+                kinds = _picture_types(content)
+                pictures.append((kinds, packet.size))
+                found = _headers(content)
+                if found and found not in headers:
+                    headers.append(found)
                 packed |= len(kinds) > 1
                 types.append(kinds[:1] or "?")
                 clean &= bool(kinds) and packet.size > _SMALLEST_FRAME
@@ -197,6 +236,7 @@ def _scan(path: Path, container: Any, stream: Any, unpack: bool, deadline: Deadl
     if clean and span > 0 and 1.05 * span + 1 < promised < 1e5:
         problems.append(f"the header promises {promised:.1f} s, the file holds {span:.1f} s")
         clean = False
+    clean &= len(headers) <= 1  # else streams were joined
     keep = ~np.array(drops, dtype=bool)
     stamps = np.array([np.nan if dts is None else dts * base for dts in decoded], dtype=np.float64)
     kept = times[keep]
@@ -228,8 +268,10 @@ def _scan(path: Path, container: Any, stream: Any, unpack: bool, deadline: Deadl
         times=_clean_times(np.sort(kept), stamps[keep], fps),
         duration_s=span if span > 0 else len(keys) / fps,
         unpack=packed or unpack,
+        sequential=packed and (len(headers) > 1 or not _unpacks_cleanly(pictures)),
         skip=stream.codec_context.name != "libdav1d",  # takes its setting only once, when it is opened
         trusted=trusted,
+        kinds="".join(types[number] for number in np.argsort(ranks)) if unpack else "",
         problems=problems,
     )
 
@@ -243,6 +285,7 @@ def verify(path: Path, index: FrameIndex, deadline: Deadline) -> None:
     plain: list[int | None] = []  # packets whose frame is no key frame, whatever the container says
     damaged = False
     stamps: list[list[float]] = []
+    kinds: list[str] = []
     read = 0
     container, stream = open_container(path, deadline.limit_s)
     base = float(stream.time_base or 0) or 1 / 90000
@@ -261,6 +304,8 @@ def verify(path: Path, index: FrameIndex, deadline: Deadline) -> None:
                 index.note(f"frame {len(order)} is damaged")
                 damaged = True
             order.append(frame.pts)
+            if index.unpack:
+                kinds.append("?IPBS????"[frame.pict_type])
             if not frame.key_frame:
                 plain.append(frame.pts)
 
@@ -287,7 +332,7 @@ def verify(path: Path, index: FrameIndex, deadline: Deadline) -> None:
     tokens = np.array([-1 if token is None else token for token in order], dtype=np.int64)
     if index.unpack:
         # The decoder was given the packed packets; the index speaks of the unpacked ones.
-        index.sequential = damaged or len(order) != len(index)
+        index.sequential |= damaged or "".join(kinds) != index.kinds or len(order) != len(index)
         if index.sequential:
             index.times = np.arange(len(order)) / index.fps
     else:

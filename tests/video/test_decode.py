@@ -160,6 +160,28 @@ def test_times_start_at_zero_and_rise(folder: Path, name: str) -> None:
         assert np.allclose(np.diff(times), 0.04, atol=2e-3)
 
 
+def test_times_go_on_where_a_joined_stream_starts_again(tmp_path: Path) -> None:
+    options = x264(g=12, bf=2)
+    one = make_video(tmp_path / "one.ts", frames=40, options=options).read_bytes()
+    path = tmp_path / "twice.ts"
+    path.write_bytes(one + one)
+    times = open_video(path).timestamps()
+    assert len(times) == len(sequential(path)) > 70
+    assert np.allclose(times, np.arange(len(times)) / 25, atol=0.05)
+    assert (np.diff(times) > 0).all()
+
+
+def test_times_that_stand_still_for_long_go_on_at_equal_distances() -> None:
+    shown = np.r_[np.arange(10) / 25, np.full(20, 0.4), 1.2 + np.arange(5) / 25]
+    times = indexing._clean_times(shown, shown, 25.0)
+    assert np.allclose(times, np.r_[np.arange(30), 30 + np.arange(5)] / 25)
+
+
+def test_a_small_step_back_in_time_waits() -> None:
+    shown = np.array([0.0, 0.08, 0.04, 0.12])
+    assert np.allclose(indexing._clean_times(shown, np.full(4, np.nan), 25.0), [0, 0.08, 0.08, 0.12])
+
+
 def test_real_odd_files_give_the_frames_of_a_sequential_decode(data_folder: Path) -> None:
     for path in sorted((data_folder / "odd_videos").rglob("*.m*")):
         assert_same_frames(path) if "corrupted" not in path.name else assert_damaged_file_is_exact(path)
@@ -229,7 +251,8 @@ def test_joined_packed_b_frames_are_read_exactly(
 
 def test_undamaged_packed_b_frames_need_no_counting(data_folder: Path) -> None:
     video = open_video(data_folder / "ucf101_9" / "Archery" / "v_Archery_g03_c01.avi")
-    assert len(video) == 150 and not video._index.sequential
+    assert len(video) == 150
+    assert not video._index.sequential
 
 
 # Scaling, cropping, arguments

@@ -30,6 +30,7 @@ __all__ = ["FrameIndex", "build", "forget", "recall", "recalled", "verify"]
 _KEEPS_TIMESTAMPS = ("mov", "matroska")
 _SMALLEST_FRAME = 19  # bytes; an MPEG-4 packet up to this size may say "not coded" (FFmpeg's MAX_NVOP_SIZE)
 _VOP = b"\0\0\1\xb6"
+_JITTER = 8  # frames; times that go back further start again
 _REMEMBERED_PACKETS = 2_000_000
 _MOST_PROBLEMS = 20
 
@@ -140,15 +141,26 @@ def _clean_times(shown: NDArray[np.float64], decoded: NDArray[np.float64], fps: 
     """Times of frames in order, from 0 and never going back.
 
     Where packets have no times of their own, or equal ones, the times of decoding, which are the same but
-    for their order, take their place; where these are no use either, frames come at equal distances.
+    for their order, take their place; where these are no use either, frames come at equal distances. So do
+    they where times start again, as in joined files, and where they stand still for long.
     """
     if len(shown) == 0:
         return shown
     for times in (shown, np.sort(decoded)):
+        # Sorted times of decoding that went back would mix the parts of a joined file.
+        if times is not shown and (np.diff(decoded) < -_JITTER / fps).any():
+            continue
         if not np.isnan(times).any() and (np.diff(times) > 0).all():
             return times - times[0]
-    times = np.arange(len(shown)) / fps if np.isnan(shown).any() else np.maximum.accumulate(shown)
-    return np.asarray(times - times[0])
+    if np.isnan(shown).any():
+        return np.arange(len(shown)) / fps
+    steps = np.diff(shown, prepend=shown[0])
+    steps[steps < -_JITTER / fps] = 1 / fps
+    times = np.maximum.accumulate(np.cumsum(steps))
+    starts = np.flatnonzero(np.diff(times, prepend=-1.0) > 0)
+    since = np.arange(len(times)) - np.repeat(starts, np.diff(starts, append=len(times)))
+    runs = np.repeat(np.diff(starts, append=len(times)), np.diff(starts, append=len(times)))
+    return np.asarray(np.maximum.accumulate(times + np.where(runs > _JITTER, since / fps, 0.0)))
 
 
 def build(path: Path, deadline: Deadline) -> FrameIndex:

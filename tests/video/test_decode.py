@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import pickle
 import random
 import struct
@@ -412,8 +413,21 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_no_video(tmp_path: Path) -> None:
-    with pytest.raises(VideoError):
+    with pytest.raises(VideoError, match="is not a regular file"):
         open_video(tmp_path)
+
+
+def test_a_pipe_or_device_is_refused_at_once(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.mp4"
+    os.mkfifo(pipe)
+    device = tmp_path / "device.mp4"
+    device.symlink_to("/dev/zero")
+    script = "import sys, praxiscope; praxiscope.open_video(sys.argv[1])"
+    for path in (pipe, device):
+        done = subprocess.run(
+            [sys.executable, "-c", script, str(path)], capture_output=True, text=True, timeout=60, check=False
+        )
+        assert "is not a regular file" in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,14 +49,17 @@ def _too_slow(path: Path, limit_s: float, frame: int | None = None) -> VideoErro
 def open_container(path: Path, limit_s: float) -> tuple[Any, Any]:
     """Open a file; return PyAV's container and its first video stream.
 
-    Raises VideoError for a file that is missing, empty, no video, or without a video stream.
+    Raises VideoError for a file that is missing, empty, no regular file, no video, or without a video stream.
     """
     import av
     from av.stream import Disposition
 
     leave_out = "Replace the file, or leave it out."
     try:
-        if path.stat().st_size == 0:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):  # opening a pipe could wait for ever
+            raise VideoError(path, "is not a regular file (but a folder, pipe or device)", leave_out)
+        if found.st_size == 0:
             raise VideoError(path, "is empty (0 bytes)", leave_out)
         container = av.open(str(path), timeout=limit_s)
     except FileNotFoundError as error:

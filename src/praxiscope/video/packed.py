@@ -44,6 +44,8 @@ _KNOWN_FIELDS = {"width": int, "height": int, "fps": float, "codec": str, "durat
 def is_packed(path: str | Path) -> bool:
     """Whether a file is a packed clip, judged by its first bytes."""
     try:
+        if not Path(path).is_file():  # opening a pipe could wait for ever
+            return False
         with Path(path).open("rb", buffering=0) as file:
             return file.read(len(MAGIC)) == MAGIC
     except OSError:

@@ -31,7 +31,7 @@ def demo(folder: Path) -> None:
     # Videos of another seed, none of which is in the set above.
     _type("dataset", "move4mnist", unseen, "--train", 4, "--test", 4, *small, "--seed", 1)
     _type("check", videos)
-    _type("train", videos, "--recipe", "move4mnist-64", "--epochs", 10, "--out", run)
+    _type("train", videos, "--recipe", "move4mnist-64", "--epochs", 7, "--out", run)
     _type("test", run, videos, "--protocol", "1x1", "--out", run / "scores.npz")
     clips = sorted((unseen / "test").rglob("*.mp4"))
     _type("predict", run, *clips[:2], "--top", 4)

@@ -13,15 +13,18 @@ from praxiscope.data import check
 from praxiscope.data.check import _look_at as look_at
 from praxiscope.data.check import inspect
 from praxiscope.data.manifest import load_records
+from praxiscope.video.pack import pack_video
 
 
-def _video(path: Path, frames: int = 5, value: int = 0) -> None:
+def _video(path: Path, frames: int = 5, value: int = 0, noise: int = 1) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    generator = np.random.default_rng(value)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=10)
         stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
         for i in range(frames):
             pixels = np.full((32, 48, 3), (value + 9 * i) % 256, np.uint8)
+            pixels += generator.integers(0, noise, pixels.shape, np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         container.mux(stream.encode(None))
 
@@ -57,6 +60,38 @@ def test_every_file_is_looked_at_and_broken_ones_are_listed(folder: Path, worker
     video = good["train/a/2.mp4"]
     assert (video.width, video.height, video.codec, video.fps) == (48, 32, "mpeg4", 10.0)
     assert video.duration_s == pytest.approx(0.7)
+
+
+def test_full_names_damage_in_files_too_long_to_be_confirmed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("praxiscope.video.decode._SHORT_FILE", 10)
+    path = tmp_path / "a" / "long.mp4"
+    _video(path, frames=60, noise=90)
+    with av.open(str(path)) as container:
+        packets = [(p.pos, bytes(p)) for p in container.demux(video=0) if p.size]
+    place, content = packets[40]
+    start = content.index(b"\0\0\1\xb6") + 7  # the picture's type stays, so the packets alone show nothing
+    with path.open("r+b") as file:
+        file.seek(place + start)
+        file.write(bytes(len(content) - start))
+    _video(tmp_path / "b" / "good.mp4", frames=60, noise=90)
+    manifest = load_records(tmp_path)
+    assert inspect(manifest, workers=1).damaged == ()
+    report = inspect(manifest, full=True, workers=1)
+    assert [video.id for video in report.damaged] == ["a/long.mp4"]
+
+
+def test_full_reads_every_picture_of_a_packed_clip(tmp_path: Path) -> None:
+    source = tmp_path / "source.mp4"
+    _video(source, frames=12)
+    clip = tmp_path / "clip.pxv"
+    pack_video(source, clip, short_side=32, quality=0)
+    content = bytearray(clip.read_bytes())
+    assert look_at(clip, True)[0].problem is None
+    content[len(content) // 2] ^= 255
+    clip.write_bytes(content)
+    assert not look_at(clip, True)[0].readable
 
 
 def _look_or_die(path: Path, full: bool) -> tuple[check.VideoCheck, str]:

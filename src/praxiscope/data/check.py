@@ -194,7 +194,7 @@ def _look_at(path: Path, full: bool) -> tuple[VideoCheck, str]:
         video = open_video(path)
         check = replace(
             check,
-            frames=len(video) if full else video.quick_length(),
+            frames=video.decode_all() if full else video.quick_length(),
             fps=video.fps,
             width=video.width,
             height=video.height,

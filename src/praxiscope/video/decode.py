@@ -157,6 +157,20 @@ class Video:
         index = self._index if self._packets_suffice else self._confirmed()
         return index.times.copy()
 
+    def decode_all(self) -> int:
+        """Decode every frame once, however long the file is, so that `problems` names all damage.
+
+        Returns:
+            Number of frames that decode.
+
+        Raises:
+            VideoError: no frame decodes, or none came for ``time_limit_s``; a damaged packed clip.
+        """
+        index = self._index
+        if not index.verified:
+            indexing.verify(self.path, index, Deadline(self.path, self.time_limit_s), per_frame=True)
+        return len(index)
+
     def frames(
         self,
         indices: Sequence[int] | Tensor | NDArray[Any],

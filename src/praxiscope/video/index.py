@@ -288,8 +288,10 @@ def _scan(path: Path, container: Any, stream: Any, unpack: bool, deadline: Deadl
     )
 
 
-def verify(path: Path, index: FrameIndex, deadline: Deadline) -> None:
+def verify(path: Path, index: FrameIndex, deadline: Deadline, *, per_frame: bool = False) -> None:
     """Decode the whole file once, without converting pixels, and correct the index by what came.
+
+    The deadline is for the whole pass, or with ``per_frame`` for the time without a new frame.
 
     Raises VideoError if no frame decodes.
     """
@@ -316,6 +318,8 @@ def verify(path: Path, index: FrameIndex, deadline: Deadline) -> None:
                 index.note(f"frame {len(order)} is damaged")
                 damaged = True
             order.append(frame.pts)
+            if per_frame:
+                deadline.restart()
             if index.unpack:
                 kinds.append("?IPBS????"[frame.pict_type])
             if not frame.key_frame:

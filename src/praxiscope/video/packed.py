@@ -150,6 +150,10 @@ class PackedVideo(Video):
         """Number of frames."""
         return len(self._rows)
 
+    def decode_all(self) -> int:
+        """Decode every frame; return their number. Damage raises VideoError."""
+        return sum(1 for _ in self.decode())
+
     def timestamps(self) -> NDArray[np.float64]:
         """Seconds since the first frame of each frame: float64 [N]."""
         return self._rows["time_s"].astype(np.float64)

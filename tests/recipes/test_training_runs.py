@@ -46,6 +46,10 @@ def command(*words: object) -> list[str]:
     return [sys.executable, "-m", "praxiscope", *map(str, words)]
 
 
+# The whole run beside which these are laid is made here, on one thread; sums of more threads round differently.
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
 def sets(assignments: tuple[str, ...]) -> list[str]:
     return [word for text in assignments for word in ("--set", text)]
 
@@ -119,7 +123,7 @@ def test_a_killed_run_resumes_to_the_same_weights(finished: Path, colour_set: Pa
     words = command(
         "train", colour_set, "--out", run, *sets((*SMALL, "optim.epochs=8", "run.checkpoint_steps=3"))
     )
-    process = subprocess.Popen(words, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(words, stderr=subprocess.DEVNULL, env=ONE_THREAD)
     deadline = time.monotonic() + 120
     while not (run / "run.json").is_file() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -127,7 +131,7 @@ def test_a_killed_run_resumes_to_the_same_weights(finished: Path, colour_set: Pa
     process.wait()
     assert (run / "run.json").is_file()
     # Whether or not the kill came in time, the resumed run must end where the whole one ended.
-    subprocess.run([*words, "--resume"], check=True, stderr=subprocess.DEVNULL)
+    subprocess.run([*words, "--resume"], check=True, stderr=subprocess.DEVNULL, env=ONE_THREAD)
     assert losses(run) == losses(finished)
     assert_same_weights(run, finished)
 
@@ -135,7 +139,7 @@ def test_a_killed_run_resumes_to_the_same_weights(finished: Path, colour_set: Pa
 def test_ctrl_c_saves_and_says_how_to_go_on(colour_set: Path, tmp_path: Path) -> None:
     run = tmp_path / "stopped"
     words = command("train", colour_set, "--out", run, *sets((*SMALL, "optim.epochs=500", "data.workers=1")))
-    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=ONE_THREAD)
     deadline = time.monotonic() + 120
     while len(losses(run)) < 2 and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -151,11 +155,10 @@ def test_two_processes_give_the_losses_of_one_with_twice_the_batch(colour_set: P
     # Dropout and batch statistics are drawn per process by their nature, so they are switched off here.
     same = ("model.dropout=0", "model.batchnorm=frozen", "run.validate_epochs=2")
     one, two = tmp_path / "one", tmp_path / "two"
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     for run, devices in ((one, 1), (two, 2)):
         options = sets((*SMALL, *same, f"optim.batch={4 // devices}"))
         words = command("train", colour_set, "--out", run, *options, "--devices", devices)
-        done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=240)
+        done = subprocess.run(words, env=ONE_THREAD, capture_output=True, text=True, timeout=240)
         assert done.returncode == 0, done.stderr
     assert len(losses(one)) == len(losses(two)) == 8
     torch.testing.assert_close(torch.tensor(losses(two)), torch.tensor(losses(one)), rtol=1e-4, atol=1e-6)

@@ -25,7 +25,7 @@ def pack(
         typer.Option(
             min=0,
             max=31,
-            help="0: planes as they are, 12 times the disk, fastest. 1 (finest) to 31: MPEG-2's quantiser.",
+            help="0: planes as they are, 12 times the disk, least work. 1 (finest) to 31: MPEG-2's quantiser.",
         ),
     ] = 3,
     split: Split = None,

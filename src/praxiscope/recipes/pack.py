@@ -83,7 +83,7 @@ def pack(
         data: as for training.
         short_side: pixels of a frame's short side.
         fps: frames per second to keep; None keeps all.
-        quality: 0 stores planes as they are: 12 times the disk, 2 to 3 times as fast to read. From 1 (finest) on,
+        quality: 0 stores planes as they are: 12 times the disk, a third of the processor time. From 1 (finest) on,
             MPEG-2's quantiser.
         split, annotations: for layouts with official splits.
         workers: processes; None takes one per core.

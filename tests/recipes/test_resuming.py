@@ -70,13 +70,13 @@ def assert_same(first: Path, second: Path) -> None:
     assert [name for name in one if not torch.equal(one[name], other[name])] == []
 
 
-@pytest.mark.parametrize("layout", ["true", "false"])
+@pytest.mark.parametrize(
+    "wish", ["run.channels_last=true", "run.channels_last=false", "optim.frozen_epochs=1"]
+)
 @pytest.mark.parametrize("steps", [2, 3, 4])  # three steps make an epoch; then it is validated
-def test_a_stop_at_any_step_changes_nothing(
-    tmp_path: Path, stop_after: Stop, steps: int, layout: str
-) -> None:
+def test_a_stop_at_any_step_changes_nothing(tmp_path: Path, stop_after: Stop, steps: int, wish: str) -> None:
     data = make_videos(tmp_path / "videos")
-    wanted = settings(data, f"run.channels_last={layout}", "optim.momentum=0.9", "optim.name=sgd")
+    wanted = settings(data, wish, "optim.momentum=0.9", "optim.name=sgd")
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     assert train(wanted, whole)
     stop_after(steps)

@@ -151,9 +151,13 @@ def test_ctrl_c_saves_and_says_how_to_go_on(colour_set: Path, tmp_path: Path) ->
     assert find_checkpoint(run, "last").is_dir()
 
 
-def test_two_processes_give_the_losses_of_one_with_twice_the_batch(colour_set: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("frozen_epochs", [0, 1])
+def test_two_processes_give_the_losses_of_one_with_twice_the_batch(
+    colour_set: Path, tmp_path: Path, frozen_epochs: int
+) -> None:
     # Dropout and batch statistics are drawn per process by their nature, so they are switched off here.
     same = ("model.dropout=0", "model.batchnorm=frozen", "run.validate_epochs=2")
+    same = (*same, f"optim.frozen_epochs={frozen_epochs}")
     one, two = tmp_path / "one", tmp_path / "two"
     for run, devices in ((one, 1), (two, 2)):
         options = sets((*SMALL, *same, f"optim.batch={4 // devices}"))

@@ -10,7 +10,7 @@ from torch import nn
 
 from praxiscope.errors import ArgumentError
 from praxiscope.models import create_model
-from praxiscope.training.optim import make_optimizer, parameter_groups, schedule
+from praxiscope.training.optim import TrunkFreeze, make_optimizer, parameter_groups, schedule
 
 
 def by_name(groups):
@@ -136,3 +136,35 @@ def test_the_constant_schedule_is_one_after_the_warm_up():
 def test_a_schedule_refuses_wrong_numbers(arguments, told):
     with pytest.raises(ArgumentError, match=told):
         schedule(**arguments)
+
+
+def test_a_held_trunk_keeps_its_weights_and_statistics_until_it_is_released():
+    torch.manual_seed(0)
+    net = create_model("tsn", backbone="resnet18", num_classes=3, dropout=0.0)
+    net.backbone.layer1.requires_grad_(False)  # somebody's own wish, which outlasts the release
+    optimizer = make_optimizer("sgd", parameter_groups(net, lr=0.1, weight_decay=0.1))
+    hold = TrunkFreeze(net, 2)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+
+    def changed() -> set[str]:
+        return {name for name, value in net.state_dict().items() if not torch.equal(value, before[name])}
+
+    x = torch.randn(2, 1, 3, 32, 32)
+    for step in range(3):
+        net.train()
+        hold(step)
+        nn.functional.cross_entropy(net(x).logits, torch.tensor([0, 1])).backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        if step < 2:
+            assert changed() == {"backbone.fc.weight", "backbone.fc.bias"}
+    learned = changed()
+    assert {"backbone.conv1.weight", "backbone.bn1.running_mean", "backbone.layer4.1.bn2.weight"} <= learned
+    assert not [name for name in learned if name.startswith("backbone.layer1") and name.endswith("weight")]
+    assert net.backbone.bn1.training
+
+
+def test_a_trunk_can_be_held_only_where_the_classifiers_are_known():
+    TrunkFreeze(nn.Linear(2, 2), 0)(0)
+    with pytest.raises(ArgumentError, match="classifiers that are to learn alone"):
+        TrunkFreeze(nn.Linear(2, 2), 1)

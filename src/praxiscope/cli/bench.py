@@ -28,7 +28,9 @@ Example: praxiscope bench load videos/ --packed packed/
 )
 def load(
     data: Data,
-    packed: Annotated[Path | None, typer.Option(help="The packed copy of the same videos.")] = None,
+    packed: Annotated[
+        list[Path] | None, typer.Option(help="A packed copy of the same videos; may be given many times.")
+    ] = None,
     frames: Annotated[
         list[int] | None, typer.Option(help="Frames per clip; may be given many times.")
     ] = None,
@@ -36,7 +38,8 @@ def load(
     crop: Annotated[int, typer.Option(min=16, help="Pixels of the random square.")] = 224,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read.")] = 2,
     clips: Annotated[int | None, typer.Option(min=1, help="Use so many of the clips. Default: all.")] = None,
-    repeat: Annotated[int, typer.Option(min=1, help="Timed epochs of each reader.")] = 3,
+    repeat: Annotated[int, typer.Option(min=1, help="Timed turns of each reader.")] = 3,
+    seconds: Annotated[float, typer.Option(min=0, help="What a turn lasts at least.")] = 3.0,
     json: Json = False,
 ) -> None:
     from praxiscope.recipes.bench import bench_data
@@ -44,13 +47,14 @@ def load(
 
     rows = bench_data(
         data,
-        packed,
+        packed or (),
         frames=frames or (8, 25),
         short_side=short_side,
         crop=crop,
         workers=workers,
         clips=clips,
         repeat=repeat,
+        seconds=seconds,
         reporter=reporter(),
     )
     if json:

@@ -2,17 +2,20 @@
 
 Every reader gets the same clips, draws the same frames (one in each of n equal parts), scales the short side,
 cuts one random square out, and hands uint8 [n, 3, crop, crop] to the same data loader (fork, batches of 8).
-The epochs of the readers alternate, so that a busy moment of the machine meets all of them; the first epoch
-of each is reported apart, since it fills the memory of the operating system and of the workers.
+The turns of the readers alternate, so that a busy moment of the machine meets all of them. A turn goes through
+the clips until it has lasted some seconds: an epoch of a small set is over before its start has been paid for.
+The first epoch of each reader is reported apart, since it fills the memory of the operating system and of the
+workers.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import math
 import random
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -207,18 +210,19 @@ class _Clips(Dataset[Tensor]):
 
 
 class _Draws:
-    """The order of the clips, and the seed of each, the same for all readers in one epoch."""
+    """The order of the clips, and the seed of each, the same for all readers in one turn."""
 
     def __init__(self, count: int) -> None:
-        self.count, self.epoch = count, 0
+        self.count, self.turn, self.passes = count, 0, 1
 
     def __len__(self) -> int:
-        return self.count
+        return self.count * self.passes
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        draw = random.Random(self.epoch)
-        order = draw.sample(range(self.count), self.count)
-        return iter([(number, draw.randrange(1 << 31)) for number in order])
+        draw = random.Random(self.turn)
+        for _ in range(self.passes):
+            for number in draw.sample(range(self.count), self.count):
+                yield number, draw.randrange(1 << 31)
 
 
 def _collate(clips: list[Tensor], pool: SlotPool) -> tuple[Tensor, int]:
@@ -236,9 +240,9 @@ def _quiet_worker(_: int) -> None:
         cv2.setNumThreads(0)
 
 
-def _epoch(loader: DataLoader[Tensor], draws: _Draws, epoch: int) -> tuple[float, int]:
-    """Clips per second of one epoch, and how many could not be read."""
-    draws.epoch = epoch
+def _take_turn(loader: DataLoader[Tensor], draws: _Draws, turn: int) -> tuple[float, int]:
+    """Clips per second of one turn, and how many could not be read."""
+    draws.turn = turn
     began, failed = time.perf_counter(), 0
     for _, bad in loader:
         failed += bad
@@ -258,7 +262,7 @@ def _missing(module: str) -> str | None:
 
 def bench_load(
     videos: Sequence[Path],
-    packed: Sequence[Path] | None,
+    packed: Mapping[str, Sequence[Path]],
     *,
     frames: Sequence[int] = (8, 25),
     short_side: int = 256,
@@ -266,23 +270,25 @@ def bench_load(
     workers: int = 2,
     clips: int | None = None,
     repeat: int = 3,
+    seconds: float = 3.0,
     rivals: Sequence[str] = ("torchcodec", "opencv", "decord"),
 ) -> list[dict[str, Any]]:
     """Measure clips per second of our reading, raw and packed, and of other readers.
 
     Args:
         videos: the files.
-        packed: the packed copies, one for each video in the same order; None leaves them out.
+        packed: packed copies by the name they go by in the table; each has one clip for each video, in order.
         frames: frames per clip; each number is measured on its own.
         short_side, crop: pixels of the scaled short side and of the random square.
         workers: processes of the data loader.
         clips: how many of the videos to use, spread over the list; None for all.
-        repeat: timed epochs of each reader.
+        repeat: timed turns of each reader.
+        seconds: a turn goes through the clips as often as fills so many seconds, and at least once.
         rivals: the other readers; one that is not installed is reported as missing.
 
     Returns:
         One row per reader and number of frames: ``reader``, ``frames``, ``clips_per_s`` (median),
-        ``slowest``, ``fastest``, ``first_epoch``, ``failed`` (clips per epoch that could not be read),
+        ``slowest``, ``fastest``, ``first_epoch``, ``failed`` (clips that could not be read in the first epoch),
         ``wrong_frames`` (fraction), or ``missing`` with the reason.
 
     Raises:
@@ -290,18 +296,19 @@ def bench_load(
     """
     if not videos:
         raise ArgumentError("no videos to measure with")
-    if packed is not None and len(packed) != len(videos):
-        raise ArgumentError(
-            f"{len(packed)} packed clips stand beside {len(videos)} videos; give one for each"
-        )
+    for name, copies in packed.items():
+        if len(copies) != len(videos):
+            raise ArgumentError(
+                f"{name}: {len(copies)} packed clips stand beside {len(videos)} videos; give one for each"
+            )
     for name in rivals:
         if name not in _RIVALS:
             raise ArgumentError(f"unknown rival {name!r}. Known: {', '.join(_RIVALS)}.")
     chosen = np.linspace(0, len(videos) - 1, min(clips or len(videos), len(videos))).round().astype(int)
     originals = [Path(videos[i]) for i in chosen]
     readers: dict[str, tuple[list[Path], _Reader]] = {"praxiscope raw": (originals, _read_ours)}
-    if packed is not None:
-        readers["praxiscope packed"] = ([Path(packed[i]) for i in chosen], _read_ours)
+    for name, copies in packed.items():
+        readers[name] = ([Path(copies[i]) for i in chosen], _read_ours)
     missing: dict[str, str] = {}
     for name in rivals:
         module, read = _RIVALS[name]
@@ -317,7 +324,7 @@ def bench_load(
     }
     rows: list[dict[str, Any]] = []
     for count in frames:
-        rows += _measure(readers, count, short_side, crop, workers, repeat, wrong)
+        rows += _measure(readers, count, short_side, crop, workers, repeat, seconds, wrong)
         rows += [{"reader": name, "frames": count, "missing": reason} for name, reason in missing.items()]
     return rows
 
@@ -329,9 +336,10 @@ def _measure(
     crop: int,
     workers: int,
     repeat: int,
+    seconds: float,
     wrong: dict[str, float],
 ) -> list[dict[str, Any]]:
-    """Alternate the readers' epochs, and sum them up in one row each."""
+    """Alternate the readers' turns, and sum them up in one row each."""
     loaders: dict[str, tuple[DataLoader[Tensor], _Draws]] = {}
     first: dict[str, float] = {}
     failed: dict[str, int] = {}
@@ -349,11 +357,12 @@ def _measure(
             persistent_workers=workers > 0,
         )
         loaders[name] = (loader, draws)
-        first[name], failed[name] = _epoch(loader, draws, 0)
+        first[name], failed[name] = _take_turn(loader, draws, 0)
+        draws.passes = max(1, math.ceil(seconds * first[name] / len(paths)))
     speeds: dict[str, list[float]] = {name: [] for name in readers}
     for turn in range(1, repeat + 1):
         for name, (loader, draws) in loaders.items():
-            speeds[name].append(_epoch(loader, draws, turn)[0])
+            speeds[name].append(_take_turn(loader, draws, turn)[0])
     return [
         {
             "reader": name,

@@ -131,6 +131,9 @@ class OptimSettings(_Section):
     gamma: float = Field(0.1, gt=0)
     warmup_epochs: float = Field(0.0, ge=0)
     epochs: int = Field(30, ge=1)
+    frozen_epochs: float = Field(
+        0.0, ge=0, description="first epochs in which only the classifier learns; as many as epochs: always"
+    )
     batch: int = Field(8, ge=1, description="videos per device and forward pass")
     accumulate: int = Field(1, ge=1)
     clip_norm: float | None = Field(20.0, gt=0)

@@ -49,7 +49,7 @@ from praxiscope.recogniser import build_from_card
 from praxiscope.steps import make_loss, ordinary
 from praxiscope.training.log import RunLog
 from praxiscope.training.loop import Plan, TrainState, fit
-from praxiscope.training.optim import make_optimizer, parameter_groups, schedule
+from praxiscope.training.optim import TrunkFreeze, make_optimizer, parameter_groups, schedule
 
 __all__ = ["build_model", "train"]
 
@@ -188,6 +188,7 @@ def train(
             end_epoch=monitor,
             reporter=reporter,
             draw_seed=mix_seeds,
+            before_step=TrunkFreeze(bare, round(optim.frozen_epochs * steps_per_epoch)),
         )
     finally:
         if log:
@@ -312,7 +313,7 @@ def _launch(settings: TrainSettings) -> Any:
             accelerator=accelerator,
             devices=devices,
             num_nodes=nodes,
-            strategy="ddp" if devices * nodes > 1 else "auto",
+            strategy=_strategy(devices * nodes, settings),
             precision={"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}[wish],
         )
         fabric.launch()
@@ -320,6 +321,13 @@ def _launch(settings: TrainSettings) -> Any:
         torch.use_deterministic_algorithms(True)
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     return fabric
+
+
+def _strategy(processes: int, settings: TrainSettings) -> str:
+    """Fabric's name of the strategy; a trunk that is held has parameters without a gradient."""
+    if processes == 1:
+        return "auto"
+    return "ddp_find_unused_parameters_true" if settings.optim.frozen_epochs else "ddp"
 
 
 def _processes(devices: int, nodes: int) -> tuple[int, int]:
@@ -360,6 +368,10 @@ def _announce(
         f"clips x {settings.input.snippets} snippets of {settings.input.size} px; {optim.name}, "
         f"lr {optim.lr:g}, {optim.schedule} schedule."
     )
+    if optim.frozen_epochs:
+        reporter.line(
+            f"Only the classifier learns in {min(optim.frozen_epochs, optim.epochs):g} of the {optim.epochs} epochs."
+        )
     try:
         costs = describe_model(model, card, batch=optim.batch, optimizer=optim.name)
     except RuntimeError as error:  # of a layer that has nothing left to look at

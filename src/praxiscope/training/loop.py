@@ -119,6 +119,7 @@ def fit(
     end_epoch: Callable[[TrainState], dict[str, float]],
     reporter: Reporter,
     draw_seed: Callable[..., int],
+    before_step: Callable[[int], None] = lambda step: None,
 ) -> bool:
     """Train until the plan is done or someone asks to stop.
 
@@ -133,6 +134,7 @@ def fit(
         save: writes a checkpoint.
         end_epoch: validates, and returns figures to log.
         draw_seed: mixes numbers into a seed.
+        before_step: takes the number of the update that comes next; may hold parts of the model still.
 
     Returns:
         True when the plan is done, False when it was interrupted (a checkpoint has been saved).
@@ -149,6 +151,7 @@ def fit(
             loaded = iter(batches(state.epoch, state.step_in_epoch * plan.accumulate))
             while state.step_in_epoch < plan.steps_per_epoch:
                 started = time.perf_counter()
+                before_step(state.step)
                 group, waited = _take(loaded, plan.accumulate)
                 for rate, parameters in zip(base_rates, optimizer.param_groups, strict=True):
                     parameters["lr"] = rate * plan.schedule(state.step)

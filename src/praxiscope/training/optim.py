@@ -12,13 +12,14 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from praxiscope.errors import ArgumentError
 
 __all__ = [
     "ParameterGroup",
     "Schedule",
+    "TrunkFreeze",
     "make_optimizer",
     "parameter_groups",
     "schedule",
@@ -120,6 +121,46 @@ def parameter_groups(
     if not groups:
         raise ArgumentError("the model has no trainable parameter")
     return list(groups.values())
+
+
+class TrunkFreeze:
+    """Lets only the classifiers learn during the first steps, or during all of them.
+
+    New classifiers start at random, and their first gradients spoil a pretrained trunk; trained alone first,
+    they leave it what it has (Kumar et al., "Fine-tuning can distort pretrained features", ICLR 2022).
+    While it is held, the trunk keeps the statistics of its BatchNorm layers, too.
+
+    Args:
+        model: lists its classifiers in the attribute ``classifiers``.
+        steps: how many steps to hold the trunk; 0: none.
+
+    Raises:
+        ArgumentError: steps are wanted of a model that lists no classifiers.
+    """
+
+    def __init__(self, model: nn.Module, steps: int) -> None:
+        self.model, self.steps = model, steps
+        heads = [p for m in (getattr(model, "classifiers", None) or ()) for p in m.parameters()]
+        if steps and not heads:
+            raise ArgumentError(
+                f"{type(model).__name__} does not list the classifiers that are to learn alone"
+            )
+        kept = {id(p) for p in heads}
+        self._trunk = [p for p in model.parameters() if p.requires_grad and id(p) not in kept]
+        self._held = False
+
+    def __call__(self, step: int) -> None:
+        """Hold or release the trunk for the step of this number (from 0); after ``model.train()``."""
+        held = step < self.steps
+        if held != self._held:
+            for parameter in self._trunk:
+                parameter.requires_grad_(not held)
+            self._held = held
+            self.model.train()
+        if held:
+            for module in self.model.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
 
 
 def _listed(model: nn.Module, attribute: str, scale: float) -> set[nn.Module]:

@@ -6,11 +6,15 @@ import csv
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import av
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -171,16 +175,61 @@ def test_two_processes_give_the_losses_of_one_with_twice_the_batch(
         torch.testing.assert_close(second[name], first[name], rtol=1e-3, atol=1e-5, msg=name)
 
 
-def test_three_broken_videos_in_twenty_are_skipped_and_listed(tmp_path: Path) -> None:
+def break_by(path: Path, kind: str) -> None:
+    """Put in a video's place what people have in such places."""
+    whole = path.read_bytes()
+    if kind == "text":
+        path.write_text("this is no video\n" * 50)
+    elif kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "truncated":
+        path.write_bytes(whole[: len(whole) // 3])
+    elif kind == "audio":
+        with av.open(str(path), "w") as out:
+            stream: Any = out.add_stream("aac", rate=16000)
+            stream.layout = "mono"
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+            frame.sample_rate = 16000
+            out.mux(stream.encode(frame))
+            out.mux(stream.encode(None))
+    elif kind == "damaged":  # its pictures, but not its header
+        start = whole.index(b"mdat") + 4
+        path.write_bytes(whole[:start] + bytes(len(whole) - start))
+        assert whole.index(b"moov") < start
+    elif kind == "lying":  # its index promises two billion frames of which there are none
+        damaged = bytearray(whole)
+        for box, field in ((b"stts", 12), (b"stsz", 12)):
+            at = damaged.index(box) + field
+            damaged[at : at + 4] = struct.pack(">I", 2_000_000_000)
+        path.write_bytes(damaged[: damaged.index(b"mdat") + 4])
+
+
+def front(path: Path) -> None:
+    """Write a clip again with its header in front, as on the web."""
+    whole = path.with_name("whole.mp4")
+    path.rename(whole)
+    with (
+        av.open(str(whole)) as source,
+        av.open(str(path), "w", options={"movflags": "faststart"}) as target,
+    ):
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    whole.unlink()
+
+
+@pytest.mark.parametrize("kinds", [("text", "empty", "truncated"), ("audio", "damaged", "lying")])
+def test_three_broken_videos_in_twenty_are_skipped_and_listed(tmp_path: Path, kinds: tuple[str, ...]) -> None:
     data = tmp_path / "videos"
     for number, name in enumerate(("a", "b")):
         for clip in range(10):
             write_clip(data / name / f"{clip}.mp4", number, seed=clip)
-    broken = [data / "a" / "3.mp4", data / "b" / "0.mp4", data / "b" / "7.mp4"]
-    broken[0].write_text("this is no video\n" * 50)
-    broken[1].write_bytes(b"")
-    whole = broken[2].read_bytes()
-    broken[2].write_bytes(whole[: len(whole) // 3])
+    for path, kind in zip(("a/3.mp4", "b/0.mp4", "b/7.mp4"), kinds, strict=True):
+        if kind in ("damaged", "lying"):
+            front(data / path)
+        break_by(data / path, kind)
     run = tmp_path / "run"
     assert train(settings(data), run)
     rows = list(csv.DictReader((run / "skipped.csv").open()))

@@ -329,3 +329,8 @@ def test_a_run_that_prefers_its_best_has_its_last_until_something_was_validated(
 def test_a_device_that_is_not_there_is_named(model_folder: Path) -> None:
     with pytest.raises(px.ArgumentError, match=r"device 'tpu9000' cannot be used.*--device cpu"):
         px.load(model_folder, device="tpu9000")
+
+
+def test_one_video_is_predicted_at_a_time(model_folder: Path) -> None:
+    with pytest.raises(px.ArgumentError, match="path of one video, got a list"):
+        px.load(model_folder).predict(["a.mp4"])  # type: ignore[arg-type]

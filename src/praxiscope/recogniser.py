@@ -5,6 +5,7 @@ S snippets of a view, V temporal views, C channels, H rows, W columns, K classes
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -152,6 +153,8 @@ class Recogniser:
             ArgumentError: the protocol is unknown, or ``top`` below 1.
             VideoError: the file cannot be read.
         """
+        if not isinstance(source, (str, os.PathLike)):
+            raise ArgumentError(f"predict takes the path of one video, got a {type(source).__name__}")
         record = VideoRecord(str(source), Path(source), ())
         chosen = parse_protocol(protocol or self.default_protocol())
         clips = self._reader([record], [torch.tensor(-1)], chosen)

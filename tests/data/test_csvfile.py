@@ -50,6 +50,8 @@ def test_splits_may_be_spelled_in_other_usual_ways(tmp_path: Path) -> None:
         ("path,label\n", "lists no videos"),
         ("a.mp4,run\nb.mp4,walk\n", "first line must be a header"),
         ("path,label,spilt\na,b,train\n", "unknown column 'spilt'. Did you mean 'split'?"),
+        ("path;label\na;b\n", "parted by semicolons. Save it with commas"),
+        ("path\tlabel\na\tb\n", "parted by tabs"),
         ("path,split\na,train\n", "column 'label' is missing"),
         ("path,label,label\na,b,c\n", "stands twice"),
         ("path,label\na,b,c\n", "line 2: 3 cells, but 2 in the header"),

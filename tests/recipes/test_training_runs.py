@@ -263,6 +263,12 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_videos(colour_set: Path, 
         train(wild, tmp_path / "run")
 
 
+def test_a_run_cannot_lie_below_a_file(colour_set: Path, tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("")
+    with pytest.raises(px.ArgumentError, match=r"a/b: .*a is a file; name a folder"):
+        train(settings(colour_set), tmp_path / "a" / "b")
+
+
 def test_a_run_is_not_overwritten_nor_resumed_with_other_settings(
     finished: Path, colour_set: Path, tmp_path: Path
 ) -> None:

@@ -311,6 +311,13 @@ def test_an_index_outside_names_both_numbers(plain: Path, number: int, quick: bo
         video.frames([0, number])
 
 
+def test_a_frame_has_a_whole_number(plain: Path) -> None:
+    for numbers in ([0, 3.7], torch.tensor([0.5]), np.array([1.25])):
+        with pytest.raises(ArgumentError, match="whole numbers"):
+            open_video(plain).frames(numbers)
+    assert len(open_video(plain).frames(np.array([1.0, 2.0]))) == 2
+
+
 def test_no_indices_give_no_frames(plain: Path) -> None:
     assert open_video(plain).frames([]).shape == (0, 3, 48, 64)
 

@@ -136,6 +136,9 @@ def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
 def _header(path: Path, cells: list[str]) -> list[str]:
     names = [cell.lower() for cell in cells]
     expected = f"Expected {','.join(COLUMNS[:2])}[,{','.join(COLUMNS[2:])}]."
+    for mark, word in ((";", "semicolons"), ("\t", "tabs")):
+        if len(cells) == 1 and mark in cells[0]:
+            raise DataError(f"{path}: its columns are parted by {word}. Save it with commas. {expected}")
     if not {"path", "label"} & set(names):
         raise DataError(f"{path}: the first line must be a header, got {','.join(cells)!r}. {expected}")
     for name in names:

@@ -111,7 +111,7 @@ def load_records(
     if unsplit := [record.id for record in records if record.split is None]:
         if len(unsplit) < len(records):
             raise DataError(
-                f"{root}: {len(unsplit)} of {len(records)} videos have no split: {first_few(unsplit)}. "
+                f"{data}: {len(unsplit)} of {len(records)} videos have no split: {first_few(unsplit)}. "
                 "Give every video one, or none."
             )
         if random_split:

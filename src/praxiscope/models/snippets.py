@@ -142,6 +142,10 @@ class SnippetNetwork(nn.Module):
                 f"frames must be [B, S, {self.in_channels}, H, W] for the stream {self.streams[0]!r}, "
                 f"got {list(frames.shape)}"
             )
+        if not frames.is_floating_point():
+            raise ArgumentError(
+                f"frames must be normalised floats, got {frames.dtype}: (frames / 255 - mean) / std of input_contract"
+            )
         videos, snippets = frames.shape[:2]
         self.snippet_count.value = snippets
         snippet_logits = self.backbone(frames.flatten(0, 1)).unflatten(0, (videos, snippets))

@@ -137,7 +137,11 @@ def _choose(manifest: Manifest, run: Path, subset: str, notes: list[str]) -> lis
     else:
         chosen = list(manifest.of(subset))
     if not chosen:
-        raise DataError(f"{manifest.name}: no {subset} videos.")
+        there = sorted({str(record.split) for record in manifest.records} - {"None"})
+        raise DataError(
+            f"{manifest.name}: no {subset} videos. It has videos to "
+            f"{' and to '.join(there) if there else 'train'}; choose them by --subset, or name another data set."
+        )
     seen = [r.id for r in chosen if known.get(r.id) == "train"]
     if seen and subset != "train":
         notes.append(f"{len(seen)} of {len(chosen)} tested videos were trained on, {seen[0]} for one.")

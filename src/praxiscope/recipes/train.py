@@ -260,8 +260,9 @@ def build_model(
 
 
 def _check_folder(run: Path, settings: TrainSettings, resume: bool) -> None:
-    if run.is_file():
-        raise ArgumentError(f"--out {run}: is a file; name a folder.")
+    for place in (run, *run.parents):
+        if place.is_file():
+            raise ArgumentError(f"--out {run}: {place} is a file; name a folder.")
     pointer = read_pointer(run)
     if not resume:
         if pointer:

@@ -34,8 +34,10 @@ def scaled_size(width: int, height: int, short_side: int | None) -> tuple[int, i
 
 
 def check_indices(indices: Sequence[int] | Tensor | NDArray[Any], length: int, path: Path) -> list[int]:
-    """The indices as a list. Raises ArgumentError for one outside ``0 … length - 1``."""
+    """The indices as a list. Raises ArgumentError for one that is not whole, or outside ``0 … length - 1``."""
     wanted = [int(i) for i in indices]
+    if any(i != whole for i, whole in zip(indices, wanted, strict=True)):
+        raise ArgumentError(f"frames are asked for by whole numbers, got {list(indices)[:5]}")
     for i in wanted:
         if not 0 <= i < length:
             raise ArgumentError(

@@ -136,6 +136,7 @@ class OptimSettings(_Section):
     )
     batch: int = Field(8, ge=1, description="videos per device and forward pass")
     accumulate: int = Field(1, ge=1)
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
     clip_norm: float | None = Field(20.0, gt=0)
     policy: Literal["tsn", "plain"] = "tsn"
     classifier_lr_scale: float = Field(1.0, gt=0)

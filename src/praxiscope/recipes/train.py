@@ -163,7 +163,13 @@ def train(
             fabric,
             model,
             optimizer,
-            step=ordinary(make_loss(manifest.multi_label, weights_of_classes(settings, manifest, records))),
+            step=ordinary(
+                make_loss(
+                    manifest.multi_label,
+                    weights_of_classes(settings, manifest, records),
+                    optim.label_smoothing,
+                )
+            ),
             plan=Plan(
                 epochs=optim.epochs,
                 steps_per_epoch=steps_per_epoch,

@@ -57,18 +57,35 @@ def call_model(model: nn.Module, batch: Batch) -> Any:
     return model(*inputs, offsets=batch.offsets)
 
 
-def make_loss(multi_label: bool, class_weights: Tensor | None = None) -> Loss:
+def make_loss(
+    multi_label: bool, class_weights: Tensor | None = None, label_smoothing: float = 0.0
+) -> Loss:
     """Cross-entropy, or for multi-label data the mean binary cross-entropy over the classes.
 
     With class weights the loss is the weighted sum over the batch divided by the batch's size, not by the
     sum of its weights: then the loss of a batch is the mean of its parts' losses, on any number of devices.
+
+    Args:
+        multi_label: targets are multi-hot [B, K], not class numbers [B].
+        class_weights: [K].
+        label_smoothing: share of the target that is spread over all classes; of single labels alone.
+
+    Raises:
+        ArgumentError: label smoothing of multi-label data.
     """
+    if multi_label and label_smoothing:
+        raise ArgumentError(
+            f"optim.label_smoothing = {label_smoothing:g} is for videos with one label each; set it to 0"
+        )
 
     def single(logits: Tensor, targets: Tensor) -> Tensor:
         if class_weights is None:
-            return nn.functional.cross_entropy(logits.float(), targets)
+            return nn.functional.cross_entropy(logits.float(), targets, label_smoothing=label_smoothing)
         weights = class_weights.to(logits.device)
-        return nn.functional.cross_entropy(logits.float(), targets, weights, reduction="sum") / len(targets)
+        total = nn.functional.cross_entropy(
+            logits.float(), targets, weights, reduction="sum", label_smoothing=label_smoothing
+        )
+        return total / len(targets)
 
     def several(logits: Tensor, targets: Tensor) -> Tensor:
         weights = None if class_weights is None else class_weights.to(logits.device)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 
 from praxiscope.errors import CheckpointError
@@ -20,13 +17,11 @@ from praxiscope.models.backbones import (
     cross_modality,
     first_convolution_name,
 )
+from praxiscope.tensorfile import State, read_tensors
 
 __all__ = ["WeightReport", "load_weights"]
 
-State = dict[str, Tensor]
-
 _LISTED = 5  # names of each kind that an error spells out
-_CONTAINERS = ("state_dict", "model_state_dict", "model")
 _PREFIXES = ("module.", "base_model.", "backbone.")  # DistributedDataParallel, TSN's and TSM's code, ours
 _TRAINING_ONLY = ("aux1.", "aux2.")  # GoogLeNet's side classifiers, which are never built here
 
@@ -86,7 +81,7 @@ def load_weights(model: nn.Module, path: str | Path, *, strict: bool = True) -> 
     path = Path(path)
     network = model.backbone if isinstance(getattr(model, "backbone", None), nn.Module) else model
     assert isinstance(network, nn.Module)
-    state, source, contract = _convert(_read(path))
+    state, source, contract = _convert(read_tensors(path))
     last = classifier_name(network)
     state = _plain_names(state, last)
 
@@ -121,47 +116,6 @@ def load_weights(model: nn.Module, path: str | Path, *, strict: bool = True) -> 
     if contract is not None and set_contract is not None:
         set_contract(contract)
     return report
-
-
-# ---------------------------------------------------------------------------------------------- reading
-
-
-def _read(path: Path) -> State:
-    """Return the tensors of a file by name."""
-    if not path.is_file():
-        raise CheckpointError(f"{path}: there is no such weights file")
-    try:
-        content: Any
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
-                content = {name: torch.from_numpy(np.asarray(arrays[name])) for name in arrays.files}
-        elif path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            content = load_file(path)
-        else:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of pickle protocols: what matters is said below
-                content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # each format fails in a dozen ways; all mean the same to the caller
-        reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-        if "weights_only" in reason or "allow_pickle" in reason:
-            # The libraries' own words advise to switch the protection off.
-            reason = "it is no such file, or holds pickled objects, which are never loaded"
-        raise CheckpointError(
-            f"{path}: cannot be read as weights ({reason}). Expected a torch state dict without pickled objects, "
-            ".safetensors, or .npz"
-        ) from error
-    for container in _CONTAINERS:
-        if isinstance(content, Mapping) and isinstance(content.get(container), Mapping):
-            content = content[container]
-    tensors = content.items() if isinstance(content, Mapping) else ()
-    state = {str(name): value for name, value in tensors if isinstance(value, Tensor)}
-    if not state:
-        raise CheckpointError(
-            f"{path}: holds no tensors by name. Save network.state_dict(), not the network itself"
-        )
-    return state
 
 
 def _plain_names(state: State, classifier: str) -> State:

@@ -57,9 +57,7 @@ def call_model(model: nn.Module, batch: Batch) -> Any:
     return model(*inputs, offsets=batch.offsets)
 
 
-def make_loss(
-    multi_label: bool, class_weights: Tensor | None = None, label_smoothing: float = 0.0
-) -> Loss:
+def make_loss(multi_label: bool, class_weights: Tensor | None = None, label_smoothing: float = 0.0) -> Loss:
     """Cross-entropy, or for multi-label data the mean binary cross-entropy over the classes.
 
     With class weights the loss is the weighted sum over the batch divided by the batch's size, not by the

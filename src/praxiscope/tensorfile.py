@@ -1,0 +1,66 @@
+"""Tensors from files that other tools wrote, read without unpickling anything."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from praxiscope.errors import CheckpointError
+
+__all__ = ["State", "read_tensors"]
+
+State = dict[str, Tensor]
+
+_CONTAINERS = ("state_dict", "model_state_dict", "model")
+
+
+def read_tensors(path: str | Path) -> State:
+    """Return the tensors of a weights file by name.
+
+    Args:
+        path: a torch state dict (also nested under "state_dict" or "model"), .safetensors, or .npz.
+
+    Raises:
+        CheckpointError: no such file, one that cannot be read so, or one without tensors.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"{path}: there is no such weights file")
+    try:
+        content: Any
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as arrays:
+                content = {name: torch.from_numpy(np.asarray(arrays[name])) for name in arrays.files}
+        elif path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            content = load_file(path)
+        else:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of pickle protocols: what matters is said below
+                content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # each format fails in a dozen ways; all mean the same to the caller
+        reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        if "weights_only" in reason or "allow_pickle" in reason:
+            # The libraries' own words advise to switch the protection off.
+            reason = "it is no such file, or holds pickled objects, which are never loaded"
+        raise CheckpointError(
+            f"{path}: cannot be read as weights ({reason}). Expected a torch state dict without pickled objects, "
+            ".safetensors, or .npz"
+        ) from error
+    for container in _CONTAINERS:
+        if isinstance(content, Mapping) and isinstance(content.get(container), Mapping):
+            content = content[container]
+    tensors = content.items() if isinstance(content, Mapping) else ()
+    state = {str(name): value for name, value in tensors if isinstance(value, Tensor)}
+    if not state:
+        raise CheckpointError(
+            f"{path}: holds no tensors by name. Save network.state_dict(), not the network itself"
+        )
+    return state

@@ -4,8 +4,8 @@ Every reader gets the same clips, draws the same frames (one in each of n equal 
 cuts one random square out, and hands uint8 [n, 3, crop, crop] to the same data loader (fork, batches of 8).
 The turns of the readers alternate, so that a busy moment of the machine meets all of them. A turn goes through
 the clips until it has lasted some seconds: an epoch of a small set is over before its start has been paid for.
-The first epoch of each reader is reported apart, since it fills the memory of the operating system and of the
-workers.
+All files are read once beforehand, as far as they fit, so that readers are compared and not the disk. The first
+epoch of each reader is reported apart, since its processes start in it.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ _Draw = Callable[[int], list[int]]  # number of frames -> the frames to read
 _Reader = Callable[[Path, _Draw, int, int, random.Random], Tensor]
 _SAMPLE = 20  # clips whose frames are compared with a sequential decode
 _PER_CLIP = 8
+_WARMED_BYTES = 8 << 30
 
 
 def _square(width: int, height: int, crop: int, draw: random.Random) -> tuple[int, int]:
@@ -144,6 +145,16 @@ def _sequential(path: Path) -> list[Any]:
             except av.FFmpegError:
                 continue
     return out
+
+
+def _warm(paths: Sequence[Path]) -> None:
+    """Bring files into the memory of the operating system, if they are not too many for it."""
+    if sum(path.stat().st_size for path in paths) > _WARMED_BYTES:
+        return
+    for path in paths:
+        with path.open("rb") as file:
+            while file.read(1 << 24):
+                pass
 
 
 def _wrong_frames(name: str, pairs: Sequence[tuple[Path, Path]], seed: int) -> float:
@@ -322,6 +333,7 @@ def bench_load(
         name: _wrong_frames(name, [(paths[i], originals[i]) for i in sample], seed=0)
         for name, (paths, _) in readers.items()
     }
+    _warm([path for paths in {id(paths): paths for paths, _ in readers.values()}.values() for path in paths])
     rows: list[dict[str, Any]] = []
     for count in frames:
         rows += _measure(readers, count, short_side, crop, workers, repeat, seconds, wrong)

@@ -1,4 +1,4 @@
-"""Image networks that a snippet goes through: torchvision's, timm's, and MobileNet v1.
+"""Image networks that a snippet goes through: torchvision's, timm's, MobileNet v1 and CNN-M-2048.
 
 A backbone maps [N, C, H, W] to class scores [N, K]. The library's own modules stay as they are, under their
 own names, so that published weights load and a later system can cut the network where it likes. Only the two
@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from praxiscope._compat import import_timm, torchvision_models
 from praxiscope.errors import ArgumentError, CheckpointError, unknown_name
+from praxiscope.models.cnn_m import cnn_m_2048, cnn_m_2048_temporal
 from praxiscope.models.mobilenet_v1 import MobileNetV1
 
 __all__ = [
@@ -98,6 +99,8 @@ _FAMILIES: dict[str, _Family] = {
     "googlenet": _torchvision("googlenet", dropout_is_there=True, aux_logits=False, init_weights=True),
     "mobilenet_v2": _torchvision("mobilenet_v2", dropout_is_there=True),
     "mobilenet_v1": _Family(MobileNetV1, None, True, MINUS_ONE_TO_ONE),
+    "cnn_m_2048": _Family(cnn_m_2048, None, True, IMAGENET),
+    "cnn_m_2048_temporal": _Family(cnn_m_2048_temporal, None, True, IMAGENET),
 }
 
 
@@ -117,7 +120,7 @@ def create_backbone(
 ) -> nn.Module:
     """Build an image network with its own classifier.
 
-    All of the network's own dropouts before the classifier (AlexNet and VGG have several) take the rate
+    All of the network's own dropouts before the classifier (AlexNet, VGG and CNN-M have several) take the rate
     ``dropout``; a network without one gets one. SqueezeNet's classifier loses the ReLU behind it, which
     would hide the scores of all classes below zero from the loss.
 

@@ -70,7 +70,13 @@ def machine() -> str:
         model = names[0] if names else model
     if torch.cuda.is_available():
         model += f", {torch.cuda.get_device_name()}"
-    return f"{model}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    return f"{model}, {os.cpu_count()} cores, {torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)}, torch {torch.__version__}"
+
+
+def _short(word: str) -> str:
+    """A path's last part, also behind LAYOUT: ; other words as they are."""
+    layout, colon, path = word.rpartition(":")
+    return f"{layout}{colon}{Path(path).name}" if Path(path).exists() else word
 
 
 def write_table(
@@ -79,7 +85,7 @@ def write_table(
     """Write a Markdown table with the date, the machine and the command that made it, and print it."""
     lines = [f"# {title}", "", f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
     lines += [f"| {' | '.join(str(cell) for cell in row)} |" for row in rows]
-    words = ["python", *(Path(word).name if Path(word).exists() else word for word in sys.argv)]
+    words = ["python", *(_short(word) for word in sys.argv)]
     command = shlex.join(words).replace("python ", "python benchmarks/", 1)
     lines += ["", note, "", f"{datetime.date.today()}, {machine()}.", f"Command: `{command}`", ""]
     path.write_text("\n".join(lines), encoding="utf-8")

@@ -70,7 +70,8 @@ def machine() -> str:
         model = names[0] if names else model
     if torch.cuda.is_available():
         model += f", {torch.cuda.get_device_name()}"
-    return f"{model}, {os.cpu_count()} cores, {torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)}, torch {torch.__version__}"
+    threads = f"{torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)}"
+    return f"{model}, {os.cpu_count()} cores, {threads}, torch {torch.__version__}"
 
 
 def _short(word: str) -> str:

@@ -1,0 +1,107 @@
+"""Middlebury's file format for flow, and the error against such ground truth.
+
+A ``.flo`` file holds four bytes ``PIEH``, the width and the height as 32-bit integers, then dx and dy of every pixel
+row by row as 32-bit floats, all little-endian (Baker et al., 2007). Components beyond 1e9 mark flow that is unknown.
+
+Axis letters: H rows, W columns.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from praxiscope.errors import ArgumentError, DataError
+
+__all__ = ["end_point_error", "read_flo", "write_flo"]
+
+_TAG = b"PIEH"  # the float 202021.25
+_HEADER_BYTES = 12
+_UNKNOWN = 1e9
+_MARK = 1.666666752e9  # what Middlebury's own files hold there
+
+
+def read_flo(path: str | Path) -> tuple[Tensor, Tensor]:
+    """Read a ``.flo`` file.
+
+    Returns:
+        The flow, float32 [2, H, W] in pixels, x first, nan where it is unknown; and bool [H, W], where it is known.
+
+    Raises:
+        DataError: no such file, another format, or a file of another length than its header says.
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
+    if len(content) < _HEADER_BYTES or content[:4] != _TAG:
+        raise DataError(f"{path}: is no .flo file: it does not begin with {_TAG.decode()}.")
+    width, height = (int(side) for side in np.frombuffer(content, "<i4", 2, offset=4))
+    expected = _HEADER_BYTES + 8 * width * height
+    if min(width, height) < 1 or len(content) != expected:
+        raise DataError(
+            f"{path}: its header says {width} x {height} pixels ({expected} bytes), but it has {len(content)} bytes. "
+            "Copy it again."
+        )
+    values = np.frombuffer(content, "<f4", offset=_HEADER_BYTES).reshape(height, width, 2)
+    flow = torch.from_numpy(values.astype(np.float32)).permute(2, 0, 1).contiguous()
+    known = (flow.abs() <= _UNKNOWN).all(dim=0)  # False for nan as well
+    flow[:, ~known] = torch.nan
+    return flow, known
+
+
+def write_flo(path: str | Path, flow: Tensor, known: Tensor | None = None) -> None:
+    """Write a ``.flo`` file; it appears whole or not at all.
+
+    Args:
+        path: the file, replaced if it is there.
+        flow: float [2, H, W] in pixels, x first.
+        known: bool [H, W]; the rest is marked as unknown, and so is whatever is no number. None: all.
+
+    Raises:
+        ArgumentError: flow of another shape.
+    """
+    if flow.ndim != 3 or flow.shape[0] != 2 or not flow.is_floating_point() or not flow.numel():
+        raise ArgumentError(f"a .flo file holds float flow [2, H, W], got {flow.dtype} {list(flow.shape)}")
+    if known is not None and (known.dtype != torch.bool or known.shape != flow.shape[1:]):
+        raise ArgumentError(
+            f"known must be bool {list(flow.shape[1:])}, got {known.dtype} {list(known.shape)}"
+        )
+    flow = flow.detach().cpu().float()
+    there = flow.isfinite().all(dim=0)
+    if known is not None:
+        there &= known.cpu()
+    flow = torch.where(there, flow, torch.full_like(flow, _MARK))
+    height, width = flow.shape[1:]
+    path = Path(path)
+    temporary = path.with_name(path.name + ".tmp")
+    pixels = flow.permute(1, 2, 0).contiguous().numpy().astype("<f4")
+    temporary.write_bytes(_TAG + np.array([width, height], "<i4").tobytes() + pixels.tobytes())
+    os.replace(temporary, path)
+
+
+def end_point_error(flow: Tensor, truth: Tensor, known: Tensor | None = None) -> float:
+    """The mean distance in pixels between where two flows lead.
+
+    Args:
+        flow, truth: float [2, H, W] in pixels.
+        known: bool [H, W], the pixels that count. None: all.
+
+    Raises:
+        ArgumentError: other shapes, or no pixel counts.
+    """
+    if flow.shape != truth.shape or flow.ndim != 3 or flow.shape[0] != 2:
+        raise ArgumentError(
+            f"flow and truth must be [2, H, W] alike, got {list(flow.shape)} and {list(truth.shape)}"
+        )
+    distances = torch.hypot(*(flow - truth))
+    if known is not None:
+        distances = distances[known]
+    if not distances.numel():
+        raise ArgumentError("no pixel's flow is known, so there is no end-point error")
+    return float(distances.mean(dtype=torch.float64))

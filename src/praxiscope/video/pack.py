@@ -5,10 +5,7 @@ The format, and its reader, stand in `praxiscope.video.packed`.
 
 from __future__ import annotations
 
-import json
-import os
 import time
-import zlib
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -19,7 +16,8 @@ from numpy.typing import NDArray
 
 from praxiscope.errors import ArgumentError, VideoError
 from praxiscope.video.decode import DecodedFrame, Video, open_video
-from praxiscope.video.packed import HEAD, MAGIC, MPEG2, PLANES, ROW, PackedVideo, checksum, is_packed
+from praxiscope.video.packed import MPEG2, PACKED, PLANES, PackedVideo, checksum, is_packed
+from praxiscope.video.picturefile import PictureWriter, replacing
 from praxiscope.video.pixels import Converter, scaled_size
 
 __all__ = ["SUFFIX", "PackReport", "PackedVideo", "is_packed", "pack_video"]
@@ -95,12 +93,11 @@ def pack_video(
             f"packed frames would be {width} x {height}; a side has at most {_MOST_SIDE} pixels"
         )
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            encoder = _Encoder(file, width, height, video.fps if fps is None else fps, quality)
-            _write_frames(video, encoder, fps, start_s, end_s)
-            description = {
+    with replacing(target) as file:
+        encoder = _Encoder(file, width, height, video.fps if fps is None else fps, quality)
+        _write_frames(video, encoder, fps, start_s, end_s)
+        encoder.finish(
+            {
                 "width": width,
                 "height": height,
                 "fps": video.fps if fps is None else float(fps),
@@ -114,10 +111,7 @@ def pack_video(
                     "end_s": end_s,
                 },
             }
-            encoder.finish(description)
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
+        )
     return PackReport(
         frames=encoder.frames,
         width=width,
@@ -165,7 +159,7 @@ class _Encoder:
         import av
         from av.video.reformatter import VideoReformatter
 
-        self._av, self._file = av, file
+        self._av, self._file = av, PictureWriter(file, PACKED)
         self._size = (width, height)
         self._reformat = VideoReformatter().reformat
         self._scale = Converter(self._size)
@@ -184,8 +178,6 @@ class _Encoder:
         encoder.bit_rate = 10**9
         encoder.options = {"qmin": str(quality or 1), "qmax": str(quality or 1), "intra_vlc": "1"}
         self._encoder = encoder
-        file.write(bytes(HEAD.size))
-        self._place = HEAD.size
 
     def add(self, frame: DecodedFrame, time_s: float) -> None:
         """Write one frame; one that is the same as the last is only pointed to again."""
@@ -210,9 +202,7 @@ class _Encoder:
             self._write(bytes(packet))
 
     def _write(self, data: bytes) -> None:
-        self._pictures.append((self._place, len(data), checksum(self.codec, data)))
-        self._file.write(data)
-        self._place += len(data)
+        self._pictures.append((self._file.add(data), len(data), checksum(self.codec, data)))
 
     def _planes(self, frame: DecodedFrame) -> list[NDArray[np.uint8]]:
         """Y, U and V of the frame: scaled, upright, in the colours a decoder assumes."""
@@ -245,11 +235,4 @@ class _Encoder:
                 self._write(bytes(packet))
         rows = [(*row, at) for row, times in zip(self._pictures, self._times, strict=True) for at in times]
         self.frames = len(rows)
-        text = json.dumps(description, sort_keys=True).encode()
-        table = np.array(rows, dtype=ROW).tobytes()
-        self._file.write(text + table)
-        self._file.seek(0)
-        crc = zlib.crc32(text + table)
-        self._file.write(HEAD.pack(MAGIC, self._place, self.frames, len(text), crc))
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        self._file.finish(description, rows)

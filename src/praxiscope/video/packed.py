@@ -1,21 +1,15 @@
 """Reading packed clips: training-ready copies of videos in which every frame decodes alone.
 
-A packed clip (``.pxv``) holds its pictures one after the other, then an index:
+A packed clip (``.pxv``) is a file of pictures (see `praxiscope.video.picturefile`): MPEG-2 pictures with a
+sequence header each, or planes as they are (Y, U, V; 4:2:0). Its description says the size, the rate, the codec
+and the source; its rows give each frame's time.
 
-    head      magic, place of the index, number of frames, bytes of the description, CRC of the index
-    pictures  MPEG-2 pictures with a sequence header each, or planes as they are (Y, U, V; 4:2:0)
-    index     the description (JSON: size, rate, codec, source), then one row for each frame:
-              place, bytes, checksum, seconds
-
-A read opens no demuxer: it looks up the rows, reads the bytes, decodes them. Why these two, and why not AVI
-or Matroska: docs/adr/0003-packed-clips.md. H rows, W columns, n frames.
+Why these two, and why not AVI or Matroska: docs/adr/0003-packed-clips.md. H rows, W columns, n frames.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -29,27 +23,24 @@ from torch import Tensor
 from praxiscope.errors import VideoError
 from praxiscope.video.container import failures
 from praxiscope.video.decode import DecodedFrame, Video, open_video
+from praxiscope.video.picturefile import PictureKind
 from praxiscope.video.pixels import Converter, Crop, check_crop, check_indices, scaled_size
 
-__all__ = ["HEAD", "MAGIC", "MPEG2", "PLANES", "ROW", "PackedVideo", "checksum", "is_packed", "plane_shapes"]
+__all__ = ["MPEG2", "PACKED", "PLANES", "PackedVideo", "checksum", "is_packed", "plane_shapes"]
 
-MAGIC = b"pxvideo\x01"
-HEAD = struct.Struct("<8sQQII")
-ROW = np.dtype([("place", "<u8"), ("bytes", "<u4"), ("checksum", "<u4"), ("time_s", "<f8")])
+PACKED = PictureKind(
+    magic=b"pxvideo\x01",
+    row=np.dtype([("place", "<u8"), ("bytes", "<u4"), ("checksum", "<u4"), ("time_s", "<f8")]),
+    name="packed clip",
+    remedy="Pack the original again.",
+)
 MPEG2, PLANES = "mpeg2video", "rawvideo"
-_REPACK = "Pack the original again."
 _KNOWN_FIELDS = {"width": int, "height": int, "fps": float, "codec": str, "duration_s": float}
 
 
 def is_packed(path: str | Path) -> bool:
     """Whether a file is a packed clip, judged by its first bytes."""
-    try:
-        if not Path(path).is_file():  # opening a pipe could wait for ever
-            return False
-        with Path(path).open("rb", buffering=0) as file:
-            return file.read(len(MAGIC)) == MAGIC
-    except OSError:
-        return False
+    return PACKED.begins(path)
 
 
 def checksum(codec: str, data: bytes) -> int:
@@ -71,41 +62,24 @@ class PackedVideo(Video):
     def __init__(self, path: str | Path, *, time_limit_s: float = 300.0) -> None:
         self.path = Path(path)
         self.time_limit_s = time_limit_s
+        about, self._rows = PACKED.read_index(self.path)
         try:
-            with self.path.open("rb", buffering=0) as file:
-                self._about, self._rows = self._read_index(file.fileno())
-        except OSError as error:
-            raise VideoError(self.path, f"cannot be read ({error.strerror})", "Check the path.") from error
+            about = {**about, **{name: kind(about[name]) for name, kind in _KNOWN_FIELDS.items()}}
+        except (ValueError, KeyError, TypeError) as error:
+            raise self._damaged("its description cannot be read") from error
+        if min(about["width"], about["height"]) < 1:
+            raise self._damaged("its description gives frames without a pixel")
+        if about["codec"] not in (MPEG2, PLANES):
+            raise VideoError(
+                self.path, f"is packed as {about['codec']!r}, which is not known here", PACKED.remedy
+            )
+        self._about = about
 
     def __reduce__(self) -> tuple[Any, ...]:
         return open_video_with_limit, (str(self.path), self.time_limit_s)
 
     def _damaged(self, problem: str, frame: int | None = None) -> VideoError:
-        return VideoError(self.path, f"is a damaged packed clip: {problem}", _REPACK, frame)
-
-    def _read_index(self, file: int) -> tuple[dict[str, Any], NDArray[Any]]:
-        size = os.fstat(file).st_size
-        head = os.pread(file, HEAD.size, 0)
-        if len(head) < HEAD.size:
-            raise self._damaged("it ends in its head")
-        magic, place, frames, text_bytes, crc = HEAD.unpack(head)
-        # The size of the file bounds what is read, whatever the head claims.
-        if magic != MAGIC or frames < 1 or place + text_bytes + frames * ROW.itemsize != size:
-            raise self._damaged(f"its size of {size} bytes is not what its head says")
-        index = os.pread(file, size - place, place)
-        if zlib.crc32(index) != crc:
-            raise self._damaged("its index does not match its checksum")
-        try:
-            about = json.loads(index[:text_bytes])
-            about = {**about, **{name: kind(about[name]) for name, kind in _KNOWN_FIELDS.items()}}
-        except (ValueError, KeyError, TypeError) as error:
-            raise self._damaged("its description cannot be read") from error
-        rows = np.frombuffer(index, ROW, frames, text_bytes)
-        if int((rows["place"] + rows["bytes"]).max()) > place or min(about["width"], about["height"]) < 1:
-            raise self._damaged("its index points outside the file")
-        if about["codec"] not in (MPEG2, PLANES):
-            raise VideoError(self.path, f"is packed as {about['codec']!r}, which is not known here", _REPACK)
-        return about, rows
+        return PACKED.damaged(self.path, problem, frame)
 
     @property
     def fps(self) -> float:

@@ -64,6 +64,7 @@ def test_the_longest_vector_of_the_batch_sets_the_scale_and_is_never_out_of_it()
         drawn = flow_to_rgb(flow)[..., 0, 0]
         assert drawn[1].max() == 255
         assert drawn[1].min() <= 1
+        assert flow_to_rgb(flow[1], largest=7.3).max() == 255  # though rounding may make it a hair longer
         assert ((255 + drawn[1].int()) // 2 - drawn[0].int()).abs().max() <= 1
     assert largest_motion(flow) == pytest.approx(7.3)
 

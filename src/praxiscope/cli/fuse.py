@@ -1,0 +1,130 @@
+"""``praxiscope fuse``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from praxiscope.cli.common import Json, print_json, print_table, reporter
+from praxiscope.errors import ArgumentError
+
+HELP = """Fuse the scores of several streams (RGB and flow, say) of the same videos.
+
+Example: praxiscope fuse rgb.npz flow.npz --weights 1,1.5 --out fused.npz
+
+With an SVM: praxiscope fuse rgb.npz flow.npz --svm rgb_train.npz --svm flow_train.npz
+"""
+
+
+def fuse(
+    files: Annotated[list[Path], typer.Argument(help="Scores files of `praxiscope test`, two or more.")],
+    weights: Annotated[
+        str | None,
+        typer.Option(help="One per file: 1,1.5. Only their ratio counts. Without --kind: before softmax."),
+    ] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            help="What is averaged: average (softmax, the default), weighted (scores before softmax), l1 or l2 "
+            "(the same, each video's divided by their length)."
+        ),
+    ] = None,
+    svm: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TRAIN_SCORES",
+            help="Scores of training videos, to fit an SVM on: once per file, in the files' order (or one list "
+            "with commas).",
+        ),
+    ] = None,
+    svm_c: Annotated[
+        float | None, typer.Option(help="The SVM's C. Default: by cross-validation on the training scores.")
+    ] = None,
+    any_protocol: Annotated[
+        bool, typer.Option("--any-protocol", help="Fuse files that were tested under different protocols.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="Scores file to write: .npz or .parquet.")] = None,
+    json: Json = False,
+) -> None:
+    from praxiscope.recipes.fuse import fuse as run_fuse
+
+    speaker = reporter()
+    result = run_fuse(
+        files,
+        kind=kind,
+        weights=_numbers(weights),
+        svm=_paths(svm or []),
+        svm_c=svm_c,
+        any_protocol=any_protocol,
+        out=out,
+    )
+    names = [str(path) for path in files]
+    if json:
+        fitted = result.svm
+        print_json(
+            {
+                **result.figures,
+                "kind": result.kind,
+                "weights": result.weights,
+                "svm": None if fitted is None else {"c": fitted.c, "cross_validated": fitted.cross_validated},
+                "protocol": result.scores.protocol.get("name"),
+                "sources": [{"file": name, **own} for name, own in zip(names, result.sources, strict=True)],
+                "scores": None if out is None else str(out),
+                "notes": result.notes,
+            }
+        )
+        return
+    for note in result.notes:
+        speaker.line(f"Note: {note}")
+    shown = _columns(result.figures)
+    rows = [
+        [name, *(_cell(own.get(column)) for column in shown)]
+        for name, own in zip(
+            [*names, _title(result.kind, result.weights, result.svm)],
+            [*result.sources, result.figures],
+            strict=True,
+        )
+    ]
+    print_table(["scores", *shown], rows)
+    figures = result.figures
+    speaker.line(
+        f"{figures['videos']} videos, {figures['labelled']} of them labelled, {figures['classes']} classes."
+    )
+
+
+def _numbers(text: str | None) -> list[float] | None:
+    if text is None:
+        return None
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise ArgumentError(
+            f"--weights must be numbers with commas between, as 1,1.5; got {text!r}"
+        ) from None
+
+
+def _paths(given: list[str]) -> list[Path]:
+    """One path per option, or lists with commas; a file whose name holds a comma is taken as it is."""
+    return [
+        Path(part) for text in given for part in ([text] if Path(text).is_file() else text.split(",")) if part
+    ]
+
+
+def _columns(figures: dict[str, Any]) -> list[str]:
+    """The metrics to show; the best five of five classes or fewer are always right."""
+    few = figures["classes"] <= 5
+    names = [name for name, value in figures.items() if isinstance(value, float)]
+    return [name for name in names if not (few and name in ("top5", "hit5"))]
+
+
+def _title(kind: str, weights: list[float] | None, svm: Any) -> str:
+    if svm is not None:
+        return f"fused (svm, C = {svm.c:g})"
+    equal = weights is None or len(set(weights)) == 1
+    return f"fused ({kind})" if equal else f"fused ({kind}, {' : '.join(f'{w:g}' for w in weights or ())})"
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else f"{value:.4f}"

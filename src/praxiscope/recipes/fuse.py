@@ -1,0 +1,136 @@
+"""Fuse scores files: read, compare, fuse, measure, write."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from praxiscope.errors import ArgumentError
+from praxiscope.evaluation.fusion import SvmFusion, check_fit, check_training
+from praxiscope.evaluation.fusion import fuse as fuse_scores
+from praxiscope.evaluation.metrics import summarise, top_k
+from praxiscope.evaluation.scores import Scores
+
+__all__ = ["FuseResult", "fuse"]
+
+# Above this share of right answers on its own training videos, a stream shows the SVM none of its mistakes.
+_MEMORISED = 0.99
+
+
+@dataclass
+class FuseResult:
+    """What a fusion gave.
+
+    Attributes:
+        scores: the fused scores.
+        figures: their metrics, as fractions, by name (`praxiscope.evaluation.metrics.summarise`).
+        sources: every file's own metrics, in the order given.
+        kind: "average", "weighted", "l1", "l2" or "svm".
+        weights: one per file, as given; None for the SVM.
+        svm: the fitted SVM, if there is one.
+        notes: sentences worth saying.
+    """
+
+    scores: Scores
+    figures: dict[str, Any]
+    sources: list[dict[str, Any]]
+    kind: str
+    weights: list[float] | None = None
+    svm: SvmFusion | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def fuse(
+    files: Sequence[str | Path],
+    *,
+    kind: str | None = None,
+    weights: Sequence[float] | None = None,
+    svm: Sequence[str | Path] = (),
+    svm_c: float | None = None,
+    any_protocol: bool = False,
+    out: str | Path | None = None,
+) -> FuseResult:
+    """Fuse scores files of the same videos.
+
+    Args:
+        files: two or more scores files.
+        kind: "average" (of softmax), "weighted" (before softmax), "l1" or "l2" (before softmax, each video's
+            scores divided by their length). None: "weighted" where weights are given, else "average".
+        weights: one per file; only their ratio counts.
+        svm: scores files of training videos, one per file and in the same order: fuse by an SVM fitted on
+            them. Excludes ``kind`` and ``weights``.
+        svm_c: the SVM's C. None: found by cross-validation on the training scores.
+        any_protocol: let files that were tested under different protocols meet.
+        out: scores file to write (.npz or .parquet), none of those read.
+
+    Raises:
+        ArgumentError: arguments that do not go together.
+        ScoresError: a file cannot be read, or the files do not fit together; says what differs.
+    """
+    _check_arguments(files, kind, weights, svm, svm_c, out)
+    names, training_names = [str(path) for path in files], [str(path) for path in svm]
+    streams = [Scores.load(path) for path in files]
+    machine = None
+    notes: list[str] = []
+    if svm:
+        check_fit(streams, names=names, any_protocol=any_protocol)  # before the fit, which takes longer
+        training = [Scores.load(path) for path in svm]
+        check_training(training, streams, training_names=training_names, names=names)
+        machine = SvmFusion.fit(training, c=svm_c, names=training_names)
+        fused = machine.fuse(streams, names=names, any_protocol=any_protocol)
+        notes = _svm_notes(machine, training, streams)
+        kind, shares = "svm", None
+    else:
+        kind = kind or ("average" if weights is None else "weighted")
+        fused = fuse_scores(streams, kind=kind, weights=weights, names=names, any_protocol=any_protocol)
+        shares = list(fused.protocol["fusion"]["weights"])
+    if out is not None:
+        fused.save(out)
+    sources = [summarise(stream) for stream in streams]
+    return FuseResult(fused, summarise(fused), sources, kind, shares, machine, notes)
+
+
+def _check_arguments(
+    files: Sequence[str | Path],
+    kind: str | None,
+    weights: Sequence[float] | None,
+    svm: Sequence[str | Path],
+    svm_c: float | None,
+    out: str | Path | None,
+) -> None:
+    if len(files) < 2:
+        raise ArgumentError(f"fusion needs at least 2 scores files, got {len(files)}")
+    read = [Path(path).resolve() for path in (*files, *svm)]
+    if twice := [str(path) for path in read if read.count(path) > 1]:
+        raise ArgumentError(f"{twice[0]} is named twice; every stream has scores of its own")
+    if svm and (kind is not None or weights is not None):
+        raise ArgumentError("--svm learns how to weigh the streams: give no --kind and no --weights with it")
+    if svm_c is not None and not svm:
+        raise ArgumentError("--svm-c needs --svm TRAIN_SCORES, the files to fit the SVM on")
+    if svm and len(svm) != len(files):  # before reading: most likely `--svm A B`, which takes A alone
+        raise ArgumentError(
+            f"an SVM needs one training scores file per stream, got {len(files)} files to fuse and {len(svm)} "
+            "to fit on. Write --svm before each training file (--svm A --svm B), or --svm A,B."
+        )
+    if out is not None:
+        if Path(out).suffix.lower() not in (".npz", ".parquet"):
+            raise ArgumentError(f"--out {out}: scores are written as .npz or .parquet")
+        if Path(out).resolve() in read:
+            raise ArgumentError(f"--out {out} would overwrite one of the files to fuse")
+
+
+def _svm_notes(machine: SvmFusion, training: Sequence[Scores], streams: Sequence[Scores]) -> list[str]:
+    notes = []
+    if not machine.converged:
+        notes.append(f"The SVM did not converge with C = {machine.c:g}; a smaller --svm-c would.")
+    if all(top_k(part.logits, part.targets) >= _MEMORISED for part in training):
+        notes.append(
+            "Every stream answers nearly all of its training videos correctly, so they can teach the SVM little "
+            "about which stream to trust on new ones."
+        )
+    views = [(a.protocol.get("name"), b.protocol.get("name")) for a, b in zip(training, streams, strict=True)]
+    if different := [f"{a} and {b}" for a, b in views if a != b]:
+        notes.append(f"Training and test scores come from different protocols ({different[0]}).")
+    return notes

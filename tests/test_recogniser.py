@@ -20,7 +20,8 @@ import praxiscope as px
 from conftest import write_clip
 from praxiscope.checkpoint import InputContract, ModelCard, point_to, save_checkpoint
 from praxiscope.models import create_model
-from praxiscope.recogniser import Recogniser, _windows
+from praxiscope.recogniser import Recogniser
+from praxiscope.timeline import windows
 
 LABELS = ("red", "green", "blue")
 CONTRACT = InputContract(size=32, short_side=36, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3), snippets=4)
@@ -148,7 +149,7 @@ def test_windows_are_those_of_a_plain_reference(
         seconds[-1] - seconds[-2] if len(times) > 1 else 1 / px.open_video(tmp_path / "clip.mp4").fps
     )
     expected = expected_windows(seconds, end, window, stride)
-    found = list(_windows(tmp_path / "clip.mp4", window, stride, CONTRACT))
+    found = list(windows(tmp_path / "clip.mp4", window, stride, CONTRACT))
     assert len(found) == len(expected) > 0
     for (start, stop, frames), (first, last, numbers) in zip(found, expected, strict=True):
         assert (start, stop) == pytest.approx((first, last), abs=1e-6)
@@ -184,7 +185,7 @@ def test_a_timelines_memory_does_not_grow_with_the_video(tmp_path: Path) -> None
     write_grey(tmp_path / "long.mp4", range(600), 10)
     window, stride = 2.0, 0.5
     most = 0
-    for number, _ in enumerate(_windows(tmp_path / "long.mp4", window, stride, CONTRACT)):
+    for number, _ in enumerate(windows(tmp_path / "long.mp4", window, stride, CONTRACT)):
         if number % 20 == 5:
             living = [x for x in gc.get_objects() if type(x) is torch.Tensor and x.shape == (3, 32, 32)]
             most = max(most, len(living))

@@ -22,6 +22,7 @@ from praxiscope._version import __version__
 from praxiscope.errors import ArgumentError, CheckpointError
 
 __all__ = [
+    "FlowInput",
     "InputContract",
     "ModelCard",
     "find_checkpoint",
@@ -47,6 +48,23 @@ _CARD_TYPES = {"name": str, "kwargs": dict}
 
 
 @dataclass(frozen=True)
+class FlowInput:
+    """How the flow that a model is fed was made and stacked.
+
+    Attributes:
+        length: L, fields of a stack.
+        kind: how they are stacked, a name of ``praxiscope.flow.stack``.
+        subtract_mean: whether every field loses its own mean.
+        made: method, parameters and encoding, as ``praxiscope.flow.store.FlowContract`` writes them.
+    """
+
+    length: int = 5
+    kind: str = "stack"
+    subtract_mean: bool = True
+    made: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class InputContract:
     """What a model must be fed: everything between a video file and the first convolution.
 
@@ -59,6 +77,7 @@ class InputContract:
         colour: order of the channels.
         snippets: snippets per video in training; the number that the model sees together at test.
         length: consecutive frames per snippet.
+        flow: of a model that sees flow; else None.
     """
 
     size: int = 224
@@ -71,6 +90,7 @@ class InputContract:
     colour: str = "RGB"
     snippets: int = 8
     length: int = 1
+    flow: FlowInput | None = None
 
 
 @dataclass(frozen=True)
@@ -179,6 +199,8 @@ def load_card(folder: Path) -> ModelCard:
         fields: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in content.pop("input").items()
         }
+        if fields.get("flow") is not None:
+            fields["flow"] = FlowInput(**fields["flow"])
         contract = InputContract(**fields)
         content["labels"] = tuple(content["labels"])
         card = ModelCard(**content, input=contract)

@@ -6,28 +6,34 @@ S snippets of a view, V temporal views, C channels, H rows, W columns, K classes
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from praxiscope.checkpoint import InputContract, ModelCard, find_checkpoint, load_card, load_model_weights
 from praxiscope.data.batch import keep_memory
-from praxiscope.data.dataset import ClipReader, RgbReader, Skip, TestClips, clear_errors
+from praxiscope.data.dataset import ClipReader, RgbReader, Skip, StreamReader, TestClips, clear_errors
+from praxiscope.data.flow_reader import flow_reader
 from praxiscope.errors import ArgumentError, CheckpointError
 from praxiscope.evaluation.protocols import Crops, Protocol, parse_protocol, view_indices
 from praxiscope.evaluation.scores import Scores
 from praxiscope.evaluation.views import Precision, ViewScorer, inference_precision
+from praxiscope.flow.store import FlowStore
 from praxiscope.models import create_model
 from praxiscope.progress import Reporter
+from praxiscope.timeline import windows
 from praxiscope.types import Clip, Prediction, Segment, VideoRecord
-from praxiscope.video.decode import DecodedFrame, open_video
-from praxiscope.video.transforms import BatchAugment, CenterCrop, TenCrop, ThreeCrop
+from praxiscope.video.transforms import BatchAugment, CenterCrop, Kind, TenCrop, ThreeCrop, kind_of
 
-__all__ = ["Recogniser", "load", "pick_device"]
+if TYPE_CHECKING:
+    from praxiscope.fused import FusedRecogniser
+
+__all__ = ["Recogniser", "best_labels", "load", "load_single", "pick_device", "stream_reader"]
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -47,29 +53,55 @@ def pick_device(name: str = "auto") -> torch.device:
     return device
 
 
-def load(path: str | Path, *, checkpoint: str | None = None, device: str = "auto") -> Recogniser:
-    """Load a recogniser from a run folder or a model folder.
+def load(
+    path: str | Path,
+    *,
+    checkpoint: str | None = None,
+    device: str = "auto",
+    flow: str | Path | None = None,
+) -> Recogniser | FusedRecogniser:
+    """Load a recogniser from a run folder or a model folder, or several that answer as one.
 
     Args:
         path: the folder.
         checkpoint: "last" or "best"; None takes the one the run prefers.
         device: where it runs.
+        flow: folder of stored flow, for a model that sees flow; None estimates it from the frames.
 
     Returns:
         The recogniser, in evaluation mode.
 
     Raises:
         CheckpointError: there is no model, or it is damaged or does not fit.
+        ArgumentError: stored flow for a model that sees none.
 
     Example:
         >>> recogniser = load("runs/a")
         >>> recogniser.predict("clip.mp4", top=5).labels
     """
+    from praxiscope.fused import is_fused, load_fused
+
+    if is_fused(path):
+        return load_fused(path, device=device, flow=flow)
+    return load_single(path, checkpoint=checkpoint, device=device, flow=flow)
+
+
+def load_single(
+    path: str | Path,
+    *,
+    checkpoint: str | None = None,
+    device: str = "auto",
+    flow: str | Path | None = None,
+) -> Recogniser:
+    """Load a recogniser that is one network; see ``load``."""
     folder = find_checkpoint(path, checkpoint)
     card = load_card(folder)
     model = build_from_card(card, folder)
     load_model_weights(folder, model)
-    return Recogniser(model, card, device=pick_device(device))
+    if flow is not None and card.input.flow is None:
+        raise ArgumentError(f"{path}: sees no flow; leave out the stored flow {flow}")
+    store = None if flow is None else FlowStore(flow)
+    return Recogniser(model, card, device=pick_device(device), flow_store=store)
 
 
 def build_from_card(card: ModelCard, folder: Path) -> nn.Module:
@@ -98,6 +130,7 @@ class Recogniser:
         device: where it runs.
         precision: "auto", "32" or "bf16"; or all of it, where the weights' layout must stay as it is.
         chunk_snippets: the most snippets in one forward pass; bounds the memory.
+        flow_store: stored flow, for a model that sees flow; None estimates it from the frames.
     """
 
     def __init__(
@@ -108,8 +141,10 @@ class Recogniser:
         device: torch.device | None = None,
         precision: str | Precision = "auto",
         chunk_snippets: int = 64,
+        flow_store: FlowStore | None = None,
     ) -> None:
         self.card = card
+        self.flow_store = flow_store
         self.device = device or torch.device("cpu")
         self.precision = (
             precision if isinstance(precision, Precision) else inference_precision(self.device, precision)
@@ -131,6 +166,11 @@ class Recogniser:
     def labels(self) -> tuple[str, ...]:
         """Class names, in the order of the scores."""
         return self.card.labels
+
+    @property
+    def stream(self) -> str:
+        """Name of the stream that the model sees."""
+        return str(self.model.streams[0])
 
     @property
     def clip_snippets(self) -> int:
@@ -155,12 +195,16 @@ class Recogniser:
         """
         if not isinstance(source, (str, os.PathLike)):
             raise ArgumentError(f"predict takes the path of one video, got a {type(source).__name__}")
+        labels, scores = self._top(self.video_logits(source, protocol), top)
+        return Prediction(str(source), labels, scores)
+
+    def video_logits(self, source: str | Path, protocol: str | None = None) -> Tensor:
+        """Scores of one video before softmax, float32 [K]; arguments and errors as ``predict``."""
         record = VideoRecord(str(source), Path(source), ())
         chosen = parse_protocol(protocol or self.default_protocol())
         clips = self._reader([record], [torch.tensor(-1)], chosen)
-        _, logits = next(self._scorer(chosen).score([clips.read(0)]))
-        labels, scores = self._top(logits, top)
-        return Prediction(str(source), labels, scores)
+        _, logits = next(self._scorer(chosen).score([clips.read(0)], self.stream))
+        return logits
 
     def score(
         self,
@@ -210,7 +254,7 @@ class Recogniser:
                     else:
                         skipped.append(item)
 
-            for clip, logits in self._scorer(chosen).score(readable()):
+            for clip, logits in self._scorer(chosen).score(readable(), self.stream):
                 ids.append(clip.id)
                 rows.append(logits)
                 kept.append(clip.target)
@@ -251,26 +295,22 @@ class Recogniser:
             ArgumentError: a length is not above 0.
             VideoError: the file cannot be read.
         """
+        for start_s, end_s, logits in self.window_logits(source, window_s, stride_s):
+            yield Segment(start_s, end_s, *self._top(logits, top))
+
+    def window_logits(
+        self, source: str | Path, window_s: float, stride_s: float
+    ) -> Iterator[tuple[float, float, Tensor]]:
+        """Start, end and scores before softmax, float32 [K], of every window; see ``timeline``."""
         if window_s <= 0 or stride_s <= 0:
             raise ArgumentError(f"window and stride must be above 0 s, got {window_s} and {stride_s}")
-        contract = self.card.input
-        windows = _windows(source, window_s, stride_s, contract)
         scorer = self._scorer(parse_protocol("1x1"))
-        batch: list[tuple[float, float, Tensor]] = []
-        most = max(1, self.chunk_snippets // contract.snippets)
-
-        def flush() -> Iterator[Segment]:
-            if batch:
-                logits = scorer.forward(torch.stack([frames for _, _, frames in batch]))
-                for (start, end, _), row in zip(batch, logits, strict=True):
-                    yield Segment(round(start, 6), round(end, 6), *self._top(row, top))
-                batch.clear()
-
-        for window in windows:
-            batch.append(window)
-            if len(batch) == most:
-                yield from flush()
-        yield from flush()
+        most = max(1, self.chunk_snippets // self.card.input.snippets)
+        coming = windows(source, window_s, stride_s, self.card.input)
+        while batch := list(islice(coming, most)):
+            logits = scorer.forward(torch.stack([window.snippets for window in batch]))
+            for window, row in zip(batch, logits, strict=True):
+                yield round(window.start_s, 6), round(window.end_s, 6), row
 
     def _reader(
         self,
@@ -279,12 +319,13 @@ class Recogniser:
         protocol: Protocol,
         time_limit_s: float = 300.0,
     ) -> ClipReader:
-        contract = self.card.input
+        short_side = self._short_side(protocol)
+        reader, span = stream_reader(self.card.input, short_side, self.flow_store)
         return ClipReader(
             records,
             targets,
-            sampler=_ViewSampler(protocol, self.clip_snippets, contract.length),
-            readers={"rgb": RgbReader(self._short_side(protocol), contract.length)},
+            sampler=_ViewSampler(protocol, self.clip_snippets, span),
+            readers={self.stream: reader},
             random=False,
             time_limit_s=time_limit_s,
         )
@@ -298,33 +339,50 @@ class Recogniser:
         return ViewScorer(
             self.model,
             prepare=self._prepare,
-            crop=partial(_crops, protocol.crops, self.card.input.size),
+            crop=partial(_crops, protocol.crops, self.card.input.size, kind_of(self.stream)),
             clip_snippets=self.clip_snippets,
             chunk_snippets=self.chunk_snippets,
             precision=self.precision,
         )
 
     def _prepare(self, views: Tensor) -> Tensor:
-        return self._augment.stream(views.to(self.device, non_blocking=True), ())
+        return self._augment.stream(views.to(self.device, non_blocking=True), (), kind_of(self.stream))
 
     def _top(self, logits: Tensor, top: int) -> tuple[list[str], list[float]]:
-        if top < 1:
-            raise ArgumentError(f"top must be at least 1, got {top}")
-        probabilities = logits.sigmoid() if self.card.multi_label else logits.softmax(dim=-1)
-        values, places = probabilities.topk(min(top, len(probabilities)))
-        return [self.labels[i] for i in places.tolist()], values.tolist()
+        return best_labels(logits, self.labels, self.card.multi_label, top)
 
 
-def _crops(crops: Crops, size: int, frames: Tensor) -> Iterator[Tensor]:
+def best_labels(
+    logits: Tensor, labels: Sequence[str], multi_label: bool, top: int
+) -> tuple[list[str], list[float]]:
+    """The most probable classes and their probabilities, of scores before softmax [K]."""
+    if top < 1:
+        raise ArgumentError(f"top must be at least 1, got {top}")
+    probabilities = logits.sigmoid() if multi_label else logits.softmax(dim=-1)
+    values, places = probabilities.topk(min(top, len(probabilities)))
+    return [labels[i] for i in places.tolist()], values.tolist()
+
+
+def stream_reader(
+    contract: InputContract, short_side: int, flow_store: FlowStore | None = None
+) -> tuple[StreamReader, int]:
+    """What reads a model's stream by its contract, and the frames that a snippet needs."""
+    if contract.flow is None:
+        return RgbReader(short_side, contract.length), contract.length
+    reader = flow_reader(contract.flow, short_side, flow_store)
+    return reader, reader.span
+
+
+def _crops(crops: Crops, size: int, kind: Kind, frames: Tensor) -> Iterator[Tensor]:
     """The crops of frames [N, C, H, W], one place at a time, so that not all of them are in memory."""
     if crops == "full":
         yield frames
     elif crops == "center":
-        yield CenterCrop(size)({"rgb": frames})["rgb"]
+        yield CenterCrop(size)({kind: frames})[kind]
     else:
         places = ThreeCrop(size) if crops == "three" else TenCrop(size)
         for box in places.draw((frames.shape[-2], frames.shape[-1])):
-            yield from places.apply(frames, (box,))
+            yield from places.apply(frames, (box,), kind)
 
 
 class _ViewSampler:
@@ -335,66 +393,3 @@ class _ViewSampler:
 
     def __call__(self, num_frames: int, generator: torch.Generator | None) -> Tensor:
         return view_indices(self.protocol, num_frames, self.clip_snippets, self.length).flatten()
-
-
-def _windows(
-    source: str | Path,
-    window_s: float,
-    stride_s: float,
-    contract: InputContract,
-) -> Iterator[tuple[float, float, Tensor]]:
-    """Cut windows out of one sequential read: (start, end, uint8 [S, C, h, w]).
-
-    Snippet k of a window shows the frame on screen at (k + 1/2) / S of it. Only frames that some window
-    wants are converted, and only as many windows are kept as overlap.
-    """
-    snippets = contract.snippets
-    held: deque[tuple[int, list[Tensor]]] = deque()  # windows under way: number, and the frames so far
-    opened = 0
-    shown: DecodedFrame | None = None
-    pixels: Tensor | None = None  # of the frame on screen, once somebody wants them
-
-    def picture() -> Tensor:
-        nonlocal pixels
-        if pixels is None:
-            assert shown is not None
-            whole = shown.rgb(short_side=contract.short_side)
-            pixels = CenterCrop(contract.size)({"rgb": whole})["rgb"].contiguous()
-        return pixels
-
-    def look(until: float) -> None:
-        """Give the frame on screen to every window that looks before ``until``."""
-        nonlocal opened
-        while opened * stride_s < until:
-            held.append((opened, []))
-            opened += 1
-        for number, frames in held:
-            while (
-                len(frames) < snippets
-                and number * stride_s + (len(frames) + 0.5) / snippets * window_s < until
-            ):
-                frames.append(picture())
-
-    video = open_video(source)
-    step = 1 / video.fps
-    reached = 0.0
-    for frame in video.decode():
-        if shown is not None:
-            look(frame.time_s)
-            step = frame.time_s - shown.time_s
-        while held and (reached_next := held[0][0] * stride_s + window_s) <= frame.time_s:
-            number, frames = held.popleft()
-            reached = reached_next
-            yield number * stride_s, reached, torch.stack(frames)
-        shown, pixels = frame, None
-    if shown is None:
-        return
-    end = shown.time_s + step  # the last frame is shown as long as the one before it
-    look(end - 1e-6)  # rounding opens no window at the very end
-    for number, frames in held:
-        if reached >= end - 1e-6:
-            break
-        # A window that the video's end cuts off goes on with the last frame.
-        frames += [picture()] * (snippets - len(frames))
-        reached = min(number * stride_s + window_s, end)
-        yield number * stride_s, reached, torch.stack(frames)

@@ -17,6 +17,7 @@ __all__ = [
     "Annotations",
     "Data",
     "Device",
+    "Flow",
     "Json",
     "MaxSkip",
     "Split",
@@ -46,6 +47,12 @@ MaxSkip = Annotated[
         min=0,
         max=1,
         help="Stop when more than this share of the videos cannot be read. Default: 0.05, but 3 videos never stop.",
+    ),
+]
+Flow = Annotated[
+    str | None,
+    typer.Option(
+        help="Folder of stored flow (praxiscope flow), for models that see flow. Default: estimate it."
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]

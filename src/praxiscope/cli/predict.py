@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from praxiscope.cli.common import Device, Json, print_json, print_table, reporter
+from praxiscope.cli.common import Device, Flow, Json, print_json, print_table, reporter
 
 if TYPE_CHECKING:
+    from praxiscope.fused import AnyRecogniser
     from praxiscope.recipes.predict import Failure
-    from praxiscope.recogniser import Recogniser
     from praxiscope.types import Prediction
 
 HELP = """Name the action in videos, or with --window in every stretch of them.
@@ -38,6 +38,7 @@ def predict(
         str | None, typer.Option(help="From one window to the next, as 1s. Default: half a window.")
     ] = None,
     checkpoint: Annotated[str | None, typer.Option(help="last or best. Default: the run's choice.")] = None,
+    flow: Flow = None,
     device: Device = "auto",
     json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV on standard output.")] = False,
@@ -59,7 +60,7 @@ def predict(
     window_s = parse_duration("--window", window) if window else None
     stride_s = parse_duration("--stride", stride) if stride else None
     files = find_sources(sources)
-    recogniser = load(run, checkpoint=checkpoint, device=device)
+    recogniser = load(run, checkpoint=checkpoint, device=device, flow=flow)
     as_csv = as_csv or not (json or sys.stdout.isatty())
     failed = False
     if window_s is not None and as_csv:
@@ -102,7 +103,9 @@ def _as_json(result: Prediction | Failure) -> dict[str, Any]:
     return content
 
 
-def _stream_csv(recogniser: Recogniser, files: list[str], window_s: float, stride_s: float, top: int) -> bool:
+def _stream_csv(
+    recogniser: AnyRecogniser, files: list[str], window_s: float, stride_s: float, top: int
+) -> bool:
     from praxiscope.errors import VideoError
 
     writer = csv.writer(sys.stdout, lineterminator="\n")

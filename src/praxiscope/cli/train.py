@@ -35,6 +35,12 @@ def train(
     weights: Annotated[
         str | None, typer.Option(help="Start weights: state dict (.pt, .pth), .safetensors or .npz.")
     ] = None,
+    flow: Annotated[
+        str | None, typer.Option(help="Folder of stored flow (praxiscope flow); trains on it.")
+    ] = None,
+    stream: Annotated[
+        str | None, typer.Option(help="rgb or flow. Default: flow where --flow is given.")
+    ] = None,
     pretrained: Annotated[
         bool, typer.Option("--pretrained", help="Download ImageNet weights (torchvision, timm).")
     ] = False,
@@ -65,10 +71,12 @@ def train(
         "data.source": data,
         "data.split": split,
         "data.annotations": annotations,
+        "data.flow": flow,
         "data.workers": workers,
         "data.max_skip": max_skip,
         "model.name": model,
         "model.weights": weights,
+        "model.stream": stream or ("flow" if flow else None),
         "model.pretrained": True if pretrained else None,
         "optim.epochs": epochs,
         "optim.batch": batch,

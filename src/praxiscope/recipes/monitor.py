@@ -14,6 +14,7 @@ from praxiscope.checkpoint import ModelCard, point_to, save_checkpoint
 from praxiscope.data.manifest import Manifest
 from praxiscope.evaluation.metrics import summarise
 from praxiscope.evaluation.views import Precision
+from praxiscope.flow.store import FlowStore
 from praxiscope.progress import Reporter
 from praxiscope.recipes.reading import SkipList, channels_last, targets_of
 from praxiscope.recipes.settings import TrainSettings
@@ -37,7 +38,9 @@ class Monitor:
         fabric: Any,
         note_skips: SkipList,
         reporter: Reporter,
+        store: FlowStore | None = None,
     ) -> None:
+        self.store = store
         self.settings, self.fabric, self.reporter = settings, fabric, reporter
         self.note_skips = note_skips
         self.model, self.card, self.manifest = model, card, manifest
@@ -80,7 +83,9 @@ class Monitor:
             {"32-true": "32"}.get(self.fabric._precision.precision, "bf16"),
             channels_last(self.settings, self.fabric.device),
         )
-        recogniser = Recogniser(self.model, self.card, device=self.fabric.device, precision=precision)
+        recogniser = Recogniser(
+            self.model, self.card, device=self.fabric.device, precision=precision, flow_store=self.store
+        )
         protocol = self.settings.run.protocol
         if protocol == "auto":
             protocol = f"{self.settings.input.snippets}x1" if recogniser.clip_snippets == 1 else "1x1"

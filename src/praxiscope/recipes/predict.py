@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from praxiscope.data.files import is_video, videos_below
-from praxiscope.errors import ArgumentError, VideoError
-from praxiscope.recogniser import Recogniser
+from praxiscope.errors import ArgumentError, DataError, VideoError
+from praxiscope.fused import AnyRecogniser
 from praxiscope.types import Prediction
 
 __all__ = ["Failure", "find_sources", "parse_duration", "predict"]
@@ -64,7 +64,7 @@ def _listed(path: Path) -> list[str]:
 
 
 def predict(
-    recogniser: Recogniser,
+    recogniser: AnyRecogniser,
     sources: Sequence[str],
     *,
     top: int = 5,
@@ -88,11 +88,13 @@ def predict(
                 yield recogniser.predict(source, top=top, protocol=protocol)
             else:
                 yield _timeline(recogniser, source, window_s, stride_s or window_s / 2, top)
-        except VideoError as error:
+        except (VideoError, DataError) as error:
             yield Failure(source, str(error))
 
 
-def _timeline(recogniser: Recogniser, source: str, window_s: float, stride_s: float, top: int) -> Prediction:
+def _timeline(
+    recogniser: AnyRecogniser, source: str, window_s: float, stride_s: float, top: int
+) -> Prediction:
     """All windows, and as the video's own labels the mean of their probabilities, of those they name."""
     segments = list(recogniser.timeline(source, window_s=window_s, stride_s=stride_s, top=top))
     total: dict[str, float] = {}

@@ -13,14 +13,16 @@ from torch import Tensor
 
 from praxiscope.checkpoint import InputContract
 from praxiscope.data.batch import EpochBatches, keep_memory
-from praxiscope.data.dataset import ClipReader, RgbReader, Skip, TrainingClips, clear_errors, collate
+from praxiscope.data.dataset import ClipReader, Skip, TrainingClips, clear_errors, collate
 from praxiscope.data.manifest import Manifest
 from praxiscope.data.shared import SlotPool
 from praxiscope.data.splits import class_weights, epoch_order
-from praxiscope.errors import DataError, VideoError
+from praxiscope.errors import ArgumentError, DataError, VideoError
+from praxiscope.flow.store import FlowStore, flow_key
 from praxiscope.progress import Reporter
 from praxiscope.recipes.lists import check_skips, write_skipped
 from praxiscope.recipes.settings import TrainSettings
+from praxiscope.recogniser import stream_reader
 from praxiscope.types import Batch, VideoRecord
 from praxiscope.video.decode import open_video
 from praxiscope.video.sampling import segment_indices
@@ -31,6 +33,7 @@ __all__ = [
     "channels_last",
     "check_trainable",
     "epoch_loader",
+    "flow_store",
     "preparer",
     "scan",
     "targets_of",
@@ -101,8 +104,13 @@ class SkipList:
         check_skips(len(self.skipped), self.total, self.limit, self.path)
 
 
-def scan(settings: TrainSettings, records: Sequence[VideoRecord], reporter: Reporter) -> list[Skip]:
-    """Open every video once: broken ones are named before the first step, not hours later.
+def scan(
+    settings: TrainSettings,
+    records: Sequence[VideoRecord],
+    reporter: Reporter,
+    store: FlowStore | None = None,
+) -> list[Skip]:
+    """Open every video once: broken ones, and those without stored flow, are named before the first step.
 
     The frame indices that this makes are remembered, and inherited by the reading processes where these are
     forked. A large set is not scanned: there, broken videos are found when it is their turn.
@@ -117,6 +125,10 @@ def scan(settings: TrainSettings, records: Sequence[VideoRecord], reporter: Repo
             open_video(record.path, time_limit_s=settings.data.time_limit_s).quick_length()
         except VideoError as error:
             return Skip(record.id, str(error))
+        if store is not None and flow_key(record) not in store:
+            return Skip(
+                record.id, f"{record.id}: no flow of it is stored in {store.root}. Run `praxiscope flow`."
+            )
         return None
 
     with (
@@ -140,8 +152,31 @@ def check_trainable(manifest: Manifest, records: Sequence[VideoRecord], listing:
         )
 
 
-def _sample(num_frames: int, generator: torch.Generator | None, *, snippets: int) -> Tensor:
-    return segment_indices(num_frames, snippets, 1, generator)
+def flow_store(settings: TrainSettings) -> FlowStore | None:
+    """The stored flow of a run that trains on flow.
+
+    Raises:
+        ArgumentError: flow is given and not used, or used and not given.
+        DataError: the folder is no store.
+    """
+    wanted = settings.model.keywords().get("stream", "rgb") == "flow"
+    if wanted and settings.data.flow is None:
+        raise ArgumentError(
+            "model.stream = flow: training needs stored flow. Make it by `praxiscope flow DATA --out flow/`, and name "
+            "it by --flow flow/."
+        )
+    if settings.data.flow is None:
+        return None
+    if not wanted:
+        raise ArgumentError(
+            f"--flow {settings.data.flow}: the model sees {settings.model.keywords().get('stream', 'rgb')!r}, no flow. "
+            "Add --stream flow, or leave --flow out."
+        )
+    return FlowStore(settings.data.flow)
+
+
+def _sample(num_frames: int, generator: torch.Generator | None, *, snippets: int, length: int) -> Tensor:
+    return segment_indices(num_frames, snippets, length, generator)
 
 
 def epoch_loader(
@@ -150,26 +185,33 @@ def epoch_loader(
     records: Sequence[VideoRecord],
     fabric: Any,
     skipped: Mapping[str, str],
+    contract: InputContract,
+    store: FlowStore | None,
 ) -> Callable[[int, int], Iterator[Any]]:
     """(epoch, batches to leave out) -> the loaded batches of this process.
 
     Args:
+        contract: what the model must be fed.
+        store: stored flow, for a model that sees flow.
         skipped: videos found to be unreadable, by id; the reading processes of an epoch start with what the
             epochs before it found, and lose no time on them.
     """
     crop = _CROPS[settings.input.crop](settings.input.size)
+    stream = "rgb" if contract.flow is None else "flow"
+    read, span = stream_reader(contract, settings.input.short_side, store)
     reader = ClipReader(
         records,
         targets_of(manifest, records),
-        sampler=partial(_sample, snippets=settings.input.snippets),
-        readers={"rgb": RgbReader(settings.input.short_side)},
+        sampler=partial(_sample, snippets=settings.input.snippets, length=span),
+        readers={stream: read},
         geometry=crop,
         time_limit_s=settings.data.time_limit_s,
         known_broken=skipped,
     )
     clips = TrainingClips(reader)
     workers, prefetched = settings.data.workers, 2
-    clip_bytes = settings.input.snippets * 3 * settings.input.size**2
+    value_bytes = 1 if stream == "rgb" else 4
+    clip_bytes = settings.input.snippets * contract.channels * settings.input.size**2 * value_bytes
     slots = prefetched + settings.optim.accumulate + 2
     labels = [manifest.numbers(record) for record in records]
 

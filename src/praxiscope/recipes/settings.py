@@ -57,6 +57,7 @@ class DataSettings(_Section):
     source: Text = ""
     split: Text | None = None
     annotations: Text | None = None
+    flow: Text | None = Field(None, description="folder of the flow that praxiscope flow has stored")
     test_fraction: float = Field(0.2, gt=0, lt=1)
     sampling: Literal["ordinary", "class-uniform"] = "ordinary"
     class_weights: bool = False
@@ -82,6 +83,9 @@ class InputSettings(_Section):
     crop: Literal["multi-scale", "random", "center"] = "multi-scale"
     flip: bool = True
     colour_jitter: float = Field(0.0, ge=0, le=1)
+    flow_length: int = Field(5, ge=1, description="flow fields of a stack (model.stream=flow)")
+    flow_kind: Literal["stack", "trajectory", "stack-bidirectional", "trajectory-bidirectional"] = "stack"
+    subtract_mean: bool = Field(True, description="every flow field loses its own mean")
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
 

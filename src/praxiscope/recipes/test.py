@@ -16,10 +16,11 @@ from praxiscope.errors import ArgumentError, DataError
 from praxiscope.evaluation.metrics import summarise
 from praxiscope.evaluation.protocols import parse_protocol
 from praxiscope.evaluation.scores import Scores
+from praxiscope.fused import AnyRecogniser
 from praxiscope.progress import Reporter
 from praxiscope.recipes.lists import check_skips, read_split, write_skipped
 from praxiscope.recipes.report import report_run
-from praxiscope.recogniser import Recogniser, load
+from praxiscope.recogniser import load
 from praxiscope.types import VideoRecord
 
 __all__ = ["TestResult", "test"]
@@ -55,6 +56,7 @@ def test(
     out: str | Path | None = None,
     checkpoint: str | None = None,
     device: str = "auto",
+    flow: str | Path | None = None,
     workers: int = 2,
     max_skip: float | None = None,
     time_limit_s: float = 300.0,
@@ -73,6 +75,7 @@ def test(
         subset: which part of the data: "test", "val" or "train".
         out: scores file to write (.npz or .parquet).
         checkpoint: "last" or "best".
+        flow: folder of stored flow, for a model that sees flow; None estimates it from the frames.
         max_skip: largest share of unreadable videos; None is 5 %, but three never stop the test.
         reporter: shows progress.
 
@@ -86,7 +89,7 @@ def test(
     parse_protocol(protocol or "1x1")  # a typing error should not cost the time to load
     if out is not None and Path(out).suffix not in (".npz", ".parquet"):
         raise ArgumentError(f"--out {out}: scores are written as .npz or .parquet")
-    recogniser = load(run, checkpoint=checkpoint, device=device)
+    recogniser = load(run, checkpoint=checkpoint, device=device, flow=flow)
     manifest = load_records(
         data, split=split, annotations=Path(annotations) if annotations else None, random_split=False
     )
@@ -148,7 +151,7 @@ def _choose(manifest: Manifest, run: Path, subset: str, notes: list[str]) -> lis
     return chosen
 
 
-def _targets(recogniser: Recogniser, manifest: Manifest, records: Sequence[VideoRecord]) -> list[Tensor]:
+def _targets(recogniser: AnyRecogniser, manifest: Manifest, records: Sequence[VideoRecord]) -> list[Tensor]:
     """Targets in the *model's* classes, by name."""
     numbers = {name: number for number, name in enumerate(recogniser.labels)}
     unknown = sorted({label for record in records for label in record.labels if label not in numbers})

@@ -6,6 +6,7 @@ import logging
 import os
 import time
 import warnings
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 from torch import nn
 
 from praxiscope.checkpoint import (
+    FlowInput,
     InputContract,
     ModelCard,
     find_checkpoint,
@@ -28,6 +30,7 @@ from praxiscope.data.batch import EpochBatches, mix_seeds
 from praxiscope.data.manifest import Manifest, load_records
 from praxiscope.errors import ArgumentError, CheckpointError, DataError
 from praxiscope.evaluation.views import bf16_pays
+from praxiscope.flow.store import FlowStore
 from praxiscope.models import create_model
 from praxiscope.models.weights import load_weights
 from praxiscope.progress import Reporter
@@ -38,12 +41,13 @@ from praxiscope.recipes.reading import (
     channels_last,
     check_trainable,
     epoch_loader,
+    flow_store,
     preparer,
     scan,
     weights_of_classes,
 )
 from praxiscope.recipes.report import report_run
-from praxiscope.recipes.settings import OptimSettings, TrainSettings, dump_yaml, load_yaml
+from praxiscope.recipes.settings import InputSettings, OptimSettings, TrainSettings, dump_yaml, load_yaml
 from praxiscope.recipes.summary import describe_model
 from praxiscope.recogniser import build_from_card
 from praxiscope.steps import make_loss, ordinary
@@ -61,7 +65,7 @@ _MAY_DIFFER = {
     "run.tensorboard",
     "run.checkpoint_steps",
 }
-_PATHS = {"data.source", "data.annotations", "model.weights"}
+_PATHS = {"data.source", "data.annotations", "data.flow", "model.weights"}
 
 
 def train(
@@ -94,6 +98,7 @@ def train(
         seed=settings.run.seed,
         test_fraction=settings.data.test_fraction,
     )
+    store = flow_store(settings)
     state = TrainState()
     # The same weights in every process, whatever was drawn before.
     torch.manual_seed(mix_seeds(settings.run.seed, 0))
@@ -101,7 +106,7 @@ def train(
         checkpoint = find_checkpoint(run, "last")
         state, model, card = _take_up(checkpoint, run, manifest)
     else:
-        model, card = build_model(settings, manifest, reporter)
+        model, card = build_model(settings, manifest, reporter, store)
     if fabric.is_global_zero:
         run.mkdir(parents=True, exist_ok=True)
         dump_yaml(settings, run / "settings.yaml")
@@ -110,7 +115,7 @@ def train(
     listing = run / ("skipped.csv" if fabric.is_global_zero else f"skipped.{fabric.global_rank}.csv")
     fabric.barrier()
     note_skips = SkipList(listing, state.skipped, len(manifest.records), settings.data.max_skip, reporter)
-    note_skips(scan(settings, manifest.records, reporter))
+    note_skips(scan(settings, manifest.records, reporter, store))
     if not resume:
         state.left_out = sorted(state.skipped)
     manifest = replace(manifest, records=tuple(r for r in manifest.records if r.id not in state.left_out))
@@ -156,7 +161,7 @@ def train(
         else None
     )
     started = time.perf_counter()
-    monitor = Monitor(settings, manifest, bare, card, fabric, note_skips, reporter)
+    monitor = Monitor(settings, manifest, bare, card, fabric, note_skips, reporter, store)
     saver = partial(save, run=run, model=bare, optimizer=optimizer, card=card, fabric=fabric, monitor=monitor)
     try:
         complete = fit(
@@ -186,7 +191,7 @@ def train(
                 checkpoint_steps=settings.run.checkpoint_steps,
             ),
             state=state,
-            batches=epoch_loader(settings, manifest, records, fabric, state.skipped),
+            batches=epoch_loader(settings, manifest, records, fabric, state.skipped, card.input, store),
             prepare=preparer(settings, card.input, fabric.device),
             log=log.write if log else lambda row: None,
             note_skips=note_skips,
@@ -227,13 +232,15 @@ def _take_up(checkpoint: Path, run: Path, manifest: Manifest) -> tuple[TrainStat
 
 
 def build_model(
-    settings: TrainSettings, manifest: Manifest, reporter: Reporter
+    settings: TrainSettings, manifest: Manifest, reporter: Reporter, store: FlowStore | None = None
 ) -> tuple[nn.Module, ModelCard]:
     """The network with its start weights, and the card that will stand beside it."""
     wanted, given = settings.input, settings.model
     kwargs = {**given.keywords(), "num_classes": len(manifest.classes)}
     if given.name == "tsm":
         kwargs.setdefault("snippets", wanted.snippets)
+    if store is not None:
+        kwargs["in_channels"] = 2 * wanted.flow_length
     if given.backbone.startswith("timm/"):
         kwargs.setdefault("input_size", wanted.size)
     try:
@@ -257,12 +264,33 @@ def build_model(
             size=wanted.size,
             short_side=wanted.short_side,
             channels=len(contract["mean"]),
-            mean=tuple(wanted.mean or contract["mean"]),
-            std=tuple(wanted.std or contract["std"]),
             snippets=wanted.snippets,
+            **_normalisation(wanted, contract, store),
         ),
     )
     return model, card
+
+
+def _normalisation(
+    wanted: InputSettings, contract: Mapping[str, Any], store: FlowStore | None
+) -> dict[str, Any]:
+    """The part of the input contract that differs between pixels and flow."""
+    if store is None:
+        return {
+            "mean": tuple(wanted.mean or contract["mean"]),
+            "std": tuple(wanted.std or contract["std"]),
+        }
+    if wanted.mean or wanted.std:
+        raise ArgumentError(
+            "input.mean and input.std are of pixels; a network that sees flow has no use of them"
+        )
+    return {
+        "flow_mean": tuple(contract["mean"]),
+        "flow_std": tuple(contract["std"]),
+        "flow": FlowInput(
+            wanted.flow_length, wanted.flow_kind, wanted.subtract_mean, store.contract.to_dict()
+        ),
+    }
 
 
 def _check_folder(run: Path, settings: TrainSettings, resume: bool) -> None:

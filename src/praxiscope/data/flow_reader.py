@@ -1,0 +1,185 @@
+"""Flow as a stream of a clip: from a store, or estimated from the frames on the spot.
+
+S snippets of a video, L flow fields of a snippet, T frames of the video, H rows, W columns.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from praxiscope.checkpoint import FlowInput
+from praxiscope.errors import DataError
+from praxiscope.flow.contract import FlowContract, through_store
+from praxiscope.flow.estimate import Estimator, estimate_flow, estimator_of
+from praxiscope.flow.stack import check_kind, field_numbers, stack_fields, stackings
+from praxiscope.flow.store import FlowStore, flow_key
+from praxiscope.types import VideoRecord
+from praxiscope.video.decode import Video
+from praxiscope.video.geometry import Box, Size, resize
+from praxiscope.video.pixels import scaled_size
+
+__all__ = ["EstimatedFlowReader", "FlowReader", "StoredFlowReader", "flow_reader"]
+
+
+@dataclass(frozen=True)
+class FlowReader(ABC):
+    """Stacks of flow: float32 [S, 2L, H, W] in pixels. A subclass says where the fields come from.
+
+    A stack that starts at frame t is made of the L fields from t on; a bidirectional one lies around the middle of
+    the same L + 1 frames. Mean subtraction and trajectories see whole fields, and what is cut out of them afterwards
+    is scaled along with its vectors.
+
+    Attributes:
+        length: L.
+        kind: how fields are stacked, a name of ``praxiscope.flow.stack``.
+        subtract_mean: whether every field loses its own mean.
+        short_side: pixels to which whole frames are scaled; crops are cut at the size of the fields.
+    """
+
+    length: int = 5
+    kind: str = "stack"
+    subtract_mean: bool = True
+    short_side: int | None = 256
+
+    def __post_init__(self) -> None:
+        check_kind(self.kind, self.length)
+
+    @property
+    def span(self) -> int:
+        """Frames that a stack needs."""
+        return self.length + 1
+
+    def frame_size(self, record: VideoRecord, video: Video) -> Size:
+        """Rows and columns after scaling."""
+        width, height = scaled_size(video.width, video.height, self.short_side)
+        return height, width
+
+    def __call__(
+        self, record: VideoRecord, video: Video, starts: Tensor, first: int, last: int, box: Box | None
+    ) -> Tensor:
+        frames = last - first
+        if frames < 2:
+            raise DataError(f"{record.id}: has {frames} frame; flow needs two. Leave it out.")
+        # A bidirectional stack looks both ways from the middle of its frames.
+        centres = starts + self.length // 2 if stackings.get(self.kind).bidirectional else starts
+        forward, backward = field_numbers(centres, self.kind, self.length, frames - 1)
+        fields = self._gather(record, video, forward, first, backward=False)
+        reverse = self._gather(record, video, backward, first, backward=True) if backward.numel() else None
+        stacks = stack_fields(fields, reverse, self.kind, subtract_mean=self.subtract_mean)
+        if box is not None:
+            return box.cut(stacks)
+        return resize(stacks, self.frame_size(record, video), "flow")
+
+    def _gather(
+        self, record: VideoRecord, video: Video, numbers: Tensor, first: int, *, backward: bool
+    ) -> Tensor:
+        """Fields [S, n, 2, H, W] by their numbers [S, n], each of which is read once."""
+        wanted, places = torch.unique(numbers, return_inverse=True)
+        return self._fields(record, video, wanted + first, backward)[places]
+
+    @abstractmethod
+    def _fields(self, record: VideoRecord, video: Video, numbers: Tensor, backward: bool) -> Tensor:
+        """Fields [n, 2, H, W] of the file by ascending numbers [n]."""
+
+
+@dataclass(frozen=True)
+class StoredFlowReader(FlowReader):
+    """Reads fields that ``praxiscope flow`` has stored.
+
+    Attributes:
+        store: the store.
+    """
+
+    store: FlowStore | None = None
+
+    def _fields(self, record: VideoRecord, video: Video, numbers: Tensor, backward: bool) -> Tensor:
+        assert self.store is not None
+        clip = self.store.clip(flow_key(record))
+        frames = video.quick_length()
+        if not clip.fits(frames):
+            raise DataError(
+                f"{record.id}: has {frames} frames, but its stored flow was made of {clip.frames}. Run `praxiscope "
+                "flow` again on these videos."
+            )
+        if backward and not clip.has_backward:
+            raise DataError(
+                f"{record.id}: {self.kind!r} needs backward flow, which is not stored. Run `praxiscope flow` with "
+                "--backward."
+            )
+        # A damaged video promises frames that do not decode, and have no flow: the last field stands for theirs.
+        return clip.fields(numbers.clamp(max=len(clip) - 1).tolist(), backward=backward)
+
+
+@dataclass(frozen=True)
+class EstimatedFlowReader(FlowReader):
+    """Estimates fields from the frames, and rounds them as a store would.
+
+    Attributes:
+        estimator: the method.
+        contract: how the flow that a network was trained on was made and stored.
+    """
+
+    estimator: Estimator | None = None
+    contract: FlowContract | None = None
+
+    @property
+    def estimated_side(self) -> int | None:
+        """Pixels of the short side of the frames between which flow is estimated; None: as they are."""
+        assert self.contract is not None
+        return self.contract.short_side
+
+    def estimate(self, frames: Tensor, backward: bool) -> Tensor:
+        """Fields [T - 1, 2, H, W] between frames [T, 3, H, W], as a store would give them back."""
+        assert self.estimator is not None
+        assert self.contract is not None
+        return through_store(estimate_flow(frames, self.estimator, backward=backward), self.contract)
+
+    def _fields(self, record: VideoRecord, video: Video, numbers: Tensor, backward: bool) -> Tensor:
+        return torch.cat(
+            [
+                self.estimate(
+                    video.frames(range(run[0], run[-1] + 2), short_side=self.estimated_side), backward
+                )
+                for run in _runs(numbers.tolist())
+            ]
+        )
+
+
+def _runs(numbers: list[int]) -> list[list[int]]:
+    """Ascending numbers as runs of neighbours, whose frames are estimated together."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return runs
+
+
+def flow_reader(flow: FlowInput, short_side: int | None, store: FlowStore | None = None) -> FlowReader:
+    """What feeds flow to a model by its contract: a store of the same making, or estimates on the spot.
+
+    Args:
+        flow: the model's contract.
+        short_side: pixels to which whole frames are scaled.
+        store: stored flow; None estimates.
+
+    Raises:
+        DataError: the store was made in another way than the flow that the model was trained on.
+        ArgumentError: the flow cannot be estimated here.
+    """
+    contract = FlowContract.from_dict(flow.made)
+    stacking = (flow.length, flow.kind, flow.subtract_mean, short_side)
+    if store is None:
+        estimator = estimator_of({"method": contract.method, **contract.parameters})
+        return EstimatedFlowReader(*stacking, estimator=estimator, contract=contract)
+    if store.contract != contract:
+        raise DataError(
+            f"{store.root}: was made in another way than the flow that the model was trained on: "
+            f"{contract.difference(store.contract)}. Make it anew in the model's way, or leave --flow out."
+        )
+    return StoredFlowReader(*stacking, store=store)

@@ -1,0 +1,172 @@
+"""A video as a sequence of windows, read once and in order, at memory that does not grow with its length.
+
+S snippets of a window, C channels, H rows, W columns, L flow fields of a stack.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from praxiscope.checkpoint import InputContract
+from praxiscope.data.flow_reader import EstimatedFlowReader, flow_reader
+from praxiscope.errors import VideoError
+from praxiscope.flow.stack import field_numbers, stack_fields, stackings
+from praxiscope.video.decode import DecodedFrame, Video, open_video
+from praxiscope.video.geometry import resize
+from praxiscope.video.pixels import scaled_size
+from praxiscope.video.transforms import CenterCrop
+
+__all__ = ["Window", "windows"]
+
+
+class Window(NamedTuple):
+    """A stretch of a video and what a model is shown of it."""
+
+    start_s: float
+    end_s: float
+    snippets: Tensor  # [S, C, H, W]: uint8 pixels, or float32 flow
+
+
+class _Moment(NamedTuple):
+    """A frame on screen: since when, and the snippet [C, H, W] that starts with it."""
+
+    time_s: float
+    snippet: Callable[[], Tensor]  # costs something; good until two moments later
+
+
+def windows(
+    source: str | Path, window_s: float, stride_s: float, contract: InputContract
+) -> Iterator[Window]:
+    """Cut windows out of one sequential read.
+
+    Snippet k of a window starts with the frame on screen at (k + 1/2) / S of it. Only snippets that some window wants
+    are made, and only as many windows are kept as overlap.
+
+    Args:
+        source: a video file.
+        window_s, stride_s: length of a window, and from the start of one to that of the next.
+        contract: of the model.
+
+    Raises:
+        VideoError: the file cannot be read.
+        ArgumentError: flow cannot be estimated as the contract says.
+    """
+    snippets = contract.snippets
+    held: deque[tuple[int, list[Tensor]]] = deque()  # windows under way: number, and the snippets so far
+    opened = 0
+    shown: _Moment | None = None
+    made: Tensor | None = None  # the snippet of the moment on screen, once somebody wants it
+
+    def snippet() -> Tensor:
+        nonlocal made
+        if made is None:
+            assert shown is not None
+            made = shown.snippet()
+        return made
+
+    def look(until: float) -> None:
+        """Give the moment on screen to every window that looks before ``until``."""
+        nonlocal opened
+        while opened * stride_s < until:
+            held.append((opened, []))
+            opened += 1
+        for number, parts in held:
+            while (
+                len(parts) < snippets and number * stride_s + (len(parts) + 0.5) / snippets * window_s < until
+            ):
+                parts.append(snippet())
+
+    video = open_video(source)
+    step = 1 / video.fps
+    reached = 0.0
+    for moment in _moments(video, contract):
+        if shown is not None:
+            look(moment.time_s)
+            step = moment.time_s - shown.time_s
+        while held and (reached_next := held[0][0] * stride_s + window_s) <= moment.time_s:
+            number, parts = held.popleft()
+            reached = reached_next
+            yield Window(number * stride_s, reached, torch.stack(parts))
+        shown, made = moment, None
+    if shown is None:
+        return
+    end = shown.time_s + step  # the last frame is shown as long as the one before it
+    look(end - 1e-6)  # rounding opens no window at the very end
+    for number, parts in held:
+        if reached >= end - 1e-6:
+            break
+        # A window that the video's end cuts off goes on with the last snippet.
+        parts += [snippet()] * (snippets - len(parts))
+        reached = min(number * stride_s + window_s, end)
+        yield Window(number * stride_s, reached, torch.stack(parts))
+
+
+def _moments(video: Video, contract: InputContract) -> Iterator[_Moment]:
+    return _pictures(video, contract) if contract.flow is None else _stacks(video, contract)
+
+
+def _pictures(video: Video, contract: InputContract) -> Iterator[_Moment]:
+    crop = CenterCrop(contract.size)
+    for frame in video.decode():
+
+        def picture(frame: DecodedFrame = frame) -> Tensor:
+            return crop({"rgb": frame.rgb(short_side=contract.short_side)})["rgb"].contiguous()
+
+        yield _Moment(frame.time_s, picture)
+
+
+def _stacks(video: Video, contract: InputContract) -> Iterator[_Moment]:
+    """Frames with the flow around them. A stack needs frames that come later, so it runs that far behind."""
+    flow = contract.flow
+    assert flow is not None
+    reader = flow_reader(flow, contract.short_side)
+    assert isinstance(reader, EstimatedFlowReader)
+    both_ways = stackings.get(flow.kind).bidirectional
+    back = flow.length // 2 if both_ways else 0
+    ahead = flow.length - back
+    width, height = scaled_size(video.width, video.height, contract.short_side)
+    crop = CenterCrop(contract.size)
+    frames: dict[int, tuple[float, Tensor]] = {}
+    fields: dict[tuple[int, bool], Tensor] = {}  # made for one snippet, wanted again by the next
+
+    def field(number: int, backward: bool) -> Tensor:
+        if (number, backward) not in fields:
+            pair = torch.stack((frames[number][1], frames[number + 1][1]))
+            fields[number, backward] = reader.estimate(pair, backward)[0]
+        return fields[number, backward]
+
+    def moment(at: int, last: int) -> _Moment:
+        def stack() -> Tensor:
+            if not last:
+                raise VideoError(video.path, "has a single frame; flow needs two", "Leave it out.")
+            forward, backward = field_numbers(at, flow.kind, flow.length, last)
+            forth = torch.stack([field(number, False) for number in forward.tolist()])
+            reverse = [field(number, True) for number in backward.tolist()]
+            stacked = stack_fields(
+                forth,
+                torch.stack(reverse) if both_ways else None,
+                flow.kind,
+                subtract_mean=flow.subtract_mean,
+            )
+            return crop({"flow": resize(stacked, (height, width), "flow")})["flow"].contiguous()
+
+        return _Moment(frames[at][0], stack)
+
+    last = -1
+    for last, frame in enumerate(video.decode()):
+        frames[last] = (frame.time_s, frame.rgb(short_side=reader.estimated_side))
+        if last >= ahead:
+            at = last - ahead
+            yield moment(at, last)
+            for old in [n for n in frames if n < at - back]:
+                del frames[old]
+            for key in [key for key in fields if key[0] < at - back]:
+                del fields[key]
+    for at in range(max(0, last - ahead + 1), last + 1):
+        yield moment(at, last)

@@ -1,0 +1,207 @@
+"""Training, testing and predicting with flow, on clips whose classes differ in their motion alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+
+import praxiscope as px
+from conftest import SMALL
+from praxiscope.checkpoint import find_checkpoint, load_card
+from praxiscope.evaluation.scores import Scores
+from praxiscope.flow.store import FlowStore
+from praxiscope.fused import FusedRecogniser, save_fused
+from praxiscope.recipes.flow import extract_flow
+from praxiscope.recipes.settings import TrainSettings, get_recipe, override
+from praxiscope.recipes.test import test as run_test
+from praxiscope.recipes.train import train
+
+PARAMETERS = {"warps": 2, "iterations": 10}
+
+
+def write_moving(path: Path, step: int, seed: int, frames: int = 14) -> None:
+    """A square that moves by ``step`` pixels a frame over still noise."""
+    draw = np.random.default_rng(seed)
+    ground = draw.integers(0, 90, (48, 64, 3), dtype=np.uint8)
+    pattern = draw.integers(120, 255, (20, 20, 3), dtype=np.uint8)
+    top, left = int(draw.integers(2, 26)), int(draw.integers(17, 27))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=12, options={"crf": "12"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for number in range(frames):
+            picture = ground.copy()
+            x = left + step * (number - frames // 2)
+            picture[top : top + 20, x : x + 20] = pattern
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+@pytest.fixture(scope="module")
+def moving(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Videos of squares that go left or right, and their stored flow, both ways."""
+    root = tmp_path_factory.mktemp("moving")
+    for name, step in (("left", -2), ("right", 2)):
+        for clip in range(10):
+            write_moving(root / "videos" / name / f"{clip}.mp4", step, clip)
+    extract_flow(root / "videos", root / "flow", parameters=PARAMETERS, backward=True, workers=1)
+    return root / "videos", root / "flow"
+
+
+def settings(videos: Path, flow: Path | None, *assignments: str) -> TrainSettings:
+    given = [] if flow is None else [f"data.flow={flow}", "model.stream=flow"]
+    # No mirrored copies are needed to tell left from right; `flip` has tests of its own.
+    wanted = [*SMALL, "input.flip=false", "input.flow_length=4", "optim.epochs=12", f"data.source={videos}"]
+    return override(get_recipe("default"), [*wanted, *given, *assignments])
+
+
+@pytest.fixture(scope="module")
+def motion(moving: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("runs") / "motion"
+    assert train(settings(*moving), run)
+    return run
+
+
+@pytest.fixture(scope="module")
+def spatial(moving: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("runs") / "spatial"
+    assert train(settings(moving[0], None, "optim.epochs=1"), run)
+    return run
+
+
+def test_a_temporal_network_learns_what_only_motion_tells(motion: Path, moving: tuple[Path, Path]) -> None:
+    result = run_test(motion, moving[0], protocol="2x1", flow=moving[1], workers=0)
+    assert result.figures["videos"] == 4
+    assert result.figures["top1"] == 1.0
+    card = load_card(find_checkpoint(motion))
+    assert card.kwargs["in_channels"] == card.input.channels == 8
+    assert card.input.flow is not None
+    assert card.input.flow.made == FlowStore(moving[1]).contract.to_dict()
+
+
+def test_flow_estimated_on_the_spot_gives_the_scores_of_stored_flow(
+    motion: Path, moving: tuple[Path, Path]
+) -> None:
+    stored = run_test(motion, moving[0], protocol="2x10", flow=moving[1], workers=0).scores
+    estimated = run_test(motion, moving[0], protocol="2x10", workers=0).scores
+    np.testing.assert_allclose(estimated.reordered(stored.ids).logits, stored.logits, rtol=1e-4, atol=1e-4)
+    clip = moving[0] / "left" / "0.mp4"
+    assert px.load(motion).predict(clip, protocol="2x1").labels[0] == "left"
+
+
+@pytest.mark.parametrize("kind", ["trajectory", "stack-bidirectional", "trajectory-bidirectional"])
+def test_every_kind_of_stack_trains_and_predicts(
+    moving: tuple[Path, Path], tmp_path: Path, kind: str
+) -> None:
+    run = tmp_path / "run"
+    assert train(
+        settings(*moving, f"input.flow_kind={kind}", "optim.epochs=1", "input.subtract_mean=false"), run
+    )
+    stored = run_test(run, moving[0], protocol="2x1", flow=moving[1], workers=0).scores
+    estimated = run_test(run, moving[0], protocol="2x1", workers=0).scores
+    np.testing.assert_allclose(estimated.reordered(stored.ids).logits, stored.logits, rtol=1e-4, atol=1e-4)
+    assert len(list(px.load(run).timeline(moving[0] / "left" / "0.mp4", window_s=0.5, stride_s=0.25))) >= 3
+
+
+def test_a_timeline_of_motion_names_its_windows(motion: Path, tmp_path: Path) -> None:
+    write_moving(tmp_path / "a.mp4", 2, seed=50)
+    segments = list(px.load(motion).timeline(tmp_path / "a.mp4", window_s=0.5, stride_s=0.25, top=2))
+    assert [segment.start_s for segment in segments] == [0.0, 0.25, 0.5, 0.75]
+    assert {segment.labels[0] for segment in segments} == {"right"}
+
+
+def test_a_timeline_shows_the_stacks_that_stored_flow_gives(motion: Path, moving: tuple[Path, Path]) -> None:
+    from praxiscope.timeline import windows
+    from praxiscope.types import VideoRecord
+
+    recogniser = px.load(motion, flow=moving[1])
+    contract = recogniser.card.input
+    path = moving[0] / "right" / "3.mp4"
+    (window,) = windows(path, 14 / 12, 14 / 12, contract)
+    record = VideoRecord("right/3.mp4", path, ())
+    reader = recogniser._reader([record], [torch.tensor(-1)], px.evaluation.protocols.parse_protocol("1x1"))
+    reading = reader.readers["flow"]
+    # Two snippets, on screen at 1/4 and 3/4 of 14 frames.
+    frames = reading(record, px.open_video(path), torch.tensor([3, 10]), 0, 14, None)
+    expected = px.video.transforms.CenterCrop(32)({"flow": frames})["flow"]
+    torch.testing.assert_close(window.snippets, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_store_made_in_another_way_is_refused_with_both(
+    motion: Path, moving: tuple[Path, Path], tmp_path: Path
+) -> None:
+    extract_flow(moving[0], tmp_path / "other", parameters={"warps": 1, "iterations": 3}, workers=1)
+    with pytest.raises(
+        px.DataError, match=r"made in another way.*iterations=10 against 3.*warps=2 against 1"
+    ):
+        run_test(motion, moving[0], flow=tmp_path / "other", workers=0)
+
+
+def test_missing_flow_is_said_before_training(
+    moving: tuple[Path, Path], spatial: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(px.ArgumentError, match=r"training needs stored flow.*praxiscope flow"):
+        train(settings(moving[0], None, "model.stream=flow"), tmp_path / "a")
+    with pytest.raises(px.ArgumentError, match="sees 'rgb', no flow"):
+        train(settings(moving[0], None, f"data.flow={moving[1]}"), tmp_path / "b")
+    with pytest.raises(px.DataError, match="no such folder"):
+        train(settings(moving[0], tmp_path / "nothing"), tmp_path / "c")
+    with pytest.raises(px.ArgumentError, match="sees no flow"):
+        px.load(spatial, flow=moving[1])
+    write_moving(tmp_path / "more" / "left" / "0.mp4", 2, seed=1)
+    for name in ("left", "right"):
+        for clip in range(1, 9):
+            write_moving(tmp_path / "more" / name / f"{clip}.mp4", 2, seed=clip)
+    (tmp_path / "more" / "right" / "8.mp4").rename(tmp_path / "more" / "right" / "new.mp4")
+    assert train(settings(tmp_path / "more", moving[1], "optim.epochs=1"), tmp_path / "d")
+    assert "no flow of it is stored" in (tmp_path / "d" / "skipped.csv").read_text()
+
+
+def test_backward_flow_that_is_not_stored_is_asked_for(moving: tuple[Path, Path], tmp_path: Path) -> None:
+    extract_flow(moving[0], tmp_path / "flow", parameters=PARAMETERS, workers=1)
+    wanted = settings(moving[0], tmp_path / "flow", "input.flow_kind=stack-bidirectional")
+    with pytest.raises(px.PraxiscopeError, match="--backward"):
+        train(wanted, tmp_path / "run")
+
+
+def test_two_streams_in_one_folder_answer_like_their_fused_scores(
+    spatial: Path, motion: Path, moving: tuple[Path, Path], tmp_path: Path
+) -> None:
+    from praxiscope.recipes.fuse import fuse
+
+    both = tmp_path / "both"
+    save_fused(both, [spatial, motion], kind="weighted", weights=[1, 1.5])
+    for run, name, flow in ((spatial, "rgb", None), (motion, "flow", moving[1])):
+        run_test(run, moving[0], protocol="2x1", flow=flow, workers=0, out=tmp_path / f"{name}.npz")
+    expected = fuse([tmp_path / "rgb.npz", tmp_path / "flow.npz"], weights=[1, 1.5]).scores
+    found = run_test(both, moving[0], protocol="2x1", flow=moving[1], workers=0, out=tmp_path / "both.npz")
+    assert Scores.load(tmp_path / "both.npz").classes == ["left", "right"]
+    np.testing.assert_allclose(
+        found.scores.reordered(expected.ids).logits, expected.logits, rtol=1e-4, atol=1e-4
+    )
+    recogniser = px.load(both)
+    assert isinstance(recogniser, FusedRecogniser)
+    prediction = recogniser.predict(moving[0] / expected.ids[0], protocol="2x1")
+    chances = torch.from_numpy(expected.logits[0]).softmax(0)
+    assert prediction.labels[0] == expected.classes[int(chances.argmax())]
+    assert prediction.scores[0] == pytest.approx(float(chances.max()), abs=1e-3)
+    assert len(list(recogniser.timeline(moving[0] / expected.ids[0], window_s=0.5, stride_s=0.5))) >= 2
+    with pytest.raises(px.ArgumentError, match="exists already"):
+        save_fused(both, [spatial, motion])
+
+
+def test_a_fused_folder_that_is_damaged_says_so(spatial: Path, motion: Path, tmp_path: Path) -> None:
+    both = tmp_path / "both"
+    save_fused(both, [spatial, motion])
+    (both / "fusion.json").write_text("{")
+    with pytest.raises(px.CheckpointError, match=r"fusion.json: not readable"):
+        px.load(both)
+    (both / "fusion.json").write_text(
+        '{"format": 1, "parts": ["1-rgb", "x"], "kind": "average", "weights": null}'
+    )
+    with pytest.raises(px.CheckpointError):
+        px.load(both)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from praxiscope.recipes.settings import (
+    DataSettings,
     InputSettings,
     ModelSettings,
     OptimSettings,
@@ -57,4 +61,102 @@ def move4mnist_64() -> TrainSettings:
         input=InputSettings(size=64, short_side=64, snippets=8, crop="center", flip=False),
         optim=OptimSettings(lr=0.02, epochs=20, batch=16, warmup_epochs=1, weight_decay=5e-4),
         run=RunSettings(validate_epochs=1),
+    )
+
+
+# Two-stream networks (Simonyan and Zisserman, 2014), section 5: 256 videos a step, drawn evenly over the classes, one
+# frame or stack of each; momentum 0.9; the rate 1e-2 falls to a tenth at the milestones. The paper counts steps; these
+# are epochs of UCF-101's first split, whose 9,537 training videos are 37 steps.
+_STEPS_PER_EPOCH = 37
+_FROM_SCRATCH: Mapping[str, Any] = {
+    "epochs": 80_000 // _STEPS_PER_EPOCH,
+    "milestones": (50_000 / _STEPS_PER_EPOCH, 70_000 / _STEPS_PER_EPOCH),
+}
+_FINE_TUNED: Mapping[str, Any] = {
+    "epochs": 20_000 // _STEPS_PER_EPOCH,
+    "milestones": (14_000 / _STEPS_PER_EPOCH,),
+}
+
+
+def _two_stream(
+    length: Mapping[str, Any], *, dropout: float, jitter: float = 0.0, frozen: bool = False
+) -> TrainSettings:
+    return TrainSettings(
+        data=DataSettings(sampling="class-uniform"),
+        model=ModelSettings(name="frame", backbone="cnn_m_2048", dropout=dropout),
+        input=InputSettings(snippets=1, crop="random", colour_jitter=jitter),
+        optim=OptimSettings(
+            lr=1e-2,
+            batch=256,
+            schedule="step",
+            policy="plain",
+            clip_norm=None,
+            frozen_epochs=length["epochs"] if frozen else 0,
+            **length,
+        ),
+    )
+
+
+@recipes.register("two-stream-spatial")
+def two_stream_spatial() -> TrainSettings:
+    """The spatial stream, all of it fine-tuned from ImageNet weights (--weights). The paper's best has dropout 0.9."""
+    return _two_stream(_FINE_TUNED, dropout=0.9, jitter=0.2)
+
+
+@recipes.register("two-stream-spatial-last-layer")
+def two_stream_spatial_last_layer() -> TrainSettings:
+    """The spatial stream, only the last layer trained on ImageNet weights (--weights): the paper's choice."""
+    return _two_stream(_FINE_TUNED, dropout=0.5, jitter=0.2, frozen=True)
+
+
+@recipes.register("two-stream-spatial-scratch")
+def two_stream_spatial_scratch() -> TrainSettings:
+    """The spatial stream from random weights, dropout 0.9."""
+    return _two_stream(_FROM_SCRATCH, dropout=0.9, jitter=0.2)
+
+
+def _temporal(**stack: Any) -> TrainSettings:
+    settings = _two_stream(_FROM_SCRATCH, dropout=0.9)
+    return settings.updated(
+        {
+            "model.backbone": "cnn_m_2048_temporal",
+            "model.stream": "flow",
+            "input.flow_length": 10,
+            **{f"input.{name}": value for name, value in stack.items()},
+        }
+    )
+
+
+@recipes.register("two-stream-temporal")
+def two_stream_temporal() -> TrainSettings:
+    """The temporal stream (--flow): 10 fields stacked, means subtracted, from random weights, dropout 0.9."""
+    return _temporal()
+
+
+@recipes.register("two-stream-temporal-trajectory")
+def two_stream_temporal_trajectory() -> TrainSettings:
+    """The temporal stream with 10 fields read along the points' paths."""
+    return _temporal(flow_kind="trajectory")
+
+
+@recipes.register("two-stream-temporal-bidirectional")
+def two_stream_temporal_bidirectional() -> TrainSettings:
+    """The temporal stream with 5 fields forward and 5 backward (needs `praxiscope flow --backward`)."""
+    return _temporal(flow_kind="stack-bidirectional")
+
+
+@recipes.register("tsn-flow")
+def tsn_flow() -> TrainSettings:
+    """TSN's temporal stream from ImageNet weights: stacks of 5 fields, 3 snippets, dropout 0.7, partial BatchNorm."""
+    settings = tsn_fine_tune()
+    return settings.updated(
+        {
+            "model.stream": "flow",
+            "model.dropout": 0.7,
+            "input.subtract_mean": False,
+            "optim.first_conv_lr_scale": 5,
+            "optim.epochs": 80,
+            "optim.milestones": (44, 71),
+            "optim.clip_norm": 20,
+        }
     )

@@ -1,0 +1,297 @@
+"""Flow stores: a folder with the flow of many videos, all made in one way.
+
+    flow.json                    the contract, and how clips are stored
+    CLASS/clip.avi.forward.pxf   FFV1: one file for each clip and direction, see `praxiscope.flow.ffv1`
+    CLASS/clip/flow_x_00001.jpg  JPEG: two for each field, see `praxiscope.flow.jpeg`
+
+n fields, H rows, W columns.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from praxiscope.checkpoint import write_json
+from praxiscope.errors import ArgumentError, DataError, VideoError
+from praxiscope.flow.clip import FlowClip
+from praxiscope.flow.contract import (
+    UNKNOWN,
+    FlowContract,
+    Loss,
+    check_range,
+    through_store,
+)
+from praxiscope.flow.ffv1 import FlowFile, FlowFileWriter
+from praxiscope.flow.jpeg import DESCRIPTION, JpegFlow, JpegWriter, find_folder, folders
+from praxiscope.types import VideoRecord
+from praxiscope.video.picturefile import replacing
+
+__all__ = [
+    "STORAGES",
+    "STORE_FILE",
+    "FlowClip",
+    "FlowContract",
+    "FlowStore",
+    "FlowWriter",
+    "create_store",
+    "flow_key",
+    "through_store",
+]
+
+STORE_FILE = "flow.json"
+STORAGES = ("ffv1", "jpeg")
+_SUFFIXES = {False: ".forward.pxf", True: ".backward.pxf"}
+_AGAIN = "Run `praxiscope flow` on its video again."
+
+
+def flow_key(record: VideoRecord) -> str:
+    """The name of a record's flow in a store: that of its file, whichever part of it the record means."""
+    if record.start_s is None and record.end_s is None:
+        return record.id
+    return record.id.rpartition("@")[0] or record.id
+
+
+class FlowWriter(Protocol):
+    """Takes the fields of one clip in order.
+
+    Attributes:
+        loss: what storing has cost so far.
+    """
+
+    loss: Loss
+
+    @property
+    def fields(self) -> int:
+        """Fields written so far."""
+
+    def add(self, flow: Tensor) -> None:
+        """Write fields, float32 [n, 2, H, W], on the CPU."""
+
+
+class FlowStore:
+    """A folder of stored flow, for reading. Opening it opens no clip; it can be pickled.
+
+    Args:
+        root: the folder.
+        range: for a folder of JPEGs that another tool has made: its bound in pixels, by custom 20.
+
+    Attributes:
+        root: the folder.
+        contract: how all of its flow was made.
+        storage: "ffv1" or "jpeg".
+
+    Raises:
+        DataError: no store, a damaged one, or one with another range.
+
+    Example:
+        >>> store = FlowStore("flow")
+        >>> stack = store.clip("Punch/v_Punch_g05_c05.avi").fields(range(40, 50))
+    """
+
+    def __init__(self, root: str | Path, *, range: float | None = None) -> None:
+        self.root = Path(root)
+        path = self.root / STORE_FILE
+        if not self.root.is_dir():
+            raise DataError(
+                f"{self.root}: no such folder. `praxiscope flow DATA --out {self.root}` makes one."
+            )
+        if path.is_file():
+            self.contract, self.storage = _read_store_file(path)
+            if range is not None and check_range(range) != self.contract.range:
+                raise DataError(f"{self.root}: was stored with range {self.contract.range}, not {range}")
+            return
+        if not any(folders(self.root)):
+            raise DataError(
+                f"{self.root}: holds no stored flow. `praxiscope flow DATA --out FOLDER` makes a store."
+            )
+        if range is None:
+            raise DataError(
+                f"{self.root}: holds JPEGs of flow, which do not say what their grey levels mean. Give range, the "
+                f"bound in pixels (by custom 20), or write it down once with create_store."
+            )
+        self.contract, self.storage = FlowContract(UNKNOWN, {}, range), "jpeg"
+
+    def __repr__(self) -> str:
+        return f"FlowStore({str(self.root)!r}, {self.contract})"
+
+    def __contains__(self, key: object) -> bool:
+        if not isinstance(key, str):
+            return False
+        if self.storage == "jpeg":
+            return find_folder(self.root, _place(key)) is not None
+        return self.path(key).is_file()
+
+    def keys(self) -> list[str]:
+        """All clips, sorted. JPEG folders are named as they are: without a suffix."""
+        if self.storage == "jpeg":
+            return [folder.as_posix() for folder in folders(self.root)]
+        found = []
+        for parent, inner, names in os.walk(self.root):
+            inner[:] = [name for name in inner if not name.startswith(".")]
+            below = Path(parent).relative_to(self.root)
+            found += [(below / name).as_posix() for name in names if name[0] != "."]
+        suffix = _SUFFIXES[False]
+        return sorted(name.removesuffix(suffix) for name in found if name.endswith(suffix))
+
+    def path(self, key: str, *, backward: bool = False) -> Path:
+        """Where a clip is written: a file, or a folder of JPEGs."""
+        place = _place(key)
+        if self.storage == "jpeg":
+            return self.root / place.with_suffix("")
+        return (self.root / place).with_name(place.name + _SUFFIXES[backward])
+
+    def clip(self, key: str) -> FlowClip:
+        """The flow of one video.
+
+        Raises:
+            DataError: it is not here, or was made in another way than the store says.
+            VideoError: its file is damaged.
+        """
+        if self.storage == "jpeg":
+            folder = find_folder(self.root, _place(key))
+            if folder is None:
+                raise self._missing(key)
+            return JpegFlow(folder, self.contract)
+        path = self.path(key)
+        if not path.is_file():
+            raise self._missing(key)
+        return FlowFile(path, self.path(key, backward=True), self.contract)
+
+    def _missing(self, key: str) -> DataError:
+        return DataError(f"{self.root}: holds no flow of {key}. {_AGAIN}")
+
+    @contextmanager
+    def writing(
+        self, key: str, source: Path, *, promised_frames: int = 0, backward: bool = False
+    ) -> Iterator[FlowWriter]:
+        """Write a clip's flow: it appears when the block ends, whole, or not at all.
+
+        Args:
+            key: of the clip.
+            source: the video file, of which name and size are noted.
+            promised_frames: frames that the video's packets promise.
+            backward: which direction is written.
+
+        Raises:
+            ArgumentError: what JPEG folders cannot hold.
+            VideoError: no field was added.
+        """
+        about = {
+            "key": key,
+            "direction": "backward" if backward else "forward",
+            "contract": self.contract.to_dict(),
+            "source": describe_source(source),
+            "promised_frames": promised_frames,
+        }
+        path = self.path(key, backward=backward)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if self.storage == "jpeg":
+            if backward:
+                raise ArgumentError("JPEG folders have no name for backward flow: take the format ffv1")
+            pictures = JpegWriter(path, self.contract, about)
+            try:
+                yield pictures
+                _refuse_empty(source, pictures)
+                pictures.finish()
+            finally:
+                pictures.discard()
+            return
+        with replacing(path) as file:
+            writer = FlowFileWriter(file, self.contract, about)
+            yield writer
+            _refuse_empty(source, writer)
+            writer.finish()
+
+    def stored(self, key: str, *, backward: bool = False) -> FlowClip | None:
+        """What `writing` has left for a clip and one direction, or None.
+
+        Raises:
+            DataError: it was made in another way than the store says.
+            VideoError: its file is damaged.
+        """
+        path = self.path(key, backward=backward)
+        if self.storage == "jpeg":
+            return JpegFlow(path, self.contract) if (path / DESCRIPTION).is_file() else None
+        return FlowFile(path, path, self.contract) if path.is_file() else None
+
+
+def describe_source(source: Path) -> dict[str, Any]:
+    """What identifies the file that flow was made of."""
+    return {"name": source.name, "bytes": source.stat().st_size}
+
+
+def _refuse_empty(source: Path, writer: FlowWriter) -> None:
+    if not writer.fields:
+        raise VideoError(source, "has one frame, and flow needs two", "Leave it out.")
+
+
+def create_store(root: str | Path, contract: FlowContract, storage: str = "ffv1") -> FlowStore:
+    """Begin a store, or open the one that is there.
+
+    A folder of JPEGs that another tool has made becomes a store that says how they are to be read.
+
+    Args:
+        root: the folder.
+        contract: how the flow is made.
+        storage: "ffv1", or "jpeg" for folders in TSN's naming.
+
+    Raises:
+        ArgumentError: the folder holds flow that was made or stored in another way, or other things.
+    """
+    root = Path(root)
+    if storage not in STORAGES:
+        raise ArgumentError(f"flow is stored as {' or '.join(STORAGES)}, not as {storage!r}")
+    if storage == "jpeg" and isinstance(contract.range, str):
+        raise ArgumentError(
+            "JPEG folders hold no range for each field: take a bound in pixels, or the format ffv1"
+        )
+    if root.is_file():
+        raise ArgumentError(f"{root}: is a file; name a folder.")
+    if (root / STORE_FILE).is_file():
+        store = FlowStore(root)
+        if store.contract != contract or store.storage != storage:
+            raise ArgumentError(
+                f"{root}: holds flow made in another way ({store.contract.difference(contract)}). It holds "
+                f"{store.contract}, as {store.storage}; asked for is {contract}, as {storage}. Name another folder, or "
+                "remove this one."
+                if store.contract != contract
+                else f"{root}: holds flow as {store.storage}, not as {storage}. Name another folder."
+            )
+        return store
+    if root.is_dir() and any(root.iterdir()) and not (storage == "jpeg" and any(folders(root))):
+        raise ArgumentError(f"{root}: is not empty and holds no stored flow; name another folder.")
+    root.mkdir(parents=True, exist_ok=True)
+    write_json(root / STORE_FILE, {"version": 1, "storage": storage, "contract": contract.to_dict()})
+    return FlowStore(root)
+
+
+def _read_store_file(path: Path) -> tuple[FlowContract, str]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        contract, storage = FlowContract.from_dict(content["contract"]), content["storage"]
+        version = content["version"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{path}: cannot be read ({type(error).__name__}: {error}). Remove the folder, and run `praxiscope flow` "
+            "again."
+        ) from None
+    if version != 1 or storage not in STORAGES:
+        raise DataError(
+            f"{path}: is of version {version}, stored as {storage!r}, which is not known here. Update praxiscope."
+        )
+    return contract, storage
+
+
+def _place(key: str) -> Path:
+    """A clip's place below a store's root, whatever folders its video lies in."""
+    parts = [part for part in Path(key).parts if part not in ("/", "..", ".")]
+    if not parts:
+        raise ArgumentError(f"{key!r} is no clip's name")
+    return Path(*parts)

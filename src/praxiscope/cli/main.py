@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from praxiscope import __version__
-from praxiscope.cli import bench, check, dataset, fuse, pack, predict, recipes, test, train
+from praxiscope.cli import bench, check, dataset, explain, fuse, pack, predict, recipes, test, train
 from praxiscope.errors import ArgumentError, PraxiscopeError
 
 __all__ = ["app", "main"]
@@ -44,6 +44,7 @@ app.command("train", help=train.HELP)(train.train)
 app.command("test", help=test.HELP)(test.test)
 app.command("fuse", help=fuse.HELP)(fuse.fuse)
 app.command("predict", help=predict.HELP)(predict.predict)
+app.command("explain", help=explain.HELP)(explain.explain)
 app.command("recipes", help=recipes.HELP)(recipes.recipes)
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(bench.app, name="bench")

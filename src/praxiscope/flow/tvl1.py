@@ -106,7 +106,10 @@ class TVL1:
                 flow = pictures.new_zeros(2, len(pictures) - 1, height, width)
             else:
                 before = flow.shape[-2:]
+                # With pairs as channels, torch would choose its kernel, and so the rounding, by their number.
+                flow = flow.reshape(-1, 1, *before)
                 flow = F.interpolate(flow, size=(height, width), mode="bilinear", align_corners=False)
+                flow = flow.view(2, -1, height, width)
                 flow[0] *= width / before[1]
                 flow[1] *= height / before[0]
             slopes = _gradient(pictures)

@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from praxiscope import __version__
-from praxiscope.cli import bench, check, dataset, explain, fuse, pack, predict, recipes, test, train
+from praxiscope.cli import bench, check, dataset, explain, flow, fuse, pack, predict, recipes, test, train
 from praxiscope.errors import ArgumentError, PraxiscopeError
 
 __all__ = ["app", "main"]
@@ -40,6 +40,7 @@ def _options(
 
 app.command("check", help=check.HELP)(check.check)
 app.command("pack", help=pack.HELP)(pack.pack)
+app.command("flow", help=flow.HELP)(flow.flow)
 app.command("train", help=train.HELP)(train.train)
 app.command("test", help=test.HELP)(test.test)
 app.command("fuse", help=fuse.HELP)(fuse.fuse)

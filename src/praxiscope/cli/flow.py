@@ -1,0 +1,82 @@
+"""``praxiscope flow``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from praxiscope.cli.common import Annotations, Data, Json, MaxSkip, Split, print_json, reporter
+
+HELP = """Estimate and store the optical flow of a data set's videos. Run it again to go on where it stopped.
+
+Example: praxiscope flow videos/ --method tvl1 --out flow/ --workers 2
+"""
+
+
+def flow(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Folder of the stored flow.")],
+    method: Annotated[str, typer.Option(help="tvl1, dis, farneback or raft.")] = "tvl1",
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="One parameter of the method: name=value. May be given many times."),
+    ] = None,
+    range: Annotated[
+        str,
+        typer.Option(help="Pixels to which displacements are clipped, or frame: each field's own limits."),
+    ] = "20",
+    short_side: Annotated[
+        int | None, typer.Option(min=16, help="Pixels of a frame's short side. Default: as the video is.")
+    ] = None,
+    backward: Annotated[
+        bool, typer.Option("--backward", help="Store the flow to the frame before, too.")
+    ] = False,
+    format: Annotated[
+        str, typer.Option(help="ffv1: one file per video and direction; jpeg: folders in TSN's naming.")
+    ] = "ffv1",
+    split: Split = None,
+    annotations: Annotations = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes of one thread each. Default: one per core.")
+    ] = None,
+    device: Annotated[
+        str, typer.Option(help="Where tvl1 and raft run: cpu, cuda, cuda:1, mps, auto.")
+    ] = "cpu",
+    max_skip: MaxSkip = None,
+    json: Json = False,
+) -> None:
+    from dataclasses import asdict
+
+    from praxiscope.recipes.flow import extract_flow, parse_parameters
+
+    summary = extract_flow(
+        data,
+        out,
+        method=method,
+        parameters=parse_parameters(assignments or []),
+        range=range,
+        short_side=short_side,
+        backward=backward,
+        storage=format,
+        split=split,
+        annotations=annotations,
+        workers=workers,
+        device=device,
+        max_skip=max_skip,
+        reporter=reporter(),
+    )
+    if json:
+        print_json(asdict(summary))
+        return
+    print(
+        f"{summary.clips} clips, {summary.fields} fields, {summary.bytes / 1e6:.1f} MB: "
+        f"{summary.bytes_per_field:.0f} bytes per field, {summary.compression:.0f} times less than float32."
+    )
+    print(
+        f"Storing cost {summary.error_px:.3f} px (root mean square), at most {summary.largest_error_px:.3f} px; "
+        f"{summary.clipped:.2%} of the displacements were clipped."
+    )
+    if summary.seconds_per_minute is not None:
+        print(f"{summary.seconds_per_minute:.1f} s per minute of video.")

@@ -24,15 +24,18 @@ __all__ = ["experiment", "machine", "write_table"]
 
 
 def experiment(
-    settings: TrainSettings, run: Path, protocol: str, *, split: str | None = None
+    settings: TrainSettings, run: Path, protocol: str, *, split: str | None = None, subset: str = "test"
 ) -> dict[str, Any]:
     """Train and test once; a finished experiment is read back, a begun one goes on.
+
+    The scores stand in the run's folder, by the protocol's name and, but for "test", the subset's.
 
     Returns:
         The test's figures with ``train_seconds`` and ``test_seconds``. Time that an interrupted run had spent
         before is not known to it, so ``train_seconds`` is then missing.
     """
-    result = run / f"result_{protocol}.json"
+    name = protocol if subset == "test" else f"{protocol}_{subset}"
+    result = run / f"result_{name}.json"
     if result.is_file():
         return json.loads(result.read_text())
     reporter = ConsoleReporter()
@@ -50,7 +53,9 @@ def experiment(
         protocol=protocol,
         split=split,
         annotations=settings.data.annotations,
-        out=run / f"scores_{protocol}.npz",
+        subset=subset,
+        flow=settings.data.flow,
+        out=run / f"scores_{name}.npz",
         workers=settings.data.workers,
         reporter=reporter,
     )

@@ -80,7 +80,19 @@ def rows(result: Result) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(result.out)))
 
 
-COMMANDS = ["check", "pack", "train", "test", "predict", "recipes", "dataset move4mnist", "bench load"]
+COMMANDS = [
+    "check",
+    "pack",
+    "flow",
+    "explain",
+    "fuse",
+    "train",
+    "test",
+    "predict",
+    "recipes",
+    "dataset move4mnist",
+    "bench load",
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

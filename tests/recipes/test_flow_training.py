@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import av
@@ -205,3 +206,45 @@ def test_a_fused_folder_that_is_damaged_says_so(spatial: Path, motion: Path, tmp
     )
     with pytest.raises(px.CheckpointError):
         px.load(both)
+
+
+def test_an_svm_is_kept_in_the_folder(
+    spatial: Path, motion: Path, moving: tuple[Path, Path], tmp_path: Path
+) -> None:
+    from praxiscope.recipes.fuse import fuse, fuse_runs
+
+    files: dict[str, list[Path]] = {"train": [], "test": []}
+    for run, name, flow in ((spatial, "rgb", None), (motion, "flow", moving[1])):
+        for subset in ("train", "test"):
+            files[subset].append(tmp_path / f"{name}_{subset}.npz")
+            run_test(
+                run, moving[0], protocol="2x1", flow=flow, subset=subset, workers=0, out=files[subset][-1]
+            )
+    expected = fuse(files["test"], svm=files["train"]).scores
+    fuse_runs([spatial, motion], tmp_path / "both", svm=files["train"])
+    found = run_test(tmp_path / "both", moving[0], protocol="2x1", flow=moving[1], workers=0).scores
+    np.testing.assert_allclose(found.reordered(expected.ids).logits, expected.logits, rtol=1e-3, atol=1e-3)
+
+
+def test_the_command_line_leads_from_videos_to_two_streams(
+    spatial: Path, motion: Path, moving: tuple[Path, Path], tmp_path: Path
+) -> None:
+    from typer.testing import CliRunner
+
+    from praxiscope.cli.main import app
+
+    def run(*words: object) -> str:
+        result = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+        assert result.exit_code == 0, result.stderr
+        return result.stdout
+
+    parameters = [word for name, value in PARAMETERS.items() for word in ("--set", f"{name}={value}")]
+    run("flow", moving[0], "--out", moving[1], "--backward", *parameters)  # all there: nothing to do
+    wanted = [word for text in (*SMALL, "optim.epochs=1") for word in ("--set", text)]
+    run("train", moving[0], "--flow", moving[1], "--out", tmp_path / "run", *wanted)
+    run("fuse", spatial, tmp_path / "run", "--weights", "1,1.5", "--out", tmp_path / "both")
+    clip = moving[0] / "left" / "0.mp4"
+    said = json.loads(run("predict", tmp_path / "both", clip, "--protocol", "2x1", "--json"))
+    assert {"left", "right"} == set(said[0]["labels"])
+    rows = run("predict", tmp_path / "both", clip, "--window", "0.5s", "--csv").splitlines()
+    assert len(rows) >= 4

@@ -10,16 +10,20 @@ import typer
 from praxiscope.cli.common import Json, print_json, print_table, reporter
 from praxiscope.errors import ArgumentError
 
-HELP = """Fuse the scores of several streams (RGB and flow, say) of the same videos.
+HELP = """Fuse several streams (RGB and flow, say): scores of the same videos, or the networks themselves.
 
 Example: praxiscope fuse rgb.npz flow.npz --weights 1,1.5 --out fused.npz
+
+Runs become one folder that predicts videos: praxiscope fuse runs/rgb runs/flow --weights 1,1.5 --out runs/both
 
 With an SVM: praxiscope fuse rgb.npz flow.npz --svm rgb_train.npz --svm flow_train.npz
 """
 
 
 def fuse(
-    files: Annotated[list[Path], typer.Argument(help="Scores files of `praxiscope test`, two or more.")],
+    files: Annotated[
+        list[Path], typer.Argument(help="Scores files of `praxiscope test`, or runs: two or more.")
+    ],
     weights: Annotated[
         str | None,
         typer.Option(help="One per file: 1,1.5. Only their ratio counts. Without --kind: before softmax."),
@@ -45,12 +49,30 @@ def fuse(
     any_protocol: Annotated[
         bool, typer.Option("--any-protocol", help="Fuse files that were tested under different protocols.")
     ] = False,
-    out: Annotated[Path | None, typer.Option(help="Scores file to write: .npz or .parquet.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Scores file to write (.npz or .parquet); of runs, a new folder.")
+    ] = None,
     json: Json = False,
 ) -> None:
     from praxiscope.recipes.fuse import fuse as run_fuse
+    from praxiscope.recipes.fuse import fuse_runs
 
     speaker = reporter()
+    folders = [path for path in files if path.is_dir()]
+    if folders:
+        if len(folders) < len(files):
+            raise ArgumentError("fuse takes scores files or run folders, not both at once")
+        if out is None:
+            raise ArgumentError("runs are fused into a new folder: name it by --out")
+        made = fuse_runs(files, out, kind=kind, weights=_numbers(weights), svm=_paths(svm or []), svm_c=svm_c)
+        about = {"folder": str(out), "kind": made.kind, "weights": made.weights, "classes": len(made.labels)}
+        if json:
+            print_json({**about, "streams": [part.stream for part in made.parts]})
+        else:
+            speaker.line(
+                f"{out} answers for {len(made.parts)} networks, {_title(made.kind, made.weights, made.svm)}."
+            )
+        return
     result = run_fuse(
         files,
         kind=kind,

@@ -247,7 +247,8 @@ class SvmFusion:
         _refuse_multi_label(aligned[0], names[0])
         classes, targets = aligned[0].classes, _known_targets(aligned)
         labelled = targets >= 0
-        features, labels = _features(aligned)[labelled], targets[labelled]
+        features = _features([part.logits for part in aligned])[labelled]
+        labels = targets[labelled]
         counts = np.bincount(labels, minlength=len(classes))
         if len(classes) < 2:
             raise ScoresError("an SVM needs at least 2 classes, and these scores have 1")
@@ -287,9 +288,13 @@ class SvmFusion:
                 f"{len(self.classes)} classes; these are {len(streams)} streams of "
                 f"{len(aligned[0].classes)}, or the classes have other names or another order"
             )
-        decisions = _features(aligned) @ self.coefficients.T + self.intercepts
+        decisions = self.decide([part.logits for part in aligned])
         description = {"kind": "svm", "c": self.c, "training": list(self.sources)}
         return _fused(aligned, decisions, names, description)
+
+    def decide(self, logits: Sequence[ArrayLike]) -> _Array:
+        """Decision values float64 [n, K] of plain scores: F arrays [n, K] before softmax, in the fit's order."""
+        return _features(logits) @ self.coefficients.T + self.intercepts
 
 
 def check_training(
@@ -345,9 +350,9 @@ def _refuse_multi_label(scores: Scores, name: str) -> None:
         raise ScoresError(f"{name} is multi-label, and an SVM gives one class per video. Use another kind.")
 
 
-def _features(aligned: Sequence[Scores]) -> _Array:
+def _features(logits: Sequence[ArrayLike]) -> _Array:
     """[n, F * K]: every stream's softmax, of length 1."""
-    return np.concatenate([_unit(softmax(part.logits), 2) for part in aligned], axis=1)
+    return np.concatenate([_unit(softmax(np.asarray(part)), 2) for part in logits], axis=1)
 
 
 def _machine(c: float, seed: int, tolerance: float) -> Any:

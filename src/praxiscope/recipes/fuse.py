@@ -12,8 +12,9 @@ from praxiscope.evaluation.fusion import SvmFusion, check_fit, check_training
 from praxiscope.evaluation.fusion import fuse as fuse_scores
 from praxiscope.evaluation.metrics import summarise, top_k
 from praxiscope.evaluation.scores import Scores
+from praxiscope.fused import FusedRecogniser, load_fused, save_fused
 
-__all__ = ["FuseResult", "fuse"]
+__all__ = ["FuseResult", "fuse", "fuse_runs"]
 
 # Above this share of right answers on its own training videos, a stream shows the SVM none of its mistakes.
 _MEMORISED = 0.99
@@ -92,6 +93,42 @@ def fuse(
     return FuseResult(fused, summarise(fused), sources, kind, shares, machine, notes)
 
 
+def fuse_runs(
+    runs: Sequence[str | Path],
+    out: str | Path,
+    *,
+    kind: str | None = None,
+    weights: Sequence[float] | None = None,
+    svm: Sequence[str | Path] = (),
+    svm_c: float | None = None,
+) -> FusedRecogniser:
+    """Put recognisers into one folder that answers for all of them, and needs nothing else.
+
+    Args:
+        runs: run or model folders of two or more networks that know the same classes.
+        out: the new folder.
+        kind, weights, svm, svm_c: as in `fuse`; ``svm`` are scores of training videos, one file per run.
+
+    Returns:
+        The new recogniser.
+
+    Raises:
+        ArgumentError, CheckpointError, ScoresError: the parts cannot be used, or do not fit together.
+    """
+    if len(runs) < 2:
+        raise ArgumentError(f"fusion needs at least 2 runs, got {len(runs)}")
+    _check_svm(runs, kind, weights, svm, svm_c)
+    machine = None
+    if svm:
+        machine = SvmFusion.fit(
+            [Scores.load(path) for path in svm], c=svm_c, names=[str(path) for path in svm]
+        )
+        kind = "svm"
+    kind = kind or ("average" if weights is None else "weighted")
+    save_fused(out, runs, kind=kind, weights=weights, svm=machine)
+    return load_fused(out, device="cpu")
+
+
 def _check_arguments(
     files: Sequence[str | Path],
     kind: str | None,
@@ -105,20 +142,30 @@ def _check_arguments(
     read = [Path(path).resolve() for path in (*files, *svm)]
     if twice := [str(path) for path in read if read.count(path) > 1]:
         raise ArgumentError(f"{twice[0]} is named twice; every stream has scores of its own")
-    if svm and (kind is not None or weights is not None):
-        raise ArgumentError("--svm learns how to weigh the streams: give no --kind and no --weights with it")
-    if svm_c is not None and not svm:
-        raise ArgumentError("--svm-c needs --svm TRAIN_SCORES, the files to fit the SVM on")
-    if svm and len(svm) != len(files):  # before reading: most likely `--svm A B`, which takes A alone
-        raise ArgumentError(
-            f"an SVM needs one training scores file per stream, got {len(files)} files to fuse and {len(svm)} "
-            "to fit on. Write --svm before each training file (--svm A --svm B), or --svm A,B."
-        )
+    _check_svm(files, kind, weights, svm, svm_c)
     if out is not None:
         if Path(out).suffix.lower() not in (".npz", ".parquet"):
             raise ArgumentError(f"--out {out}: scores are written as .npz or .parquet")
         if Path(out).resolve() in read:
             raise ArgumentError(f"--out {out} would overwrite one of the files to fuse")
+
+
+def _check_svm(
+    streams: Sequence[str | Path],
+    kind: str | None,
+    weights: Sequence[float] | None,
+    svm: Sequence[str | Path],
+    svm_c: float | None,
+) -> None:
+    if svm and (kind is not None or weights is not None):
+        raise ArgumentError("--svm learns how to weigh the streams: give no --kind and no --weights with it")
+    if svm_c is not None and not svm:
+        raise ArgumentError("--svm-c needs --svm TRAIN_SCORES, the files to fit the SVM on")
+    if svm and len(svm) != len(streams):  # before reading: most likely `--svm A B`, which takes A alone
+        raise ArgumentError(
+            f"an SVM needs one training scores file per stream, got {len(streams)} files to fuse and {len(svm)} "
+            "to fit on. Write --svm before each training file (--svm A --svm B), or --svm A,B."
+        )
 
 
 def _svm_notes(machine: SvmFusion, training: Sequence[Scores], streams: Sequence[Scores]) -> list[str]:

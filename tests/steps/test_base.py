@@ -8,6 +8,7 @@ import torch
 
 from praxiscope.errors import ArgumentError
 from praxiscope.steps import make_loss
+from praxiscope.steps.base import accuracy
 
 LOGITS = np.array([[2.0, -1.0, 0.5], [0.0, 3.0, 1.0]])
 TARGETS = np.array([2, 1])
@@ -45,3 +46,93 @@ def test_several_labels_give_the_mean_over_videos_and_classes() -> None:
     expected = -(targets * np.log(right) + (1 - targets) * np.log(1 - right)).mean()
     loss = make_loss(True)(torch.tensor(LOGITS), torch.tensor(targets))
     assert float(loss) == pytest.approx(expected, rel=1e-6)
+
+
+TASKS = ((0, 3), (3, 5))
+
+
+def by_task(
+    logits: np.ndarray,
+    targets: np.ndarray,
+    weights: np.ndarray | None = None,
+    smoothing: float = 0.0,
+) -> float:
+    """The sum of the tasks' mean losses, video by video."""
+    total = 0.0
+    for start, end in TASKS:
+        own = []
+        for row, target in zip(logits, targets, strict=True):
+            if start <= target < end:
+                logs = log_softmax(row[None, start:end])[0]
+                weigh = np.ones(end - start) if weights is None else weights[start:end]
+                hit = weigh[target - start] * logs[target - start]
+                own.append(-(1 - smoothing) * hit - smoothing * (weigh * logs).mean())
+        total += float(np.mean(own)) if own else 0.0
+    return total
+
+
+def batch(targets: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    draw = torch.Generator().manual_seed(3)
+    logits = torch.randn(len(targets), 5, generator=draw, dtype=torch.float32).requires_grad_()
+    return logits, torch.tensor(targets)
+
+
+@pytest.mark.parametrize("targets", [[0, 2, 4, 1, 3], [2], [3, 4], [0, 4]])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("weights", [None, [1.0, 0.5, 4.0, 2.0, 0.25]])
+def test_the_loss_of_several_tasks_is_the_sum_of_their_means_over_their_own_videos(
+    targets: list[int], smoothing: float, weights: list[float] | None
+) -> None:
+    logits, labels = batch(targets)
+    loss = make_loss(False, None if weights is None else torch.tensor(weights), smoothing, tasks=TASKS)
+    expected = by_task(
+        logits.detach().double().numpy(),
+        labels.numpy(),
+        None if weights is None else np.array(weights),
+        smoothing,
+    )
+    assert loss(logits, labels).item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_a_task_without_a_video_adds_exactly_nothing(smoothing: float) -> None:
+    logits, labels = batch([0, 2, 1])
+    together = make_loss(False, torch.ones(5), smoothing, tasks=TASKS)(logits, labels)
+    alone = make_loss(False, torch.ones(5), smoothing, tasks=TASKS[:1])(logits, labels)
+    assert torch.equal(together, alone)
+    together.backward()
+    assert logits.grad is not None
+    assert bool(torch.isfinite(logits.grad).all())
+    assert torch.equal(logits.grad[:, 3:], torch.zeros(3, 2))
+    assert bool((logits.grad[:, :3] != 0).all())
+
+
+def test_a_video_moves_no_logit_of_another_task() -> None:
+    logits, labels = batch([0, 4, 1, 3])
+    make_loss(False, tasks=TASKS)(logits, labels).backward()
+    assert logits.grad is not None
+    foreign = torch.tensor([[0, 0, 0, 1, 1], [1, 1, 1, 0, 0]] * 2, dtype=torch.bool)
+    assert bool((logits.grad[foreign] == 0).all())
+    assert bool((logits.grad[~foreign] != 0).all())
+
+
+def test_the_classifier_of_an_absent_task_gets_a_zero_gradient_not_none() -> None:
+    layer = torch.nn.Linear(4, 5)
+    make_loss(False, tasks=TASKS)(layer(torch.ones(2, 4)), torch.tensor([3, 4])).backward()
+    assert layer.weight.grad is not None
+    assert torch.equal(layer.weight.grad[:3], torch.zeros(3, 4))
+    assert bool((layer.weight.grad[3:] != 0).any())
+
+
+def test_what_is_right_is_decided_among_the_classes_of_a_videos_own_task() -> None:
+    logits = torch.tensor([[1.0, 2.0, 0.0, 9.0, 8.0], [9.0, 0.0, 0.0, 1.0, 2.0], [5.0, 4.0, 0.0, 0.0, 9.0]])
+    targets = torch.tensor([1, 3, 0])
+    assert float(accuracy(logits, targets)) == 0
+    kept = logits.clone()
+    assert float(accuracy(logits, targets, TASKS)) == pytest.approx(2 / 3)
+    assert torch.equal(logits, kept)
+
+
+def test_several_tasks_need_one_label_each() -> None:
+    with pytest.raises(ArgumentError, match="several tasks need videos with one label each"):
+        make_loss(True, tasks=TASKS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -16,6 +16,8 @@ __all__ = ["Loss", "Step", "StepOutput", "call_model", "make_loss"]
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(logits [B, K], targets) -> mean loss []."""
+
+_IGNORED = -100
 
 
 @dataclass
@@ -57,20 +59,35 @@ def call_model(model: nn.Module, batch: Batch) -> Any:
     return model(*inputs, offsets=batch.offsets)
 
 
-def make_loss(multi_label: bool, class_weights: Tensor | None = None, label_smoothing: float = 0.0) -> Loss:
+def make_loss(
+    multi_label: bool,
+    class_weights: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    tasks: Sequence[tuple[int, int]] = (),
+) -> Loss:
     """Cross-entropy, or for multi-label data the mean binary cross-entropy over the classes.
 
     With class weights the loss is the weighted sum over the batch divided by the batch's size, not by the
     sum of its weights: then the loss of a batch is the mean of its parts' losses, on any number of devices.
 
+    With several tasks it is the sum of the tasks' losses, each the mean over the task's own videos, of its own
+    classes' logits alone (Simonyan and Zisserman, 2014, section 4). A task without a video in the batch adds
+    exactly 0, and its logits get a gradient of 0. Such a loss is *not* the mean of its parts' losses: a mean
+    over own videos per process, or per accumulated batch, is not the mean over the own videos of all of them, so
+    two devices do not give to the last digit what one device with twice the batch gives.
+
     Args:
         multi_label: targets are multi-hot [B, K], not class numbers [B].
         class_weights: [K].
-        label_smoothing: share of the target that is spread over all classes; of single labels alone.
+        label_smoothing: share of the target that is spread over all classes (of its task); of single labels
+            alone.
+        tasks: first class of each task and the one after its last; none for a single task.
 
     Raises:
-        ArgumentError: label smoothing of multi-label data.
+        ArgumentError: label smoothing or tasks of multi-label data.
     """
+    if multi_label and tasks:
+        raise ArgumentError("several tasks need videos with one label each")
     if multi_label and label_smoothing:
         raise ArgumentError(
             f"optim.label_smoothing = {label_smoothing:g} is for videos with one label each; set it to 0"
@@ -89,12 +106,35 @@ def make_loss(multi_label: bool, class_weights: Tensor | None = None, label_smoo
         weights = None if class_weights is None else class_weights.to(logits.device)
         return nn.functional.binary_cross_entropy_with_logits(logits.float(), targets.float(), weights)
 
+    def by_task(logits: Tensor, targets: Tensor) -> Tensor:
+        weights = None if class_weights is None else class_weights.to(logits.device)
+        losses = []
+        for start, end in tasks:
+            own = (targets >= start) & (targets < end)
+            # Videos of other tasks are ignored, not cut out: their number need not be known on the host.
+            total = nn.functional.cross_entropy(
+                logits[:, start:end].float(),
+                torch.where(own, targets - start, _IGNORED),
+                None if weights is None else weights[start:end],
+                ignore_index=_IGNORED,
+                reduction="sum",
+                label_smoothing=label_smoothing,
+            )
+            losses.append(total / own.sum().clamp(min=1))
+        return torch.stack(losses).sum()
+
+    if tasks:
+        return by_task
     return several if multi_label else single
 
 
 @torch.no_grad()
-def accuracy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Share of videos whose best class is (one of) theirs, []."""
+def accuracy(logits: Tensor, targets: Tensor, tasks: Sequence[tuple[int, int]] = ()) -> Tensor:
+    """Share of videos whose best class, of their own task where there are ``tasks``, is (one of) theirs, []."""
+    logits = logits.clone() if tasks else logits
+    for start, end in tasks:
+        foreign = (targets < start) | (targets >= end)
+        logits[:, start:end].masked_fill_(foreign[:, None], -torch.inf)
     best = logits.argmax(dim=-1)
     if targets.ndim == 1:
         return (best == targets).float().mean()

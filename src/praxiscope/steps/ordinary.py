@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -13,17 +13,18 @@ from praxiscope.types import Batch
 __all__ = ["ordinary"]
 
 
-def ordinary(loss_function: Loss) -> Step:
+def ordinary(loss_function: Loss, tasks: Sequence[tuple[int, int]] = ()) -> Step:
     """The step that backpropagates the loss of every snippet it sees.
 
     Args:
         loss_function: (logits [B, K], targets) -> mean loss.
+        tasks: as `make_loss` takes them; for the accuracy.
     """
 
     def step(model: nn.Module, batch: Batch, backward: Callable[[Tensor], Any]) -> StepOutput:
         logits = call_model(model, batch).logits  # [B, K]
         loss = loss_function(logits, batch.targets)
         backward(loss)
-        return StepOutput(loss.detach(), {"top1": accuracy(logits, batch.targets)})
+        return StepOutput(loss.detach(), {"top1": accuracy(logits, batch.targets, tasks)})
 
     return step

@@ -6,7 +6,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -38,6 +38,8 @@ class Manifest:
         root: the folder that record ids are relative to.
         missing: videos that are listed but not on disk, by name.
         notes: sentences worth printing: how the split was made, what is missing, what may leak.
+        tasks: of several sets joined (`praxiscope.data.tasks.join`): each one's first class number and the one
+            after its last, by its name; else empty.
     """
 
     records: tuple[VideoRecord, ...]
@@ -47,6 +49,7 @@ class Manifest:
     root: Path
     missing: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    tasks: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     @cached_property
     def _positions(self) -> dict[str, int]:

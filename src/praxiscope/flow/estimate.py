@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 from collections.abc import Callable
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
@@ -171,6 +172,10 @@ class DIS:
     def __call__(self, frames: Tensor, *, backward: bool = False) -> Tensor:
         """Flow between consecutive frames; see `estimate_flow`."""
         estimator = _opencv().DISOpticalFlow_create(_DIS_PRESETS[self.preset])
+        # OpenCV makes no scale whose short side is less than a patch. Where a preset's finest scale would be one, it
+        # reads memory that it never wrote, and may end the process.
+        scales = int(math.log2(min(frames.shape[-2:]) / estimator.getPatchSize()))
+        estimator.setFinestScale(min(estimator.getFinestScale(), scales))
         return _by_pairs(frames, backward, lambda first, second: estimator.calc(first, second, None))
 
 
@@ -197,8 +202,11 @@ class Farneback:
     name = "farneback"
 
     def __post_init__(self) -> None:
-        if not 0.1 <= self.pyr_scale < 1 or min(self.levels, self.winsize, self.iterations, self.poly_n) < 1:
-            raise ArgumentError(f"Farneback needs 0.1 <= pyr_scale < 1 and counts of at least 1; got {self}")
+        counts = (self.levels, self.winsize, self.iterations, self.poly_n)
+        if not 0.1 <= self.pyr_scale < 1 or min(counts) < 1 or not 0 < self.poly_sigma < math.inf:
+            raise ArgumentError(
+                f"Farneback needs 0.1 <= pyr_scale < 1, poly_sigma > 0 and counts of at least 1; got {self}"
+            )
         _opencv()
 
     @property

@@ -64,7 +64,9 @@ class TVL1:
     name = "tvl1"
 
     def __post_init__(self) -> None:
-        if not (self.attachment > 0 and min(self.warps, self.iterations) >= 1 and self.smallest >= 4):
+        if not (
+            0 < self.attachment < math.inf and min(self.warps, self.iterations) >= 1 and self.smallest >= 4
+        ):
             raise ArgumentError(
                 f"TV-L1 needs attachment > 0, warps and iterations >= 1, smallest >= 4; got {self}"
             )

@@ -158,6 +158,18 @@ def test_jpeg_folders_are_written_in_tsns_naming(videos: Path, tmp_path: Path) -
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_stores_what_the_cpu_does_up_to_rounding(videos: Path, tmp_path: Path) -> None:
+    extract_flow(videos, tmp_path / "cpu", **TINY)
+    extract_flow(videos, tmp_path / "cuda", **{**TINY, "workers": 2}, device="cuda")
+    cpu, cuda = FlowStore(tmp_path / "cpu"), FlowStore(tmp_path / "cuda")
+    assert cpu.contract == cuda.contract
+    for key in cpu.keys():  # noqa: SIM118
+        numbers = range(len(cpu.clip(key)))
+        difference = (cpu.clip(key).fields(numbers) - cuda.clip(key).fields(numbers)).abs()
+        assert difference.mean() < 0.01
+
+
 # --- going on ---
 
 

@@ -1,0 +1,76 @@
+"""What storing flow costs: seconds per minute of video by method and by processes, bytes, and error."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+
+from common import write_table
+
+from praxiscope.progress import ConsoleReporter
+from praxiscope.recipes.flow import FlowSummary, extract_flow
+
+
+def measure(data: str, out: Path, method: str, workers: int, device: str, range: str) -> FlowSummary:
+    """Extract everything anew."""
+    shutil.rmtree(out, ignore_errors=True)
+    return extract_flow(
+        data, out, method=method, workers=workers, device=device, range=range, reporter=ConsoleReporter()
+    )
+
+
+def main() -> None:
+    """Run every method with every number of processes, write the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", help="the videos: a folder of class folders, a CSV or LAYOUT:FOLDER")
+    parser.add_argument("--methods", default="tvl1,dis,farneback")
+    parser.add_argument("--workers", default="1,2")
+    parser.add_argument("--ranges", default="20,frame", help="of all but the first, one run each")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--out", type=Path, default=Path("runs/flow_extraction"))
+    options = parser.parse_args()
+    methods, ranges = options.methods.split(","), options.ranges.split(",")
+    counts = [int(count) for count in options.workers.split(",")]
+    runs = [(method, count, ranges[0]) for method in methods for count in counts]
+    runs += [(methods[0], counts[-1], range) for range in ranges[1:]]
+    rows = []
+    clips = 0
+    for method, workers, range in runs:
+        summary = measure(options.data, options.out / method, method, workers, options.device, range)
+        clips = summary.clips
+        rows.append(
+            [
+                method,
+                workers,
+                range,
+                f"{summary.seconds_per_minute:.1f}",
+                f"{summary.bytes_per_field:.0f}",
+                f"{summary.compression:.1f}",
+                f"{summary.error_px:.3f}",
+                f"{summary.largest_error_px:.3f}",
+                f"{summary.clipped:.3%}",
+            ]
+        )
+    write_table(
+        Path(__file__).with_suffix(".md"),
+        "Extracting and storing flow",
+        [
+            "method",
+            "processes",
+            "range",
+            "s per minute of video",
+            "bytes per field",
+            "times less than float32",
+            "error, px (rms)",
+            "largest error, px",
+            "clipped",
+        ],
+        rows,
+        f"{clips} videos on {options.device}, forward flow. The seconds are those of the whole run: decoding, "
+        "estimating, encoding, and starting the processes. Errors are those of displacements within the range.",
+    )
+
+
+if __name__ == "__main__":
+    main()

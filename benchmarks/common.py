@@ -20,7 +20,7 @@ from praxiscope.recipes.settings import TrainSettings
 from praxiscope.recipes.test import test
 from praxiscope.recipes.train import train
 
-__all__ = ["experiment", "machine", "write_table"]
+__all__ = ["experiment", "machine", "write_table", "write_tables"]
 
 
 def experiment(
@@ -89,10 +89,21 @@ def write_table(
     path: Path, title: str, header: Sequence[str], rows: Sequence[Sequence[Any]], note: str
 ) -> None:
     """Write a Markdown table with the date, the machine and the command that made it, and print it."""
-    lines = [f"# {title}", "", f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
-    lines += [f"| {' | '.join(str(cell) for cell in row)} |" for row in rows]
+    write_tables(path, title, [("", header, rows)], note)
+
+
+def write_tables(
+    path: Path, title: str, tables: Sequence[tuple[str, Sequence[str], Sequence[Sequence[Any]]]], note: str
+) -> None:
+    """Write several tables, each with its heading ("" for none), header and rows, as `write_table` does one."""
+    lines = [f"# {title}", ""]
+    for heading, header, rows in tables:
+        lines += [f"## {heading}", ""] if heading else []
+        lines += [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
+        lines += [f"| {' | '.join(str(cell) for cell in row)} |" for row in rows]
+        lines.append("")
     words = ["python", *(_short(word) for word in sys.argv)]
     command = shlex.join(words).replace("python ", "python benchmarks/", 1)
-    lines += ["", note, "", f"{datetime.date.today()}, {machine()}.", f"Command: `{command}`", ""]
+    lines += [note, "", f"{datetime.date.today()}, {machine()}.", f"Command: `{command}`", ""]
     path.write_text("\n".join(lines), encoding="utf-8")
     print("\n".join(lines))

@@ -1,0 +1,265 @@
+"""Optical flow: error against ground truth, and pairs per second per core, ours beside OpenCV and scikit-image."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from common import write_tables
+from threadpoolctl import threadpool_limits
+from torch import Tensor
+
+from praxiscope.flow.estimate import create_estimator
+from praxiscope.flow.flo import end_point_error, read_flo
+from praxiscope.video.decode import open_video
+from praxiscope.video.geometry import resize
+
+SIZE = (240, 320)  # rows and columns at which speed is measured
+CPU_BATCH = 16
+DEVICE_BATCHES = (1, 16, 64, 256)
+
+Method = Callable[[Tensor], Any]
+"""uint8 [T, 3, H, W] to the flow of its T - 1 pairs, [T - 1, 2, H, W]."""
+
+
+class Candidate(NamedTuple):
+    """A method that may not be there: ``run`` is None, and ``why`` says the reason."""
+
+    name: str
+    run: Method | None
+    why: str = ""
+    tvl1: bool = False  # of other makers: what ours is compared with
+
+
+class Pair(NamedTuple):
+    """Two frames uint8 [2, 3, H, W], their flow [2, H, W], and where it is known."""
+
+    name: str
+    frames: Tensor
+    truth: Tensor
+    known: Tensor
+
+
+def read_pairs(folder: Path) -> list[Pair]:
+    """Folders of one .flo file and two pictures, the earlier first by name."""
+    from PIL import Image
+
+    pairs = []
+    for truth in sorted(folder.rglob("*.flo")):
+        pictures = sorted(p for p in truth.parent.iterdir() if p.suffix.lower() in (".png", ".ppm", ".jpg"))
+        if len(pictures) != 2 or len(list(truth.parent.glob("*.flo"))) != 1:
+            raise SystemExit(f"{truth.parent}: expected one .flo file and two pictures")
+        frames = [torch.from_numpy(np.array(Image.open(p).convert("RGB"))).permute(2, 0, 1) for p in pictures]
+        pairs.append(Pair(truth.parent.name, torch.stack(frames), *read_flo(truth)))
+    if not pairs:
+        raise SystemExit(f"{folder}: holds no .flo file")
+    return pairs
+
+
+# --------------------------------------------------------------------------------------------- the others
+
+
+def in_grey(frames: Tensor) -> list[np.ndarray]:
+    """Frames as OpenCV's grey pictures, uint8 [H, W]."""
+    import cv2
+
+    return [
+        cv2.cvtColor(np.ascontiguousarray(p), cv2.COLOR_RGB2GRAY) for p in frames.permute(0, 2, 3, 1).numpy()
+    ]
+
+
+def opencv_tvl1() -> Method:
+    """OpenCV's TV-L1 with its own parameters."""
+    import cv2
+
+    def run(frames: Tensor) -> Tensor:
+        grey = in_grey(frames)
+        estimator = cv2.optflow.DualTVL1OpticalFlow_create()
+        fields = [estimator.calc(*pair, None) for pair in itertools.pairwise(grey)]
+        return torch.from_numpy(np.stack(fields)).permute(0, 3, 1, 2)
+
+    if not hasattr(cv2, "optflow"):
+        raise ImportError("needs opencv-contrib-python")
+    return run
+
+
+def scikit_tvl1() -> Method:
+    """scikit-image's TV-L1 with its own parameters."""
+    from skimage.registration import optical_flow_tvl1
+
+    def run(frames: Tensor) -> Tensor:
+        grey = [picture.astype(np.float32) / 255 for picture in in_grey(frames)]
+        fields = [optical_flow_tvl1(*pair)[::-1] for pair in itertools.pairwise(grey)]
+        return torch.from_numpy(np.stack(fields))
+
+    return run
+
+
+def candidates(raft_weights: str, raft_size: str) -> list[Candidate]:
+    """All methods, ours first."""
+    makers: list[tuple[str, Callable[[], Method], bool]] = [
+        ("ours, TV-L1", lambda: create_estimator("tvl1"), False),
+        ("OpenCV, TV-L1", opencv_tvl1, True),
+        ("scikit-image, TV-L1", scikit_tvl1, True),
+        ("DIS medium", lambda: create_estimator("dis"), False),
+        ("DIS fast", lambda: create_estimator("dis", preset="fast"), False),
+        ("DIS ultrafast", lambda: create_estimator("dis", preset="ultrafast"), False),
+        ("Farneback", lambda: create_estimator("farneback"), False),
+    ]
+    found = []
+    for name, make, tvl1 in makers:
+        try:
+            found.append(Candidate(name, make(), tvl1=tvl1))
+        except (ImportError, ValueError) as error:
+            found.append(Candidate(name, None, f"not installed ({error})"))
+    if raft_weights:
+        raft = create_estimator("raft", weights=raft_weights, size=raft_size)
+        found.append(Candidate(f"RAFT {raft_size}", raft))
+    else:
+        found.append(Candidate(f"RAFT {raft_size}", None, "needs weights"))
+    return found
+
+
+# ------------------------------------------------------------------------------------------- measurements
+
+
+def error_rows(methods: list[Candidate], pairs: list[Pair]) -> Iterator[list[str]]:
+    """Mean end-point errors in pixels."""
+    yield [
+        "no motion",
+        *(f"{end_point_error(torch.zeros_like(p.truth), p.truth, p.known):.3f}" for p in pairs),
+    ]
+    for method in methods:
+        if method.run is None:
+            yield [method.name, *([method.why] * len(pairs))]
+            continue
+        found = [end_point_error(method.run(p.frames)[0], p.truth, p.known) for p in pairs]
+        yield [method.name, *(f"{error:.3f}" for error in found)]
+
+
+def speed_frames(video: Path | None, pairs: list[Pair], count: int) -> Tensor:
+    """At least ``count`` frames of SIZE: a video's, or the pairs' scaled down; to and fro where there are too few."""
+    if video is not None:
+        source = open_video(video)
+        frames = source.frames(range(min(count, len(source))))
+    else:
+        frames = pairs[0].frames
+    frames = resize(frames.contiguous(), SIZE)
+    places = [*range(len(frames)), *range(len(frames) - 2, 0, -1)]
+    return frames[[places[number % len(places)] for number in range(count)]]
+
+
+class Racer(NamedTuple):
+    """What is timed: a method, the device it runs on, and pairs in a call."""
+
+    name: str
+    run: Method
+    device: str
+    batch: int
+    tvl1: bool
+
+
+def turn(racer: Racer, frames: Tensor, seconds: float) -> float:
+    """Pairs per second over at least so many seconds, and at least one call.
+
+    On the CPU the seconds are those that the process computed: all its threads count, and other processes' work on a
+    busy machine does not.
+    """
+    clock = time.process_time if racer.device == "cpu" else time.perf_counter
+    done, offset = 0, 0
+    started = clock()
+    while True:
+        racer.run(frames[offset : offset + racer.batch + 1])
+        if racer.device != "cpu":
+            torch.cuda.synchronize()
+        done += racer.batch
+        offset = (offset + racer.batch) % max(1, len(frames) - racer.batch)
+        elapsed = clock() - started
+        if elapsed >= seconds:
+            return done / elapsed
+
+
+def speed_rows(racers: list[Racer], frames: Tensor, repeats: int, seconds: float) -> Iterator[list[str]]:
+    """Medians over turns that alternate, so that a slow minute of the machine is everybody's."""
+    on_device = {racer.device: frames.to(racer.device) for racer in racers}
+    speeds: list[list[float]] = [[] for _ in racers]
+    for racer in racers:
+        turn(racer, on_device[racer.device], 0.0)  # the first call of each is not timed
+    for repeat in range(repeats):
+        for racer, found in zip(racers, speeds, strict=True):
+            found.append(turn(racer, on_device[racer.device], seconds))
+        print(f"turn {repeat + 1} of {repeats}", flush=True)
+    medians = [statistics.median(found) for found in speeds]
+    others = [median for racer, median in zip(racers, medians, strict=True) if racer.tvl1]
+    for racer, found, median in zip(racers, speeds, medians, strict=True):
+        times = f"{median / max(others):.2f}" if others else ""
+        spread = f"{min(found):.3g} to {max(found):.3g}"
+        yield [racer.name, racer.device, str(racer.batch), f"{median:.3g}", spread, times]
+
+
+def main() -> None:
+    """Measure errors, then speeds; write both tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("flow_folder", type=Path, help="folders of one .flo file and two pictures each")
+    parser.add_argument(
+        "--video", type=Path, help="whose frames speed is measured on; else a pair's, scaled down"
+    )
+    parser.add_argument("--device", default="cpu", help="cuda: ours on it as well, in larger batches")
+    parser.add_argument("--repeats", type=int, default=9, help="timed turns of each method")
+    parser.add_argument("--seconds", type=float, default=2.0, help="what a turn lasts at least")
+    parser.add_argument("--raft-weights", default="", help="a file, or download")
+    parser.add_argument("--raft-size", default="large", choices=("large", "small"))
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".md"))
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    try:
+        import cv2
+
+        cv2.setNumThreads(1)
+    except ImportError:
+        pass
+    pairs = read_pairs(options.flow_folder)
+    methods = candidates(options.raft_weights, options.raft_size)
+    with threadpool_limits(1):
+        errors = list(error_rows(methods, pairs))
+        racers = [Racer(m.name, m.run, "cpu", 1, m.tvl1) for m in methods if m.run is not None]
+        ours = racers[0]
+        racers.insert(1, ours._replace(batch=CPU_BATCH))
+        if options.device != "cpu":
+            racers += [ours._replace(device=options.device, batch=batch) for batch in DEVICE_BATCHES]
+        frames = speed_frames(options.video, pairs, 2 * max(racer.batch for racer in racers) + 1)
+        speeds = list(speed_rows(racers, frames, options.repeats, options.seconds))
+    sizes = ", ".join(f"{p.name} {p.frames.shape[-1]} x {p.frames.shape[-2]}" for p in pairs)
+    write_tables(
+        options.out,
+        "Optical flow: error and speed",
+        [
+            ("Mean end-point error, pixels", ["method", *(p.name for p in pairs)], errors),
+            (
+                f"Pairs per second on one core, {SIZE[1]} x {SIZE[0]}",
+                [
+                    "method",
+                    "device",
+                    "pairs in a call",
+                    "median",
+                    "from … to",
+                    "times the faster other TV-L1",
+                ],
+                speeds,
+            ),
+        ],
+        f"Every method with its default parameters, on one thread, from RGB frames in memory to flow. Sizes: {sizes}. "
+        f"Speeds: {options.repeats} turns of each method, one after the other, of at least {options.seconds:g} s each; "
+        "on the CPU, seconds of processor time.",
+    )
+
+
+if __name__ == "__main__":
+    main()

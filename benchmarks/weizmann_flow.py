@@ -15,7 +15,6 @@ VARIANTS = (
     ("stack", True),
     ("stack", False),
     ("trajectory", True),
-    ("trajectory", False),
     ("stack-bidirectional", True),
     ("trajectory-bidirectional", True),
 )

@@ -11,7 +11,8 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from praxiscope._version import __version__
-from praxiscope.errors import ArgumentError, CheckpointError
+from praxiscope.errors import ArgumentError, CheckpointError, unknown_name
 
 __all__ = [
     "FlowInput",
@@ -105,6 +106,8 @@ class ModelCard:
         metrics: figures with the protocol that made them.
         versions: of praxiscope and torch, when it was written.
         training: where the weights stand in their run (epoch, step).
+        tasks: of a network that was trained on several data sets: each one's first class and the one after its
+            last, by its name, in the order of the labels, which are ``task/CLASS``; else empty.
     """
 
     name: str
@@ -117,6 +120,30 @@ class ModelCard:
         default_factory=lambda: {"praxiscope": __version__, "torch": torch.__version__}
     )
     training: dict[str, Any] = field(default_factory=dict)
+    tasks: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    def of_task(self, name: str) -> ModelCard:
+        """The card of one task's part of the network: its classes alone, under their own names.
+
+        Raises:
+            UnknownNameError: there is no such task.
+            ArgumentError: the network was trained on one data set.
+        """
+        if not self.tasks:
+            raise ArgumentError(
+                f"task {name!r}: this network was trained on one data set; leave the task out"
+            )
+        if name not in self.tasks:
+            raise unknown_name("task", name, self.tasks)
+        start, end = self.tasks[name]
+        return replace(
+            self,
+            kwargs={**self.kwargs, "num_classes": end - start},
+            labels=tuple(label.removeprefix(f"{name}/") for label in self.labels[start:end]),
+            metrics={},  # they are of all tasks together
+            training={**self.training, "task": name},
+            tasks={},
+        )
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -203,22 +230,41 @@ def load_card(folder: Path) -> ModelCard:
             fields["flow"] = FlowInput(**fields["flow"])
         contract = InputContract(**fields)
         content["labels"] = tuple(content["labels"])
+        content["tasks"] = {name: tuple(block) for name, block in content.get("tasks", {}).items()}
         card = ModelCard(**content, input=contract)
     except (TypeError, KeyError, AttributeError) as error:
         raise CheckpointError(f"{path}: an entry is missing or unknown ({error}).") from error
     wrong = [name for name in _COUNTS if not _is_count(getattr(contract, name))]
     wrong += [name for name in ("name", "kwargs") if not isinstance(getattr(card, name), _CARD_TYPES[name])]
+    wrong += ["tasks"] if card.tasks and not _are_blocks(list(card.tasks.values()), len(card.labels)) else []
     if wrong:
         raise CheckpointError(f"{path}: the entries {', '.join(wrong)} hold values of another kind.")
     return card
+
+
+def _are_blocks(blocks: list[tuple[Any, ...]], count: int) -> bool:
+    """Whether these are stretches of so many classes that follow one another and leave none out."""
+    edges = [0, *(block[-1] for block in blocks if len(block) == 2)]
+    return (
+        all(_is_count(edge) for edge in edges[1:])
+        and blocks == list(pairwise(edges))
+        and edges == sorted(set(edges))
+        and edges[-1] == count
+    )
 
 
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and value > 0
 
 
-def load_model_weights(folder: Path, model: nn.Module) -> None:
+def load_model_weights(folder: Path, model: nn.Module, block: tuple[int, int] | None = None) -> None:
     """Load ``model.safetensors`` into ``model``, every name and shape checked.
+
+    Args:
+        folder: the model folder.
+        model: as its card describes it.
+        block: of a card's task (``ModelCard.of_task``), which classes of the saved network the model has: it gets
+            their rows of the classifier.
 
     Raises:
         CheckpointError: names the first tensors that are missing, unexpected or of another shape.
@@ -226,6 +272,12 @@ def load_model_weights(folder: Path, model: nn.Module) -> None:
     path = folder / MODEL_FILE
     tensors = _load_tensors(path)
     wanted = model.state_dict()
+    if block is not None:
+        # The trunk's tensors do not know how many classes there are, so what differs is the classifier.
+        others = [
+            name for name in tensors.keys() & wanted.keys() if tensors[name].shape != wanted[name].shape
+        ]
+        tensors |= {name: tensors[name][slice(*block)] for name in others}
     missing = sorted(wanted.keys() - tensors.keys())
     unexpected = sorted(tensors.keys() - wanted.keys())
     shapes = [

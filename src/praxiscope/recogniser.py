@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from praxiscope.checkpoint import InputContract, ModelCard, find_checkpoint, load_card, load_model_weights
+from praxiscope.checkpoint import (
+    InputContract,
+    ModelCard,
+    find_checkpoint,
+    load_card,
+    load_model_weights,
+    save_checkpoint,
+)
 from praxiscope.data.batch import keep_memory
 from praxiscope.data.dataset import ClipReader, RgbReader, Skip, StreamReader, TestClips, clear_errors
 from praxiscope.data.flow_reader import flow_reader
@@ -59,6 +66,7 @@ def load(
     checkpoint: str | None = None,
     device: str = "auto",
     flow: str | Path | None = None,
+    task: str | None = None,
 ) -> Recogniser | FusedRecogniser:
     """Load a recogniser from a run folder or a model folder, or several that answer as one.
 
@@ -67,13 +75,16 @@ def load(
         checkpoint: "last" or "best"; None takes the one the run prefers.
         device: where it runs.
         flow: folder of stored flow, for a model that sees flow; None estimates it from the frames.
+        task: of a network that was trained on several data sets, whose classes to know: the data set's name. What
+            comes is a recogniser like any other, with that classifier alone.
 
     Returns:
         The recogniser, in evaluation mode.
 
     Raises:
         CheckpointError: there is no model, or it is damaged or does not fit.
-        ArgumentError: stored flow for a model that sees none.
+        ArgumentError: stored flow for a model that sees none; no task where there are several, or one where there
+            are none.
 
     Example:
         >>> recogniser = load("runs/a")
@@ -82,8 +93,12 @@ def load(
     from praxiscope.fused import is_fused, load_fused
 
     if is_fused(path):
+        if task is not None:
+            raise ArgumentError(
+                f"{path}: fused recognisers know one set of classes; leave out the task {task!r}"
+            )
         return load_fused(path, device=device, flow=flow)
-    return load_single(path, checkpoint=checkpoint, device=device, flow=flow)
+    return load_single(path, checkpoint=checkpoint, device=device, flow=flow, task=task)
 
 
 def load_single(
@@ -92,12 +107,20 @@ def load_single(
     checkpoint: str | None = None,
     device: str = "auto",
     flow: str | Path | None = None,
+    task: str | None = None,
 ) -> Recogniser:
     """Load a recogniser that is one network; see ``load``."""
     folder = find_checkpoint(path, checkpoint)
-    card = load_card(folder)
+    card, block = load_card(folder), None
+    if task is not None:
+        card, block = card.of_task(task), card.tasks[task]
+    elif card.tasks:
+        raise ArgumentError(
+            f"{path}: was trained on several data sets ({', '.join(card.tasks)}); say whose classes are meant: "
+            f"--task {next(iter(card.tasks))}, or task={next(iter(card.tasks))!r}"
+        )
     model = build_from_card(card, folder)
-    load_model_weights(folder, model)
+    load_model_weights(folder, model, block)
     if flow is not None and card.input.flow is None:
         raise ArgumentError(f"{path}: sees no flow; leave out the stored flow {flow}")
     store = None if flow is None else FlowStore(flow)
@@ -176,6 +199,17 @@ class Recogniser:
     def clip_snippets(self) -> int:
         """Snippets that the model must see together: 1 where it only averages over them."""
         return int(self.model.clip_snippets)
+
+    def save(self, folder: str | Path) -> None:
+        """Write a model folder that ``load`` reads: of one task of a network with several, say.
+
+        Raises:
+            ArgumentError: the folder exists.
+        """
+        target = Path(folder)
+        if target.exists():
+            raise ArgumentError(f"{target}: exists already. Name another folder, or remove it.")
+        save_checkpoint(target, self.model, self.card)
 
     def default_protocol(self) -> str:
         """What ``predict`` uses: 25 frames for models that average, else one centred clip."""

@@ -15,6 +15,7 @@ from praxiscope.checkpoint import ModelCard, save_checkpoint
 from praxiscope.cli import main as entry
 from praxiscope.errors import ArgumentError, CheckpointError, DataError, VideoError
 from praxiscope.flow.colour import flow_to_rgb
+from praxiscope.fused import save_fused
 from praxiscope.models import create_model
 from praxiscope.recipes.explain import draw_filters, explain_filters, explain_flow, save_explanation
 
@@ -191,6 +192,14 @@ def test_an_rgb_network_has_its_filters_in_colour(rgb_run):
     (mosaic,) = pictures(draw_filters([("rgb", weight)]).figure)
     np.testing.assert_allclose(mosaic[10, 10], [0.5, 0.5, 1])
     np.testing.assert_allclose(mosaic[10, 10 + 28 + 6], [0, 0.5, 0.5])
+
+
+def test_recognisers_that_answer_together_show_the_filters_of_each(rgb_run, motion_run, tmp_path):
+    save_fused(tmp_path / "two_stream", [rgb_run, motion_run])
+    made = explain_filters(tmp_path / "two_stream")
+    assert [stream["stream"] for stream in made.facts["streams"]] == ["rgb", "flow"]
+    assert len(made.figure.axes) == 2
+    assert made.figure.get_suptitle() == "two_stream: filters of the first layer"
 
 
 def test_many_filters_are_broken_into_bands_that_hold_them_all():

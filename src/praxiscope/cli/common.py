@@ -21,6 +21,7 @@ __all__ = [
     "Json",
     "MaxSkip",
     "Split",
+    "Task",
     "Workers",
     "print_json",
     "print_table",
@@ -53,6 +54,12 @@ Flow = Annotated[
     str | None,
     typer.Option(
         help="Folder of stored flow (praxiscope flow), for models that see flow. Default: estimate it."
+    ),
+]
+Task = Annotated[
+    str | None,
+    typer.Option(
+        help="Of a run with several data sets (train --data NAME=…): the name whose classes are meant."
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from praxiscope.cli.common import Annotations, MaxSkip, Split, reporter
 
+if TYPE_CHECKING:
+    from praxiscope.recipes.settings import TrainSettings
+
 HELP = """Train a recogniser on labelled videos.
 
 Example: praxiscope train videos/ --model tsm --out runs/a
+
+Several data sets, one network: praxiscope train --data ucf=ucf101:videos --data own=clips/ --data-split ucf=1
 """
 
 
@@ -21,6 +27,15 @@ def train(
         typer.Argument(
             help="Folder of class folders, CSV (path,label[,start,end,split,group]), or LAYOUT:FOLDER. "
             "May be left out with --resume."
+        ),
+    ] = None,
+    tasks: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--data",
+            metavar="NAME=DATA",
+            help="One of several data sets, in place of DATA: one network learns all, with a classifier for each. "
+            "Give it once for each.",
         ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("runs/new"),
@@ -36,7 +51,10 @@ def train(
         str | None, typer.Option(help="Start weights: state dict (.pt, .pth), .safetensors or .npz.")
     ] = None,
     flow: Annotated[
-        str | None, typer.Option(help="Folder of stored flow (praxiscope flow); trains on it.")
+        list[str] | None,
+        typer.Option(
+            help="Folder of stored flow (praxiscope flow); trains on it. Of several data sets: NAME=FOLDER, for each."
+        ),
     ] = None,
     stream: Annotated[
         str | None, typer.Option(help="rgb or flow. Default: flow where --flow is given.")
@@ -46,6 +64,14 @@ def train(
     ] = False,
     split: Split = None,
     annotations: Annotations = None,
+    data_split: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=SPLIT", help="--split of one of several data sets."),
+    ] = None,
+    data_annotations: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=FOLDER", help="--annotations of one of several data sets."),
+    ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the data.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Videos per device and step.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of every draw of the run.")] = None,
@@ -58,7 +84,6 @@ def train(
         bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")
     ] = False,
 ) -> None:
-    from praxiscope.errors import ArgumentError
     from praxiscope.recipes.settings import get_recipe, load_yaml, override
     from praxiscope.recipes.train import train as run_training
 
@@ -67,11 +92,10 @@ def train(
         settings = load_yaml(saved)
     else:
         settings = get_recipe(recipe)
+    several = _data_sets(settings, data, tasks, data_split, data_annotations, flow)
     given = {
-        "data.source": data,
         "data.split": split,
         "data.annotations": annotations,
-        "data.flow": flow,
         "data.workers": workers,
         "data.max_skip": max_skip,
         "model.name": model,
@@ -83,10 +107,72 @@ def train(
         "run.seed": seed,
         "run.devices": devices,
     }
-    settings = settings.updated({key: value for key, value in given.items() if value is not None})
+    changes = {key: value for key, value in given.items() if value is not None}
+    settings = settings.updated({**several, **changes})
     settings = override(settings, assignments or [])
-    if not settings.data.source:
-        raise ArgumentError("no data: name a folder, a CSV or LAYOUT:FOLDER, or --resume a run.")
+    settings.data.sources()  # where nothing is named, this says so
     complete = run_training(settings, out, resume=resume, reporter=reporter())
     if not complete:
         raise typer.Exit(130)
+
+
+def _data_sets(
+    settings: TrainSettings,
+    data: str | None,
+    tasks: Sequence[str] | None,
+    splits: Sequence[str] | None,
+    annotations: Sequence[str] | None,
+    flows: Sequence[str] | None,
+) -> dict[str, Any]:
+    """What the options say of one data set or of several, as settings; they win over a recipe's."""
+    from praxiscope.errors import ArgumentError, unknown_name
+
+    if data is not None and tasks:
+        raise ArgumentError(
+            f"{data} and --data {tasks[0]}: name one data set, or several by --data NAME=DATA."
+        )
+    named = _by_name("--data", tasks or ())
+    kept = settings.data.tasks if data is None and not named else None
+    sets: dict[str, dict[str, Any]] = {name: {"source": source} for name, source in named.items()}
+    sets |= {name: task.model_dump() for name, task in (kept or {}).items()}
+    several: dict[str, Any] = {}
+    if sets:
+        several = {"data.tasks": sets}
+        if named:  # a recipe's single one
+            several |= {"data.source": "", "data.split": None, "data.annotations": None, "data.flow": None}
+    elif data is not None:
+        several = {"data.source": data, "data.tasks": None}
+    options = [("--data-split", "split", splits), ("--data-annotations", "annotations", annotations)]
+    if sets:
+        options.append(("--flow", "flow", flows))
+    elif flows:
+        if len(flows) > 1:
+            raise ArgumentError(
+                f"--flow {' --flow '.join(flows)}: one data set has one. Name several data sets by --data."
+            )
+        several["data.flow"] = flows[0]
+    for option, key, texts in options:
+        for name, value in _by_name(option, texts or ()).items():
+            if not sets:
+                raise ArgumentError(
+                    f"{option} {name}={value}: name several data sets by --data NAME=DATA first."
+                )
+            if name not in sets:
+                raise ArgumentError(f"{option} {name}={value}: {unknown_name('data set', name, sets)}")
+            sets[name][key] = value
+    return several
+
+
+def _by_name(option: str, texts: Sequence[str]) -> dict[str, str]:
+    """NAME=VALUE options. Raises ArgumentError for other texts, and for a name that comes twice."""
+    from praxiscope.errors import ArgumentError
+
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (name and equals and value):
+            raise ArgumentError(f"{option} {text}: expected NAME=VALUE, as in {option} ucf=….")
+        if name in found:
+            raise ArgumentError(f"{option} {text}: {name} was given before, as {found[name]}.")
+        found[name] = value
+    return found

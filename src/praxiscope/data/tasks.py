@@ -18,14 +18,7 @@ from praxiscope.errors import ArgumentError, DataError, unknown_name
 from praxiscope.flow.clip import FlowClip
 from praxiscope.flow.store import FlowStore
 
-__all__ = ["JoinedFlow", "check_task_name", "join", "store_of"]
-
-
-def check_task_name(name: str) -> str:
-    """Return a task's name. Raises ArgumentError where it has other signs than letters, digits, ``_`` and ``-``."""
-    if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
-        raise ArgumentError(f"a data set's name is made of letters, digits, _ and -, got {name!r}")
-    return name
+__all__ = ["JoinedFlow", "join", "store_of"]
 
 
 def join(manifests: Mapping[str, Manifest]) -> Manifest:
@@ -45,7 +38,8 @@ def join(manifests: Mapping[str, Manifest]) -> Manifest:
     tasks: dict[str, tuple[int, int]] = {}
     classes: list[str] = []
     for name, manifest in manifests.items():
-        check_task_name(name)
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+            raise ArgumentError(f"a data set's name is made of letters, digits, _ and -, got {name!r}")
         if manifest.multi_label:
             raise DataError(
                 f"{name}: {manifest.name} has videos with several labels, which cannot be one task of several. Train "

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from praxiscope.checkpoint import ModelCard, point_to, save_checkpoint
 from praxiscope.data.manifest import Manifest
 from praxiscope.evaluation.metrics import summarise
+from praxiscope.evaluation.scores import Scores
 from praxiscope.evaluation.views import Precision
 from praxiscope.flow.store import FlowStore
 from praxiscope.progress import Reporter
@@ -45,10 +46,21 @@ class Monitor:
         self.note_skips = note_skips
         self.model, self.card, self.manifest = model, card, manifest
         # Choosing a checkpoint on the test videos would make its figure on them too good. So the best one is
-        # preferred only where there are validation videos; else the test split is watched, no more.
-        self.split = "val" if manifest.of("val") else "test"
-        self.prefer = "best" if self.split == "val" else "last"
-        self.records = manifest.of(self.split)
+        # preferred only where there are validation videos (of each task); else the test split is watched, no more.
+        self.tasks = manifest.tasks or {"": (0, len(manifest.classes))}
+        watched = {name: self._watched(block) for name, block in self.tasks.items()}
+        self.records = [record for records in watched.values() for record in records]
+        splits = sorted({str(record.split) for record in self.records})
+        self.split = "held-out" if len(splits) > 1 else splits[0] if splits else "test"
+        self.prefer = "best" if self.split == "val" and all(watched.values()) else "last"
+
+    def _watched(self, block: tuple[int, int]) -> list[VideoRecord]:
+        """A task's validation videos, or else its test videos."""
+        classes = set(self.manifest.classes[slice(*block)])
+        for split in ("val", "test"):
+            if found := [r for r in self.manifest.of(split) if not classes.isdisjoint(r.labels)]:
+                return found
+        return []
 
     def __call__(self, state: TrainState) -> dict[str, float]:
         every = self.settings.run.validate_epochs
@@ -60,24 +72,45 @@ class Monitor:
             return {}
         rank, world = self.fabric.global_rank, self.fabric.world_size
         mine = [r for r in self.records[rank::world] if r.id not in self.note_skips.skipped]
-        sums = torch.tensor(self._score(mine) if mine else (0.0, 0.0, 0.0), dtype=torch.float64)
+        sums = self._score(mine) if mine else torch.zeros(len(self.tasks), 3, dtype=torch.float64)
         if world > 1:
             sums = self.fabric.all_reduce(sums.to(self.fabric.device), reduce_op="sum").cpu()
-        videos, correct, loss_sum = sums.tolist()
-        if not videos:
+        figures = self._figures(sums)
+        if not figures:
             return {}
         name = "val_map" if self.manifest.multi_label else "val_top1"
-        figures = {name: correct / videos, "val_loss": loss_sum / videos}
         if state.best is None or figures[name] > state.best:
             state.best, state.best_step = figures[name], state.step
+        each = ", ".join(
+            f"{key.removeprefix(f'{name}_')} {value:.3f}"
+            for key, value in figures.items()
+            if key.startswith(f"{name}_")
+        )
         self.reporter.line(
-            f"Epoch {state.epoch}: {name.removeprefix('val_')} {figures[name]:.3f}, loss "
-            f"{figures['val_loss']:.3f} on {int(videos)} {self.split} videos"
+            f"Epoch {state.epoch}: {name.removeprefix('val_')} {figures[name]:.3f}{f' ({each})' if each else ''}, loss "
+            f"{figures['val_loss']:.3f} on {int(sums[:, 0].sum())} {self.split} videos"
         )
         return figures
 
-    def _score(self, records: Sequence[VideoRecord]) -> tuple[float, float, float]:
-        """Videos, correct ones (or average precision), loss: sums over the readable ones."""
+    def _figures(self, sums: Tensor) -> dict[str, float]:
+        """What to log of the tasks' sums [tasks, 3]: the mean of their figures, as no task outweighs another, and
+        the sum of their losses, as in training. Tasks without a readable video are left out."""
+        name = "val_map" if self.manifest.multi_label else "val_top1"
+        known = {
+            task: (correct / videos, loss / videos)
+            for task, (videos, correct, loss) in zip(self.tasks, sums.tolist(), strict=True)
+            if videos
+        }
+        if not known:
+            return {}
+        shares = [share for share, _ in known.values()]
+        figures = {name: sum(shares) / len(shares), "val_loss": sum(loss for _, loss in known.values())}
+        if self.manifest.tasks:
+            figures |= {f"{name}_{task}": share for task, (share, _) in known.items()}
+        return figures
+
+    def _score(self, records: Sequence[VideoRecord]) -> Tensor:
+        """By task: videos, correct ones (or average precision), loss: sums over the readable ones, [tasks, 3]."""
         # The weights' layout stays as training has it: another one would round the next steps differently.
         precision = Precision(
             {"32-true": "32"}.get(self.fabric._precision.precision, "bf16"),
@@ -97,13 +130,25 @@ class Monitor:
             time_limit_s=self.settings.data.time_limit_s,
         )
         self.note_skips(skipped)
-        count = len(scores)
-        if not count:
-            return 0.0, 0.0, 0.0
-        figure = summarise(scores)["map" if self.manifest.multi_label else "top1"]
-        logits, targets = torch.from_numpy(scores.logits), torch.from_numpy(scores.targets)
-        loss = float(make_loss(self.manifest.multi_label)(logits, targets))
-        return count, figure * count, loss * count
+        figure = "map" if self.manifest.multi_label else "top1"
+        loss = make_loss(self.manifest.multi_label)
+        sums = torch.zeros(len(self.tasks), 3, dtype=torch.float64)
+        for row, block in zip(sums, self.tasks.values(), strict=True):
+            part = _of_block(scores, block) if self.manifest.tasks else scores
+            if count := len(part):
+                logits, targets = torch.from_numpy(part.logits), torch.from_numpy(part.targets)
+                mean = float(loss(logits, targets))
+                row += torch.tensor([count, summarise(part)[figure] * count, mean * count], dtype=row.dtype)
+        return sums
+
+
+def _of_block(scores: Scores, block: tuple[int, int]) -> Scores:
+    """The scores of a task's videos, for its own classes."""
+    start, end = block
+    own = (scores.targets >= start) & (scores.targets < end)
+    ids = [name for name, kept in zip(scores.ids, own, strict=True) if kept]
+    classes = scores.classes[start:end]
+    return Scores(ids, scores.logits[own, start:end], scores.targets[own] - start, classes, scores.protocol)
 
 
 def save(
@@ -123,7 +168,7 @@ def save(
             # A run that is stopped at the last step of an epoch saves the same step again after validation:
             # under a name of its own, so that neither write touches what the pointer names.
             name += "-unvalidated"
-        figures = {} if state.best is None else {f"best_{monitor.split}": state.best}
+        figures = {} if state.best is None else {f"best_{monitor.split.replace('-', '_')}": state.best}
         save_checkpoint(
             run / "checkpoints" / name,
             model,

@@ -17,6 +17,7 @@ from praxiscope.data.dataset import ClipReader, Skip, TrainingClips, clear_error
 from praxiscope.data.manifest import Manifest
 from praxiscope.data.shared import SlotPool
 from praxiscope.data.splits import class_weights, epoch_order
+from praxiscope.data.tasks import JoinedFlow, store_of
 from praxiscope.errors import ArgumentError, DataError, VideoError
 from praxiscope.flow.store import FlowStore, flow_key
 from praxiscope.progress import Reporter
@@ -125,10 +126,9 @@ def scan(
             open_video(record.path, time_limit_s=settings.data.time_limit_s).quick_length()
         except VideoError as error:
             return Skip(record.id, str(error))
-        if store is not None and flow_key(record) not in store:
-            return Skip(
-                record.id, f"{record.id}: no flow of it is stored in {store.root}. Run `praxiscope flow`."
-            )
+        if store is not None and (key := flow_key(record)) not in store:
+            root = store_of(store, key).root
+            return Skip(record.id, f"{record.id}: no flow of it is stored in {root}. Run `praxiscope flow`.")
         return None
 
     with (
@@ -159,20 +159,25 @@ def flow_store(settings: TrainSettings) -> FlowStore | None:
         ArgumentError: flow is given and not used, or used and not given.
         DataError: the folder is no store.
     """
-    wanted = settings.model.keywords().get("stream", "rgb") == "flow"
-    if wanted and settings.data.flow is None:
+    stream = settings.model.keywords().get("stream", "rgb")
+    folders = {name: source.flow for name, source in settings.data.sources().items()}
+    if stream == "flow" and None in folders.values():
+        lacking = ", ".join(name for name, folder in folders.items() if folder is None)
+        of_whom, example = (f" of {lacking}", f"{lacking.partition(',')[0]}=") if lacking else ("", "")
         raise ArgumentError(
-            "model.stream = flow: training needs stored flow. Make it by `praxiscope flow DATA --out flow/`, and name "
-            "it by --flow flow/."
+            f"model.stream = flow: training needs stored flow{of_whom}. Make it by `praxiscope flow DATA --out flow/`, "
+            f"and name it by --flow {example}flow/."
         )
-    if settings.data.flow is None:
+    given = {name: folder for name, folder in folders.items() if folder is not None}
+    if not given:
         return None
-    if not wanted:
+    if stream != "flow":
         raise ArgumentError(
-            f"--flow {settings.data.flow}: the model sees {settings.model.keywords().get('stream', 'rgb')!r}, no flow. "
-            "Add --stream flow, or leave --flow out."
+            f"--flow {next(iter(given.values()))}: the model sees {stream!r}, no flow. Add --stream flow, or leave "
+            "--flow out."
         )
-    return FlowStore(settings.data.flow)
+    stores = {name: FlowStore(folder) for name, folder in given.items()}
+    return stores[""] if settings.data.tasks is None else JoinedFlow(stores)
 
 
 def _sample(num_frames: int, generator: torch.Generator | None, *, snippets: int, length: int) -> Tensor:
@@ -248,10 +253,12 @@ def epoch_loader(
 def weights_of_classes(
     settings: TrainSettings, manifest: Manifest, records: Sequence[VideoRecord]
 ) -> Tensor | None:
+    """Weights inverse to the classes' clip counts, with mean 1 in each task; None where they are not wanted."""
     if not settings.data.class_weights:
         return None
     counts = torch.zeros(len(manifest.classes))
     for record in records:
         for number in manifest.numbers(record):
             counts[number] += 1
-    return class_weights(counts.int().tolist())
+    blocks = manifest.tasks.values() or [(0, len(manifest.classes))]
+    return torch.cat([class_weights(counts[start:end].int().tolist()) for start, end in blocks])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,15 +47,26 @@ def report_run(run: str | Path, *, scores: Scores | None = None, records: Sequen
     skipped = folder / "skipped.csv"
     if skipped.is_file() and (count := len(skipped.read_text(encoding="utf-8").splitlines()) - 1):
         notes.append(f"{count} videos could not be read in training; see skipped.csv.")
+    history = read_log(folder / "log.csv")
+    if by_task := _by_task(history):
+        notes.append(f"Trained on several data sets. Held-out top-1 at the last look: {by_task}.")
     strips = [] if scores is None else _strips(scores, records)
     return write_report(
         folder,
         scores=scores,
-        history=read_log(folder / "log.csv"),
+        history=history,
         strips=strips,
         settings=settings,
         notes=notes,
     )
+
+
+def _by_task(history: Sequence[Mapping[str, float]]) -> str:
+    """The last validation's figure of each data set, in words; nothing where there is one data set."""
+    prefix = "val_top1_"
+    rows = [{key: value for key, value in row.items() if key.startswith(prefix)} for row in history]
+    last = next((row for row in reversed(rows) if row), {})
+    return ", ".join(f"{key.removeprefix(prefix)} {100 * value:.1f} %" for key, value in last.items())
 
 
 def _strips(scores: Scores, records: Sequence[VideoRecord], frames: int = 6, side: int = 96) -> list[Strip]:

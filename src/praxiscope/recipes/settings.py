@@ -5,6 +5,7 @@ A recipe is a function that returns ``TrainSettings``. ``--set optim.lr=0.01`` o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date
 from pathlib import Path
@@ -30,6 +31,7 @@ __all__ = [
     "ModelSettings",
     "OptimSettings",
     "RunSettings",
+    "TaskSource",
     "TrainSettings",
     "dump_yaml",
     "get_recipe",
@@ -51,6 +53,15 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
+class TaskSource(_Section):
+    """One of several data sets; its settings are those that ``data`` has for a single one."""
+
+    source: Text = Field(min_length=1)
+    split: Text | None = None
+    annotations: Text | None = None
+    flow: Text | None = None
+
+
 class DataSettings(_Section):
     """What is read. ``source`` and ``split`` are those of the command line."""
 
@@ -58,6 +69,9 @@ class DataSettings(_Section):
     split: Text | None = None
     annotations: Text | None = None
     flow: Text | None = Field(None, description="folder of the flow that praxiscope flow has stored")
+    tasks: dict[Text, TaskSource] | None = Field(
+        None, description="several data sets by name, in place of source: one network, a classifier for each"
+    )
     test_fraction: float = Field(0.2, gt=0, lt=1)
     sampling: Literal["ordinary", "class-uniform"] = "ordinary"
     class_weights: bool = False
@@ -72,6 +86,32 @@ class DataSettings(_Section):
         5000, ge=0, description="open every video before training where there are at most so many"
     )
     time_limit_s: float = Field(300.0, gt=0)
+
+    @model_validator(mode="after")
+    def _one_or_several(self) -> DataSettings:
+        if self.tasks is None:
+            return self
+        named = ", ".join(map(repr, self.tasks)) or "none"
+        if len(self.tasks) < 2:
+            raise ValueError(f"tasks are two data sets or more, got {named}; a single one is the source")
+        if wrong := [name for name in self.tasks if not re.fullmatch(r"[A-Za-z0-9_-]+", name)]:
+            raise ValueError(f"a data set's name is made of letters, digits, _ and -, got {wrong[0]!r}")
+        for key in ("source", "split", "annotations", "flow"):
+            if value := getattr(self, key):
+                raise ValueError(
+                    f"{key} {value!r} is of a single data set, and there are {named}: give each its own"
+                )
+        return self
+
+    def sources(self) -> dict[str, TaskSource]:
+        """The data sets by name; a single one's name is empty. Raises ArgumentError where none is named."""
+        if self.tasks is not None:
+            return dict(self.tasks)
+        if not self.source:
+            raise ArgumentError("no data: name a folder, a CSV or LAYOUT:FOLDER, or --resume a run.")
+        return {
+            "": TaskSource(source=self.source, split=self.split, annotations=self.annotations, flow=self.flow)
+        }
 
 
 class InputSettings(_Section):
@@ -214,7 +254,9 @@ def _validated(content: Mapping[str, Any], where: str) -> TrainSettings:
         if first["type"] == "extra_forbidden":
             section: Any = TrainSettings
             for part in location[:-1]:
-                section = section.model_fields[part].annotation
+                # Below data.tasks stands a name, and then what a task has.
+                inner = getattr(section, "model_fields", {}).get(part)
+                section = TaskSource if inner is None or part == "tasks" else inner.annotation
             prefix = "".join(f"{part}." for part in location[:-1])
             known = [f"{prefix}{name}" for name in section.model_fields]
             raise ArgumentError(f"{where}: {unknown_name('setting', key, known)}") from None

@@ -1,7 +1,8 @@
-"""What a model costs: parameters, FLOPs of a clip, memory of a training step."""
+"""What a run is about to do, and what its model costs: parameters, FLOPs of a clip, memory of a training step."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Any
 
@@ -9,8 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from praxiscope.checkpoint import ModelCard
+from praxiscope.data.manifest import Manifest
+from praxiscope.errors import ArgumentError
+from praxiscope.progress import Reporter
+from praxiscope.recipes.settings import TrainSettings
 
-__all__ = ["Costs", "describe_model", "measure"]
+__all__ = ["Costs", "announce", "describe_model", "measure"]
 
 
 class Costs(dict[str, float]):
@@ -75,3 +80,70 @@ def describe_model(model: nn.Module, card: ModelCard, *, batch: int, optimizer: 
         f"{costs['flops'] / 1e9:.2f} GFLOPs per clip (multiply and add counted apart), about "
         f"{memory / 2**30:.1f} GiB for a step."
     )
+
+
+def announce(
+    settings: TrainSettings,
+    manifest: Manifest,
+    model: nn.Module,
+    card: ModelCard,
+    fabric: Any,
+    steps_per_epoch: int,
+    reporter: Reporter,
+) -> None:
+    """Say before the first step what will be done, on what, and what it will need."""
+    for note in manifest.notes:
+        reporter.line(f"Note: {note}")
+    for line in _describe_data(settings, manifest):
+        reporter.line(line)
+    optim = settings.optim
+    reporter.line(
+        f"{optim.epochs} epochs x {steps_per_epoch} steps of {optim.batch * optim.accumulate * fabric.world_size} "
+        f"clips x {settings.input.snippets} snippets of {settings.input.size} px; {optim.name}, "
+        f"lr {optim.lr:g}, {optim.schedule} schedule."
+    )
+    if optim.frozen_epochs:
+        reporter.line(
+            f"Only the classifier learns in {min(optim.frozen_epochs, optim.epochs):g} of the {optim.epochs} epochs."
+        )
+    try:
+        costs = describe_model(model, card, batch=optim.batch, optimizer=optim.name)
+    except RuntimeError as error:  # of a layer that has nothing left to look at
+        reason = str(error).splitlines()[0]
+        raise ArgumentError(
+            f"{card.name} on {card.kwargs.get('backbone')} cannot take frames of {card.input.size} pixels: {reason}. "
+            "Raise input.size."
+        ) from None
+    reporter.line(costs)
+    reporter.line(
+        f"On {fabric.world_size} x {fabric.device.type}, precision {fabric._precision.precision}, "
+        f"{settings.data.workers} reading processes."
+    )
+
+
+def _describe_data(settings: TrainSettings, manifest: Manifest) -> Iterator[str]:
+    """How many clips there are of what, by data set."""
+    counts = {name: [0, 0] for name in manifest.classes}
+    for record in manifest.records:
+        for label in record.labels:
+            counts[label][0 if record.split == "train" else 1] += 1
+    shares = {}
+    for task, (start, end) in (manifest.tasks or {"": (0, len(counts))}).items():
+        classes = dict(list(counts.items())[start:end])
+        records = [r for r in manifest.records if not task or r.labels[0] in classes]
+        training = sum(record.split == "train" for record in records)
+        each = [train for train, _ in classes.values()]
+        yield (
+            f"{task or manifest.name}: {training} training clips of {len(classes)} classes ({min(each)} to "
+            f"{max(each)} each), {len(records) - training} held out."
+        )
+        if len(classes) <= 20:
+            listed = ", ".join(
+                f"{name.removeprefix(f'{task}/')} {train}+{held}" for name, (train, held) in classes.items()
+            )
+            yield f"  training + held-out clips per class: {listed}"
+        shares[task] = len(classes) if settings.data.sampling == "class-uniform" else training
+    if manifest.tasks:
+        part = settings.optim.batch / sum(shares.values())
+        mixed = ", ".join(f"{share * part:.1f} of {task}" for task, share in shares.items())
+        yield f"One network with a classifier for each data set; a batch has on average {mixed}."

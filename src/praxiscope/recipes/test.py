@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from praxiscope.checkpoint import ModelCard, find_checkpoint, load_card
 from praxiscope.data.dataset import Skip
 from praxiscope.data.manifest import Manifest, load_records
 from praxiscope.errors import ArgumentError, DataError
 from praxiscope.evaluation.metrics import summarise
 from praxiscope.evaluation.protocols import parse_protocol
 from praxiscope.evaluation.scores import Scores
-from praxiscope.fused import AnyRecogniser
+from praxiscope.fused import AnyRecogniser, is_fused
 from praxiscope.progress import Reporter
 from praxiscope.recipes.lists import check_skips, read_split, write_skipped
 from praxiscope.recipes.report import report_run
@@ -57,6 +58,7 @@ def test(
     checkpoint: str | None = None,
     device: str = "auto",
     flow: str | Path | None = None,
+    task: str | None = None,
     workers: int = 2,
     max_skip: float | None = None,
     time_limit_s: float = 300.0,
@@ -76,10 +78,13 @@ def test(
         out: scores file to write (.npz or .parquet).
         checkpoint: "last" or "best".
         flow: folder of stored flow, for a model that sees flow; None estimates it from the frames.
+        task: of a network that was trained on several data sets, which of them this one is; None takes the one whose
+            classes hold all of this one's, where there is one alone.
         max_skip: largest share of unreadable videos; None is 5 %, but three never stop the test.
         reporter: shows progress.
 
     Raises:
+        ArgumentError: a task is to be named, or is not known.
         DataError: a label that the model does not know, or nothing to test.
         TrainingError: more than ``max_skip`` of the videos cannot be read.
     """
@@ -89,12 +94,16 @@ def test(
     parse_protocol(protocol or "1x1")  # a typing error should not cost the time to load
     if out is not None and Path(out).suffix not in (".npz", ".parquet"):
         raise ArgumentError(f"--out {out}: scores are written as .npz or .parquet")
-    recogniser = load(run, checkpoint=checkpoint, device=device, flow=flow)
+    card = None if is_fused(run) else load_card(find_checkpoint(run, checkpoint))
     manifest = load_records(
         data, split=split, annotations=Path(annotations) if annotations else None, random_split=False
     )
     notes = list(manifest.notes)
-    records = _choose(manifest, Path(run), subset, notes)
+    if card is not None and card.tasks and task is None:
+        task = _find_task(card, manifest)
+        notes.append(f"All classes of {manifest.name} are of the task {task}: its classifier is tested.")
+    recogniser = load(run, checkpoint=checkpoint, device=device, flow=flow, task=task)
+    records = _choose(manifest, _known_split(Path(run), task), subset, notes)
     targets = _targets(recogniser, manifest, records)
     for note in notes:
         reporter.line(f"Note: {note}")
@@ -104,6 +113,8 @@ def test(
     scores.protocol["data"] = manifest.name
     scores.protocol["split"] = split
     scores.protocol["subset"] = subset
+    if task is not None:
+        scores.protocol["task"] = task
     folder = Path(run)
     if out is not None and len(scores):
         scores.save(out)
@@ -125,9 +136,29 @@ def test(
     return TestResult(scores, summarise(scores), skipped, notes)
 
 
-def _choose(manifest: Manifest, run: Path, subset: str, notes: list[str]) -> list[VideoRecord]:
-    """The videos to test, with a note on those that the run has seen."""
+def _find_task(card: ModelCard, manifest: Manifest) -> str:
+    """The one task that has all classes of a data set."""
+    fitting = [name for name in card.tasks if set(manifest.classes) <= set(card.of_task(name).labels)]
+    if len(fitting) == 1:
+        return fitting[0]
+    who = f"{', '.join(fitting)} each have" if fitting else f"none of {', '.join(card.tasks)} has"
+    raise ArgumentError(
+        f"{manifest.name}: the network was trained on several data sets, and {who} all of these "
+        f"{len(manifest.classes)} classes. Name the one that is meant: --task {(fitting or list(card.tasks))[0]}."
+    )
+
+
+def _known_split(run: Path, task: str | None) -> dict[str, str]:
+    """On which side a run had its videos, by the ids that they have in their own data set."""
     known = read_split(run / "split.csv")
+    if task is None:
+        return known
+    prefix = f"{task}/"
+    return {name.removeprefix(prefix): side for name, side in known.items() if name.startswith(prefix)}
+
+
+def _choose(manifest: Manifest, known: Mapping[str, str], subset: str, notes: list[str]) -> list[VideoRecord]:
+    """The videos to test, with a note on those that the run has seen."""
     if any(record.split is None for record in manifest.records):
         if any(record.id in known for record in manifest.records):
             chosen = [r for r in manifest.records if known.get(r.id, "test") == subset]

@@ -28,6 +28,7 @@ from praxiscope.checkpoint import (
 )
 from praxiscope.data.batch import EpochBatches, mix_seeds
 from praxiscope.data.manifest import Manifest, load_records
+from praxiscope.data.tasks import join
 from praxiscope.errors import ArgumentError, CheckpointError, DataError
 from praxiscope.evaluation.views import bf16_pays
 from praxiscope.flow.store import FlowStore
@@ -48,7 +49,7 @@ from praxiscope.recipes.reading import (
 )
 from praxiscope.recipes.report import report_run
 from praxiscope.recipes.settings import InputSettings, OptimSettings, TrainSettings, dump_yaml, load_yaml
-from praxiscope.recipes.summary import describe_model
+from praxiscope.recipes.summary import announce
 from praxiscope.recogniser import build_from_card
 from praxiscope.steps import make_loss, ordinary
 from praxiscope.training.log import RunLog
@@ -65,7 +66,7 @@ _MAY_DIFFER = {
     "run.tensorboard",
     "run.checkpoint_steps",
 }
-_PATHS = {"data.source", "data.annotations", "data.flow", "model.weights"}
+_PATHS = {"source", "annotations", "flow", "weights"}
 
 
 def train(
@@ -91,13 +92,7 @@ def train(
     _check_folder(run, settings, resume)
     fabric = _launch(settings)
     reporter = (reporter or Reporter()) if fabric.is_global_zero else Reporter()
-    manifest = load_records(
-        settings.data.source,
-        split=settings.data.split,
-        annotations=Path(settings.data.annotations) if settings.data.annotations else None,
-        seed=settings.run.seed,
-        test_fraction=settings.data.test_fraction,
-    )
+    manifest = _load_data(settings)
     store = flow_store(settings)
     state = TrainState()
     # The same weights in every process, whatever was drawn before.
@@ -134,7 +129,7 @@ def train(
         )
     if channels_last(settings, fabric.device):
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    _announce(settings, manifest, model, card, fabric, steps_per_epoch, reporter)
+    announce(settings, manifest, model, card, fabric, steps_per_epoch, reporter)
     optim = settings.optim
     optimizer = make_optimizer(
         optim.name,
@@ -160,6 +155,7 @@ def train(
         if fabric.is_global_zero
         else None
     )
+    tasks = list(manifest.tasks.values())
     started = time.perf_counter()
     monitor = Monitor(settings, manifest, bare, card, fabric, note_skips, reporter, store)
     saver = partial(save, run=run, model=bare, optimizer=optimizer, card=card, fabric=fabric, monitor=monitor)
@@ -173,7 +169,9 @@ def train(
                     manifest.multi_label,
                     weights_of_classes(settings, manifest, records),
                     optim.label_smoothing,
-                )
+                    tasks,
+                ),
+                tasks,
             ),
             plan=Plan(
                 epochs=optim.epochs,
@@ -213,6 +211,21 @@ def train(
     return complete
 
 
+def _load_data(settings: TrainSettings) -> Manifest:
+    """The data set, or several as one."""
+    manifests = {
+        name: load_records(
+            source.source,
+            split=source.split,
+            annotations=Path(source.annotations) if source.annotations else None,
+            seed=settings.run.seed,
+            test_fraction=settings.data.test_fraction,
+        )
+        for name, source in settings.data.sources().items()
+    }
+    return manifests[""] if settings.data.tasks is None else join(manifests)
+
+
 def _take_up(checkpoint: Path, run: Path, manifest: Manifest) -> tuple[TrainState, nn.Module, ModelCard]:
     """Where a run stands, and its network as it was built; the start weights' file is not needed again."""
     try:
@@ -221,7 +234,7 @@ def _take_up(checkpoint: Path, run: Path, manifest: Manifest) -> tuple[TrainStat
         raise CheckpointError(f"{checkpoint}: is no training state of this version ({error}).") from error
     card = load_card(checkpoint)
     before, now = read_split(run / "split.csv"), {r.id: r.split or "" for r in manifest.records}
-    if before != now or card.labels != manifest.classes:
+    if before != now or card.labels != manifest.classes or card.tasks != manifest.tasks:
         changed = sorted(set(before.items()) ^ set(now.items()))
         example = f" ({changed[0][0]} for one)" if changed else ""
         raise DataError(
@@ -236,6 +249,8 @@ def build_model(
 ) -> tuple[nn.Module, ModelCard]:
     """The network with its start weights, and the card that will stand beside it."""
     wanted, given = settings.input, settings.model
+    # One linear layer over the classes of all tasks is one classifier per task: separate layers on the same
+    # features, side by side. Each task's loss reaches its own rows alone (`praxiscope.steps.make_loss`).
     kwargs = {**given.keywords(), "num_classes": len(manifest.classes)}
     if given.name == "tsm":
         kwargs.setdefault("snippets", wanted.snippets)
@@ -260,6 +275,7 @@ def build_model(
         kwargs=kwargs,
         labels=manifest.classes,
         multi_label=manifest.multi_label,
+        tasks=manifest.tasks,
         input=InputContract(
             size=wanted.size,
             short_side=wanted.short_side,
@@ -307,8 +323,10 @@ def _check_folder(run: Path, settings: TrainSettings, resume: bool) -> None:
         return
     if not pointer:
         raise ArgumentError(f"--resume: {run} holds no checkpoint yet; start the run without --resume.")
-    before = _flat(load_yaml(run / "settings.yaml").model_dump())
-    now = _flat(settings.model_dump())
+    started = load_yaml(run / "settings.yaml")
+    before, now = _flat(started.model_dump()), _flat(settings.model_dump())
+    # Their order numbers the classes.
+    before["data.tasks"], now["data.tasks"] = list(started.data.tasks or ()), list(settings.data.tasks or ())
     changed = [
         key for key in now if key not in _MAY_DIFFER and _plain(key, now[key]) != _plain(key, before.get(key))
     ]
@@ -319,7 +337,7 @@ def _check_folder(run: Path, settings: TrainSettings, resume: bool) -> None:
 
 def _plain(key: str, value: Any) -> Any:
     """A setting for comparison: ``videos/`` is ``videos``."""
-    return os.path.normpath(value) if key in _PATHS and value else value
+    return os.path.normpath(value) if key.rpartition(".")[2] in _PATHS and value else value
 
 
 def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -371,55 +389,6 @@ def _processes(devices: int, nodes: int) -> tuple[int, int]:
         return devices, nodes
     local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     return local, int(os.environ.get("WORLD_SIZE", "1")) // local
-
-
-def _announce(
-    settings: TrainSettings,
-    manifest: Manifest,
-    model: nn.Module,
-    card: ModelCard,
-    fabric: Any,
-    steps_per_epoch: int,
-    reporter: Reporter,
-) -> None:
-    """Say before the first step what will be done, on what, and what it will need."""
-    for note in manifest.notes:
-        reporter.line(f"Note: {note}")
-    counts = {name: [0, 0] for name in manifest.classes}
-    for record in manifest.records:
-        for label in record.labels:
-            counts[label][0 if record.split == "train" else 1] += 1
-    training = [c[0] for c in counts.values()]
-    reporter.line(
-        f"{manifest.name}: {len(manifest.of('train'))} training clips of {len(manifest.classes)} classes "
-        f"({min(training)} to {max(training)} each), {len(manifest.records) - len(manifest.of('train'))} held out."
-    )
-    if len(manifest.classes) <= 20:
-        listed = ", ".join(f"{name} {train}+{held}" for name, (train, held) in counts.items())
-        reporter.line(f"  training + held-out clips per class: {listed}")
-    optim = settings.optim
-    reporter.line(
-        f"{optim.epochs} epochs x {steps_per_epoch} steps of {optim.batch * optim.accumulate * fabric.world_size} "
-        f"clips x {settings.input.snippets} snippets of {settings.input.size} px; {optim.name}, "
-        f"lr {optim.lr:g}, {optim.schedule} schedule."
-    )
-    if optim.frozen_epochs:
-        reporter.line(
-            f"Only the classifier learns in {min(optim.frozen_epochs, optim.epochs):g} of the {optim.epochs} epochs."
-        )
-    try:
-        costs = describe_model(model, card, batch=optim.batch, optimizer=optim.name)
-    except RuntimeError as error:  # of a layer that has nothing left to look at
-        reason = str(error).splitlines()[0]
-        raise ArgumentError(
-            f"{card.name} on {card.kwargs.get('backbone')} cannot take frames of {card.input.size} pixels: {reason}. "
-            "Raise input.size."
-        ) from None
-    reporter.line(costs)
-    reporter.line(
-        f"On {fabric.world_size} x {fabric.device.type}, precision {fabric._precision.precision}, "
-        f"{settings.data.workers} reading processes."
-    )
 
 
 def _say_goodbye(run: Path, state: TrainState, complete: bool, seconds: float, reporter: Reporter) -> None:

@@ -398,12 +398,12 @@ def test_workers_end_with_their_parent(
     command = [sys.executable, "-m", "praxiscope", "flow", str(videos), "--out", str(out), *options]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not any(out.rglob("*.p*")) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)
     workers = [int(pid) for pid in _children(process.pid)]
     process.send_signal(how)
-    _, messages = process.communicate(timeout=30)
+    _, messages = process.communicate(timeout=120)
     while any(_alive(pid) for pid in workers) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not any(_alive(pid) for pid in workers)

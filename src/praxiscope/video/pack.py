@@ -235,4 +235,4 @@ class _Encoder:
                 self._write(bytes(packet))
         rows = [(*row, at) for row, times in zip(self._pictures, self._times, strict=True) for at in times]
         self.frames = len(rows)
-        self._file.finish(description, rows)
+        self._file.finish(description, np.array(rows, dtype=PACKED.row))

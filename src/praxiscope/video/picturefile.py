@@ -110,10 +110,10 @@ class PictureWriter:
         self._place += len(data)
         return place
 
-    def finish(self, description: dict[str, Any], rows: list[tuple[Any, ...]]) -> None:
+    def finish(self, description: dict[str, Any], rows: NDArray[Any]) -> None:
         """Write the index and the head, and bring all to the disk."""
         text = json.dumps(description, sort_keys=True).encode()
-        table = np.array(rows, dtype=self._kind.row).tobytes()
+        table = rows.astype(self._kind.row).tobytes()
         self._file.write(text + table)
         self._file.seek(0)
         crc = zlib.crc32(text + table)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,11 @@ def test_a_file_that_one_set_trains_on_and_another_holds_out_is_named() -> None:
     assert notes[2:] == (
         "1 held-out videos lie in files that another of the data sets trains on, which flatters tests: a/run/g2",
     )
+
+
+def test_parts_of_one_file_on_both_sides_of_one_set_are_its_own_affair() -> None:
+    parts = tuple(replace(record, path=Path("/data/long.mp4")) for record in SPORT.records)
+    assert len(join({"a": replace(SPORT, records=parts), "b": DAILY}).notes) == 2
 
 
 def test_a_set_with_several_labels_is_refused(tmp_path: Path) -> None:

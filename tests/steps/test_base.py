@@ -125,7 +125,9 @@ def test_the_classifier_of_an_absent_task_gets_a_zero_gradient_not_none() -> Non
 
 
 def test_what_is_right_is_decided_among_the_classes_of_a_videos_own_task() -> None:
-    logits = torch.tensor([[1.0, 2.0, 0.0, 9.0, 8.0], [9.0, 0.0, 0.0, 1.0, 2.0], [5.0, 4.0, 0.0, 0.0, 9.0]])
+    logits = torch.tensor(
+        [[1.0, 2.0, 0.0, 9.0, 8.0], [9.0, 0.0, 0.0, 1.0, 2.0], [-5.0, -6.0, -7.0, 0.0, 9.0]]
+    )
     targets = torch.tensor([1, 3, 0])
     assert float(accuracy(logits, targets)) == 0
     kept = logits.clone()

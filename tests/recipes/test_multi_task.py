@@ -376,6 +376,13 @@ def test_mistakes_in_naming_data_sets_are_one_clear_line(
     assert not (tmp_path / "o").exists()
 
 
+def test_a_misspelt_setting_of_a_task_is_named_with_the_nearest() -> None:
+    with pytest.raises(
+        px.ArgumentError, match=r"'data\.tasks\.a\.splitt'. Did you mean 'data\.tasks\.a\.split'"
+    ):
+        override(TrainSettings(), ["data.tasks={a: {source: x, splitt: 1}, b: {source: y}}"])
+
+
 def store(root: Path, data: Path, **parameters: float) -> Path:
     """Stored flow of a set: the x of a field is the number of the class."""
     flow = create_store(root, FlowContract("tvl1", parameters, 20.0))

@@ -15,8 +15,8 @@ VARIANTS = (
     ("stack", True),
     ("stack", False),
     ("trajectory", True),
+    ("trajectory", False),
     ("stack-bidirectional", True),
-    ("trajectory-bidirectional", True),
 )
 
 

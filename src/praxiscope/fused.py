@@ -6,6 +6,7 @@ A folder holds a model folder for each part and ``fusion.json``, which says how 
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from collections.abc import Iterator, Sequence
@@ -28,6 +29,7 @@ from praxiscope.types import Prediction, Segment, VideoRecord
 __all__ = ["FUSION_FILE", "AnyRecogniser", "FusedRecogniser", "is_fused", "load_fused", "save_fused"]
 
 FUSION_FILE = "fusion.json"
+SPLIT_FILE = "split.csv"
 _SVM_FILE = "svm.safetensors"
 _FORMAT = 1
 
@@ -173,6 +175,7 @@ def save_fused(
     fused = FusedRecogniser(
         [load_single(source, device="cpu") for source in sources], kind=kind, weights=weights, svm=svm
     )
+    _check_splits(runs)
     temporary = target.with_name(target.name + ".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     names = [f"{number}-{part.stream}" for number, part in enumerate(fused.parts, 1)]
@@ -181,6 +184,9 @@ def save_fused(
         for file in (CARD_FILE, MODEL_FILE):
             shutil.copyfile(source / file, temporary / name / file)
     content: dict[str, Any] = {"format": _FORMAT, "parts": names, "kind": kind, "weights": fused.weights}
+    splits = [found for found in (Path(run) / SPLIT_FILE for run in runs) if found.is_file()]
+    if splits:  # what the parts were trained on stays known
+        shutil.copyfile(splits[0], temporary / SPLIT_FILE)
     if svm is not None:
         from safetensors.numpy import save_file
 
@@ -191,6 +197,24 @@ def save_fused(
         content["svm"] = {"c": svm.c, "sources": list(svm.sources)}
     write_json(temporary / FUSION_FILE, content)
     temporary.replace(target)
+
+
+def _check_splits(runs: Sequence[str | Path]) -> None:
+    """Refuse parts of which one was trained on what another was tested on."""
+    first: tuple[Path, dict[str, str]] | None = None
+    for run in runs:
+        path = Path(run) / SPLIT_FILE
+        if not path.is_file():
+            continue
+        with path.open(newline="", encoding="utf-8") as file:
+            sides = {row["id"]: row["split"] for row in csv.DictReader(file)}
+        if first is None:
+            first = path, sides
+        elif different := [name for name in sides if first[1].get(name, sides[name]) != sides[name]]:
+            raise ArgumentError(
+                f"{first[0]} and {path} put {len(different)} videos on different sides, {different[0]} for one: what "
+                "one network was tested on, the other was trained on. Train both with one split."
+            )
 
 
 def load_fused(

@@ -124,6 +124,8 @@ def load_single(
     if flow is not None and card.input.flow is None:
         raise ArgumentError(f"{path}: sees no flow; leave out the stored flow {flow}")
     store = None if flow is None else FlowStore(flow)
+    if store is not None:
+        stream_reader(card.input, card.input.short_side, store)  # raises where it was made in another way
     return Recogniser(model, card, device=pick_device(device), flow_store=store)
 
 
@@ -373,7 +375,7 @@ class Recogniser:
         return ViewScorer(
             self.model,
             prepare=self._prepare,
-            crop=partial(_crops, protocol.crops, self.card.input.size, kind_of(self.stream)),
+            crop=partial(_crops, protocol.crops, self.card.input.size, kind=kind_of(self.stream)),
             clip_snippets=self.clip_snippets,
             chunk_snippets=self.chunk_snippets,
             precision=self.precision,
@@ -407,7 +409,7 @@ def stream_reader(
     return reader, reader.span
 
 
-def _crops(crops: Crops, size: int, kind: Kind, frames: Tensor) -> Iterator[Tensor]:
+def _crops(crops: Crops, size: int, frames: Tensor, kind: Kind = "rgb") -> Iterator[Tensor]:
     """The crops of frames [N, C, H, W], one place at a time, so that not all of them are in memory."""
     if crops == "full":
         yield frames

@@ -16,6 +16,7 @@ from torch import Tensor
 from praxiscope.checkpoint import InputContract
 from praxiscope.data.flow_reader import EstimatedFlowReader, flow_reader
 from praxiscope.errors import VideoError
+from praxiscope.flow.estimate import SMALLEST_SIDE
 from praxiscope.flow.stack import field_numbers, stack_fields, stackings
 from praxiscope.video.decode import DecodedFrame, Video, open_video
 from praxiscope.video.geometry import resize
@@ -131,6 +132,12 @@ def _stacks(video: Video, contract: InputContract) -> Iterator[_Moment]:
     back = flow.length // 2 if both_ways else 0
     ahead = flow.length - back
     width, height = scaled_size(video.width, video.height, contract.short_side)
+    if min(video.height, video.width) < SMALLEST_SIDE and reader.estimated_side is None:
+        raise VideoError(
+            video.path,
+            f"has frames of {video.height} x {video.width} pixels; flow needs {SMALLEST_SIDE} and more",
+            "Leave it out.",
+        )
     crop = CenterCrop(contract.size)
     frames: dict[int, tuple[float, Tensor]] = {}
     fields: dict[tuple[int, bool], Tensor] = {}  # made for one snippet, wanted again by the next

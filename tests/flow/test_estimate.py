@@ -243,7 +243,7 @@ def test_raft_is_recorded_by_its_weights_and_not_by_their_file(raft_weights):
         ArgumentError, match=r"raft\.pth: are not the weights that this flow was made with \(0000"
     ):
         estimator_of({**record, "weights": "0000"}, weights=pth)
-    with pytest.raises(ArgumentError, match="raft needs weights"):
+    with pytest.raises(ArgumentError, match="whose weights are not kept with it"):
         estimator_of(record)
 
 

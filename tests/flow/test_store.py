@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import praxiscope as px
+from praxiscope.errors import VideoError
 from praxiscope.flow.contract import UNKNOWN, FlowContract, Loss, check_range, dequantise, quantise
 from praxiscope.flow.store import FlowClip, FlowStore, create_store, flow_key, through_store
 from praxiscope.types import VideoRecord
@@ -413,3 +414,14 @@ def test_what_is_no_store_says_so(tmp_path: Path) -> None:
 
 def test_other_tools_flow_has_an_unknown_method() -> None:
     assert FlowContract(UNKNOWN, {}, 20).difference(CONTRACT) == "method=unknown against tvl1"
+
+
+def test_a_file_of_the_other_direction_is_refused(tmp_path: Path) -> None:
+    store = create_store(tmp_path, FlowContract("tvl1", {}))
+    source = tmp_path / "video.mp4"
+    source.write_bytes(b"video")
+    with store.writing("a.mp4", source, backward=True) as writer:
+        writer.add(torch.zeros(2, 2, 16, 16))
+    store.path("a.mp4", backward=True).rename(store.path("a.mp4"))
+    with pytest.raises(VideoError, match="holds backward flow and not forward flow"):
+        store.clip("a.mp4")

@@ -248,3 +248,52 @@ def test_the_command_line_leads_from_videos_to_two_streams(
     assert {"left", "right"} == set(said[0]["labels"])
     rows = run("predict", tmp_path / "both", clip, "--window", "0.5s", "--csv").splitlines()
     assert len(rows) >= 4
+
+
+def test_a_fused_folder_remembers_what_its_parts_were_trained_on(
+    spatial: Path, motion: Path, moving: tuple[Path, Path], tmp_path: Path
+) -> None:
+    save_fused(tmp_path / "both", [spatial, motion])
+    result = run_test(tmp_path / "both", moving[0], protocol="1x1", flow=moving[1], workers=0)
+    assert result.figures["videos"] == 4
+    assert train(settings(moving[0], None, "optim.epochs=1", "run.seed=5"), tmp_path / "other")
+    with pytest.raises(px.ArgumentError, match=r"videos on different sides, (left|right)/\d.mp4"):
+        save_fused(tmp_path / "mixed", [tmp_path / "other", motion])
+    assert not (tmp_path / "mixed").exists()
+
+
+def test_an_svms_training_scores_must_come_in_the_order_of_the_runs(
+    spatial: Path, motion: Path, moving: tuple[Path, Path], tmp_path: Path
+) -> None:
+    from praxiscope.recipes.fuse import fuse_runs
+
+    files = []
+    for run, name, flow in ((spatial, "rgb", None), (motion, "flow", moving[1])):
+        files.append(tmp_path / f"{name}.npz")
+        run_test(run, moving[0], protocol="1x1", flow=flow, subset="train", workers=0, out=files[-1])
+    with pytest.raises(
+        px.ArgumentError, match=r"flow.npz does not hold scores of .*on flow.*order of the runs"
+    ):
+        fuse_runs([spatial, motion], tmp_path / "both", svm=files[::-1])
+
+
+def test_stored_flow_is_found_by_the_end_of_a_path(motion: Path, moving: tuple[Path, Path]) -> None:
+    clip = moving[0] / "right" / "2.mp4"
+    stored = px.load(motion, flow=moving[1]).predict(clip, protocol="2x1")
+    assert stored.scores == pytest.approx(px.load(motion).predict(clip, protocol="2x1").scores, abs=1e-4)
+
+
+def test_frames_too_small_for_flow_are_an_error_of_their_video(motion: Path, tmp_path: Path) -> None:
+    path = tmp_path / "tiny.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=12)
+        stream.width, stream.height, stream.pix_fmt = 16, 8, "yuv420p"
+        for _ in range(8):
+            frame = av.VideoFrame.from_ndarray(np.zeros((8, 16, 3), np.uint8), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    recogniser = px.load(motion)
+    with pytest.raises(px.DataError, match=r"tiny.mp4: has frames of 8 x 16 pixels; flow needs 16"):
+        recogniser.predict(path)
+    with pytest.raises(px.VideoError, match="flow needs 16"):
+        list(recogniser.timeline(path))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from pathlib import PurePath
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from torch import Tensor
 from praxiscope.checkpoint import FlowInput
 from praxiscope.errors import DataError
 from praxiscope.flow.contract import FlowContract, through_store
-from praxiscope.flow.estimate import Estimator, estimate_flow, estimator_of
+from praxiscope.flow.estimate import SMALLEST_SIDE, Estimator, estimate_flow, estimator_of
 from praxiscope.flow.stack import check_kind, field_numbers, stack_fields, stackings
 from praxiscope.flow.store import FlowStore, flow_key
 from praxiscope.types import VideoRecord
@@ -98,7 +99,7 @@ class StoredFlowReader(FlowReader):
 
     def _fields(self, record: VideoRecord, video: Video, numbers: Tensor, backward: bool) -> Tensor:
         assert self.store is not None
-        clip = self.store.clip(flow_key(record))
+        clip = self.store.clip(_key_in(self.store, record))
         frames = video.quick_length()
         if not clip.fits(frames):
             raise DataError(
@@ -139,6 +140,11 @@ class EstimatedFlowReader(FlowReader):
         return through_store(estimate_flow(frames, self.estimator, backward=backward), self.contract)
 
     def _fields(self, record: VideoRecord, video: Video, numbers: Tensor, backward: bool) -> Tensor:
+        if min(video.height, video.width) < SMALLEST_SIDE and self.estimated_side is None:
+            raise DataError(
+                f"{record.id}: has frames of {video.height} x {video.width} pixels; flow needs {SMALLEST_SIDE} and "
+                "more. Leave it out."
+            )
         return torch.cat(
             [
                 self.estimate(
@@ -147,6 +153,14 @@ class EstimatedFlowReader(FlowReader):
                 for run in _runs(numbers.tolist())
             ]
         )
+
+
+def _key_in(store: FlowStore, record: VideoRecord) -> str:
+    """A record's key; of a path that was typed, the longest end of it that the store knows."""
+    key = flow_key(record)
+    parts = PurePath(key).parts
+    ends = ("/".join(parts[first:]) for first in range(len(parts)))
+    return next((end for end in ends if end in store), key)
 
 
 def _runs(numbers: list[int]) -> list[list[int]]:

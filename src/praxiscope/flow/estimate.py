@@ -26,6 +26,7 @@ from praxiscope.tensorfile import read_tensors
 __all__ = [
     "DIS",
     "RAFT",
+    "SMALLEST_SIDE",
     "Estimator",
     "Farneback",
     "create_estimator",
@@ -33,6 +34,10 @@ __all__ = [
     "estimator_of",
     "estimators",
 ]
+
+
+SMALLEST_SIDE = 16
+"""Pixels of the short side of the smallest frames that flow is estimated on."""
 
 
 class Estimator(Protocol):
@@ -108,9 +113,9 @@ def estimate_flow(
             f"flow is estimated between two or more frames, uint8 [T, 3, H, W]; got {frames.dtype} "
             f"{list(frames.shape)}"
         )
-    if min(frames.shape[-2:]) < 16:
+    if min(frames.shape[-2:]) < SMALLEST_SIDE:
         raise ArgumentError(
-            f"flow is estimated on frames of 16 pixels and more, got {list(frames.shape[-2:])}"
+            f"flow is estimated on frames of {SMALLEST_SIDE} pixels and more, got {list(frames.shape[-2:])}"
         )
     estimator = create_estimator(method, **parameters) if isinstance(method, str) else method
     return estimator(frames, backward=backward)
@@ -171,12 +176,16 @@ class DIS:
 
     def __call__(self, frames: Tensor, *, backward: bool = False) -> Tensor:
         """Flow between consecutive frames; see `estimate_flow`."""
+        return _by_pairs(frames, backward, self._estimate)
+
+    def _estimate(self, first: Any, second: Any) -> Any:
+        # A new object for each pair: OpenCV's changes its own scales on small frames, and keeps that for the next pair.
         estimator = _opencv().DISOpticalFlow_create(_DIS_PRESETS[self.preset])
         # OpenCV makes no scale whose short side is less than a patch. Where a preset's finest scale would be one, it
         # reads memory that it never wrote, and may end the process.
-        scales = int(math.log2(min(frames.shape[-2:]) / estimator.getPatchSize()))
+        scales = int(math.log2(min(first.shape) / estimator.getPatchSize()))
         estimator.setFinestScale(min(estimator.getFinestScale(), scales))
-        return _by_pairs(frames, backward, lambda first, second: estimator.calc(first, second, None))
+        return estimator.calc(first, second, None)
 
 
 @estimators.register("farneback")
@@ -322,6 +331,16 @@ def estimator_of(description: dict[str, Any], weights: str | Path | None = None)
     """
     parameters = {name: value for name, value in description.items() if name != "method"}
     method = str(description.get("method"))
+    if method not in estimators:
+        raise ArgumentError(
+            f"flow of the method {method!r} cannot be estimated here, as another tool has made it: give stored flow of "
+            "these videos (--flow)"
+        )
+    if method == "raft" and not weights:
+        raise ArgumentError(
+            "this network was trained on flow by raft, whose weights are not kept with it: store these videos' flow by "
+            "`praxiscope flow --method raft --set weights=FILE`, and give it (--flow)"
+        )
     if method == "raft":
         digest = parameters.pop("weights", "")
         estimator = create_estimator(method, **parameters, weights=str(weights or ""))

@@ -47,6 +47,9 @@ class FlowFile(FlowClip):
             loss = Loss(**about["loss"])
         except (ValueError, KeyError, TypeError) as error:
             raise _FLOW.damaged(forward, f"its description cannot be read ({error})") from error
+        direction = "backward" if forward.name.endswith(".backward.pxf") else "forward"
+        if about.get("direction") != direction:
+            raise _FLOW.damaged(forward, f"it holds {about.get('direction')} flow and not {direction} flow")
         if min(size) < 1:
             raise _FLOW.damaged(forward, "its description gives fields without a pixel")
         if made != contract:

@@ -67,8 +67,8 @@ def stack_fields(
         fields: float [..., L, 2, H, W], forward fields from tau on; L / 2 of them for a bidirectional kind.
         backward: float [..., L / 2, 2, H, W] for a bidirectional kind, the field from tau to tau - 1 first; else None.
         kind: a name of `stackings`.
-        subtract_mean: take from every field its own mean vector. The fields must then be whole frames: cut crops out
-            of the result. As in the paper it comes before all else, so trajectories follow what is left.
+        subtract_mean: take from every field's values its own mean vector. The fields must then be whole frames: cut
+            crops out of the result. Trajectories follow the displacements as they are.
 
     Returns:
         [..., 2L, H, W].
@@ -81,7 +81,7 @@ def stack_fields(
     if not bidirectional:
         if backward is not None:
             raise ArgumentError(f"a flow stack of kind {kind!r} takes no backward fields")
-        return arrange(_centred(fields) if subtract_mean else fields)
+        return _arranged(arrange, fields, subtract_mean)
     if backward is None or backward.shape != fields.shape:
         came = None if backward is None else list(backward.shape)
         raise ArgumentError(
@@ -90,7 +90,7 @@ def stack_fields(
         )
     # Both halves are stacks of their own that start at tau: one batch.
     halves = torch.stack((fields, backward))
-    forth, back = arrange(_centred(halves) if subtract_mean else halves)
+    forth, back = _arranged(arrange, halves, subtract_mean)
     return torch.cat((forth, back), dim=-3)
 
 
@@ -163,8 +163,8 @@ def stack_flow(flow: Tensor, start: Tensor | int, length: int, subtract_mean: bo
 def trajectory_stack(flow: Tensor, start: Tensor | int, length: int, subtract_mean: bool = True) -> Tensor:
     """Stack the fields along the paths of the points of frame tau (the paper's equation 2).
 
-    Arguments, result and errors as `stack_flow`. Mean vectors are subtracted first: the paths then follow the motion
-    relative to the mean.
+    Arguments, result and errors as `stack_flow`. Mean vectors are subtracted from what is read along the paths, which
+    follow the whole motion.
     """
     return _of_video(flow, None, start, length, "trajectory", subtract_mean)
 
@@ -238,8 +238,16 @@ def _along_paths(fields: Tensor) -> Tensor:
     return stacked.reshape(*fields.shape[:-4], *stacked.shape[1:])
 
 
-def _centred(fields: Tensor) -> Tensor:
-    return fields - fields.mean(dim=(-2, -1), keepdim=True)
+def _arranged(arrange: Callable[[Tensor], Tensor], fields: Tensor, subtract_mean: bool) -> Tensor:
+    """Arrange fields, and take from the values of each its own mean vector.
+
+    Paths are made of the displacements as they are (equation 2): points move with the camera, too. Sampling is
+    linear, so to subtract from the sampled values is to sample the field less its mean.
+    """
+    stacked = arrange(fields)
+    if not subtract_mean:
+        return stacked
+    return stacked - fields.mean(dim=(-2, -1)).flatten(-2)[..., None, None]  # [..., L, 2] -> [..., 2L, 1, 1]
 
 
 def _check_fields(fields: Tensor) -> None:

@@ -19,7 +19,8 @@ from praxiscope.data.manifest import load_records
 from praxiscope.errors import ArgumentError, DataError, PraxiscopeError, VideoError
 from praxiscope.flow.contract import Loss
 from praxiscope.flow.estimate import Estimator, create_estimator, estimate_flow
-from praxiscope.flow.store import FlowContract, FlowStore, create_store, describe_source, flow_key
+from praxiscope.flow.jpeg import folders
+from praxiscope.flow.store import STORE_FILE, FlowContract, FlowStore, create_store, describe_source, flow_key
 from praxiscope.progress import Reporter
 from praxiscope.recipes.lists import check_skips, write_skipped
 from praxiscope.recipes.parallel import advance, run_jobs
@@ -136,6 +137,11 @@ def extract_flow(
     for note in manifest.notes:
         reporter.line(f"Note: {note}")
     contract = FlowContract(estimator.name, estimator.parameters, range, short_side)
+    if target.is_dir() and not (target / STORE_FILE).is_file() and any(folders(target)):
+        raise ArgumentError(
+            f"{target}: holds pictures of flow that another tool has made; name another folder. (To read them, write "
+            "down how they were made, once: praxiscope.flow.store.create_store.)"
+        )
     store = create_store(target, contract, storage)
     clips = _clips(manifest.records, store)
     with _alone(target):

@@ -13,6 +13,7 @@ from praxiscope.evaluation.fusion import fuse as fuse_scores
 from praxiscope.evaluation.metrics import summarise, top_k
 from praxiscope.evaluation.scores import Scores
 from praxiscope.fused import FusedRecogniser, load_fused, save_fused
+from praxiscope.recogniser import load_single
 
 __all__ = ["FuseResult", "fuse", "fuse_runs"]
 
@@ -120,9 +121,23 @@ def fuse_runs(
     _check_svm(runs, kind, weights, svm, svm_c)
     machine = None
     if svm:
-        machine = SvmFusion.fit(
-            [Scores.load(path) for path in svm], c=svm_c, names=[str(path) for path in svm]
-        )
+        training = [Scores.load(path) for path in svm]
+        for scores, path, run in zip(training, svm, runs, strict=True):
+            part = load_single(run, device="cpu")
+            streams, model = (
+                scores.protocol.get("streams", [part.stream]),
+                scores.protocol.get("model", part.card.name),
+            )
+            if (
+                list(streams) != [part.stream]
+                or model != part.card.name
+                or scores.classes != list(part.labels)
+            ):
+                raise ArgumentError(
+                    f"{path} does not hold scores of {run}: they are of {model} on {', '.join(streams)}, for "
+                    f"{len(scores.classes)} classes. Give the training files in the order of the runs."
+                )
+        machine = SvmFusion.fit(training, c=svm_c, names=[str(path) for path in svm])
         kind = "svm"
     kind = kind or ("average" if weights is None else "weighted")
     save_fused(out, runs, kind=kind, weights=weights, svm=machine)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import av
@@ -153,10 +154,7 @@ def test_missing_flow_is_said_before_training(
         train(settings(moving[0], tmp_path / "nothing"), tmp_path / "c")
     with pytest.raises(px.ArgumentError, match="sees no flow"):
         px.load(spatial, flow=moving[1])
-    write_moving(tmp_path / "more" / "left" / "0.mp4", 2, seed=1)
-    for name in ("left", "right"):
-        for clip in range(1, 9):
-            write_moving(tmp_path / "more" / name / f"{clip}.mp4", 2, seed=clip)
+    shutil.copytree(moving[0], tmp_path / "more")
     (tmp_path / "more" / "right" / "8.mp4").rename(tmp_path / "more" / "right" / "new.mp4")
     assert train(settings(tmp_path / "more", moving[1], "optim.epochs=1"), tmp_path / "d")
     assert "no flow of it is stored" in (tmp_path / "d" / "skipped.csv").read_text()
@@ -281,6 +279,23 @@ def test_stored_flow_is_found_by_the_end_of_a_path(motion: Path, moving: tuple[P
     clip = moving[0] / "right" / "2.mp4"
     stored = px.load(motion, flow=moving[1]).predict(clip, protocol="2x1")
     assert stored.scores == pytest.approx(px.load(motion).predict(clip, protocol="2x1").scores, abs=1e-4)
+
+
+def test_flow_of_another_file_is_never_taken(motion: Path, moving: tuple[Path, Path], tmp_path: Path) -> None:
+    # A video of the same name and length elsewhere, and one that has been replaced.
+    write_moving(tmp_path / "right" / "2.mp4", -2, seed=77)
+    recogniser = px.load(motion, flow=moving[1])
+    with pytest.raises(px.DataError, match="holds no flow of"):
+        recogniser.predict(tmp_path / "right" / "2.mp4", protocol="2x1")
+    shutil.copytree(moving[0], tmp_path / "videos")
+    shutil.copyfile(tmp_path / "right" / "2.mp4", tmp_path / "videos" / "right" / "2.mp4")
+    result = run_test(
+        motion, tmp_path / "videos", protocol="2x1", flow=moving[1], subset="train", max_skip=1, workers=0
+    )
+    tested = run_test(motion, tmp_path / "videos", protocol="2x1", flow=moving[1], max_skip=1, workers=0)
+    problems = [skip.problem for skip in (*result.skipped, *tested.skipped)]
+    assert len(problems) == 1
+    assert "right/2.mp4: its stored flow was made of another file" in problems[0]
 
 
 def test_frames_too_small_for_flow_are_an_error_of_their_video(motion: Path, tmp_path: Path) -> None:

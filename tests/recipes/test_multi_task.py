@@ -62,7 +62,7 @@ def settings(first: Path, second: Path, *assignments: str) -> TrainSettings:
     return override(get_recipe("default"), [*SMALL, tasks, "input.snippets=1", *assignments])
 
 
-LEARN = ("optim.epochs=12", "model.dropout=0", "run.seed=2", "run.validate_epochs=6")
+LEARN = ("optim.epochs=32", "optim.lr=0.0003", "model.dropout=0", "run.seed=2", "run.validate_epochs=16")
 
 
 @pytest.fixture(scope="module")
@@ -195,6 +195,13 @@ def test_a_task_saved_alone_is_a_recogniser_like_any_other(
         px.load(tmp_path / "fused", task="plain")
     with pytest.raises(px.ArgumentError, match=r"several data sets \(plain, swapped\)"):
         save_fused(tmp_path / "no", [run, run])
+
+
+def test_the_first_layer_of_several_tasks_can_be_drawn(both: tuple[Path, list[str]]) -> None:
+    from praxiscope.recipes.explain import explain_filters
+
+    (stream,) = explain_filters(both[0]).facts["streams"]
+    assert stream["stream"] == "rgb"
 
 
 def short(first: Path, second: Path, *assignments: str) -> TrainSettings:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from praxiscope.checkpoint import FlowInput
 from praxiscope.errors import DataError
+from praxiscope.flow.clip import FlowClip
 from praxiscope.flow.contract import FlowContract, through_store
 from praxiscope.flow.estimate import SMALLEST_SIDE, Estimator, estimate_flow, estimator_of
 from praxiscope.flow.stack import check_kind, field_numbers, stack_fields, stackings
@@ -99,20 +100,14 @@ class StoredFlowReader(FlowReader):
 
     def _fields(self, record: VideoRecord, video: Video, numbers: Tensor, backward: bool) -> Tensor:
         assert self.store is not None
-        clip = self.store.clip(_key_in(self.store, record))
+        clip = _stored(self.store, record)
         frames = video.quick_length()
         if not clip.fits(frames):
             raise DataError(
                 f"{record.id}: has {frames} frames, but its stored flow was made of {clip.frames}. Run `praxiscope "
                 "flow` again on these videos."
             )
-        if backward and not clip.has_backward:
-            raise DataError(
-                f"{record.id}: {self.kind!r} needs backward flow, which is not stored. Run `praxiscope flow` with "
-                "--backward."
-            )
-        # A damaged video promises frames that do not decode, and have no flow: the last field stands for theirs.
-        return clip.fields(numbers.clamp(max=len(clip) - 1).tolist(), backward=backward)
+        return clip.fields(numbers, backward=backward)
 
 
 @dataclass(frozen=True)
@@ -155,12 +150,36 @@ class EstimatedFlowReader(FlowReader):
         )
 
 
-def _key_in(store: FlowStore, record: VideoRecord) -> str:
-    """A record's key; of a path that was typed, the longest end of it that the store knows."""
+def _stored(store: FlowStore, record: VideoRecord) -> FlowClip:
+    """A record's stored flow; of a path that was typed, that of the longest end which the store knows.
+
+    Raises:
+        DataError: there is none, or it was made of another file.
+    """
     key = flow_key(record)
+    if key in store:
+        clip = store.clip(key)
+        if _is_of(clip, record) is False:
+            raise DataError(
+                f"{record.id}: its stored flow was made of another file, of {clip.source['bytes']} bytes. Run "
+                "`praxiscope flow` again on these videos."
+            )
+        return clip
     parts = PurePath(key).parts
-    ends = ("/".join(parts[first:]) for first in range(len(parts)))
-    return next((end for end in ends if end in store), key)
+    for first in range(1, len(parts)):
+        end = "/".join(parts[first:])
+        # The end of a name may be another video's: here the file itself must agree.
+        if end in store and _is_of(clip := store.clip(end), record):
+            return clip
+    return store.clip(key)  # raises, with the whole name
+
+
+def _is_of(clip: FlowClip, record: VideoRecord) -> bool | None:
+    """Whether flow was made of a record's file, by its size; None where that cannot be told (packed copies)."""
+    size = clip.source.get("bytes")
+    if size is None or record.path.suffix == ".pxv" or str(clip.source.get("name")).endswith(".pxv"):
+        return None
+    return bool(size == record.path.stat().st_size)
 
 
 def _runs(numbers: list[int]) -> list[list[int]]:

@@ -20,9 +20,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from praxiscope.checkpoint import find_checkpoint, load_card
 from praxiscope.errors import ArgumentError, DataError
 from praxiscope.flow.colour import colour_wheel, flow_to_rgb
 from praxiscope.flow.estimate import Estimator, create_estimator, estimate_flow
+from praxiscope.fused import is_fused
 from praxiscope.progress import Reporter
 from praxiscope.recogniser import load, pick_device
 from praxiscope.video.decode import open_video
@@ -220,7 +222,9 @@ def explain_filters(run: str | Path, *, checkpoint: str | None = None) -> Explan
         CheckpointError: there is no model, or it is damaged.
         ArgumentError: its first layer is no convolution.
     """
-    recogniser = load(run, checkpoint=checkpoint, device="cpu")
+    # Several data sets share the first layer: any of a run's tasks will do.
+    tasks = {} if is_fused(run) else load_card(find_checkpoint(run, checkpoint)).tasks
+    recogniser = load(run, checkpoint=checkpoint, device="cpu", task=next(iter(tasks), None))
     filters: list[tuple[str, Tensor]] = []
     for part in getattr(recogniser, "parts", [recogniser]):  # a fused recogniser has several networks
         layers: list[nn.Module] = list(getattr(part.model, "first_convolutions", ()))

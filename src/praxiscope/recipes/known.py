@@ -145,6 +145,12 @@ def two_stream_temporal_bidirectional() -> TrainSettings:
     return _temporal(flow_kind="stack-bidirectional")
 
 
+@recipes.register("two-stream-multi-task")
+def two_stream_multi_task() -> TrainSettings:
+    """The temporal stream on several data sets at once (--data NAME=DATA, --flow NAME=FOLDER), a classifier each."""
+    return _temporal()
+
+
 @recipes.register("tsn-flow")
 def tsn_flow() -> TrainSettings:
     """TSN's temporal stream from ImageNet weights: stacks of 5 fields, 3 snippets, dropout 0.7, partial BatchNorm."""

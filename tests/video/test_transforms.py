@@ -30,7 +30,7 @@ def jitter_twin(frames: np.ndarray, jitter: Jitter) -> np.ndarray:
     to_yiq = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
     x = frames.astype(np.float64).transpose(0, 2, 3, 1)
     x = x * jitter.brightness
-    x = jitter.contrast * x + (1 - jitter.contrast) * (x @ to_yiq[0]).mean()
+    x = jitter.contrast * x + (1 - jitter.contrast) * (x @ to_yiq[0]).mean((1, 2))[:, None, None, None]
     grey = (x @ to_yiq[0])[..., None]
     x = jitter.saturation * x + (1 - jitter.saturation) * grey
     luma, i, q = np.moveaxis(x @ to_yiq.T, -1, 0)
@@ -85,7 +85,7 @@ def test_hue_turns_red_to_green_to_blue_and_keeps_the_luma() -> None:
 def test_grey_frames_have_brightness_and_contrast() -> None:
     frames = pixels(3, 1, 8, 9).float()
     drawn = Jitter(0.8, 0.7, 1.5, 0.3)
-    expected = 0.7 * 0.8 * frames + 0.3 * 0.8 * frames.mean()
+    expected = 0.7 * 0.8 * frames + 0.3 * 0.8 * frames.mean((2, 3), keepdim=True)
     torch.testing.assert_close(ColorJitter().apply(frames, drawn), expected, atol=1e-3, rtol=0)
 
 
@@ -101,6 +101,14 @@ def test_jitter_draws_fill_their_ranges() -> None:
     np.testing.assert_allclose(draws.mean(0), [1, 1, 1, 0], atol=0.03)
     assert ColorJitter(brightness=3).draw((1, 1), seeded(0)).brightness >= 0
     assert ColorJitter().draw((1, 1), seeded(0)) == Jitter()
+
+
+def test_any_part_of_a_video_is_changed_as_in_the_whole() -> None:
+    videos, augment = pixels(3, 6, 3, 9, 8), BatchAugment(jitter=STRONG)
+    whole = augment.stream(videos, [4, 8, 15])
+    assert augment.stream(videos[:, 2:4], [4, 8, 15]).equal(whole[:, 2:4])
+    rows = augment.stream(videos.flatten(0, 1)[5:14, None], [4] + [8] * 6 + [15] * 2)
+    torch.testing.assert_close(rows[:, 0], whole.flatten(0, 1)[5:14], rtol=0, atol=1e-5)
 
 
 def test_all_frames_of_a_video_are_changed_in_the_same_way() -> None:

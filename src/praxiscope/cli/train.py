@@ -17,6 +17,8 @@ HELP = """Train a recogniser on labelled videos.
 
 Example: praxiscope train videos/ --model tsm --out runs/a
 
+Watch 8 snippets of each video, learn from 4: praxiscope train videos/ --watch 8 --choose 4 --out runs/pb
+
 Several data sets, one network: praxiscope train --data ucf=ucf101:videos --data own=clips/ --data-split ucf=1
 """
 
@@ -80,6 +82,28 @@ def train(
         int | None, typer.Option(min=0, help="Processes that read videos, per device.")
     ] = None,
     max_skip: MaxSkip = None,
+    watch: Annotated[
+        int | None, typer.Option(min=1, help="Snippets of a video that a step looks at.")
+    ] = None,
+    choose: Annotated[
+        int | None,
+        typer.Option(min=1, help="Principal backpropagation: learn from so many of the watched snippets."),
+    ] = None,
+    rule: Annotated[
+        str | None,
+        typer.Option(help="Which to choose: max, kl or random. Default: kl of pictures, max of flow."),
+    ] = None,
+    backprop: Annotated[
+        str | None,
+        typer.Option(
+            help="full; principal (the default with --choose); or cached: the exact gradient of all snippets, in the "
+            "memory of few."
+        ),
+    ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(help="What a step may take, such as 6GiB, with --backprop cached or principal."),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")
     ] = False,
@@ -102,6 +126,11 @@ def train(
         "model.weights": weights,
         "model.stream": stream or ("flow" if flow else None),
         "model.pretrained": True if pretrained else None,
+        "input.snippets": watch,
+        "backprop.name": backprop or ("principal" if choose is not None else None),
+        "backprop.choose": choose,
+        "backprop.rule": rule,
+        "backprop.memory": memory,
         "optim.epochs": epochs,
         "optim.batch": batch,
         "run.seed": seed,

@@ -26,6 +26,7 @@ from praxiscope.errors import ArgumentError, unknown_name
 from praxiscope.registry import Registry
 
 __all__ = [
+    "BackpropSettings",
     "DataSettings",
     "InputSettings",
     "ModelSettings",
@@ -187,6 +188,53 @@ class OptimSettings(_Section):
     first_conv_lr_scale: float = Field(1.0, gt=0)
 
 
+class BackpropSettings(_Section):
+    """How a step makes its gradient of the ``input.snippets`` of each video."""
+
+    name: Literal["full", "principal", "cached"] = Field(
+        "full",
+        description="full: of all snippets; principal: of few chosen ones; cached: of all, in the memory of few",
+    )
+    choose: int | None = Field(None, ge=1, description="principal: how many snippets to learn from")
+    rule: Literal["max", "kl", "random"] | None = Field(
+        None, description="principal: which to choose; None: kl of pictures, max of flow"
+    )
+    candidates: int = Field(100, ge=1, description="principal: the most subsets to compare")
+    memory: Text | None = Field(None, description="what a step may take, such as 6GiB; sets chunk")
+    chunk: int | None = Field(None, ge=1, description="snippets that go through the network at once")
+    watch_statistics: Literal["running", "batch"] = Field(
+        "running", description="what BatchNorm that learns normalises watched snippets by"
+    )
+    watch_size: int | None = Field(None, ge=8, description="pixels to which watched snippets are shrunk")
+    watch_precision: Literal["same", "bf16"] = "same"
+
+    @field_validator("memory")
+    @classmethod
+    def _is_a_size(cls, text: str | None) -> str | None:
+        if text is not None:
+            from praxiscope.training.memory import parse_size
+
+            parse_size(text)
+        return text
+
+    @model_validator(mode="after")
+    def _fits(self) -> BackpropSettings:
+        if self.name == "principal" and self.choose is None:
+            raise ValueError("principal backpropagation needs choose, how many snippets to learn from")
+        for key in ("choose", "rule") if self.name != "principal" else ():
+            if (value := getattr(self, key)) is not None:
+                raise ValueError(f"{key} = {value!r} is for name = principal, not {self.name}")
+        for key in ("memory", "chunk") if self.name == "full" else ():
+            if (value := getattr(self, key)) is not None:
+                raise ValueError(
+                    f"{key} = {value!r} is for name = cached (the gradient of all snippets) or principal; full "
+                    "takes all snippets at once"
+                )
+        if self.memory is not None and self.chunk is not None:
+            raise ValueError(f"memory {self.memory} sets chunk; leave one of them out")
+        return self
+
+
 class RunSettings(_Section):
     """Where and how it runs."""
 
@@ -219,8 +267,18 @@ class TrainSettings(_Section):
     data: DataSettings = DataSettings()
     input: InputSettings = InputSettings()
     model: ModelSettings = ModelSettings()
+    backprop: BackpropSettings = BackpropSettings()
     optim: OptimSettings = OptimSettings()
     run: RunSettings = RunSettings()
+
+    @model_validator(mode="after")
+    def _watches_enough(self) -> TrainSettings:
+        if (self.backprop.choose or 0) > self.input.snippets:
+            raise ValueError(
+                f"backprop.choose = {self.backprop.choose} of input.snippets = {self.input.snippets}: no more can be "
+                "chosen than are watched"
+            )
+        return self
 
     def updated(self, values: Mapping[str, Any]) -> TrainSettings:
         """A copy with ``section.key`` values replaced. Raises ArgumentError for one that does not fit."""
@@ -265,7 +323,8 @@ def _validated(content: Mapping[str, Any], where: str) -> TrainSettings:
         whole = isinstance(first["input"], Mapping)
         key = ".".join(part for part in location if part not in ("bool", "literal['auto']"))
         value = "" if whole else f" = {first['input']!r}"
-        raise ArgumentError(f"{where}: {key}{value}: {message}.") from None
+        named = f"{key}{value}: " if key else ""
+        raise ArgumentError(f"{where}: {named}{message}.") from None
 
 
 def override(settings: TrainSettings, assignments: Iterable[str]) -> TrainSettings:

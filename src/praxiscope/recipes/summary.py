@@ -13,6 +13,7 @@ from praxiscope.checkpoint import ModelCard
 from praxiscope.data.manifest import Manifest
 from praxiscope.errors import ArgumentError
 from praxiscope.progress import Reporter
+from praxiscope.recipes.backprop import describe_backprop, learned_snippets
 from praxiscope.recipes.settings import TrainSettings
 
 __all__ = ["Costs", "announce", "describe_model", "measure"]
@@ -63,18 +64,25 @@ def measure(model: nn.Module, inputs: list[Tensor]) -> Costs:
     )
 
 
-def describe_model(model: nn.Module, card: ModelCard, *, batch: int, optimizer: str) -> str:
+def describe_model(
+    model: nn.Module, card: ModelCard, *, batch: int, optimizer: str, at_once: int | None = None
+) -> str:
     """One line on what training this model will take.
 
     The memory is an estimate: weights, gradients, the optimizer's buffers, and the activations of one batch in
     float32, without the framework's own and the reading processes.
+
+    Args:
+        batch: clips of a step.
+        at_once: snippets whose activations are kept together; by default those of all clips.
     """
     contract = card.input
     device = next(model.parameters()).device
     clip = torch.zeros(1, contract.snippets, contract.channels, contract.size, contract.size, device=device)
     costs = measure(model, [clip])
     copies = {"sgd": 3, "adamw": 4}[optimizer]
-    memory = copies * costs["weight_bytes"] + batch * (costs["saved_bytes"] + clip.nbytes)
+    kept = batch if at_once is None else at_once / contract.snippets
+    memory = copies * costs["weight_bytes"] + kept * (costs["saved_bytes"] + clip.nbytes)
     return (
         f"{card.name} on {card.kwargs.get('backbone')}: {costs['parameters'] / 1e6:.2f} M parameters, "
         f"{costs['flops'] / 1e9:.2f} GFLOPs per clip (multiply and add counted apart), about "
@@ -89,6 +97,7 @@ def announce(
     card: ModelCard,
     fabric: Any,
     steps_per_epoch: int,
+    at_once: int | None,
     reporter: Reporter,
 ) -> None:
     """Say before the first step what will be done, on what, and what it will need."""
@@ -102,12 +111,17 @@ def announce(
         f"clips x {settings.input.snippets} snippets of {settings.input.size} px; {optim.name}, "
         f"lr {optim.lr:g}, {optim.schedule} schedule."
     )
+    if backprop := describe_backprop(settings, model, at_once):
+        reporter.line(backprop)
     if optim.frozen_epochs:
         reporter.line(
             f"Only the classifier learns in {min(optim.frozen_epochs, optim.epochs):g} of the {optim.epochs} epochs."
         )
     try:
-        costs = describe_model(model, card, batch=optim.batch, optimizer=optim.name)
+        together = min(
+            at_once or optim.batch * learned_snippets(settings), optim.batch * learned_snippets(settings)
+        )
+        costs = describe_model(model, card, batch=optim.batch, optimizer=optim.name, at_once=together)
     except RuntimeError as error:  # of a layer that has nothing left to look at
         reason = str(error).splitlines()[0]
         raise ArgumentError(

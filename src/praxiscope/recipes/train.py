@@ -35,6 +35,7 @@ from praxiscope.flow.store import FlowStore
 from praxiscope.models import create_model
 from praxiscope.models.weights import load_weights
 from praxiscope.progress import Reporter
+from praxiscope.recipes.backprop import learned_snippets, make_step, snippets_at_once
 from praxiscope.recipes.lists import merge_skipped, read_split, write_split
 from praxiscope.recipes.monitor import Monitor, save
 from praxiscope.recipes.reading import (
@@ -43,7 +44,6 @@ from praxiscope.recipes.reading import (
     check_trainable,
     epoch_loader,
     flow_store,
-    preparer,
     scan,
     weights_of_classes,
 )
@@ -51,8 +51,9 @@ from praxiscope.recipes.report import report_run
 from praxiscope.recipes.settings import InputSettings, OptimSettings, TrainSettings, dump_yaml, load_yaml
 from praxiscope.recipes.summary import announce
 from praxiscope.recogniser import build_from_card
-from praxiscope.steps import make_loss, ordinary
-from praxiscope.training.log import RunLog
+from praxiscope.steps import make_loss
+from praxiscope.steps.principal import NoteChoice
+from praxiscope.training.log import ChoiceLog, RunLog
 from praxiscope.training.loop import Plan, TrainState, fit
 from praxiscope.training.optim import TrunkFreeze, make_optimizer, parameter_groups, schedule
 
@@ -129,7 +130,9 @@ def train(
         )
     if channels_last(settings, fabric.device):
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    announce(settings, manifest, model, card, fabric, steps_per_epoch, reporter)
+    model = fabric.to_device(model)
+    at_once = snippets_at_once(settings, model, card.input, fabric, reporter)
+    announce(settings, manifest, model, card, fabric, steps_per_epoch, at_once, reporter)
     optim = settings.optim
     optimizer = make_optimizer(
         optim.name,
@@ -156,6 +159,18 @@ def train(
         else None
     )
     tasks = list(manifest.tasks.values())
+    loss = make_loss(
+        manifest.multi_label, weights_of_classes(settings, manifest, records), optim.label_smoothing, tasks
+    )
+    step, prepare = make_step(
+        settings,
+        loss,
+        tasks,
+        card.input,
+        fabric.device,
+        at_once=at_once,
+        note_choice=_choices(run, settings, state, fabric),
+    )
     started = time.perf_counter()
     monitor = Monitor(settings, manifest, bare, card, fabric, note_skips, reporter, store)
     saver = partial(save, run=run, model=bare, optimizer=optimizer, card=card, fabric=fabric, monitor=monitor)
@@ -164,15 +179,7 @@ def train(
             fabric,
             model,
             optimizer,
-            step=ordinary(
-                make_loss(
-                    manifest.multi_label,
-                    weights_of_classes(settings, manifest, records),
-                    optim.label_smoothing,
-                    tasks,
-                ),
-                tasks,
-            ),
+            step=step,
             plan=Plan(
                 epochs=optim.epochs,
                 steps_per_epoch=steps_per_epoch,
@@ -190,7 +197,7 @@ def train(
             ),
             state=state,
             batches=epoch_loader(settings, manifest, records, fabric, state.skipped, card.input, store),
-            prepare=preparer(settings, card.input, fabric.device),
+            prepare=prepare,
             log=log.write if log else lambda row: None,
             note_skips=note_skips,
             save=saver,
@@ -209,6 +216,15 @@ def train(
         _say_goodbye(run, state, complete, time.perf_counter() - started, reporter)
     fabric.barrier()
     return complete
+
+
+def _choices(run: Path, settings: TrainSettings, state: TrainState, fabric: Any) -> NoteChoice:
+    """What lists the chosen snippets of this process's videos, where there is a choice."""
+    if settings.backprop.name != "principal":
+        return lambda ids, chosen: None
+    name = "chosen.csv" if fabric.is_global_zero else f"chosen.{fabric.global_rank}.csv"
+    log = ChoiceLog(run / name, resume_step=state.step)
+    return lambda ids, chosen: log.write(state.step + 1, ids, chosen.tolist())
 
 
 def _load_data(settings: TrainSettings) -> Manifest:
@@ -253,7 +269,7 @@ def build_model(
     # features, side by side. Each task's loss reaches its own rows alone (`praxiscope.steps.make_loss`).
     kwargs = {**given.keywords(), "num_classes": len(manifest.classes)}
     if given.name == "tsm":
-        kwargs.setdefault("snippets", wanted.snippets)
+        kwargs.setdefault("snippets", learned_snippets(settings))
     if store is not None:
         kwargs["in_channels"] = 2 * wanted.flow_length
     if given.backbone.startswith("timm/"):
@@ -280,7 +296,7 @@ def build_model(
             size=wanted.size,
             short_side=wanted.short_side,
             channels=len(contract["mean"]),
-            snippets=wanted.snippets,
+            snippets=learned_snippets(settings) if given.name == "tsm" else wanted.snippets,
             **_normalisation(wanted, contract, store),
         ),
     )

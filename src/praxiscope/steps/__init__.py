@@ -1,9 +1,19 @@
 """Ways of making a gradient: ``step(model, batch, backward) -> StepOutput``. The loop never knows which runs."""
 
 from praxiscope.steps.base import Step, StepOutput, call_model, make_loss
+from praxiscope.steps.learn import cached, learn_at_once, learn_in_chunks
 from praxiscope.steps.ordinary import ordinary
 
-__all__ = ["Step", "StepOutput", "call_model", "make_loss", "ordinary"]
+__all__ = [
+    "Step",
+    "StepOutput",
+    "cached",
+    "call_model",
+    "learn_at_once",
+    "learn_in_chunks",
+    "make_loss",
+    "ordinary",
+]
 
 from praxiscope._lazy import submodules
 

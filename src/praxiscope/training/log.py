@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["RunLog", "read_log"]
+__all__ = ["ChoiceLog", "RunLog", "read_choices", "read_log"]
 
 _FIRST = ("step", "epoch", "lr", "loss", "top1", "val_loss", "val_top1")
 
@@ -62,6 +62,50 @@ class RunLog:
         """Finish the files."""
         if self._writer is not None:
             self._writer.close()
+
+
+class ChoiceLog:
+    """Which snippets of which videos each step has learned from: a CSV with columns step, video, snippets.
+
+    Args:
+        path: the file.
+        resume_step: rows of later steps are dropped: the resumed run will write them again.
+    """
+
+    def __init__(self, path: Path, *, resume_step: int = 0) -> None:
+        rows = [row for row in read_choices(path) if row[0] <= resume_step] if resume_step else []
+        temporary = path.with_suffix(".csv.tmp")
+        with temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(("step", "video", "snippets"))
+            writer.writerows((step, video, _numbers(chosen)) for step, video, chosen in rows)
+        os.replace(temporary, path)
+        self.path = path
+
+    def write(self, step: int, videos: Sequence[str], chosen: Sequence[Sequence[int]]) -> None:
+        """Add a row for each video: the numbers, from 0, of its snippets."""
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows(
+                (step, video, _numbers(numbers)) for video, numbers in zip(videos, chosen, strict=True)
+            )
+
+
+def _numbers(numbers: Sequence[int]) -> str:
+    return " ".join(map(str, numbers))
+
+
+def read_choices(path: Path) -> list[tuple[int, str, list[int]]]:
+    """Rows of a `ChoiceLog`: step, video, snippet numbers. A half-written last row is dropped."""
+    if not path.is_file():
+        return []
+    rows = []
+    with path.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            try:
+                rows.append((int(row["step"]), row["video"], [int(word) for word in row["snippets"].split()]))
+            except (AttributeError, KeyError, TypeError, ValueError):
+                continue
+    return rows
 
 
 def read_log(path: Path) -> list[dict[str, float]]:

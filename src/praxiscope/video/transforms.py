@@ -5,8 +5,8 @@ Axis letters: B videos, S snippets, T frames, N frames of all videos, C channels
 Colour jitter here is linear: brightness, contrast, saturation and hue of one video together are one C x C
 matrix and one grey offset. So it is one small matrix product per frame, which takes the normalisation along.
 Two deviations from torchvision's ColorJitter make it so: values are cut to the range of pixels once, at the
-end, not after each step; hue turns in the plane of YIQ's chrominance, not in HSV. And contrast pivots on the
-mean grey of the video, not of each frame, so that all frames of a video are changed in the same way.
+end, not after each step; hue turns in the plane of YIQ's chrominance, not in HSV. Contrast pivots on each
+frame's own mean grey, as there: a frame is changed in the same way whichever others stand beside it.
 """
 
 from __future__ import annotations
@@ -229,7 +229,7 @@ class BatchAugment:
 
 
 def colour_matrices(draws: Sequence[Jitter], channels: int) -> tuple[Tensor, Tensor]:
-    """Write colour jitter as matrices: ``y = matrix @ x + lift * mean grey of the video``.
+    """Write colour jitter as matrices: ``y = matrix @ x + lift * mean grey of the frame``.
 
     Args:
         draws: one per video.
@@ -284,7 +284,7 @@ def _rgb(
     # Normalisation goes into the same matrix: scale (M x / 255 + lift m / 255 - shift), limits likewise.
     matrix = (scale[:, None] / 255 * matrices).float().to(device)[video]
     lifts = (scale / 255 * lift[:, None]).float().to(device)[video]
-    offset = (lifts * _mean_grey(frames, video, len(jitters))[:, None])[:, :, None]  # [N, C, 1]
+    offset = (lifts * _mean_grey(frames)[:, None])[:, :, None]  # [N, C, 1]
     offset -= (shift * scale).float().to(device)[:, None]
     low, high = (((v - shift) * scale).float().to(device)[:, None] for v in (0, 1))
     for part in _parts(frames):
@@ -311,14 +311,10 @@ def _flow(
     return made
 
 
-def _mean_grey(frames: Tensor, video: Tensor, videos: int) -> Tensor:
-    """The mean grey of each frame's video: float32 [N]."""
+def _mean_grey(frames: Tensor) -> Tensor:
+    """The mean grey of each frame: float32 [N]."""
     means = torch.cat([frames[part].float().mean((2, 3)) for part in _parts(frames)])  # [N, C]
-    grey = (means * torch.tensor(GREY, device=means.device)).sum(1) if means.shape[1] == 3 else means[:, 0]
-    sums, counts = torch.zeros(2, videos, device=means.device)
-    sums.index_add_(0, video, grey)
-    counts.index_add_(0, video, torch.ones_like(grey))
-    return (sums / counts)[video]
+    return (means * torch.tensor(GREY, device=means.device)).sum(1) if means.shape[1] == 3 else means[:, 0]
 
 
 def _mirrored(frames: Tensor, mirrored: Tensor | None, part: slice, kind: Kind = "rgb") -> Tensor:

@@ -1,0 +1,234 @@
+"""Principal backpropagation: watch many snippets, learn from few.
+
+W. Huang, L. Fan, M. Harandi, L. Ma, H. Liu, W. Liu, C. Gan, "Toward Efficient Action Recognition: Principal
+Backpropagation for Training Two-Stream Networks", IEEE Transactions on Image Processing, 2019.
+
+Axis letters: B videos, m snippets watched, n chosen, k candidate subsets, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
+from itertools import combinations
+from math import comb
+from typing import Any, Literal, TypeAlias, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from praxiscope.errors import ArgumentError, UnknownNameError, unknown_name
+from praxiscope.layers.consensus import average
+from praxiscope.steps.base import Step, StepOutput, accuracy
+from praxiscope.steps.learn import Learn
+from praxiscope.steps.rows import Prepare, Statistics, pick, watch, watching
+from praxiscope.types import Batch
+
+__all__ = ["CANDIDATES", "NoteChoice", "Rule", "choose", "choose_all", "principal", "video_losses"]
+
+Rule: TypeAlias = Literal["max", "kl", "random"]
+NoteChoice: TypeAlias = Callable[[Sequence[str], Tensor], None]
+"""(ids of the batch's videos, chosen int64 [B, n]) -> nothing."""
+
+CANDIDATES = 100  # section III.B.3: subsets that are compared; all of them where there are no more
+
+# Far below any score, but finite: the logarithm of a probability that is 0, times 0, must not be NaN.
+_NEVER = -1e4
+
+
+def choose(
+    logits: Tensor,
+    label: int | Tensor,
+    n: int,
+    rule: Rule,
+    *,
+    candidates: int = CANDIDATES,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Choose the n snippets that stand for a video.
+
+    All subsets of n are compared where there are at most ``candidates``, otherwise so many of them, drawn at
+    random without repeats.
+
+    ========  ==================================================================
+    rule      the subset S that is chosen
+    ========  ==================================================================
+    "max"     largest loss of its mean scores (an upper bound of the whole's)
+    "kl"      smallest KL(p ‖ p_S) from the whole's class probabilities p
+    "random"  any, with equal chances
+    ========  ==================================================================
+
+    Args:
+        logits: [m, K], the snippets' scores before softmax; their consensus is the mean.
+        label: class number, or multi-hot [K] (then losses and divergences are those of K yes-no questions).
+        n: from 1 to m.
+        rule: "max", "kl" or "random".
+        generator: for what is drawn; None draws from torch's own.
+
+    Returns:
+        int64 [n], ascending snippet numbers. Of equal subsets, the first in lexicographic order.
+
+    Raises:
+        ArgumentError: an unknown rule, or numbers or shapes that do not fit.
+    """
+    if logits.ndim != 2:
+        raise ArgumentError(f"logits must be [m, K], one row for each snippet; got {list(logits.shape)}")
+    targets = torch.as_tensor(label, device=logits.device)[None]
+    return choose_all(logits[None], targets, n, rule, candidates=candidates, generators=[generator])[0]
+
+
+@torch.no_grad()
+def choose_all(
+    logits: Tensor,
+    targets: Tensor,
+    n: int,
+    rule: Rule,
+    *,
+    candidates: int = CANDIDATES,
+    generators: Sequence[torch.Generator | None] | None = None,
+) -> Tensor:
+    """`choose` for every video of a batch: logits [B, m, K], targets [B] or [B, K] -> int64 [B, n]."""
+    videos, count, _ = logits.shape
+    if rule not in get_args(Rule):
+        raise UnknownNameError(unknown_name("rule", str(rule), get_args(Rule)))
+    if not 1 <= n <= count:
+        raise ArgumentError(f"n = {n}: choose from 1 to {count} of {count} snippets")
+    if candidates < 1:
+        raise ArgumentError(f"candidates must be at least 1, got {candidates}")
+    sources = [None] * videos if generators is None else generators
+    if rule == "random":
+        drawn = [torch.randperm(count, generator=source)[:n].sort().values for source in sources]
+        return torch.stack(drawn).to(logits.device)
+    if comb(count, n) <= candidates:
+        subsets = all_subsets(count, n).expand(videos, -1, -1)
+    else:
+        subsets = torch.stack([draw_subsets(count, n, candidates, source) for source in sources])
+    subsets = subsets.to(logits.device)  # [B, k, n]
+    member = torch.zeros(*subsets.shape[:2], count, device=logits.device, dtype=logits.dtype)
+    member.scatter_(2, subsets, 1.0)
+    means = member @ logits / n  # [B, k, K]
+    if rule == "max":
+        value = -video_losses(means, targets[:, None].expand(-1, means.shape[1], *targets.shape[1:]))
+    else:
+        value = divergence(logits.mean(dim=1, keepdim=True), means, multi_label=targets.ndim == 2)
+    best = value.argmin(dim=1)
+    return subsets[torch.arange(videos, device=logits.device), best]
+
+
+def video_losses(logits: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy of every row: logits [..., K], targets [...] or multi-hot [..., K] (binary, mean over K)."""
+    if targets.ndim == logits.ndim:
+        return F.binary_cross_entropy_with_logits(logits, targets.to(logits.dtype), reduction="none").mean(-1)
+    return -logits.log_softmax(-1).gather(-1, targets[..., None])[..., 0]
+
+
+def divergence(whole: Tensor, part: Tensor, *, multi_label: bool = False) -> Tensor:
+    """KL(p ‖ q) of the distributions that scores mean: whole (p) and part (q) [..., K] -> [...].
+
+    With ``multi_label`` the classes are independent yes-no questions, and their divergences are added.
+    """
+    if not multi_label:
+        log_p, log_q = whole.log_softmax(-1), part.log_softmax(-1)
+        return (log_p.exp() * (log_p - log_q)).sum(-1)
+    yes = whole.sigmoid() * (F.logsigmoid(whole) - F.logsigmoid(part))
+    no = (-whole).sigmoid() * (F.logsigmoid(-whole) - F.logsigmoid(-part))
+    return (yes + no).sum(-1)
+
+
+@lru_cache(maxsize=64)
+def all_subsets(m: int, n: int) -> Tensor:
+    """All subsets of n of m, int64 [C(m, n), n], ascending and in lexicographic order."""
+    return torch.tensor(list(combinations(range(m), n)))
+
+
+def draw_subsets(m: int, n: int, count: int, generator: torch.Generator | None = None) -> Tensor:
+    """Draw ``count`` different subsets of n of m, uniformly: int64 [count, n], ascending, in lexicographic order."""
+    found = torch.empty(0, n, dtype=torch.long)
+    while len(found) < count:
+        drawn = torch.rand(2 * count, m, generator=generator).argsort(dim=1)[:, :n].sort(dim=1).values
+        found = torch.unique(torch.cat([found, drawn]), dim=0)
+    # unique() sorts: to keep the first ones would prefer the first snippets.
+    kept = torch.randperm(len(found), generator=generator)[:count].sort().values
+    return found[kept]
+
+
+def own_task(logits: Tensor, targets: Tensor, tasks: Sequence[tuple[int, int]]) -> Tensor:
+    """Scores [B, m, K] with those of other tasks' classes so low that they count for nothing."""
+    logits = logits.clone() if tasks else logits
+    for start, end in tasks:
+        foreign = (targets < start) | (targets >= end)
+        logits[:, :, start:end].masked_fill_(foreign[:, None, None], _NEVER)
+    return logits
+
+
+def principal(
+    learn: Learn,
+    *,
+    n: int,
+    rule: Rule,
+    prepare: Prepare,
+    context: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    statistics: Statistics = "running",
+    chunk: int | None = None,
+    candidates: int = CANDIDATES,
+    tasks: Sequence[tuple[int, int]] = (),
+    note_choice: NoteChoice = lambda ids, chosen: None,
+) -> Step:
+    """The step that watches all snippets of a batch, and learns from n of each video.
+
+    It takes batches as they were read: pixels become floats part by part, so that a step's memory is that of n
+    snippets. Watching leaves no trace: dropout is off, BatchNorm's running statistics stand still, and torch's
+    generator is where it was. After the step the model is what its n snippets alone would have made of it.
+
+    Args:
+        learn: backpropagates the chosen snippets: `praxiscope.steps.learn_at_once` or `learn_in_chunks`.
+        n, rule, candidates: see `choose`. What is drawn comes from the videos' own seeds.
+        prepare: brings a part of a batch to the device and to floats, for watching; it may make them smaller.
+        context: makes the context to watch in (autocast).
+        statistics: what BatchNorm normalises by, see `praxiscope.steps.rows.watching`.
+        chunk: snippets watched at once; by default B * n, as many as are learned from.
+        tasks: as `make_loss` takes them: a video's choice looks at the classes of its own task alone.
+        note_choice: takes what was chosen.
+
+    The step's metrics are of the watched scores: ``top1`` of all snippets; the mean losses of all snippets
+    (``loss_full``), of the chosen ones (``loss_chosen``) and of the others (``loss_unchosen``). Its ``loss`` is what
+    was learned from, with dropout.
+
+    Raises (the step, when it is called):
+        ArgumentError: n does not fit the batch, or the model's consensus is another than the mean, on which both
+            rules rest.
+    """
+
+    def step(model: nn.Module, batch: Batch, backward: Callable[[Tensor], Any]) -> StepOutput:
+        if getattr(model, "consensus", average) is not average:
+            raise ArgumentError("principal backpropagation needs a model whose consensus is the average")
+        with watching(model, statistics), context():
+            seen = watch(model, batch, prepare, chunk or len(batch) * n)
+        seen = seen if seen.dtype == torch.float64 else seen.float()
+        targets = batch.targets.to(seen.device)
+        seen = own_task(seen, targets, tasks)
+        # Another stream of numbers than the one that flips and jitters the video.
+        generators = [torch.Generator().manual_seed(seed ^ 1) for seed in batch.seeds] or None
+        chosen = choose_all(seen, targets, n, rule, candidates=candidates, generators=generators)
+        note_choice(batch.ids, chosen.cpu())
+        loss, _ = learn(model, pick(batch, chosen), backward)
+        return StepOutput(loss, _figures(seen, targets, chosen))
+
+    return step
+
+
+@torch.no_grad()
+def _figures(seen: Tensor, targets: Tensor, chosen: Tensor) -> dict[str, Tensor]:
+    """The metrics of `principal` from watched scores [B, m, K] and the choice [B, n]."""
+    total, part = seen.sum(dim=1), seen.gather(1, chosen[..., None].expand(-1, -1, seen.shape[2])).sum(dim=1)
+    count, n = seen.shape[1], chosen.shape[1]
+    figures = {
+        "top1": accuracy(total, targets),
+        "loss_full": video_losses(total / count, targets).mean(),
+        "loss_chosen": video_losses(part / n, targets).mean(),
+    }
+    if n < count:
+        figures["loss_unchosen"] = video_losses((total - part) / (count - n), targets).mean()
+    return figures

@@ -1,0 +1,149 @@
+"""A batch taken apart into snippets, and snippets watched without a gradient: what several steps share.
+
+Axis letters: B videos, m snippets of a video, n of them chosen, K classes. A row is one snippet of one video.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parallel import DistributedDataParallel
+
+from praxiscope.errors import ArgumentError
+from praxiscope.steps.base import call_model
+from praxiscope.types import Batch
+
+__all__ = [
+    "Prepare",
+    "Statistics",
+    "as_rows",
+    "chunks",
+    "mixes_snippets",
+    "pick",
+    "snippet_count",
+    "statistics_held",
+    "unsynchronised",
+    "watch",
+    "watching",
+]
+
+Prepare: TypeAlias = Callable[[Batch], Batch]
+"""Brings a batch, or a part of one, to the device and to normalised floats."""
+
+Statistics: TypeAlias = Literal["running", "batch"]
+"""What BatchNorm normalises watched snippets by."""
+
+
+def snippet_count(batch: Batch) -> int:
+    """Snippets of every video, m.
+
+    Raises:
+        ArgumentError: the batch is packed: its videos have no common number.
+    """
+    if batch.offsets is not None:
+        raise ArgumentError("steps that choose among snippets take dense batches; this one is packed")
+    return next(iter(batch.streams.values())).shape[1]
+
+
+def mixes_snippets(model: nn.Module) -> bool:
+    """Whether a snippet's scores depend on the others of its video (temporal shift), so that they stay together."""
+    return int(getattr(model, "clip_snippets", 1)) > 1
+
+
+def as_rows(batch: Batch) -> Batch:
+    """The same snippets as videos of one snippet each, [B * m, 1, …]; no pixel is copied."""
+    count = snippet_count(batch)
+    return Batch(
+        {name: x.flatten(0, 1).unsqueeze(1) for name, x in batch.streams.items()},
+        batch.targets.repeat_interleave(count, dim=0),
+        [name for name in batch.ids for _ in range(count)],
+        [seed for seed in batch.seeds for _ in range(count)],
+    )
+
+
+def chunks(batch: Batch, snippets: int) -> Iterator[Batch]:
+    """Cut a batch along its videos into parts of at most ``snippets`` snippets, but of one video at least."""
+    videos = max(1, snippets // snippet_count(batch))
+    for first in range(0, len(batch), videos):
+        part = slice(first, first + videos)
+        yield replace(
+            batch,
+            streams={name: x[part] for name, x in batch.streams.items()},
+            targets=batch.targets[part],
+            ids=batch.ids[part],
+            seeds=batch.seeds[part],
+        )
+
+
+def pick(batch: Batch, chosen: Tensor) -> Batch:
+    """Keep the snippets ``chosen``, int64 [B, n], of every video: streams [B, n, …]."""
+    streams = {}
+    for name, x in batch.streams.items():
+        videos = torch.arange(len(x), device=x.device)[:, None]
+        streams[name] = x[videos, chosen.to(x.device)]
+    return replace(batch, streams=streams)
+
+
+@contextmanager
+def statistics_held(model: nn.Module) -> Iterator[None]:
+    """BatchNorm layers in training mode go on to normalise by what they see, but do not move their statistics."""
+    learning = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training]
+    tracking = [module.track_running_stats for module in learning]
+    for module in learning:
+        module.track_running_stats = False
+    try:
+        yield
+    finally:
+        for module, tracked in zip(learning, tracking, strict=True):
+            module.track_running_stats = tracked
+
+
+@contextmanager
+def watching(model: nn.Module, statistics: Statistics = "running") -> Iterator[None]:
+    """Switch dropout off, and keep BatchNorm from learning; afterwards every module is as it was.
+
+    Args:
+        statistics: "running": BatchNorm normalises as at test. "batch": layers that are in training mode normalise
+            by the snippets they see together, as in training.
+    """
+    before = [(module, module.training) for module in model.modules()]
+    with statistics_held(model):
+        for module, training in before:
+            module.training = training and statistics == "batch" and isinstance(module, _BatchNorm)
+        try:
+            yield
+        finally:
+            for module, training in before:
+                module.training = training
+
+
+@torch.no_grad()
+def watch(model: nn.Module, batch: Batch, prepare: Prepare, snippets: int) -> Tensor:
+    """Score every snippet without a graph; only the scores are kept.
+
+    Args:
+        batch: as it was read, [B, m, …]; each part is prepared when it is its turn, so that the floats of all
+            snippets never lie in memory together.
+        snippets: the most to score at once. Models that mix snippets take whole videos.
+
+    Returns:
+        [B, m, K].
+    """
+    count = snippet_count(batch)
+    parts = chunks(batch if mixes_snippets(model) else as_rows(batch), snippets)
+    logits = torch.cat([call_model(model, prepare(part)).snippet_logits for part in parts])
+    return logits.reshape(len(batch), count, -1)
+
+
+def unsynchronised(model: nn.Module, wanted: bool = True) -> Any:
+    """Within it, backward passes leave the exchange of gradients between devices to a later one."""
+    wrapped = getattr(model, "_forward_module", model)  # Fabric's wrapper holds that of torch
+    if wanted and isinstance(wrapped, DistributedDataParallel):
+        return wrapped.no_sync()
+    return nullcontext()

@@ -1,0 +1,147 @@
+"""Backpropagation in chunks gives the gradient of all snippets together, parameter by parameter."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from praxiscope.errors import ArgumentError
+from praxiscope.models import create_model
+from praxiscope.steps import cached, learn_at_once, learn_in_chunks, make_loss
+from praxiscope.types import Batch
+
+
+def model_of(name: str, backbone: str, dtype: torch.dtype, **kwargs: Any) -> nn.Module:
+    torch.manual_seed(0)
+    model = create_model(
+        name, backbone=backbone, num_classes=4, **{"dropout": 0.0, "batchnorm": "frozen", **kwargs}
+    )
+    for layer in model.classifiers:
+        nn.init.normal_(layer.weight, std=0.1)
+    return model.to(dtype)
+
+
+def raw_batch(videos: int = 3, snippets: int = 5, size: int = 32) -> Batch:
+    frames = torch.randint(
+        0,
+        256,
+        (videos, snippets, 3, size, size),
+        dtype=torch.uint8,
+        generator=torch.Generator().manual_seed(9),
+    )
+    return Batch(
+        {"rgb": frames}, torch.arange(videos) % 4, [f"v{i}" for i in range(videos)], list(range(videos))
+    )
+
+
+def to_floats(dtype: torch.dtype, sizes: list[int] | None = None) -> Any:
+    def prepare(batch: Batch) -> Batch:
+        frames = (batch.streams["rgb"].to(dtype) / 255 - 0.45) / 0.22
+        if sizes is not None:
+            sizes.append(frames.shape[0] * frames.shape[1])
+        return Batch({"rgb": frames}, batch.targets, batch.ids, batch.seeds)
+
+    return prepare
+
+
+def gradients(model: nn.Module) -> dict[str, Tensor]:
+    return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+
+def closeness(one: Tensor, two: Tensor) -> float:
+    """The largest difference relative to the tensor's largest entry."""
+    return float((one - two).abs().max() / two.abs().max().clamp(min=1e-30))
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])
+@pytest.mark.parametrize("backbone", ["resnet18", "squeezenet1_0"])
+@pytest.mark.parametrize("chunk", [4, 15, 100])
+def test_the_gradient_of_chunks_is_that_of_all_snippets(
+    dtype: torch.dtype, bound: float, backbone: str, chunk: int
+) -> None:
+    model, batch, sizes = model_of("tsn", backbone, dtype), raw_batch(), []
+    twin = copy.deepcopy(model)
+    loss_function = make_double_loss(dtype)
+    step = cached(learn_in_chunks(loss_function, to_floats(dtype, sizes), chunk))
+    output = step(model, batch, lambda value: value.backward())
+    logits = twin(to_floats(dtype)(batch).streams["rgb"]).logits
+    loss = nn.functional.cross_entropy(logits, batch.targets)
+    loss.backward()
+    assert output.loss.item() == pytest.approx(loss.item(), rel=bound)
+    assert max(sizes) == min(chunk, 15)
+    expected, made = gradients(twin), gradients(model)
+    assert made.keys() == expected.keys()
+    for name, gradient in made.items():
+        assert closeness(gradient, expected[name]) < bound, name
+
+
+def make_double_loss(dtype: torch.dtype) -> Any:
+    """The loss in the scores' own numbers; `make_loss` takes float32 for what autocast has shortened."""
+    return make_loss(False) if dtype == torch.float32 else nn.functional.cross_entropy
+
+
+@pytest.mark.parametrize("consensus", ["average", "maximum"])
+@pytest.mark.parametrize("name", ["tsn", "tsm"])
+def test_any_consensus_and_models_that_mix_snippets_learn_alike(name: str, consensus: str) -> None:
+    kwargs = {"consensus": consensus} if name == "tsn" else {"snippets": 5}
+    model, batch, sizes = model_of(name, "resnet18", torch.float64, **kwargs), raw_batch(), []
+    twin = copy.deepcopy(model)
+    learn_in_chunks(nn.functional.cross_entropy, to_floats(torch.float64, sizes), 5)(
+        model, batch, lambda value: value.backward()
+    )
+    learn_at_once(nn.functional.cross_entropy, to_floats(torch.float64))(
+        twin, batch, lambda value: value.backward()
+    )
+    assert sizes == [5] * 6  # both passes
+    expected = gradients(twin)
+    for key, gradient in gradients(model).items():
+        assert closeness(gradient, expected[key]) < 1e-10, key
+
+
+def test_both_passes_see_the_same_dropout() -> None:
+    model, batch = model_of("tsn", "squeezenet1_0", torch.float64, dropout=0.5), raw_batch()
+    twin = copy.deepcopy(model)
+    torch.manual_seed(6)
+    learn_in_chunks(nn.functional.cross_entropy, to_floats(torch.float64), 4)(
+        model, batch, lambda value: value.backward()
+    )
+    after = torch.get_rng_state()
+    # The chunks brought forward with the same draws, all of their graphs kept.
+    torch.manual_seed(6)
+    frames = to_floats(torch.float64)(batch).streams["rgb"].flatten(0, 1)[:, None]
+    logits = torch.cat([twin(part).snippet_logits.flatten(0, 1) for part in frames.split(4)])
+    nn.functional.cross_entropy(logits.reshape(3, 5, 4).mean(1), batch.targets).backward()
+    expected = gradients(twin)
+    for key, gradient in gradients(model).items():
+        assert closeness(gradient, expected[key]) < 1e-10, key
+    assert torch.equal(after, torch.get_rng_state())
+
+
+def test_batchnorm_that_learns_moves_its_statistics_once_for_every_chunk() -> None:
+    model, batch = model_of("tsn", "resnet18", torch.float64, batchnorm="train"), raw_batch()
+    twin = copy.deepcopy(model)
+    learn_in_chunks(nn.functional.cross_entropy, to_floats(torch.float64), 8)(
+        model, batch, lambda value: value.backward()
+    )
+    frames = to_floats(torch.float64)(batch).streams["rgb"].flatten(0, 1)[:, None]
+    logits = torch.cat([twin(part).snippet_logits.flatten(0, 1) for part in frames.split(8)])
+    nn.functional.cross_entropy(logits.reshape(3, 5, 4).mean(1), batch.targets).backward()
+    for (name, one), (_, two) in zip(model.named_buffers(), twin.named_buffers(), strict=True):
+        torch.testing.assert_close(one, two, msg=name)
+    expected = gradients(twin)
+    for key, gradient in gradients(model).items():
+        assert closeness(gradient, expected[key]) < 1e-9, key
+
+
+def test_a_model_without_consensus_is_refused() -> None:
+    class Bare(nn.Module):
+        streams = ("rgb",)
+
+    with pytest.raises(ArgumentError, match="Bare has no consensus"):
+        learn_in_chunks(make_loss(False), to_floats(torch.float32), 2)(
+            Bare(), raw_batch(), lambda value: None
+        )

@@ -302,6 +302,7 @@ class Recogniser:
             "streams": list(self.model.streams),
             "clip_snippets": self.clip_snippets,
             "size": self.card.input.size,
+            "activation": "sigmoid" if self.card.multi_label else "softmax",
         }
         if rows:
             logits, found = torch.stack(rows), torch.stack(kept)

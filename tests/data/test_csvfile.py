@@ -43,6 +43,14 @@ def test_splits_may_be_spelled_in_other_usual_ways(tmp_path: Path) -> None:
     assert [r.split for r in read_csv(path)] == ["train", "val", "test"]
 
 
+def test_a_test_video_may_show_no_class(tmp_path: Path) -> None:
+    path = _csv(tmp_path, "path,label,split\na,x,train\nb,,test\n")
+    records = read_csv(path)
+    assert [r.labels for r in records] == [("x",), ()]
+    write_csv(tmp_path / "again.csv", records)
+    assert read_csv(tmp_path / "again.csv") == records
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -58,6 +66,8 @@ def test_splits_may_be_spelled_in_other_usual_ways(tmp_path: Path) -> None:
         ("path,label\na,b\n\n,c\n", "line 4: the path is empty"),
         ("path,label\na,\n", "line 2: the label is empty"),
         ("path,label\na,run|\n", "line 2: the label is empty"),
+        ("path,label,split\na,,train\n", "line 2: the label is empty"),
+        ("path,label,split\na,|,test\n", "line 2: the label is empty"),
         ("path,label\na,run|run\n", "line 2: a label stands twice"),
         ("path,label,start\na,b,soon\n", "line 2: start must be a number of seconds, 0 or more, got 'soon'"),
         ("path,label,start\na,b,-1\n", "start must be"),

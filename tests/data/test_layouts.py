@@ -44,8 +44,8 @@ UCF_FILES = (
 )
 
 
-def test_four_layouts_are_known() -> None:
-    assert LAYOUTS.names() == ["hmdb51", "move4mnist", "ucf101", "weizmann"]
+def test_five_layouts_are_known() -> None:
+    assert LAYOUTS.names() == ["hmdb51", "move4mnist", "thumos14", "ucf101", "weizmann"]
 
 
 @pytest.mark.parametrize(

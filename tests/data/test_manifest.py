@@ -111,6 +111,17 @@ def test_a_list_gives_labels_splits_and_groups(tmp_path: Path) -> None:
     assert _said(manifest, "g (1 train, 1 test)")
 
 
+def test_the_training_videos_decide_whether_labels_are_learned_together(tmp_path: Path) -> None:
+    _touch(tmp_path, *[f"{i}.mp4" for i in range(4)])
+    text = "path,label,split\n0.mp4,a,train\n1.mp4,b,train\n2.mp4,a|b,test\n3.mp4,,test\n"
+    manifest = load_records(_csv(tmp_path, text))
+    assert not manifest.multi_label
+    assert manifest.to_train() == manifest.of("train")
+    together = load_records(_csv(tmp_path, text.replace("0.mp4,a,", "0.mp4,b|a,")))
+    assert together.multi_label
+    assert together.to_train() == together.of("train")
+
+
 def test_a_random_split_of_a_list_goes_by_its_groups(tmp_path: Path) -> None:
     _touch(tmp_path, *[f"{i}.mp4" for i in range(12)])
     rows = "".join(f"{i}.mp4,{'ab'[i % 2]},g{i // 4}\n" for i in range(12))

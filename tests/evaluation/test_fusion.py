@@ -92,6 +92,11 @@ def test_multi_label_scores_are_averaged_behind_the_sigmoid():
     np.testing.assert_array_equal(fused.targets, streams[0].targets)
 
 
+def test_networks_of_single_labels_are_averaged_behind_the_softmax_whatever_the_targets():
+    several = [with_protocol(make(seed, multi_label=True), activation="softmax") for seed in range(2)]
+    np.testing.assert_array_equal(fuse(several).logits, fuse([make(seed) for seed in range(2)]).logits)
+
+
 @pytest.mark.parametrize("multi_label", [False, True])
 def test_the_average_of_huge_scores_is_finite_and_right(multi_label):
     a = make(n=1, logits=[[4000.0, 0, -4000]], multi_label=multi_label)
@@ -184,6 +189,7 @@ def test_no_videos_fuse_to_no_videos():
         (make(1, classes=["run", "jump", "wave"]), ["another order, from number 0"]),
         (make(1, targets=np.array([1, 1, 2, 0, 1, 2])), ["targets differ for 1 videos: v0 (jump and run)"]),
         (make(1, multi_label=True), ["only one of the two is multi-label"]),
+        (with_protocol(make(1), activation="sigmoid"), ["only one of the two is read by sigmoid"]),
         (with_protocol(make(1), name="25x1"), ["name '25x10' and '25x1'", "--any-protocol"]),
         (with_protocol(make(1), split="2"), ["split '1' and '2'"]),
     ],

@@ -221,7 +221,25 @@ def test_a_multi_label_summary_has_map_and_hits():
     assert "top1" not in summary
     assert summary["hit1"] == metrics.hit_at_k(logits, labels, 1)
     assert summary["map"] == pytest.approx(metrics.mean_average_precision(logits, labels))
-    assert summary["videos"] == summary["labelled"] == 30
+    assert (summary["videos"], summary["labelled"]) == (30, labels.any(axis=1).sum())
+
+
+def test_a_network_of_single_labels_keeps_its_softmax_on_videos_with_several_or_none():
+    logits = np.array([[9, 8, 0], [3, 2, 0], [5, 0, 0], [0, 4, 0]], np.float32)
+    labels = np.array([[1, 0, 0], [1, 1, 0], [0, 0, 0], [1, 0, 0]], np.uint8)
+    scores = as_scores(logits, labels, activation="softmax")
+    np.testing.assert_allclose(metrics.probabilities(scores).sum(axis=1), 1)
+    summary = metrics.summarise(scores)
+    # By softmax class 0 ranks the videos 2, 0, 1, 3 (the third and fourth here are wrong and right), class 1 ranks
+    # 3 first; by sigmoid the first video would lead both.
+    assert summary["map"] == pytest.approx(np.mean([np.mean([1 / 2, 2 / 3, 3 / 4]), 1 / 3]))
+    assert summary["top1"] == pytest.approx(2 / 3)
+    assert "hit1" not in summary
+    assert summary["labelled"] == 3
+    assert summary["classes_without_videos"] == ["class 2"]
+    sigmoids = metrics.summarise(as_scores(logits, labels))
+    assert sigmoids["hit1"] == summary["top1"]
+    assert sigmoids["map"] != summary["map"]
 
 
 @pytest.mark.parametrize("count", [0, 3])

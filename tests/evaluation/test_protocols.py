@@ -22,6 +22,7 @@ from praxiscope.video.sampling import segment_indices
         ("2x3", 2, "segments", "three", 6),
         ("25xFull", 25, "segments", "full", 25),
         (" Dense4xfull ", 4, "dense", "full", 4),
+        ("100x10", 100, "segments", "ten", 1000),
     ],
 )
 def test_a_name_gives_its_views_and_crops(text, views, sampling, crops, all_views):
@@ -142,3 +143,11 @@ def test_numbers_below_one_are_refused():
     ):
         with pytest.raises(ArgumentError, match=name):
             view_indices(parse_protocol("1x1"), *arguments)
+
+
+def test_one_hundred_views_lie_in_the_middles_of_one_hundred_equal_segments():
+    frames = 6000
+    middles = [(k + 0.5) * frames / 100 for k in range(100)]
+    found = view_indices(parse_protocol("100x10"), frames, 1)[:, 0]
+    assert found.shape == (100,)
+    assert np.abs(found.numpy() - middles).max() <= 1

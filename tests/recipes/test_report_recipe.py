@@ -26,3 +26,12 @@ def test_a_clip_that_can_no_longer_be_read_costs_its_strip_only(tmp_path: Path) 
     record = px.VideoRecord("a.mp4", tmp_path / "gone.mp4", ("run",))
     scores = px.Scores(["a.mp4"], np.array([[1.0, 0.0]]), np.array([0]), ["run", "walk"], {"name": "1x1"})
     assert _strips(scores, [record]) == []
+
+
+def test_a_clip_of_several_labels_is_recognised_by_any_of_them(tmp_path: Path) -> None:
+    write_clip(tmp_path / "a.mp4", 0)
+    record = px.VideoRecord("a.mp4", tmp_path / "a.mp4", ("run", "walk"))
+    scores = px.Scores(["a.mp4"], np.array([[0.0, 1.0, 0.0]]), np.array([[1, 1, 0]]), ["run", "walk", "jump"])
+    (strip,) = _strips(scores, [record])
+    assert strip.target == "run | walk"
+    assert strip.recognised

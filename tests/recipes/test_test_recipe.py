@@ -143,10 +143,18 @@ def test_unknown_labels_are_named_before_anything_is_read(
         run_test(run, data, workers=0)
 
 
-def test_several_labels_do_not_fit_a_model_of_one(run: Path, colour_set: Path, tmp_path: Path) -> None:
+def test_a_model_of_one_label_is_tested_on_several_and_on_none(
+    run: Path, colour_set: Path, tmp_path: Path
+) -> None:
     data = relist(colour_set, tmp_path / "list.csv", label="red|blue", split="test")
-    with pytest.raises(px.DataError, match="has 2 labels, but the model was trained on one"):
-        run_test(run, data, workers=0)
+    data.write_text(data.read_text() + f"{colour_set / 'red' / '5.mp4'},,test\n")
+    result = run_test(run, data, protocol="1x1", workers=0)
+    assert result.scores.targets.tolist() == [[1, 0, 1]] * 6 + [[0, 0, 0]]  # blue, green, red
+    best = result.scores.logits[:6].argmax(axis=1)
+    assert result.figures["top1"] == (best != 1).mean()
+    assert (result.figures["videos"], result.figures["labelled"]) == (7, 6)
+    assert any("1 of 7 tested videos have no label" in note for note in result.notes)
+    assert any("1 of 3 classes have no tested video and are left out" in note for note in result.notes)
 
 
 def test_a_part_of_the_data_that_is_empty_is_an_error(run: Path, colour_set: Path, tmp_path: Path) -> None:

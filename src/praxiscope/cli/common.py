@@ -38,7 +38,8 @@ Split = Annotated[
     str | None, typer.Option(help="Split of a layout: 1, 2, 3, or the person left out (weizmann).")
 ]
 Annotations = Annotated[
-    str | None, typer.Option(help="Folder of a layout's official lists, if not beside the videos.")
+    str | None,
+    typer.Option(help="Folder (thumos14: or file) of a layout's official lists, if not beside the videos."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 Workers = Annotated[int, typer.Option(min=0, help="Processes that read videos.")]

@@ -111,8 +111,10 @@ def fuse(
     ]
     print_table(["scores", *shown], rows)
     figures = result.figures
+    empty = len(figures["classes_without_videos"])
     speaker.line(
-        f"{figures['videos']} videos, {figures['labelled']} of them labelled, {figures['classes']} classes."
+        f"{figures['videos']} videos, {figures['labelled']} of them labelled, {figures['classes']} classes"
+        f"{f', of which {empty} without a video are left out of the means' if empty else ''}."
     )
 
 

@@ -26,9 +26,9 @@ COLUMNS = ("path", "label", "start", "end", "split", "group")
 def read_csv(path: str | Path) -> list[VideoRecord]:
     """Read a list of videos; whether the files exist is not looked at.
 
-    Paths are relative to the CSV's folder, labels are names (several joined by ``|``), start and end are
-    seconds. Where a ``classes.txt`` stands beside the CSV and all labels are numbers, they are 0-based
-    positions in it.
+    Paths are relative to the CSV's folder, labels are names (several joined by ``|``; empty for a test video
+    of no class), start and end are seconds. Where a ``classes.txt`` stands beside the CSV and all labels are
+    numbers, they are 0-based positions in it.
 
     Args:
         path: the CSV, UTF-8, with a header.
@@ -158,7 +158,14 @@ def _record(path: Path, line: int, cells: dict[str, str]) -> VideoRecord:
     name = cells["path"]
     if not name:
         raise DataError(f"{where}: the path is empty.")
+    split = None
+    if text := cells.get("split", ""):
+        split = split_name(text)
+        if split is None:
+            raise DataError(f"{where}: split must be train, val or test, got {text!r}.")
     labels = tuple(label.strip() for label in cells["label"].split("|"))
+    if split == "test" and labels == ("",):
+        labels = ()  # a video of no class: at test a negative of every class, in training of no use
     if not all(labels):
         raise DataError(f"{where}: the label is empty (got {cells['label']!r}).")
     if len(set(labels)) < len(labels):
@@ -166,11 +173,6 @@ def _record(path: Path, line: int, cells: dict[str, str]) -> VideoRecord:
     start_s, end_s = (_seconds(where, column, cells.get(column, "")) for column in ("start", "end"))
     if end_s is not None and end_s <= (start_s or 0.0):
         raise DataError(f"{where}: end ({end_s:g} s) must be after start ({start_s or 0.0:g} s).")
-    split = None
-    if text := cells.get("split", ""):
-        split = split_name(text)
-        if split is None:
-            raise DataError(f"{where}: split must be train, val or test, got {text!r}.")
     part = "" if start_s is None and end_s is None else f"@{_brief(start_s)}-{_brief(end_s)}"
     video = Path(os.path.normpath(path.parent / name))
     return VideoRecord(

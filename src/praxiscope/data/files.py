@@ -40,12 +40,15 @@ class Listing:
         classes: class names in the set's own order; None for alphabetical order.
         missing: listed, but not on disk.
         notes: sentences worth printing.
+        multi_label: whether training takes a video with all of its labels at once; None where it does as soon
+            as a video to train on has several.
     """
 
     records: Sequence[VideoRecord]
     classes: tuple[str, ...] | None = None
     missing: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    multi_label: bool | None = None
 
 
 def is_video(path: Path) -> bool:

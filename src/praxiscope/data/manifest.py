@@ -6,7 +6,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -33,7 +33,9 @@ class Manifest:
     Attributes:
         records: every video with its split set ("train", "val" or "test").
         classes: class names; a class's number is its position here.
-        multi_label: whether some video has several labels.
+        multi_label: whether training takes a video with all of its labels at once, by a sigmoid for each class.
+            Otherwise it takes one label at a time (``to_train``), by softmax. Held-out videos may have several
+            labels, or none, either way.
         name: of the set, for a person to read.
         root: the folder that record ids are relative to.
         missing: videos that are listed but not on disk, by name.
@@ -60,6 +62,13 @@ class Manifest:
         if split not in ("train", "val", "test"):
             raise ArgumentError(f"split must be 'train', 'val' or 'test', got {split!r}")
         return tuple(record for record in self.records if record.split == split)
+
+    def to_train(self) -> tuple[VideoRecord, ...]:
+        """The training videos as they are learned: without ``multi_label``, each once for every label that it has."""
+        records = self.of("train")
+        if self.multi_label:
+            return records
+        return tuple(replace(record, labels=(label,)) for record in records for label in record.labels)
 
     def numbers(self, record: VideoRecord) -> tuple[int, ...]:
         """The class numbers of a video's labels. Raises DataError for a label that is no class of the set."""
@@ -103,6 +112,9 @@ def load_records(
     """
     name, root, listing = _read(data, split, annotations)
     records, notes = list(listing.records), list(listing.notes)
+    multi_label = listing.multi_label
+    if multi_label is None:  # before a random split, which might put all such videos on one side
+        multi_label = any(len(record.labels) > 1 for record in records if record.split in ("train", None))
     if not records:
         raise _nothing(name, root, listing)
     _refuse_duplicates(records)
@@ -127,7 +139,7 @@ def load_records(
     return Manifest(
         records=tuple(records),
         classes=classes,
-        multi_label=any(len(record.labels) > 1 for record in records),
+        multi_label=multi_label,
         name=name,
         root=root,
         missing=tuple(listing.missing),

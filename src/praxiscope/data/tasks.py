@@ -33,17 +33,17 @@ def join(manifests: Mapping[str, Manifest]) -> Manifest:
 
     Raises:
         ArgumentError: a name that cannot be one.
-        DataError: a set whose videos have several labels.
+        DataError: a set with videos of several labels, or of none.
     """
     tasks: dict[str, tuple[int, int]] = {}
     classes: list[str] = []
     for name, manifest in manifests.items():
         if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
             raise ArgumentError(f"a data set's name is made of letters, digits, _ and -, got {name!r}")
-        if manifest.multi_label:
+        if any(len(record.labels) != 1 for record in manifest.records):
             raise DataError(
-                f"{name}: {manifest.name} has videos with several labels, which cannot be one task of several. Train "
-                "on it alone, or keep one label for each video."
+                f"{name}: {manifest.name} has videos with several labels or none, which cannot be one task of several. "
+                "Train on it alone, or keep one label for each video."
             )
         tasks[name] = (len(classes), len(classes) + len(manifest.classes))
         classes += [f"{name}/{label}" for label in manifest.classes]

@@ -16,7 +16,8 @@ svm        nothing: a multi-class linear SVM on    Simonyan and Zisserman 2014, 
 All but the SVM take weights, which act on the quantity that is averaged and are divided by their sum. (The L1
 length of softmax probabilities is always 1: normalising those would be "average" again.) Fused scores stay
 *before softmax*, as every reader of scores expects: of the average it is the logarithm of the mean probability,
-so that softmax gives the mean back. Multi-label scores have sigmoids where others have a softmax.
+so that softmax gives the mean back. Scores of networks trained on several labels for each video have sigmoids where
+others have a softmax.
 """
 
 from __future__ import annotations
@@ -148,7 +149,7 @@ def fuse(
         [part.logits for part in aligned],
         kind=kind,
         weights=weights,
-        multi_label=streams[0].multi_label,
+        multi_label=streams[0].sigmoid,
     )
     shares = [1.0] * len(streams) if weights is None else [float(weight) for weight in weights]
     return _fused(aligned, logits, names, {"kind": kind, "weights": shares})

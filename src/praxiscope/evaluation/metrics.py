@@ -44,8 +44,8 @@ def softmax(logits: ArrayLike) -> NDArray[np.float64]:
 
 
 def probabilities(scores: Scores) -> NDArray[np.float64]:
-    """Class probabilities float64 [n, K]: softmax, or the sigmoid of every class for multi-label scores."""
-    if not scores.multi_label:
+    """Class probabilities float64 [n, K]: softmax, or the sigmoid of every class, as the network was trained."""
+    if not scores.sigmoid:
         return softmax(scores.logits)
     return 0.5 * (1.0 + np.tanh(0.5 * scores.logits.astype(np.float64)))  # the sigmoid, without overflow
 
@@ -235,15 +235,18 @@ def summarise(scores: Scores) -> dict[str, Any]:
     """The headline figures of a set of scores, as plain values for JSON.
 
     Single-label: ``top1``, ``top5``, ``mean_class_accuracy`` and ``map`` (from softmax probabilities, one
-    class against the rest). Multi-label: ``map``, ``hit1``, ``hit5``. Always: ``videos``, ``labelled``
-    (videos with a known target), ``classes`` (K), ``classes_without_videos`` (names; left out of the means).
+    class against the rest). Multi-label: ``map``, in which a video without any label is a negative of every class,
+    and ``hit1``, ``hit5`` (right where a label is among the best), which are called ``top1``, ``top5`` where the
+    network was trained with one label for each video. Always: ``videos``, ``labelled`` (videos with a known label;
+    only these have a top-1), ``classes`` (K), ``classes_without_videos`` (names; left out of the means).
     Figures are fractions; where no video is labelled they are missing.
     """
     labels, chances = _known(scores)
     figures: dict[str, float] = {}
     if scores.multi_label:
-        figures["hit1"] = hit_at_k(scores.logits, scores.targets, 1)
-        figures["hit5"] = hit_at_k(scores.logits, scores.targets, 5)
+        name = "hit" if scores.sigmoid else "top"
+        figures[f"{name}1"] = hit_at_k(scores.logits, scores.targets, 1)
+        figures[f"{name}5"] = hit_at_k(scores.logits, scores.targets, 5)
     else:
         figures["top1"] = top_k(scores.logits, scores.targets, 1)
         figures["top5"] = top_k(scores.logits, scores.targets, 5)
@@ -254,7 +257,7 @@ def summarise(scores: Scores) -> dict[str, Any]:
     return {
         **{name: value for name, value in figures.items() if not np.isnan(value)},
         "videos": len(scores),
-        "labelled": len(labels),
+        "labelled": int(labels.any(axis=1).sum()),
         "classes": len(scores.classes),
         "classes_without_videos": missing,
     }

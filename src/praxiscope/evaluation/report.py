@@ -165,7 +165,8 @@ def _figures(scores: Scores) -> str:
                 below = f"95 % interval {100 * low:.1f}–{100 * high:.1f}"
             cards.append(_card(title, f"{100 * summary[key]:.1f}<small> %</small>", below))
     unknown = summary["videos"] - summary["labelled"]
-    below = f"{unknown} without a known class" if unknown else f"{summary['classes']} classes"
+    what = "no class" if scores.multi_label else "unknown class"
+    below = f"{unknown} of {what}" if unknown else f"{summary['classes']} classes"
     cards.append(_card("Videos", f"{summary['videos']:,}", below))
     body = f'<div class="cards">{"".join(cards)}</div>'
     if scores.protocol:

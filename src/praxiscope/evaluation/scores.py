@@ -37,10 +37,11 @@ class Scores:
         ids: the videos' ids, each once.
         logits: float32 [n, K], before softmax, averaged over the views.
         targets: int64 [n] class numbers (-1: unknown), or uint8 [n, K] of zeros and ones for
-            multi-label data.
+            multi-label data, where a row of zeros is a video of no class.
         classes: the K class names, each once.
         protocol: what made the scores, as plain values for JSON. ``name`` is the protocol's name ("25x10");
-            further keys (model, streams, input, split, …) are the caller's.
+            ``activation`` ("softmax" or "sigmoid") is what makes probabilities of the logits; further keys (model,
+            streams, input, split, …) are the caller's.
 
     Raises:
         ScoresError: the parts do not fit together, or a logit is not finite.
@@ -105,8 +106,17 @@ class Scores:
 
     @property
     def multi_label(self) -> bool:
-        """Whether a video can have several classes."""
+        """Whether a video can have several classes, or none."""
         return self.targets.ndim == 2
+
+    @property
+    def sigmoid(self) -> bool:
+        """Whether each class has a sigmoid of its own, rather than all of them one softmax.
+
+        A network trained with one label for each video may be tested on videos with several. Where the protocol
+        names no activation, the targets decide.
+        """
+        return self.protocol.get("activation", "sigmoid" if self.multi_label else "softmax") == "sigmoid"
 
     def target_names(self, index: int) -> list[str]:
         """The class names of video number ``index``; empty where they are unknown."""
@@ -147,6 +157,8 @@ class Scores:
             problems.append("classes differ: " + _first_difference(self.classes, other.classes))
         elif self.multi_label != other.multi_label:
             problems.append("targets differ: only one of the two is multi-label")
+        elif self.sigmoid != other.sigmoid:
+            problems.append("activations differ: only one of the two is read by sigmoid")
         elif different := self._other_targets(other):
             problems.append(
                 f"targets differ for {len(different)} videos: "

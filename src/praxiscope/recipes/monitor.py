@@ -53,13 +53,19 @@ class Monitor:
         splits = sorted({str(record.split) for record in self.records})
         self.split = "held-out" if len(splits) > 1 else splits[0] if splits else "test"
         self.prefer = "best" if self.split == "val" and all(watched.values()) else "last"
+        # What is trained with one label for each video may be tested on videos with several, or none.
+        several = manifest.multi_label or any(len(record.labels) != 1 for record in self.records)
+        self.figure = "map" if several else "top1"
 
     def _watched(self, block: tuple[int, int]) -> list[VideoRecord]:
         """A task's validation videos, or else its test videos."""
         classes = set(self.manifest.classes[slice(*block)])
         for split in ("val", "test"):
-            if found := [r for r in self.manifest.of(split) if not classes.isdisjoint(r.labels)]:
-                return found
+            records = self.manifest.of(split)
+            if self.manifest.tasks:
+                records = tuple(r for r in records if not classes.isdisjoint(r.labels))
+            if records:
+                return list(records)
         return []
 
     def __call__(self, state: TrainState) -> dict[str, float]:
@@ -78,7 +84,7 @@ class Monitor:
         figures = self._figures(sums)
         if not figures:
             return {}
-        name = "val_map" if self.manifest.multi_label else "val_top1"
+        name = f"val_{self.figure}"
         if state.best is None or figures[name] > state.best:
             state.best, state.best_step = figures[name], state.step
         each = ", ".join(
@@ -95,7 +101,7 @@ class Monitor:
     def _figures(self, sums: Tensor) -> dict[str, float]:
         """What to log of the tasks' sums [tasks, 3]: the mean of their figures, as no task outweighs another, and
         the sum of their losses, as in training. Tasks without a readable video are left out."""
-        name = "val_map" if self.manifest.multi_label else "val_top1"
+        name = f"val_{self.figure}"
         known = {
             task: (correct / videos, loss / videos)
             for task, (videos, correct, loss) in zip(self.tasks, sums.tolist(), strict=True)
@@ -130,16 +136,22 @@ class Monitor:
             time_limit_s=self.settings.data.time_limit_s,
         )
         self.note_skips(skipped)
-        figure = "map" if self.manifest.multi_label else "top1"
-        loss = make_loss(self.manifest.multi_label)
         sums = torch.zeros(len(self.tasks), 3, dtype=torch.float64)
         for row, block in zip(sums, self.tasks.values(), strict=True):
             part = _of_block(scores, block) if self.manifest.tasks else scores
-            if count := len(part):
-                logits, targets = torch.from_numpy(part.logits), torch.from_numpy(part.targets)
-                mean = float(loss(logits, targets))
-                row += torch.tensor([count, summarise(part)[figure] * count, mean * count], dtype=row.dtype)
+            value = summarise(part).get(self.figure)
+            if value is not None:  # else there is no video, or none with a label
+                count, mean = len(part), self._loss(part)
+                row += torch.tensor([count, value * count, mean * count], dtype=row.dtype)
         return sums
+
+    def _loss(self, scores: Scores) -> float:
+        """The loss of training: without ``multi_label`` a video counts once for each of its labels."""
+        logits, targets = torch.from_numpy(scores.logits), torch.from_numpy(scores.targets)
+        if scores.multi_label and not self.manifest.multi_label:
+            rows, targets = targets.nonzero(as_tuple=True)
+            logits = logits[rows]
+        return float(make_loss(self.manifest.multi_label)(logits, targets))
 
 
 def _of_block(scores: Scores, block: tuple[int, int]) -> Scores:

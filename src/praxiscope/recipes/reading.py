@@ -45,8 +45,8 @@ _CROPS = {"multi-scale": MultiScaleCrop, "random": RandomCrop, "center": CenterC
 
 
 def targets_of(manifest: Manifest, records: Sequence[VideoRecord]) -> list[Tensor]:
-    """Targets of records: int64 [] class numbers, or multi-hot float32 [K] where videos have several labels."""
-    if not manifest.multi_label:
+    """Targets of records: int64 [] class numbers, or multi-hot float32 [K] where they have several labels or none."""
+    if not manifest.multi_label and all(len(record.labels) == 1 for record in records):
         return [torch.tensor(manifest.numbers(record)[0]) for record in records]
     targets = []
     for record in records:

@@ -86,5 +86,6 @@ def _strips(scores: Scores, records: Sequence[VideoRecord], frames: int = 6, sid
             continue
         order = np.argsort(-certainty[row], kind="stable")[:3]
         predicted = [(scores.classes[i], float(certainty[row, i])) for i in order]
-        strips.append(Strip(record.id, pixels, " | ".join(record.labels), predicted))
+        right = scores.classes[order[0]] in record.labels
+        strips.append(Strip(record.id, pixels, " | ".join(record.labels), predicted, right))
     return strips

@@ -144,7 +144,8 @@ def _describe_data(settings: TrainSettings, manifest: Manifest) -> Iterator[str]
     shares = {}
     for task, (start, end) in (manifest.tasks or {"": (0, len(counts))}).items():
         classes = dict(list(counts.items())[start:end])
-        records = [r for r in manifest.records if not task or r.labels[0] in classes]
+        records = [*manifest.to_train(), *(r for r in manifest.records if r.split != "train")]
+        records = [r for r in records if not task or r.labels[0] in classes]
         training = sum(record.split == "train" for record in records)
         each = [train for train, _ in classes.values()]
         yield (

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from praxiscope.checkpoint import ModelCard, find_checkpoint, load_card
 from praxiscope.data.dataset import Skip
+from praxiscope.data.files import first_few
 from praxiscope.data.manifest import Manifest, load_records
 from praxiscope.errors import ArgumentError, DataError
 from praxiscope.evaluation.metrics import summarise
@@ -133,7 +134,21 @@ def test(
     except OSError as error:  # somebody else's run: its figures are wanted all the same
         notes.append(f"The report in {folder} could not be renewed ({error.strerror}).")
         reporter.line(f"Note: {notes[-1]}")
-    return TestResult(scores, summarise(scores), skipped, notes)
+    figures = summarise(scores)
+    said = len(notes)
+    if scores.multi_label and (without := len(scores) - figures["labelled"]):
+        notes.append(
+            f"{without} of {len(scores)} tested videos have no label: in the mAP they are negatives of every class; "
+            "other figures leave them out."
+        )
+    if empty := figures["classes_without_videos"]:
+        notes.append(
+            f"{len(empty)} of {figures['classes']} classes have no tested video and are left out of the means: "
+            f"{first_few(empty)}"
+        )
+    for note in notes[said:]:
+        reporter.line(f"Note: {note}")
+    return TestResult(scores, figures, skipped, notes)
 
 
 def _find_task(card: ModelCard, manifest: Manifest) -> str:
@@ -183,7 +198,8 @@ def _choose(manifest: Manifest, known: Mapping[str, str], subset: str, notes: li
 
 
 def _targets(recogniser: AnyRecogniser, manifest: Manifest, records: Sequence[VideoRecord]) -> list[Tensor]:
-    """Targets in the *model's* classes, by name."""
+    """Targets in the *model's* classes, by name: class numbers, or multi-hot where videos have several labels or none,
+    however the model was trained."""
     numbers = {name: number for number, name in enumerate(recogniser.labels)}
     unknown = sorted({label for record in records for label in record.labels if label not in numbers})
     if unknown:
@@ -193,17 +209,10 @@ def _targets(recogniser: AnyRecogniser, manifest: Manifest, records: Sequence[Vi
             f"{', '.join(unknown[:5])}{' …' if len(unknown) > 5 else ''}. It knows "
             f"{len(numbers)}: {', '.join(recogniser.labels[:5])}{' …' if len(numbers) > 5 else ''}."
         )
-    targets = []
-    for record in records:
-        places = [numbers[label] for label in record.labels]
-        if recogniser.card.multi_label:
-            target = torch.zeros(len(numbers))
-            target[places] = 1
-            targets.append(target)
-        elif len(places) == 1:
-            targets.append(torch.tensor(places[0]))
-        else:
-            raise DataError(
-                f"{record.id}: has {len(places)} labels, but the model was trained on one label per video."
-            )
-    return targets
+    places = [[numbers[label] for label in record.labels] for record in records]
+    if not recogniser.card.multi_label and all(len(own) == 1 for own in places):
+        return [torch.tensor(own[0]) for own in places]
+    targets = torch.zeros(len(records), len(numbers))
+    for target, own in zip(targets, places, strict=True):
+        target[own] = 1
+    return list(targets)

@@ -115,7 +115,7 @@ def train(
     if not resume:
         state.left_out = sorted(state.skipped)
     manifest = replace(manifest, records=tuple(r for r in manifest.records if r.id not in state.left_out))
-    records = manifest.of("train")
+    records = manifest.to_train()
     check_trainable(manifest, records, listing)
     if settings.optim.batch > max(len(records), OptimSettings().batch):
         raise ArgumentError(

@@ -19,7 +19,7 @@ from praxiscope.data.layouts.common import (
 from praxiscope.errors import DataError
 from praxiscope.types import VideoRecord
 
-__all__ = ["ucf101"]
+__all__ = ["clip_name", "ucf101"]
 
 _PLACES = ("ucfTrainTestlist", ".", "../annotations/ucf101_splits", "../ucfTrainTestlist")
 _NAME = re.compile(r"v_(?P<label>\w+)_g(?P<group>\d+)_c\d+", re.IGNORECASE)
@@ -76,18 +76,13 @@ def _from_groups(folder: Path, number: int, notes: tuple[str, ...]) -> Listing:
     first, last = 7 * number - 6, 7 * number
     records: list[VideoRecord] = []
     others: list[Path] = []
-    for stem, video in videos_by_stem(folder).items():
-        name = _NAME.fullmatch(stem)
+    for video in videos_by_stem(folder).values():
+        name = clip_name(video)
         if name is None:
             others.append(video)
             continue
-        # The folder spells the class as the lists do (HandstandPushups, against HandStandPushups in names).
-        own_folder = video.parent.name.lower() == name["label"].lower()
-        written = _NAME.fullmatch(bare_stem(video))
-        label = video.parent.name if own_folder or written is None else written["label"]
-        records.append(
-            _record(folder, video, label, "test" if first <= int(name["group"]) <= last else "train")
-        )
+        label, group = name
+        records.append(_record(folder, video, label, "test" if first <= group <= last else "train"))
     notes += (
         f"The official lists were not found; split {number} was made by its rule (groups {first} to {last} "
         "test, others train).",
@@ -99,6 +94,16 @@ def _from_groups(folder: Path, number: int, notes: tuple[str, ...]) -> Listing:
     )
 
 
+def clip_name(video: Path) -> tuple[str, int] | None:
+    """The class and the group in a clip's name; None where it is not named as UCF-101's clips are."""
+    name = _NAME.fullmatch(bare_stem(video))
+    if name is None:
+        return None
+    # The folder spells the class as the lists do (HandstandPushups, against HandStandPushups in names).
+    folder = video.parent.name
+    return folder if folder.lower() == name["label"].lower() else name["label"], int(name["group"])
+
+
 def _class_line(path: Path, i: int, line: str) -> str:
     parts = line.split()
     if len(parts) != 2 or not parts[0].isdecimal():
@@ -107,11 +112,11 @@ def _class_line(path: Path, i: int, line: str) -> str:
 
 
 def _record(folder: Path, video: Path, label: str, side: str) -> VideoRecord:
-    name = _NAME.fullmatch(bare_stem(video))
+    name = clip_name(video)
     return VideoRecord(
         id=video_id(video.relative_to(folder)),
         path=video,
         labels=(label,),
         split=side,
-        group=f"{label}/g{int(name['group']):02d}" if name else None,
+        group=f"{label}/g{name[1]:02d}" if name else None,
     )

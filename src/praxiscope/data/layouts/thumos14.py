@@ -1,0 +1,152 @@
+"""THUMOS14: untrimmed videos; UCF-101 and the validation subset train, the test subset tests.
+
+The annotations are one JSON file: ``database`` holds for every video its ``subset`` ("val", "test") and its
+``annotations``, each a ``label`` with its ``segment`` in seconds. A video's labels, the primary and the secondary
+ones, are the classes that occur in it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from praxiscope.data.files import Listing, first_few, video_id
+from praxiscope.data.layouts.common import LAYOUTS, find_lists, unlisted_note, videos_by_stem
+from praxiscope.data.layouts.ucf101 import clip_name
+from praxiscope.errors import DataError
+from praxiscope.types import VideoRecord
+
+__all__ = ["thumos14"]
+
+_PLACES = (".", "annotations", "..", "../annotations", "../annotations/thumos14", "../thumos14")
+_FILES = "thumos*14*.json"
+_SIDES = {
+    **dict.fromkeys(("train", "training", "val", "validation"), "train"),
+    **dict.fromkeys(("test", "testing", "background"), "test"),
+}
+_BACKGROUND = re.compile(r"video_background_\d+", re.IGNORECASE)
+_UNSURE = "Ambiguous"  # the annotators' label where they could not tell
+_UCF101_CLIPS = 13320
+
+
+@LAYOUTS.register("thumos14")
+def thumos14(folder: Path, split: int | str | None = None, annotations: Path | None = None) -> Listing:
+    """List THUMOS14, or a part of it, by its subsets.
+
+    Train: the UCF-101 clips (``v_CLASS_gNN_cNN``) and the validation subset, where a video with several labels is
+    learned once for each. Test: the test subset, with all labels of a video, and the background videos
+    (``video_background_NNNNNNN``, and listed ones without annotations), which have none.
+
+    Args:
+        folder: with the videos, in any order; their names decide.
+        split: must be None, the set has one split.
+        annotations: the JSON file, or the folder that holds it.
+
+    Raises:
+        DataError: a split was asked for, no annotations, or damaged ones.
+    """
+    if split is not None:
+        raise DataError("thumos14 has one split, by its subsets: leave split out.")
+    source = _find(folder, annotations)
+    listed = _read(source)
+    videos = videos_by_stem(folder)
+    records: list[VideoRecord] = []
+    missing: list[str] = []
+    unlearned: list[str] = []
+    for name, (side, labels) in listed.items():
+        video = videos.pop(name.lower(), None)
+        if video is None:
+            missing.append(name)
+        elif side == "train" and not labels:
+            unlearned.append(name)
+        else:
+            records.append(_record(folder, video, labels, side))
+    clips = 0
+    for stem, video in list(videos.items()):
+        if clip := clip_name(video):
+            label, group = clip
+            records.append(_record(folder, video, (label,), "train", f"{label}/g{group:02d}"))
+            clips += 1
+        elif _BACKGROUND.fullmatch(stem):
+            records.append(_record(folder, video, (), "test"))
+        else:
+            continue
+        del videos[stem]
+    here = {label for record in records for label in record.labels}
+    notes = list(_describe(records))
+    if clips < _UCF101_CLIPS:
+        notes.append(f"{clips} of the {_UCF101_CLIPS} UCF-101 clips, the training subset, are on disk.")
+    if absent := {label for _, labels in listed.values() for label in labels} - here:
+        notes.append(
+            f"{len(absent)} annotated classes have no video on disk and are left out: {first_few(sorted(absent))}"
+        )
+    if unlearned:
+        notes.append(
+            f"{len(unlearned)} validation videos have no label and are left out: {first_few(unlearned)}"
+        )
+    notes += unlisted_note(folder, list(videos.values()), f"not in {source.name}")
+    return Listing(
+        records,
+        tuple(sorted(here, key=str.lower)),  # as UCF-101 numbers them
+        tuple(missing),
+        tuple(notes),
+        multi_label=False,
+    )
+
+
+def _describe(records: Sequence[VideoRecord]) -> list[str]:
+    """How videos with several labels, and those with none, are used."""
+    kinds = Counter((record.split, min(len(record.labels), 2)) for record in records)
+    notes = []
+    if count := kinds["train", 2]:
+        notes.append(f"{count} training videos with several labels are learned once for each label.")
+    if count := kinds["test", 2]:
+        notes.append(f"{count} test videos have several labels and are positives of each.")
+    if count := kinds["test", 0]:
+        notes.append(f"{count} background videos are tested as negatives of every class.")
+    return notes
+
+
+def _find(folder: Path, annotations: Path | None) -> Path:
+    if annotations is not None and annotations.is_file():
+        return annotations
+    place = find_lists(folder, annotations, _PLACES, _FILES)
+    if place is None:
+        looked = ", ".join(str(folder / name) for name in _PLACES)
+        raise DataError(f"thumos14: no {_FILES} was found; looked in {looked}. Name the file as annotations.")
+    found = sorted(place.glob(_FILES))
+    if len(found) > 1:
+        names = first_few([path.name for path in found])
+        raise DataError(f"{place}: holds {len(found)} files {_FILES}: {names}. Name one as annotations.")
+    return found[0]
+
+
+def _read(path: Path) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Side of the split, and labels in the order of the file, by video."""
+    try:
+        database = json.loads(path.read_text(encoding="utf-8-sig"))["database"]
+        entries = {
+            name: (str(entry["subset"]), [str(annotation["label"]) for annotation in entry["annotations"]])
+            for name, entry in database.items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{path}: is no annotation file of THUMOS14 ({type(error).__name__}: {error}). Expected database, and "
+            "for every video in it subset and annotations."
+        ) from None
+    listed = {}
+    for name, (subset, labels) in entries.items():
+        if subset.lower() not in _SIDES:
+            raise DataError(f"{path}: {name} is of an unknown subset, {subset!r}. Known: {', '.join(_SIDES)}")
+        kept = dict.fromkeys(label for label in labels if label != _UNSURE)
+        listed[name] = _SIDES[subset.lower()], tuple(kept)
+    return listed
+
+
+def _record(
+    folder: Path, video: Path, labels: tuple[str, ...], side: str, group: str | None = None
+) -> VideoRecord:
+    return VideoRecord(video_id(video.relative_to(folder)), video, labels, split=side, group=group)

@@ -1,8 +1,8 @@
 """Principal backpropagation: accuracy at an equal number of snippets learned from, by rule, over several seeds.
 
-Three sets: `rgb` and `flow` are UCF-101 (or those of its classes that are there), official split 1; `long` is a set that
-is made here: videos of 96 frames over a drifting background, of which 12 to 16 show a digit moving in the direction
-that is the class, seen by a network of flow.
+Three sets: `rgb` and `flow` are UCF-101 (or those of its classes that are there), official split 1; `long` is a set
+that is made here: videos of 96 frames over a drifting background, of which 12 to 16 show a digit moving in the
+direction that is the class, seen by a network of flow.
 """
 
 from __future__ import annotations
@@ -94,9 +94,8 @@ def describe(base: TrainSettings, options: argparse.Namespace) -> str:
     """What all rows have in common."""
     videos = f"{options.train} training and {options.test} test videos made with seed 0"
     return (
-        f"{base.model.name} on {base.model.backbone}, {base.optim.epochs} epochs in batches of {base.optim.batch} videos, "
-        f"{base.input.size} pixels, BatchNorm {base.model.keywords().get('batchnorm', 'learning')}, last checkpoint, "
-        f"protocol {PROTOCOL}, {options.seeds} seeds; the spread is their standard deviation. "
+        f"{base.model.name} on {base.model.backbone}, {base.optim.epochs} epochs in batches of {base.optim.batch} "
+        f"videos, {base.input.size} pixels, last checkpoint, protocol {PROTOCOL}, {options.seeds} seeds; the spread is their standard deviation. "
         + (
             f"{videos}. "
             if options.set == "long"

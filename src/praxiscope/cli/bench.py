@@ -61,3 +61,51 @@ def load(
         print_json(rows)
     else:
         print(format_bench(rows))
+
+
+@app.command(
+    "principal",
+    help="""Time of a training step and its peak memory, by snippets watched and learned from.
+
+Full-m learns from all m snippets at once, PB-m-n watches m and learns from n, cached-m makes Full-m's gradient in
+chunks.
+
+Example: praxiscope bench principal --backbone resnet18 --picture cost.png
+""",
+)
+def principal(
+    backbone: Annotated[
+        list[str] | None, typer.Option(help="May be given many times. Default: resnet18 and resnet50.")
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Videos of a step.")] = 4,
+    size: Annotated[int, typer.Option(min=32, help="Side of a picture, pixels.")] = 224,
+    most: Annotated[int, typer.Option(min=1, help="Full-1 … Full-m and PB-1-1 … PB-m-1 up to this m.")] = 8,
+    steps: Annotated[int, typer.Option(min=1, help="Timed steps of each; their median counts.")] = 3,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    precision: Annotated[str, typer.Option(help="32 or bf16.")] = "32",
+    picture: Annotated[Path | None, typer.Option(help="Draw time and memory over m into this PNG.")] = None,
+    json: Json = False,
+) -> None:
+    from praxiscope.recipes.bench_principal import (
+        bench_principal,
+        draw_bench,
+        format_bench_principal,
+        rows_of_paper,
+    )
+
+    rows = bench_principal(
+        backbone or ("resnet18", "resnet50"),
+        rows=rows_of_paper(most),
+        batch=batch,
+        size=size,
+        steps=steps,
+        device=device,
+        precision=precision,
+        reporter=reporter(),
+    )
+    if picture is not None:
+        draw_bench(rows, picture)
+    if json:
+        print_json(rows)
+    else:
+        print(format_bench_principal(rows))

@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from praxiscope.checkpoint import InputContract
-from praxiscope.data.flow_reader import EstimatedFlowReader, flow_reader
+from praxiscope.data.flow_reader import EstimatedFlowReader, FlowSource, flow_reader
 from praxiscope.errors import VideoError
-from praxiscope.flow.estimate import SMALLEST_SIDE
+from praxiscope.flow.estimate import SMALLEST_SIDE, Estimator
 from praxiscope.flow.stack import field_numbers, stack_fields, stackings
+from praxiscope.flow.store import FlowStore
 from praxiscope.video.decode import DecodedFrame, Video, open_video
 from praxiscope.video.geometry import resize
 from praxiscope.video.pixels import scaled_size
@@ -42,7 +43,11 @@ class _Moment(NamedTuple):
 
 
 def windows(
-    source: str | Path, window_s: float, stride_s: float, contract: InputContract
+    source: str | Path,
+    window_s: float,
+    stride_s: float,
+    contract: InputContract,
+    flow_source: FlowSource | None = None,
 ) -> Iterator[Window]:
     """Cut windows out of one sequential read.
 
@@ -53,6 +58,7 @@ def windows(
         source: a video file.
         window_s, stride_s: length of a window, and from the start of one to that of the next.
         contract: of the model.
+        flow_source: the estimator of a model that sees flow; None makes it of the contract.
 
     Raises:
         VideoError: the file cannot be read.
@@ -86,7 +92,7 @@ def windows(
     video = open_video(source)
     step = 1 / video.fps
     reached = 0.0
-    for moment in _moments(video, contract):
+    for moment in _moments(video, contract, flow_source):
         if shown is not None:
             look(moment.time_s)
             step = moment.time_s - shown.time_s
@@ -108,8 +114,12 @@ def windows(
         yield Window(number * stride_s, reached, torch.stack(parts))
 
 
-def _moments(video: Video, contract: InputContract) -> Iterator[_Moment]:
-    return _pictures(video, contract) if contract.flow is None else _stacks(video, contract)
+def _moments(video: Video, contract: InputContract, flow_source: FlowSource | None) -> Iterator[_Moment]:
+    if contract.flow is None:
+        return _pictures(video, contract)
+    # Stored flow of the video is not looked up: the estimates are the same.
+    estimator = None if isinstance(flow_source, FlowStore) else flow_source
+    return _stacks(video, contract, estimator)
 
 
 def _pictures(video: Video, contract: InputContract) -> Iterator[_Moment]:
@@ -122,11 +132,11 @@ def _pictures(video: Video, contract: InputContract) -> Iterator[_Moment]:
         yield _Moment(frame.time_s, picture)
 
 
-def _stacks(video: Video, contract: InputContract) -> Iterator[_Moment]:
+def _stacks(video: Video, contract: InputContract, estimator: Estimator | None) -> Iterator[_Moment]:
     """Frames with the flow around them. A stack needs frames that come later, so it runs that far behind."""
     flow = contract.flow
     assert flow is not None
-    reader = flow_reader(flow, contract.short_side)
+    reader = flow_reader(flow, contract.short_side, estimator)
     assert isinstance(reader, EstimatedFlowReader)
     both_ways = stackings.get(flow.kind).bidirectional
     back = flow.length // 2 if both_ways else 0

@@ -18,6 +18,7 @@ __all__ = [
     "Data",
     "Device",
     "Flow",
+    "FlowWeights",
     "Json",
     "MaxSkip",
     "Split",
@@ -54,6 +55,12 @@ Flow = Annotated[
     str | None,
     typer.Option(
         help="Folder of stored flow (praxiscope flow), for models that see flow. Default: estimate it."
+    ),
+]
+FlowWeights = Annotated[
+    str | None,
+    typer.Option(
+        help="Weights of raft, a file or 'download', to estimate flow for a model that was trained on raft's."
     ),
 ]
 Task = Annotated[

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from praxiscope.cli.common import Device, Flow, Json, Task, print_json, print_table, reporter
+from praxiscope.cli.common import Device, Flow, FlowWeights, Json, Task, print_json, print_table, reporter
 
 if TYPE_CHECKING:
     from praxiscope.fused import AnyRecogniser
@@ -39,6 +39,7 @@ def predict(
     ] = None,
     checkpoint: Annotated[str | None, typer.Option(help="last or best. Default: the run's choice.")] = None,
     flow: Flow = None,
+    flow_weights: FlowWeights = None,
     task: Task = None,
     device: Device = "auto",
     json: Json = False,
@@ -61,7 +62,9 @@ def predict(
     window_s = parse_duration("--window", window) if window else None
     stride_s = parse_duration("--stride", stride) if stride else None
     files = find_sources(sources)
-    recogniser = load(run, checkpoint=checkpoint, device=device, flow=flow, task=task)
+    recogniser = load(
+        run, checkpoint=checkpoint, device=device, flow=flow, flow_weights=flow_weights, task=task
+    )
     as_csv = as_csv or not (json or sys.stdout.isatty())
     failed = False
     if window_s is not None and as_csv:

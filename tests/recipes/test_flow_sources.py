@@ -1,0 +1,133 @@
+"""Where a trained network's flow comes from: raft's weights from a file, or a store."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from typer.testing import CliRunner
+
+import praxiscope as px
+from conftest import write_clip
+from praxiscope._compat import import_torchvision
+from praxiscope.checkpoint import FlowInput, InputContract, ModelCard, save_checkpoint
+from praxiscope.cli.main import app
+from praxiscope.flow.store import FlowStore
+from praxiscope.fused import save_fused
+from praxiscope.models import create_model
+from praxiscope.recipes.flow import extract_flow
+from praxiscope.recipes.test import test as run_test
+
+LENGTH = 2
+
+
+def save_model(folder: Path, made: dict[str, object] | None, seed: int = 0, kind: str = "stack") -> Path:
+    """A model folder: of a network of random weights that sees flow made so, or with None pictures."""
+    torch.manual_seed(seed)
+    kwargs: dict[str, object] = {"backbone": "squeezenet1_1", "num_classes": 2}
+    contract = InputContract(size=32, short_side=36, snippets=2)
+    if made is not None:
+        kwargs |= {"stream": "flow", "in_channels": 2 * LENGTH}
+        contract = replace(contract, channels=2 * LENGTH, flow=FlowInput(LENGTH, kind, True, made))
+    save_checkpoint(
+        folder, create_model("tsn", **kwargs), ModelCard("tsn", kwargs, ("a", "b"), input=contract)
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("videos")
+    for number, name in enumerate("ab"):
+        write_clip(root / name / "0.mp4", number, frames=5, seed=number)
+    return root
+
+
+@pytest.fixture(scope="module")
+def raft(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights of raft's small network: as safetensors, as a state dict, and others."""
+    import_torchvision()
+    from torchvision.models.optical_flow import raft_small
+
+    folder = tmp_path_factory.mktemp("raft")
+    for seed, name in ((7, "raft"), (8, "other")):
+        torch.manual_seed(seed)
+        state = raft_small(weights=None, progress=False).state_dict()
+        save_file(state, str(folder / f"{name}.safetensors"))
+        torch.save(state, folder / f"{name}.pt")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def by_raft(videos: Path, raft: Path) -> tuple[Path, Path]:
+    """A network that sees flow by raft, and the videos' flow, stored."""
+    parameters = {"weights": str(raft / "raft.pt"), "size": "small", "updates": 2}
+    extract_flow(videos, raft / "flow", method="raft", parameters=parameters, workers=1)
+    return save_model(raft / "model", FlowStore(raft / "flow").contract.to_dict()), raft / "flow"
+
+
+# ------------------------------------------------------------------------------------------------- weights
+
+
+@pytest.mark.parametrize("file", ["raft.safetensors", "raft.pt"])
+def test_rafts_weights_give_the_scores_of_its_stored_flow(
+    by_raft: tuple[Path, Path], videos: Path, raft: Path, file: str
+) -> None:
+    model, flow = by_raft
+    recogniser = px.load(model, flow_weights=raft / file)
+    stored = px.load(model, flow=flow).video_logits(videos / "a" / "0.mp4")
+    torch.testing.assert_close(recogniser.video_logits(videos / "a" / "0.mp4"), stored, rtol=1e-4, atol=1e-5)
+    assert len(list(recogniser.timeline(videos / "a" / "0.mp4", window_s=0.2, stride_s=0.2))) >= 2
+
+
+def test_other_weights_are_refused_before_anything_is_read(by_raft: tuple[Path, Path], raft: Path) -> None:
+    model, flow = by_raft
+    digest = FlowStore(flow).contract.parameters["weights"]
+    with pytest.raises(px.ArgumentError, match=rf"other\.pt: are not the weights .* made with \({digest}\)"):
+        px.load(model, flow_weights=raft / "other.pt")
+    with pytest.raises(px.CheckpointError, match=r"none\.pt: there is no such weights file"):
+        px.load(model, flow_weights=raft / "none.pt")
+    with pytest.raises(px.ArgumentError, match="give one of them"):
+        px.load(model, flow_weights=raft / "raft.pt", flow=flow)
+
+
+def test_without_the_weights_they_are_asked_for(by_raft: tuple[Path, Path], videos: Path) -> None:
+    with pytest.raises(
+        px.ArgumentError, match=r"by raft, whose weights are not kept.*--flow-weights.*--flow\)"
+    ):
+        px.load(by_raft[0]).predict(videos / "a" / "0.mp4")
+
+
+def test_networks_without_a_use_for_the_weights_say_so(tmp_path: Path, raft: Path) -> None:
+    made = {"method": "tvl1", "parameters": {}, "range": 20.0, "short_side": None}
+    with pytest.raises(px.ArgumentError, match=r"raft\.pt: this flow was made by tvl1, which has no weights"):
+        px.load(save_model(tmp_path / "tvl1", made), flow_weights=raft / "raft.pt")
+    with pytest.raises(px.ArgumentError, match=r"sees no flow; leave out .*raft\.pt"):
+        px.load(save_model(tmp_path / "rgb", None), flow_weights=raft / "raft.pt")
+    save_fused(tmp_path / "both", [tmp_path / "tvl1", tmp_path / "rgb"])
+    with pytest.raises(px.ArgumentError, match=r"sees no flow by raft; leave out .*raft\.pt"):
+        px.load(tmp_path / "both", flow_weights=raft / "raft.pt")
+
+
+def test_commands_hand_the_weights_to_the_networks_that_need_them(
+    by_raft: tuple[Path, Path], videos: Path, raft: Path, tmp_path: Path
+) -> None:
+    model, flow = by_raft
+    tvl1 = {"method": "tvl1", "parameters": {"warps": 1}, "range": 20.0, "short_side": None}
+    both = tmp_path / "both"
+    save_fused(both, [save_model(tmp_path / "rgb", None), model, save_model(tmp_path / "tvl1", tvl1)])
+    weights = ["--flow-weights", str(raft / "raft.safetensors")]
+    for words in (
+        ["predict", both, videos, *weights, "--protocol", "1x1"],
+        ["predict", model, videos / "a" / "0.mp4", *weights, "--window", "0.2s"],
+        ["test", model, videos, *weights, "--protocol", "1x1", "--out", tmp_path / "a.npz", "--workers", 1],
+    ):
+        result = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+        assert result.exit_code == 0, result.stderr
+    expected = run_test(model, videos, protocol="1x1", flow=flow, workers=0).scores
+    found = px.Scores.load(tmp_path / "a.npz")
+    np.testing.assert_allclose(found.reordered(expected.ids).logits, expected.logits, rtol=1e-4, atol=1e-5)

@@ -342,6 +342,7 @@ class Recogniser:
         Raises:
             ArgumentError: a length is not above 0.
             VideoError: the file cannot be read.
+            DataError: there is no stored flow of it, where that was asked for.
         """
         for start_s, end_s, logits in self.window_logits(source, window_s, stride_s):
             yield Segment(start_s, end_s, *self._top(logits, top))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,11 +17,13 @@ from conftest import write_clip
 from praxiscope._compat import import_torchvision
 from praxiscope.checkpoint import FlowInput, InputContract, ModelCard, save_checkpoint
 from praxiscope.cli.main import app
-from praxiscope.flow.store import FlowStore
+from praxiscope.flow.contract import FlowContract
+from praxiscope.flow.store import FlowStore, create_store
 from praxiscope.fused import save_fused
 from praxiscope.models import create_model
 from praxiscope.recipes.flow import extract_flow
 from praxiscope.recipes.test import test as run_test
+from praxiscope.timeline import windows
 
 LENGTH = 2
 
@@ -131,3 +134,78 @@ def test_commands_hand_the_weights_to_the_networks_that_need_them(
     expected = run_test(model, videos, protocol="1x1", flow=flow, workers=0).scores
     found = px.Scores.load(tmp_path / "a.npz")
     np.testing.assert_allclose(found.reordered(expected.ids).logits, expected.logits, rtol=1e-4, atol=1e-5)
+
+
+# ----------------------------------------------------------------------------------------------- timelines
+
+TVL1 = {"warps": 1, "iterations": 3}
+
+
+@pytest.fixture(scope="module")
+def by_tvl1(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The videos' flow by TV-L1, both ways."""
+    flow = tmp_path_factory.mktemp("tvl1") / "flow"
+    extract_flow(videos, flow, parameters=TVL1, backward=True, workers=1)
+    return flow
+
+
+@pytest.mark.parametrize("kind", ["stack", "trajectory", "stack-bidirectional", "trajectory-bidirectional"])
+def test_a_timeline_of_stored_flow_estimates_nothing_and_is_the_same(
+    by_tvl1: Path, videos: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = save_model(tmp_path / "model", FlowStore(by_tvl1).contract.to_dict(), kind=kind)
+    video = videos / "b" / "0.mp4"
+    estimated = list(px.load(model).timeline(video, window_s=0.25, stride_s=0.1, top=2))
+    monkeypatch.setattr(px.flow.tvl1.TVL1, "__call__", lambda *_, **__: pytest.fail("flow was estimated"))
+    stored = list(px.load(model, flow=by_tvl1).timeline(video, window_s=0.25, stride_s=0.1, top=2))
+    assert [(s.start_s, s.end_s, s.labels) for s in stored] == [
+        (s.start_s, s.end_s, s.labels) for s in estimated
+    ]
+    assert len({tuple(s.scores) for s in stored}) > 1
+    for one, other in zip(stored, estimated, strict=True):
+        assert one.scores == pytest.approx(other.scores, abs=1e-5)
+
+
+def test_a_timeline_without_its_stored_flow_is_an_error_of_the_video(
+    by_tvl1: Path, videos: Path, tmp_path: Path
+) -> None:
+    model = save_model(tmp_path / "model", FlowStore(by_tvl1).contract.to_dict())
+    write_clip(tmp_path / "new.mp4", 0, frames=5)
+    for form in ("--csv", "--json"):
+        words = [
+            "predict",
+            model,
+            tmp_path / "new.mp4",
+            videos / "a",
+            "--window",
+            "0.2s",
+            "--flow",
+            by_tvl1,
+            form,
+        ]
+        result = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+        assert result.exit_code == 1
+        assert "holds no flow of" in result.output
+        assert str(videos / "a" / "0.mp4") in result.stdout  # the others are predicted all the same
+
+
+@pytest.mark.parametrize("kind", ["stack", "stack-bidirectional"])
+def test_the_memory_of_a_timeline_of_stored_flow_does_not_grow(tmp_path: Path, kind: str) -> None:
+    write_clip(tmp_path / "long.mp4", 0, frames=400)
+    store = create_store(tmp_path / "flow", FlowContract("tvl1", {}))
+    for backward in (False, True):
+        with store.writing("long.mp4", tmp_path / "long.mp4", backward=backward) as writer:
+            writer.add(torch.zeros(399, 2, 48, 64))
+    contract = InputContract(size=32, short_side=36, snippets=2, channels=2 * LENGTH)
+    contract = replace(contract, flow=FlowInput(LENGTH, kind, True, store.contract.to_dict()))
+
+    def living() -> int:
+        return sum(type(x) is torch.Tensor and x.ndim > 2 for x in gc.get_objects())
+
+    gc.collect()
+    most, before = 0, living()
+    for number, _ in enumerate(windows(tmp_path / "long.mp4", 1.0, 0.25, contract, store)):
+        if number % 20 == 5:
+            most = max(most, living() - before)
+    assert number > 120
+    assert 0 < most <= (1 / 0.25 + 2) * contract.snippets + 1

@@ -110,7 +110,7 @@ def _as_json(result: Prediction | Failure) -> dict[str, Any]:
 def _stream_csv(
     recogniser: AnyRecogniser, files: list[str], window_s: float, stride_s: float, top: int
 ) -> bool:
-    from praxiscope.errors import VideoError
+    from praxiscope.errors import DataError, VideoError
 
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(["source", "start_s", "end_s", "rank", "label", "score"])
@@ -122,7 +122,7 @@ def _stream_csv(
                     times = (f"{segment.start_s:.3f}", f"{segment.end_s:.3f}")
                     writer.writerow([source, *times, rank, label, f"{score:.6f}"])
                 sys.stdout.flush()
-        except VideoError as error:
+        except (VideoError, DataError) as error:
             print(f"error: {error}", file=sys.stderr)
             failed = True
     return failed

@@ -109,7 +109,8 @@ class StoredFlowReader(FlowReader):
 
     store: FlowStore | None = None
 
-    def _fields(self, record: VideoRecord, video: Video, numbers: Tensor, backward: bool) -> Tensor:
+    def clip(self, record: VideoRecord, video: Video) -> FlowClip:
+        """A video's stored flow. Raises DataError where there is none, or none that fits."""
         assert self.store is not None
         clip = _stored(self.store, record)
         frames = video.quick_length()
@@ -118,7 +119,10 @@ class StoredFlowReader(FlowReader):
                 f"{record.id}: has {frames} frames, but its stored flow was made of {clip.frames}. Run `praxiscope "
                 "flow` again on these videos."
             )
-        return clip.fields(numbers, backward=backward)
+        return clip
+
+    def _fields(self, record: VideoRecord, video: Video, numbers: Tensor, backward: bool) -> Tensor:
+        return self.clip(record, video).fields(numbers, backward=backward)
 
 
 @dataclass(frozen=True)

@@ -222,6 +222,7 @@ def load_fused(
     *,
     device: str = "auto",
     flow: str | Path | None = None,
+    flow_range: float | None = None,
     flow_weights: str | Path | None = None,
 ) -> FusedRecogniser:
     """Load a fused recogniser.
@@ -230,6 +231,7 @@ def load_fused(
         folder: as `save_fused` leaves it.
         device: where it runs.
         flow: folder of stored flow for the parts that see flow.
+        flow_range: for stored flow that another tool has made: its bound in pixels.
         flow_weights: raft's, for the parts that see flow by raft; see ``praxiscope.recogniser.load``.
 
     Raises:
@@ -262,6 +264,7 @@ def load_fused(
             root / name,
             device=device,
             flow=flow if method else None,
+            flow_range=flow_range,
             flow_weights=flow_weights if method == "raft" else None,
         )
         for name, method in zip(names, methods, strict=True)

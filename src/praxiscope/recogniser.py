@@ -66,6 +66,7 @@ def load(
     checkpoint: str | None = None,
     device: str = "auto",
     flow: str | Path | None = None,
+    flow_range: float | None = None,
     flow_weights: str | Path | None = None,
     task: str | None = None,
 ) -> Recogniser | FusedRecogniser:
@@ -76,6 +77,7 @@ def load(
         checkpoint: "last" or "best"; None takes the one the run prefers.
         device: where it runs.
         flow: folder of stored flow, for a model that sees flow; None estimates it from the frames.
+        flow_range: for stored flow that another tool has made: its bound in pixels; see ``praxiscope.flow.store``.
         flow_weights: of a model that was trained on flow by raft, to estimate it from the frames: raft's weights, a
             file or "download". They must be those that the flow of the training was made with.
         task: of a network that was trained on several data sets, whose classes to know: the data set's name. What
@@ -95,6 +97,10 @@ def load(
     """
     from praxiscope.fused import is_fused, load_fused
 
+    if flow is None and flow_range is not None:
+        raise ArgumentError(
+            f"flow_range = {flow_range:g} is of stored flow: name its folder (--flow), or leave it out"
+        )
     if flow is not None and flow_weights is not None:
         raise ArgumentError(
             f"{flow} is stored flow, and {flow_weights} would estimate it: give one of them (--flow, --flow-weights)"
@@ -104,9 +110,15 @@ def load(
             raise ArgumentError(
                 f"{path}: fused recognisers know one set of classes; leave out the task {task!r}"
             )
-        return load_fused(path, device=device, flow=flow, flow_weights=flow_weights)
+        return load_fused(path, device=device, flow=flow, flow_range=flow_range, flow_weights=flow_weights)
     return load_single(
-        path, checkpoint=checkpoint, device=device, flow=flow, flow_weights=flow_weights, task=task
+        path,
+        checkpoint=checkpoint,
+        device=device,
+        flow=flow,
+        flow_range=flow_range,
+        flow_weights=flow_weights,
+        task=task,
     )
 
 
@@ -116,6 +128,7 @@ def load_single(
     checkpoint: str | None = None,
     device: str = "auto",
     flow: str | Path | None = None,
+    flow_range: float | None = None,
     flow_weights: str | Path | None = None,
     task: str | None = None,
 ) -> Recogniser:
@@ -136,7 +149,11 @@ def load_single(
     if given is not None:
         if card.input.flow is None:
             raise ArgumentError(f"{path}: sees no flow; leave out {given}")
-        source = FlowStore(flow) if flow is not None else flow_estimator(card.input.flow, flow_weights)
+        source = (
+            FlowStore(flow, range=flow_range)
+            if flow is not None
+            else flow_estimator(card.input.flow, flow_weights)
+        )
         stream_reader(card.input, card.input.short_side, source)  # raises where it was made in another way
     return Recogniser(model, card, device=pick_device(device), flow_source=source)
 

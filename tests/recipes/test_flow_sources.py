@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 import praxiscope as px
-from conftest import write_clip
+from conftest import SMALL, write_clip
 from praxiscope._compat import import_torchvision
 from praxiscope.checkpoint import FlowInput, InputContract, ModelCard, save_checkpoint
 from praxiscope.cli.main import app
@@ -22,7 +22,9 @@ from praxiscope.flow.store import FlowStore, create_store
 from praxiscope.fused import save_fused
 from praxiscope.models import create_model
 from praxiscope.recipes.flow import extract_flow
+from praxiscope.recipes.settings import TrainSettings, get_recipe, load_yaml, override
 from praxiscope.recipes.test import test as run_test
+from praxiscope.recipes.train import train
 from praxiscope.timeline import windows
 
 LENGTH = 2
@@ -46,7 +48,8 @@ def save_model(folder: Path, made: dict[str, object] | None, seed: int = 0, kind
 def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("videos")
     for number, name in enumerate("ab"):
-        write_clip(root / name / "0.mp4", number, frames=5, seed=number)
+        for clip in range(2):
+            write_clip(root / name / f"{name}{clip}.mp4", number, frames=5, seed=10 * number + clip)
     return root
 
 
@@ -82,9 +85,9 @@ def test_rafts_weights_give_the_scores_of_its_stored_flow(
 ) -> None:
     model, flow = by_raft
     recogniser = px.load(model, flow_weights=raft / file)
-    stored = px.load(model, flow=flow).video_logits(videos / "a" / "0.mp4")
-    torch.testing.assert_close(recogniser.video_logits(videos / "a" / "0.mp4"), stored, rtol=1e-4, atol=1e-5)
-    assert len(list(recogniser.timeline(videos / "a" / "0.mp4", window_s=0.2, stride_s=0.2))) >= 2
+    stored = px.load(model, flow=flow).video_logits(videos / "a" / "a0.mp4")
+    torch.testing.assert_close(recogniser.video_logits(videos / "a" / "a0.mp4"), stored, rtol=1e-4, atol=1e-5)
+    assert len(list(recogniser.timeline(videos / "a" / "a0.mp4", window_s=0.2, stride_s=0.2))) >= 2
 
 
 def test_other_weights_are_refused_before_anything_is_read(by_raft: tuple[Path, Path], raft: Path) -> None:
@@ -102,7 +105,7 @@ def test_without_the_weights_they_are_asked_for(by_raft: tuple[Path, Path], vide
     with pytest.raises(
         px.ArgumentError, match=r"by raft, whose weights are not kept.*--flow-weights.*--flow\)"
     ):
-        px.load(by_raft[0]).predict(videos / "a" / "0.mp4")
+        px.load(by_raft[0]).predict(videos / "a" / "a0.mp4")
 
 
 def test_networks_without_a_use_for_the_weights_say_so(tmp_path: Path, raft: Path) -> None:
@@ -126,7 +129,7 @@ def test_commands_hand_the_weights_to_the_networks_that_need_them(
     weights = ["--flow-weights", str(raft / "raft.safetensors")]
     for words in (
         ["predict", both, videos, *weights, "--protocol", "1x1"],
-        ["predict", model, videos / "a" / "0.mp4", *weights, "--window", "0.2s"],
+        ["predict", model, videos / "a" / "a0.mp4", *weights, "--window", "0.2s"],
         ["test", model, videos, *weights, "--protocol", "1x1", "--out", tmp_path / "a.npz", "--workers", 1],
     ):
         result = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
@@ -154,7 +157,7 @@ def test_a_timeline_of_stored_flow_estimates_nothing_and_is_the_same(
     by_tvl1: Path, videos: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = save_model(tmp_path / "model", FlowStore(by_tvl1).contract.to_dict(), kind=kind)
-    video = videos / "b" / "0.mp4"
+    video = videos / "b" / "b0.mp4"
     estimated = list(px.load(model).timeline(video, window_s=0.25, stride_s=0.1, top=2))
     monkeypatch.setattr(px.flow.tvl1.TVL1, "__call__", lambda *_, **__: pytest.fail("flow was estimated"))
     stored = list(px.load(model, flow=by_tvl1).timeline(video, window_s=0.25, stride_s=0.1, top=2))
@@ -186,7 +189,7 @@ def test_a_timeline_without_its_stored_flow_is_an_error_of_the_video(
         result = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
         assert result.exit_code == 1
         assert "holds no flow of" in result.output
-        assert str(videos / "a" / "0.mp4") in result.stdout  # the others are predicted all the same
+        assert str(videos / "a" / "a0.mp4") in result.stdout  # the others are predicted all the same
 
 
 @pytest.mark.parametrize("kind", ["stack", "stack-bidirectional"])
@@ -209,3 +212,76 @@ def test_the_memory_of_a_timeline_of_stored_flow_does_not_grow(tmp_path: Path, k
             most = max(most, living() - before)
     assert number > 120
     assert 0 < most <= (1 / 0.25 + 2) * contract.snippets + 1
+
+
+# ------------------------------------------------------------------------------- what other tools have made
+
+
+@pytest.fixture(scope="module")
+def listed(videos: Path) -> Path:
+    """The videos, one of each class to train and one to test on."""
+    rows = [
+        f"{name}/{name}{number}.mp4,{name},{split}"
+        for name in "ab"
+        for number, split in enumerate(("train", "test"))
+    ]
+    (videos / "list.csv").write_text("\n".join(["path,label,split", *rows]) + "\n")
+    return videos / "list.csv"
+
+
+@pytest.fixture(scope="module")
+def foreign(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The videos' flow as TSN's tools leave it: JPEGs in a folder for each clip, and no word of how they were made."""
+    flow = tmp_path_factory.mktemp("foreign") / "flow"
+    extract_flow(videos, flow, parameters=TVL1, storage="jpeg", workers=1)
+    for path in (flow / "flow.json", *flow.rglob("source.json")):
+        path.unlink()
+    for folder in flow.glob("*/*"):
+        folder.rename(flow / folder.name)
+    return flow
+
+
+def wanted(listed: Path, *assignments: str) -> TrainSettings:
+    few = ("input.flow_length=2", "optim.epochs=1", "optim.batch=2", f"data.source={listed}")
+    return override(get_recipe("default"), [*SMALL, *few, *assignments])
+
+
+def test_jpegs_of_other_tools_are_trained_and_tested_on_with_their_range(
+    listed: Path, foreign: Path, tmp_path: Path
+) -> None:
+    def run(*words: object) -> str:
+        return CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False).output
+
+    given = [word for text in (*SMALL, "optim.epochs=1", "optim.batch=2") for word in ("--set", text)]
+    model, bound = tmp_path / "run", ("--flow", foreign, "--flow-range", 20)
+    assert "Done" in run("train", listed, *bound, "--out", model, *given)
+    assert load_yaml(model / "settings.yaml").data.flow_range == 20
+    assert "top1" in run("test", model, listed, *bound, "--workers", 0)
+    assert "a/a0.mp4,1," in run("predict", model, listed.parent / "a" / "a0.mp4", *bound, "--csv")
+    with pytest.raises(px.DataError, match=r"do not say .*by custom 20.*--flow-range"):
+        px.load(model, flow=foreign)
+    with pytest.raises(px.DataError, match="range=20 against 10"):
+        px.load(model, flow=foreign, flow_range=10)
+    save_fused(tmp_path / "both", [save_model(tmp_path / "rgb", None), save_model(tmp_path / "rgb2", None)])
+    for folder in (model, tmp_path / "both"):
+        with pytest.raises(px.ArgumentError, match="flow_range = 20 is of stored flow"):
+            px.load(folder, flow_range=20)
+
+
+def test_a_range_that_does_not_fit_is_said_before_training(
+    listed: Path, foreign: Path, by_tvl1: Path, tmp_path: Path
+) -> None:
+    def start(*assignments: str) -> None:
+        train(wanted(listed, *assignments), tmp_path / "run")
+
+    with pytest.raises(px.DataError, match="--flow-range"):
+        start("model.stream=flow", f"data.flow={foreign}")
+    with pytest.raises(px.DataError, match=r"was stored with range 20\.0, not 10\.0\. Leave the range out"):
+        start("model.stream=flow", f"data.flow={by_tvl1}", "data.flow_range=10")
+    with pytest.raises(
+        px.ArgumentError, match=r"data\.flow_range = 20 is of stored flow: name its folder by --flow"
+    ):
+        start("data.flow_range=20")
+    with pytest.raises(px.ArgumentError, match=r"data\.flow_range = -1"):
+        start("data.flow_range=-1")
+    assert not (tmp_path / "run").exists()

@@ -18,6 +18,7 @@ __all__ = [
     "Data",
     "Device",
     "Flow",
+    "FlowRange",
     "FlowWeights",
     "Json",
     "MaxSkip",
@@ -55,6 +56,12 @@ Flow = Annotated[
     str | None,
     typer.Option(
         help="Folder of stored flow (praxiscope flow), for models that see flow. Default: estimate it."
+    ),
+]
+FlowRange = Annotated[
+    float | None,
+    typer.Option(
+        help="Of a --flow folder of JPEGs that another tool has made: its bound in pixels, by custom 20."
     ),
 ]
 FlowWeights = Annotated[

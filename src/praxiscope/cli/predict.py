@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from praxiscope.cli.common import Device, Flow, FlowWeights, Json, Task, print_json, print_table, reporter
+from praxiscope.cli.common import (
+    Device,
+    Flow,
+    FlowRange,
+    FlowWeights,
+    Json,
+    Task,
+    print_json,
+    print_table,
+    reporter,
+)
 
 if TYPE_CHECKING:
     from praxiscope.fused import AnyRecogniser
@@ -39,6 +49,7 @@ def predict(
     ] = None,
     checkpoint: Annotated[str | None, typer.Option(help="last or best. Default: the run's choice.")] = None,
     flow: Flow = None,
+    flow_range: FlowRange = None,
     flow_weights: FlowWeights = None,
     task: Task = None,
     device: Device = "auto",
@@ -63,7 +74,13 @@ def predict(
     stride_s = parse_duration("--stride", stride) if stride else None
     files = find_sources(sources)
     recogniser = load(
-        run, checkpoint=checkpoint, device=device, flow=flow, flow_weights=flow_weights, task=task
+        run,
+        checkpoint=checkpoint,
+        device=device,
+        flow=flow,
+        flow_range=flow_range,
+        flow_weights=flow_weights,
+        task=task,
     )
     as_csv = as_csv or not (json or sys.stdout.isatty())
     failed = False

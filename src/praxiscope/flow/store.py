@@ -105,7 +105,9 @@ class FlowStore:
         if path.is_file():
             self.contract, self.storage = _read_store_file(path)
             if range is not None and check_range(range) != self.contract.range:
-                raise DataError(f"{self.root}: was stored with range {self.contract.range}, not {range}")
+                raise DataError(
+                    f"{self.root}: was stored with range {self.contract.range}, not {range}. Leave the range out."
+                )
             return
         if not any(folders(self.root)):
             raise DataError(
@@ -114,7 +116,7 @@ class FlowStore:
         if range is None:
             raise DataError(
                 f"{self.root}: holds JPEGs of flow, which do not say what their grey levels mean. Give range, the "
-                f"bound in pixels (by custom 20), or write it down once with create_store."
+                f"bound in pixels (by custom 20), by --flow-range, or write it down once with create_store."
             )
         self.contract, self.storage = FlowContract(UNKNOWN, {}, range), "jpeg"
 

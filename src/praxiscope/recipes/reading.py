@@ -157,7 +157,7 @@ def flow_store(settings: TrainSettings) -> FlowStore | None:
 
     Raises:
         ArgumentError: flow is given and not used, or used and not given.
-        DataError: the folder is no store.
+        DataError: the folder is no store, or one of another range.
     """
     stream = settings.model.keywords().get("stream", "rgb")
     folders = {name: source.flow for name, source in settings.data.sources().items()}
@@ -169,14 +169,19 @@ def flow_store(settings: TrainSettings) -> FlowStore | None:
             f"and name it by --flow {example}flow/."
         )
     given = {name: folder for name, folder in folders.items() if folder is not None}
+    bound = settings.data.flow_range
     if not given:
+        if bound is not None:
+            raise ArgumentError(
+                f"data.flow_range = {bound:g} is of stored flow: name its folder by --flow, or leave it out."
+            )
         return None
     if stream != "flow":
         raise ArgumentError(
             f"--flow {next(iter(given.values()))}: the model sees {stream!r}, no flow. Add --stream flow, or leave "
             "--flow out."
         )
-    stores = {name: FlowStore(folder) for name, folder in given.items()}
+    stores = {name: FlowStore(folder, range=bound) for name, folder in given.items()}
     return stores[""] if settings.data.tasks is None else JoinedFlow(stores)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from conftest import SMALL, write_clip
 from praxiscope._compat import import_torchvision
 from praxiscope.checkpoint import FlowInput, InputContract, ModelCard, save_checkpoint
 from praxiscope.cli.main import app
+from praxiscope.data.tasks import JoinedFlow
 from praxiscope.flow.contract import FlowContract
 from praxiscope.flow.store import FlowStore, create_store
 from praxiscope.fused import save_fused
@@ -285,3 +287,56 @@ def test_a_range_that_does_not_fit_is_said_before_training(
     with pytest.raises(px.ArgumentError, match=r"data\.flow_range = -1"):
         start("data.flow_range=-1")
     assert not (tmp_path / "run").exists()
+
+
+# ------------------------------------------------------------------------------------------- backward flow
+
+
+def test_a_store_without_backward_flow_is_refused_at_once(
+    listed: Path, foreign: Path, by_tvl1: Path, videos: Path, tmp_path: Path
+) -> None:
+    forward = tmp_path / "flow"
+    extract_flow(videos, forward, parameters=TVL1, workers=1)
+    assert FlowStore(by_tvl1).has_backward
+    assert not FlowStore(forward).has_backward
+    asked = "model.stream=flow", "input.flow_kind=stack-bidirectional"
+    remedy = r"flow: holds no backward flow, which flow of kind stack-bidirectional needs.*--backward"
+    with pytest.raises(px.DataError, match=remedy):
+        train(wanted(listed, *asked, f"data.flow={forward}"), tmp_path / "run")
+    with pytest.raises(px.DataError, match=remedy):
+        train(wanted(listed, *asked, f"data.flow={foreign}", "data.flow_range=20"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    made = FlowStore(forward).contract.to_dict()
+    model = save_model(tmp_path / "model", made, kind="stack-bidirectional")
+    with pytest.raises(px.DataError, match=remedy):
+        px.load(model, flow=forward)
+    assert px.load(save_model(tmp_path / "other", made), flow=forward)
+
+
+def test_each_of_several_stores_must_have_backward_flow(listed: Path, by_tvl1: Path, tmp_path: Path) -> None:
+    shutil.copytree(by_tvl1, tmp_path / "flow")
+    for path in (tmp_path / "flow").rglob("*.backward.pxf"):
+        path.unlink()
+    both = FlowStore(by_tvl1), FlowStore(tmp_path / "flow")
+    assert [JoinedFlow({"a": both[0], "b": other}).has_backward for other in both] == [True, False]
+    tasks = {name: {"source": str(listed), "flow": str(s.root)} for name, s in zip("ab", both, strict=True)}
+    asked = {
+        "data.source": "",
+        "data.tasks": tasks,
+        "model.stream": "flow",
+        "input.flow_kind": "stack-bidirectional",
+    }
+    with pytest.raises(px.DataError, match=f"{tmp_path / 'flow'}: holds no backward flow"):
+        train(wanted(listed).updated(asked), tmp_path / "run")
+
+
+def test_a_clip_without_backward_flow_is_skipped_before_training(
+    listed: Path, by_tvl1: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(by_tvl1, tmp_path / "flow")
+    (tmp_path / "flow" / "a" / "a1.mp4.backward.pxf").unlink()
+    asked = "model.stream=flow", "input.flow_kind=stack-bidirectional", f"data.flow={tmp_path / 'flow'}"
+    assert train(wanted(listed, *asked), tmp_path / "run")
+    skipped = (tmp_path / "run" / "skipped.csv").read_text()
+    assert "a/a1.mp4: no backward flow of it is stored" in skipped
+    assert skipped.count("--backward") == 1

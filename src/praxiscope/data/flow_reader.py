@@ -30,6 +30,7 @@ __all__ = [
     "FlowReader",
     "FlowSource",
     "StoredFlowReader",
+    "check_directions",
     "flow_estimator",
     "flow_reader",
 ]
@@ -208,6 +209,15 @@ def _runs(numbers: list[int]) -> list[list[int]]:
     return runs
 
 
+def check_directions(store: FlowStore, kind: str) -> None:
+    """Raise DataError where a kind of stack needs backward flow, and the store holds none."""
+    if stackings.get(kind).bidirectional and not store.has_backward:
+        raise DataError(
+            f"{store.root}: holds no backward flow, which flow of kind {kind} needs. Run `praxiscope flow` on the "
+            "videos with --backward."
+        )
+
+
 def flow_estimator(flow: FlowInput, weights: str | Path | None = None) -> Estimator:
     """The method by which the flow was made that a model was trained on.
 
@@ -232,7 +242,8 @@ def flow_reader(flow: FlowInput, short_side: int | None, source: FlowSource | No
         source: stored flow, or what `flow_estimator` gave; None makes it of the contract alone.
 
     Raises:
-        DataError: the store was made in another way than the flow that the model was trained on.
+        DataError: the store was made in another way than the flow that the model was trained on, or holds no backward
+            flow for a bidirectional stack.
         ArgumentError: the flow cannot be estimated here.
     """
     contract = FlowContract.from_dict(flow.made)
@@ -244,4 +255,5 @@ def flow_reader(flow: FlowInput, short_side: int | None, source: FlowSource | No
             f"{source.root}: was made in another way than the flow that the model was trained on: "
             f"{contract.difference(source.contract)}. Make it anew in the model's way, or leave --flow out."
         )
+    check_directions(source, flow.kind)
     return StoredFlowReader(*stacking, store=source)

@@ -134,13 +134,21 @@ class FlowStore:
         """All clips, sorted. JPEG folders are named as they are: without a suffix."""
         if self.storage == "jpeg":
             return [folder.as_posix() for folder in folders(self.root)]
-        found = []
+        return sorted(self._keys(backward=False))
+
+    def _keys(self, *, backward: bool) -> Iterator[str]:
+        suffix = _SUFFIXES[backward]
         for parent, inner, names in os.walk(self.root):
             inner[:] = [name for name in inner if not name.startswith(".")]
             below = Path(parent).relative_to(self.root)
-            found += [(below / name).as_posix() for name in names if name[0] != "."]
-        suffix = _SUFFIXES[False]
-        return sorted(name.removesuffix(suffix) for name in found if name.endswith(suffix))
+            for name in names:
+                if name.endswith(suffix) and not name.startswith("."):
+                    yield (below / name.removesuffix(suffix)).as_posix()
+
+    @property
+    def has_backward(self) -> bool:
+        """Whether backward flow of any clip is stored; it may be lacking of others."""
+        return self.storage != "jpeg" and any(True for _ in self._keys(backward=True))
 
     def path(self, key: str, *, backward: bool = False) -> Path:
         """Where a clip is written: a file, or a folder of JPEGs."""

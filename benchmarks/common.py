@@ -55,6 +55,7 @@ def experiment(
         annotations=settings.data.annotations,
         subset=subset,
         flow=settings.data.flow,
+        flow_range=settings.data.flow_range,
         out=run / f"scores_{name}.npz",
         workers=settings.data.workers,
         reporter=reporter,

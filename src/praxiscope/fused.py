@@ -218,7 +218,12 @@ def _check_splits(runs: Sequence[str | Path]) -> None:
 
 
 def load_fused(
-    folder: str | Path, *, device: str = "auto", flow: str | Path | None = None
+    folder: str | Path,
+    *,
+    device: str = "auto",
+    flow: str | Path | None = None,
+    flow_range: float | None = None,
+    flow_weights: str | Path | None = None,
 ) -> FusedRecogniser:
     """Load a fused recogniser.
 
@@ -226,10 +231,12 @@ def load_fused(
         folder: as `save_fused` leaves it.
         device: where it runs.
         flow: folder of stored flow for the parts that see flow.
+        flow_range: for stored flow that another tool has made: its bound in pixels.
+        flow_weights: raft's, for the parts that see flow by raft; see ``praxiscope.recogniser.load``.
 
     Raises:
         CheckpointError: it is damaged, or a part is.
-        ArgumentError: flow is given and no part sees flow.
+        ArgumentError: flow is given and no part sees flow, or weights and none sees flow by raft.
     """
     root = Path(folder)
     try:
@@ -247,12 +254,20 @@ def load_fused(
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(f"{root / FUSION_FILE}: not readable ({error}). Fuse the runs anew.") from error
-    sees_flow = [card.input.flow is not None for card in cards]
-    if flow is not None and not any(sees_flow):
-        raise ArgumentError(f"{root}: sees no flow; leave out the stored flow {flow}")
+    methods = [None if card.input.flow is None else card.input.flow.made.get("method") for card in cards]
+    if flow is not None and not any(methods):
+        raise ArgumentError(f"{root}: sees no flow; leave out {flow}")
+    if flow_weights is not None and "raft" not in methods:
+        raise ArgumentError(f"{root}: sees no flow by raft; leave out {flow_weights}")
     parts = [
-        load_single(root / name, device=device, flow=flow if sees else None)
-        for name, sees in zip(names, sees_flow, strict=True)
+        load_single(
+            root / name,
+            device=device,
+            flow=flow if method else None,
+            flow_range=flow_range,
+            flow_weights=flow_weights if method == "raft" else None,
+        )
+        for name, method in zip(names, methods, strict=True)
     ]
     try:
         return FusedRecogniser(parts, kind=kind, weights=weights, svm=svm)

@@ -25,7 +25,7 @@ from praxiscope.checkpoint import (
 )
 from praxiscope.data.batch import keep_memory
 from praxiscope.data.dataset import ClipReader, RgbReader, Skip, StreamReader, TestClips, clear_errors
-from praxiscope.data.flow_reader import flow_reader
+from praxiscope.data.flow_reader import FlowSource, flow_estimator, flow_reader
 from praxiscope.errors import ArgumentError, CheckpointError
 from praxiscope.evaluation.protocols import Crops, Protocol, parse_protocol, view_indices
 from praxiscope.evaluation.scores import Scores
@@ -66,6 +66,8 @@ def load(
     checkpoint: str | None = None,
     device: str = "auto",
     flow: str | Path | None = None,
+    flow_range: float | None = None,
+    flow_weights: str | Path | None = None,
     task: str | None = None,
 ) -> Recogniser | FusedRecogniser:
     """Load a recogniser from a run folder or a model folder, or several that answer as one.
@@ -75,6 +77,9 @@ def load(
         checkpoint: "last" or "best"; None takes the one the run prefers.
         device: where it runs.
         flow: folder of stored flow, for a model that sees flow; None estimates it from the frames.
+        flow_range: for stored flow that another tool has made: its bound in pixels; see ``praxiscope.flow.store``.
+        flow_weights: of a model that was trained on flow by raft, to estimate it from the frames: raft's weights, a
+            file or "download". They must be those that the flow of the training was made with.
         task: of a network that was trained on several data sets, whose classes to know: the data set's name. What
             comes is a recogniser like any other, with that classifier alone.
 
@@ -83,8 +88,8 @@ def load(
 
     Raises:
         CheckpointError: there is no model, or it is damaged or does not fit.
-        ArgumentError: stored flow for a model that sees none; no task where there are several, or one where there
-            are none.
+        ArgumentError: stored flow or weights for a model that has no use of them, or other weights; no task where
+            there are several, or one where there are none.
 
     Example:
         >>> recogniser = load("runs/a")
@@ -92,13 +97,29 @@ def load(
     """
     from praxiscope.fused import is_fused, load_fused
 
+    if flow is None and flow_range is not None:
+        raise ArgumentError(
+            f"flow_range = {flow_range:g} is of stored flow: name its folder (--flow), or leave it out"
+        )
+    if flow is not None and flow_weights is not None:
+        raise ArgumentError(
+            f"{flow} is stored flow, and {flow_weights} would estimate it: give one of them (--flow, --flow-weights)"
+        )
     if is_fused(path):
         if task is not None:
             raise ArgumentError(
                 f"{path}: fused recognisers know one set of classes; leave out the task {task!r}"
             )
-        return load_fused(path, device=device, flow=flow)
-    return load_single(path, checkpoint=checkpoint, device=device, flow=flow, task=task)
+        return load_fused(path, device=device, flow=flow, flow_range=flow_range, flow_weights=flow_weights)
+    return load_single(
+        path,
+        checkpoint=checkpoint,
+        device=device,
+        flow=flow,
+        flow_range=flow_range,
+        flow_weights=flow_weights,
+        task=task,
+    )
 
 
 def load_single(
@@ -107,6 +128,8 @@ def load_single(
     checkpoint: str | None = None,
     device: str = "auto",
     flow: str | Path | None = None,
+    flow_range: float | None = None,
+    flow_weights: str | Path | None = None,
     task: str | None = None,
 ) -> Recogniser:
     """Load a recogniser that is one network; see ``load``."""
@@ -121,12 +144,18 @@ def load_single(
         )
     model = build_from_card(card, folder)
     load_model_weights(folder, model, block)
-    if flow is not None and card.input.flow is None:
-        raise ArgumentError(f"{path}: sees no flow; leave out the stored flow {flow}")
-    store = None if flow is None else FlowStore(flow)
-    if store is not None:
-        stream_reader(card.input, card.input.short_side, store)  # raises where it was made in another way
-    return Recogniser(model, card, device=pick_device(device), flow_store=store)
+    source: FlowSource | None = None
+    given = flow if flow is not None else flow_weights
+    if given is not None:
+        if card.input.flow is None:
+            raise ArgumentError(f"{path}: sees no flow; leave out {given}")
+        source = (
+            FlowStore(flow, range=flow_range)
+            if flow is not None
+            else flow_estimator(card.input.flow, flow_weights)
+        )
+        stream_reader(card.input, card.input.short_side, source)  # raises where it was made in another way
+    return Recogniser(model, card, device=pick_device(device), flow_source=source)
 
 
 def build_from_card(card: ModelCard, folder: Path) -> nn.Module:
@@ -155,7 +184,7 @@ class Recogniser:
         device: where it runs.
         precision: "auto", "32" or "bf16"; or all of it, where the weights' layout must stay as it is.
         chunk_snippets: the most snippets in one forward pass; bounds the memory.
-        flow_store: stored flow, for a model that sees flow; None estimates it from the frames.
+        flow_source: of a model that sees flow: stored flow, or the estimator; None makes that of the contract.
     """
 
     def __init__(
@@ -166,10 +195,10 @@ class Recogniser:
         device: torch.device | None = None,
         precision: str | Precision = "auto",
         chunk_snippets: int = 64,
-        flow_store: FlowStore | None = None,
+        flow_source: FlowSource | None = None,
     ) -> None:
         self.card = card
-        self.flow_store = flow_store
+        self.flow_source = flow_source
         self.device = device or torch.device("cpu")
         self.precision = (
             precision if isinstance(precision, Precision) else inference_precision(self.device, precision)
@@ -331,6 +360,7 @@ class Recogniser:
         Raises:
             ArgumentError: a length is not above 0.
             VideoError: the file cannot be read.
+            DataError: there is no stored flow of it, where that was asked for.
         """
         for start_s, end_s, logits in self.window_logits(source, window_s, stride_s):
             yield Segment(start_s, end_s, *self._top(logits, top))
@@ -343,7 +373,7 @@ class Recogniser:
             raise ArgumentError(f"window and stride must be above 0 s, got {window_s} and {stride_s}")
         scorer = self._scorer(parse_protocol("1x1"))
         most = max(1, self.chunk_snippets // self.card.input.snippets)
-        coming = windows(source, window_s, stride_s, self.card.input)
+        coming = windows(source, window_s, stride_s, self.card.input, self.flow_source)
         while batch := list(islice(coming, most)):
             logits = scorer.forward(torch.stack([window.snippets for window in batch]))
             for window, row in zip(batch, logits, strict=True):
@@ -357,7 +387,7 @@ class Recogniser:
         time_limit_s: float = 300.0,
     ) -> ClipReader:
         short_side = self._short_side(protocol)
-        reader, span = stream_reader(self.card.input, short_side, self.flow_store)
+        reader, span = stream_reader(self.card.input, short_side, self.flow_source)
         return ClipReader(
             records,
             targets,
@@ -401,12 +431,12 @@ def best_labels(
 
 
 def stream_reader(
-    contract: InputContract, short_side: int, flow_store: FlowStore | None = None
+    contract: InputContract, short_side: int, flow_source: FlowSource | None = None
 ) -> tuple[StreamReader, int]:
     """What reads a model's stream by its contract, and the frames that a snippet needs."""
     if contract.flow is None:
         return RgbReader(short_side, contract.length), contract.length
-    reader = flow_reader(contract.flow, short_side, flow_store)
+    reader = flow_reader(contract.flow, short_side, flow_source)
     return reader, reader.span
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,10 +15,11 @@ import torch
 from torch import Tensor
 
 from praxiscope.checkpoint import InputContract
-from praxiscope.data.flow_reader import EstimatedFlowReader, flow_reader
+from praxiscope.data.flow_reader import EstimatedFlowReader, FlowSource, StoredFlowReader, flow_reader
 from praxiscope.errors import VideoError
 from praxiscope.flow.estimate import SMALLEST_SIDE
 from praxiscope.flow.stack import field_numbers, stack_fields, stackings
+from praxiscope.types import VideoRecord
 from praxiscope.video.decode import DecodedFrame, Video, open_video
 from praxiscope.video.geometry import resize
 from praxiscope.video.pixels import scaled_size
@@ -42,7 +44,11 @@ class _Moment(NamedTuple):
 
 
 def windows(
-    source: str | Path, window_s: float, stride_s: float, contract: InputContract
+    source: str | Path,
+    window_s: float,
+    stride_s: float,
+    contract: InputContract,
+    flow_source: FlowSource | None = None,
 ) -> Iterator[Window]:
     """Cut windows out of one sequential read.
 
@@ -53,9 +59,11 @@ def windows(
         source: a video file.
         window_s, stride_s: length of a window, and from the start of one to that of the next.
         contract: of the model.
+        flow_source: of a model that sees flow: stored flow, or the estimator; None makes that of the contract.
 
     Raises:
         VideoError: the file cannot be read.
+        DataError: there is no stored flow of it, or it does not fit.
         ArgumentError: flow cannot be estimated as the contract says.
     """
     snippets = contract.snippets
@@ -86,7 +94,7 @@ def windows(
     video = open_video(source)
     step = 1 / video.fps
     reached = 0.0
-    for moment in _moments(video, contract):
+    for moment in _moments(video, contract, flow_source):
         if shown is not None:
             look(moment.time_s)
             step = moment.time_s - shown.time_s
@@ -108,8 +116,14 @@ def windows(
         yield Window(number * stride_s, reached, torch.stack(parts))
 
 
-def _moments(video: Video, contract: InputContract) -> Iterator[_Moment]:
-    return _pictures(video, contract) if contract.flow is None else _stacks(video, contract)
+def _moments(video: Video, contract: InputContract, flow_source: FlowSource | None) -> Iterator[_Moment]:
+    if contract.flow is None:
+        return _pictures(video, contract)
+    reader = flow_reader(contract.flow, contract.short_side, flow_source)
+    if isinstance(reader, StoredFlowReader):
+        return _stored_stacks(video, contract, reader)
+    assert isinstance(reader, EstimatedFlowReader)
+    return _estimated_stacks(video, contract, reader)
 
 
 def _pictures(video: Video, contract: InputContract) -> Iterator[_Moment]:
@@ -122,23 +136,29 @@ def _pictures(video: Video, contract: InputContract) -> Iterator[_Moment]:
         yield _Moment(frame.time_s, picture)
 
 
-def _stacks(video: Video, contract: InputContract) -> Iterator[_Moment]:
+def _stored_stacks(video: Video, contract: InputContract, reader: StoredFlowReader) -> Iterator[_Moment]:
+    """Frames with the stored flow around them; the video says when they are shown, and is not converted to pixels."""
+    clip = reader.clip(VideoRecord(str(video.path), video.path, ()), video)
+
+    def read(numbers: Tensor, backward: bool) -> Tensor:
+        return clip.fields(numbers, backward=backward)
+
+    for at, frame in enumerate(video.decode()):
+        yield _Moment(frame.time_s, partial(_stack, at, len(clip), read, video, contract))
+
+
+def _estimated_stacks(
+    video: Video, contract: InputContract, reader: EstimatedFlowReader
+) -> Iterator[_Moment]:
     """Frames with the flow around them. A stack needs frames that come later, so it runs that far behind."""
-    flow = contract.flow
-    assert flow is not None
-    reader = flow_reader(flow, contract.short_side)
-    assert isinstance(reader, EstimatedFlowReader)
-    both_ways = stackings.get(flow.kind).bidirectional
-    back = flow.length // 2 if both_ways else 0
-    ahead = flow.length - back
-    width, height = scaled_size(video.width, video.height, contract.short_side)
+    back = reader.length // 2 if stackings.get(reader.kind).bidirectional else 0
+    ahead = reader.length - back
     if min(video.height, video.width) < SMALLEST_SIDE and reader.estimated_side is None:
         raise VideoError(
             video.path,
             f"has frames of {video.height} x {video.width} pixels; flow needs {SMALLEST_SIDE} and more",
             "Leave it out.",
         )
-    crop = CenterCrop(contract.size)
     frames: dict[int, tuple[float, Tensor]] = {}
     fields: dict[tuple[int, bool], Tensor] = {}  # made for one snippet, wanted again by the next
 
@@ -148,22 +168,11 @@ def _stacks(video: Video, contract: InputContract) -> Iterator[_Moment]:
             fields[number, backward] = reader.estimate(pair, backward)[0]
         return fields[number, backward]
 
-    def moment(at: int, last: int) -> _Moment:
-        def stack() -> Tensor:
-            if not last:
-                raise VideoError(video.path, "has a single frame; flow needs two", "Leave it out.")
-            forward, backward = field_numbers(at, flow.kind, flow.length, last)
-            forth = torch.stack([field(number, False) for number in forward.tolist()])
-            reverse = [field(number, True) for number in backward.tolist()]
-            stacked = stack_fields(
-                forth,
-                torch.stack(reverse) if both_ways else None,
-                flow.kind,
-                subtract_mean=flow.subtract_mean,
-            )
-            return crop({"flow": resize(stacked, (height, width), "flow")})["flow"].contiguous()
+    def read(numbers: Tensor, backward: bool) -> Tensor:
+        return torch.stack([field(number, backward) for number in numbers.tolist()])
 
-        return _Moment(frames[at][0], stack)
+    def moment(at: int, last: int) -> _Moment:
+        return _Moment(frames[at][0], partial(_stack, at, last, read, video, contract))
 
     last = -1
     for last, frame in enumerate(video.decode()):
@@ -177,3 +186,32 @@ def _stacks(video: Video, contract: InputContract) -> Iterator[_Moment]:
                 del fields[key]
     for at in range(max(0, last - ahead + 1), last + 1):
         yield moment(at, last)
+
+
+def _stack(
+    at: int,
+    num_fields: int,
+    read: Callable[[Tensor, bool], Tensor],
+    video: Video,
+    contract: InputContract,
+) -> Tensor:
+    """What a model sees [2L, H, W] of the stack that belongs to frame ``at``.
+
+    Args:
+        num_fields: of the video, as far as the stack reaches.
+        read: fields [n, 2, H, W] by their numbers [n], backward or not.
+    """
+    flow = contract.flow
+    assert flow is not None
+    if not num_fields:
+        raise VideoError(video.path, "has a single frame; flow needs two", "Leave it out.")
+    forward, backward = field_numbers(at, flow.kind, flow.length, num_fields)
+    stacked = stack_fields(
+        read(forward, False),
+        read(backward, True) if backward.numel() else None,
+        flow.kind,
+        subtract_mean=flow.subtract_mean,
+    )
+    width, height = scaled_size(video.width, video.height, contract.short_side)
+    resized = resize(stacked, (height, width), "flow")
+    return CenterCrop(contract.size)({"flow": resized})["flow"].contiguous()

@@ -298,3 +298,15 @@ def test_multi_label_videos_train_and_test(tmp_path: Path) -> None:
     assert {"map", "hit1"} <= figures.keys()
     prediction = px.load(run).predict(tmp_path / "0.mp4")
     assert all(0 <= score <= 1 for score in prediction.scores)
+
+
+def test_a_classifier_alone_is_not_trained_on_random_weights(
+    finished: Path, colour_set: Path, tmp_path: Path
+) -> None:
+    published = override(get_recipe("two-stream-spatial-last-layer"), [f"data.source={colour_set}"])
+    with pytest.raises(px.ArgumentError, match=r"frozen_epochs = 540 of 540.*--weights FILE or --pretrained"):
+        train(published, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    few = ("optim.epochs=1", "optim.frozen_epochs=1")
+    start = find_checkpoint(finished) / "model.safetensors"
+    assert train(settings(colour_set, *few, f"model.weights={start}"), tmp_path / "run")

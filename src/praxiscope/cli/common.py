@@ -18,6 +18,8 @@ __all__ = [
     "Data",
     "Device",
     "Flow",
+    "FlowRange",
+    "FlowWeights",
     "Json",
     "MaxSkip",
     "Split",
@@ -55,6 +57,18 @@ Flow = Annotated[
     str | None,
     typer.Option(
         help="Folder of stored flow (praxiscope flow), for models that see flow. Default: estimate it."
+    ),
+]
+FlowRange = Annotated[
+    float | None,
+    typer.Option(
+        help="Of a --flow folder of JPEGs that another tool has made: its bound in pixels, by custom 20."
+    ),
+]
+FlowWeights = Annotated[
+    str | None,
+    typer.Option(
+        help="Weights of raft, a file or 'download', to estimate flow for a model that was trained on raft's."
     ),
 ]
 Task = Annotated[

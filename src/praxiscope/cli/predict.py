@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from praxiscope.cli.common import Device, Flow, Json, Task, print_json, print_table, reporter
+from praxiscope.cli.common import (
+    Device,
+    Flow,
+    FlowRange,
+    FlowWeights,
+    Json,
+    Task,
+    print_json,
+    print_table,
+    reporter,
+)
 
 if TYPE_CHECKING:
     from praxiscope.fused import AnyRecogniser
@@ -39,6 +49,8 @@ def predict(
     ] = None,
     checkpoint: Annotated[str | None, typer.Option(help="last or best. Default: the run's choice.")] = None,
     flow: Flow = None,
+    flow_range: FlowRange = None,
+    flow_weights: FlowWeights = None,
     task: Task = None,
     device: Device = "auto",
     json: Json = False,
@@ -61,7 +73,15 @@ def predict(
     window_s = parse_duration("--window", window) if window else None
     stride_s = parse_duration("--stride", stride) if stride else None
     files = find_sources(sources)
-    recogniser = load(run, checkpoint=checkpoint, device=device, flow=flow, task=task)
+    recogniser = load(
+        run,
+        checkpoint=checkpoint,
+        device=device,
+        flow=flow,
+        flow_range=flow_range,
+        flow_weights=flow_weights,
+        task=task,
+    )
     as_csv = as_csv or not (json or sys.stdout.isatty())
     failed = False
     if window_s is not None and as_csv:
@@ -107,7 +127,7 @@ def _as_json(result: Prediction | Failure) -> dict[str, Any]:
 def _stream_csv(
     recogniser: AnyRecogniser, files: list[str], window_s: float, stride_s: float, top: int
 ) -> bool:
-    from praxiscope.errors import VideoError
+    from praxiscope.errors import DataError, VideoError
 
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(["source", "start_s", "end_s", "rank", "label", "score"])
@@ -119,7 +139,7 @@ def _stream_csv(
                     times = (f"{segment.start_s:.3f}", f"{segment.end_s:.3f}")
                     writer.writerow([source, *times, rank, label, f"{score:.6f}"])
                 sys.stdout.flush()
-        except VideoError as error:
+        except (VideoError, DataError) as error:
             print(f"error: {error}", file=sys.stderr)
             failed = True
     return failed

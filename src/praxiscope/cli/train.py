@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from praxiscope.cli.common import Annotations, MaxSkip, Split, reporter
+from praxiscope.cli.common import Annotations, FlowRange, MaxSkip, Split, reporter
 
 if TYPE_CHECKING:
     from praxiscope.recipes.settings import TrainSettings
@@ -58,6 +58,7 @@ def train(
             help="Folder of stored flow (praxiscope flow); trains on it. Of several data sets: NAME=FOLDER, for each."
         ),
     ] = None,
+    flow_range: FlowRange = None,
     stream: Annotated[
         str | None, typer.Option(help="rgb or flow. Default: flow where --flow is given.")
     ] = None,
@@ -120,6 +121,7 @@ def train(
     given = {
         "data.split": split,
         "data.annotations": annotations,
+        "data.flow_range": flow_range,
         "data.workers": workers,
         "data.max_skip": max_skip,
         "model.name": model,

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import Path, PurePath
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -24,7 +25,18 @@ from praxiscope.video.decode import Video
 from praxiscope.video.geometry import Box, Size, resize
 from praxiscope.video.pixels import scaled_size
 
-__all__ = ["EstimatedFlowReader", "FlowReader", "StoredFlowReader", "flow_reader"]
+__all__ = [
+    "EstimatedFlowReader",
+    "FlowReader",
+    "FlowSource",
+    "StoredFlowReader",
+    "check_directions",
+    "flow_estimator",
+    "flow_reader",
+]
+
+FlowSource: TypeAlias = FlowStore | Estimator
+"""Where flow comes from: it is stored, or estimated from the frames."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +110,8 @@ class StoredFlowReader(FlowReader):
 
     store: FlowStore | None = None
 
-    def _fields(self, record: VideoRecord, video: Video, numbers: Tensor, backward: bool) -> Tensor:
+    def clip(self, record: VideoRecord, video: Video) -> FlowClip:
+        """A video's stored flow. Raises DataError where there is none, or none that fits."""
         assert self.store is not None
         clip = _stored(self.store, record)
         frames = video.quick_length()
@@ -107,7 +120,10 @@ class StoredFlowReader(FlowReader):
                 f"{record.id}: has {frames} frames, but its stored flow was made of {clip.frames}. Run `praxiscope "
                 "flow` again on these videos."
             )
-        return clip.fields(numbers, backward=backward)
+        return clip
+
+    def _fields(self, record: VideoRecord, video: Video, numbers: Tensor, backward: bool) -> Tensor:
+        return self.clip(record, video).fields(numbers, backward=backward)
 
 
 @dataclass(frozen=True)
@@ -193,26 +209,51 @@ def _runs(numbers: list[int]) -> list[list[int]]:
     return runs
 
 
-def flow_reader(flow: FlowInput, short_side: int | None, store: FlowStore | None = None) -> FlowReader:
+def check_directions(store: FlowStore, kind: str) -> None:
+    """Raise DataError where a kind of stack needs backward flow, and the store holds none."""
+    if stackings.get(kind).bidirectional and not store.has_backward:
+        raise DataError(
+            f"{store.root}: holds no backward flow, which flow of kind {kind} needs. Run `praxiscope flow` on the "
+            "videos with --backward."
+        )
+
+
+def flow_estimator(flow: FlowInput, weights: str | Path | None = None) -> Estimator:
+    """The method by which the flow was made that a model was trained on.
+
+    Args:
+        flow: the model's contract.
+        weights: of raft, which the contract names by their digest alone: a file, or "download".
+
+    Raises:
+        ArgumentError: the flow cannot be estimated here, or the weights are others.
+        CheckpointError: the weights cannot be had.
+    """
+    contract = FlowContract.from_dict(flow.made)
+    return estimator_of({"method": contract.method, **contract.parameters}, weights)
+
+
+def flow_reader(flow: FlowInput, short_side: int | None, source: FlowSource | None = None) -> FlowReader:
     """What feeds flow to a model by its contract: a store of the same making, or estimates on the spot.
 
     Args:
         flow: the model's contract.
         short_side: pixels to which whole frames are scaled.
-        store: stored flow; None estimates.
+        source: stored flow, or what `flow_estimator` gave; None makes it of the contract alone.
 
     Raises:
-        DataError: the store was made in another way than the flow that the model was trained on.
+        DataError: the store was made in another way than the flow that the model was trained on, or holds no backward
+            flow for a bidirectional stack.
         ArgumentError: the flow cannot be estimated here.
     """
     contract = FlowContract.from_dict(flow.made)
     stacking = (flow.length, flow.kind, flow.subtract_mean, short_side)
-    if store is None:
-        estimator = estimator_of({"method": contract.method, **contract.parameters})
-        return EstimatedFlowReader(*stacking, estimator=estimator, contract=contract)
-    if store.contract != contract:
+    if not isinstance(source, FlowStore):
+        return EstimatedFlowReader(*stacking, estimator=source or flow_estimator(flow), contract=contract)
+    if source.contract != contract:
         raise DataError(
-            f"{store.root}: was made in another way than the flow that the model was trained on: "
-            f"{contract.difference(store.contract)}. Make it anew in the model's way, or leave --flow out."
+            f"{source.root}: was made in another way than the flow that the model was trained on: "
+            f"{contract.difference(source.contract)}. Make it anew in the model's way, or leave --flow out."
         )
-    return StoredFlowReader(*stacking, store=store)
+    check_directions(source, flow.kind)
+    return StoredFlowReader(*stacking, store=source)

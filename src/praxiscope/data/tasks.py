@@ -125,6 +125,11 @@ class JoinedFlow(FlowStore):
         """All clips, task after task."""
         return [f"{task}/{key}" for task, store in self.stores.items() for key in store.keys()]  # noqa: SIM118
 
+    @property
+    def has_backward(self) -> bool:
+        """Whether each of the stores holds backward flow."""
+        return all(store.has_backward for store in self.stores.values())
+
     def path(self, key: str, *, backward: bool = False) -> Path:
         """Where a clip is written."""
         store, inner = self.of(key)

@@ -328,6 +328,7 @@ def estimator_of(description: dict[str, Any], weights: str | Path | None = None)
 
     Raises:
         ArgumentError: it cannot be built, or the weights are others.
+        CheckpointError: the weights cannot be had, or are not of this network.
     """
     parameters = {name: value for name, value in description.items() if name != "method"}
     method = str(description.get("method"))
@@ -336,15 +337,19 @@ def estimator_of(description: dict[str, Any], weights: str | Path | None = None)
             f"flow of the method {method!r} cannot be estimated here, as another tool has made it: give stored flow of "
             "these videos (--flow)"
         )
-    if method == "raft" and not weights:
+    if method != "raft":
+        if weights:
+            raise ArgumentError(
+                f"{weights}: this flow was made by {method}, which has no weights; leave them out"
+            )
+        return create_estimator(method, **parameters)
+    if not weights:
         raise ArgumentError(
-            "this network was trained on flow by raft, whose weights are not kept with it: store these videos' flow by "
-            "`praxiscope flow --method raft --set weights=FILE`, and give it (--flow)"
+            "this network was trained on flow by raft, whose weights are not kept with it: give their file "
+            "(--flow-weights), or these videos' stored flow (--flow)"
         )
-    if method == "raft":
-        digest = parameters.pop("weights", "")
-        estimator = create_estimator(method, **parameters, weights=str(weights or ""))
-        if estimator.parameters["weights"] != digest:
-            raise ArgumentError(f"{weights}: are not the weights that this flow was made with ({digest})")
-        return estimator
-    return create_estimator(method, **parameters)
+    digest = parameters.pop("weights", "")
+    estimator = create_estimator(method, **parameters, weights=str(weights))
+    if estimator.parameters["weights"] != digest:
+        raise ArgumentError(f"{weights}: are not the weights that this flow was made with ({digest})")
+    return estimator

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import zlib
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -75,16 +76,21 @@ class FlowFile(FlowClip):
     def bytes(self) -> int:
         return self.path.stat().st_size
 
+    @cached_property
+    def _reverse(self) -> FlowFile:
+        """The backward flow. Kept, as a long video's index takes longer to read than a stack."""
+        path = self._backward
+        other = FlowFile(path, path, self.contract)
+        if (len(other), other.height, other.width) != (len(self), self.height, self.width):
+            raise DataError(
+                f"{path}: is of another video than the forward flow beside it. Run `praxiscope flow` again."
+            )
+        return other
+
     def _read(self, numbers: list[int], backward: bool) -> Tensor:
         path, rows = self.path, self._rows
         if backward:
-            path = self._backward
-            other = FlowFile(path, path, self.contract)
-            if (len(other), other.height, other.width) != (len(self), self.height, self.width):
-                raise DataError(
-                    f"{path}: is of another video than the forward flow beside it. Run `praxiscope flow` again."
-                )
-            rows = other._rows
+            path, rows = self._backward, self._reverse._rows
         chosen = rows[numbers]
         levels = torch.empty(len(numbers), 2, self.height, self.width, dtype=torch.uint8)
         out = levels.numpy().reshape(len(numbers), 2 * self.height, self.width)

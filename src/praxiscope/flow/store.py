@@ -105,7 +105,9 @@ class FlowStore:
         if path.is_file():
             self.contract, self.storage = _read_store_file(path)
             if range is not None and check_range(range) != self.contract.range:
-                raise DataError(f"{self.root}: was stored with range {self.contract.range}, not {range}")
+                raise DataError(
+                    f"{self.root}: was stored with range {self.contract.range}, not {range}. Leave the range out."
+                )
             return
         if not any(folders(self.root)):
             raise DataError(
@@ -114,7 +116,7 @@ class FlowStore:
         if range is None:
             raise DataError(
                 f"{self.root}: holds JPEGs of flow, which do not say what their grey levels mean. Give range, the "
-                f"bound in pixels (by custom 20), or write it down once with create_store."
+                f"bound in pixels (by custom 20), by --flow-range, or write it down once with create_store."
             )
         self.contract, self.storage = FlowContract(UNKNOWN, {}, range), "jpeg"
 
@@ -132,13 +134,21 @@ class FlowStore:
         """All clips, sorted. JPEG folders are named as they are: without a suffix."""
         if self.storage == "jpeg":
             return [folder.as_posix() for folder in folders(self.root)]
-        found = []
+        return sorted(self._keys(backward=False))
+
+    def _keys(self, *, backward: bool) -> Iterator[str]:
+        suffix = _SUFFIXES[backward]
         for parent, inner, names in os.walk(self.root):
             inner[:] = [name for name in inner if not name.startswith(".")]
             below = Path(parent).relative_to(self.root)
-            found += [(below / name).as_posix() for name in names if name[0] != "."]
-        suffix = _SUFFIXES[False]
-        return sorted(name.removesuffix(suffix) for name in found if name.endswith(suffix))
+            for name in names:
+                if name.endswith(suffix) and not name.startswith("."):
+                    yield (below / name.removesuffix(suffix)).as_posix()
+
+    @property
+    def has_backward(self) -> bool:
+        """Whether backward flow of any clip is stored; it may be lacking of others."""
+        return self.storage != "jpeg" and any(True for _ in self._keys(backward=True))
 
     def path(self, key: str, *, backward: bool = False) -> Path:
         """Where a clip is written: a file, or a folder of JPEGs."""

@@ -139,8 +139,8 @@ def extract_flow(
     contract = FlowContract(estimator.name, estimator.parameters, range, short_side)
     if target.is_dir() and not (target / STORE_FILE).is_file() and any(folders(target)):
         raise ArgumentError(
-            f"{target}: holds pictures of flow that another tool has made; name another folder. (To read them, write "
-            "down how they were made, once: praxiscope.flow.store.create_store.)"
+            f"{target}: holds pictures of flow that another tool has made; name another folder. (They are "
+            f"read by `praxiscope train DATA --flow {target} --flow-range 20`.)"
         )
     store = create_store(target, contract, storage)
     clips = _clips(manifest.records, store)

@@ -123,7 +123,7 @@ class Monitor:
             channels_last(self.settings, self.fabric.device),
         )
         recogniser = Recogniser(
-            self.model, self.card, device=self.fabric.device, precision=precision, flow_store=self.store
+            self.model, self.card, device=self.fabric.device, precision=precision, flow_source=self.store
         )
         protocol = self.settings.run.protocol
         if protocol == "auto":

@@ -14,11 +14,13 @@ from torch import Tensor
 from praxiscope.checkpoint import InputContract
 from praxiscope.data.batch import EpochBatches, keep_memory
 from praxiscope.data.dataset import ClipReader, Skip, TrainingClips, clear_errors, collate
+from praxiscope.data.flow_reader import check_directions
 from praxiscope.data.manifest import Manifest
 from praxiscope.data.shared import SlotPool
 from praxiscope.data.splits import class_weights, epoch_order
 from praxiscope.data.tasks import JoinedFlow, store_of
 from praxiscope.errors import ArgumentError, DataError, VideoError
+from praxiscope.flow.stack import stackings
 from praxiscope.flow.store import FlowStore, flow_key
 from praxiscope.progress import Reporter
 from praxiscope.recipes.lists import check_skips, write_skipped
@@ -111,7 +113,7 @@ def scan(
     reporter: Reporter,
     store: FlowStore | None = None,
 ) -> list[Skip]:
-    """Open every video once: broken ones, and those without stored flow, are named before the first step.
+    """Open every video once: broken ones, and those without the flow they need, are named before the first step.
 
     The frame indices that this makes are remembered, and inherited by the reading processes where these are
     forked. A large set is not scanned: there, broken videos are found when it is their turn.
@@ -120,15 +122,24 @@ def scan(
         reporter.line(f"{len(records)} videos: broken ones will be skipped as they come up (data.scan).")
         return []
     skips = []
+    both_ways = stackings.get(settings.input.flow_kind).bidirectional
 
     def look(record: VideoRecord) -> Skip | None:
         try:
             open_video(record.path, time_limit_s=settings.data.time_limit_s).quick_length()
         except VideoError as error:
             return Skip(record.id, str(error))
-        if store is not None and (key := flow_key(record)) not in store:
-            root = store_of(store, key).root
+        if store is None:
+            return None
+        key = flow_key(record)
+        root = store_of(store, key).root
+        if key not in store:
             return Skip(record.id, f"{record.id}: no flow of it is stored in {root}. Run `praxiscope flow`.")
+        if both_ways and not store.path(key, backward=True).is_file():
+            return Skip(
+                record.id,
+                f"{record.id}: no backward flow of it is stored in {root}. Run `praxiscope flow` with --backward.",
+            )
         return None
 
     with (
@@ -157,7 +168,7 @@ def flow_store(settings: TrainSettings) -> FlowStore | None:
 
     Raises:
         ArgumentError: flow is given and not used, or used and not given.
-        DataError: the folder is no store.
+        DataError: the folder is no store, one of another range, or one without backward flow for a bidirectional stack.
     """
     stream = settings.model.keywords().get("stream", "rgb")
     folders = {name: source.flow for name, source in settings.data.sources().items()}
@@ -169,14 +180,21 @@ def flow_store(settings: TrainSettings) -> FlowStore | None:
             f"and name it by --flow {example}flow/."
         )
     given = {name: folder for name, folder in folders.items() if folder is not None}
+    bound = settings.data.flow_range
     if not given:
+        if bound is not None:
+            raise ArgumentError(
+                f"data.flow_range = {bound:g} is of stored flow: name its folder by --flow, or leave it out."
+            )
         return None
     if stream != "flow":
         raise ArgumentError(
             f"--flow {next(iter(given.values()))}: the model sees {stream!r}, no flow. Add --stream flow, or leave "
             "--flow out."
         )
-    stores = {name: FlowStore(folder) for name, folder in given.items()}
+    stores = {name: FlowStore(folder, range=bound) for name, folder in given.items()}
+    for store in stores.values():
+        check_directions(store, settings.input.flow_kind)
     return stores[""] if settings.data.tasks is None else JoinedFlow(stores)
 
 

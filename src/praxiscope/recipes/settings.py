@@ -70,6 +70,9 @@ class DataSettings(_Section):
     split: Text | None = None
     annotations: Text | None = None
     flow: Text | None = Field(None, description="folder of the flow that praxiscope flow has stored")
+    flow_range: float | None = Field(
+        None, gt=0, description="pixels: the bound of JPEGs of flow that another tool has made (by custom 20)"
+    )
     tasks: dict[Text, TaskSource] | None = Field(
         None, description="several data sets by name, in place of source: one network, a classifier for each"
     )

@@ -59,6 +59,8 @@ def test(
     checkpoint: str | None = None,
     device: str = "auto",
     flow: str | Path | None = None,
+    flow_range: float | None = None,
+    flow_weights: str | Path | None = None,
     task: str | None = None,
     workers: int = 2,
     max_skip: float | None = None,
@@ -78,7 +80,7 @@ def test(
         subset: which part of the data: "test", "val" or "train".
         out: scores file to write (.npz or .parquet).
         checkpoint: "last" or "best".
-        flow: folder of stored flow, for a model that sees flow; None estimates it from the frames.
+        flow, flow_range, flow_weights: of a model that sees flow; see ``praxiscope.load``.
         task: of a network that was trained on several data sets, which of them this one is; None takes the one whose
             classes hold all of this one's, where there is one alone.
         max_skip: largest share of unreadable videos; None is 5 %, but three never stop the test.
@@ -103,7 +105,15 @@ def test(
     if card is not None and card.tasks and task is None:
         task = _find_task(card, manifest)
         notes.append(f"All classes of {manifest.name} are of the task {task}: its classifier is tested.")
-    recogniser = load(run, checkpoint=checkpoint, device=device, flow=flow, task=task)
+    recogniser = load(
+        run,
+        checkpoint=checkpoint,
+        device=device,
+        flow=flow,
+        flow_range=flow_range,
+        flow_weights=flow_weights,
+        task=task,
+    )
     records = _choose(manifest, _known_split(Path(run), task), subset, notes)
     targets = _targets(recogniser, manifest, records)
     for note in notes:

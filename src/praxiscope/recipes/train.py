@@ -91,6 +91,7 @@ def train(
     """
     run = Path(out)
     _check_folder(run, settings, resume)
+    _check_start(settings)
     fabric = _launch(settings)
     reporter = (reporter or Reporter()) if fabric.is_global_zero else Reporter()
     manifest = _load_data(settings)
@@ -349,6 +350,16 @@ def _check_folder(run: Path, settings: TrainSettings, resume: bool) -> None:
     if changed:
         listed = ", ".join(f"{key} {before.get(key)!r} → {now[key]!r}" for key in changed[:3])
         raise ArgumentError(f"--resume: {run} was started with other settings ({listed}). Start a new run.")
+
+
+def _check_start(settings: TrainSettings) -> None:
+    """Refuse to train nothing but a classifier on a network that has never learnt anything."""
+    optim, given = settings.optim, settings.model
+    if optim.frozen_epochs >= optim.epochs and not (given.weights or given.keywords().get("pretrained")):
+        raise ArgumentError(
+            f"optim.frozen_epochs = {optim.frozen_epochs:g} of {optim.epochs} epochs: only the classifier would learn, "
+            "on random weights. Give start weights (--weights FILE or --pretrained), or --set optim.frozen_epochs=0."
+        )
 
 
 def _plain(key: str, value: Any) -> Any:

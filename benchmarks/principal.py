@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("set", choices=("rgb", "flow", "long"))
     parser.add_argument("data", type=Path, nargs="?", help="the UCF-101 videos (rgb, flow)")
     parser.add_argument("--flow", type=Path, help="their stored flow")
-    parser.add_argument("--weights", type=Path, help="start weights of SqueezeNet 1.0 (rgb, flow)")
+    parser.add_argument("--weights", type=Path, required=True, help="start weights of SqueezeNet 1.0")
     parser.add_argument("--digits", type=Path, help="folder of MNIST's idx files (long)")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--seeds", type=int, default=3)
@@ -47,8 +47,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/principal"))
     parser.add_argument("--set", action="append", default=[], dest="assignments")
     options = parser.parse_args()
-    if options.set != "long" and (options.data is None or options.weights is None):
-        parser.error(f"{options.set} needs the videos and --weights")
+    if options.set != "long" and options.data is None:
+        parser.error(f"{options.set} needs the videos")
     base = {"rgb": rgb, "flow": flow, "long": long}[options.set](options)
     rows = []
     for name, assignments in VARIANTS.items():
@@ -95,7 +95,8 @@ def describe(base: TrainSettings, options: argparse.Namespace) -> str:
     videos = f"{options.train} training and {options.test} test videos made with seed 0"
     return (
         f"{base.model.name} on {base.model.backbone}, {base.optim.epochs} epochs in batches of {base.optim.batch} "
-        f"videos, {base.input.size} pixels, last checkpoint, protocol {PROTOCOL}, {options.seeds} seeds; the spread is their standard deviation. "
+        f"videos, {base.input.size} pixels, last checkpoint, protocol {PROTOCOL}, {options.seeds} seeds; the spread is "
+        "their standard deviation. "
         + (
             f"{videos}. "
             if options.set == "long"
@@ -110,6 +111,8 @@ def common(options: argparse.Namespace, data: str) -> list[str]:
     return [
         f"data.source={data}",
         "model.name=tsn",
+        "model.backbone=squeezenet1_0",
+        f"model.weights={options.weights}",
         "model.dropout=0.5",
         "optim.batch=8",
         f"optim.epochs={options.epochs}",
@@ -125,8 +128,6 @@ def rgb(options: argparse.Namespace) -> TrainSettings:
         [
             *common(options, f"ucf101:{options.data}"),
             "data.split=1",
-            "model.backbone=squeezenet1_0",
-            f"model.weights={options.weights}",
             "input.size=112",
             "input.short_side=128",
             "input.crop=random",
@@ -146,8 +147,6 @@ def flow(options: argparse.Namespace) -> TrainSettings:
             "data.split=1",
             f"data.flow={options.flow}",
             "model.stream=flow",
-            "model.backbone=squeezenet1_0",
-            f"model.weights={options.weights}",
             "input.flow_length=5",
             "input.size=112",
             "input.short_side=128",
@@ -160,7 +159,7 @@ def flow(options: argparse.Namespace) -> TrainSettings:
 
 
 def long(options: argparse.Namespace) -> TrainSettings:
-    """Make the long set and its flow, or find them; a small network from random weights."""
+    """Make the long set and its flow, or find them."""
     videos, stored = options.out / "long_videos", options.out / "long_flow"
     make_move4mnist(
         videos,
@@ -180,14 +179,13 @@ def long(options: argparse.Namespace) -> TrainSettings:
             *common(options, str(videos)),
             f"data.flow={stored}",
             "model.stream=flow",
-            "model.backbone=squeezenet1_1",
             "input.flow_length=5",
             "input.size=64",
             "input.short_side=64",
             "input.crop=center",
             "input.flip=false",
             "optim.name=adamw",
-            "optim.lr=0.0005",
+            "optim.lr=0.0003",
             "optim.weight_decay=0.01",
         ],
     )

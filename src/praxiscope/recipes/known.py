@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from praxiscope.recipes.settings import (
+    BackpropSettings,
     DataSettings,
     InputSettings,
     ModelSettings,
@@ -166,3 +168,63 @@ def tsn_flow() -> TrainSettings:
             "optim.clip_norm": 20,
         }
     )
+
+
+# Principal backpropagation (Huang et al., 2019), sections IV and V.A: 128 videos a step (here as 8 batches of 16),
+# momentum 0.9, TSN's rates and clipping. The paper counts steps; these are epochs of the first splits. Its backbone is
+# BN-Inception, which neither torchvision nor timm has; theirs nearest to it is GoogLeNet, with BatchNorm as well.
+_PBNET_STEPS = {"ucf101": 9_537 // 128, "hmdb51": 3_570 // 128}
+_PBNET_SCHEDULES: Mapping[tuple[str, str], tuple[int, tuple[int, ...]]] = {
+    ("rgb", "ucf101"): (5_000, (1_500, 3_000, 4_500)),
+    ("rgb", "hmdb51"): (3_000, (1_500,)),
+    ("flow", "ucf101"): (18_000, (10_000, 16_000)),
+    ("flow", "hmdb51"): (7_000, (4_000, 6_000)),
+}
+
+
+def _pbnet(stream: str, data: str, watch: int, choose: int) -> TrainSettings:
+    steps, drops = _PBNET_SCHEDULES[stream, data]
+    rgb, per_epoch = stream == "rgb", _PBNET_STEPS[data]
+    return TrainSettings(
+        model=ModelSettings(
+            name="tsn",
+            backbone="googlenet",
+            stream=stream,
+            batchnorm="partial",
+            dropout=0.8 if rgb else 0.7,
+        ),
+        input=InputSettings(snippets=watch, flow_length=5 if rgb else [5, 10], subtract_mean=False),
+        backprop=BackpropSettings(
+            name="principal" if choose < watch else "full",
+            choose=choose if choose < watch else None,
+            rule=("kl" if rgb else "max") if choose < watch else None,
+        ),
+        optim=OptimSettings(
+            lr=1e-3 if rgb else 5e-3,
+            batch=16,
+            accumulate=8,
+            epochs=round(steps / per_epoch),
+            schedule="step",
+            milestones=tuple(round(drop / per_epoch, 2) for drop in drops),
+            clip_norm=40 if rgb else 20,
+            first_conv_lr_scale=1 if rgb else 5,
+        ),
+    )
+
+
+def _register_pbnets() -> None:
+    """PBNet-m-n for both data sets, and Full-m, which learns from all it watches, for UCF-101."""
+    networks = [(f"pbnet-{m}-{n}", m, n) for m, n in ((6, 3), (8, 4))]
+    networks += [(f"full-{m}", m, m) for m in range(1, 9)]
+    for name, watch, choose in networks:
+        for stream in ("rgb", "flow"):
+            for data in ("ucf101", "hmdb51") if choose < watch else ("ucf101",):
+                recipe = partial(_pbnet, stream, data, watch, choose)
+                learned = f"learned from {choose} of {watch}" if choose < watch else f"learned from all {watch}"
+                start = "ImageNet weights" + ("" if stream == "rgb" else ", stacks of 5 and 10 fields (--flow)")
+                recipe.__doc__ = f"TSN {learned} snippets, {stream}, {start}: schedule for {data}."
+                suffix = "" if data == "ucf101" else f"-{data}"
+                recipes.register(f"{name}-{stream}{suffix}")(recipe)
+
+
+_register_pbnets()

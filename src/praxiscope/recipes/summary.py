@@ -15,6 +15,7 @@ from praxiscope.errors import ArgumentError
 from praxiscope.progress import Reporter
 from praxiscope.recipes.backprop import describe_backprop, learned_snippets
 from praxiscope.recipes.settings import TrainSettings
+from praxiscope.types import STEM
 
 __all__ = ["Costs", "announce", "describe_model", "measure"]
 
@@ -79,7 +80,12 @@ def describe_model(
     contract = card.input
     device = next(model.parameters()).device
     clip = torch.zeros(1, contract.snippets, contract.channels, contract.size, contract.size, device=device)
-    costs = measure(model, [clip])
+    inputs = [clip]
+    if STEM in model.streams:  # type: ignore[operator]
+        # A snippet takes one of the stems in training; the last one sees the most.
+        last = len(model.first_convolutions) - 1  # type: ignore[arg-type]
+        inputs.append(torch.full((1, contract.snippets), last, device=device))
+    costs = measure(model, inputs)
     copies = {"sgd": 3, "adamw": 4}[optimizer]
     kept = batch if at_once is None else at_once / contract.snippets
     memory = copies * costs["weight_bytes"] + kept * (costs["saved_bytes"] + clip.nbytes)

@@ -232,6 +232,7 @@ def epoch_loader(
         known_broken=skipped,
     )
     clips = TrainingClips(reader)
+    stems = len(settings.input.flow_lengths) if stream == "flow" else 1
     workers, prefetched = settings.data.workers, 2
     value_bytes = 1 if stream == "rgb" else 4
     clip_bytes = settings.input.snippets * contract.channels * settings.input.size**2 * value_bytes
@@ -257,7 +258,7 @@ def epoch_loader(
             torch.utils.data.DataLoader(
                 clips,
                 batch_sampler=sampler,
-                collate_fn=partial(collate, pool=pool),
+                collate_fn=partial(collate, pool=pool, stems=stems),
                 num_workers=workers,
                 pin_memory=fabric.device.type == "cuda",
                 prefetch_factor=prefetched if workers else None,

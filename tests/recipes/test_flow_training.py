@@ -17,6 +17,7 @@ from conftest import SMALL
 from praxiscope.checkpoint import find_checkpoint, load_card
 from praxiscope.data.batch import mix_seeds
 from praxiscope.evaluation.scores import Scores
+from praxiscope.evaluation.views import inference_precision
 from praxiscope.flow.store import FlowStore
 from praxiscope.fused import FusedRecogniser, save_fused
 from praxiscope.recipes.flow import extract_flow
@@ -351,6 +352,7 @@ def test_a_video_of_a_network_for_two_lengths_scores_the_mean_of_both(
     lengths: Path, moving: tuple[Path, Path]
 ) -> None:
     recogniser = px.load(lengths, flow=moving[1])
+    recogniser.precision = inference_precision(recogniser.device, "32")
     clip, forward = moving[0] / "right" / "1.mp4", recogniser.model.forward
     both = recogniser.video_logits(clip, "2x10")
     single = []

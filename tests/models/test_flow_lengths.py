@@ -17,7 +17,7 @@ from praxiscope.models.backbones import first_convolution
 from praxiscope.models.weights import load_weights
 from praxiscope.recipes.summary import describe_model
 from praxiscope.recogniser import build_from_card
-from praxiscope.steps import call_model
+from praxiscope.steps import call_model, learn_at_once, learn_in_chunks, make_loss
 from praxiscope.training.optim import parameter_groups
 from praxiscope.types import Batch
 
@@ -96,6 +96,22 @@ def test_a_batch_cut_into_snippets_gives_their_scores():
         for part in (slice(0, 3), slice(3, 8))
     ]
     torch.testing.assert_close(torch.cat(parts), expected)
+
+
+def test_a_batch_learned_from_in_chunks_gives_every_stem_the_gradient_of_the_whole():
+    model = build(backbone="squeezenet1_1").double()
+    streams = {
+        "flow": torch.randn(4, 2, 10, 64, 64, dtype=torch.float64),
+        "stem": torch.tensor([[0, 0], [1, 1], [0, 0], [1, 1]]),
+    }
+    batch = Batch(streams, torch.tensor([0, 1, 2, 0]), list("abcd"))
+    loss, gradients = make_loss(False), []
+    for learn in (learn_at_once(loss, lambda part: part), learn_in_chunks(loss, lambda part: part, 3)):
+        model.zero_grad()
+        learn(model, batch, torch.Tensor.backward)
+        gradients.append([parameter.grad.clone() for parameter in model.parameters()])
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-10, rtol=1e-5)
 
 
 def test_training_goes_on_where_a_batch_holds_one_length_alone():

@@ -383,3 +383,11 @@ def test_both_stems_learn_and_a_resumed_run_gives_each_its_videos_again(
     for stem, before in zip(whole.stems, start.stems, strict=True):
         difference = (stem.weight - before.weight).abs()
         assert 0 < difference.max() < 0.5 * before.weight.abs().max()
+
+
+def test_a_network_for_two_lengths_learns_from_the_snippets_it_chooses(
+    moving: tuple[Path, Path], tmp_path: Path
+) -> None:
+    chosen = ("backprop.name=principal", "backprop.choose=1", "backprop.memory=8GB", "data.workers=1")
+    assert train(settings(*moving, *TWO_LENGTHS, *chosen, "optim.epochs=1"), tmp_path / "run")
+    assert set(px.load(tmp_path / "run").predict(moving[0] / "left" / "0.mp4").labels) == {"left", "right"}

@@ -34,7 +34,7 @@ from praxiscope.flow.store import FlowStore
 from praxiscope.models import create_model
 from praxiscope.progress import Reporter
 from praxiscope.timeline import windows
-from praxiscope.types import Clip, Prediction, Segment, VideoRecord
+from praxiscope.types import STEM, Clip, Prediction, Segment, VideoRecord
 from praxiscope.video.transforms import BatchAugment, CenterCrop, Kind, TenCrop, ThreeCrop, kind_of
 
 if TYPE_CHECKING:
@@ -328,7 +328,7 @@ class Recogniser:
             "short_side_ratio": self._short_side(chosen) / self.card.input.size,
             "model": self.card.name,
             "backbone": self.card.kwargs.get("backbone"),
-            "streams": list(self.model.streams),
+            "streams": [name for name in self.model.streams if name != STEM],
             "clip_snippets": self.clip_snippets,
             "size": self.card.input.size,
             "activation": "sigmoid" if self.card.multi_label else "softmax",

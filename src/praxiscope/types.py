@@ -14,7 +14,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Batch", "Clip", "Prediction", "Segment", "SnippetOutput", "VideoRecord"]
+__all__ = ["STEM", "Batch", "Clip", "Prediction", "Segment", "SnippetOutput", "VideoRecord"]
+
+STEM = "stem"  # the stream of a batch that holds no pictures, see `Batch`
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,9 @@ class Batch:
 
     Dense: every stream is [B, S, C, H, W] and ``offsets`` is None. Packed: every stream is
     [sum of T, C, H, W], and video b owns the rows ``offsets[b]:offsets[b + 1]`` (int64 [B + 1]).
+
+    For networks with several stems a dense batch has one more stream, ``STEM``: int64 [B, S], the number of the stem
+    that each snippet takes.
     """
 
     streams: dict[str, Tensor]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from conftest import write_clip
-from praxiscope.data.batch import Request
+from praxiscope.data.batch import Request, mix_seeds
 from praxiscope.data.dataset import (
     ClipReader,
     RgbReader,
@@ -23,6 +24,7 @@ from praxiscope.data.dataset import (
     collate,
     frame_range,
 )
+from praxiscope.data.shared import SlotPool
 from praxiscope.errors import DataError, VideoError
 from praxiscope.types import VideoRecord
 from praxiscope.video.decode import Video, open_video
@@ -252,6 +254,34 @@ def test_reading_processes_give_what_this_process_gives(clips: list[Path]) -> No
         assert (ids, seeds) == other[:2]
         assert torch.equal(targets, other[2])
         assert torch.equal(rgb, other[3])
+
+
+def test_stems_take_turns_over_a_batch_in_any_number_of_reading_processes(clips: list[Path]) -> None:
+    data = TrainingClips(make_reader([record(path) for path in clips], geometry=MultiScaleCrop(32)))
+    requests = [[Request(place, 7 * place + at) for place in range(4)] for at in range(6)]
+    pool = SlotPool(workers=2, slots=8, slot_bytes=4 * 3 * 3 * 32 * 32)
+    options = {"collate_fn": partial(collate, pool=pool, stems=2), "batch_sampler": requests}
+    here, there = (
+        [
+            loaded.batch.streams["stem"]
+            for loaded in torch.utils.data.DataLoader(data, num_workers=n, **options)
+        ]
+        for n in (0, 2)
+    )
+    assert all(torch.equal(*pair) for pair in zip(here, there, strict=True))
+    assert {tuple(stem[:, 0].tolist()) for stem in here} == {(0, 1, 0, 1), (1, 0, 1, 0)}
+    for stem in here:
+        assert (stem.shape, stem.dtype) == ((4, 3), torch.int64)
+        assert torch.equal(stem, stem[:, :1].expand(-1, 3))
+
+
+def test_a_batch_of_one_video_uses_every_stem_in_time(clips: list[Path]) -> None:
+    reader = make_reader([record(clips[0])], geometry=CenterCrop(32))
+    clip = reader.read(0)
+    drawn = [collate([(replace(clip, seed=mix_seeds(n)), [])], stems=3) for n in range(60)]
+    counts = torch.bincount(torch.cat([one.batch.streams["stem"][:, 0] for one in drawn]), minlength=3)
+    assert counts.min() >= 10
+    assert "stem" not in collate([(clip, [])]).batch.streams
 
 
 class Failing(torch.utils.data.Dataset[int]):

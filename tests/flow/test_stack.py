@@ -98,6 +98,12 @@ def test_every_kind_equals_its_plain_twin_also_at_the_ends(flows, kind, length, 
     np.testing.assert_allclose(made, twin(*flows, tau, kind, length, subtract), atol=1e-9)
 
 
+@pytest.mark.parametrize("kind", ["stack", "trajectory"])
+@pytest.mark.parametrize("tau", [0, 3, 9, 12])
+def test_the_first_fields_of_a_stack_are_the_shorter_stack(flows, kind, tau):
+    torch.testing.assert_close(ours(*flows, tau, kind, 10, True)[:10], ours(*flows, tau, kind, 5, True))
+
+
 @pytest.mark.parametrize(("kind", "length"), [(k, n) for k, n in LENGTHS if n >= 4])
 def test_many_starts_and_any_batch_equal_one_by_one(flows, kind, length):
     starts = torch.tensor([[0, 4, 11], [7, 7, 2]])

@@ -156,6 +156,18 @@ def test_a_flow_network_has_a_column_per_filter_and_dx_over_dy(motion_run):
     assert "64 filters of 3 x 3" in axes.get_title(loc="left")
 
 
+def test_a_network_for_several_lengths_of_flow_shows_every_stem(tmp_path):
+    arguments = {"backbone": "squeezenet1_1", "num_classes": 2, "stream": "flow", "in_channels": [4, 8]}
+    model = create_model("tsn", **arguments)
+    save_checkpoint(tmp_path / "both", model, ModelCard("tsn", arguments, ("a", "b")))
+    made = explain_filters(tmp_path / "both")
+    said = [(one["stream"], one["shape"]) for one in made.facts["streams"]]
+    assert said == [("flow of 2 fields", [64, 4, 3, 3]), ("flow of 4 fields", [64, 8, 3, 3])]
+    expected = draw_filters([("flow", stem.weight.detach()) for stem in model.stems])
+    for found, drawn in zip(pictures(made.figure), pictures(expected.figure), strict=True):
+        np.testing.assert_array_equal(found, drawn)
+
+
 def test_the_tiles_are_the_weights():
     weight = torch.zeros(5, 4, 3, 3)
     weight[0, 0, 0, 2] = 2.0  # filter 0, dx 1, top right: white, as it is the filter's largest

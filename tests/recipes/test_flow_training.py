@@ -12,15 +12,19 @@ import pytest
 import torch
 
 import praxiscope as px
+import praxiscope.training.loop as loop
 from conftest import SMALL
 from praxiscope.checkpoint import find_checkpoint, load_card
+from praxiscope.data.batch import mix_seeds
 from praxiscope.evaluation.scores import Scores
+from praxiscope.evaluation.views import inference_precision
 from praxiscope.flow.store import FlowStore
 from praxiscope.fused import FusedRecogniser, save_fused
 from praxiscope.recipes.flow import extract_flow
 from praxiscope.recipes.settings import TrainSettings, get_recipe, override
 from praxiscope.recipes.test import test as run_test
 from praxiscope.recipes.train import train
+from praxiscope.recogniser import build_from_card
 
 PARAMETERS = {"warps": 2, "iterations": 10}
 
@@ -312,3 +316,78 @@ def test_frames_too_small_for_flow_are_an_error_of_their_video(motion: Path, tmp
         recogniser.predict(path)
     with pytest.raises(px.VideoError, match="flow needs 16"):
         list(recogniser.timeline(path))
+
+
+TWO_LENGTHS = ("input.flow_length=[2, 4]", "optim.epochs=2", "optim.batch=2", "optim.first_conv_lr_scale=5")
+
+
+@pytest.fixture(scope="module")
+def lengths(moving: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on stacks of two and of four fields."""
+    run = tmp_path_factory.mktemp("runs") / "lengths"
+    assert train(settings(*moving, *TWO_LENGTHS), run)
+    return run
+
+
+def test_a_network_for_two_lengths_trains_tests_and_predicts(
+    lengths: Path, moving: tuple[Path, Path], tmp_path: Path
+) -> None:
+    card = load_card(find_checkpoint(lengths))
+    assert card.kwargs["in_channels"] == [4, 8]
+    assert card.input.flow is not None
+    assert (card.input.channels, card.input.flow.length) == (8, 4)
+    stored = run_test(lengths, moving[0], protocol="2x10", flow=moving[1], workers=0).scores
+    assert stored.protocol["streams"] == ["flow"]
+    estimated = run_test(lengths, moving[0], protocol="2x10", workers=0).scores
+    np.testing.assert_allclose(estimated.reordered(stored.ids).logits, stored.logits, rtol=1e-4, atol=1e-4)
+    clip = moving[0] / "left" / "0.mp4"
+    assert set(px.load(lengths).predict(clip, protocol="2x1").labels) == {"left", "right"}
+    assert len(list(px.load(lengths).timeline(clip, window_s=0.5, stride_s=0.25))) >= 3
+    px.load(lengths).save(tmp_path / "alone")
+    again = run_test(tmp_path / "alone", moving[0], protocol="2x10", flow=moving[1], workers=0).scores
+    np.testing.assert_array_equal(again.reordered(stored.ids).logits, stored.logits)
+
+
+def test_a_video_of_a_network_for_two_lengths_scores_the_mean_of_both(
+    lengths: Path, moving: tuple[Path, Path]
+) -> None:
+    recogniser = px.load(lengths, flow=moving[1])
+    recogniser.precision = inference_precision(recogniser.device, "32")
+    clip, forward = moving[0] / "right" / "1.mp4", recogniser.model.forward
+    both = recogniser.video_logits(clip, "2x10")
+    single = []
+    for number in (0, 1):
+        recogniser.model.forward = lambda x, number=number: forward(x, torch.full(x.shape[:2], number))
+        single.append(recogniser.video_logits(clip, "2x10"))
+    assert not torch.allclose(*single)
+    torch.testing.assert_close(both, (single[0] + single[1]) / 2)
+
+
+def test_both_stems_learn_and_a_resumed_run_gives_each_its_videos_again(
+    lengths: Path, moving: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stopping(loop.StopRequest):
+        requested = property(lambda self: True, lambda self, value: None)  # type: ignore[assignment]
+
+    wanted = settings(*moving, *TWO_LENGTHS)
+    monkeypatch.setattr(loop, "StopRequest", Stopping)
+    assert not train(wanted, tmp_path / "cut")
+    monkeypatch.undo()
+    assert train(wanted, tmp_path / "cut", resume=True)
+    whole, cut = (px.load(run, checkpoint="last").model for run in (lengths, tmp_path / "cut"))
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, cut.state_dict()[name]), name
+    folder = find_checkpoint(lengths)
+    torch.manual_seed(mix_seeds(wanted.run.seed, 0))
+    start = build_from_card(load_card(folder), folder)
+    for stem, before in zip(whole.stems, start.stems, strict=True):
+        difference = (stem.weight - before.weight).abs()
+        assert 0 < difference.max() < 0.5 * before.weight.abs().max()
+
+
+def test_a_network_for_two_lengths_learns_from_the_snippets_it_chooses(
+    moving: tuple[Path, Path], tmp_path: Path
+) -> None:
+    chosen = ("backprop.name=principal", "backprop.choose=1", "backprop.memory=8GB", "data.workers=1")
+    assert train(settings(*moving, *TWO_LENGTHS, *chosen, "optim.epochs=1"), tmp_path / "run")
+    assert set(px.load(tmp_path / "run").predict(moving[0] / "left" / "0.mp4").labels) == {"left", "right"}

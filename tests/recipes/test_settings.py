@@ -34,6 +34,11 @@ def changed(*assignments: str) -> TrainSettings:
         ("run.protocol=25x11", "run.protocol = '25x11': unknown protocol '25x11'."),
         ("input.mean=[1, 2]", "input.mean = [1, 2]: expected one value or three, got 2."),
         ("input.std=[1, 0, 1]", "input.std = [1, 0, 1]: expected values above 0."),
+        ("input.flow_length=0", "input.flow_length = 0: expected a whole number of 1 or more, or several"),
+        ("input.flow_length=[10, 5]", "input.flow_length = [10, 5]: expected a whole number"),
+        ("input.flow_length=[5, 5]", "several in ascending order as in [5, 10]."),
+        ("input.flow_length=[]", "input.flow_length = []: expected a whole number"),
+        ("input.flow_length=long", "input.flow_length = 'long': expected a whole number"),
         ("input.size=300", "--set: input: size 300 is larger than short_side 256."),
         ("model.name=3", "model.name = 3: Input should be a valid string."),
         ("optim.lr", "--set optim.lr: expected section.key=value, as in --set optim.lr=0.01."),
@@ -83,6 +88,18 @@ def test_values_are_read_as_their_setting_means_them() -> None:
     assert settings.run.protocol == "25x1"
     assert changed("data.split=2020-01-01").data.split == "2020-01-01"
     assert changed("data.split=").data.split is None
+
+
+def test_flow_has_one_length_or_several_of_which_each_begins_as_the_next(tmp_path: Path) -> None:
+    assert (DEFAULT.input.flow_length, DEFAULT.input.flow_lengths) == (5, (5,))
+    assert changed("input.flow_length=[7]").input.flow_length == 7
+    several = changed("input.flow_length=[5, 10]", "input.flow_kind=trajectory")
+    assert several.input.flow_length == several.input.flow_lengths == (5, 10)
+    dump_yaml(several, tmp_path / "settings.yaml")
+    assert load_yaml(tmp_path / "settings.yaml") == several
+    for kind in ("stack-bidirectional", "trajectory-bidirectional"):
+        with pytest.raises(ArgumentError, match=rf"flow_length \[4, 8\].*flow_kind {kind} lead one way"):
+            changed("input.flow_length=[4, 8]", f"input.flow_kind={kind}")
 
 
 def test_values_that_fit_one_another_may_come_in_any_order() -> None:

@@ -156,6 +156,12 @@ def test_flow_is_flipped_with_the_pictures_and_normalised_in_pixels() -> None:
         np.testing.assert_allclose(out.streams["rgb"][video].numpy(), twin, atol=1e-4)
 
 
+def test_the_numbers_of_stems_pass_as_they_are() -> None:
+    stem = torch.tensor([[0, 0, 0], [1, 1, 1]])
+    batch = Batch({"flow": torch.randn(2, 3, 4, 6, 7), "stem": stem}, torch.zeros(2), ["a", "b"], [1, 2])
+    assert BatchAugment()(batch).streams["stem"] is stem
+
+
 @pytest.mark.parametrize("jitter", [None, STRONG])
 def test_a_video_is_the_same_in_any_batch(jitter: ColorJitter | None) -> None:
     augment, videos, seeds = BatchAugment(jitter=jitter), pixels(5, 3, 3, 8, 9), [10, 11, 12, 13, 14]

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from praxiscope.data.batch import Request, collate_dense, mix_seeds
 from praxiscope.data.shared import SlotPool
 from praxiscope.errors import DataError, VideoError
-from praxiscope.types import Batch, Clip, VideoRecord
+from praxiscope.types import STEM, Batch, Clip, VideoRecord
 from praxiscope.video.decode import Video, open_video
 from praxiscope.video.geometry import Box, Size, as_pair, kind_of, resize
 from praxiscope.video.pixels import scaled_size
@@ -248,11 +248,24 @@ class TestClips(Dataset["Clip | Skip"]):
             return Skip(self.reader.records[index].id, str(error))
 
 
-def collate(samples: Sequence[tuple[Clip, list[Skip]]], pool: SlotPool | None = None) -> Loaded:
-    """Samples of a worker to a dense batch, with what was skipped."""
-    return Loaded(
-        collate_dense([clip for clip, _ in samples], pool), [skip for _, skips in samples for skip in skips]
-    )
+def collate(
+    samples: Sequence[tuple[Clip, list[Skip]]], pool: SlotPool | None = None, stems: int = 1
+) -> Loaded:
+    """Samples of a worker to a dense batch, with what was skipped.
+
+    Args:
+        samples: one for each video.
+        pool: where to write the batch, see `collate_dense`.
+        stems: of the network. Where there are several, they take turns over the videos, and the batch says which is
+            whose: with two, half of the batch takes each (Huang et al., section IV).
+    """
+    batch = collate_dense([clip for clip, _ in samples], pool)
+    if stems > 1:
+        snippets = len(next(iter(samples[0][0].streams.values())))
+        # Who begins is drawn, so that a batch of one video, or a last one alone, sees each stem in its time.
+        numbers = (torch.arange(len(batch)) + batch.seeds[0] % stems) % stems
+        batch.streams[STEM] = numbers[:, None].repeat(1, snippets)
+    return Loaded(batch, [skip for _, skips in samples for skip in skips])
 
 
 def clear_errors(loader: Iterable[T]) -> Iterator[T]:

@@ -8,7 +8,8 @@ Axis letters: N images, C channels, H rows, W columns, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from copy import deepcopy
 from typing import Any, NamedTuple, TypedDict
 
 import torch
@@ -17,6 +18,7 @@ from torch.nn import functional as F
 
 from praxiscope._compat import import_timm, torchvision_models
 from praxiscope.errors import ArgumentError, CheckpointError, unknown_name
+from praxiscope.layers.stems import Stems
 from praxiscope.models.cnn_m import cnn_m_2048, cnn_m_2048_temporal
 from praxiscope.models.mobilenet_v1 import MobileNetV1
 
@@ -29,6 +31,7 @@ __all__ = [
     "cross_modality",
     "first_convolution",
     "first_convolution_name",
+    "first_convolutions",
     "flow_contract",
     "input_contract",
     "list_backbones",
@@ -113,7 +116,7 @@ def create_backbone(
     name: str,
     *,
     num_classes: int,
-    in_channels: int = 3,
+    in_channels: int | Sequence[int] = 3,
     dropout: float = 0.5,
     pretrained: bool = False,
     input_size: int | None = None,
@@ -129,7 +132,8 @@ def create_backbone(
         num_classes: K. The new classifier starts at N(0, 0.001^2); ImageNet's is kept where ``pretrained``
             weights have as many classes.
         in_channels: C. For C != 3, ``pretrained`` filters are averaged over RGB and repeated
-            (cross-modality initialisation); random ones are drawn anew.
+            (cross-modality initialisation); random ones are drawn anew. Several numbers: a first convolution for
+            each of them (`praxiscope.layers.stems.Stems`), of which the shorter see the first channels alone.
         dropout: rate before the classifier, in [0, 1).
         pretrained: download ImageNet weights through torchvision or timm.
         input_size: H and W in pixels, for timm's transformers, which are built for one size.
@@ -139,12 +143,13 @@ def create_backbone(
 
     Raises:
         UnknownNameError: no such backbone.
-        ArgumentError: an argument out of range, or a timm name without the package timm.
+        ArgumentError: an argument out of range, a timm name without the package timm, or several stems for a network
+            without a convolution.
         CheckpointError: the weights cannot be downloaded.
     """
     if num_classes < 1:
         raise ArgumentError(f"num_classes must be at least 1, got {num_classes}")
-    if in_channels < 1:
+    if min([in_channels] if isinstance(in_channels, int) else in_channels, default=0) < 1:
         raise ArgumentError(f"in_channels must be at least 1, got {in_channels}")
     if not 0 <= dropout < 1:
         raise ArgumentError(f"dropout must be in [0, 1), got {dropout}")
@@ -163,8 +168,13 @@ def create_backbone(
         nn.init.normal_(last.weight, std=CLASSIFIER_STD)
         if last.bias is not None:
             nn.init.zeros_(last.bias)
-    if in_channels != 3:
-        _widen_first_convolution(network, in_channels, averaged=pretrained)
+    if isinstance(in_channels, int):
+        if in_channels != 3:
+            _widened(first_convolution(network), in_channels, averaged=pretrained)
+    else:
+        first = first_convolution(network)
+        stems = Stems(_widened(deepcopy(first), count, averaged=pretrained) for count in in_channels)
+        _put(network, first_convolution_name(network), stems)
     return network
 
 
@@ -258,22 +268,32 @@ def _timm_config(name: str) -> Any:
 
 
 def first_convolution_name(network: nn.Module) -> str:
-    """Return the dotted name of the convolution that sees the input.
+    """Return the dotted name of what sees the input: a convolution, or `Stems` of several.
 
     Raises:
         ArgumentError: the network has no 2-D convolution.
     """
     for name, module in network.named_modules():
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, nn.Conv2d | Stems):
             return name
     raise ArgumentError(f"{type(network).__name__} has no convolution to take the input")
 
 
 def first_convolution(network: nn.Module) -> nn.Conv2d:
-    """Return the convolution that sees the input. Raises ArgumentError where there is none."""
+    """Return the convolution that sees the input. Raises ArgumentError where there is none, or are several."""
+    found = first_convolutions(network)
+    if len(found) > 1:
+        raise ArgumentError(
+            f"{type(network).__name__} has {len(found)} first convolutions, one for each length"
+        )
+    return found[0]
+
+
+def first_convolutions(network: nn.Module) -> list[nn.Conv2d]:
+    """Return the convolutions that see the input, one for each stem. Raises ArgumentError where there is none."""
     found = network.get_submodule(first_convolution_name(network))
-    assert isinstance(found, nn.Conv2d)
-    return found
+    layers = list(found) if isinstance(found, Stems) else [found]
+    return [layer for layer in layers if isinstance(layer, nn.Conv2d)]
 
 
 def classifier_name(network: nn.Module) -> str:
@@ -319,9 +339,8 @@ def cross_modality(weight: Tensor, in_channels: int) -> Tensor:
     return weight.mean(dim=1, keepdim=True).repeat(1, in_channels, 1, 1)
 
 
-def _widen_first_convolution(network: nn.Module, in_channels: int, averaged: bool) -> None:
-    """Let the first convolution take ``in_channels``. It stays the object it is: timm has its own kinds."""
-    first = first_convolution(network)
+def _widened(first: nn.Conv2d, in_channels: int, averaged: bool) -> nn.Conv2d:
+    """Let a first convolution take ``in_channels``. It stays the object it is: timm has its own kinds."""
     old = first.weight.detach()  # [out, 3, kernel, kernel]
     if averaged:
         new = cross_modality(old, in_channels)
@@ -332,6 +351,7 @@ def _widen_first_convolution(network: nn.Module, in_channels: int, averaged: boo
         new = torch.empty(old.shape[0], in_channels, *old.shape[2:]).normal_(std=spread)
     first.weight = nn.Parameter(new)
     first.in_channels = in_channels
+    return first
 
 
 # ----------------------------------------------------------------------------------------- input contract

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from praxiscope.models.registered import models
-from praxiscope.models.snippets import BatchNormMode, SnippetNetwork, Stream
+from praxiscope.models.snippets import BatchNormMode, Channels, SnippetNetwork, Stream
 
 __all__ = ["frame"]
 
@@ -14,7 +14,7 @@ def frame(
     num_classes: int,
     backbone: str = "resnet18",
     stream: Stream = "rgb",
-    in_channels: int | None = None,
+    in_channels: Channels | None = None,
     dropout: float = 0.5,
     pretrained: bool = False,
     batchnorm: BatchNormMode = "train",

@@ -5,29 +5,33 @@ Axis letters: B videos, S snippets, C channels, H rows, W columns, K classes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
+import torch
 from torch import Tensor, nn
 
 from praxiscope.errors import ArgumentError
 from praxiscope.layers.consensus import consensus_functions
 from praxiscope.layers.normalisation import freeze_batchnorm
 from praxiscope.layers.shift import SnippetCount
+from praxiscope.layers.stems import Stems
 from praxiscope.models.backbones import (
     InputContract,
     classifier,
     create_backbone,
-    first_convolution,
+    first_convolutions,
     flow_contract,
     input_contract,
     native_input_size,
 )
-from praxiscope.types import SnippetOutput
+from praxiscope.types import STEM, SnippetOutput
 
-__all__ = ["BatchNormMode", "SnippetNetwork", "Stream"]
+__all__ = ["BatchNormMode", "Channels", "SnippetNetwork", "Stream"]
 
 BatchNormMode: TypeAlias = Literal["train", "partial", "frozen"]
 Stream: TypeAlias = Literal["rgb", "flow"]
+Channels: TypeAlias = int | Sequence[int]
 
 # Channels of a stream when none are named: a picture, or TSN's stack of L = 5 flow fields of dx and dy.
 STREAM_CHANNELS = {"rgb": 3, "flow": 10}
@@ -41,7 +45,9 @@ class SnippetNetwork(nn.Module):
         backbone: name of an image network (`praxiscope.models.backbones.create_backbone`).
         num_classes: K.
         stream: name of the input: "rgb" or "flow".
-        in_channels: C; by default 3 for "rgb", 10 for "flow".
+        in_channels: C; by default 3 for "rgb", 10 for "flow". Several numbers in ascending order, of "flow", are a
+            stem for each length of stack (Huang et al., section III.B.4): the last is C, and a shorter stack is the
+            first channels of it.
         dropout: rate before the classifier.
         pretrained: download ImageNet weights; for C != 3 with cross-modality initialisation.
         batchnorm: "train": all BatchNorm layers learn; "partial": only the first one (TSN's partial BN);
@@ -52,7 +58,7 @@ class SnippetNetwork(nn.Module):
             depend on one another.
 
     Attributes:
-        streams: names of the inputs, in forward's order.
+        streams: names of the inputs, in forward's order; with several stems ("flow", "stem").
         takes: "dense": batches are [B, S, C, H, W].
         input_contract: mean and std that normalise the input (colours in [0, 1], flow in pixels).
         snippet_count: how many snippets the present forward has, for layers that mix them.
@@ -66,7 +72,7 @@ class SnippetNetwork(nn.Module):
         backbone: str,
         num_classes: int,
         stream: Stream,
-        in_channels: int | None,
+        in_channels: Channels | None,
         dropout: float,
         pretrained: bool,
         batchnorm: BatchNormMode,
@@ -81,9 +87,19 @@ class SnippetNetwork(nn.Module):
             raise ArgumentError(f"batchnorm must be 'train', 'partial' or 'frozen', got {batchnorm!r}")
         if clip_snippets < 1:
             raise ArgumentError(f"snippets must be at least 1, got {clip_snippets}")
-        self.streams: tuple[str, ...] = (stream,)
+        channels = STREAM_CHANNELS[stream] if in_channels is None else in_channels
+        if isinstance(channels, int):
+            self.streams: tuple[str, ...] = (stream,)
+            self.in_channels = channels
+        elif stream == "flow" and len(channels) > 1 and sorted(set(channels)) == list(channels):
+            self.streams = (stream, STEM)
+            self.in_channels = channels[-1]
+        else:
+            raise ArgumentError(
+                "in_channels must be one number or, of the stream 'flow', a stem for each of several in ascending "
+                f"order; got {channels!r} for the stream {stream!r}"
+            )
         self.num_classes = num_classes
-        self.in_channels = STREAM_CHANNELS[stream] if in_channels is None else in_channels
         self.input_size = native_input_size(backbone) if input_size is None else input_size
         self.clip_snippets = clip_snippets
         self.batchnorm = batchnorm
@@ -94,7 +110,7 @@ class SnippetNetwork(nn.Module):
         self.backbone = create_backbone(
             backbone,
             num_classes=num_classes,
-            in_channels=self.in_channels,
+            in_channels=channels,
             dropout=dropout,
             pretrained=pretrained,
             input_size=input_size,
@@ -116,7 +132,7 @@ class SnippetNetwork(nn.Module):
     @property
     def first_convolutions(self) -> list[nn.Module]:
         """The layers that see the input; optimisers may give them a rate of their own."""
-        return [first_convolution(self.backbone)]
+        return list(first_convolutions(self.backbone))
 
     def train(self, mode: bool = True) -> SnippetNetwork:
         """Set training mode for all but the BatchNorm layers that ``batchnorm`` holds still."""
@@ -125,17 +141,24 @@ class SnippetNetwork(nn.Module):
             freeze_batchnorm(self.backbone, keep_first=self.batchnorm == "partial")
         return self
 
-    def forward(self, frames: Tensor) -> SnippetOutput:
+    @property
+    def stems(self) -> Stems | None:
+        """The first convolutions, where there is one for each length of stack."""
+        return next((module for module in self.backbone.modules() if isinstance(module, Stems)), None)
+
+    def forward(self, frames: Tensor, stem: Tensor | None = None) -> SnippetOutput:
         """Score snippets and their videos.
 
         Args:
             frames: float [B, S, C, H, W], normalised as ``input_contract`` says; any S.
+            stem: of a network with several stems, int64 [B, S]: which of them each snippet takes. None: all, and a
+                snippet's scores are their mean (the test).
 
         Returns:
             logits [B, K] and snippet_logits [B, S, K].
 
         Raises:
-            ArgumentError: another shape.
+            ArgumentError: another shape, or a stem that there is not.
         """
         if frames.dim() != 5 or frames.shape[2] != self.in_channels or frames.shape[1] < 1:
             raise ArgumentError(
@@ -148,5 +171,23 @@ class SnippetNetwork(nn.Module):
             )
         videos, snippets = frames.shape[:2]
         self.snippet_count.value = snippets
-        snippet_logits = self.backbone(frames.flatten(0, 1)).unflatten(0, (videos, snippets))
+        rows = frames.flatten(0, 1)
+        stems = self.stems
+        if stem is not None and (stems is None or stem.shape != frames.shape[:2]):
+            raise ArgumentError(
+                f"stem must be int64 {list(frames.shape[:2])}, for a network with several, got {list(stem.shape)}"
+            )
+        if stems is None:
+            scores = self.backbone(rows)
+        elif stem is None:
+            scores = torch.stack([self._scores(stems, rows, number) for number in range(len(stems))]).mean(0)
+        else:
+            scores = self._scores(stems, rows, stem.flatten())
+        snippet_logits = scores.unflatten(0, (videos, snippets))
         return SnippetOutput(self.consensus(snippet_logits), snippet_logits)
+
+    def _scores(self, stems: Stems, rows: Tensor, choice: Tensor | int) -> Tensor:
+        """Scores [N, K] of rows [N, C, H, W], each through its stem: int64 [N], or one number for all."""
+        stems.choice = choice
+        scores: Tensor = self.backbone(rows)
+        return scores

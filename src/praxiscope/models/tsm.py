@@ -13,7 +13,7 @@ from torch import nn
 from praxiscope.errors import ArgumentError
 from praxiscope.layers.shift import insert_shift
 from praxiscope.models.registered import models
-from praxiscope.models.snippets import BatchNormMode, SnippetNetwork, Stream
+from praxiscope.models.snippets import BatchNormMode, Channels, SnippetNetwork, Stream
 
 __all__ = ["ShiftPlace", "shift_places", "tsm"]
 
@@ -156,7 +156,7 @@ def tsm(
     fold_div: int = 8,
     shift_place: ShiftPlace = "residual",
     stream: Stream = "rgb",
-    in_channels: int | None = None,
+    in_channels: Channels | None = None,
     dropout: float = 0.5,
     pretrained: bool = False,
     batchnorm: BatchNormMode = "train",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from praxiscope.models.registered import models
-from praxiscope.models.snippets import BatchNormMode, SnippetNetwork, Stream
+from praxiscope.models.snippets import BatchNormMode, Channels, SnippetNetwork, Stream
 
 __all__ = ["tsn"]
 
@@ -17,7 +17,7 @@ def tsn(
     num_classes: int,
     backbone: str = "resnet18",
     stream: Stream = "rgb",
-    in_channels: int | None = None,
+    in_channels: Channels | None = None,
     dropout: float | None = None,
     pretrained: bool = False,
     batchnorm: BatchNormMode = "train",

@@ -16,6 +16,7 @@ from praxiscope.models.backbones import (
     classifier_name,
     cross_modality,
     first_convolution_name,
+    first_convolutions,
 )
 from praxiscope.tensorfile import State, read_tensors
 
@@ -45,7 +46,7 @@ class WeightReport:
         missing: names that the backbone has and the file has not.
         unexpected: names that the file has and the backbone has not.
         mismatched: (name, shape in the file, shape in the backbone).
-        cross_modality: True if the first convolution was made from RGB filters for another input.
+        cross_modality: True if a first convolution was made from RGB filters for another input.
         input: the normalisation that these weights expect of RGB input in [0, 1], if the file's kind tells.
     """
 
@@ -64,7 +65,8 @@ def load_weights(model: nn.Module, path: str | Path, *, strict: bool = True) -> 
     Reads a torch state dict (.pt, .pth, …; also nested under "state_dict" or "model", with the prefixes that
     DataParallel, TSN's and TSM's code put before names), .safetensors, or .npz: with torch's names, or
     SqueezeNet 1.0 with Caffe's, or MobileNet v1 with Keras's. A classifier for other classes is skipped. RGB
-    filters are averaged for a first convolution with other channels (cross-modality initialisation).
+    filters are averaged for a first convolution with other channels (cross-modality initialisation), for each one
+    where there are several stems.
 
     Args:
         model: a network with a ``backbone``, or a backbone itself.
@@ -86,10 +88,16 @@ def load_weights(model: nn.Module, path: str | Path, *, strict: bool = True) -> 
     state = _plain_names(state, last)
 
     own = network.state_dict()
-    first = f"{first_convolution_name(network)}.weight"
-    adapted = first in state and _is_rgb_for_other_channels(state[first], own[first])
-    if adapted:
-        state[first] = cross_modality(state[first], own[first].shape[1])
+    first = first_convolution_name(network)
+    stems = len(first_convolutions(network))
+    if stems > 1:  # each starts from the file's only first convolution
+        for kind in ("weight", "bias"):
+            if (value := state.pop(f"{first}.{kind}", None)) is not None:
+                state |= {f"{first}.{number}.{kind}": value for number in range(stems)}
+    entering = [name for name in own if name in state and name.startswith(f"{first}.")]
+    adapted = [name for name in entering if _is_rgb_for_other_channels(state[name], own[name])]
+    for name in adapted:
+        state[name] = cross_modality(state[name], own[name].shape[1])
 
     fitting = {name for name in own.keys() & state.keys() if own[name].shape == state[name].shape}
     in_classifier = {name for name in own if name.rpartition(".")[0] == last}
@@ -105,7 +113,7 @@ def load_weights(model: nn.Module, path: str | Path, *, strict: bool = True) -> 
             for name in own
             if name in state.keys() - fitting - in_classifier
         ),
-        cross_modality=adapted,
+        cross_modality=bool(adapted),
         input=contract,
     )
     wrong = bool(report.missing or report.unexpected or report.mismatched)

@@ -16,7 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from praxiscope.checkpoint import InputContract
 from praxiscope.progress import Reporter
-from praxiscope.recipes.reading import preparer
+from praxiscope.recipes.reading import example_inputs, preparer
 from praxiscope.recipes.settings import TrainSettings
 from praxiscope.steps import Step, cached, learn_at_once, learn_in_chunks, ordinary
 from praxiscope.steps.base import Loss
@@ -127,10 +127,9 @@ def snippets_at_once(
     buffers = {"sgd": 1, "adamw": 2}[settings.optim.name] * weights
 
     def run(snippets: int) -> None:
-        shape = (snippets // unit, unit, contract.channels, contract.size, contract.size)
-        frames = torch.zeros(shape, device=device)
+        inputs = example_inputs(model, contract, snippets // unit, unit)
         with statistics_held(model), fabric.autocast():
-            model(frames).logits.float().sum().backward()
+            model(*inputs).logits.float().sum().backward()
         for parameter in model.parameters():
             parameter.grad = None
 

@@ -27,6 +27,7 @@ from praxiscope.flow.estimate import Estimator, create_estimator, estimate_flow
 from praxiscope.fused import is_fused
 from praxiscope.progress import Reporter
 from praxiscope.recogniser import load, pick_device
+from praxiscope.types import STEM
 from praxiscope.video.decode import open_video
 from praxiscope.video.sampling import segment_indices
 
@@ -204,7 +205,7 @@ def _draw_wheel(axes: Any, scale: float) -> None:
 
 
 def explain_filters(run: str | Path, *, checkpoint: str | None = None) -> Explanation:
-    """Draw the filters of the first layer of a run's network, for each of its streams.
+    """Draw the filters of the first layer of a run's network, for each of its streams, and for each of several stems.
 
     Filters of flow are drawn as in the paper's figure of them (Simonyan and Zisserman, 2014, figure 3): a column for
     each filter, a row for each channel, dx over dy, from the first field of the stack to the last. Filters of
@@ -229,12 +230,15 @@ def explain_filters(run: str | Path, *, checkpoint: str | None = None) -> Explan
     for part in getattr(recogniser, "parts", [recogniser]):  # a fused recogniser has several networks
         layers: list[nn.Module] = list(getattr(part.model, "first_convolutions", ()))
         convolutions = [layer for layer in layers if isinstance(layer, nn.Conv2d)]
-        if not convolutions or len(convolutions) != len(part.model.streams):
+        streams = [str(stream) for stream in part.model.streams if stream != STEM]
+        if STEM in part.model.streams:  # a stem for each length of flow
+            streams = [f"{streams[0]} of {layer.in_channels // 2} fields" for layer in convolutions]
+        if not convolutions or len(convolutions) != len(streams):
             raise ArgumentError(
                 f"{run}: {type(part.model).__name__} has no first convolution for each stream"
             )
-        for stream, layer in zip(part.model.streams, convolutions, strict=True):
-            filters.append((str(stream), layer.weight.detach().float()))
+        for stream, layer in zip(streams, convolutions, strict=True):
+            filters.append((stream, layer.weight.detach().float()))
     return draw_filters(filters, title=f"{Path(run).resolve().name}: filters of the first layer")
 
 

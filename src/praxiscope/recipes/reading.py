@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from praxiscope.checkpoint import InputContract
 from praxiscope.data.batch import EpochBatches, keep_memory
@@ -26,7 +26,7 @@ from praxiscope.progress import Reporter
 from praxiscope.recipes.lists import check_skips, write_skipped
 from praxiscope.recipes.settings import TrainSettings
 from praxiscope.recogniser import stream_reader
-from praxiscope.types import Batch, VideoRecord
+from praxiscope.types import STEM, Batch, VideoRecord
 from praxiscope.video.decode import open_video
 from praxiscope.video.sampling import segment_indices
 from praxiscope.video.transforms import BatchAugment, CenterCrop, ColorJitter, MultiScaleCrop, RandomCrop
@@ -36,6 +36,7 @@ __all__ = [
     "channels_last",
     "check_trainable",
     "epoch_loader",
+    "example_inputs",
     "flow_store",
     "preparer",
     "scan",
@@ -78,6 +79,18 @@ def preparer(
 def channels_last(settings: TrainSettings, device: torch.device) -> bool:
     wish = settings.run.channels_last
     return device.type in ("cpu", "cuda") if wish == "auto" else bool(wish)
+
+
+def example_inputs(model: nn.Module, contract: InputContract, videos: int, snippets: int) -> list[Tensor]:
+    """What a network is given in training, without content, to measure it with: frames [B, S, C, H, W] and, where it
+    has several stems, the last one for all snippets, which sees the most."""
+    device = next(model.parameters()).device
+    shape = (videos, snippets, contract.channels, contract.size, contract.size)
+    inputs = [torch.zeros(shape, device=device)]
+    if STEM in model.streams:  # type: ignore[operator]
+        last = len(model.first_convolutions) - 1  # type: ignore[arg-type]
+        inputs.append(torch.full(shape[:2], last, device=device))
+    return inputs
 
 
 class SkipList:
@@ -232,6 +245,7 @@ def epoch_loader(
         known_broken=skipped,
     )
     clips = TrainingClips(reader)
+    stems = len(settings.input.flow_lengths) if stream == "flow" else 1
     workers, prefetched = settings.data.workers, 2
     value_bytes = 1 if stream == "rgb" else 4
     clip_bytes = settings.input.snippets * contract.channels * settings.input.size**2 * value_bytes
@@ -257,7 +271,7 @@ def epoch_loader(
             torch.utils.data.DataLoader(
                 clips,
                 batch_sampler=sampler,
-                collate_fn=partial(collate, pool=pool),
+                collate_fn=partial(collate, pool=pool, stems=stems),
                 num_workers=workers,
                 pin_memory=fabric.device.type == "cuda",
                 prefetch_factor=prefetched if workers else None,

@@ -127,7 +127,9 @@ class InputSettings(_Section):
     crop: Literal["multi-scale", "random", "center"] = "multi-scale"
     flip: bool = True
     colour_jitter: float = Field(0.0, ge=0, le=1)
-    flow_length: int = Field(5, ge=1, description="flow fields of a stack (model.stream=flow)")
+    flow_length: int | tuple[int, ...] = Field(
+        5, description="flow fields of a stack (model.stream=flow); several, as in [5, 10]: a stem for each"
+    )
     flow_kind: Literal["stack", "trajectory", "stack-bidirectional", "trajectory-bidirectional"] = "stack"
     subtract_mean: bool = Field(True, description="every flow field loses its own mean")
     mean: tuple[float, ...] | None = None
@@ -146,6 +148,31 @@ class InputSettings(_Section):
         if values is not None and min(values) <= 0:
             raise ValueError("expected values above 0")
         return values
+
+    @field_validator("flow_length", mode="before")
+    @classmethod
+    def _counts_fields(cls, value: Any) -> Any:
+        lengths = list(value) if isinstance(value, (list, tuple)) else [value]
+        counts = all(type(length) is int and length >= 1 for length in lengths)
+        if not counts or not lengths or lengths != sorted(set(lengths)):
+            raise ValueError(
+                "expected a whole number of 1 or more, or several in ascending order as in [5, 10]"
+            )
+        return tuple(lengths) if len(lengths) > 1 else lengths[0]
+
+    @property
+    def flow_lengths(self) -> tuple[int, ...]:
+        """``flow_length`` as several, in ascending order, whatever it is."""
+        return (self.flow_length,) if isinstance(self.flow_length, int) else self.flow_length
+
+    @model_validator(mode="after")
+    def _starts_with_the_shorter(self) -> InputSettings:
+        if len(self.flow_lengths) > 1 and self.flow_kind.endswith("bidirectional"):
+            raise ValueError(
+                f"flow_length {list(self.flow_lengths)} takes the shorter stacks from the first fields of the longest; "
+                f"those of flow_kind {self.flow_kind} lead one way alone. Name one length"
+            )
+        return self
 
     @model_validator(mode="after")
     def _crop_fits(self) -> InputSettings:

@@ -14,6 +14,7 @@ from praxiscope.data.manifest import Manifest
 from praxiscope.errors import ArgumentError
 from praxiscope.progress import Reporter
 from praxiscope.recipes.backprop import describe_backprop, learned_snippets
+from praxiscope.recipes.reading import example_inputs
 from praxiscope.recipes.settings import TrainSettings
 
 __all__ = ["Costs", "announce", "describe_model", "measure"]
@@ -77,12 +78,11 @@ def describe_model(
         at_once: snippets whose activations are kept together; by default those of all clips.
     """
     contract = card.input
-    device = next(model.parameters()).device
-    clip = torch.zeros(1, contract.snippets, contract.channels, contract.size, contract.size, device=device)
-    costs = measure(model, [clip])
+    clip = example_inputs(model, contract, 1, contract.snippets)
+    costs = measure(model, clip)
     copies = {"sgd": 3, "adamw": 4}[optimizer]
     kept = batch if at_once is None else at_once / contract.snippets
-    memory = copies * costs["weight_bytes"] + kept * (costs["saved_bytes"] + clip.nbytes)
+    memory = copies * costs["weight_bytes"] + kept * (costs["saved_bytes"] + clip[0].nbytes)
     return (
         f"{card.name} on {card.kwargs.get('backbone')}: {costs['parameters'] / 1e6:.2f} M parameters, "
         f"{costs['flops'] / 1e9:.2f} GFLOPs per clip (multiply and add counted apart), about "

@@ -272,7 +272,8 @@ def build_model(
     if given.name == "tsm":
         kwargs.setdefault("snippets", learned_snippets(settings))
     if store is not None:
-        kwargs["in_channels"] = 2 * wanted.flow_length
+        channels = [2 * length for length in wanted.flow_lengths]
+        kwargs["in_channels"] = channels if len(channels) > 1 else channels[0]
     if given.backbone.startswith("timm/"):
         kwargs.setdefault("input_size", wanted.size)
     try:
@@ -320,8 +321,9 @@ def _normalisation(
     return {
         "flow_mean": tuple(contract["mean"]),
         "flow_std": tuple(contract["std"]),
+        # Where there are several lengths the longest is read; the network takes the shorter ones out of it.
         "flow": FlowInput(
-            wanted.flow_length, wanted.flow_kind, wanted.subtract_mean, store.contract.to_dict()
+            wanted.flow_lengths[-1], wanted.flow_kind, wanted.subtract_mean, store.contract.to_dict()
         ),
     }
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from praxiscope.errors import ArgumentError
-from praxiscope.types import Batch
+from praxiscope.types import STEM, Batch
 from praxiscope.video.crops import (
     CenterCrop,
     FullFrame,
@@ -171,9 +171,9 @@ class BatchAugment:
         return mirrored and self.flip, jitter
 
     def __call__(self, batch: Batch) -> Batch:
-        """The batch with all streams float32, flipped, jittered and normalised. See ``stream``."""
+        """The batch with all streams of frames float32, flipped, jittered and normalised. See ``stream``."""
         streams = {
-            name: self.stream(frames, batch.seeds, kind_of(name), batch.offsets)
+            name: frames if name == STEM else self.stream(frames, batch.seeds, kind_of(name), batch.offsets)
             for name, frames in batch.streams.items()
         }
         return replace(batch, streams=streams)

@@ -231,6 +231,11 @@ class Recogniser:
         """Snippets that the model must see together: 1 where it only averages over them."""
         return int(self.model.clip_snippets)
 
+    @property
+    def span(self) -> int:
+        """Frames that a snippet needs from its first one on."""
+        return stream_reader(self.card.input, self.card.input.short_side, self.flow_store)[1]
+
     def save(self, folder: str | Path) -> None:
         """Write a model folder that ``load`` reads: of one task of a network with several, say.
 
@@ -270,6 +275,40 @@ class Recogniser:
         clips = self._reader([record], [torch.tensor(-1)], chosen)
         _, logits = next(self._scorer(chosen).score([clips.read(0)], self.stream))
         return logits
+
+    def snippet_logits(self, source: str | Path, starts: Tensor) -> Tensor:
+        """Scores of single snippets of one video before softmax, in centre crops.
+
+        Snippets of a model that mixes them (``clip_snippets`` above 1) are seen together.
+
+        Args:
+            source: a video file.
+            starts: int64 [S], first frame of each snippet; see ``span``.
+
+        Returns:
+            float32 [S, K]; of a model that averages, their mean is the video's score.
+
+        Raises:
+            VideoError, DataError: the file cannot be read.
+        """
+        protocol = parse_protocol("1x1")
+        reader, _ = stream_reader(self.card.input, self._short_side(protocol), self.flow_store)
+        clips = ClipReader(
+            [VideoRecord(str(source), Path(source), ())],
+            [torch.tensor(-1)],
+            sampler=lambda frames, generator: starts,
+            readers={self.stream: reader},
+            random=False,
+        )
+        (crop,) = _crops(
+            protocol.crops, self.card.input.size, clips.read(0).streams[self.stream], kind_of(self.stream)
+        )
+        together = len(starts) if self.clip_snippets > 1 else self.chunk_snippets
+        rows = []
+        for part in torch.split(crop, together):
+            with torch.inference_mode(), self.precision.context(self.device):
+                rows.append(self.model(self._prepare(part[None])).snippet_logits[0].float().cpu())
+        return torch.cat(rows)
 
     def score(
         self,

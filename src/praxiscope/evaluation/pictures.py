@@ -22,7 +22,7 @@ from torch import Tensor
 
 from praxiscope.errors import ArgumentError
 
-__all__ = ["draw_confusion", "draw_curves", "draw_strip", "figure_png", "strip_jpeg"]
+__all__ = ["draw_confusion", "draw_curves", "draw_strip", "figure_png", "smooth", "strip_jpeg"]
 
 _STRIP_FRAMES = 16  # more than these are thinned out
 _LABELLED_CLASSES = 150  # class names are written up to here
@@ -87,7 +87,7 @@ def _panel(
         colour = theme.first if first else theme.second
         if len(y) > 200:  # one row per step: show the scatter faintly, and its trend
             axes.plot(x, y, color=colour, alpha=0.25, linewidth=0.7)
-            y = _smooth(y, len(y) // 50)
+            y = smooth(y, len(y) // 50)
         marker = "o" if len(y) <= 40 else None
         axes.plot(x, y, color=colour, linewidth=1.8, marker=marker, markersize=3.5, label=name)
     axes.set_title(title, loc="left", fontsize=11, color=theme.text)
@@ -285,7 +285,7 @@ def _number(value: Any) -> float:
     return number if math.isfinite(number) else math.nan
 
 
-def _smooth(values: NDArray[np.float64], window: int) -> NDArray[np.float64]:
+def smooth(values: NDArray[np.float64], window: int) -> NDArray[np.float64]:
     """Mean over ``window`` neighbours; fewer at the ends."""
     sums = np.concatenate([[0.0], np.cumsum(values)])
     places = np.arange(len(values))

@@ -32,16 +32,19 @@ from praxiscope.video.decode import open_video
 from praxiscope.video.sampling import segment_indices
 
 __all__ = [
+    "TEXT",
     "Explanation",
+    "blank_figure",
     "check_picture_path",
     "draw_filters",
+    "dress",
     "explain_filters",
     "explain_flow",
     "save_explanation",
 ]
 
+TEXT = "#24272c"
 _FORMATS = ("png", "jpg", "pdf", "svg")
-_TEXT = "#24272c"
 _DOTS_PER_INCH = 160
 _COLUMNS = 4  # frames side by side
 _SCALE_QUANTILE = 0.995  # a few wild vectors must not leave all others white
@@ -176,18 +179,18 @@ def _draw_flow(frames: Tensor, flow: Tensor, scale: float, captions: list[str], 
     columns = min(count, _COLUMNS)
     rows = math.ceil(count / columns)
     cell, legend = 2.5, 1.75  # inches
-    figure = _figure(columns * cell + legend, max(2.6, rows * (2 * cell * height / width + 0.25) + 0.4))
-    figure.suptitle(title, x=0.01, ha="left", fontsize=11, color=_TEXT, parse_math=False)
+    figure = blank_figure(columns * cell + legend, max(2.6, rows * (2 * cell * height / width + 0.25) + 0.4))
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11, color=TEXT, parse_math=False)
     grid = figure.add_gridspec(rows, columns + 1, width_ratios=[cell] * columns + [legend])
     line = torch.full((count, 3, max(1, height // 100), width), _LINE, dtype=torch.uint8)
     pictures = torch.cat((frames, line, flow_to_rgb(flow, scale)), dim=-2)
     for place, picture in enumerate(pictures):
         axes = figure.add_subplot(grid[divmod(place, columns)])
         axes.imshow(picture.permute(1, 2, 0).numpy())
-        axes.set_title(captions[place], fontsize=9, color=_TEXT, pad=3)
+        axes.set_title(captions[place], fontsize=9, color=TEXT, pad=3)
         axes.set_xticks([])
         axes.set_yticks([])
-        _dress(axes)
+        dress(axes)
     _draw_wheel(figure.add_subplot(grid[:, columns]), scale)
     return figure
 
@@ -198,7 +201,7 @@ def _draw_wheel(axes: Any, scale: float) -> None:
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_xlabel("pixels per frame\n(darker: more)", fontsize=9)
-    _dress(axes)
+    dress(axes)
 
 
 # ----------------------------------------------------------------------------------------------- filters
@@ -258,8 +261,8 @@ def draw_filters(
     drawn = [_Tiles.of(stream, weight) for stream, weight in filters]
     mosaics = [tiles.mosaic() for tiles in drawn]
     heights = [(_WIDTH_INCHES - 0.6) * mosaic.shape[0] / mosaic.shape[1] + 0.4 for mosaic in mosaics]
-    figure = _figure(_WIDTH_INCHES, sum(heights) + 0.4)
-    figure.suptitle(title, x=0.01, ha="left", fontsize=11, color=_TEXT, parse_math=False)
+    figure = blank_figure(_WIDTH_INCHES, sum(heights) + 0.4)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11, color=TEXT, parse_math=False)
     panels = figure.subplots(len(drawn), 1, squeeze=False, height_ratios=heights)[:, 0]
     for axes, tiles, mosaic in zip(panels, drawn, mosaics, strict=True):
         axes.imshow(mosaic, interpolation="nearest")
@@ -268,10 +271,10 @@ def draw_filters(
         caption = (
             f"{tiles.stream}: {count} filters of {height} x {width}, each by its largest weight; {meaning}"
         )
-        axes.set_title(caption, loc="left", fontsize=9, color=_TEXT)
+        axes.set_title(caption, loc="left", fontsize=9, color=TEXT)
         axes.set_xticks([])
         axes.set_yticks([top + (tiles.size - 1) / 2 for top in tiles.tops], tiles.rows * tiles.bands)
-        _dress(axes)
+        dress(axes)
         axes.tick_params(length=0, labelsize=8 if tiles.columns < 60 else 7)
         axes.spines[:].set_visible(False)
     return Explanation(figure, {"streams": [tiles.facts for tiles in drawn]})
@@ -352,7 +355,8 @@ class _Tiles:
 # ------------------------------------------------------------------------------------------------- style
 
 
-def _figure(width: float, height: float) -> Any:
+def blank_figure(width: float, height: float) -> Any:
+    """A matplotlib figure of so many inches, which belongs to no window."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -361,8 +365,10 @@ def _figure(width: float, height: float) -> Any:
     return figure
 
 
-def _dress(axes: Any) -> None:
-    axes.tick_params(colors=_TEXT, labelcolor=_TEXT, labelsize=8)
-    axes.xaxis.label.set_color(_TEXT)
+def dress(axes: Any) -> None:
+    """Give axes the style of all these pictures."""
+    axes.tick_params(colors=TEXT, labelcolor=TEXT, labelsize=8)
+    axes.xaxis.label.set_color(TEXT)
+    axes.yaxis.label.set_color(TEXT)
     for side in ("top", "right", "left", "bottom"):
         axes.spines[side].set_color("#d9dce1")

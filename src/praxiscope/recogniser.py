@@ -234,7 +234,7 @@ class Recogniser:
     @property
     def span(self) -> int:
         """Frames that a snippet needs from its first one on."""
-        return stream_reader(self.card.input, self.card.input.short_side, self.flow_store)[1]
+        return stream_reader(self.card.input, self.card.input.short_side, self.flow_source)[1]
 
     def save(self, folder: str | Path) -> None:
         """Write a model folder that ``load`` reads: of one task of a network with several, say.
@@ -292,7 +292,7 @@ class Recogniser:
             VideoError, DataError: the file cannot be read.
         """
         protocol = parse_protocol("1x1")
-        reader, _ = stream_reader(self.card.input, self._short_side(protocol), self.flow_store)
+        reader, _ = stream_reader(self.card.input, self._short_side(protocol), self.flow_source)
         clips = ClipReader(
             [VideoRecord(str(source), Path(source), ())],
             [torch.tensor(-1)],

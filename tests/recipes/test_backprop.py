@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from test_training_runs import ONE_THREAD, assert_same_weights, command, losses, sets, weights
 
 import praxiscope as px
 from conftest import SMALL
@@ -16,7 +17,6 @@ from praxiscope.recipes.settings import TrainSettings, get_recipe, override, rec
 from praxiscope.recipes.train import train
 from praxiscope.training.log import ChoiceLog, read_choices, read_log
 from praxiscope.training.memory import PeakMemory, fit_snippets, parse_size
-from test_training_runs import ONE_THREAD, assert_same_weights, command, losses, sets, weights
 
 PRINCIPAL = ("input.snippets=6", "backprop.name=principal", "backprop.choose=2")
 CACHED = ("input.snippets=5", "backprop.name=cached", "backprop.chunk=7")
@@ -200,7 +200,7 @@ def test_a_run_stays_within_its_memory(colour_set: Path, tmp_path: Path) -> None
             (*SMALL, "input.size=96", "input.short_side=96", "optim.epochs=1", "input.snippets=24")
         )
         words = command(
-            "train", colour_set, "--out", tmp_path / f"run{len(more)}", *options, "--batch", 8, *more
+            "train", colour_set, "--out", tmp_path / f"run{len(more)}", *options, *more
         )[2:]
         done = subprocess.run(
             [sys.executable, "-c", code, *words], env=ONE_THREAD, capture_output=True, text=True, timeout=240
@@ -212,7 +212,7 @@ def test_a_run_stays_within_its_memory(colour_set: Path, tmp_path: Path) -> None
     bound = int(whole * 0.75)
     within, said = peak("--backprop", "cached", "--memory", f"{bound // 2**20}MiB")
     assert within <= bound
-    assert "of the 192 snippets of a step go through the network at once" in said
+    assert "of the 96 snippets of a step go through the network at once" in said
 
 
 def test_choices_are_written_and_cut_back(tmp_path: Path) -> None:

@@ -138,7 +138,7 @@ def test_recipes_are_found_by_name_and_typing_errors_get_a_hint() -> None:
     [
         ("optim: {lr: 1, epoch: 3}", r"unknown setting 'optim\.epoch'\. Did you mean 'optim\.epochs'\?"),
         ("optom: {}", r"unknown setting 'optom'\. Did you mean 'optim'\?"),
-        ("[1, 2]", "expected the sections data, input, model, optim, run"),
+        ("[1, 2]", "expected the sections data, input, model, backprop, optim, run"),
         ("a: [1", "not a YAML file"),
         ("optim: 3", "optim = 3: "),
         ("!!python/object/apply:os.system ['exit 1']", "not a YAML file"),

@@ -16,7 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from praxiscope.checkpoint import InputContract
 from praxiscope.progress import Reporter
-from praxiscope.recipes.reading import example_inputs, preparer
+from praxiscope.recipes.reading import example_inputs, preparer, waiting_bytes
 from praxiscope.recipes.settings import TrainSettings
 from praxiscope.steps import Step, cached, learn_at_once, learn_in_chunks, ordinary
 from praxiscope.steps.base import Loss
@@ -30,6 +30,10 @@ __all__ = ["default_rule", "describe_backprop", "learned_snippets", "make_step",
 
 # Section V.B: the largest loss chooses best of flow, the nearest distribution of pictures.
 _RULES = {"rgb": "kl", "flow": "max"}
+
+
+# What a process takes besides once it trains, in bytes: libraries for reading, logging and pictures, measured.
+_LATER = 80 * 2**20
 
 
 def default_rule(settings: TrainSettings) -> str:
@@ -124,7 +128,9 @@ def snippets_at_once(
     unit = learned_snippets(settings) if mixes_snippets(model) else 1
     device = next(model.parameters()).device
     weights = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
-    buffers = {"sgd": 1, "adamw": 2}[settings.optim.name] * weights
+    extra = {"sgd": 1, "adamw": 2}[settings.optim.name] * weights
+    if device.type == "cpu":
+        extra += waiting_bytes(settings, contract) + _LATER
 
     def run(snippets: int) -> None:
         inputs = example_inputs(model, contract, snippets // unit, unit)
@@ -134,7 +140,7 @@ def snippets_at_once(
             parameter.grad = None
 
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        count = fit_snippets(run, parse_size(wanted.memory), device, unit=unit, extra=buffers)
+        count = fit_snippets(run, parse_size(wanted.memory), device, unit=unit, extra=extra)
     if fabric.world_size > 1:  # all processes must cut alike
         count = int(fabric.all_reduce(torch.tensor(float(count), device=device), reduce_op="min"))
     count = min(count, every)

@@ -220,8 +220,12 @@ def _register_pbnets() -> None:
         for stream in ("rgb", "flow"):
             for data in ("ucf101", "hmdb51") if choose < watch else ("ucf101",):
                 recipe = partial(_pbnet, stream, data, watch, choose)
-                learned = f"learned from {choose} of {watch}" if choose < watch else f"learned from all {watch}"
-                start = "ImageNet weights" + ("" if stream == "rgb" else ", stacks of 5 and 10 fields (--flow)")
+                learned = (
+                    f"learned from {choose} of {watch}" if choose < watch else f"learned from all {watch}"
+                )
+                start = "ImageNet weights" + (
+                    "" if stream == "rgb" else ", stacks of 5 and 10 fields (--flow)"
+                )
                 recipe.__doc__ = f"TSN {learned} snippets, {stream}, {start}: schedule for {data}."
                 suffix = "" if data == "ucf101" else f"-{data}"
                 recipes.register(f"{name}-{stream}{suffix}")(recipe)

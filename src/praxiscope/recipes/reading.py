@@ -41,9 +41,11 @@ __all__ = [
     "preparer",
     "scan",
     "targets_of",
+    "waiting_bytes",
     "weights_of_classes",
 ]
 
+_PREFETCHED = 2  # batches that each reading process keeps ready
 _CROPS = {"multi-scale": MultiScaleCrop, "random": RandomCrop, "center": CenterCrop}
 
 
@@ -215,6 +217,20 @@ def _sample(num_frames: int, generator: torch.Generator | None, *, snippets: int
     return segment_indices(num_frames, snippets, length, generator)
 
 
+def waiting_bytes(settings: TrainSettings, contract: InputContract) -> int:
+    """What the batches of a run take in its main process, read and not yet used: of raw pixels or flow."""
+    return max(2, settings.data.workers * _slots(settings)) * _batch_bytes(settings, contract)
+
+
+def _slots(settings: TrainSettings) -> int:
+    return _PREFETCHED + settings.optim.accumulate + 2
+
+
+def _batch_bytes(settings: TrainSettings, contract: InputContract) -> int:
+    values = settings.optim.batch * settings.input.snippets * contract.channels * settings.input.size**2
+    return values * (1 if contract.flow is None else 4)
+
+
 def epoch_loader(
     settings: TrainSettings,
     manifest: Manifest,
@@ -246,10 +262,7 @@ def epoch_loader(
     )
     clips = TrainingClips(reader)
     stems = len(settings.input.flow_lengths) if stream == "flow" else 1
-    workers, prefetched = settings.data.workers, 2
-    value_bytes = 1 if stream == "rgb" else 4
-    clip_bytes = settings.input.snippets * contract.channels * settings.input.size**2 * value_bytes
-    slots = prefetched + settings.optim.accumulate + 2
+    workers, slots = settings.data.workers, _slots(settings)
     labels = [manifest.numbers(record) for record in records]
 
     def batches(epoch: int, start: int) -> Iterator[Any]:
@@ -266,7 +279,7 @@ def epoch_loader(
             start=start,
         )
         # A new pool for every epoch: a process of the last one may still be writing to the old.
-        pool = SlotPool(workers, slots, settings.optim.batch * clip_bytes)
+        pool = SlotPool(workers, slots, _batch_bytes(settings, contract))
         return clear_errors(
             torch.utils.data.DataLoader(
                 clips,
@@ -274,7 +287,7 @@ def epoch_loader(
                 collate_fn=partial(collate, pool=pool, stems=stems),
                 num_workers=workers,
                 pin_memory=fabric.device.type == "cuda",
-                prefetch_factor=prefetched if workers else None,
+                prefetch_factor=_PREFETCHED if workers else None,
                 worker_init_fn=keep_memory,
             )
         )

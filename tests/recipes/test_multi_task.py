@@ -26,7 +26,7 @@ from praxiscope.fused import save_fused
 from praxiscope.progress import Reporter
 from praxiscope.recipes.monitor import Monitor
 from praxiscope.recipes.reading import SkipList, weights_of_classes
-from praxiscope.recipes.settings import TrainSettings, get_recipe, override
+from praxiscope.recipes.settings import TrainSettings, dump_yaml, get_recipe, override
 from praxiscope.recipes.test import test as run_test
 from praxiscope.recipes.train import train
 from praxiscope.recogniser import Recogniser, build_from_card, load_single
@@ -241,6 +241,49 @@ def test_an_interrupted_run_on_two_sets_resumes_to_the_same_weights(
     assert train(wanted, cut, resume=True)
     first, second = (load_file(str(find_checkpoint(r, "last") / "model.safetensors")) for r in (whole, cut))
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize(
+    ("devices", "way"),
+    [
+        (2, ()),
+        (1, ("optim.accumulate=2",)),
+        (1, ("optim.accumulate=2", "backprop.name=cached", "backprop.chunk=1")),
+        (1, ("optim.accumulate=2", "backprop.name=principal", "backprop.choose=1", "backprop.rule=random")),
+    ],
+)
+def test_two_batches_of_two_processes_or_of_one_give_the_losses_of_one_twice_as_large(
+    colour_set: Path, swapped_set: Path, tmp_path: Path, devices: int, way: tuple[str, ...]
+) -> None:
+    # Left out: what is drawn for each process, and what takes rounding for more (AdamW, a choice by scores).
+    same = (
+        "input.snippets=2",
+        "model.dropout=0",
+        "model.batchnorm=frozen",
+        "optim.name=sgd",
+        "optim.lr=0.01",
+        "run.validate_epochs=2",
+    )
+    wanted = short(colour_set, swapped_set, *same, *way, "optim.accumulate=1")
+    assert train(wanted, tmp_path / "one")
+    halves = override(wanted, ["optim.batch=2", *way, f"run.devices={devices}"])
+    if devices == 1:
+        assert train(halves, tmp_path / "two")
+    else:
+        dump_yaml(halves, tmp_path / "halves.yaml")
+        done = command("train", "--recipe", "halves.yaml", "--out", "two", folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+    one, two = (
+        [row["loss"] for row in read_log(tmp_path / run / "log.csv") if "loss" in row]
+        for run in ("one", "two")
+    )
+    assert len(one) == len(two) == 7
+    np.testing.assert_allclose(two, one, rtol=1e-5)
+    first, second = (
+        load_file(str(find_checkpoint(tmp_path / r) / "model.safetensors")) for r in ("one", "two")
+    )
+    for name, weights in first.items():
+        torch.testing.assert_close(second[name], weights, rtol=1e-4, atol=1e-6, msg=name)
 
 
 def test_weights_of_classes_have_mean_one_in_each_task(colour_set: Path, tmp_path: Path) -> None:

@@ -51,11 +51,13 @@ from praxiscope.recipes.report import report_run
 from praxiscope.recipes.settings import InputSettings, OptimSettings, TrainSettings, dump_yaml, load_yaml
 from praxiscope.recipes.summary import announce
 from praxiscope.recogniser import build_from_card
-from praxiscope.steps import make_loss
+from praxiscope.steps import TaskLoss, make_loss
+from praxiscope.steps.base import Loss
 from praxiscope.steps.principal import NoteChoice
 from praxiscope.training.log import ChoiceLog, RunLog
 from praxiscope.training.loop import Plan, TrainState, fit
 from praxiscope.training.optim import TrunkFreeze, make_optimizer, parameter_groups, schedule
+from praxiscope.types import Batch
 
 __all__ = ["build_model", "train"]
 
@@ -206,6 +208,7 @@ def train(
             reporter=reporter,
             draw_seed=mix_seeds,
             before_step=TrunkFreeze(bare, round(optim.frozen_epochs * steps_per_epoch)),
+            before_update=partial(_count_tasks, loss, fabric),
         )
     finally:
         if log:
@@ -217,6 +220,15 @@ def train(
         _say_goodbye(run, state, complete, time.perf_counter() - started, reporter)
     fabric.barrier()
     return complete
+
+
+def _count_tasks(loss: Loss, fabric: Any, batches: list[Batch]) -> None:
+    """Tell a loss of several tasks how many videos of each the update has, on all processes."""
+    if isinstance(loss, TaskLoss):
+        counts = loss.count(torch.cat([batch.targets for batch in batches])).to(fabric.device)
+        if fabric.world_size > 1:
+            counts = fabric.all_reduce(counts, reduce_op="sum")
+        loss.expect(counts, len(batches) * fabric.world_size)
 
 
 def _choices(run: Path, settings: TrainSettings, state: TrainState, fabric: Any) -> NoteChoice:

@@ -261,7 +261,7 @@ def test_two_batches_of_two_processes_or_of_one_give_the_losses_of_one_twice_as_
         "model.dropout=0",
         "model.batchnorm=frozen",
         "optim.name=sgd",
-        "optim.lr=0.01",
+        "optim.lr=0.001",
         "run.validate_epochs=2",
     )
     wanted = short(colour_set, swapped_set, *same, *way, "optim.accumulate=1")

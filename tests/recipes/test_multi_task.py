@@ -324,7 +324,7 @@ def test_the_monitor_looks_at_validation_videos_of_one_set_and_test_videos_of_an
     card = load_card(folder)
     model = build_from_card(card, folder)
     model.load_state_dict(load_file(str(folder / "model.safetensors")))
-    skips = SkipList(tmp_path / "skipped.csv", {}, 40, None, Reporter())
+    skips = SkipList(tmp_path / "skipped.csv", {}, joined, None, Reporter())
     monitor = Monitor(short(colour_set, swapped_set), joined, model, card, OneProcess, skips, Reporter())
     assert (monitor.split, monitor.prefer, len(monitor.records)) == ("held-out", "last", 10)
     swapped = {r.id for r in monitor.records if r.id.startswith("swapped")}

@@ -10,7 +10,7 @@ from pathlib import Path
 from praxiscope.errors import TrainingError
 from praxiscope.types import VideoRecord
 
-__all__ = ["check_skips", "merge_skipped", "read_split", "write_skipped", "write_split"]
+__all__ = ["check_skips", "merge_skipped", "read_skipped", "read_split", "write_skipped", "write_split"]
 
 DEFAULT_MAX_SKIP, ALWAYS_ALLOWED = 0.05, 3
 
@@ -44,17 +44,20 @@ def write_skipped(path: Path, skipped: Mapping[str, str]) -> None:
 
 def merge_skipped(run: Path) -> None:
     """Bring the lists of all processes of a run (``skipped.N.csv``) into its ``skipped.csv``."""
-    own, others = run / "skipped.csv", sorted(run.glob("skipped.*.csv"))
-    if not others:
-        return
-    merged: dict[str, str] = {}
-    for path in (*others, own):
+    if others := sorted(run.glob("skipped.*.csv")):
+        write_skipped(run / "skipped.csv", read_skipped(run))
+        for path in others:
+            path.unlink(missing_ok=True)
+
+
+def read_skipped(run: Path) -> dict[str, str]:
+    """The problems by id that the processes of a run have listed so far."""
+    found: dict[str, str] = {}
+    for path in (*sorted(run.glob("skipped.*.csv")), run / "skipped.csv"):
         if path.is_file():
             with path.open(newline="", encoding="utf-8", errors="replace") as file:
-                merged |= {row["id"]: row["problem"] for row in csv.DictReader(file) if row.get("id")}
-    write_skipped(own, merged)
-    for path in others:
-        path.unlink(missing_ok=True)
+                found |= {row["id"]: row["problem"] for row in csv.DictReader(file) if row.get("id")}
+    return found
 
 
 def write_split(path: Path, records: Iterable[VideoRecord]) -> None:

@@ -110,10 +110,13 @@ def train(
         run.mkdir(parents=True, exist_ok=True)
         dump_yaml(settings, run / "settings.yaml")
         write_split(run / "split.csv", manifest.records)
+        if not resume:  # of a run that ended before its first checkpoint: the videos may have been repaired
+            for stale in run.glob("skipped.*.csv"):
+                stale.unlink()
     # Each process has its own list, since it reads its own videos; they are merged at the end.
     listing = run / ("skipped.csv" if fabric.is_global_zero else f"skipped.{fabric.global_rank}.csv")
     fabric.barrier()
-    note_skips = SkipList(listing, state.skipped, len(manifest.records), settings.data.max_skip, reporter)
+    note_skips = SkipList(listing, state.skipped, manifest, settings.data.max_skip, reporter)
     note_skips(scan(settings, manifest.records, reporter, store))
     if not resume:
         state.left_out = sorted(state.skipped)

@@ -66,7 +66,9 @@ class JpegFlow(FlowClip):
         DataError: no pictures, some missing, or a range that JPEGs cannot have.
     """
 
-    backward_remedy = "JPEG folders cannot: store the flow anew by `praxiscope flow --format ffv1 --backward`, in another folder."
+    backward_remedy = (
+        "JPEG folders cannot: run `praxiscope flow --format ffv1 --backward` with another folder."
+    )
 
     def __init__(self, folder: Path, contract: FlowContract) -> None:
         if contract.range == FRAME:

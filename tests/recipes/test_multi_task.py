@@ -185,7 +185,15 @@ def test_a_task_saved_alone_is_a_recogniser_like_any_other(
     with pytest.raises(px.ArgumentError, match="exists already"):
         part.save(tmp_path / "plain")
     clip = colour_set / "green" / "0.mp4"
-    assert px.load(tmp_path / "plain").predict(clip).scores == part.predict(clip).scores
+    alone = px.load(tmp_path / "plain")
+    assert alone.predict(clip).scores == part.predict(clip).scores
+    # It knows which videos it was trained on, by the names in their own set, and so does a copy of it.
+    assert isinstance(alone, Recogniser)
+    alone.save(tmp_path / "copy")
+    for folder in ("plain", "copy"):
+        assert (tmp_path / folder / "split.csv").read_text().splitlines()[1].startswith("blue/0.mp4,blue,")
+        result = run_test(tmp_path / folder, colour_set, workers=0)
+        assert (result.figures["videos"], result.figures["top1"]) == (6, 1.0)
     with pytest.raises(px.ArgumentError, match="leave the task out"):
         px.load(tmp_path / "plain", task="plain")
     # Fused recognisers take it; the run itself, whose classes are not said, they do not.
@@ -195,6 +203,30 @@ def test_a_task_saved_alone_is_a_recogniser_like_any_other(
         px.load(tmp_path / "fused", task="plain")
     with pytest.raises(px.ArgumentError, match=r"several data sets \(plain, swapped\)"):
         save_fused(tmp_path / "no", [run, run])
+
+
+def test_one_task_of_several_runs_is_fused(
+    both: tuple[Path, list[str]], swapped_set: Path, tmp_path: Path
+) -> None:
+    run, out = both[0], tmp_path / "own"
+    done = command("fuse", run, run, "--task", "swapped", "--out", out, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    fused = run_test(out, swapped_set, workers=0)  # it knows which four videos were held out
+    single = run_test(run, swapped_set, task="swapped", workers=0)
+    assert fused.scores.classes == ["blue", "red"]
+    assert fused.scores.ids == single.scores.ids
+    chances = torch.from_numpy(single.scores.logits).softmax(1)
+    np.testing.assert_allclose(np.exp(fused.scores.logits), chances, rtol=1e-4)
+    for words, message in (
+        (("--task", "swappd"), "unknown task 'swappd'. Did you mean 'swapped'?"),
+        ((), "several data sets (plain, swapped); say whose classes are meant: --task plain"),
+    ):
+        done = command("fuse", run, run, *words, "--out", "no", folder=tmp_path)
+        assert done.returncode != 0
+        assert message in done.stderr
+    done = command("fuse", "a.npz", "b.npz", "--task", "swapped", folder=tmp_path)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "--task swapped is of runs" in done.stderr
 
 
 def test_the_first_layer_of_several_tasks_can_be_drawn(both: tuple[Path, list[str]]) -> None:

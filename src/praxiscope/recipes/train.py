@@ -28,6 +28,7 @@ from praxiscope.checkpoint import (
 )
 from praxiscope.data.batch import EpochBatches, mix_seeds
 from praxiscope.data.manifest import Manifest, load_records
+from praxiscope.data.splitlist import SplitList, write_split
 from praxiscope.data.tasks import join
 from praxiscope.errors import ArgumentError, CheckpointError, DataError
 from praxiscope.evaluation.views import bf16_pays
@@ -36,7 +37,7 @@ from praxiscope.models import create_model
 from praxiscope.models.weights import load_weights
 from praxiscope.progress import Reporter
 from praxiscope.recipes.backprop import learned_snippets, make_step, snippets_at_once
-from praxiscope.recipes.lists import merge_skipped, read_split, write_split
+from praxiscope.recipes.lists import merge_skipped
 from praxiscope.recipes.monitor import Monitor, save
 from praxiscope.recipes.reading import (
     SkipList,
@@ -109,7 +110,7 @@ def train(
     if fabric.is_global_zero:
         run.mkdir(parents=True, exist_ok=True)
         dump_yaml(settings, run / "settings.yaml")
-        write_split(run / "split.csv", manifest.records)
+        write_split(run, manifest.records)
         if not resume:  # of a run that ended before its first checkpoint: the videos may have been repaired
             for stale in run.glob("skipped.*.csv"):
                 stale.unlink()
@@ -265,7 +266,7 @@ def _take_up(checkpoint: Path, run: Path, manifest: Manifest) -> tuple[TrainStat
     except TypeError as error:
         raise CheckpointError(f"{checkpoint}: is no training state of this version ({error}).") from error
     card = load_card(checkpoint)
-    before, now = read_split(run / "split.csv"), {r.id: r.split or "" for r in manifest.records}
+    before, now = SplitList(run).sides(), {r.id: r.split or "" for r in manifest.records}
     if before != now or card.labels != manifest.classes or card.tasks != manifest.tasks:
         changed = sorted(set(before.items()) ^ set(now.items()))
         example = f" ({changed[0][0]} for one)" if changed else ""

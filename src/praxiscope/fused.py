@@ -6,7 +6,6 @@ A folder holds a model folder for each part and ``fusion.json``, which says how 
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 from collections.abc import Iterator, Sequence
@@ -17,8 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from praxiscope.checkpoint import CARD_FILE, MODEL_FILE, ModelCard, find_checkpoint, load_card, write_json
+from praxiscope.checkpoint import ModelCard, load_card, write_json
 from praxiscope.data.dataset import Skip
+from praxiscope.data.splitlist import SplitList
 from praxiscope.errors import ArgumentError, CheckpointError, ScoresError
 from praxiscope.evaluation.fusion import SvmFusion, combine, fuse
 from praxiscope.evaluation.scores import Scores
@@ -29,7 +29,6 @@ from praxiscope.types import Prediction, Segment, VideoRecord
 __all__ = ["FUSION_FILE", "AnyRecogniser", "FusedRecogniser", "is_fused", "load_fused", "save_fused"]
 
 FUSION_FILE = "fusion.json"
-SPLIT_FILE = "split.csv"
 _SVM_FILE = "svm.safetensors"
 _FORMAT = 1
 
@@ -156,6 +155,7 @@ def save_fused(
     kind: str = "average",
     weights: Sequence[float] | None = None,
     svm: SvmFusion | None = None,
+    task: str | None = None,
 ) -> None:
     """Copy recognisers and the way to fuse them into one folder, which needs nothing else.
 
@@ -163,6 +163,7 @@ def save_fused(
         folder: appears whole or not at all.
         runs: run or model folders of the parts.
         kind, weights, svm: as `FusedRecogniser` takes them.
+        task: of runs on several data sets, whose classes are meant: that part of each.
 
     Raises:
         ArgumentError: the folder exists, or the parts do not fit together.
@@ -171,22 +172,19 @@ def save_fused(
     target = Path(folder)
     if target.exists():
         raise ArgumentError(f"--out {target}: exists already. Name another folder, or remove it.")
-    sources = [find_checkpoint(run) for run in runs]
     fused = FusedRecogniser(
-        [load_single(source, device="cpu") for source in sources], kind=kind, weights=weights, svm=svm
+        [load_single(run, device="cpu", task=task) for run in runs], kind=kind, weights=weights, svm=svm
     )
-    _check_splits(runs)
+    splits = [SplitList(Path(run), task) for run in runs]
+    _check_splits(splits)
     temporary = target.with_name(target.name + ".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     names = [f"{number}-{part.stream}" for number, part in enumerate(fused.parts, 1)]
-    for name, source in zip(names, sources, strict=True):
-        (temporary / name).mkdir(parents=True)
-        for file in (CARD_FILE, MODEL_FILE):
-            shutil.copyfile(source / file, temporary / name / file)
+    for name, part in zip(names, fused.parts, strict=True):
+        part.save(temporary / name)
     content: dict[str, Any] = {"format": _FORMAT, "parts": names, "kind": kind, "weights": fused.weights}
-    splits = [found for found in (Path(run) / SPLIT_FILE for run in runs) if found.is_file()]
-    if splits:  # what the parts were trained on stays known
-        shutil.copyfile(splits[0], temporary / SPLIT_FILE)
+    for split in [split for split in splits if split.path.is_file()][:1]:
+        split.copy_to(temporary)  # what the parts were trained on stays known
     if svm is not None:
         from safetensors.numpy import save_file
 
@@ -199,20 +197,14 @@ def save_fused(
     temporary.replace(target)
 
 
-def _check_splits(runs: Sequence[str | Path]) -> None:
+def _check_splits(splits: Sequence[SplitList]) -> None:
     """Refuse parts of which one was trained on what another was tested on."""
-    first: tuple[Path, dict[str, str]] | None = None
-    for run in runs:
-        path = Path(run) / SPLIT_FILE
-        if not path.is_file():
-            continue
-        with path.open(newline="", encoding="utf-8") as file:
-            sides = {row["id"]: row["split"] for row in csv.DictReader(file)}
-        if first is None:
-            first = path, sides
-        elif different := [name for name in sides if first[1].get(name, sides[name]) != sides[name]]:
+    known = [(split.path, sides) for split in splits if (sides := split.sides())]
+    for path, sides in known[1:]:
+        first, others = known[0]
+        if different := [name for name in sides if others.get(name, sides[name]) != sides[name]]:
             raise ArgumentError(
-                f"{first[0]} and {path} put {len(different)} videos on different sides, {different[0]} for one: what "
+                f"{first} and {path} put {len(different)} videos on different sides, {different[0]} for one: what "
                 "one network was tested on, the other was trained on. Train both with one split."
             )
 

@@ -26,6 +26,7 @@ from praxiscope.checkpoint import (
 from praxiscope.data.batch import keep_memory
 from praxiscope.data.dataset import ClipReader, RgbReader, Skip, StreamReader, TestClips, clear_errors
 from praxiscope.data.flow_reader import FlowSource, flow_estimator, flow_reader
+from praxiscope.data.splitlist import SplitList
 from praxiscope.errors import ArgumentError, CheckpointError
 from praxiscope.evaluation.protocols import Crops, Protocol, parse_protocol, view_indices
 from praxiscope.evaluation.scores import Scores
@@ -155,7 +156,8 @@ def load_single(
             else flow_estimator(card.input.flow, flow_weights)
         )
         stream_reader(card.input, card.input.short_side, source)  # raises where it was made in another way
-    return Recogniser(model, card, device=pick_device(device), flow_source=source)
+    split = SplitList(Path(path), task)
+    return Recogniser(model, card, device=pick_device(device), flow_source=source, split=split)
 
 
 def build_from_card(card: ModelCard, folder: Path) -> nn.Module:
@@ -185,6 +187,7 @@ class Recogniser:
         precision: "auto", "32" or "bf16"; or all of it, where the weights' layout must stay as it is.
         chunk_snippets: the most snippets in one forward pass; bounds the memory.
         flow_source: of a model that sees flow: stored flow, or the estimator; None makes that of the contract.
+        split: which videos it was trained on, to be saved with it.
     """
 
     def __init__(
@@ -196,9 +199,10 @@ class Recogniser:
         precision: str | Precision = "auto",
         chunk_snippets: int = 64,
         flow_source: FlowSource | None = None,
+        split: SplitList | None = None,
     ) -> None:
         self.card = card
-        self.flow_source = flow_source
+        self.flow_source, self.split = flow_source, split
         self.device = device or torch.device("cpu")
         self.precision = (
             precision if isinstance(precision, Precision) else inference_precision(self.device, precision)
@@ -239,6 +243,8 @@ class Recogniser:
     def save(self, folder: str | Path) -> None:
         """Write a model folder that ``load`` reads: of one task of a network with several, say.
 
+        What it was trained on stays known, as far as the folder that it was loaded from told.
+
         Raises:
             ArgumentError: the folder exists.
         """
@@ -246,6 +252,8 @@ class Recogniser:
         if target.exists():
             raise ArgumentError(f"{target}: exists already. Name another folder, or remove it.")
         save_checkpoint(target, self.model, self.card)
+        if self.split is not None:
+            self.split.copy_to(target)
 
     def default_protocol(self) -> str:
         """What ``predict`` uses: 25 frames for models that average, else one centred clip."""

@@ -67,6 +67,16 @@ def test_a_file_that_one_set_trains_on_and_another_holds_out_is_named() -> None:
     )
 
 
+def test_a_file_is_found_under_another_spelling_of_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "sport" / "run").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "sport")
+    held = a_set("sport", {"run/g2": "test", "run/g3": "train"}, tmp_path)
+    for spelling in ("other/../sport", "link"):
+        records = (VideoRecord("run/g2", tmp_path / spelling / "run" / "g2", ("run",), split="train"),)
+        notes = join({"a": held, "b": replace(held, records=records)}).notes
+        assert "another of the data sets trains on" in notes[-1], spelling
+
+
 def test_parts_of_one_file_on_both_sides_of_one_set_are_its_own_affair() -> None:
     parts = tuple(replace(record, path=Path("/data/long.mp4")) for record in SPORT.records)
     assert len(join({"a": replace(SPORT, records=parts), "b": DAILY}).notes) == 2

@@ -297,7 +297,7 @@ def test_all_methods_are_listed():
         ("farneback", {"poly_sigma": math.nan}, ArgumentError, "poly_sigma > 0"),
         ("farneback", {"poly_sigma": 0.0}, ArgumentError, "poly_sigma > 0"),
         ("farneback", {"iterations": 0}, ArgumentError, "counts of at least 1"),
-        ("raft", {}, ArgumentError, "raft needs weights: weights=FILE, or weights=download"),
+        ("raft", {}, ArgumentError, "raft needs weights: --set weights=FILE, or --set weights=download"),
         ("raft", {"weights": "a", "size": "middle"}, UnknownNameError, "unknown size of raft 'middle'"),
         ("raft", {"weights": "a", "updates": 0}, ArgumentError, "at least 1 update, got 0"),
     ],

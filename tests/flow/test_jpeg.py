@@ -136,6 +136,12 @@ def test_what_jpegs_cannot_hold_is_refused(tmp_path: Path) -> None:
         store.writing("a", tmp_path / "v.avi", backward=True),
     ):
         pass
+    with store.writing("a", tmp_path / "v.avi") as writer:
+        writer.add(smooth_flow(2))
+    with pytest.raises(
+        px.DataError, match=r"no backward flow\. JPEG folders cannot: .*--format ffv1 --backward"
+    ):
+        store.clip("a").fields([0], backward=True)
 
 
 def test_incomplete_and_damaged_folders_are_refused(tmp_path: Path) -> None:

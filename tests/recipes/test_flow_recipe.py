@@ -205,6 +205,45 @@ def test_only_what_is_missing_damaged_or_of_another_file_is_made(tmp_path: Path)
     assert torn.stat().st_mtime_ns == stamp
 
 
+def flip_a_bit(path: Path) -> None:
+    """Damage inside: the head and the index stay as they are."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 1
+    path.write_bytes(content)
+
+
+def test_what_is_damaged_inside_is_found_and_made_again(videos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    extract_flow(videos, out, **TINY, backward=True)
+    before = contents(out)
+    for name in ("a/0.mp4.forward.pxf", "b/1.mp4.backward.pxf"):
+        flip_a_bit(out / name)
+    assert extract_flow(videos, out, **TINY).already == 3  # the indices are whole
+    words = ["flow", str(videos), "--out", str(out), "--verify", "--set", "warps=1", "--set", "iterations=3"]
+    done = CliRunner().invoke(app, [*words, "--workers", "2"])
+    assert done.exit_code == 1
+    said = [line for line in done.stderr.splitlines() if line.startswith("Damaged")]
+    assert len(said) == 2
+    for name in ("a/0.mp4.forward.pxf", "b/1.mp4.backward.pxf"):
+        assert any(f"{out / name}: is a damaged flow file: field" in line for line in said)
+    assert contents(out) == before
+    done = CliRunner().invoke(app, [*words, "--workers", "1"])
+    assert done.exit_code == 0
+    assert "the flow of all 3 videos is stored and whole" in done.stderr
+
+
+def test_damaged_jpegs_are_found_and_made_again(videos: Path, tmp_path: Path) -> None:
+    out, listener = tmp_path / "out", Listener()
+    extract_flow(videos, out, **TINY, storage="jpeg")
+    before = contents(out)
+    (out / "a" / "0" / "flow_y_00003.jpg").write_bytes(b"no picture")
+    (out / "a" / "2" / "flow_x_00002.jpg").unlink()
+    summary = extract_flow(videos, out, **TINY, storage="jpeg", verify=True, reporter=listener)
+    assert (summary.damaged, summary.already) == (2, 1)
+    assert contents(out) == before
+    assert any("a/0: " in line and "flow_y_00003.jpg" in line for line in listener.lines)
+
+
 def test_another_contract_is_refused_with_both_shown(videos: Path, tmp_path: Path) -> None:
     extract_flow(videos, tmp_path / "out", **TINY)
     before = contents(tmp_path / "out")

@@ -26,7 +26,7 @@ from praxiscope.fused import save_fused
 from praxiscope.progress import Reporter
 from praxiscope.recipes.monitor import Monitor
 from praxiscope.recipes.reading import SkipList, weights_of_classes
-from praxiscope.recipes.settings import TrainSettings, get_recipe, override
+from praxiscope.recipes.settings import TrainSettings, dump_yaml, get_recipe, override
 from praxiscope.recipes.test import test as run_test
 from praxiscope.recipes.train import train
 from praxiscope.recogniser import Recogniser, build_from_card, load_single
@@ -185,7 +185,15 @@ def test_a_task_saved_alone_is_a_recogniser_like_any_other(
     with pytest.raises(px.ArgumentError, match="exists already"):
         part.save(tmp_path / "plain")
     clip = colour_set / "green" / "0.mp4"
-    assert px.load(tmp_path / "plain").predict(clip).scores == part.predict(clip).scores
+    alone = px.load(tmp_path / "plain")
+    assert alone.predict(clip).scores == part.predict(clip).scores
+    # It knows which videos it was trained on, by the names in their own set, and so does a copy of it.
+    assert isinstance(alone, Recogniser)
+    alone.save(tmp_path / "copy")
+    for folder in ("plain", "copy"):
+        assert (tmp_path / folder / "split.csv").read_text().splitlines()[1].startswith("blue/0.mp4,blue,")
+        result = run_test(tmp_path / folder, colour_set, workers=0)
+        assert (result.figures["videos"], result.figures["top1"]) == (6, 1.0)
     with pytest.raises(px.ArgumentError, match="leave the task out"):
         px.load(tmp_path / "plain", task="plain")
     # Fused recognisers take it; the run itself, whose classes are not said, they do not.
@@ -195,6 +203,30 @@ def test_a_task_saved_alone_is_a_recogniser_like_any_other(
         px.load(tmp_path / "fused", task="plain")
     with pytest.raises(px.ArgumentError, match=r"several data sets \(plain, swapped\)"):
         save_fused(tmp_path / "no", [run, run])
+
+
+def test_one_task_of_several_runs_is_fused(
+    both: tuple[Path, list[str]], swapped_set: Path, tmp_path: Path
+) -> None:
+    run, out = both[0], tmp_path / "own"
+    done = command("fuse", run, run, "--task", "swapped", "--out", out, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    fused = run_test(out, swapped_set, workers=0)  # it knows which four videos were held out
+    single = run_test(run, swapped_set, task="swapped", workers=0)
+    assert fused.scores.classes == ["blue", "red"]
+    assert fused.scores.ids == single.scores.ids
+    chances = torch.from_numpy(single.scores.logits).softmax(1)
+    np.testing.assert_allclose(np.exp(fused.scores.logits), chances, rtol=1e-4)
+    for words, message in (
+        (("--task", "swappd"), "unknown task 'swappd'. Did you mean 'swapped'?"),
+        ((), "several data sets (plain, swapped); say whose classes are meant: --task plain"),
+    ):
+        done = command("fuse", run, run, *words, "--out", "no", folder=tmp_path)
+        assert done.returncode != 0
+        assert message in done.stderr
+    done = command("fuse", "a.npz", "b.npz", "--task", "swapped", folder=tmp_path)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "--task swapped is of runs" in done.stderr
 
 
 def test_the_first_layer_of_several_tasks_can_be_drawn(both: tuple[Path, list[str]]) -> None:
@@ -243,6 +275,49 @@ def test_an_interrupted_run_on_two_sets_resumes_to_the_same_weights(
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.mark.parametrize(
+    ("devices", "way"),
+    [
+        (2, ()),
+        (1, ("optim.accumulate=2",)),
+        (1, ("optim.accumulate=2", "backprop.name=cached", "backprop.chunk=1")),
+        (1, ("optim.accumulate=2", "backprop.name=principal", "backprop.choose=1", "backprop.rule=random")),
+    ],
+)
+def test_two_batches_of_two_processes_or_of_one_give_the_losses_of_one_twice_as_large(
+    colour_set: Path, swapped_set: Path, tmp_path: Path, devices: int, way: tuple[str, ...]
+) -> None:
+    # Left out: what is drawn for each process, and what takes rounding for more (AdamW, a choice by scores).
+    same = (
+        "input.snippets=2",
+        "model.dropout=0",
+        "model.batchnorm=frozen",
+        "optim.name=sgd",
+        "optim.lr=0.001",
+        "run.validate_epochs=2",
+    )
+    wanted = short(colour_set, swapped_set, *same, *way, "optim.accumulate=1")
+    assert train(wanted, tmp_path / "one")
+    halves = override(wanted, ["optim.batch=2", *way, f"run.devices={devices}"])
+    if devices == 1:
+        assert train(halves, tmp_path / "two")
+    else:
+        dump_yaml(halves, tmp_path / "halves.yaml")
+        done = command("train", "--recipe", "halves.yaml", "--out", "two", folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+    one, two = (
+        [row["loss"] for row in read_log(tmp_path / run / "log.csv") if "loss" in row]
+        for run in ("one", "two")
+    )
+    assert len(one) == len(two) == 7
+    np.testing.assert_allclose(two, one, rtol=1e-5)
+    first, second = (
+        load_file(str(find_checkpoint(tmp_path / r) / "model.safetensors")) for r in ("one", "two")
+    )
+    for name, weights in first.items():
+        torch.testing.assert_close(second[name], weights, rtol=1e-4, atol=1e-6, msg=name)
+
+
 def test_weights_of_classes_have_mean_one_in_each_task(colour_set: Path, tmp_path: Path) -> None:
     rows = [
         "path,label,split",
@@ -281,7 +356,7 @@ def test_the_monitor_looks_at_validation_videos_of_one_set_and_test_videos_of_an
     card = load_card(folder)
     model = build_from_card(card, folder)
     model.load_state_dict(load_file(str(folder / "model.safetensors")))
-    skips = SkipList(tmp_path / "skipped.csv", {}, 40, None, Reporter())
+    skips = SkipList(tmp_path / "skipped.csv", {}, joined, None, Reporter())
     monitor = Monitor(short(colour_set, swapped_set), joined, model, card, OneProcess, skips, Reporter())
     assert (monitor.split, monitor.prefer, len(monitor.records)) == ("held-out", "last", 10)
     swapped = {r.id for r in monitor.records if r.id.startswith("swapped")}

@@ -22,6 +22,10 @@ from safetensors.torch import load_file
 import praxiscope as px
 from conftest import SMALL, write_clip
 from praxiscope.checkpoint import find_checkpoint
+from praxiscope.data.dataset import Skip
+from praxiscope.data.manifest import Manifest, load_records
+from praxiscope.progress import Reporter
+from praxiscope.recipes.reading import SkipList
 from praxiscope.recipes.settings import TrainSettings, get_recipe, override
 from praxiscope.recipes.train import train
 from praxiscope.training.log import read_log
@@ -244,6 +248,60 @@ def test_three_broken_videos_in_twenty_are_skipped_and_listed(tmp_path: Path, ki
         "b/0.mp4",
         "b/7.mp4",
     }
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_a_class_whose_last_video_turns_out_broken_stops_the_run(tmp_path: Path, devices: int) -> None:
+    data = tmp_path / "videos"
+    for number, name in enumerate(("a", "b")):
+        for clip in range(8):
+            write_clip(data / "train" / name / f"{clip}.mp4", number, seed=clip)
+    for clip in range(8):
+        path = data / "train" / "b" / f"{clip}.mp4"
+        if clip < 2:  # readable at its head, which is all that the scan would see
+            front(path)
+            break_by(path, "damaged")
+        else:
+            path.unlink()
+    late = (*SMALL, "data.scan=0", "optim.batch=2", "optim.epochs=8")
+    words = command("train", data, "--out", tmp_path / "run", *sets(late), "--devices", devices)
+    done = subprocess.run(words, env=ONE_THREAD, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 1
+    assert "error: no readable training video is left of class b" in done.stderr
+
+
+class Spoken(Reporter):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def line(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def two_videos(folder: Path) -> Manifest:
+    """Two training videos of one class, a test video of the same."""
+    for name in ("0.mp4", "1.mp4", "2.mp4"):
+        (folder / name).write_bytes(b"")
+    (folder / "list.csv").write_text("path,label,split\n0.mp4,a,train\n1.mp4,a,train\n2.mp4,a,test\n")
+    return load_records(folder / "list.csv")
+
+
+def test_a_video_that_comes_twice_is_reported_once(tmp_path: Path) -> None:
+    spoken = Spoken()
+    note = SkipList(tmp_path / "skipped.csv", {}, two_videos(tmp_path), None, spoken)
+    note([Skip("0.mp4", "it is empty")] * 2)
+    note([Skip("0.mp4", "it is empty")])
+    assert spoken.lines == ["Skipped: it is empty"]
+
+
+def test_a_class_of_which_two_processes_each_lose_a_part_stops_the_run(tmp_path: Path) -> None:
+    lists = [
+        SkipList(tmp_path / name, {}, two_videos(tmp_path), None, Reporter())
+        for name in ("skipped.csv", "skipped.1.csv")
+    ]
+    lists[1]([Skip("1.mp4", "empty"), Skip("2.mp4", "empty")])
+    with pytest.raises(px.DataError, match=r"no readable training video is left of class a"):
+        lists[0]([Skip("0.mp4", "empty")])
 
 
 def test_too_many_broken_videos_stop_the_run_with_the_list(tmp_path: Path) -> None:

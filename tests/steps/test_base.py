@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from praxiscope.errors import ArgumentError
-from praxiscope.steps import make_loss
+from praxiscope.steps import TaskLoss, make_loss
 from praxiscope.steps.base import accuracy
 
 LOGITS = np.array([[2.0, -1.0, 0.5], [0.0, 3.0, 1.0]])
@@ -122,6 +122,25 @@ def test_the_classifier_of_an_absent_task_gets_a_zero_gradient_not_none() -> Non
     assert layer.weight.grad is not None
     assert torch.equal(layer.weight.grad[:3], torch.zeros(3, 4))
     assert bool((layer.weight.grad[3:] != 0).any())
+
+
+@pytest.mark.parametrize("weights", [None, [1.0, 0.5, 4.0, 2.0, 0.25]])
+@pytest.mark.parametrize("parts", [[[0, 2], [1, 4]], [[0, 2, 1], [2, 2, 3], [4, 4, 4]], [[1], [0, 2]]])
+def test_the_mean_over_uneven_parts_of_an_update_is_the_loss_of_all_of_it(
+    parts: list[list[int]], weights: list[float] | None
+) -> None:
+    logits, labels = batch([target for part in parts for target in part])
+    weigh = None if weights is None else torch.tensor(weights)
+    whole = make_loss(False, weigh, 0.1, tasks=TASKS)(logits, labels)
+    (expected,) = torch.autograd.grad(whole, logits)
+    loss = make_loss(False, weigh, 0.1, tasks=TASKS)
+    assert isinstance(loss, TaskLoss)
+    loss.expect(loss.count(labels), len(parts))
+    sizes = [len(part) for part in parts]
+    means = [loss(x, y) for x, y in zip(logits.split(sizes), labels.split(sizes), strict=True)]
+    mean = torch.stack(means).mean()
+    torch.testing.assert_close(mean, whole)
+    torch.testing.assert_close(torch.autograd.grad(mean, logits)[0], expected)
 
 
 def test_what_is_right_is_decided_among_the_classes_of_a_videos_own_task() -> None:

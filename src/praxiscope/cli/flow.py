@@ -45,6 +45,13 @@ def flow(
         str, typer.Option(help="Where tvl1 and raft run: cpu, cuda, cuda:1, mps, auto.")
     ] = "cpu",
     max_skip: MaxSkip = None,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify",
+            help="Read every stored field, and make again what is damaged; exit code 1 says that something was.",
+        ),
+    ] = False,
     json: Json = False,
 ) -> None:
     from dataclasses import asdict
@@ -65,11 +72,13 @@ def flow(
         workers=workers,
         device=device,
         max_skip=max_skip,
+        verify=verify,
         reporter=reporter(),
     )
+    code = 1 if summary.damaged else 0
     if json:
         print_json(asdict(summary))
-        return
+        raise typer.Exit(code)
     print(
         f"{summary.clips} clips, {summary.fields} fields, {summary.bytes / 1e6:.1f} MB: "
         f"{summary.bytes_per_field:.0f} bytes per field, {summary.compression:.0f} times less than float32."
@@ -80,3 +89,4 @@ def flow(
     )
     if summary.seconds_per_minute is not None:
         print(f"{summary.seconds_per_minute:.1f} s per minute of video.")
+    raise typer.Exit(code)

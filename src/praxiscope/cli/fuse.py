@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from praxiscope.cli.common import Json, print_json, print_table, reporter
+from praxiscope.cli.common import Json, Task, print_json, print_table, reporter
 from praxiscope.errors import ArgumentError
 
 HELP = """Fuse several streams (RGB and flow, say): scores of the same videos, or the networks themselves.
@@ -15,6 +15,8 @@ HELP = """Fuse several streams (RGB and flow, say): scores of the same videos, o
 Example: praxiscope fuse rgb.npz flow.npz --weights 1,1.5 --out fused.npz
 
 Runs become one folder that predicts videos: praxiscope fuse runs/rgb runs/flow --weights 1,1.5 --out runs/both
+
+Of runs on several data sets, one task: praxiscope fuse runs/rgb runs/flow --task own --out runs/own
 
 With an SVM: praxiscope fuse rgb.npz flow.npz --svm rgb_train.npz --svm flow_train.npz
 """
@@ -52,6 +54,7 @@ def fuse(
     out: Annotated[
         Path | None, typer.Option(help="Scores file to write (.npz or .parquet); of runs, a new folder.")
     ] = None,
+    task: Task = None,
     json: Json = False,
 ) -> None:
     from praxiscope.recipes.fuse import fuse as run_fuse
@@ -64,7 +67,15 @@ def fuse(
             raise ArgumentError("fuse takes scores files or run folders, not both at once")
         if out is None:
             raise ArgumentError("runs are fused into a new folder: name it by --out")
-        made = fuse_runs(files, out, kind=kind, weights=_numbers(weights), svm=_paths(svm or []), svm_c=svm_c)
+        made = fuse_runs(
+            files,
+            out,
+            kind=kind,
+            weights=_numbers(weights),
+            svm=_paths(svm or []),
+            svm_c=svm_c,
+            task=task,
+        )
         about = {"folder": str(out), "kind": made.kind, "weights": made.weights, "classes": len(made.labels)}
         if json:
             print_json({**about, "streams": [part.stream for part in made.parts]})
@@ -73,6 +84,8 @@ def fuse(
                 f"{out} answers for {len(made.parts)} networks, {_title(made.kind, made.weights, made.svm)}."
             )
         return
+    if task is not None:
+        raise ArgumentError(f"--task {task} is of runs; a scores file holds the scores of one task already")
     result = run_fuse(
         files,
         kind=kind,

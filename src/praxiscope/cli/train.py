@@ -109,11 +109,16 @@ def train(
         bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")
     ] = False,
 ) -> None:
+    from praxiscope.errors import ArgumentError
     from praxiscope.recipes.settings import get_recipe, load_yaml, override
     from praxiscope.recipes.train import train as run_training
 
     saved = out / "settings.yaml"
-    if resume and saved.is_file() and recipe == "default":
+    if resume and not saved.is_file():
+        raise ArgumentError(
+            f"--resume: {out} holds no run. Name the folder of one by --out, or leave --resume out."
+        )
+    if resume and recipe == "default":
         settings = load_yaml(saved)
     else:
         settings = get_recipe(recipe)

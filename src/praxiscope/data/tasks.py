@@ -10,6 +10,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from praxiscope.data.files import first_few
@@ -17,6 +18,7 @@ from praxiscope.data.manifest import Manifest
 from praxiscope.errors import ArgumentError, DataError, unknown_name
 from praxiscope.flow.clip import FlowClip
 from praxiscope.flow.store import FlowStore
+from praxiscope.types import VideoRecord
 
 __all__ = ["JoinedFlow", "join", "store_of"]
 
@@ -72,15 +74,21 @@ def join(manifests: Mapping[str, Manifest]) -> Manifest:
 
 def _describe_leaks(manifests: Mapping[str, Manifest]) -> list[str]:
     """A note on files that one set trains on and another one holds out; within a set its own notes tell."""
+    # Of the folders alone, each once: asking the disk about every file of a large set takes long.
+    folder = cache(Path.resolve)
+
+    def place(record: VideoRecord) -> Path:
+        return folder(record.path.parent) / record.path.name
+
     trained: dict[Path, set[str]] = defaultdict(set)
     for name, manifest in manifests.items():
         for record in manifest.of("train"):
-            trained[record.path.absolute()].add(name)
+            trained[place(record)].add(name)
     leaks = [
         f"{name}/{record.id}"
         for name, manifest in manifests.items()
         for record in manifest.records
-        if record.split != "train" and trained.get(record.path.absolute(), set()) - {name}
+        if record.split != "train" and trained.get(place(record), set()) - {name}
     ]
     if not leaks:
         return []

@@ -27,7 +27,10 @@ class FlowClip(ABC):
         height, width: of a field.
         source: ``name`` and ``bytes`` of the video file; empty where they are not known.
         loss: what storing cost, in the direction of `path`; nothing where it is not known.
+        backward_remedy: how to have backward flow where there is none, as a sentence.
     """
+
+    backward_remedy = "Run `praxiscope flow` on the videos with --backward."
 
     def __init__(
         self,
@@ -86,9 +89,7 @@ class FlowClip(ABC):
             VideoError: the file cannot be read, or is damaged; with the field's number.
         """
         if backward and not self.has_backward:
-            raise DataError(
-                f"{self.path}: holds no backward flow. Run `praxiscope flow` on the videos with --backward."
-            )
+            raise DataError(f"{self.path}: holds no backward flow. {self.backward_remedy}")
         wanted = [int(number) for number in numbers]
         for number in wanted:
             if not 0 <= number < self._promised - 1:

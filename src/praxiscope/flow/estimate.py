@@ -263,7 +263,7 @@ class RAFT:
             raise ArgumentError(f"RAFT needs at least 1 update, got {self.updates}")
         if not self.weights:
             raise ArgumentError(
-                "the flow method raft needs weights: weights=FILE, or weights=download for torchvision's"
+                "the flow method raft needs weights: --set weights=FILE, or --set weights=download for torchvision's"
             )
         import_torchvision()
         from torchvision.models import optical_flow
@@ -291,7 +291,7 @@ class RAFT:
         except OSError as error:
             raise CheckpointError(
                 f"the weights of raft_{self.size} cannot be downloaded ({error}). Without a network, fetch "
-                f"{chosen.url} elsewhere and give the file: weights=FILE"
+                f"{chosen.url} elsewhere and give the file: --set weights=FILE"
             ) from error
         return state
 

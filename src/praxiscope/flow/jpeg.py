@@ -66,6 +66,10 @@ class JpegFlow(FlowClip):
         DataError: no pictures, some missing, or a range that JPEGs cannot have.
     """
 
+    backward_remedy = (
+        "JPEG folders cannot: run `praxiscope flow --format ffv1 --backward` with another folder."
+    )
+
     def __init__(self, folder: Path, contract: FlowContract) -> None:
         if contract.range == FRAME:
             raise DataError(f"{folder}: JPEGs hold no range for each field; give a bound in pixels")

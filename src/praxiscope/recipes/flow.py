@@ -42,6 +42,7 @@ class FlowSummary:
         clips, fields: in the store, of these videos; a field is a frame's flow in one direction.
         skipped: videos without flow.
         already: clips that former runs had stored.
+        damaged: of what they had stored, how many files or folders were damaged inside, and were made again.
         bytes, bytes_per_field: on disk.
         compression: bytes of the fields as float32, over bytes on disk.
         error_px, largest_error_px: root of the mean squared, and largest error of what was not clipped.
@@ -54,6 +55,7 @@ class FlowSummary:
     fields: int
     skipped: int
     already: int
+    damaged: int
     bytes: int
     bytes_per_field: float
     compression: float
@@ -96,6 +98,7 @@ def extract_flow(
     workers: int | None = None,
     device: str = "cpu",
     max_skip: float | None = None,
+    verify: bool = False,
     reporter: Reporter | None = None,
 ) -> FlowSummary:
     """Store the flow between consecutive frames of every video of a data set, one file each.
@@ -115,6 +118,8 @@ def extract_flow(
         workers: processes of one thread each; None takes one per core. On another device than the CPU there is one.
         device: where TV-L1 and RAFT run.
         max_skip: largest share of unreadable videos; None is 5 %, but three never stop the run.
+        verify: read every field that is stored of these videos, and make again what is damaged. Without it a clip
+            counts as stored when its index is whole.
         reporter: shows progress.
 
     Raises:
@@ -146,19 +151,31 @@ def extract_flow(
     clips = _clips(manifest.records, store)
     with _alone(target):
         _sweep({store.path(key).parent for key in clips})
+        count = 1 if on.type != "cpu" else (workers or os.cpu_count() or 1)
+        settings = tuple(sorted(parameters.items()))
+
+        def job(key: str, *directions: bool) -> _Job:
+            return _Job(key, clips[key], store, method, settings, directions, str(on))
+
+        damaged: set[tuple[str, bool]] = set()
+        if verify:
+            both = (False,) if storage == "jpeg" else (False, True)
+            damaged = _verify([job(key, direction) for key in clips for direction in both], count, reporter)
+        asked = (False, True) if backward else (False,)
         jobs = []
         for key, video in clips.items():
-            wanted = tuple(
-                b for b in ((False, True) if backward else (False,)) if not _is_complete(store, key, video, b)
-            )
+            wanted = [
+                direction
+                for direction in (False, True)
+                if (key, direction) in damaged
+                or (direction in asked and not _is_complete(store, key, video, direction))
+            ]
             if wanted:
-                jobs.append(
-                    _Job(key, video, store, method, tuple(sorted(parameters.items())), wanted, str(on))
-                )
+                jobs.append(job(key, *wanted))
         already = len(clips) - len(jobs)
         if not jobs:
-            reporter.line(f"Nothing to do: the flow of all {len(clips)} videos is stored in {target}.")
-        count = 1 if on.type != "cpu" else (workers or os.cpu_count() or 1)
+            whole = " and whole" if verify else ""
+            reporter.line(f"Nothing to do: the flow of all {len(clips)} videos is stored{whole} in {target}.")
         video_s, skipped = _extract_all(jobs, count, already, reporter)
         seconds = time.perf_counter() - began
         write_skipped(target / "skipped.csv", skipped)
@@ -168,7 +185,14 @@ def extract_flow(
         )
     check_skips(len(skipped), len(clips), max_skip, target / "skipped.csv")
     return _summarise(
-        store, [key for key in clips if key not in skipped], backward, len(skipped), already, seconds, video_s
+        store,
+        [key for key in clips if key not in skipped],
+        backward,
+        len(skipped),
+        already,
+        len(damaged),
+        seconds,
+        video_s,
     )
 
 
@@ -217,6 +241,42 @@ def _extract_all(
             reporter.line("Stopped. The same command goes on from here.")
             raise
     return video_s, skipped
+
+
+def _verify(jobs: Sequence[_Job], workers: int, reporter: Reporter) -> set[tuple[str, bool]]:
+    """Read what is stored of each job, a clip in one direction: key and direction of what is damaged."""
+    jobs = [job for job in jobs if job.store.path(job.key, backward=job.directions[0]).exists()]
+    damaged = set()
+    with reporter.bar("verifying flow", len(jobs)) as bar:
+        for job, problem in run_jobs(
+            _damage, jobs, workers, lost=lambda job: "ends the process that reads it."
+        ):
+            bar.advance()
+            if problem:
+                (backward,) = job.directions
+                damaged.add((job.key, backward))
+                reporter.line(
+                    f"Damaged, so made again: {job.store.path(job.key, backward=backward)}: {problem}"
+                )
+    return damaged
+
+
+def _damage(job: _Job) -> str:
+    """What is wrong with the stored flow of a job, or nothing."""
+    (backward,) = job.directions
+    path = job.store.path(job.key, backward=backward)
+    try:
+        clip = job.store.stored(job.key, backward=backward)
+        if clip is not None:
+            at_once = max(1, _CPU_PIXELS // (clip.height * clip.width))
+            for first in range(0, len(clip), at_once):
+                clip.fields(range(first, min(first + at_once, len(clip))))
+                advance(at_once, 0)
+    except VideoError as error:
+        return f"{error.problem}."
+    except DataError as error:  # of JPEGs, or a clip of another contract
+        return str(error).removeprefix(f"{path}: ")
+    return ""
 
 
 @dataclass(frozen=True)
@@ -334,6 +394,7 @@ def _summarise(
     backward: bool,
     skipped: int,
     already: int,
+    damaged: int,
     seconds: float,
     video_s: float,
 ) -> FlowSummary:
@@ -350,6 +411,7 @@ def _summarise(
         fields=fields,
         skipped=skipped,
         already=already,
+        damaged=damaged,
         bytes=size,
         bytes_per_field=size / fields,
         compression=4 * loss.values / size,

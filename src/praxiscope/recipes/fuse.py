@@ -102,6 +102,7 @@ def fuse_runs(
     weights: Sequence[float] | None = None,
     svm: Sequence[str | Path] = (),
     svm_c: float | None = None,
+    task: str | None = None,
 ) -> FusedRecogniser:
     """Put recognisers into one folder that answers for all of them, and needs nothing else.
 
@@ -109,6 +110,7 @@ def fuse_runs(
         runs: run or model folders of two or more networks that know the same classes.
         out: the new folder.
         kind, weights, svm, svm_c: as in `fuse`; ``svm`` are scores of training videos, one file per run.
+        task: of runs on several data sets, the one that is meant: its part of each is fused.
 
     Returns:
         The new recogniser.
@@ -123,7 +125,7 @@ def fuse_runs(
     if svm:
         training = [Scores.load(path) for path in svm]
         for scores, path, run in zip(training, svm, runs, strict=True):
-            part = load_single(run, device="cpu")
+            part = load_single(run, device="cpu", task=task)
             streams, model = (
                 scores.protocol.get("streams", [part.stream]),
                 scores.protocol.get("model", part.card.name),
@@ -140,7 +142,7 @@ def fuse_runs(
         machine = SvmFusion.fit(training, c=svm_c, names=[str(path) for path in svm])
         kind = "svm"
     kind = kind or ("average" if weights is None else "weighted")
-    save_fused(out, runs, kind=kind, weights=weights, svm=machine)
+    save_fused(out, runs, kind=kind, weights=weights, svm=machine, task=task)
     return load_fused(out, device="cpu")
 
 

@@ -1,16 +1,15 @@
-"""The small lists that stand in a run's folder: what was skipped, and which video was on which side."""
+"""The list of what was skipped, which stands in a run's folder."""
 
 from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from praxiscope.errors import TrainingError
-from praxiscope.types import VideoRecord
 
-__all__ = ["check_skips", "merge_skipped", "read_split", "write_skipped", "write_split"]
+__all__ = ["check_skips", "merge_skipped", "read_skipped", "write_skipped"]
 
 DEFAULT_MAX_SKIP, ALWAYS_ALLOWED = 0.05, 3
 
@@ -39,41 +38,27 @@ def check_skips(count: int, total: int, max_skip: float | None, listing: Path) -
 
 def write_skipped(path: Path, skipped: Mapping[str, str]) -> None:
     """Write ``id,problem`` rows, sorted."""
-    _write(path, ("id", "problem"), sorted(skipped.items()))
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(("id", "problem"))
+        writer.writerows(sorted(skipped.items()))
+    os.replace(temporary, path)
 
 
 def merge_skipped(run: Path) -> None:
     """Bring the lists of all processes of a run (``skipped.N.csv``) into its ``skipped.csv``."""
-    own, others = run / "skipped.csv", sorted(run.glob("skipped.*.csv"))
-    if not others:
-        return
-    merged: dict[str, str] = {}
-    for path in (*others, own):
+    if others := sorted(run.glob("skipped.*.csv")):
+        write_skipped(run / "skipped.csv", read_skipped(run))
+        for path in others:
+            path.unlink(missing_ok=True)
+
+
+def read_skipped(run: Path) -> dict[str, str]:
+    """The problems by id that the processes of a run have listed so far."""
+    found: dict[str, str] = {}
+    for path in (*sorted(run.glob("skipped.*.csv")), run / "skipped.csv"):
         if path.is_file():
             with path.open(newline="", encoding="utf-8", errors="replace") as file:
-                merged |= {row["id"]: row["problem"] for row in csv.DictReader(file) if row.get("id")}
-    write_skipped(own, merged)
-    for path in others:
-        path.unlink(missing_ok=True)
-
-
-def write_split(path: Path, records: Iterable[VideoRecord]) -> None:
-    """Write ``id,label,split`` rows: by id, so that they hold for a packed copy of the same videos too."""
-    _write(path, ("id", "label", "split"), [(r.id, "|".join(r.labels), r.split or "") for r in records])
-
-
-def read_split(path: Path) -> dict[str, str]:
-    """Split by id. Empty when there is no such list, or it is damaged."""
-    if not path.is_file():
-        return {}
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        return {row["id"]: row["split"] for row in csv.DictReader(file) if row.get("id") and row.get("split")}
-
-
-def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        writer.writerows(rows)
-    os.replace(temporary, path)
+                found |= {row["id"]: row["problem"] for row in csv.DictReader(file) if row.get("id")}
+    return found

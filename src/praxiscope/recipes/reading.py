@@ -23,7 +23,7 @@ from praxiscope.errors import ArgumentError, DataError, VideoError
 from praxiscope.flow.stack import stackings
 from praxiscope.flow.store import FlowStore, flow_key
 from praxiscope.progress import Reporter
-from praxiscope.recipes.lists import check_skips, write_skipped
+from praxiscope.recipes.lists import check_skips, read_skipped, write_skipped
 from praxiscope.recipes.settings import TrainSettings
 from praxiscope.recogniser import stream_reader
 from praxiscope.types import STEM, Batch, VideoRecord
@@ -96,30 +96,34 @@ def example_inputs(model: nn.Module, contract: InputContract, videos: int, snipp
 
 
 class SkipList:
-    """Lists unreadable videos in ``skipped.csv``, and ends the run when there are too many.
+    """Lists unreadable videos in ``skipped.csv``, and ends the run when there are too many, or all of a class.
 
     Args:
+        path: the list; other processes of the run have theirs beside it.
         skipped: why each was left out, by id; filled in place, so that it is part of the run's state.
-        total: videos of the data set.
+        manifest: the data set.
     """
 
     def __init__(
-        self, path: Path, skipped: dict[str, str], total: int, limit: float | None, reporter: Reporter
+        self, path: Path, skipped: dict[str, str], manifest: Manifest, limit: float | None, reporter: Reporter
     ) -> None:
-        self.path, self.skipped, self.total, self.limit = path, skipped, total, limit
+        self.path, self.skipped, self.manifest, self.limit = path, skipped, manifest, limit
         self.reporter = reporter
         if skipped or path.name == "skipped.csv":  # an empty list of the first process says: none
             write_skipped(path, skipped)
 
     def __call__(self, skips: Sequence[Skip]) -> None:
-        new = [skip for skip in skips if skip.id not in self.skipped]
+        new = {skip.id: skip.problem for skip in skips if skip.id not in self.skipped}
         if not new:
             return
         self.skipped.update(new)
         write_skipped(self.path, self.skipped)
-        for skip in new:
-            self.reporter.line(f"Skipped: {skip.problem}")
-        check_skips(len(self.skipped), self.total, self.limit, self.path)
+        for problem in new.values():
+            self.reporter.line(f"Skipped: {problem}")
+        check_skips(len(self.skipped), len(self.manifest.records), self.limit, self.path)
+        # Each process meets a part of the videos; whichever writes last sees what all of them have found.
+        lost = read_skipped(self.path.parent)
+        check_trainable(self.manifest, [r for r in self.manifest.of("train") if r.id not in lost], self.path)
 
 
 def scan(
@@ -169,6 +173,7 @@ def scan(
 
 
 def check_trainable(manifest: Manifest, records: Sequence[VideoRecord], listing: Path) -> None:
+    """Raise DataError where one of a set's classes has none of the training videos ``records``."""
     present = {label for record in records for label in record.labels}
     lost = [name for name in manifest.classes if name not in present]
     if lost:

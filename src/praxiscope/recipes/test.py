@@ -14,13 +14,14 @@ from praxiscope.checkpoint import ModelCard, find_checkpoint, load_card
 from praxiscope.data.dataset import Skip
 from praxiscope.data.files import first_few
 from praxiscope.data.manifest import Manifest, load_records
+from praxiscope.data.splitlist import SplitList
 from praxiscope.errors import ArgumentError, DataError
 from praxiscope.evaluation.metrics import summarise
 from praxiscope.evaluation.protocols import parse_protocol
 from praxiscope.evaluation.scores import Scores
 from praxiscope.fused import AnyRecogniser, is_fused
 from praxiscope.progress import Reporter
-from praxiscope.recipes.lists import check_skips, read_split, write_skipped
+from praxiscope.recipes.lists import check_skips, write_skipped
 from praxiscope.recipes.report import report_run
 from praxiscope.recogniser import load
 from praxiscope.types import VideoRecord
@@ -114,7 +115,7 @@ def test(
         flow_weights=flow_weights,
         task=task,
     )
-    records = _choose(manifest, _known_split(Path(run), task), subset, notes)
+    records = _choose(manifest, SplitList(Path(run), task).sides(), subset, notes)
     targets = _targets(recogniser, manifest, records)
     for note in notes:
         reporter.line(f"Note: {note}")
@@ -171,15 +172,6 @@ def _find_task(card: ModelCard, manifest: Manifest) -> str:
         f"{manifest.name}: the network was trained on several data sets, and {who} all of these "
         f"{len(manifest.classes)} classes. Name the one that is meant: --task {(fitting or list(card.tasks))[0]}."
     )
-
-
-def _known_split(run: Path, task: str | None) -> dict[str, str]:
-    """On which side a run had its videos, by the ids that they have in their own data set."""
-    known = read_split(run / "split.csv")
-    if task is None:
-        return known
-    prefix = f"{task}/"
-    return {name.removeprefix(prefix): side for name, side in known.items() if name.startswith(prefix)}
 
 
 def _choose(manifest: Manifest, known: Mapping[str, str], subset: str, notes: list[str]) -> list[VideoRecord]:

@@ -28,6 +28,7 @@ from praxiscope.checkpoint import (
 )
 from praxiscope.data.batch import EpochBatches, mix_seeds
 from praxiscope.data.manifest import Manifest, load_records
+from praxiscope.data.splitlist import SplitList, write_split
 from praxiscope.data.tasks import join
 from praxiscope.errors import ArgumentError, CheckpointError, DataError
 from praxiscope.evaluation.views import bf16_pays
@@ -36,7 +37,7 @@ from praxiscope.models import create_model
 from praxiscope.models.weights import load_weights
 from praxiscope.progress import Reporter
 from praxiscope.recipes.backprop import learned_snippets, make_step, snippets_at_once
-from praxiscope.recipes.lists import merge_skipped, read_split, write_split
+from praxiscope.recipes.lists import merge_skipped
 from praxiscope.recipes.monitor import Monitor, save
 from praxiscope.recipes.reading import (
     SkipList,
@@ -51,11 +52,13 @@ from praxiscope.recipes.report import report_run
 from praxiscope.recipes.settings import InputSettings, OptimSettings, TrainSettings, dump_yaml, load_yaml
 from praxiscope.recipes.summary import announce
 from praxiscope.recogniser import build_from_card
-from praxiscope.steps import make_loss
+from praxiscope.steps import TaskLoss, make_loss
+from praxiscope.steps.base import Loss
 from praxiscope.steps.principal import NoteChoice
 from praxiscope.training.log import ChoiceLog, RunLog
 from praxiscope.training.loop import Plan, TrainState, fit
 from praxiscope.training.optim import TrunkFreeze, make_optimizer, parameter_groups, schedule
+from praxiscope.types import Batch
 
 __all__ = ["build_model", "train"]
 
@@ -107,11 +110,14 @@ def train(
     if fabric.is_global_zero:
         run.mkdir(parents=True, exist_ok=True)
         dump_yaml(settings, run / "settings.yaml")
-        write_split(run / "split.csv", manifest.records)
+        write_split(run, manifest.records)
+        if not resume:  # of a run that ended before its first checkpoint: the videos may have been repaired
+            for stale in run.glob("skipped.*.csv"):
+                stale.unlink()
     # Each process has its own list, since it reads its own videos; they are merged at the end.
     listing = run / ("skipped.csv" if fabric.is_global_zero else f"skipped.{fabric.global_rank}.csv")
     fabric.barrier()
-    note_skips = SkipList(listing, state.skipped, len(manifest.records), settings.data.max_skip, reporter)
+    note_skips = SkipList(listing, state.skipped, manifest, settings.data.max_skip, reporter)
     note_skips(scan(settings, manifest.records, reporter, store))
     if not resume:
         state.left_out = sorted(state.skipped)
@@ -206,6 +212,7 @@ def train(
             reporter=reporter,
             draw_seed=mix_seeds,
             before_step=TrunkFreeze(bare, round(optim.frozen_epochs * steps_per_epoch)),
+            before_update=partial(_count_tasks, loss, fabric),
         )
     finally:
         if log:
@@ -217,6 +224,15 @@ def train(
         _say_goodbye(run, state, complete, time.perf_counter() - started, reporter)
     fabric.barrier()
     return complete
+
+
+def _count_tasks(loss: Loss, fabric: Any, batches: list[Batch]) -> None:
+    """Tell a loss of several tasks how many videos of each the update has, on all processes."""
+    if isinstance(loss, TaskLoss):
+        counts = loss.count(torch.cat([batch.targets for batch in batches])).to(fabric.device)
+        if fabric.world_size > 1:
+            counts = fabric.all_reduce(counts, reduce_op="sum")
+        loss.expect(counts, len(batches) * fabric.world_size)
 
 
 def _choices(run: Path, settings: TrainSettings, state: TrainState, fabric: Any) -> NoteChoice:
@@ -250,7 +266,7 @@ def _take_up(checkpoint: Path, run: Path, manifest: Manifest) -> tuple[TrainStat
     except TypeError as error:
         raise CheckpointError(f"{checkpoint}: is no training state of this version ({error}).") from error
     card = load_card(checkpoint)
-    before, now = read_split(run / "split.csv"), {r.id: r.split or "" for r in manifest.records}
+    before, now = SplitList(run).sides(), {r.id: r.split or "" for r in manifest.records}
     if before != now or card.labels != manifest.classes or card.tasks != manifest.tasks:
         changed = sorted(set(before.items()) ^ set(now.items()))
         example = f" ({changed[0][0]} for one)" if changed else ""

@@ -1,12 +1,13 @@
 """Ways of making a gradient: ``step(model, batch, backward) -> StepOutput``. The loop never knows which runs."""
 
-from praxiscope.steps.base import Step, StepOutput, call_model, make_loss
+from praxiscope.steps.base import Step, StepOutput, TaskLoss, call_model, make_loss
 from praxiscope.steps.learn import cached, learn_at_once, learn_in_chunks
 from praxiscope.steps.ordinary import ordinary
 
 __all__ = [
     "Step",
     "StepOutput",
+    "TaskLoss",
     "cached",
     "call_model",
     "learn_at_once",

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from praxiscope.errors import ArgumentError
 from praxiscope.types import Batch
 
-__all__ = ["Loss", "Step", "StepOutput", "call_model", "make_loss"]
+__all__ = ["Loss", "Step", "StepOutput", "TaskLoss", "call_model", "make_loss"]
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(logits [B, K], targets) -> mean loss []."""
@@ -70,11 +70,7 @@ def make_loss(
     With class weights the loss is the weighted sum over the batch divided by the batch's size, not by the
     sum of its weights: then the loss of a batch is the mean of its parts' losses, on any number of devices.
 
-    With several tasks it is the sum of the tasks' losses, each the mean over the task's own videos, of its own
-    classes' logits alone (Simonyan and Zisserman, 2014, section 4). A task without a video in the batch adds
-    exactly 0, and its logits get a gradient of 0. Such a loss is *not* the mean of its parts' losses: a mean
-    over own videos per process, or per accumulated batch, is not the mean over the own videos of all of them, so
-    two devices do not give to the last digit what one device with twice the batch gives.
+    With several tasks it is a `TaskLoss`.
 
     Args:
         multi_label: targets are multi-hot [B, K], not class numbers [B].
@@ -106,26 +102,62 @@ def make_loss(
         weights = None if class_weights is None else class_weights.to(logits.device)
         return nn.functional.binary_cross_entropy_with_logits(logits.float(), targets.float(), weights)
 
-    def by_task(logits: Tensor, targets: Tensor) -> Tensor:
-        weights = None if class_weights is None else class_weights.to(logits.device)
+    if tasks:
+        return TaskLoss(tasks, class_weights, label_smoothing)
+    return several if multi_label else single
+
+
+class TaskLoss:
+    """The sum of the tasks' losses, each the mean over the task's own videos, of its own classes' logits alone.
+
+    (Simonyan and Zisserman, 2014, section 4.) A task without a video adds exactly 0, and its logits get a gradient
+    of 0.
+
+    The mean of such losses of parts of a batch is not the loss of the batch: a part without a task's videos would
+    count as a loss of 0. So where an update is made of several batches, of this process or of several, `expect` tells
+    how many videos of each task they hold together; then the mean of their losses is the loss of all as one batch.
+
+    Args:
+        tasks, class_weights, label_smoothing: as `make_loss` takes them.
+    """
+
+    def __init__(
+        self,
+        tasks: Sequence[tuple[int, int]],
+        class_weights: Tensor | None = None,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        self.tasks, self.class_weights, self.label_smoothing = tuple(tasks), class_weights, label_smoothing
+        self._own: Tensor | None = None  # [tasks], videos of each in an average batch of the update
+
+    def count(self, targets: Tensor) -> Tensor:
+        """Videos of each task, float32 [tasks], among targets [n]."""
+        return torch.stack(
+            [((targets >= start) & (targets < end)).sum() for start, end in self.tasks]
+        ).float()
+
+    def expect(self, counts: Tensor, batches: int) -> None:
+        """Tell of an update's ``batches``, on all processes, how many videos of each task they hold: [tasks]."""
+        self._own = counts.clamp(min=1) / batches
+
+    def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
+        weights = None if self.class_weights is None else self.class_weights.to(logits.device)
+        counts = self.count(targets).clamp(min=1) if self._own is None else self._own.to(logits.device)
         losses = []
-        for start, end in tasks:
+        for start, end in self.tasks:
             own = (targets >= start) & (targets < end)
             # Videos of other tasks are ignored, not cut out: their number need not be known on the host.
-            total = nn.functional.cross_entropy(
-                logits[:, start:end].float(),
-                torch.where(own, targets - start, _IGNORED),
-                None if weights is None else weights[start:end],
-                ignore_index=_IGNORED,
-                reduction="sum",
-                label_smoothing=label_smoothing,
+            losses.append(
+                nn.functional.cross_entropy(
+                    logits[:, start:end].float(),
+                    torch.where(own, targets - start, _IGNORED),
+                    None if weights is None else weights[start:end],
+                    ignore_index=_IGNORED,
+                    reduction="sum",
+                    label_smoothing=self.label_smoothing,
+                )
             )
-            losses.append(total / own.sum().clamp(min=1))
-        return torch.stack(losses).sum()
-
-    if tasks:
-        return by_task
-    return several if multi_label else single
+        return (torch.stack(losses) / counts).sum()
 
 
 @torch.no_grad()

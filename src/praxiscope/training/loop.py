@@ -120,6 +120,7 @@ def fit(
     reporter: Reporter,
     draw_seed: Callable[..., int],
     before_step: Callable[[int], None] = lambda step: None,
+    before_update: Callable[[list[Batch]], None] = lambda batches: None,
 ) -> bool:
     """Train until the plan is done or someone asks to stop.
 
@@ -135,6 +136,7 @@ def fit(
         end_epoch: validates, and returns figures to log.
         draw_seed: mixes numbers into a seed.
         before_step: takes the number of the update that comes next; may hold parts of the model still.
+        before_update: takes all batches of an update, as they were read, before the first step of it.
 
     Returns:
         True when the plan is done, False when it was interrupted (a checkpoint has been saved).
@@ -153,6 +155,7 @@ def fit(
                 started = time.perf_counter()
                 before_step(state.step)
                 group, waited = _take(loaded, plan.accumulate)
+                before_update([item.batch for item in group])
                 for rate, parameters in zip(base_rates, optimizer.param_groups, strict=True):
                     parameters["lr"] = rate * plan.schedule(state.step)
                 torch.manual_seed(draw_seed(plan.seed, 3, state.step, fabric.global_rank))

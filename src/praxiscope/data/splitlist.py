@@ -1,0 +1,69 @@
+"""``split.csv``: on which side of the split a run had each video."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from praxiscope.types import VideoRecord
+
+__all__ = ["SPLIT_FILE", "SplitList", "write_split"]
+
+SPLIT_FILE = "split.csv"
+
+
+@dataclass(frozen=True)
+class SplitList:
+    """The list in a run or model folder; it need not be there.
+
+    Attributes:
+        folder: of the run or model.
+        task: of a run on several data sets, the one that is meant: its videos and classes have the names that they
+            have in their own set.
+    """
+
+    folder: Path
+    task: str | None = None
+
+    @property
+    def path(self) -> Path:
+        """Where it is, if it is there."""
+        return self.folder / SPLIT_FILE
+
+    def sides(self) -> dict[str, str]:
+        """Split by id. Empty when there is no such list, or it is damaged."""
+        return {name: side for name, _, side in self._rows() if side}
+
+    def copy_to(self, folder: Path) -> None:
+        """Write it into another folder; nothing where there is none."""
+        if self.path.is_file():
+            _write(folder / SPLIT_FILE, self._rows())
+
+    def _rows(self) -> Iterator[tuple[str, str, str]]:
+        """Id, labels and split of each video."""
+        if not self.path.is_file():
+            return
+        prefix = "" if self.task is None else f"{self.task}/"
+        with self.path.open(newline="", encoding="utf-8", errors="replace") as file:
+            for row in csv.DictReader(file):
+                name = row.get("id") or ""
+                if name and name.startswith(prefix):
+                    label, side = row.get("label") or "", row.get("split") or ""
+                    yield name.removeprefix(prefix), label.removeprefix(prefix), side
+
+
+def write_split(folder: Path, records: Iterable[VideoRecord]) -> None:
+    """Write a run's list: by id, so that it holds for a packed copy of the same videos too."""
+    _write(folder / SPLIT_FILE, ((r.id, "|".join(r.labels), r.split or "") for r in records))
+
+
+def _write(path: Path, rows: Iterable[tuple[str, str, str]]) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(("id", "label", "split"))
+        writer.writerows(rows)
+    os.replace(temporary, path)

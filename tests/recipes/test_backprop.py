@@ -74,7 +74,8 @@ def test_backpropagation_in_chunks_makes_the_run_of_all_snippets(colour_set: Pat
         torch.testing.assert_close(two[name], one[name], rtol=1e-4, atol=1e-6, msg=name)
 
 
-@pytest.mark.parametrize("way", [(*PRINCIPAL, "backprop.rule=kl", "backprop.chunk=3"), CACHED])
+# Not by kl: an untrained network's divergences are so near 0 that rounding would choose.
+@pytest.mark.parametrize("way", [(*PRINCIPAL, "backprop.rule=max", "backprop.chunk=3"), CACHED])
 def test_two_processes_choose_and_learn_as_one(
     colour_set: Path, tmp_path: Path, way: tuple[str, ...]
 ) -> None:
@@ -199,9 +200,7 @@ def test_a_run_stays_within_its_memory(colour_set: Path, tmp_path: Path) -> None
         options = sets(
             (*SMALL, "input.size=96", "input.short_side=96", "optim.epochs=1", "input.snippets=24")
         )
-        words = command(
-            "train", colour_set, "--out", tmp_path / f"run{len(more)}", *options, *more
-        )[2:]
+        words = command("train", colour_set, "--out", tmp_path / f"run{len(more)}", *options, *more)[2:]
         done = subprocess.run(
             [sys.executable, "-c", code, *words], env=ONE_THREAD, capture_output=True, text=True, timeout=240
         )

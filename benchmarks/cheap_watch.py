@@ -1,0 +1,85 @@
+"""Cheaper watching: how often the choice is that of float32 at full size, on a trained run's training videos.
+
+What a step then costs is measured by `praxiscope bench principal`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import nullcontext
+from math import comb
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, get_args
+
+import torch
+from common import write_table
+
+from praxiscope.data.manifest import load_records
+from praxiscope.recipes.backprop import shrink
+from praxiscope.recipes.reading import epoch_loader, flow_store, preparer
+from praxiscope.recipes.settings import load_yaml
+from praxiscope.recogniser import load
+from praxiscope.steps.principal import Rule, choose_all
+from praxiscope.steps.rows import watch, watching
+
+
+def main() -> None:
+    """Watch an epoch in every way, compare the choices, write the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "run", type=Path, help="a run that was trained on the videos; its data must be in place"
+    )
+    parser.add_argument("--sizes", type=int, nargs="+", default=[160, 112])
+    parser.add_argument("--choose", type=int, default=3)
+    options = parser.parse_args()
+    settings = load_yaml(options.run / "settings.yaml")
+    recogniser = load(options.run, device="cpu")
+    manifest = load_records(settings.data.source, split=settings.data.split, seed=settings.run.seed)
+    alone: Any = SimpleNamespace(global_rank=0, world_size=1, device=torch.device("cpu"))
+    batches = epoch_loader(
+        settings, manifest, manifest.of("train"), alone, {}, recogniser.card.input, flow_store(settings)
+    )
+    prepare = preparer(settings, recogniser.card.input, alone.device)
+    m, n = settings.input.snippets, options.choose
+    full = settings.input.size
+    ways: dict[str, tuple[int, bool]] = {
+        f"{full} px, float32": (full, False),
+        f"{full} px, bf16": (full, True),
+    }
+    ways |= {f"{size} px, float32": (size, False) for size in options.sizes}
+    ways |= {f"{size} px, bf16": (size, True) for size in options.sizes}
+    chosen: dict[tuple[str, str], list[torch.Tensor]] = {}
+    recogniser.model.float()
+    for item in batches(0, 0):
+        for way, (size, low) in ways.items():
+            context = torch.autocast("cpu", torch.bfloat16) if low else nullcontext()
+            with watching(recogniser.model), context:
+                seen = watch(
+                    recogniser.model, item.batch, lambda part, size=size: prepare(shrink(part, size)), 64
+                )
+            for rule in get_args(Rule)[:2]:
+                choice = choose_all(seen.float(), item.batch.targets, n, rule)
+                chosen.setdefault((way, rule), []).append(choice)
+    rows = []
+    for way in ways:
+        row: list[Any] = [way]
+        for rule in get_args(Rule)[:2]:
+            one, two = (torch.cat(chosen[name, rule]) for name in (next(iter(ways)), way))
+            same = (one == two).all(dim=1).float().mean()
+            shared = (one[:, :, None] == two[:, None, :]).any(dim=2).float().mean()
+            row += [f"{same:.3f}", f"{shared:.3f}"]
+        rows.append(row)
+    count = len(torch.cat(chosen[next(iter(chosen))]))
+    write_table(
+        Path(__file__).with_suffix(".md"),
+        "Cheaper watching: agreement with the choice of float32 at full size",
+        ["watched at", "max: same subset", "max: snippets shared", "kl: same subset", "kl: snippets shared"],
+        rows,
+        f"{n} of {m} snippets of {count} training videos, learned from at {full} pixels. By chance "
+        f"{1 / comb(m, n):.3f} of the subsets agree, and {n / m:.2f} of the snippets.",
+    )
+
+
+if __name__ == "__main__":
+    main()

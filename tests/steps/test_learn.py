@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from praxiscope.errors import ArgumentError
 from praxiscope.models import create_model
 from praxiscope.steps import cached, learn_at_once, learn_in_chunks, make_loss
+from praxiscope.steps.learn import Learn
+from praxiscope.steps.principal import principal
 from praxiscope.types import Batch
 
 
@@ -138,10 +143,52 @@ def test_batchnorm_that_learns_moves_its_statistics_once_for_every_chunk() -> No
 
 
 def test_a_model_without_consensus_is_refused() -> None:
-    class Bare(nn.Module):
+    class NoConsensus(nn.Module):
         streams = ("rgb",)
 
-    with pytest.raises(ArgumentError, match="Bare has no consensus"):
+    with pytest.raises(ArgumentError, match="NoConsensus has no consensus"):
         learn_in_chunks(make_loss(False), to_floats(torch.float32), 2)(
-            Bare(), raw_batch(), lambda value: None
+            NoConsensus(), raw_batch(), lambda value: None
         )
+
+
+@pytest.mark.parametrize("way", ["in chunks", "principal"])
+def test_gradients_are_exchanged_once_for_a_step(way: str, tmp_path: Path) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
+    try:
+        model = DistributedDataParallel(model_of("tsn", "squeezenet1_1", torch.float32))
+        exchanged: list[int] = []
+
+        def count(state, bucket):  # type: ignore[no-untyped-def]  # torch does not take annotations as texts
+            exchanged.append(bucket.index())
+            future: Any = torch.futures.Future()
+            future.set_result(bucket.buffer())
+            return future
+
+        model.register_comm_hook(None, count)
+        floats = to_floats(torch.float32)
+        learn: Learn = learn_in_chunks(make_loss(False), floats, 4)
+        step = cached(learn) if way == "in chunks" else principal(learn, n=3, rule="max", prepare=floats)
+        wrapped = Bare(model)
+        step(wrapped, raw_batch(), lambda value: value.backward())
+        assert exchanged == sorted(set(exchanged))  # each bucket once
+        assert exchanged
+    finally:
+        dist.destroy_process_group()
+
+
+class Bare(nn.Module):
+    """As Fabric's wrapper: the attributes of the model, the forward pass of what exchanges its gradients."""
+
+    def __init__(self, forward_module: DistributedDataParallel) -> None:
+        super().__init__()
+        self._forward_module = forward_module
+
+    def forward(self, *inputs: Tensor) -> Any:
+        return self._forward_module(*inputs)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(self._forward_module.module, name)

@@ -388,7 +388,13 @@ def test_ctrl_c_before_the_first_step_exits_with_130(tmp_path: Path) -> None:
         "--recipe",
         str(tmp_path / "run.yaml"),
     ]
-    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    # A job in the background ignores interrupts, and its children inherit that.
+    process = subprocess.Popen(
+        words,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     writer = os.open(tmp_path / "run.yaml", os.O_WRONLY)  # returns when the command has opened it
     # On a loaded machine an interrupt can come while a library that swallows it is being imported: press it again.
     for _ in range(12):
@@ -399,6 +405,8 @@ def test_ctrl_c_before_the_first_step_exits_with_130(tmp_path: Path) -> None:
             break
         except subprocess.TimeoutExpired:
             continue
+    else:
+        process.kill()
     _, error = process.communicate(timeout=5)
     os.close(writer)
     assert process.returncode == 130

@@ -175,6 +175,21 @@ def test_random_choices_are_even_and_follow_the_generator() -> None:
 
 
 @pytest.mark.parametrize(
+    ("logits", "label", "message"),
+    [
+        (torch.zeros(4, 3), 7, "label 7 is none of the 3 classes"),
+        (torch.zeros(4, 3), -1, "label -1 is none"),
+        (torch.zeros(4, 3), torch.ones(2), r"multi-hot \[3\]; got \[2\]"),
+        (torch.full((4, 3), torch.nan), 0, "finite"),
+    ],
+)
+def test_scores_and_labels_that_do_not_fit_are_said(logits: Tensor, label: Any, message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        choose(logits, label, 2, "max")
+    assert choose(torch.tensor([[0, 9], [9, 0]]), 0, 1, "max").tolist() == [0]
+
+
+@pytest.mark.parametrize(
     ("shape", "n", "rule", "error", "message"),
     [
         ((4, 3), 5, "max", ArgumentError, "choose from 1 to 4 of 4 snippets"),

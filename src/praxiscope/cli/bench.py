@@ -92,7 +92,10 @@ def principal(
         format_bench_principal,
         rows_of_paper,
     )
+    from praxiscope.recipes.explain import check_picture_path
 
+    if picture is not None:
+        check_picture_path(picture)
     rows = bench_principal(
         backbone or ("resnet18", "resnet50"),
         rows=rows_of_paper(most),

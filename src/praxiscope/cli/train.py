@@ -143,9 +143,12 @@ def train(
         "run.seed": seed,
         "run.devices": devices,
     }
-    changes = {key: value for key, value in given.items() if value is not None}
-    settings = settings.updated({**several, **changes})
-    settings = override(settings, assignments or [])
+    changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    if backprop is not None and backprop != "principal" and choose is None:
+        # In place of a recipe's choice.
+        changes = {"backprop.choose": None, "backprop.rule": rule, **changes}
+    # All together: two options may fit one another, but not what the recipe has.
+    settings = override(settings, assignments or [], {**several, **changes})
     settings.data.sources()  # where nothing is named, this says so
     complete = run_training(settings, out, resume=resume, reporter=reporter())
     if not complete:

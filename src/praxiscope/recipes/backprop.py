@@ -15,18 +15,26 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from praxiscope.checkpoint import InputContract
+from praxiscope.errors import ArgumentError
 from praxiscope.progress import Reporter
 from praxiscope.recipes.reading import example_inputs, preparer, waiting_bytes
 from praxiscope.recipes.settings import TrainSettings
 from praxiscope.steps import Step, cached, learn_at_once, learn_in_chunks, ordinary
 from praxiscope.steps.base import Loss
 from praxiscope.steps.principal import NoteChoice, principal
-from praxiscope.steps.rows import Prepare, mixes_snippets, statistics_held
+from praxiscope.steps.rows import Prepare, mixes_snippets, statistics_held, watching
 from praxiscope.training.memory import fit_snippets, parse_size
 from praxiscope.types import Batch
 from praxiscope.video.geometry import kind_of, resize
 
-__all__ = ["default_rule", "describe_backprop", "learned_snippets", "make_step", "snippets_at_once"]
+__all__ = [
+    "check_watching",
+    "default_rule",
+    "describe_backprop",
+    "learned_snippets",
+    "make_step",
+    "snippets_at_once",
+]
 
 # Section V.B: the largest loss chooses best of flow, the nearest distribution of pictures.
 _RULES = {"rgb": "kl", "flow": "max"}
@@ -140,14 +148,28 @@ def snippets_at_once(
             parameter.grad = None
 
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        count = fit_snippets(run, parse_size(wanted.memory), device, unit=unit, extra=extra)
+        count = fit_snippets(run, parse_size(wanted.memory), device, most=every, unit=unit, extra=extra)
     if fabric.world_size > 1:  # all processes must cut alike
         count = int(fabric.all_reduce(torch.tensor(float(count), device=device), reduce_op="min"))
-    count = min(count, every)
     reporter.line(
         f"{count} of the {every} snippets of a step go through the network at once, within {wanted.memory}."
     )
     return count
+
+
+def check_watching(settings: TrainSettings, model: nn.Module, contract: InputContract) -> None:
+    """Raise ArgumentError where the network cannot take watched snippets of ``backprop.watch_size`` pixels."""
+    size = settings.backprop.watch_size
+    if size is None:
+        return
+    try:
+        with watching(model), torch.no_grad():
+            model(*example_inputs(model, replace(contract, size=size), 1, 1))
+    except RuntimeError as error:
+        raise ArgumentError(
+            f"backprop.watch_size = {size}: {settings.model.backbone} cannot take such frames: "
+            f"{str(error).splitlines()[0]}"
+        ) from None
 
 
 def describe_backprop(settings: TrainSettings, model: nn.Module, at_once: int | None) -> str | None:

@@ -121,7 +121,11 @@ def bench_principal(
     Raises:
         ArgumentError: a row could not be measured; with what its process said.
     """
-    wanted = list(rows_of_paper() if rows is None else rows)
+    if precision not in ("32", "bf16"):
+        raise ArgumentError(f"precision must be '32' or 'bf16', got {precision!r}")
+    wanted = [
+        row for row in (rows_of_paper() if rows is None else rows) if (row.watch_size or 0) < size
+    ]  # to watch at a larger size is not cheaper
     found = []
     with (reporter or Reporter()).bar("measuring", len(wanted) * len(backbones)) as bar:
         for backbone in backbones:

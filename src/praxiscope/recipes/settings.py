@@ -251,9 +251,10 @@ class BackpropSettings(_Section):
     def _fits(self) -> BackpropSettings:
         if self.name == "principal" and self.choose is None:
             raise ValueError("principal backpropagation needs choose, how many snippets to learn from")
-        for key in ("choose", "rule") if self.name != "principal" else ():
-            if (value := getattr(self, key)) is not None:
-                raise ValueError(f"{key} = {value!r} is for name = principal, not {self.name}")
+        if self.name != "principal":
+            for key in ("choose", "rule", "candidates", "watch_statistics", "watch_size", "watch_precision"):
+                if (value := getattr(self, key)) != type(self).model_fields[key].default:
+                    raise ValueError(f"{key} = {value!r} is for name = principal, not {self.name}")
         for key in ("memory", "chunk") if self.name == "full" else ():
             if (value := getattr(self, key)) is not None:
                 raise ValueError(
@@ -308,6 +309,10 @@ class TrainSettings(_Section):
                 f"backprop.choose = {self.backprop.choose} of input.snippets = {self.input.snippets}: no more can be "
                 "chosen than are watched"
             )
+        if (self.backprop.watch_size or 0) > self.input.size:
+            raise ValueError(
+                f"backprop.watch_size = {self.backprop.watch_size} is larger than input.size = {self.input.size}"
+            )
         return self
 
     def updated(self, values: Mapping[str, Any]) -> TrainSettings:
@@ -357,14 +362,25 @@ def _validated(content: Mapping[str, Any], where: str) -> TrainSettings:
         raise ArgumentError(f"{where}: {named}{message}.") from None
 
 
-def override(settings: TrainSettings, assignments: Iterable[str]) -> TrainSettings:
+def override(
+    settings: TrainSettings, assignments: Iterable[str], values: Mapping[str, Any] | None = None
+) -> TrainSettings:
     """Apply ``section.key=value`` texts; values are read as YAML (``null``, ``[10, 20]``, ``true``, ``1e-3``).
+
+    Args:
+        settings: to begin with.
+        assignments: the texts.
+        values: ``section.key`` values that are applied before them.
 
     Raises:
         ArgumentError: no such section or key (with the nearest one), or a value that does not fit.
     """
     content = settings.model_dump()
-    for text in assignments:
+    for key, value in (values or {}).items():
+        section, _, name = key.partition(".")
+        content[section][name] = value
+    texts = list(assignments)
+    for text in texts:
         key, equals, value_text = text.partition("=")
         section, dot, name = key.strip().partition(".")
         if not equals or not dot or not name:
@@ -373,7 +389,7 @@ def override(settings: TrainSettings, assignments: Iterable[str]) -> TrainSettin
             raise ArgumentError(f"--set {text}: {unknown_name('section', section, content)}")
         content[section][name] = _parse(value_text)
     # All together: two values may fit one another, but not the other's default.
-    return _validated(content, "--set")
+    return _validated(content, "--set" if texts else "settings")
 
 
 def _parse(text: str) -> Any:

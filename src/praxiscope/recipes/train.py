@@ -36,7 +36,7 @@ from praxiscope.flow.store import FlowStore
 from praxiscope.models import create_model
 from praxiscope.models.weights import load_weights
 from praxiscope.progress import Reporter
-from praxiscope.recipes.backprop import learned_snippets, make_step, snippets_at_once
+from praxiscope.recipes.backprop import check_watching, learned_snippets, make_step, snippets_at_once
 from praxiscope.recipes.lists import merge_skipped
 from praxiscope.recipes.monitor import Monitor, save
 from praxiscope.recipes.reading import (
@@ -55,7 +55,7 @@ from praxiscope.recogniser import build_from_card
 from praxiscope.steps import TaskLoss, make_loss
 from praxiscope.steps.base import Loss
 from praxiscope.steps.principal import NoteChoice
-from praxiscope.training.log import ChoiceLog, RunLog
+from praxiscope.training.log import ChoiceLog, RunLog, merge_choices
 from praxiscope.training.loop import Plan, TrainState, fit
 from praxiscope.training.optim import TrunkFreeze, make_optimizer, parameter_groups, schedule
 from praxiscope.types import Batch
@@ -138,7 +138,10 @@ def train(
     if channels_last(settings, fabric.device):
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     model = fabric.to_device(model)
-    at_once = snippets_at_once(settings, model, card.input, fabric, reporter)
+    # A resumed run cuts its steps as it did: measured anew, it might cut them elsewhere.
+    at_once = state.at_once or snippets_at_once(settings, model, card.input, fabric, reporter)
+    state.at_once = at_once
+    check_watching(settings, model, card.input)
     announce(settings, manifest, model, card, fabric, steps_per_epoch, at_once, reporter)
     optim = settings.optim
     optimizer = make_optimizer(
@@ -220,6 +223,8 @@ def train(
     fabric.barrier()
     if fabric.is_global_zero:
         merge_skipped(run)
+        if complete:
+            merge_choices(run)
         report_run(run)
         _say_goodbye(run, state, complete, time.perf_counter() - started, reporter)
     fabric.barrier()

@@ -68,7 +68,7 @@ def choose(
         generator: for what is drawn; None draws from torch's own.
 
     Returns:
-        int64 [n], ascending snippet numbers. Of equal subsets, the first in lexicographic order.
+        int64 [n], ascending snippet numbers. Of subsets that are equal to rounding, any of them.
 
     Raises:
         ArgumentError: an unknown rule, or numbers or shapes that do not fit.
@@ -76,6 +76,16 @@ def choose(
     if logits.ndim != 2:
         raise ArgumentError(f"logits must be [m, K], one row for each snippet; got {list(logits.shape)}")
     targets = torch.as_tensor(label, device=logits.device)[None]
+    classes = logits.shape[1]
+    if targets.ndim > 2 or (targets.ndim == 2 and targets.shape[1] != classes):
+        raise ArgumentError(
+            f"label must be a class number, or multi-hot [{classes}]; got {list(targets.shape[1:])}"
+        )
+    if targets.ndim == 1 and not 0 <= int(targets[0]) < classes:
+        raise ArgumentError(f"label {int(targets[0])} is none of the {classes} classes")
+    logits = logits if logits.is_floating_point() else logits.float()
+    if not bool(logits.isfinite().all()):
+        raise ArgumentError("logits must be finite")
     return choose_all(logits[None], targets, n, rule, candidates=candidates, generators=[generator])[0]
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["ChoiceLog", "RunLog", "read_choices", "read_log"]
+__all__ = ["ChoiceLog", "RunLog", "merge_choices", "read_choices", "read_log"]
 
 _FIRST = ("step", "epoch", "lr", "loss", "top1", "val_loss", "val_top1")
 
@@ -106,6 +106,19 @@ def read_choices(path: Path) -> list[tuple[int, str, list[int]]]:
             except (AttributeError, KeyError, TypeError, ValueError):
                 continue
     return rows
+
+
+def merge_choices(run: Path) -> None:
+    """Put the choices of all processes (``chosen.N.csv``) into the first one's list, by step."""
+    others = sorted(run.glob("chosen.*.csv"))
+    if not others:
+        return
+    rows = [row for path in (run / "chosen.csv", *others) for row in read_choices(path)]
+    log = ChoiceLog(run / "chosen.csv")
+    for step, video, chosen in sorted(rows, key=lambda row: row[0]):
+        log.write(step, [video], [chosen])
+    for path in others:
+        path.unlink()
 
 
 def read_log(path: Path) -> list[dict[str, float]]:

@@ -59,6 +59,7 @@ class TrainState:
         skipped: why each unreadable video was left out, by id.
         left_out: ids of those among them that were found before the first step: no batch draws them.
         precision: the state of float16's loss scaling, where there is one.
+        at_once: snippets that go through the network in one pass, where that was measured.
     """
 
     step: int = 0
@@ -69,6 +70,7 @@ class TrainState:
     skipped: dict[str, str] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
     precision: dict[str, Any] = field(default_factory=dict)
+    at_once: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""

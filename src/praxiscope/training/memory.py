@@ -17,8 +17,8 @@ __all__ = ["PeakMemory", "fit_snippets", "parse_size", "say_size"]
 
 _UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4}
 _UNITS |= {"ki": 1024, "mi": 1024**2, "gi": 1024**3, "ti": 1024**4}
-# What a step's peak may be above the line through two measured ones.
-_MARGIN = 1.05
+# A training run's passes take a little more than the first ones, as its memory falls to pieces.
+_MARGIN = 1.08
 
 
 def parse_size(text: str) -> int:
@@ -78,38 +78,60 @@ class PeakMemory:
 
 
 def fit_snippets(
-    run: Callable[[int], None], budget: int, device: torch.device, *, unit: int = 1, extra: int = 0
+    run: Callable[[int], None],
+    budget: int,
+    device: torch.device,
+    *,
+    most: int,
+    unit: int = 1,
+    extra: int = 0,
 ) -> int:
     """The most snippets that one pass may have, so that its peak stays within ``budget``.
 
-    Two small passes are run and measured; memory grows with the snippets along a line.
+    Passes are run and measured, larger ones as far as the line through the last two says that they fit. The result
+    is one of few sizes (1, 2, 3, 4, 6, 8, 12, 16, … units), so that small differences between two measurements do not
+    give two results.
 
     Args:
         run: makes one forward and backward pass over so many snippets.
         budget: bytes: of the device, or of the whole process.
+        most: snippets that are never wanted to be exceeded.
         unit: snippets that must stay together.
         extra: bytes that will be taken besides (an optimiser's buffers).
 
     Returns:
-        A multiple of ``unit``.
+        A multiple of ``unit``, or ``most``.
 
     Raises:
         ArgumentError: not even ``unit`` snippets fit; with what they take.
     """
-    few, more = 2 * unit, 6 * unit
-    run(few)  # the first pass of all takes what stays: kernels, gradients
-    peaks = []
-    for count in (few, more):
-        peak = PeakMemory(device)
-        run(count)
-        peaks.append(peak.read())
-    slope = max(1.0, (peaks[1] - peaks[0]) / (more - few))
-    fixed = max(0.0, peaks[0] - few * slope) + extra
-    count = int((budget / _MARGIN - fixed) / slope) // unit * unit
-    if count < unit:
-        least = (fixed + unit * slope) * _MARGIN
+    sizes = [unit * count for power in range(32) for count in ((2**power, 3 * 2**power) if power else (1,))]
+    sizes = sorted({*(size for size in sizes if size < most), max(unit, most)})
+
+    def peak_of(count: int) -> float:
+        peaks = []
+        for _ in range(2):  # the second of two equal passes may take more than the first
+            peak = PeakMemory(device)
+            run(count)
+            peaks.append(peak.read())
+        return (max(peaks) + extra) * _MARGIN
+
+    run(unit)  # the first pass of all takes what stays: kernels, gradients
+    fits, least = 0, peak_of(unit)
+    if least > budget:
         raise ArgumentError(
             f"memory {say_size(budget)} is too little: {unit} snippet{'s' * (unit > 1)} at a time take "
-            f"{say_size(least)}, of which {say_size(fixed)} are there without any"
+            f"{say_size(least)}"
         )
-    return count
+    before, peak = (0, 0.0), least
+    for place, size in enumerate(sizes):
+        if place:
+            peak = peak_of(size)
+        if peak > budget:
+            break
+        fits = size
+        slope = (peak - before[1]) / (size - before[0]) if before[0] else 0.0
+        if place + 1 < len(sizes) and peak + slope * (sizes[place + 1] - size) > budget:
+            break
+        before = (size, peak)
+    return fits

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import re
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import torch
 
+from praxiscope._memory import trim_memory
 from praxiscope.errors import ArgumentError
 
 __all__ = ["PeakMemory", "fit_snippets", "parse_size", "say_size"]
@@ -56,9 +55,7 @@ class PeakMemory:
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(self.device)
             return
-        with suppress(OSError, AttributeError):
-            # Free memory that the C library keeps would hide what is taken next.
-            ctypes.CDLL(None).malloc_trim(0)
+        trim_memory()  # free memory that is kept would hide what is taken next
         try:
             Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
         except OSError:

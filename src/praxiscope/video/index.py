@@ -14,6 +14,7 @@ the start each time (`sequential`).
 
 from __future__ import annotations
 
+from array import array
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,11 +23,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from praxiscope._memory import trim_memory
 from praxiscope.errors import VideoError
 from praxiscope.video.container import CONVERT, Deadline, decode_packet, demux, failures, open_container
 
 __all__ = ["FrameIndex", "build", "forget", "recall", "recalled", "verify"]
 
+# From so many packets on, what making the index took is given back to the system at once.
+_MANY = 20_000
 _KEEPS_TIMESTAMPS = ("mov", "matroska")
 _SMALLEST_FRAME = 19  # bytes; an MPEG-4 packet up to this size may say "not coded" (FFmpeg's MAX_NVOP_SIZE)
 _VOP = b"\0\0\1\xb6"
@@ -168,6 +172,8 @@ def build(path: Path, deadline: Deadline) -> FrameIndex:
     container, stream = open_container(path, deadline.limit_s)
     with container:
         index = _scan(path, container, stream, False, deadline)
+    if len(index.ranks) > _MANY:
+        trim_memory()
     if index.unpack:
         container, stream = open_container(path, deadline.limit_s)
         with container:
@@ -182,11 +188,9 @@ def _scan(path: Path, container: Any, stream: Any, unpack: bool, deadline: Deadl
     codec = stream.codec_context.codec.canonical_name
     mpeg4 = codec == "mpeg4"
     by_pts = container.format.name.startswith("matroska")
-    shown: list[float] = []
-    decoded: list[int | None] = []
-    rows: list[tuple[int, int]] = []
-    keys: list[bool] = []
-    drops: list[bool] = []
+    # Numbers, not objects: a film has packets by the hundred thousand.
+    shown, decoded, rows = array("d"), array("d"), array("q")
+    keys, drops = bytearray(), bytearray()
     types: list[str] = []
     pictures: list[tuple[str, int]] = []
     headers: list[set[bytes]] = []
@@ -211,10 +215,10 @@ def _scan(path: Path, container: Any, stream: Any, unpack: bool, deadline: Deadl
                 clean &= bool(kinds) and packet.size > _SMALLEST_FRAME
                 pts = dts
             shown.append(np.nan if pts is None else pts * base)
-            decoded.append(dts)
+            decoded.append(np.nan if dts is None else dts * base)
             # Matroska seeks by the time of presentation, the others by that of decoding.
             target = pts if by_pts else dts
-            rows.append((-1 if packet.pos is None else packet.pos, -1 if target is None else target))
+            rows.extend((-1 if packet.pos is None else packet.pos, -1 if target is None else target))
             keys.append(packet.is_keyframe)
             drops.append(packet.is_discard)
             if packet.is_corrupt:
@@ -249,8 +253,8 @@ def _scan(path: Path, container: Any, stream: Any, unpack: bool, deadline: Deadl
         problems.append(f"the header promises {promised:.1f} s, the file holds {span:.1f} s")
         clean = False
     clean &= len(headers) <= 1  # else streams were joined
-    keep = ~np.array(drops, dtype=bool)
-    stamps = np.array([np.nan if dts is None else dts * base for dts in decoded], dtype=np.float64)
+    keep = np.frombuffer(drops, dtype=np.uint8) == 0
+    stamps = np.array(decoded, dtype=np.float64)
     kept = times[keep]
     if mpeg4:
         trusted = clean and "?" not in types and types[:1] == ["I"]
@@ -275,7 +279,7 @@ def _scan(path: Path, container: Any, stream: Any, unpack: bool, deadline: Deadl
         size=(first.width, first.height),
         turns=round(first.rotation / 90) % 4,
         ranks=ranks,
-        keys=np.array(keys, dtype=bool) & (np.array(types) == "I" if mpeg4 else True),
+        keys=(np.frombuffer(keys, dtype=np.uint8) > 0) & (np.array(types) == "I" if mpeg4 else True),
         places=places,
         times=_clean_times(np.sort(kept), stamps[keep], fps),
         duration_s=span if span > 0 else len(keys) / fps,

@@ -27,13 +27,15 @@ from praxiscope.data.batch import keep_memory
 from praxiscope.data.dataset import ClipReader, RgbReader, Skip, StreamReader, TestClips, clear_errors
 from praxiscope.data.flow_reader import FlowSource, flow_estimator, flow_reader
 from praxiscope.data.splitlist import SplitList
-from praxiscope.errors import ArgumentError, CheckpointError
+from praxiscope.errors import ArgumentError, CheckpointError, DataError, VideoError
 from praxiscope.evaluation.protocols import Crops, Protocol, parse_protocol, view_indices
 from praxiscope.evaluation.scores import Scores
 from praxiscope.evaluation.views import Precision, ViewScorer, inference_precision
 from praxiscope.flow.store import FlowStore
 from praxiscope.models import create_model
+from praxiscope.models.full_video import FullVideoOutput
 from praxiscope.progress import Reporter
+from praxiscope.streaming import LONG_FRAMES, frame_chunks
 from praxiscope.timeline import windows
 from praxiscope.types import STEM, Clip, Prediction, Segment, VideoRecord
 from praxiscope.video.transforms import BatchAugment, CenterCrop, Kind, TenCrop, ThreeCrop, kind_of
@@ -236,6 +238,11 @@ class Recogniser:
         return int(self.model.clip_snippets)
 
     @property
+    def every_frame(self) -> bool:
+        """Whether the model takes any number of frames of a video together."""
+        return bool(self.model.takes == "packed")
+
+    @property
     def span(self) -> int:
         """Frames that a snippet needs from its first one on."""
         return stream_reader(self.card.input, self.card.input.short_side, self.flow_source)[1]
@@ -256,7 +263,10 @@ class Recogniser:
             self.split.copy_to(target)
 
     def default_protocol(self) -> str:
-        """What ``predict`` uses: 25 frames for models that average, else one centred clip."""
+        """What ``predict`` uses: every frame, whole, for models that take them all; 25 frames for models that average;
+        else one centred clip."""
+        if self.every_frame:
+            return "allxfull"
         return "25x1" if self.clip_snippets == 1 else "1x1"
 
     def predict(self, source: str | Path, top: int = 5, protocol: str | None = None) -> Prediction:
@@ -280,9 +290,46 @@ class Recogniser:
         """Scores of one video before softmax, float32 [K]; arguments and errors as ``predict``."""
         record = VideoRecord(str(source), Path(source), ())
         chosen = parse_protocol(protocol or self.default_protocol())
+        if self.streams_frames(chosen):
+            return self.stream_logits(record, chosen)
         clips = self._reader([record], [torch.tensor(-1)], chosen)
         _, logits = next(self._scorer(chosen).score([clips.read(0)], self.stream))
         return logits
+
+    def streams_frames(self, protocol: Protocol) -> bool:
+        """Whether a video may go through the model a few frames at a time; stacks of flow are read together."""
+        return self.every_frame and protocol.sampling == "all" and self.card.input.flow is None
+
+    def stream_logits(self, record: VideoRecord, protocol: Protocol, time_limit_s: float = 300.0) -> Tensor:
+        """`video_logits`, of every frame, in memory that does not grow with their number: float32 [K].
+
+        The file is read twice, once for the distances between frames and once for the means of clusters.
+
+        Raises:
+            VideoError, DataError: the file cannot be read.
+        """
+        outputs = [self.stream_output(record, protocol, n, time_limit_s) for n in range(protocol.crop_count)]
+        return torch.stack([output.logits[0].float().cpu() for output in outputs]).mean(0)
+
+    def stream_output(
+        self, record: VideoRecord, protocol: Protocol, crop: int = 0, time_limit_s: float = 300.0
+    ) -> FullVideoOutput:
+        """What the model says of crop number ``crop`` of a whole video; see `stream_logits`."""
+        read = frame_chunks(
+            record,
+            short_side=self._short_side(protocol),
+            chunk=self.chunk_snippets,
+            time_limit_s=time_limit_s,
+        )
+
+        def chunks() -> Iterator[Tensor]:
+            for frames in read():
+                crops = _crops(protocol.crops, self.card.input.size, frames, kind_of(self.stream))
+                yield self._prepare(next(islice(crops, crop, None))[None])[0]
+
+        with torch.inference_mode(), self.precision.context(self.device):
+            output: FullVideoOutput = self.model.forward_stream(chunks)  # type: ignore[operator]
+        return output
 
     def snippet_logits(self, source: str | Path, starts: Tensor) -> Tensor:
         """Scores of single snippets of one video before softmax, in centre crops.
@@ -298,7 +345,10 @@ class Recogniser:
 
         Raises:
             VideoError, DataError: the file cannot be read.
+            ArgumentError: the model has no snippets: it sees every frame.
         """
+        if self.every_frame:
+            raise ArgumentError(f"{self.card.name} scores clusters of frames, not snippets; see --clusters")
         protocol = parse_protocol("1x1")
         reader, _ = stream_reader(self.card.input, self._short_side(protocol), self.flow_source)
         clips = ClipReader(
@@ -357,19 +407,31 @@ class Recogniser:
         rows: list[Tensor] = []
         kept: list[Tensor] = []
         with reporter.bar(f"testing {chosen.name}", len(records)) as bar:
+            long: list[str] = []
 
             def readable() -> Iterator[Clip]:
                 for item in clear_errors(loader):
                     bar.advance()
-                    if isinstance(item, Clip):
+                    if isinstance(item, Skip):
+                        skipped.append(item)
+                    elif len(item.streams[self.stream]):
                         yield item
                     else:
-                        skipped.append(item)
+                        long.append(item.id)
 
             for clip, logits in self._scorer(chosen).score(readable(), self.stream):
                 ids.append(clip.id)
                 rows.append(logits)
                 kept.append(clip.target)
+            for number, record in enumerate(records):
+                if record.id in long:
+                    try:
+                        rows.append(self.stream_logits(record, chosen, time_limit_s))
+                    except (VideoError, DataError) as error:
+                        skipped.append(Skip(record.id, str(error)))
+                        continue
+                    ids.append(record.id)
+                    kept.append(targets[number])
         described = {
             **chosen.as_dict(),
             "short_side_ratio": self._short_side(chosen) / self.card.input.size,
@@ -419,8 +481,10 @@ class Recogniser:
         if window_s <= 0 or stride_s <= 0:
             raise ArgumentError(f"window and stride must be above 0 s, got {window_s} and {stride_s}")
         scorer = self._scorer(parse_protocol("1x1"))
-        most = max(1, self.chunk_snippets // self.card.input.snippets)
-        coming = windows(source, window_s, stride_s, self.card.input, self.flow_source)
+        most = 1 if self.every_frame else max(1, self.chunk_snippets // self.card.input.snippets)
+        coming = windows(
+            source, window_s, stride_s, self.card.input, self.flow_source, every=self.every_frame
+        )
         while batch := list(islice(coming, most)):
             logits = scorer.forward(torch.stack([window.snippets for window in batch]))
             for window, row in zip(batch, logits, strict=True):
@@ -438,7 +502,7 @@ class Recogniser:
         return ClipReader(
             records,
             targets,
-            sampler=_ViewSampler(protocol, self.clip_snippets, span),
+            sampler=_ViewSampler(protocol, self.clip_snippets, span, self.streams_frames(protocol)),
             readers={self.stream: reader},
             random=False,
             time_limit_s=time_limit_s,
@@ -450,11 +514,16 @@ class Recogniser:
         return contract.size if protocol.crops == "three" else contract.short_side
 
     def _scorer(self, protocol: Protocol) -> ViewScorer:
+        if protocol.sampling == "all" and not self.every_frame and self.clip_snippets > 1:
+            raise ArgumentError(
+                f"protocol {protocol.name} shows every frame at once; {self.card.name} takes {self.clip_snippets}. "
+                "Take 1x1, or 2x3 for more views."
+            )
         return ViewScorer(
             self.model,
             prepare=self._prepare,
             crop=partial(_crops, protocol.crops, self.card.input.size, kind=kind_of(self.stream)),
-            clip_snippets=self.clip_snippets,
+            clip_snippets=None if self.every_frame and protocol.sampling == "all" else self.clip_snippets,
             chunk_snippets=self.chunk_snippets,
             precision=self.precision,
         )
@@ -502,8 +571,11 @@ def _crops(crops: Crops, size: int, frames: Tensor, kind: Kind = "rgb") -> Itera
 class _ViewSampler:
     """All frames of all temporal views, one view after the other: int64 [V * S]."""
 
-    def __init__(self, protocol: Protocol, clip_snippets: int, length: int) -> None:
+    def __init__(self, protocol: Protocol, clip_snippets: int, length: int, leave_long: bool = False) -> None:
         self.protocol, self.clip_snippets, self.length = protocol, clip_snippets, length
+        self.leave_long = leave_long
 
     def __call__(self, num_frames: int, generator: torch.Generator | None) -> Tensor:
-        return view_indices(self.protocol, num_frames, self.clip_snippets, self.length).flatten()
+        chosen = view_indices(self.protocol, num_frames, self.clip_snippets, self.length).flatten()
+        # Of a long video nothing is read here: it will go through the model in parts.
+        return chosen[:0] if self.leave_long and len(chosen) > LONG_FRAMES else chosen

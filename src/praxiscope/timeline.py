@@ -49,6 +49,8 @@ def windows(
     stride_s: float,
     contract: InputContract,
     flow_source: FlowSource | None = None,
+    *,
+    every: bool = False,
 ) -> Iterator[Window]:
     """Cut windows out of one sequential read.
 
@@ -60,6 +62,7 @@ def windows(
         window_s, stride_s: length of a window, and from the start of one to that of the next.
         contract: of the model.
         flow_source: of a model that sees flow: stored flow, or the estimator; None makes that of the contract.
+        every: a window has a snippet for each frame that is on screen in it, however many.
 
     Raises:
         VideoError: the file cannot be read.
@@ -86,6 +89,9 @@ def windows(
             held.append((opened, []))
             opened += 1
         for number, parts in held:
+            if every:
+                parts.append(snippet())
+                continue
             while (
                 len(parts) < snippets and number * stride_s + (len(parts) + 0.5) / snippets * window_s < until
             ):
@@ -111,7 +117,7 @@ def windows(
         if reached >= end - 1e-6:
             break
         # A window that the video's end cuts off goes on with the last snippet.
-        parts += [snippet()] * (snippets - len(parts))
+        parts += [] if every else [snippet()] * (snippets - len(parts))
         reached = min(number * stride_s + window_s, end)
         yield Window(number * stride_s, reached, torch.stack(parts))
 

@@ -66,6 +66,9 @@ class Batch:
     Dense: every stream is [B, S, C, H, W] and ``offsets`` is None. Packed: every stream is
     [sum of T, C, H, W], and video b owns the rows ``offsets[b]:offsets[b + 1]`` (int64 [B + 1]).
 
+    Padded: every stream is [B, most T, C, H, W] with those offsets; the frames of video b behind its own
+    ``offsets[b + 1] - offsets[b]`` repeat its last one.
+
     For networks with several stems a dense batch has one more stream, ``STEM``: int64 [B, S], the number of the stem
     that each snippet takes.
     """

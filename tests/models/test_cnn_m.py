@@ -11,7 +11,7 @@ from praxiscope.errors import ArgumentError, CheckpointError
 from praxiscope.models import create_model
 from praxiscope.models.backbones import classifier_name, create_backbone, first_convolution_name
 from praxiscope.models.cnn_m import CnnM2048, cnn_m_2048, cnn_m_2048_temporal, local_response_norm
-from praxiscope.models.tsm import shift_places
+from praxiscope.models.shift_places import shift_places
 from praxiscope.training.optim import parameter_groups
 
 NAMES = ["cnn_m_2048", "cnn_m_2048_temporal"]

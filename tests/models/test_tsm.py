@@ -10,7 +10,7 @@ from praxiscope._compat import import_torchvision, torchvision_models
 from praxiscope.errors import ArgumentError
 from praxiscope.models import create_model
 from praxiscope.models.backbones import create_backbone
-from praxiscope.models.tsm import shift_places
+from praxiscope.models.shift_places import shift_places
 
 
 def plain_shift(x: Tensor, frames: int, fold_div: int = 8) -> Tensor:

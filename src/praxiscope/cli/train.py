@@ -105,6 +105,10 @@ def train(
         str | None,
         typer.Option(help="What a step may take, such as 6GiB, with --backprop cached or principal."),
     ] = None,
+    clusters: Annotated[
+        str | None,
+        typer.Option(help="Of --model full-video: clusters of each video's frames, or auto: as it changes."),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")
     ] = False,
@@ -133,6 +137,7 @@ def train(
         "model.weights": weights,
         "model.stream": stream or ("flow" if flow else None),
         "model.pretrained": True if pretrained else None,
+        "model.clusters": _clusters(clusters),
         "input.snippets": watch,
         "backprop.name": backprop or ("principal" if choose is not None else None),
         "backprop.choose": choose,
@@ -153,6 +158,16 @@ def train(
     complete = run_training(settings, out, resume=resume, reporter=reporter())
     if not complete:
         raise typer.Exit(130)
+
+
+def _clusters(text: str | None) -> int | str | None:
+    from praxiscope.errors import ArgumentError
+
+    if text is None or text == "auto":
+        return text
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentError(f"--clusters {text}: expected a whole number of 1 or more, or auto.")
+    return int(text)
 
 
 def _data_sets(

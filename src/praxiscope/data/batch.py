@@ -17,7 +17,16 @@ from praxiscope.data.shared import SlotPool
 from praxiscope.errors import ArgumentError
 from praxiscope.types import Batch, Clip
 
-__all__ = ["EpochBatches", "Request", "collate_dense", "collate_packed", "keep_memory", "mix_seeds", "stack"]
+__all__ = [
+    "EpochBatches",
+    "Request",
+    "collate_dense",
+    "collate_packed",
+    "collate_padded",
+    "keep_memory",
+    "mix_seeds",
+    "stack",
+]
 
 
 class Request(NamedTuple):
@@ -162,6 +171,23 @@ def collate_packed(clips: Sequence[Clip]) -> Batch:
     offsets = torch.tensor([0, *lengths]).cumsum(0)
     streams = {name: torch.cat([clip.streams[name] for clip in clips]) for name in names}
     return Batch(streams, _targets(clips), [c.id for c in clips], [c.seed for c in clips], offsets)
+
+
+def collate_padded(clips: Sequence[Clip]) -> Batch:
+    """Fill clips up to the longest by repeating their last frame: every stream becomes [B, most T, C, H, W].
+
+    Which frames are a video's own is said by the offsets [B + 1], as in a packed batch.
+
+    Raises:
+        ArgumentError: as `collate_packed`.
+    """
+    packed = collate_packed(clips)
+    assert packed.offsets is not None
+    counts = packed.offsets.diff()
+    place = torch.arange(int(counts.max())).expand(len(counts), -1)
+    rows = packed.offsets[:-1, None] + torch.minimum(place, counts[:, None] - 1)  # [B, most T]
+    packed.streams = {name: x[rows] for name, x in packed.streams.items()}
+    return packed
 
 
 def _stream_names(clips: Sequence[Clip]) -> list[str]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from praxiscope.data.batch import Request, collate_dense, mix_seeds
+from praxiscope.data.batch import Request, collate_dense, collate_packed, collate_padded, mix_seeds
 from praxiscope.data.shared import SlotPool
 from praxiscope.errors import DataError, VideoError
 from praxiscope.types import STEM, Batch, Clip, VideoRecord
@@ -35,6 +35,7 @@ __all__ = [
     "TrainingClips",
     "clear_errors",
     "collate",
+    "collate_whole",
     "frame_range",
 ]
 
@@ -265,6 +266,13 @@ def collate(
         # Who begins is drawn, so that a batch of one video, or a last one alone, sees each stem in its time.
         numbers = (torch.arange(len(batch)) + batch.seeds[0] % stems) % stems
         batch.streams[STEM] = numbers[:, None].repeat(1, snippets)
+    return Loaded(batch, [skip for _, skips in samples for skip in skips])
+
+
+def collate_whole(samples: Sequence[tuple[Clip, list[Skip]]], padded: bool = False) -> Loaded:
+    """Samples of any lengths to a packed (or padded) batch, with what was skipped."""
+    clips = [clip for clip, _ in samples]
+    batch = collate_padded(clips) if padded else collate_packed(clips)
     return Loaded(batch, [skip for _, skips in samples for skip in skips])
 
 

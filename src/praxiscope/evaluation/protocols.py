@@ -21,7 +21,7 @@ from praxiscope.video.sampling import segment_indices
 
 __all__ = ["Crops", "Protocol", "Sampling", "parse_protocol", "view_indices"]
 
-Sampling = Literal["segments", "dense"]
+Sampling = Literal["segments", "dense", "all"]
 Crops = Literal["center", "three", "ten", "full"]
 
 # How many pictures one frame gives.
@@ -37,7 +37,7 @@ _SHORT_SIDE_RATIOS: dict[Crops, float] = {
     "full": 256 / 224,
 }
 
-_PATTERN = re.compile(r"(dense)?([1-9][0-9]{0,3})x(1|3|10|full)")
+_PATTERN = re.compile(r"(?:(dense)?([1-9][0-9]{0,3})|all)x(1|3|10|full)")
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Protocol:
         temporal_views: V, places in time.
         sampling: "segments": the video is cut into S equal segments, and every view takes one snippet from
             each, so that it spans the whole video. "dense": every view is a window of S snippets that are
-            ``stride`` frames apart.
+            ``stride`` frames apart. "all": one view, which has every frame, for models that take any number.
         crops: "center": one crop in the middle. "three": left, middle and right (or top to bottom). "ten":
             four corners and the middle, each also mirrored. "full": the whole frame, for fully
             convolutional models.
@@ -68,8 +68,8 @@ class Protocol:
     def __post_init__(self) -> None:
         if self.temporal_views < 1:
             raise ArgumentError(f"temporal_views must be at least 1, got {self.temporal_views}")
-        if self.sampling not in ("segments", "dense"):
-            raise ArgumentError(f"sampling must be 'segments' or 'dense', got {self.sampling!r}")
+        if self.sampling not in ("segments", "dense", "all"):
+            raise ArgumentError(f"sampling must be 'segments', 'dense' or 'all', got {self.sampling!r}")
         if self.crops not in _CROP_COUNTS:
             raise ArgumentError(f"crops must be one of {', '.join(_CROP_COUNTS)}, got {self.crops!r}")
         if self.stride < 1:
@@ -96,7 +96,7 @@ def parse_protocol(text: str) -> Protocol:
     """Read a protocol's name.
 
     Args:
-        text: ``VxP`` or ``denseVxP``: V temporal views (1 to 9999), and P one of 1 (a centre crop), 3, 10
+        text: ``VxP``, ``denseVxP`` or ``allxP``: V temporal views (1 to 9999), and P one of 1 (a centre crop), 3, 10
             (corners and centre, mirrored) or ``full`` (the whole frame). Case does not matter.
 
     Returns:
@@ -115,14 +115,14 @@ def parse_protocol(text: str) -> Protocol:
         raise ArgumentError(
             f"unknown protocol {text!r}. Write VIEWSxCROPS with crops 1, 3, 10 or full, for example 1x1 "
             "(one centred view), 25x1, 25x10 (the two-stream test), 2x3, 1xfull, dense10x3 (windows of "
-            "neighbouring frames)."
+            "neighbouring frames), allx1 (every frame, for models that take them)."
         )
     dense, views, crops = found.groups()
     kind = _CROPS_BY_NAME[crops]
     return Protocol(
         name=name,
-        temporal_views=int(views),
-        sampling="dense" if dense else "segments",
+        temporal_views=int(views or 1),
+        sampling="dense" if dense else "segments" if views else "all",
         crops=kind,
         short_side_ratio=_SHORT_SIDE_RATIOS[kind],
     )
@@ -139,6 +139,8 @@ def view_indices(protocol: Protocol, num_frames: int, clip_snippets: int, snippe
     first frame to the last start whose window fits (one view: a window in the middle). A video that is
     shorter than a window starts again from its beginning, as in the tests of TSM and of non-local networks.
 
+    All: one view of every frame with which a snippet can start, however many there are.
+
     Args:
         protocol: the views that are asked for.
         num_frames: frames of the video.
@@ -146,8 +148,8 @@ def view_indices(protocol: Protocol, num_frames: int, clip_snippets: int, snippe
         snippet_length: frames that a snippet needs from its first frame on (1; more for stacks of frames).
 
     Returns:
-        int64 [V, S], 0-based. Where the video has ``snippet_length`` frames, every snippet fits into it;
-        a shorter video gives zeros.
+        int64 [V, S] (of "all" [1, frames]), 0-based. Where the video has ``snippet_length`` frames, every snippet
+        fits into it; a shorter video gives zeros.
 
     Raises:
         ArgumentError: a number is less than 1.
@@ -161,6 +163,8 @@ def view_indices(protocol: Protocol, num_frames: int, clip_snippets: int, snippe
             raise ArgumentError(f"{label} must be at least 1, got {value}")
     views = protocol.temporal_views
     starts = max(num_frames - snippet_length + 1, 1)  # frames at which a snippet can start
+    if protocol.sampling == "all":
+        return torch.arange(starts)[None]
     if protocol.sampling == "segments":
         # Segment s begins at tick * s, and view k lies (k + 1/2) / V further: the middle of part s * V + k
         # of S * V equal parts.

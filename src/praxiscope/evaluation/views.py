@@ -81,7 +81,7 @@ class ViewScorer:
         model: takes float [B, S, C, H, W] and returns an output with ``logits`` [B, K].
         prepare: uint8 [B, S, C, H, W] -> float on the model's device, normalised.
         crop: frames of one video [V * S, C, H, W] -> its crops, one at a time, each [V * S, C, h, w].
-        clip_snippets: S.
+        clip_snippets: S; None: all snippets of a video are one view.
         chunk_snippets: the most snippets in one forward pass.
         precision: the numbers to run in.
     """
@@ -92,13 +92,13 @@ class ViewScorer:
         *,
         prepare: Callable[[Tensor], Tensor],
         crop: Callable[[Tensor], Iterable[Tensor]],
-        clip_snippets: int,
+        clip_snippets: int | None,
         chunk_snippets: int = 64,
         precision: Precision | None = None,
     ) -> None:
         self.model, self.prepare, self.crop = model, prepare, crop
         self.clip_snippets = clip_snippets
-        self.chunk_views = max(1, chunk_snippets // clip_snippets)
+        self.chunk_snippets = chunk_snippets
         self.precision = precision or Precision()
 
     @torch.inference_mode()
@@ -140,12 +140,14 @@ class ViewScorer:
             # What is handed back needs no pixels; they would pile up behind a slow chunk.
             video = videos[number] = _Video(Clip({}, clip.target, clip.id, clip.seed))
             for crop in self.crop(frames):
-                views = crop.reshape(-1, self.clip_snippets, *crop.shape[1:])  # [V, S, C, h, w]
+                seen = self.clip_snippets or len(crop)
+                chunk_views = max(1, self.chunk_snippets // seen)
+                views = crop.reshape(-1, seen, *crop.shape[1:])  # [V, S, C, h, w]
                 video.views += len(views)
                 video.left += len(views)
-                for part in torch.split(views, self.chunk_views):
+                for part in torch.split(views, chunk_views):
                     shape_differs = bool(pending.views) and pending.views[0].shape[1:] != part.shape[1:]
-                    if shape_differs or len(pending.owners) + len(part) > self.chunk_views:
+                    if shape_differs or len(pending.owners) + len(part) > chunk_views:
                         flush()
                     # A copy: the view would keep the whole video's frames alive.
                     pending.views.append(part.clone())

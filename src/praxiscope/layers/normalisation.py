@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-__all__ = ["freeze_batchnorm"]
+__all__ = ["freeze_batchnorm", "statistics_held"]
 
 
 def freeze_batchnorm(module: nn.Module, *, keep_first: bool) -> None:
@@ -22,3 +25,17 @@ def freeze_batchnorm(module: nn.Module, *, keep_first: bool) -> None:
     for layer in layers[1 if keep_first else 0 :]:
         layer.eval()
         layer.requires_grad_(False)
+
+
+@contextmanager
+def statistics_held(model: nn.Module) -> Iterator[None]:
+    """BatchNorm layers in training mode go on to normalise by what they see, but do not move their statistics."""
+    learning = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training]
+    tracking = [module.track_running_stats for module in learning]
+    for module in learning:
+        module.track_running_stats = False
+    try:
+        yield
+    finally:
+        for module, tracked in zip(learning, tracking, strict=True):
+            module.track_running_stats = tracked

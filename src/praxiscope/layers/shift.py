@@ -62,10 +62,15 @@ class SnippetCount:
 
     A network hands one such object to all its shifts when it is built, and writes ``value`` before each
     forward. It belongs to the network (``copy.deepcopy`` gives the copy its own), so nothing is global.
+
+    Attributes:
+        value: snippets of every video.
+        offsets: where the videos differ in that, their rows, int64 [N + 1]; then ``value`` does not count.
     """
 
     def __init__(self, value: int = 1) -> None:
         self.value = value
+        self.offsets: Tensor | None = None
 
 
 class _ShiftInput:
@@ -78,6 +83,10 @@ class _ShiftInput:
 
     def __call__(self, module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         x: Tensor = inputs[0]
+        if self.count.offsets is not None:
+            rows = x.movedim(-1, 1) if self.channels_last else x
+            shifted = temporal_shift(rows, self.fold_div, offsets=self.count.offsets)
+            return (shifted.movedim(1, -1) if self.channels_last else shifted, *inputs[1:])
         videos = x.reshape(-1, self.count.value, *x.shape[1:])  # [N, T, C, H, W], or [N, T, ..., C]
         if self.channels_last:
             shifted = temporal_shift(videos.movedim(-1, 2), self.fold_div).movedim(2, -1)
@@ -96,7 +105,7 @@ def insert_shift(
 
     Args:
         modules: their first argument is [N * T, C, ...] (``channels_last``: [N * T, ..., C]).
-        count: tells T; the owner of the modules sets ``count.value`` before each forward.
+        count: tells T; the owner of the modules sets its ``value``, or ``offsets``, before each forward.
         fold_div: as in `temporal_shift`.
         channels_last: the channels are the last axis, as in transformers.
     """

@@ -10,6 +10,7 @@ from torch import nn
 
 from praxiscope.errors import ArgumentError
 from praxiscope.models import frame as _frame  # noqa: F401  (importing a model's file registers it)
+from praxiscope.models import full_video as _full_video  # noqa: F401
 from praxiscope.models import tsm as _tsm  # noqa: F401
 from praxiscope.models import tsn as _tsn  # noqa: F401
 from praxiscope.models.registered import models

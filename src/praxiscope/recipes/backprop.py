@@ -16,13 +16,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from praxiscope.checkpoint import InputContract
 from praxiscope.errors import ArgumentError
+from praxiscope.layers.normalisation import statistics_held
 from praxiscope.progress import Reporter
 from praxiscope.recipes.reading import example_inputs, preparer, waiting_bytes
 from praxiscope.recipes.settings import TrainSettings
 from praxiscope.steps import Step, cached, learn_at_once, learn_in_chunks, ordinary
 from praxiscope.steps.base import Loss
 from praxiscope.steps.principal import NoteChoice, principal
-from praxiscope.steps.rows import Prepare, mixes_snippets, statistics_held, watching
+from praxiscope.steps.rows import Prepare, mixes_snippets, watching
 from praxiscope.training.memory import fit_snippets, parse_size
 from praxiscope.types import Batch
 from praxiscope.video.geometry import kind_of, resize

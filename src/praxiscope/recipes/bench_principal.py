@@ -7,6 +7,7 @@ is not in it. The step is the one that training makes: preparing the pixels, for
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -29,9 +30,13 @@ from praxiscope.training.memory import PeakMemory
 from praxiscope.training.optim import make_optimizer, parameter_groups
 from praxiscope.types import Batch
 
-__all__ = ["Row", "bench_principal", "draw_bench", "format_bench_principal", "rows_of_paper"]
+__all__ = ["Row", "bench_principal", "draw_bench", "format_bench_principal", "one_chunk", "rows_of_paper"]
 
 CLASSES = 101
+
+# glibc keeps freed memory, how much is chance, and the peak of a process would be that of its luck. With these, every
+# tensor of a mebibyte or more is the system's again once it is freed; large pages make that cheap.
+_EXACT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**20), "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,8 @@ class Row:
         watch: m, snippets of a video.
         learn: n, of which the gradient is made; None for all at once.
         chunk: for cached: snippets of a video that go through the network at once.
+        held: snippets of a video that lie in memory, where they are more than are watched: the row is one chunk of a
+            longer step, made while all of that step's pixels and its gradients of the chunks before are there.
         watch_size, watch_precision: of what is watched, if not as what is learned from.
     """
 
@@ -50,13 +57,16 @@ class Row:
     watch: int
     learn: int | None = None
     chunk: int | None = None
+    held: int | None = None
     watch_size: int | None = None
     watch_precision: str = "same"
 
     @property
     def base(self) -> str:
         """The row whose peak this one's should equal: as many snippets, learned from at once."""
-        return f"Full-{self.learn or self.chunk or self.watch}"
+        if self.chunk is not None:
+            return one_chunk(self.chunk, self.watch).name
+        return f"Full-{self.learn or self.watch}"
 
     def settings(self, batch: int, size: int) -> dict[str, Any]:
         """As settings of a training run, in which ``batch`` videos are seen together."""
@@ -77,6 +87,11 @@ class Row:
         return values
 
 
+def one_chunk(snippets: int, held: int) -> Row:
+    """A chunk of a step over ``held`` snippets."""
+    return Row(f"{snippets} of {held} in memory", snippets, held=held)
+
+
 def rows_of_paper(most: int = 8) -> list[Row]:
     """Figure 7 and Table V of the paper, and the exact gradient in chunks."""
     return [
@@ -84,7 +99,9 @@ def rows_of_paper(most: int = 8) -> list[Row]:
         *(Row(f"PB-{m}-1", m, 1) for m in range(1, most + 1)),
         Row("PB-6-3", 6, 3),
         Row("PB-8-4", 8, 4),
+        one_chunk(3, 6),
         Row("cached-6", 6, chunk=3),
+        one_chunk(8, 64),
         Row("cached-64", 64, chunk=8),
         Row("PB-6-3, watch 160 px", 6, 3, watch_size=160),
         Row("PB-6-3, watch 112 px", 6, 3, watch_size=112),
@@ -134,7 +151,9 @@ def bench_principal(
                 job = {"backbone": backbone, "batch": batch, "size": size, "steps": steps}
                 job |= {"device": device, "precision": precision, "row": asdict(row)}
                 command = [sys.executable, "-m", __name__, json.dumps(job)]
-                done = subprocess.run(command, capture_output=True, text=True)
+                done = subprocess.run(
+                    command, capture_output=True, text=True, env={**os.environ, **_EXACT_MEMORY}
+                )
                 if done.returncode:
                     last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
                     raise ArgumentError(f"{backbone}, {row.name}: could not be measured: {last}")
@@ -159,10 +178,10 @@ def measure_row(job: dict[str, Any]) -> dict[str, float]:
     optimizer = make_optimizer("sgd", parameter_groups(model, lr=1e-3, weight_decay=5e-4))
     contract: Any = model.input_contract
     frames = torch.randint(
-        0, 256, (job["batch"], row.watch, job["size"], job["size"], 3), dtype=torch.uint8
+        0, 256, (job["batch"], row.held or row.watch, job["size"], job["size"], 3), dtype=torch.uint8
     ).permute(0, 1, 4, 2, 3)
     batch = Batch(
-        {"rgb": frames},
+        {"rgb": frames[:, : row.watch]},
         torch.randint(0, CLASSES, (job["batch"],)),
         [str(i) for i in range(job["batch"])],
         list(range(job["batch"])),
@@ -189,7 +208,7 @@ def measure_row(job: dict[str, Any]) -> dict[str, float]:
         with torch.autocast(device.type, torch.bfloat16, enabled=job["precision"] == "bf16"):
             step(model, prepare(batch), lambda loss: torch.autograd.backward(loss))
         optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=row.held is None)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         return time.perf_counter() - started

@@ -127,7 +127,10 @@ class Monitor:
         )
         protocol = self.settings.run.protocol
         if protocol == "auto":
-            protocol = f"{self.settings.input.snippets}x1" if recogniser.clip_snippets == 1 else "1x1"
+            if recogniser.every_frame:
+                protocol = recogniser.default_protocol()
+            else:
+                protocol = f"{self.settings.input.snippets}x1" if recogniser.clip_snippets == 1 else "1x1"
         scores, skipped = recogniser.score(
             records,
             targets_of(self.manifest, records),

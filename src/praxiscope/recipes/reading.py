@@ -13,7 +13,15 @@ from torch import Tensor, nn
 
 from praxiscope.checkpoint import InputContract
 from praxiscope.data.batch import EpochBatches, keep_memory
-from praxiscope.data.dataset import ClipReader, Skip, TrainingClips, clear_errors, collate
+from praxiscope.data.dataset import (
+    ClipReader,
+    Sampler,
+    Skip,
+    TrainingClips,
+    clear_errors,
+    collate,
+    collate_whole,
+)
 from praxiscope.data.flow_reader import check_directions
 from praxiscope.data.manifest import Manifest
 from praxiscope.data.shared import SlotPool
@@ -28,7 +36,7 @@ from praxiscope.recipes.settings import TrainSettings
 from praxiscope.recogniser import stream_reader
 from praxiscope.types import STEM, Batch, VideoRecord
 from praxiscope.video.decode import open_video
-from praxiscope.video.sampling import segment_indices
+from praxiscope.video.sampling import every_frame, segment_indices
 from praxiscope.video.transforms import BatchAugment, CenterCrop, ColorJitter, MultiScaleCrop, RandomCrop
 
 __all__ = [
@@ -222,6 +230,14 @@ def _sample(num_frames: int, generator: torch.Generator | None, *, snippets: int
     return segment_indices(num_frames, snippets, length, generator)
 
 
+def _whole(num_frames: int, generator: torch.Generator | None, *, length: int, most: int | None) -> Tensor:
+    """Every frame with which a snippet can start; of a longer video, as many as are wanted."""
+    places = max(num_frames - length + 1, 1)
+    if most is not None and places > most:
+        return segment_indices(num_frames, most, length, generator)
+    return every_frame(places)
+
+
 def waiting_bytes(settings: TrainSettings, contract: InputContract) -> int:
     """What the batches of a run take in its main process, read and not yet used: of raw pixels or flow."""
     return max(2, settings.data.workers * _slots(settings)) * _batch_bytes(settings, contract)
@@ -244,28 +260,39 @@ def epoch_loader(
     skipped: Mapping[str, str],
     contract: InputContract,
     store: FlowStore | None,
+    whole: bool = False,
 ) -> Callable[[int, int], Iterator[Any]]:
     """(epoch, batches to leave out) -> the loaded batches of this process.
 
     Args:
         contract: what the model must be fed.
         store: stored flow, for a model that sees flow.
+        whole: the model takes every frame of a video (packed batches); in ``input.sampled_epochs`` it takes as many
+            sampled ones as the contract has snippets.
         skipped: videos found to be unreadable, by id; the reading processes of an epoch start with what the
             epochs before it found, and lose no time on them.
     """
     crop = _CROPS[settings.input.crop](settings.input.size)
     stream = "rgb" if contract.flow is None else "flow"
     read, span = stream_reader(contract, settings.input.short_side, store)
-    reader = ClipReader(
-        records,
-        targets_of(manifest, records),
-        sampler=partial(_sample, snippets=settings.input.snippets, length=span),
-        readers={stream: read},
-        geometry=crop,
-        time_limit_s=settings.data.time_limit_s,
-        known_broken=skipped,
-    )
-    clips = TrainingClips(reader)
+    targets, wanted = targets_of(manifest, records), settings.input
+
+    def clips_by(sampler: Sampler) -> TrainingClips:
+        return TrainingClips(
+            ClipReader(
+                records,
+                targets,
+                sampler=sampler,
+                readers={stream: read},
+                geometry=crop,
+                time_limit_s=settings.data.time_limit_s,
+                known_broken=skipped,
+            )
+        )
+
+    few = contract.snippets if whole else wanted.snippets
+    sampled = clips_by(partial(_sample, snippets=few, length=span))
+    full = clips_by(partial(_whole, length=span, most=wanted.max_frames)) if whole else sampled
     stems = len(settings.input.flow_lengths) if stream == "flow" else 1
     workers, slots = settings.data.workers, _slots(settings)
     labels = [manifest.numbers(record) for record in records]
@@ -285,11 +312,16 @@ def epoch_loader(
         )
         # A new pool for every epoch: a process of the last one may still be writing to the old.
         pool = SlotPool(workers, slots, _batch_bytes(settings, contract))
+        together = (
+            partial(collate_whole, padded=wanted.padded)
+            if whole
+            else partial(collate, pool=pool, stems=stems)
+        )
         return clear_errors(
             torch.utils.data.DataLoader(
-                clips,
+                sampled if epoch < wanted.sampled_epochs else full,
                 batch_sampler=sampler,
-                collate_fn=partial(collate, pool=pool, stems=stems),
+                collate_fn=together,
                 num_workers=workers,
                 pin_memory=fabric.device.type == "cuda",
                 prefetch_factor=_PREFETCHED if workers else None,

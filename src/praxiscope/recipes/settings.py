@@ -124,6 +124,17 @@ class InputSettings(_Section):
     size: int = Field(224, ge=8)
     short_side: int = Field(256, ge=8)
     snippets: int = Field(8, ge=1)
+    sampled_epochs: int = Field(
+        0,
+        ge=0,
+        description="of a model that sees every frame: first epochs in which it sees few sampled ones, as TSM does",
+    )
+    max_frames: int | None = Field(
+        None, ge=1, description="of a model that sees every frame: longer videos are sampled at so many"
+    )
+    padded: bool = Field(
+        False, description="of a model that sees every frame: fill videos up to the longest of the batch"
+    )
     crop: Literal["multi-scale", "random", "center"] = "multi-scale"
     flip: bool = True
     colour_jitter: float = Field(0.0, ge=0, le=1)

@@ -108,7 +108,7 @@ def announce(
     optim = settings.optim
     reporter.line(
         f"{optim.epochs} epochs x {steps_per_epoch} steps of {optim.batch * optim.accumulate * fabric.world_size} "
-        f"clips x {settings.input.snippets} snippets of {settings.input.size} px; {optim.name}, "
+        f"clips x {_snippets(settings, model)} of {settings.input.size} px; {optim.name}, "
         f"lr {optim.lr:g}, {optim.schedule} schedule."
     )
     if backprop := describe_backprop(settings, model, at_once):
@@ -133,6 +133,16 @@ def announce(
         f"On {fabric.world_size} x {fabric.device.type}, precision {fabric._precision.precision}, "
         f"{settings.data.workers} reading processes."
     )
+
+
+def _snippets(settings: TrainSettings, model: nn.Module) -> str:
+    wanted = settings.input
+    if model.takes != "packed":
+        return f"{wanted.snippets} snippets"
+    text = "all frames" if wanted.max_frames is None else f"all frames (of {wanted.max_frames} at the most)"
+    if wanted.sampled_epochs:
+        text += f" ({model.clip_snippets} sampled ones in the first {wanted.sampled_epochs} epochs)"
+    return text
 
 
 def _describe_data(settings: TrainSettings, manifest: Manifest) -> Iterator[str]:

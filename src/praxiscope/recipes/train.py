@@ -206,7 +206,9 @@ def train(
                 checkpoint_steps=settings.run.checkpoint_steps,
             ),
             state=state,
-            batches=epoch_loader(settings, manifest, records, fabric, state.skipped, card.input, store),
+            batches=epoch_loader(
+                settings, manifest, records, fabric, state.skipped, card.input, store, bare.takes == "packed"
+            ),
             prepare=prepare,
             log=log.write if log else lambda row: None,
             note_skips=note_skips,
@@ -301,6 +303,11 @@ def build_model(
         model = create_model(given.name, **kwargs)
     except TypeError as error:
         raise ArgumentError(f"model {given.name!r} cannot be built of {kwargs}: {error}") from error
+    if model.takes == "packed" and settings.backprop.name != "full":
+        raise ArgumentError(
+            f"backprop.name = {settings.backprop.name}: {given.name} sees every frame of a video together and has no "
+            "snippets to choose among. Leave out --choose and --backprop."
+        )
     contract: Any = model.input_contract
     if given.weights:
         report = load_weights(model, given.weights)
@@ -319,7 +326,8 @@ def build_model(
             size=wanted.size,
             short_side=wanted.short_side,
             channels=len(contract["mean"]),
-            snippets=learned_snippets(settings) if given.name == "tsm" else wanted.snippets,
+            # What is seen together at a test, or, of models that average, in training.
+            snippets=model.clip_snippets if model.clip_snippets > 1 else wanted.snippets,  # type: ignore
             **_normalisation(wanted, contract, store),
         ),
     )

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from praxiscope.errors import ArgumentError
+from praxiscope.layers.normalisation import statistics_held
 from praxiscope.steps.base import Loss, Step, StepOutput, accuracy, call_model
 from praxiscope.steps.rows import (
     Prepare,
@@ -19,7 +20,6 @@ from praxiscope.steps.rows import (
     chunks,
     mixes_snippets,
     snippet_count,
-    statistics_held,
     unsynchronised,
 )
 from praxiscope.types import Batch

@@ -16,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from praxiscope.errors import ArgumentError
+from praxiscope.layers.normalisation import statistics_held
 from praxiscope.steps.base import call_model
 from praxiscope.types import Batch
 
@@ -27,7 +28,6 @@ __all__ = [
     "mixes_snippets",
     "pick",
     "snippet_count",
-    "statistics_held",
     "unsynchronised",
     "watch",
     "watching",
@@ -88,20 +88,6 @@ def pick(batch: Batch, chosen: Tensor) -> Batch:
         videos = torch.arange(len(x), device=x.device)[:, None]
         streams[name] = x[videos, chosen.to(x.device)]
     return replace(batch, streams=streams)
-
-
-@contextmanager
-def statistics_held(model: nn.Module) -> Iterator[None]:
-    """BatchNorm layers in training mode go on to normalise by what they see, but do not move their statistics."""
-    learning = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training]
-    tracking = [module.track_running_stats for module in learning]
-    for module in learning:
-        module.track_running_stats = False
-    try:
-        yield
-    finally:
-        for module, tracked in zip(learning, tracking, strict=True):
-            module.track_running_stats = tracked
 
 
 @contextmanager

@@ -197,6 +197,8 @@ class BatchAugment:
             ArgumentError: shapes, channels or the number of seeds do not fit.
         """
         check_frames(frames, kind)
+        if frames.ndim == 5:
+            offsets = None  # padded: which frames count does not matter here
         if frames.ndim != (5 if offsets is None else 4):
             raise ArgumentError(
                 "a dense stream must be [B, S, C, H, W], a packed one [sum of T, C, H, W] with offsets; got "

@@ -1,0 +1,321 @@
+"""Temporal clustering of frames by the signs of their activations, and the mean over each cluster.
+
+X. Liu, S. L. Pintea, F. Karimi Nejadasl, O. Booij, J. C. van Gemert, "No Frame Left Behind: Full Video Action
+Recognition", CVPR 2021, section 3.3. Frames whose activations agree in sign go through a ReLU network as if it were
+linear, so one gradient of their mean stands for the sum of theirs.
+
+Clusters are runs of neighbouring frames: their numbers never fall along a video, every frame is in exactly one, and
+none is empty. Everything is vectorised over the frames of one video, or of several that lie one after the other.
+
+Axis letters: B videos, N frames (of one video, or of all together), G clusters (of all together), C channels, H rows,
+W columns. ``offsets`` int64 [B + 1]: video b owns the rows ``offsets[b]:offsets[b + 1]``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from praxiscope.errors import ArgumentError
+from praxiscope.registry import Registry
+
+__all__ = [
+    "Clustering",
+    "apportion",
+    "cluster_offsets",
+    "clusterings",
+    "cumulative_ids",
+    "hamming_distances",
+    "segment_mean",
+    "slope_ids",
+    "uniform_ids",
+]
+
+Clustering: TypeAlias = Callable[..., Tensor]
+"""(distances [N - 1], clusters, offsets) -> ids [N]; see `cumulative_ids`."""
+
+clusterings: Registry[Clustering] = Registry("clustering")
+
+_BLOCK = 2**23  # activations compared at once: the bits of them are all that is ever copied
+
+
+@torch.no_grad()
+def hamming_distances(activations: Tensor) -> Tensor:
+    """Count in how many places the signs of neighbouring frames differ.
+
+    A place is on where its activation is above 0. Frames are compared in blocks, so that neither the bits of all
+    frames nor a second copy of the activations is ever made.
+
+    Args:
+        activations: [N, ...] of any floating type.
+
+    Returns:
+        int64 [N - 1]: distance i is that of frames i and i + 1. Empty for a single frame.
+
+    Raises:
+        ArgumentError: there is no frame.
+    """
+    frames = len(activations)
+    if activations.dim() < 1 or frames < 1:
+        raise ArgumentError(f"activations must be [N, ...] with a frame, got {list(activations.shape)}")
+    x = activations
+    if x.dim() == 4 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last):
+        x = x.permute(0, 2, 3, 1)  # as it lies in memory
+    x = x.reshape(frames, -1)
+    found = torch.empty(frames - 1, dtype=torch.int64, device=x.device)
+    step = max(1, _BLOCK // max(1, x.shape[1]))
+    for first in range(0, frames - 1, step):
+        last = min(first + step, frames - 1)
+        on = x[first : last + 1] > 0
+        found[first:last] = _count(on[1:] ^ on[:-1])
+    return found
+
+
+def _count(bits: Tensor) -> Tensor:
+    """The number of true values in each row of bool [n, places]: int64 [n].
+
+    Bytes of 0 and 1 are added eight at a time, as one integer, up to 255 such integers: no byte runs over.
+    """
+    rows, places = bits.shape
+    whole = places // 8 * 8
+    counts = bits[:, whole:].sum(1)
+    if whole:
+        words = bits[:, :whole].reshape(-1).view(torch.int64).reshape(rows, -1)  # [n, places / 8]
+        for part in torch.split(words, 255 * 64, dim=1):
+            full = part.shape[1] // 255 * 255
+            sums = part[:, :full].reshape(rows, -1, 255).sum(2)  # [n, 64]
+            rest = part[:, full:].sum(1, keepdim=True)
+            counts = counts + torch.cat([sums, rest], 1).view(torch.uint8).sum(1)
+    return counts
+
+
+class _Videos:
+    """Rows of several videos that lie one after the other, or of one.
+
+    Attributes:
+        offsets: int64 [B + 1].
+        counts: frames of each video, int64 [B].
+        video: which video a row is of, int64 [N].
+        place: a row's number in its video, int64 [N].
+        clusters: how many each video shall have, int64 [B]: no more than its frames.
+        jumps: distance of each row from the one before it, int64 [N]; -1 for the first of a video.
+    """
+
+    def __init__(self, distances: Tensor, clusters: int | Tensor, offsets: Tensor | None) -> None:
+        if distances.dim() != 1 or distances.is_floating_point():
+            raise ArgumentError(
+                f"distances must be whole numbers [N - 1], got {distances.dtype} {list(distances.shape)}"
+            )
+        device = distances.device
+        if offsets is None:
+            offsets = torch.tensor([0, len(distances) + 1])
+        self.offsets = offsets.to(device)
+        self.counts = self.offsets.diff()
+        rows = len(distances) + 1
+        self.video = torch.arange(len(self.counts), device=device).repeat_interleave(
+            self.counts, output_size=rows
+        )
+        self.place = torch.arange(rows, device=device) - self.offsets[self.video]
+        wanted = torch.as_tensor(clusters, dtype=torch.int64, device=device)
+        self.clusters = torch.minimum(wanted.expand_as(self.counts), self.counts)
+        self.jumps = torch.cat([distances.new_full((1,), -1), distances]).to(torch.int64)
+        self.jumps = self.jumps.masked_fill(self.place == 0, -1)
+
+    def of_row(self, values: Tensor) -> Tensor:
+        """Values of videos, [B], for each of their rows, [N]."""
+        return values[self.video]
+
+    def running_distance(self) -> tuple[Tensor, Tensor]:
+        """C, the distance gone since a video's first frame, int64 [N], and the whole of it, [B]."""
+        gone = self.jumps.clamp(min=0).cumsum(0)
+        gone = gone - self.of_row(gone[self.offsets[:-1].clamp(max=len(gone) - 1)])
+        return gone, torch.where(self.counts > 0, gone[self.offsets[1:] - 1], 0)
+
+    def largest(self, candidates: Tensor, wanted: Tensor) -> Tensor:
+        """Mark the ``wanted`` [B] rows of each video with the largest jumps among the ``candidates``, bool [N].
+
+        Of equal jumps the later one counts first, as in the authors' code.
+        """
+        size = torch.where(candidates, self.jumps, -2)
+        order = (len(size) - 1) - size.flip(0).argsort(descending=True, stable=True)
+        order = order[
+            self.video[order].argsort(stable=True)
+        ]  # the videos in their order, jumps falling in each
+        marked = torch.zeros_like(candidates)
+        marked[order] = self.place < self.of_row(wanted)  # row r of the order is number place[r] of its video
+        return marked & candidates
+
+    def uniform(self) -> Tensor:
+        """floor(g * i / N) of each row, int64 [N]."""
+        return self.of_row(self.clusters) * self.place // self.of_row(self.counts)
+
+    def numbered(self, starts: Tensor) -> Tensor:
+        """Ids from the rows that start a cluster, bool [N]: each video's first row does, whatever is said of it."""
+        before = torch.where(self.place == 0, False, starts).long().cumsum(0)
+        return before - self.of_row(before[self.offsets[:-1].clamp(max=len(before) - 1)])
+
+
+def _where_moving(videos: _Videos, total: Tensor, ids: Tensor) -> Tensor:
+    """``ids``, but uniform ones in videos that never change."""
+    return torch.where(videos.of_row(total == 0), videos.uniform(), ids)
+
+
+@clusterings.register("cumulative")
+def cumulative_ids(distances: Tensor, clusters: int | Tensor, offsets: Tensor | None = None) -> Tensor:
+    """Cut the cumulative distance into equal parts.
+
+    With C_i the distance gone until frame i, and C the whole, frame i is in part k (1 … g) while g C_i <= k C, in whole
+    numbers. (The paper prints C_i / C_N, without the factor and the rounding.) Where a jump is larger than C / g and
+    skips parts, clusters are split at the largest distances inside them until there are min(g, N). A video that never
+    changes is cut uniformly.
+
+    Args:
+        distances: int64 [N - 1], of neighbouring frames. With ``offsets`` those from one video's end to the next one's
+            start are there too, and ignored.
+        clusters: g, at least 1; or int64 [B], one number for each video.
+        offsets: of several videos that lie one after the other; None: one.
+
+    Returns:
+        int64 [N], from 0 on in each video. A video of fewer than g frames has as many clusters as frames.
+
+    Raises:
+        ArgumentError: the distances are no whole numbers [N - 1], or g is below 1.
+
+    Example:
+        >>> cumulative_ids(torch.ones(9, dtype=torch.int64), 3).tolist()
+        [0, 0, 0, 0, 1, 1, 1, 2, 2, 2]
+    """
+    _check_clusters(clusters)
+    videos = _Videos(distances, clusters, offsets)
+    gone, total = videos.running_distance()
+    whole = videos.of_row(total).clamp(min=1)
+    part = (videos.of_row(videos.clusters) * gone + whole - 1) // whole  # the smallest k with g C_i <= k C
+    part = part.clamp(min=1)
+    starts = torch.zeros_like(part, dtype=torch.bool)
+    starts[1:] = part[1:] != part[:-1]
+    starts |= videos.place == 0
+    lacking = videos.clusters - torch.zeros_like(videos.counts).index_add_(0, videos.video, starts.long())
+    starts |= videos.largest(~starts, lacking)
+    return _where_moving(videos, total, videos.numbered(starts))
+
+
+@clusterings.register("slope")
+def slope_ids(distances: Tensor, clusters: int | Tensor, offsets: Tensor | None = None) -> Tensor:
+    """Cut after the g - 1 largest distances, of equal ones after the later; else as `cumulative_ids`."""
+    _check_clusters(clusters)
+    videos = _Videos(distances, clusters, offsets)
+    _, total = videos.running_distance()
+    starts = videos.largest(videos.place > 0, videos.clusters - 1)
+    return _where_moving(videos, total, videos.numbered(starts))
+
+
+def uniform_ids(num_frames: int, clusters: int) -> Tensor:
+    """Cut a video into equal parts: frame i is in cluster floor(g i / N).
+
+    Args:
+        num_frames: N, at least 1.
+        clusters: g, at least 1; more than N give N.
+
+    Returns:
+        int64 [N].
+
+    Raises:
+        ArgumentError: a number is below 1.
+    """
+    if num_frames < 1:
+        raise ArgumentError(f"num_frames must be at least 1, got {num_frames}")
+    return _uniform(torch.zeros(num_frames - 1, dtype=torch.int64), clusters)
+
+
+@clusterings.register("uniform")
+def _uniform(distances: Tensor, clusters: int | Tensor, offsets: Tensor | None = None) -> Tensor:
+    """`uniform_ids` of several videos; of the distances only the number counts."""
+    _check_clusters(clusters)
+    return _Videos(distances, clusters, offsets).uniform()
+
+
+def _check_clusters(clusters: int | Tensor) -> None:
+    if isinstance(clusters, int) and clusters < 1:
+        raise ArgumentError(f"clusters must be at least 1, got {clusters}")
+
+
+def cluster_offsets(ids: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+    """Number the clusters of several videos through.
+
+    Args:
+        ids: int64 [N], from 0 on in each video.
+        offsets: of the frames, int64 [B + 1].
+
+    Returns:
+        int64 [N]: each frame's cluster among all; and the clusters' own offsets, int64 [B + 1].
+    """
+    offsets = offsets.to(ids.device)
+    counts = torch.where(
+        offsets.diff() > 0, ids[offsets[1:] - 1] + 1, 0
+    )  # ids never fall: the last is the largest
+    own = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+    video = torch.arange(len(counts), device=ids.device).repeat_interleave(
+        offsets.diff(), output_size=len(ids)
+    )
+    return ids + own[video], own
+
+
+def segment_mean(x: Tensor, segments: Tensor, count: int) -> Tensor:
+    """The mean over the rows of each segment, with its gradient.
+
+    Args:
+        x: [N, ...]; the layout of [N, C, H, W] is kept.
+        segments: int64 [N], which segment a row is of.
+        count: G, segments; each has a row.
+
+    Returns:
+        [G, ...] of the type of ``x``.
+    """
+    return segment_sum(x, segments, count) / segment_sizes(segments, count, x)
+
+
+def segment_sum(x: Tensor, segments: Tensor, count: int) -> Tensor:
+    """As `segment_mean`, the sum."""
+    last = x.dim() == 4 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
+    if last:
+        x = x.permute(0, 2, 3, 1)  # as it lies in memory
+    total = torch.zeros((count, *x.shape[1:]), dtype=x.dtype, device=x.device).index_add(0, segments, x)
+    return total.permute(0, 3, 1, 2) if last else total
+
+
+def segment_sizes(segments: Tensor, count: int, like: Tensor) -> Tensor:
+    """Rows of each segment, in the type of ``like`` and with as many axes: [G, 1, …]."""
+    sizes = torch.zeros(count, dtype=torch.int64, device=segments.device)
+    sizes.index_add_(0, segments, torch.ones_like(segments))
+    return sizes.reshape(-1, *[1] * (like.dim() - 1)).to(like.dtype)
+
+
+def apportion(budget: int, shares: Tensor, most: Tensor) -> Tensor:
+    """Divide a number of clusters among videos in proportion, each getting one at least and ``most`` at most.
+
+    Each cluster beyond the first goes where the distance per cluster is largest at that point (D'Hondt's rule of
+    divisors), so that the clusters of all videos come as near as whole numbers allow to spanning equal distances.
+
+    Args:
+        budget: clusters in all; each video has one whatever it is, and no more are given than there are frames.
+        shares: what each video weighs, [B], 0 or more: its whole distance.
+        most: frames of each video, int64 [B].
+
+    Returns:
+        int64 [B].
+    """
+    limit = int(most.max()) if len(most) else 1
+    extra = min(budget, int(most.sum())) - len(most)
+    granted = torch.ones_like(most)
+    if extra <= 0:
+        return granted
+    divisors = torch.arange(1, max(limit, 2), device=shares.device)  # [limit - 1]: the k-th further cluster
+    worth = shares.double()[:, None] / divisors
+    # Videos without any change come last, and share what is left evenly.
+    worth = torch.where(shares[:, None] > 0, worth, -divisors.double())
+    worth = worth.masked_fill(divisors >= most[:, None], -torch.inf)
+    best = worth.flatten().argsort(descending=True, stable=True)[:extra]
+    return granted.index_add_(0, best // len(divisors), torch.ones_like(best))

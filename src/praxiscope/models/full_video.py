@@ -1,0 +1,411 @@
+"""Full-video recognition (Liu et al., CVPR 2021): every frame through the first stage, few clusters through the rest.
+
+X. Liu, S. L. Pintea, F. Karimi Nejadasl, O. Booij, J. C. van Gemert, "No Frame Left Behind: Full Video Action
+Recognition".
+
+Axis letters: B videos, N frames of all videos together, G clusters of all together, C channels, H rows, W columns,
+K classes. Frame offsets are int64 [B + 1]: video b owns the rows ``offsets[b]:offsets[b + 1]``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from praxiscope.errors import ArgumentError
+from praxiscope.layers.clustering import (
+    apportion,
+    cluster_offsets,
+    clusterings,
+    hamming_distances,
+    segment_mean,
+    segment_sizes,
+    segment_sum,
+)
+from praxiscope.layers.normalisation import statistics_held
+from praxiscope.layers.shift import SnippetCount, insert_shift
+from praxiscope.models.registered import models
+from praxiscope.models.shift_places import shift_places
+from praxiscope.models.snippets import BatchNormMode, SnippetNetwork, Stream
+from praxiscope.models.stages import early_stage, late_stages, without_last_relu
+
+__all__ = ["AutoClusters", "FixedClusters", "FullVideoNetwork", "FullVideoOutput", "full_video"]
+
+Chunks = Callable[[], Iterable[Tensor]]
+"""Makes the frames of a batch, [n, C, H, W] at a time, anew at each call."""
+
+
+class FullVideoOutput(NamedTuple):
+    """What the network returns.
+
+    logits: [B, K], the videos' scores before softmax: the mean over their clusters.
+    cluster_logits: [G, K].
+    cluster_offsets: int64 [B + 1], which clusters are whose.
+    ids: int64 [N], each frame's cluster, from 0 on in each video.
+    distances: int64 [N - 1], places whose sign differs between neighbouring frames.
+    """
+
+    logits: Tensor
+    cluster_logits: Tensor
+    cluster_offsets: Tensor
+    ids: Tensor
+    distances: Tensor
+
+
+class FixedClusters(nn.Module):
+    """As many clusters for every video.
+
+    Args:
+        count: g.
+    """
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        if count < 1:
+            raise ArgumentError(f"clusters must be at least 1, got {count}")
+        self.count = count
+
+    def forward(self, lengths: Tensor, frames: Tensor) -> int:
+        """The number, whatever the videos are."""
+        return self.count
+
+
+class AutoClusters(nn.Module):
+    """As many clusters as a video has change, within a budget for the batch.
+
+    Our answer to the paper's stated limit: a fixed number suits no video with more shots than clusters. In training
+    the clusters of a batch, ``budget`` for each video in the mean, are divided among its videos in proportion to their
+    length in signs, so that clusters span equal changes; the mean of that span is remembered. At a test a video has as
+    many clusters as such spans fit into it, whatever is beside it.
+
+    Args:
+        budget: mean number of clusters of a video.
+    """
+
+    MOST = 8  # times the budget: what a single video may have at the most, as memory is not endless
+    MOMENTUM = 0.1
+
+    span: Tensor
+
+    def __init__(self, budget: int) -> None:
+        super().__init__()
+        if budget < 1:
+            raise ArgumentError(f"cluster_budget must be at least 1, got {budget}")
+        self.budget = budget
+        self.register_buffer("span", torch.zeros((), dtype=torch.float64))  # 0: not known yet
+
+    @torch.no_grad()
+    def forward(self, lengths: Tensor, frames: Tensor) -> Tensor:
+        """Numbers of clusters, int64 [B].
+
+        Args:
+            lengths: changes of sign along each video, as shares of the places of a frame, float64 [B].
+            frames: of each video, int64 [B].
+        """
+        most = frames.clamp(max=self.MOST * self.budget)
+        if not self.training and self.span > 0:
+            return (lengths / self.span).round().long().clamp(min=1).minimum(most)
+        counts = apportion(self.budget * len(frames), lengths, most)
+        # Where every frame is its own cluster (sampled frames) nothing is learned of how many there should be.
+        if self.training and bool((counts < frames).any()) and bool(lengths.sum() > 0):
+            now = lengths.sum() / counts.sum()
+            self.span.copy_(now if self.span == 0 else self.span.lerp(now, self.MOMENTUM))
+        return counts
+
+
+class FullVideoNetwork(SnippetNetwork):
+    """An image network whose first stage sees every frame, and whose rest sees the means of clusters.
+
+    Args:
+        counts: `FixedClusters` or `AutoClusters`.
+        clustering: name in `praxiscope.layers.clustering.clusterings`.
+        aggregate: whether clusters are averaged before or after the last ReLU of the first stage.
+        fold_div: 1 / fold_div of the channels travel each way between clusters.
+        early_shift: shift also between the frames of the first stage.
+        early_frames: frames that go through the first stage at once. Their activations are not kept but made again
+            for the backward pass, so that memory does not grow with the number of frames beyond their pixels; the
+            price is two more passes through the first stage. None: all frames at once, all activations kept.
+            BatchNorm that learns sees these frames together; frozen, the gradient is the same to rounding.
+
+    Attributes:
+        takes: "packed": frames of any number for each video, see `forward`.
+    """
+
+    takes: Literal["dense", "packed"] = "packed"
+
+    def __init__(
+        self,
+        *,
+        counts: FixedClusters | AutoClusters,
+        clustering: str,
+        aggregate: Literal["pre", "post"],
+        fold_div: int,
+        early_shift: bool,
+        early_frames: int | None,
+        **snippet_network: Any,
+    ) -> None:
+        super().__init__(consensus="average", **snippet_network)
+        if early_frames is not None and early_frames < 1:
+            raise ArgumentError(f"early_frames must be at least 1, got {early_frames}")
+        if early_frames is not None and early_shift:
+            raise ArgumentError(
+                "early_shift looks at neighbouring frames, early_frames parts them; set one of them"
+            )
+        self.counts = counts
+        self.cluster = clusterings.get(clustering)
+        self.early_frames = early_frames
+        early = early_stage(self.backbone, self.backbone_name)
+        self._open = _open(aggregate)
+        self._open.parts(early)  # raises where the stage does not end with a ReLU
+        self.early_count = SnippetCount()
+        inside = {id(module) for part in early for module in part.modules()}
+        for place in shift_places(self.backbone):
+            if id(place.module) not in inside:
+                insert_shift([place.module], self.snippet_count, fold_div, channels_last=place.channels_last)
+            elif early_shift:
+                insert_shift([place.module], self.early_count, fold_div, channels_last=place.channels_last)
+
+    def early(self, frames: Tensor) -> Tensor:
+        """The first stage: frames [n, C, H, W], normalised, to activations whose signs are compared."""
+        for part in self._open.parts(early_stage(self.backbone, self.backbone_name)):
+            frames = part(frames)
+        return frames
+
+    def late(self, means: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+        """The rest: means of clusters [G, C, H, W] to scores of videos [B, K] and of clusters [G, K]."""
+        videos, clusters = len(offsets) - 1, len(means)
+        # Videos with equally many clusters are shifted as one dense batch, which is faster.
+        dense = bool((offsets.diff() == clusters // videos).all())
+        self.snippet_count.value = clusters // videos if dense else 1
+        self.snippet_count.offsets = None if dense else offsets
+        scores: Tensor = late_stages(self.backbone, self.backbone_name)(self._open.close(means))
+        if dense:
+            return scores.unflatten(0, (videos, -1)).mean(1), scores
+        video = torch.arange(videos, device=means.device).repeat_interleave(
+            offsets.diff(), output_size=clusters
+        )
+        return segment_mean(scores, video, videos), scores
+
+    def forward(  # type: ignore[override]
+        self, frames: Tensor, offsets: Tensor | None = None
+    ) -> FullVideoOutput:
+        """Score videos.
+
+        Args:
+            frames: normalised floats. Dense [B, S, C, H, W]: S frames of each video. Packed [N, C, H, W], with
+                ``offsets``: any number of each. Padded [B, S, C, H, W] with ``offsets``: of video b the first
+                ``offsets[b + 1] - offsets[b]`` of its S frames count; the others go through the first stage, no more.
+            offsets: int64 [B + 1].
+
+        Raises:
+            ArgumentError: another shape, or a video without a frame.
+        """
+        rows, counted, offsets = self._rows(frames, offsets)
+        if self.early_frames is None:
+            self.early_count.value = rows.shape[0] // max(1, len(offsets) - 1)
+            self.early_count.offsets = None if frames.dim() == 5 else offsets
+            activations = self.early(rows)
+            if counted is not None:
+                activations = activations[counted]
+            distances = hamming_distances(activations)
+            segments, ids, own = self._assign(distances, offsets, activations[0].numel())
+            return self._output(segment_mean(activations, segments, int(own[-1])), own, ids, distances)
+        if counted is not None:
+            rows = rows[counted]
+        return self.forward_stream(lambda: torch.split(rows, self.early_frames or 1), offsets)
+
+    def forward_stream(self, chunks: Chunks, offsets: Tensor | None = None) -> FullVideoOutput:
+        """Score videos whose frames never lie in memory together.
+
+        They are gone through twice: for the distances, and, once the clusters are known, for their means. With a
+        gradient each chunk's activations are made once more in the backward pass.
+
+        Args:
+            chunks: gives the frames, [n, C, H, W] at a time; called twice, with the same result.
+            offsets: int64 [B + 1]; None: all frames are of one video.
+
+        Raises:
+            ArgumentError: there is no frame.
+        """
+        found: list[Tensor] = []
+        last: Tensor | None = None
+        count = places = 0
+        with torch.no_grad(), statistics_held(self):
+            for chunk in chunks():
+                activations = self.early(chunk)
+                if last is not None:
+                    activations = torch.cat([last, activations])
+                found.append(hamming_distances(activations))
+                last, places, count = activations[-1:].clone(), activations[0].numel(), count + len(chunk)
+        if last is None:
+            raise ArgumentError("a video needs at least one frame")
+        distances = torch.cat(found)
+        if offsets is None:
+            offsets = torch.tensor([0, count], device=distances.device)
+        segments, ids, own = self._assign(distances, offsets, places)
+        total = int(own[-1])
+        means: Tensor | None = None
+        first = 0
+        for chunk in chunks():
+            mine = segments[first : first + len(chunk)]
+            start, end = int(mine[0]), int(mine[-1]) + 1
+            part = self._sums(chunk, mine - start, end - start)
+            place = torch.arange(start, end, device=mine.device)
+            if means is None:
+                means = segment_sum(part, place, total)
+            else:
+                means = (
+                    means.index_add(0, place, part)
+                    if part.requires_grad
+                    else means.index_add_(0, place, part)
+                )
+            first += len(chunk)
+        assert means is not None
+        return self._output(means / segment_sizes(segments, total, means), own, ids, distances)
+
+    def _sums(self, frames: Tensor, segments: Tensor, count: int) -> Tensor:
+        """Sums of activations over segments, [count, C, H, W]; with a gradient, made again for it."""
+
+        def run(x: Tensor) -> Tensor:
+            return segment_sum(self.early(x), segments, count)
+
+        if not torch.is_grad_enabled():
+            return run(frames)
+
+        def contexts() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
+            return nullcontext(), statistics_held(self)  # statistics move once
+
+        result: Tensor = checkpoint(run, frames, use_reentrant=False, context_fn=contexts)
+        return result
+
+    def _assign(self, distances: Tensor, offsets: Tensor, places: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Clusters of frames: among all videos' [N], in its own video [N], and the clusters' offsets [B + 1]."""
+        frames = offsets.diff()
+        gone = torch.cat([distances.new_zeros(1), distances.cumsum(0)])  # [N], across videos, too
+        lengths = (gone[offsets[1:] - 1] - gone[offsets[:-1]]).double() / places
+        ids = self.cluster(distances, self.counts(lengths, frames), offsets)
+        segments, own = cluster_offsets(ids, offsets)
+        return segments, ids, own
+
+    def _output(self, means: Tensor, own: Tensor, ids: Tensor, distances: Tensor) -> FullVideoOutput:
+        logits, scores = self.late(means, own)
+        return FullVideoOutput(logits, scores, own, ids, distances)
+
+    def _rows(self, frames: Tensor, offsets: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor]:
+        """All frames as rows [N, C, H, W]; of padded ones, which count, bool [N]; the offsets of those that do."""
+        good = frames.dim() == (5 if offsets is None else 4) or frames.dim() == 5
+        if not good or frames.shape[-3] != self.in_channels:
+            raise ArgumentError(
+                f"frames must be [B, S, {self.in_channels}, H, W], or [N, {self.in_channels}, H, W] with offsets, for "
+                f"the stream {self.streams[0]!r}; got {list(frames.shape)}"
+            )
+        if not frames.is_floating_point():
+            raise ArgumentError(
+                f"frames must be normalised floats, got {frames.dtype}: (frames / 255 - mean) / std of input_contract"
+            )
+        if frames.dim() == 4:
+            assert offsets is not None
+            offsets = offsets.to(frames.device)
+            if int(offsets[0]) or int(offsets[-1]) != len(frames) or not bool((offsets.diff() > 0).all()):
+                raise ArgumentError(
+                    f"offsets must rise from 0 to {len(frames)}, by a frame at least; got {offsets.tolist()}"
+                )
+            return frames, None, offsets
+        videos, length = frames.shape[:2]
+        if offsets is None:
+            if not videos or not length:
+                raise ArgumentError(f"there must be a video and a frame, got {list(frames.shape)}")
+            return frames.flatten(0, 1), None, torch.arange(videos + 1, device=frames.device) * length
+        offsets = offsets.to(frames.device)
+        counts = offsets.diff()
+        if len(counts) != videos or not bool(((counts > 0) & (counts <= length)).all()):
+            raise ArgumentError(
+                f"offsets must tell of {videos} videos, 1 to {length} frames each; got {offsets.tolist()}"
+            )
+        counted = torch.arange(length, device=frames.device) < counts[:, None]
+        return frames.flatten(0, 1), counted.flatten(), offsets
+
+
+class _Aggregation(NamedTuple):
+    """How a stage is cut open: its parts up to where clusters are averaged, and what is left to do to the means."""
+
+    parts: Callable[[list[nn.Module]], Iterable[Callable[[Tensor], Tensor]]]
+    close: Callable[[Tensor], Tensor]
+
+
+def _as_it_is(x: Any) -> Any:
+    return x
+
+
+def _open(aggregate: str) -> _Aggregation:
+    kinds = {"post": _Aggregation(_as_it_is, _as_it_is), "pre": _Aggregation(without_last_relu, F.relu)}
+    if aggregate not in kinds:
+        raise ArgumentError(f"aggregate must be 'pre' or 'post', got {aggregate!r}")
+    return kinds[aggregate]
+
+
+@models.register("full-video")
+def full_video(
+    *,
+    num_classes: int,
+    backbone: str = "resnet18",
+    clusters: int | Literal["auto"] = 8,
+    cluster_budget: int = 8,
+    clustering: str = "cumulative",
+    aggregate: Literal["pre", "post"] = "post",
+    early_frames: int | None = None,
+    early_shift: bool = False,
+    fold_div: int = 8,
+    stream: Stream = "rgb",
+    in_channels: int | None = None,
+    dropout: float = 0.5,
+    pretrained: bool = False,
+    batchnorm: BatchNormMode = "train",
+    input_size: int | None = None,
+) -> FullVideoNetwork:
+    """Build a network that sees every frame: 8 clusters by cumulative distance, averaged after the first stage, with
+    temporal shifts of an eighth of the channels each way between clusters.
+
+    Args:
+        clusters: g (the paper: 8 or 16), or "auto": as many as a video has change.
+        cluster_budget: with "auto", the mean number for each video.
+        clustering: "cumulative", "slope" or "uniform".
+        aggregate: "post": means are taken after the first stage's last ReLU, as in the authors' code; "pre": before
+            it, as the paper's text has it. Frames whose signs agree give the same either way.
+        early_frames, early_shift, fold_div: see `FullVideoNetwork`.
+
+        The others: see `praxiscope.models.snippets.SnippetNetwork`.
+
+    Raises:
+        ArgumentError: the backbone cannot be cut, or a value is out of its range.
+    """
+    if isinstance(clusters, str) and clusters != "auto":
+        raise ArgumentError(f"clusters must be a number or 'auto', got {clusters!r}")
+    if in_channels is not None and not isinstance(in_channels, int):
+        raise ArgumentError(
+            f"full-video sees flow stacks of one length; in_channels must be one number, got {in_channels}"
+        )
+    counts = AutoClusters(cluster_budget) if clusters == "auto" else FixedClusters(clusters)
+    return FullVideoNetwork(
+        counts=counts,
+        clustering=clustering,
+        aggregate=aggregate,
+        fold_div=fold_div,
+        early_shift=early_shift,
+        early_frames=early_frames,
+        backbone=backbone,
+        num_classes=num_classes,
+        stream=stream,
+        in_channels=in_channels,
+        dropout=dropout,
+        pretrained=pretrained,
+        batchnorm=batchnorm,
+        input_size=input_size,
+        clip_snippets=cluster_budget if clusters == "auto" else int(clusters),
+    )

@@ -328,7 +328,7 @@ class Recogniser:
                 yield self._prepare(next(islice(crops, crop, None))[None])[0]
 
         with torch.inference_mode(), self.precision.context(self.device):
-            output: FullVideoOutput = self.model.forward_stream(chunks)  # type: ignore[operator]
+            output: FullVideoOutput = self.model.forward_stream(chunks)
         return output
 
     def snippet_logits(self, source: str | Path, starts: Tensor) -> Tensor:

@@ -112,3 +112,107 @@ def principal(
         print_json(rows)
     else:
         print(format_bench_principal(rows))
+
+
+@app.command(
+    "full-video",
+    help="""Table 1 of the full-video paper on Move4MNIST: all frames, sampled ones, clusters of all.
+
+Each row is trained and tested for each seed. Give the same command again to go on where it stopped.
+
+Example: praxiscope bench full-video --out table1 --preset cpu --digits mnist/ --backgrounds videos/
+""",
+)
+def full_video(
+    out: Annotated[Path, typer.Option(help="Folder of the set and of the runs.")] = Path("full-video-bench"),
+    preset: Annotated[
+        str, typer.Option(help="cpu: 64 pixels, hours on two cores. paper: 224 pixels, for a GPU.")
+    ] = "cpu",
+    digits: Annotated[
+        Path | None, typer.Option(help="Folder of MNIST's idx files. Default: scikit-learn's digits.")
+    ] = None,
+    backgrounds: Annotated[
+        Path | None, typer.Option(help="Folder of background videos. Default: drawn textures.")
+    ] = None,
+    row: Annotated[
+        list[str] | None, typer.Option(help="Only this row, TSM-8 say; may be given many times.")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Runs of each row. Default: 2.")] = None,
+    weights: Annotated[str | None, typer.Option(help="File of ImageNet weights to start from.")] = None,
+    pretrained: Annotated[
+        bool, typer.Option("--pretrained", help="Download ImageNet weights to start from.")
+    ] = False,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that read.")] = 2,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    json: Json = False,
+) -> None:
+    from praxiscope.recipes.bench_full_video import HEADER, bench_full_video, format_table
+
+    rows = bench_full_video(
+        out,
+        preset,
+        digits=digits,
+        backgrounds=backgrounds,
+        rows=row,
+        seeds=seeds,
+        weights=weights,
+        pretrained=pretrained,
+        workers=workers,
+        device=device,
+        reporter=reporter(),
+    )
+    if json:
+        print_json(rows)
+        return
+    for cells in (HEADER, ["---"] * len(HEADER), *format_table(rows)):
+        print(f"| {' | '.join(cells)} |")
+
+
+@app.command(
+    "full-video-cost",
+    help="""Time and peak memory of a training step on videos of 32 to 512 frames: all frames, and clusters of them.
+
+Example: praxiscope bench full-video-cost --picture cost.png
+""",
+)
+def full_video_cost(
+    frames: Annotated[
+        list[int] | None,
+        typer.Option(min=2, help="May be given many times. Default: 32, 64, 128, 256 and 512."),
+    ] = None,
+    backbone: Annotated[str, typer.Option()] = "resnet18",
+    clusters: Annotated[int, typer.Option(min=1)] = 8,
+    size: Annotated[int, typer.Option(min=32, help="Side of a frame, pixels.")] = 224,
+    early_frames: Annotated[
+        int, typer.Option(min=1, help="Frames at a time, where the first stage is made again.")
+    ] = 16,
+    steps: Annotated[int, typer.Option(min=1, help="Timed steps of each; their median counts.")] = 3,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    precision: Annotated[str, typer.Option(help="32, bf16, or auto: what trains fastest here.")] = "auto",
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw time and memory over frames into this PNG.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    from praxiscope.recipes.bench_full_video_cost import bench_full_video_cost, draw_cost, format_cost
+    from praxiscope.recipes.explain import check_picture_path
+
+    if picture is not None:
+        check_picture_path(picture)
+    rows = bench_full_video_cost(
+        frames or (32, 64, 128, 256, 512),
+        backbone=backbone,
+        clusters=clusters,
+        size=size,
+        early_frames=early_frames,
+        steps=steps,
+        device=device,
+        precision=precision,
+        reporter=reporter(),
+    )
+    if picture is not None:
+        draw_cost(rows, picture)
+    if json:
+        print_json(rows)
+    else:
+        print(format_cost(rows))

@@ -91,6 +91,13 @@ def _torchvision(name: str, *, dropout_is_there: bool, **options: object) -> _Fa
     return _Family(build, pretrained_state, dropout_is_there, contract)
 
 
+def _resnet10() -> nn.Module:
+    """A ResNet-18 with one block in each stage, for small machines; nobody has published weights of it."""
+    resnet = torchvision_models().resnet
+    network: nn.Module = resnet.ResNet(resnet.BasicBlock, [1, 1, 1, 1])
+    return network
+
+
 _FAMILIES: dict[str, _Family] = {
     **{name: _torchvision(name, dropout_is_there=False) for name in ("alexnet",)},
     **{name: _torchvision(name, dropout_is_there=True) for name in ("vgg16", "vgg16_bn")},
@@ -99,6 +106,7 @@ _FAMILIES: dict[str, _Family] = {
         name: _torchvision(name, dropout_is_there=False)
         for name in ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
     },
+    "resnet10": _Family(_resnet10, None, False, IMAGENET),
     "googlenet": _torchvision("googlenet", dropout_is_there=True, aux_logits=False, init_weights=True),
     "mobilenet_v2": _torchvision("mobilenet_v2", dropout_is_there=True),
     "mobilenet_v1": _Family(MobileNetV1, None, True, MINUS_ONE_TO_ONE),

@@ -186,7 +186,7 @@ class FullVideoNetwork(SnippetNetwork):
         self.snippet_count.offsets = None if dense else offsets
         scores: Tensor = late_stages(self.backbone, self.backbone_name)(self._open.close(means))
         if dense:
-            return scores.unflatten(0, (videos, -1)).mean(1), scores
+            return scores.reshape(videos, -1, scores.shape[1]).mean(1), scores
         video = torch.arange(videos, device=means.device).repeat_interleave(
             offsets.diff(), output_size=clusters
         )
@@ -213,12 +213,20 @@ class FullVideoNetwork(SnippetNetwork):
             activations = self.early(rows)
             if counted is not None:
                 activations = activations[counted]
-            distances = hamming_distances(activations)
-            segments, ids, own = self._assign(distances, offsets, activations[0].numel())
-            return self._output(segment_mean(activations, segments, int(own[-1])), own, ids, distances)
+            return self._output(*self.cluster_means(activations, offsets))
         if counted is not None:
             rows = rows[counted]
         return self.forward_stream(lambda: torch.split(rows, self.early_frames or 1), offsets)
+
+    def cluster_means(self, activations: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """From activations of frames [N, C, H, W] to their means over clusters.
+
+        Returns:
+            [G, C, H, W]; the clusters' offsets [B + 1]; each frame's cluster in its video [N]; distances [N - 1].
+        """
+        distances = hamming_distances(activations)
+        segments, ids, own = self._assign(distances, offsets, activations[0].numel())
+        return segment_mean(activations, segments, int(own[-1])), own, ids, distances
 
     def forward_stream(self, chunks: Chunks, offsets: Tensor | None = None) -> FullVideoOutput:
         """Score videos whose frames never lie in memory together.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -97,7 +97,8 @@ def without_last_relu(modules: Sequence[nn.Module]) -> list[Callable[[Tensor], T
     last = modules[-1]
     if not isinstance(last, nn.Sequential) or not isinstance(last[-1], resnet.BasicBlock | resnet.Bottleneck):
         raise ArgumentError("aggregate='pre' needs a ResNet of torchvision's, whose stages end with a ReLU")
-    *before, block = last
+    *before, final = last
+    block: Any = final
 
     def open_block(x: Tensor) -> Tensor:
         shortcut = x if block.downsample is None else block.downsample(x)

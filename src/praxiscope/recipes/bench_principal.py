@@ -7,8 +7,6 @@ is not in it. The step is the one that training makes: preparing the pixels, for
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -23,6 +21,7 @@ from praxiscope.errors import ArgumentError, PraxiscopeError
 from praxiscope.models import create_model
 from praxiscope.progress import Reporter
 from praxiscope.recipes.backprop import make_step
+from praxiscope.recipes.bench_step import run_measured
 from praxiscope.recipes.reading import channels_last
 from praxiscope.recipes.settings import TrainSettings
 from praxiscope.steps import make_loss
@@ -33,10 +32,6 @@ from praxiscope.types import Batch
 __all__ = ["Row", "bench_principal", "draw_bench", "format_bench_principal", "one_chunk", "rows_of_paper"]
 
 CLASSES = 101
-
-# glibc keeps freed memory, how much is chance, and the peak of a process would be that of its luck. With these, every
-# tensor of a mebibyte or more is the system's again once it is freed; large pages make that cheap.
-_EXACT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**20), "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 
 
 @dataclass(frozen=True)
@@ -150,14 +145,7 @@ def bench_principal(
                 bar.advance(0, f"{backbone} {row.name}")
                 job = {"backbone": backbone, "batch": batch, "size": size, "steps": steps}
                 job |= {"device": device, "precision": precision, "row": asdict(row)}
-                command = [sys.executable, "-m", __name__, json.dumps(job)]
-                done = subprocess.run(
-                    command, capture_output=True, text=True, env={**os.environ, **_EXACT_MEMORY}
-                )
-                if done.returncode:
-                    last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-                    raise ArgumentError(f"{backbone}, {row.name}: could not be measured: {last}")
-                figures = json.loads(done.stdout.strip().splitlines()[-1])
+                figures = run_measured(__name__, job, f"{backbone}, {row.name}")
                 found.append(
                     {"backbone": backbone, "name": row.name, "watch": row.watch, "base": row.base, **figures}
                 )

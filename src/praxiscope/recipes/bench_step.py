@@ -1,0 +1,155 @@
+"""One training step of a network on frames that lie in memory: its time, its peak memory, its arithmetic.
+
+Each job is measured in a process of its own. Reading videos is not in it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import torch
+
+from praxiscope.errors import ArgumentError, PraxiscopeError
+from praxiscope.evaluation.views import bf16_pays
+from praxiscope.models import create_model
+from praxiscope.training.memory import PeakMemory
+from praxiscope.training.optim import make_optimizer, parameter_groups
+
+__all__ = ["EXACT_MEMORY", "Job", "measure_step", "run_measured"]
+
+# glibc keeps freed memory, how much is chance, and the peak of a process would be that of its luck. With these, every
+# tensor of a mebibyte or more is the system's again once it is freed; large pages make that cheap.
+EXACT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**20), "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+
+CLASSES = 4
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to measure.
+
+    Attributes:
+        model, keywords: for ``create_model``.
+        frames: of each video.
+        size: side of a frame, pixels.
+        batch: videos.
+        steps: timed ones after one that is not; their median counts.
+        device: "cpu" or "cuda".
+        precision: "32", "bf16", or "auto" for what trains fastest here.
+        part: "step"; or "clustering", the distances, the ids and the means alone, of what the first stage gives.
+    """
+
+    model: str
+    keywords: dict[str, Any] = field(default_factory=dict)
+    frames: int = 32
+    size: int = 224
+    batch: int = 1
+    steps: int = 3
+    device: str = "cpu"
+    precision: str = "auto"
+    part: str = "step"
+
+    def updated(self, **changes: Any) -> Job:
+        """A copy with other values."""
+        return replace(self, **changes)
+
+
+def run_measured(module: str, job: dict[str, Any], what: str) -> dict[str, Any]:
+    """Run ``python -m module JOB`` with exact memory; what it prints last, as JSON.
+
+    Raises:
+        ArgumentError: it failed; with what it said last.
+    """
+    command = [sys.executable, "-m", module, json.dumps(job)]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **EXACT_MEMORY})
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise ArgumentError(f"{what}: could not be measured: {last}")
+    figures: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return figures
+
+
+def measure_step(job: Job) -> dict[str, Any]:
+    """Measure a job in a process of its own.
+
+    Returns:
+        ``seconds`` of a step, ``bytes`` at the peak of the process (or of the GPU), ``multiply_adds`` of one video's
+        forward pass.
+
+    Raises:
+        ArgumentError: it could not be measured.
+    """
+    return run_measured(__name__, asdict(job), f"{job.model} {job.keywords} on {job.frames} frames")
+
+
+def _measure(job: Job) -> dict[str, Any]:
+    device = torch.device(job.device)
+    torch.manual_seed(0)
+    model = create_model(job.model, num_classes=CLASSES, **job.keywords).to(device)
+    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = make_optimizer("sgd", parameter_groups(model, lr=1e-3, weight_decay=5e-4))
+    low = bf16_pays(device) if job.precision == "auto" else job.precision == "bf16"
+    shape = (job.batch * job.frames, job.size, job.size, 3)
+    frames = torch.empty(shape, device=device).normal_().permute(0, 3, 1, 2)
+    targets = torch.randint(0, CLASSES, (job.batch,), device=device)
+    offsets = torch.arange(job.batch + 1) * job.frames
+    packed = model.takes == "packed"
+    inputs = (frames, offsets) if packed else (frames.reshape(job.batch, job.frames, *frames.shape[1:]),)
+
+    def clocked(work: Any) -> float:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        started = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter() - started
+
+    def step() -> None:
+        with torch.autocast(device.type, torch.bfloat16, enabled=low):
+            logits = model(*inputs).logits
+        torch.autograd.backward(torch.nn.functional.cross_entropy(logits.float(), targets))
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    work = step
+    if job.part == "clustering":
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=low):
+            activations = model.early(frames)
+        activations.requires_grad_()
+        where = offsets.to(device)
+
+        def clustering() -> None:
+            torch.autograd.backward(model.cluster_means(activations, where)[0].sum())
+
+        work = clustering
+    peak = PeakMemory(device)
+    clocked(work)
+    times = sorted(clocked(work) for _ in range(job.steps))
+    figures = {"seconds": times[len(times) // 2], "bytes": peak.read()}
+    return {**figures, "multiply_adds": _multiply_adds(model, job, inputs) if job.part == "step" else None}
+
+
+def _multiply_adds(model: torch.nn.Module, job: Job, inputs: Any) -> int:
+    """Of one video's forward pass, as papers count: a multiplication with its addition is one."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    model.eval()
+    one = (inputs[0][: job.frames], inputs[1][:2]) if len(inputs) == 2 else (inputs[0][:1],)
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        model(*one)
+    return counter.get_total_flops() // 2
+
+
+if __name__ == "__main__":
+    try:
+        print(json.dumps(_measure(Job(**json.loads(sys.argv[1])))))
+    except (PraxiscopeError, RuntimeError) as error:
+        sys.exit(str(error))

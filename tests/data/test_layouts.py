@@ -44,8 +44,10 @@ UCF_FILES = (
 )
 
 
-def test_five_layouts_are_known() -> None:
-    assert LAYOUTS.names() == ["hmdb51", "move4mnist", "thumos14", "ucf101", "weizmann"]
+def test_six_layouts_are_known() -> None:
+    assert LAYOUTS.names() == [
+        "breakfast", "hmdb51", "move4mnist", "thumos14", "ucf101", "weizmann",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -151,7 +151,7 @@ def load_records(
 def _read(data: str | Path, split: int | str | None, annotations: Path | None) -> tuple[str, Path, Listing]:
     """Find out what ``data`` is and read it: its name, its root, its listing."""
     path = Path(data)
-    known = re.fullmatch(r"([A-Za-z]\w+):(.+)", str(data))
+    known = re.fullmatch(r"([A-Za-z][\w-]+):(.+)", str(data))
     if known and not path.exists():
         layout, root = LAYOUTS.get(known[1].lower()), Path(known[2])
         if not root.is_dir():

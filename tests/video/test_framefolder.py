@@ -235,3 +235,16 @@ def test_a_csv_lists_folders_of_frames_and_the_check_reads_them(tmp_path: Path) 
         ("a", "b", "c", "d", "copy"), 2
     )
     assert [copies.ids for copies in report.copies] == [("a", "copy")]
+
+
+def test_copies_are_told_by_all_pictures(tmp_path: Path) -> None:
+    names = ["1.bmp", "2.bmp", "3.bmp"]  # of equal bytes, whatever they show
+    for name in ("a", "copy", "alike", "other"):
+        write_frames(tmp_path / name, names)
+    write_frames(tmp_path / "alike", names[1:2], first=50)  # the edges are the same
+    write_frames(tmp_path / "other", names[2:], first=50)
+    (tmp_path / "list.csv").write_text(
+        "path,label,split\na,x,train\ncopy,x,train\nalike,x,train\nother,x,train\n"
+    )
+    report = inspect(load_records(tmp_path / "list.csv"), workers=1)
+    assert [copies.ids for copies in report.copies] == [("a", "copy")]

@@ -180,6 +180,15 @@ def test_the_folder_tells_which_of_both_versions_is_meant(tmp_path: Path, versio
         load_records(f"something-something:{tmp_path}")
 
 
+def test_videos_of_the_other_version_in_the_same_folder_do_not_matter(tmp_path: Path) -> None:
+    lists = write_json_lists(tmp_path / "lists")
+    touch(tmp_path / "set" / CLIPS[2], *VIDEOS)
+    write_frames(tmp_path / "set" / CLIPS[1] / "78687", 1)  # another clip of the same number
+    manifest = load_records(f"something-something:{tmp_path / 'set'}", annotations=lists)
+    assert described(manifest) == FOUND
+    assert manifest.records[0].id == f"{CLIPS[2]}/78687.webm"
+
+
 def test_lists_of_the_other_version_further_away_do_not_matter(tmp_path: Path) -> None:
     write_csv_lists(tmp_path)
     write_json_lists(tmp_path / "mine")

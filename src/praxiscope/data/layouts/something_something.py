@@ -101,8 +101,8 @@ def something_something(
             records.append(VideoRecord(video_id(video.relative_to(folder)), video, (label,), split=side))
     here = {record.labels[0] for record in records}
     notes: tuple[str, ...] = (
-        f"Something-Something v{lists.version}: its validation videos are tested, as its test videos have no "
-        "published labels.",
+        f"Something-Something v{lists.version}: its validation videos are tested, as its test list brings no "
+        "labels.",
     )
     if absent := len(order) - len(here):
         notes += (f"{absent} of the {len(order)} classes have no video on disk and are left out.",)
@@ -117,7 +117,7 @@ def something_something(
 
 def _find(folder: Path, annotations: Path | None) -> _Lists:
     """The lists nearest to the videos, of one version."""
-    places = [annotations] if annotations is not None else [folder / name for name in _PLACES]
+    places = [Path(annotations)] if annotations is not None else [folder / name for name in _PLACES]
     for place in places:
         found: dict[int, _Lists] = {}
         for version, start in _STARTS:

@@ -25,7 +25,7 @@ class VideoRecord:
 
     Attributes:
         id: unique in its data set; the path below the data set's root, with ``@start-end`` for a part.
-        path: the file (a video, or a packed clip).
+        path: the file (a video, or a packed clip), or a folder of frames.
         labels: class names; one, or several for multi-label data. None in a test video that shows no class.
         start_s, end_s: the part of the file that is meant, in seconds; None for its start or end.
         split: "train", "val" or "test"; None while no split was given.

@@ -44,8 +44,10 @@ UCF_FILES = (
 )
 
 
-def test_five_layouts_are_known() -> None:
-    assert LAYOUTS.names() == ["hmdb51", "move4mnist", "thumos14", "ucf101", "weizmann"]
+def test_seven_layouts_are_known() -> None:
+    assert LAYOUTS.names() == [
+        "breakfast", "hmdb51", "move4mnist", "something-something", "thumos14", "ucf101", "weizmann",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

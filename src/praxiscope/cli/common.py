@@ -37,7 +37,8 @@ Data = Annotated[
     ),
 ]
 Split = Annotated[
-    str | None, typer.Option(help="Split of a layout: 1, 2, 3, or the person left out (weizmann).")
+    str | None,
+    typer.Option(help="Split of a layout: 1, 2, 3 (breakfast: to 4), or the person left out (weizmann)."),
 ]
 Annotations = Annotated[
     str | None,

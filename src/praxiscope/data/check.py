@@ -7,13 +7,14 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from praxiscope.data.manifest import Manifest
 from praxiscope.data.splits import leaking_groups
 from praxiscope.errors import PraxiscopeError, VideoError
 from praxiscope.types import VideoRecord
 from praxiscope.video.decode import open_video
+from praxiscope.video.framefolder import source_bytes, source_files
 
 __all__ = ["CheckReport", "Copies", "VideoCheck", "inspect"]
 
@@ -250,21 +251,25 @@ def _look_at_all(
 
 def _edge_digest(path: Path) -> str:
     """Size, start and end of a file: different for almost all files that differ."""
-    size = path.stat().st_size
+    size = source_bytes(path)
     if size == 0:
         return ""
+    first, last = (source_files(path)[edge] for edge in (0, -1))
     digest = hashlib.blake2b(str(size).encode(), digest_size=16)
-    with path.open("rb") as file:
+    with first.open("rb") as file:
         digest.update(file.read(_EDGE_BYTES))
-        file.seek(max(0, size - _EDGE_BYTES))
+    with last.open("rb") as file:
+        file.seek(max(0, last.stat().st_size - _EDGE_BYTES))
         digest.update(file.read(_EDGE_BYTES))
     return digest.hexdigest()
 
 
-def _digest(file: BinaryIO) -> str:
+def _digest(path: Path) -> str:
     digest = hashlib.sha256()
-    while block := file.read(1 << 20):
-        digest.update(block)
+    for part in source_files(path):
+        with part.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
     return digest.hexdigest()
 
 
@@ -278,8 +283,7 @@ def _copies(manifest: Manifest, digests: dict[Path, str]) -> tuple[Copies, ...]:
     for paths in alike.values():
         if len(paths) > 1:
             for path in paths:
-                with path.open("rb") as file:
-                    same[_digest(file)].append(path)
+                same[_digest(path)].append(path)
     records = defaultdict(list)
     for record in manifest.records:
         records[record.path].append(record)

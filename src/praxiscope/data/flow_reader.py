@@ -22,6 +22,7 @@ from praxiscope.flow.stack import check_kind, field_numbers, stack_fields, stack
 from praxiscope.flow.store import FlowStore, flow_key
 from praxiscope.types import VideoRecord
 from praxiscope.video.decode import Video
+from praxiscope.video.framefolder import source_bytes
 from praxiscope.video.geometry import Box, Size, resize
 from praxiscope.video.pixels import scaled_size
 
@@ -195,7 +196,7 @@ def _is_of(clip: FlowClip, record: VideoRecord) -> bool | None:
     size = clip.source.get("bytes")
     if size is None or record.path.suffix == ".pxv" or str(clip.source.get("name")).endswith(".pxv"):
         return None
-    return bool(size == record.path.stat().st_size)
+    return bool(size == source_bytes(record.path))
 
 
 def _runs(numbers: list[int]) -> list[list[int]]:

@@ -16,6 +16,7 @@ from praxiscope.data.layouts import LAYOUTS
 from praxiscope.data.splits import group_split, leaking_groups
 from praxiscope.errors import ArgumentError, DataError
 from praxiscope.types import VideoRecord
+from praxiscope.video.framefolder import is_frame_folder
 
 __all__ = ["MANIFEST_NAME", "Manifest", "load_records", "read_csv", "write_csv"]
 
@@ -150,7 +151,7 @@ def load_records(
 def _read(data: str | Path, split: int | str | None, annotations: Path | None) -> tuple[str, Path, Listing]:
     """Find out what ``data`` is and read it: its name, its root, its listing."""
     path = Path(data)
-    known = re.fullmatch(r"([A-Za-z]\w+):(.+)", str(data))
+    known = re.fullmatch(r"([A-Za-z][\w-]+):(.+)", str(data))
     if known and not path.exists():
         layout, root = LAYOUTS.get(known[1].lower()), Path(known[2])
         if not root.is_dir():
@@ -182,7 +183,7 @@ def _read_listed(path: Path) -> Listing:
     missing: list[str] = []
     lost: Counter[str] = Counter()
     for record in records:
-        if record.path.is_file():
+        if record.path.is_file() or is_frame_folder(record.path):
             here.append(record)
         else:
             missing.append(record.id)

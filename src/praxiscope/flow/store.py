@@ -31,6 +31,7 @@ from praxiscope.flow.contract import (
 from praxiscope.flow.ffv1 import FlowFile, FlowFileWriter
 from praxiscope.flow.jpeg import DESCRIPTION, JpegFlow, JpegWriter, find_folder, folders
 from praxiscope.types import VideoRecord
+from praxiscope.video.framefolder import source_bytes
 from praxiscope.video.picturefile import replacing
 
 __all__ = [
@@ -233,8 +234,8 @@ class FlowStore:
 
 
 def describe_source(source: Path) -> dict[str, Any]:
-    """What identifies the file that flow was made of."""
-    return {"name": source.name, "bytes": source.stat().st_size}
+    """What identifies the file, or the folder of frames, that flow was made of."""
+    return {"name": source.name, "bytes": source_bytes(source)}
 
 
 def _refuse_empty(source: Path, writer: FlowWriter) -> None:

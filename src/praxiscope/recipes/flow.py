@@ -27,6 +27,7 @@ from praxiscope.recipes.parallel import advance, run_jobs
 from praxiscope.recogniser import pick_device
 from praxiscope.types import VideoRecord
 from praxiscope.video.decode import open_video
+from praxiscope.video.framefolder import source_bytes
 
 __all__ = ["FlowSummary", "extract_flow", "parse_parameters"]
 
@@ -80,7 +81,7 @@ class _Job:
 
     @property
     def weight(self) -> int:
-        return self.video.stat().st_size
+        return source_bytes(self.video)
 
 
 def extract_flow(

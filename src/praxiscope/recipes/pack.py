@@ -22,6 +22,7 @@ from praxiscope.progress import Reporter
 from praxiscope.recipes.lists import check_skips, write_skipped
 from praxiscope.types import VideoRecord
 from praxiscope.video.decode import open_video
+from praxiscope.video.framefolder import source_bytes
 from praxiscope.video.pack import SUFFIX, pack_video
 from praxiscope.video.packed import PackedVideo
 from praxiscope.video.sampling import segment_indices
@@ -141,7 +142,7 @@ def pack(
     return PackSummary(
         clips=len(packed),
         frames=sum(open_video(job.target).quick_length() for job in packed),
-        bytes_in=sum(path.stat().st_size for path in sources),
+        bytes_in=sum(source_bytes(path) for path in sources),
         bytes_out=sum(job.target.stat().st_size for job in packed),
         skipped=len(skipped),
         already=len(jobs) - len(open_jobs),
@@ -219,7 +220,7 @@ def _is_complete(job: _Job) -> bool:
     record = job.record
     meant = {
         "name": record.path.name,
-        "bytes": record.path.stat().st_size,
+        "bytes": source_bytes(record.path),
         "start_s": record.start_s,
         "end_s": record.end_s,
     }

@@ -13,6 +13,7 @@ from praxiscope.data.files import is_video, videos_below
 from praxiscope.errors import ArgumentError, DataError, VideoError
 from praxiscope.fused import AnyRecogniser
 from praxiscope.types import Prediction
+from praxiscope.video.framefolder import is_frame_folder
 
 __all__ = ["Failure", "find_sources", "parse_duration", "predict"]
 
@@ -26,7 +27,7 @@ class Failure:
 
 
 def find_sources(sources: Sequence[str]) -> list[str]:
-    """The video files meant by files, folders (with all below), globs and ``.txt`` lists (a path per line).
+    """The videos meant by files, folders (with all below, or their frames), globs and ``.txt`` lists (a path per line).
 
     Raises:
         ArgumentError: a source stands for nothing.
@@ -36,17 +37,21 @@ def find_sources(sources: Sequence[str]) -> list[str]:
         path = Path(source)
         if path.is_dir():
             inside = [str(video) for video in videos_below(path)]
-            if not inside:
+            if not inside and not is_frame_folder(path):
                 raise ArgumentError(f"{source}: no videos in this folder.")
-            found += inside
+            found += inside or [source]  # videos first: a picture beside them makes no frames of a folder
         elif path.is_file() and path.suffix.lower() in (".txt", ".list"):
             found += _listed(path)
         elif path.exists():
             found.append(source)
         elif any(sign in source for sign in "*?["):
             # "**" crosses folders, as in shells that know it.
-            matches = sorted(m for m in glob.glob(source, recursive=True) if os.path.isfile(m))  # noqa: PTH113, PTH207
-            videos = [m for m in matches if is_video(Path(m))]
+            matches = sorted(
+                m
+                for m in glob.glob(source, recursive=True)  # noqa: PTH207
+                if os.path.isfile(m) or is_frame_folder(m)  # noqa: PTH113
+            )
+            videos = [m for m in matches if is_video(Path(m)) or is_frame_folder(m)]
             if not videos:
                 raise ArgumentError(f"{source}: matches no video ({len(matches)} other files).")
             found += videos

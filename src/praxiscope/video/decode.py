@@ -38,10 +38,10 @@ _WORTH_SEEKING = 500  # packets to pass over; reading fewer is as fast as a seek
 
 
 def open_video(path: str | Path, *, time_limit_s: float = 300.0) -> Video:
-    """Open a video file, or a packed clip, for reading.
+    """Open a video file, a packed clip or a folder of numbered pictures for reading.
 
     Args:
-        path: the file.
+        path: the file, or the folder: its pictures are the frames, 12 a second.
         time_limit_s: seconds that one call may take (for iteration: the time without a new frame).
 
     Returns:
@@ -50,8 +50,11 @@ def open_video(path: str | Path, *, time_limit_s: float = 300.0) -> Video:
     Raises:
         VideoError: the file is missing, empty, not a video, without a video stream, or unreadable.
     """
+    from praxiscope.video.framefolder import FrameFolder
     from praxiscope.video.packed import PackedVideo, is_packed
 
+    if Path(path).is_dir():
+        return FrameFolder(path, time_limit_s=time_limit_s)
     if is_packed(path):
         return PackedVideo(path, time_limit_s=time_limit_s)
     return Video(path, time_limit_s=time_limit_s)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from praxiscope.errors import ArgumentError, VideoError
 from praxiscope.video.decode import DecodedFrame, Video, open_video
+from praxiscope.video.framefolder import source_bytes
 from praxiscope.video.packed import MPEG2, PACKED, PLANES, PackedVideo, checksum, is_packed
 from praxiscope.video.picturefile import PictureWriter, replacing
 from praxiscope.video.pixels import Converter, scaled_size
@@ -106,7 +107,7 @@ def pack_video(
                 "quality": quality,
                 "source": {
                     "name": source.name,
-                    "bytes": source.stat().st_size,
+                    "bytes": source_bytes(source),
                     "start_s": start_s,
                     "end_s": end_s,
                 },
@@ -116,7 +117,7 @@ def pack_video(
         frames=encoder.frames,
         width=width,
         height=height,
-        bytes_in=source.stat().st_size,
+        bytes_in=source_bytes(source),
         bytes_out=target.stat().st_size,
         seconds=time.perf_counter() - began,
         problems=video.problems,

@@ -2,7 +2,25 @@
 
 from __future__ import annotations
 
-from praxiscope.data.layouts import hmdb51, move4mnist, thumos14, ucf101, weizmann
+from praxiscope.data.layouts import (
+    breakfast,
+    hmdb51,
+    move4mnist,
+    something_something,
+    thumos14,
+    ucf101,
+    weizmann,
+)
 from praxiscope.data.layouts.common import LAYOUTS, Layout
 
-__all__ = ["LAYOUTS", "Layout", "hmdb51", "move4mnist", "thumos14", "ucf101", "weizmann"]
+__all__ = [
+    "LAYOUTS",
+    "Layout",
+    "breakfast",
+    "hmdb51",
+    "move4mnist",
+    "something_something",
+    "thumos14",
+    "ucf101",
+    "weizmann",
+]

@@ -1,0 +1,245 @@
+"""Something-Something, versions 1 and 2: short clips of 174 things that are done with objects.
+
+R. Goyal et al., *The "something something" video database for learning and evaluating visual common sense*, ICCV
+2017. Both versions have three lists, of which the last brings no labels; so, as is the custom, models are trained
+on the first and tested on the second.
+
+* Version 2: ``20bn-something-something-v2/ID.webm``; ``something-something-v2-train.json`` and ``-validation.json``
+  hold entries with ``id`` and ``template`` ("Holding [something] next to [something]"), ``-labels.json`` the number
+  of each template, written without its brackets. Later downloads call them ``labels/train.json`` and so on.
+* Version 1: ``20bn-something-something-v1/ID/00001.jpg …``, the frames, 12 a second;
+  ``something-something-v1-train.csv`` and ``-validation.csv`` with lines ``ID;LABEL``, ``-labels.csv`` with a label
+  on each line, whose order is taken for that of the classes.
+
+Which version it is, the lists say. Clips may also be files of another suffix, packed, or (of version 2) folders of
+frames; their names decide. The answers to the test list that later downloads bring (``test-answers.csv``) are not
+used.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from praxiscope.data.files import Listing, first_few, is_video, video_id
+from praxiscope.data.layouts.common import LAYOUTS, bare_stem, read_lines, unlisted_note
+from praxiscope.errors import DataError
+from praxiscope.types import VideoRecord
+
+__all__ = ["something_something"]
+
+_PLACES = (
+    ".",
+    "labels",
+    "annotations",
+    "..",
+    "../labels",
+    "../annotations",
+    "../annotations/something-something",
+)
+_SIDES = {"train": "train", "validation": "test"}
+_STARTS = ((1, "something-something-v1-"), (2, "something-something-v2-"), (2, ""))
+
+
+@dataclass(frozen=True)
+class _Lists:
+    """Where the lists of a version lie, and what they are called."""
+
+    version: int
+    place: Path
+    start: str
+
+    def path(self, name: str) -> Path:
+        return self.place / f"{self.start}{name}.{'csv' if self.version == 1 else 'json'}"
+
+
+@LAYOUTS.register("something-something")
+def something_something(
+    folder: Path, split: int | str | None = None, annotations: Path | None = None
+) -> Listing:
+    """List Something-Something, or a part of it, by its own lists; the validation videos are the tested ones.
+
+    Args:
+        folder: ``20bn-something-something-vN``, or the one above it.
+        split: must be None, the set has one split.
+        annotations: the folder of the lists, where it is not found by itself.
+
+    Returns:
+        The videos on disk, with the template without brackets for a label.
+
+    Raises:
+        DataError: a split was asked for; no lists, lists of both versions, or damaged ones.
+    """
+    if split is not None:
+        raise DataError("something-something has one split, by its lists: leave split out.")
+    lists = _find(folder, annotations)
+    order = _read_labels(lists)
+    numbers = {label: number for number, label in enumerate(order)}
+    listed: dict[str, tuple[str, str]] = {}
+    for name, side in _SIDES.items():
+        for video_name, label, where in _read_entries(lists, name):
+            if label not in numbers:
+                raise DataError(f"{where}: {label!r} is no label of {lists.path('labels')}")
+            if video_name in listed:
+                raise DataError(f"{where}: video {video_name} is listed twice. Keep one entry.")
+            listed[video_name] = (side, label)
+    untold = _read_tested(lists)
+    clips = folder / _clips(lists.version)
+    videos = _videos(clips if clips.is_dir() else folder, listed.keys() | untold)
+    records: list[VideoRecord] = []
+    missing: list[str] = []
+    for video_name, (side, label) in listed.items():
+        video = videos.pop(video_name, None)
+        if video is None:
+            missing.append(video_name)
+        else:
+            records.append(VideoRecord(video_id(video.relative_to(folder)), video, (label,), split=side))
+    here = {record.labels[0] for record in records}
+    notes: tuple[str, ...] = (
+        f"Something-Something v{lists.version}: its validation videos are tested, as its test list brings no "
+        "labels.",
+    )
+    if absent := len(order) - len(here):
+        notes += (f"{absent} of the {len(order)} classes have no video on disk and are left out.",)
+    if unused := [name for name in videos if name in untold]:
+        notes += (
+            f"{len(unused)} videos on disk are of the test list, without labels, and left out: {first_few(unused)}",
+        )
+    others = [video for name, video in videos.items() if name not in untold]
+    notes += unlisted_note(folder, others, "in no list")
+    return Listing(records, tuple(label for label in order if label in here), tuple(missing), notes)
+
+
+def _find(folder: Path, annotations: Path | None) -> _Lists:
+    """The lists nearest to the videos, of one version."""
+    places = [Path(annotations)] if annotations is not None else [folder / name for name in _PLACES]
+    for place in places:
+        found: dict[int, _Lists] = {}
+        for version, start in _STARTS:
+            lists = _Lists(version, place, start)
+            there = sum(lists.path(name).is_file() for name in ("labels", *_SIDES))
+            if there > (0 if start else 1):  # a single labels.json or train.json could be any data set's
+                found.setdefault(version, lists)
+        if len(found) > 1:  # the folder of the videos may tell which version is meant
+            found = {
+                version: lists
+                for version, lists in found.items()
+                if folder.resolve().name == _clips(version)
+                or ((folder / _clips(version)).is_dir() and not (folder / _clips(3 - version)).is_dir())
+            }
+            if not found:
+                raise DataError(
+                    f"{place}: holds lists of both versions. Give {folder / _clips(1)} or {_clips(2)} as the folder "
+                    "of videos, or put one version's lists into a folder of its own and name it as annotations."
+                )
+        for lists in found.values():
+            return lists
+    looked = ", ".join(map(str, places))
+    raise DataError(
+        "something-something: something-something-v1-train.csv, something-something-v2-train.json or train.json with "
+        f"its labels.json were not found; looked in {looked}. Name the folder of the lists as annotations."
+    )
+
+
+def _clips(version: int) -> str:
+    return f"20bn-something-something-v{version}"
+
+
+def _read_labels(lists: _Lists) -> tuple[str, ...]:
+    """The classes in their order."""
+    path = lists.path("labels")
+    if lists.version == 1:
+        order = tuple(line for _, line in read_lines(path))
+    else:
+        numbers = _read_json(path, dict, "an object of templates and numbers")
+        for label, number in numbers.items():
+            if not str(number).isdecimal():
+                raise DataError(f"{path}: expected a number for {label!r}, got {number!r}.")
+        if len({int(number) for number in numbers.values()}) < len(numbers):
+            raise DataError(f"{path}: two templates have the same number. Fetch the list again.")
+        order = tuple(_bare(label) for label in sorted(numbers, key=lambda label: int(numbers[label])))
+    if not order:
+        raise DataError(f"{path}: holds no labels. Fetch the list again.")
+    if twice := first_few(sorted(label for label, count in Counter(order).items() if count > 1)):
+        raise DataError(f"{path}: labels stand more than once: {twice}")
+    return order
+
+
+def _read_entries(lists: _Lists, name: str) -> Iterator[tuple[str, str, str]]:
+    """Video, label and place of each entry of a list."""
+    path = lists.path(name)
+    if lists.version == 1:
+        for i, line in read_lines(path):
+            video, _, label = (part.strip() for part in line.partition(";"))
+            if not video or not label:
+                raise DataError(f"{path}, line {i}: expected ID;LABEL, got {line!r}")
+            yield video, label, f"{path}, line {i}"
+        return
+    for i, entry in enumerate(_read_json(path, list, "a list of entries"), start=1):
+        template = entry.get("template") if isinstance(entry, dict) else None
+        video = _id(entry)
+        if not video or not isinstance(template, str):
+            raise DataError(
+                f"{path}, entry {i}: expected an object with id and template, got {str(entry)[:80]}"
+            )
+        yield video, _bare(template), f"{path}, entry {i}"
+
+
+def _read_tested(lists: _Lists) -> set[str]:
+    """The videos of the test list, where it is there: nothing but a note needs it."""
+    path = lists.path("test")
+    if not path.is_file():
+        return set()
+    if lists.version == 1:
+        return {line.partition(";")[0].strip() for _, line in read_lines(path)}
+    return {_id(entry) for entry in _read_json(path, list, "a list of entries")} - {""}
+
+
+def _id(entry: Any) -> str:
+    """The id of an entry, which some copies of the lists write as a number; empty where there is none."""
+    found = entry.get("id") if isinstance(entry, dict) else None
+    return str(found).strip() if isinstance(found, (str, int)) else ""
+
+
+def _bare(template: str) -> str:
+    return template.replace("[", "").replace("]", "").strip()
+
+
+def _read_json(path: Path, kind: type, what: str) -> Any:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such list. Complete the folder of official lists.") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: cannot be read: {error}. Fetch the list again.") from None
+    if not isinstance(content, kind):
+        raise DataError(f"{path}: expected {what}, got {str(content)[:40]!r}")
+    return content
+
+
+def _videos(root: Path, listed: Collection[str]) -> dict[str, Path]:
+    """The videos below a folder by name: files, and folders of a listed name, which hold frames.
+
+    A hundred thousand such folders are not looked into: an empty one is found when it is read.
+    """
+    found: dict[str, Path] = {}
+
+    def add(name: str, path: Path) -> None:
+        other = found.setdefault(name, path)
+        if other is not path:
+            raise DataError(f"{root}: {other} and {path} have the same name. Keep one of them.")
+
+    for parent, folders, files in os.walk(root):
+        for name in sorted(folders):
+            if name in listed:
+                add(name, Path(parent, name))
+        folders[:] = sorted(name for name in folders if name not in listed and not name.startswith("."))
+        for name in sorted(files):
+            if is_video(path := Path(parent, name)):
+                add(bare_stem(path), path)
+    return found

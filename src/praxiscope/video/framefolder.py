@@ -1,0 +1,250 @@
+"""Reading folders of frames: videos that are kept as numbered pictures, one for each frame.
+
+Such a folder holds one series of pictures in the order of their numbers, whatever stands before these and however
+many zeros: ``00001.jpg, 00002.jpg, …`` (Something-Something v1), ``img_00001.jpg``, ``frame-7.png``. Pictures of
+flow, which TSN's tools leave beside the frames (``flow_x_00001.jpg``, ``x_00001.jpg``), are passed over, and so are
+pictures without a number (``cover.jpg``).
+
+Pictures do not say how fast they follow one another: they are taken to be ``FPS`` a second.
+
+n frames, H rows, W columns.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from praxiscope.errors import VideoError
+from praxiscope.video.container import Deadline
+from praxiscope.video.decode import DecodedFrame, Video
+from praxiscope.video.pixels import Converter, Crop, check_crop, check_indices, scaled_size
+
+__all__ = ["FPS", "FrameFolder", "is_frame_folder", "source_bytes", "source_files"]
+
+#: Frames a second of every folder of frames: the rate of Something-Something v1, the known set in this form.
+FPS = 12.0
+
+_PICTURE = re.compile(
+    r"(?!\.)(?P<series>.*?)(?P<number>[0-9]+)\.(?:jpe?g|png|bmp|webp|tiff?|ppm)", re.IGNORECASE
+)
+_FLOW = re.compile(r"(?:flow_)?[xy]_", re.IGNORECASE)
+_ORIENTATION = 0x0112  # the EXIF tag; from 5 on a picture lies on its side
+_REMEDY = "Replace it, or remove it: the others are read without it."
+
+
+def is_frame_folder(path: str | Path) -> bool:
+    """Whether a path is a folder that holds numbered pictures directly."""
+    return next(_numbered(Path(path)), None) is not None
+
+
+def source_files(path: Path) -> list[Path]:
+    """The files that a video is made of, in order: itself, or the pictures of a folder of frames.
+
+    Raises:
+        VideoError: a folder that holds no series of pictures, or several.
+    """
+    return [path / name for name in _pictures(path)] if path.is_dir() else [path]
+
+
+def source_bytes(path: Path) -> int:
+    """The size of a video: of its file, or of all numbered pictures in its folder."""
+    if path.is_dir():
+        return sum((path / name).stat().st_size for _, _, name in _numbered(path))
+    return path.stat().st_size
+
+
+def _numbered(folder: Path) -> Iterator[tuple[str, int, str]]:
+    """(series, number, name) of the numbered pictures in a folder, in no order; none where it cannot be read."""
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                found = _PICTURE.fullmatch(entry.name)
+                if found and not _FLOW.fullmatch(found["series"]) and entry.is_file():
+                    yield found["series"].lower(), int(found["number"]), entry.name
+    except OSError:
+        return
+
+
+def _pictures(folder: Path) -> dict[str, int]:
+    """The numbers of a folder's pictures by name, in their order."""
+    series: dict[str, list[tuple[int, str]]] = defaultdict(list)
+    for start, number, name in _numbered(folder):
+        series[start].append((number, name))
+    if not series:
+        raise VideoError(
+            folder,
+            "is not a regular file, but a folder without numbered pictures (00001.jpg, 00002.jpg, …)",
+            "Name a video, or the folder that holds the frames themselves.",
+        )
+    if len(series) > 1:
+        firsts = [min(pictures)[1] for _, pictures in sorted(series.items())]
+        raise VideoError(
+            folder,
+            f"holds {len(series)} series of pictures, from {', '.join(firsts[:4])}",
+            "Give each series a folder of its own.",
+        )
+    (pictures,) = series.values()
+    counts = Counter(number for number, _ in pictures)
+    if twice := [number for number, count in counts.items() if count > 1]:
+        names = sorted(name for number, name in pictures if number == min(twice))
+        raise VideoError(
+            folder, f"holds several pictures of number {min(twice)}: {', '.join(names)}", "Keep one."
+        )
+    return {name: number for number, name in sorted(pictures)}
+
+
+class FrameFolder(Video):
+    """A folder of frames, read through the same interface as any other video.
+
+    Frame k is the picture of the k-th smallest number. At native size the pixels are those that Pillow decodes, as
+    RGB and set upright. A picture that is damaged, or of another size than the first, is an error.
+    """
+
+    def __init__(self, path: str | Path, *, time_limit_s: float = 300.0) -> None:
+        self.path = Path(path)
+        self.time_limit_s = time_limit_s
+        numbers = _pictures(self.path)
+        self._names = list(numbers)
+        self._problems = _gaps(list(numbers.values()))
+        self._size, self._codec = self._look()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopen, (str(self.path), self.time_limit_s)
+
+    @property
+    def fps(self) -> float:
+        """Frames per second: ``FPS``, as nothing says more."""
+        return FPS
+
+    @property
+    def width(self) -> int:
+        """Columns of a frame, set upright."""
+        return self._size[0]
+
+    @property
+    def height(self) -> int:
+        """Rows of a frame, set upright."""
+        return self._size[1]
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds from the first frame to the end of the last one."""
+        return len(self._names) / FPS
+
+    @property
+    def codec(self) -> str:
+        """FFmpeg's name of the first picture's codec."""
+        return self._codec
+
+    @property
+    def problems(self) -> list[str]:
+        """Numbers that are missing; the frames after them move up."""
+        return list(self._problems)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def quick_length(self) -> int:
+        """Number of frames."""
+        return len(self._names)
+
+    def decode_all(self) -> int:
+        """Decode every frame; return their number. Damage raises VideoError."""
+        return sum(1 for _ in self.decode())
+
+    def timestamps(self) -> NDArray[np.float64]:
+        """Seconds since the first frame of each frame: float64 [N]."""
+        return np.arange(len(self._names)) / FPS
+
+    def frames(
+        self,
+        indices: Sequence[int] | Tensor | NDArray[Any],
+        *,
+        short_side: int | None = None,
+        crop: Crop | None = None,
+    ) -> Tensor:
+        """Frames by number, as `Video.frames` gives them."""
+        wanted = check_indices(indices, len(self._names), self.path)
+        width, height = scaled_size(self.width, self.height, short_side)
+        top, left, rows, columns = check_crop(crop, width, height)
+        out = np.empty((len(wanted), rows, columns, 3), dtype=np.uint8)
+        convert = Converter(self._size)
+        deadline = Deadline(self.path, self.time_limit_s)
+        done: dict[int, int] = {}
+        for place, number in enumerate(wanted):
+            deadline.check()
+            if number in done:
+                out[place] = out[done[number]]
+            else:
+                pixels = convert(self._frame(number), short_side)
+                out[place] = pixels[top : top + rows, left : left + columns]
+            done.setdefault(number, place)
+        return torch.from_numpy(out).permute(0, 3, 1, 2)
+
+    def decode(self, start_s: float | None = None, end_s: float | None = None) -> Iterator[DecodedFrame]:
+        """Frames one after the other, as `Video.decode` gives them."""
+        times = self.timestamps()
+        first = 0 if start_s is None else int(np.searchsorted(times, start_s - 1e-9))
+        last = len(times) if end_s is None else int(np.searchsorted(times, end_s - 1e-9))
+        convert = Converter(self._size)
+        for number in range(first, last):
+            yield DecodedFrame(number, float(times[number]), self._frame(number), convert)
+
+    def _look(self) -> tuple[tuple[int, int], str]:
+        """(width, height) of the first picture, set upright, and its codec; its pixels are not decoded."""
+        from PIL import Image
+
+        try:
+            with Image.open(self.path / self._names[0]) as image:
+                size = image.size[::-1] if image.getexif().get(_ORIENTATION, 1) >= 5 else image.size
+                codec = str(image.format).lower()
+        except Exception as error:
+            raise self._damaged(0, error) from error
+        return size, {"jpeg": "mjpeg"}.get(codec, codec)
+
+    def _frame(self, number: int) -> Any:
+        """A picture as a decoder's frame, RGB."""
+        from av import VideoFrame
+        from PIL import Image, ImageOps
+
+        try:
+            with Image.open(self.path / self._names[number]) as image:
+                pixels = np.array(ImageOps.exif_transpose(image).convert("RGB"))
+        except Exception as error:  # Pillow's readers raise errors of many kinds
+            raise self._damaged(number, error) from error
+        height, width = pixels.shape[:2]
+        if (width, height) != self._size:
+            problem = f"has {width} x {height} pixels, {self._names[0]} {self.width} x {self.height}"
+            raise VideoError(self.path, f"the picture {self._names[number]} {problem}", _REMEDY)
+        return VideoFrame.from_ndarray(pixels, format="rgb24")
+
+    def _damaged(self, number: int, error: Exception) -> VideoError:
+        name = self._names[number]
+        # Pillow names the whole path, which the message has already.
+        reason = str(error).replace(str(self.path / name), name) or type(error).__name__
+        return VideoError(self.path, f"the picture {name} does not decode ({reason})", _REMEDY)
+
+
+def _gaps(numbers: list[int]) -> list[str]:
+    """A clause on the numbers that a series leaves out, or nothing."""
+    missing = numbers[-1] - numbers[0] + 1 - len(numbers)
+    if not missing:
+        return []
+    before = next(a for a, b in pairwise(numbers) if b > a + 1)
+    noun = "picture is" if missing == 1 else "pictures are"
+    return [f"{missing} {noun} missing from {numbers[0]} to {numbers[-1]}, the first after {before}"]
+
+
+def _reopen(path: str, time_limit_s: float) -> FrameFolder:
+    return FrameFolder(path, time_limit_s=time_limit_s)

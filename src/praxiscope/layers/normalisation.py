@@ -30,12 +30,16 @@ def freeze_batchnorm(module: nn.Module, *, keep_first: bool) -> None:
 @contextmanager
 def statistics_held(model: nn.Module) -> Iterator[None]:
     """BatchNorm layers in training mode go on to normalise by what they see, but do not move their statistics."""
+    # A momentum of 0, and not statistics switched off: that is another branch, which saves other things for the
+    # backward pass, and activation checkpointing would find that its second pass is not its first.
     learning = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training]
-    tracking = [module.track_running_stats for module in learning]
+    before = [(m.momentum, None if m.num_batches_tracked is None else m.num_batches_tracked.clone()) for m in learning]
     for module in learning:
-        module.track_running_stats = False
+        module.momentum = 0.0
     try:
         yield
     finally:
-        for module, tracked in zip(learning, tracking, strict=True):
-            module.track_running_stats = tracked
+        for module, (momentum, batches) in zip(learning, before, strict=True):
+            module.momentum = momentum
+            if batches is not None and module.num_batches_tracked is not None:
+                module.num_batches_tracked.copy_(batches)

@@ -114,7 +114,7 @@ class AutoClusters(nn.Module):
         counts = apportion(self.budget * len(frames), lengths, most)
         # Where every frame is its own cluster (sampled frames) nothing is learned of how many there should be.
         if self.training and bool((counts < frames).any()) and bool(lengths.sum() > 0):
-            now = lengths.sum() / counts.sum()
+            now = (lengths.sum() / counts.sum()).to(self.span.dtype)
             self.span.copy_(now if self.span == 0 else self.span.lerp(now, self.MOMENTUM))
         return counts
 

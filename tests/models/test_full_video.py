@@ -1,0 +1,338 @@
+"""The full-video network: what it computes, what it costs, and that its ways of computing agree."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import praxiscope as px
+from praxiscope.layers.clustering import clusterings, hamming_distances
+from praxiscope.layers.shift import temporal_shift
+from praxiscope.models.backbones import create_backbone, list_backbones
+from praxiscope.models.full_video import AutoClusters, FullVideoNetwork
+from praxiscope.models.stages import early_stage, late_stages
+from praxiscope.recipes.bench_step import Job, measure_step
+
+COUNTS = [5, 1, 12]
+OFFSETS = torch.tensor([0, 5, 6, 18])
+
+
+def build(seed: int = 0, **keywords: Any) -> FullVideoNetwork:
+    torch.manual_seed(seed)
+    keywords = {"num_classes": 3, "backbone": "resnet10", "clusters": 4, "dropout": 0.0, **keywords}
+    model = px.create_model("full-video", **keywords)
+    for layer in model.classifiers:  # else all scores are nearly alike
+        nn.init.normal_(layer.weight, std=0.1)
+    assert isinstance(model, FullVideoNetwork)
+    return model
+
+
+def frames(count: int = 18, side: int = 48, channels: int = 3) -> Tensor:
+    """Frames that drift, with jumps: neighbours are alike, as in videos."""
+    generator = torch.Generator().manual_seed(5)
+    steps = torch.randn(count, channels, side, side, generator=generator) * 0.2
+    steps[::4] *= 5
+    return steps.cumsum(0)
+
+
+# --------------------------------------------------------------------------------------------- the cut
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        for name in list_backbones()
+        if not name.startswith("cnn_m") and name not in ("resnet101", "resnet152")
+    ],
+)
+def test_a_cut_backbone_gives_the_scores_of_the_whole(name: str) -> None:
+    torch.manual_seed(0)
+    backbone = create_backbone(name, num_classes=4).eval()
+    x = torch.randn(2, 3, 64, 64)
+    y = x
+    for part in early_stage(backbone, name):
+        y = part(y)
+    with torch.no_grad():
+        assert torch.equal(late_stages(backbone, name)(y), backbone(x))
+    assert 4 <= 64 / y.shape[-1] <= 10
+
+
+def test_the_late_half_is_in_the_mode_of_the_network() -> None:
+    backbone = create_backbone("resnet18", num_classes=4)
+    assert late_stages(backbone, "resnet18").training
+    assert not late_stages(backbone.eval(), "resnet18").training
+
+
+def test_a_backbone_without_a_known_place_is_refused() -> None:
+    with pytest.raises(px.ArgumentError, match="cnn_m_2048 cannot be cut after its first stage"):
+        px.create_model("full-video", num_classes=2, backbone="cnn_m_2048")
+
+
+# ------------------------------------------------------------------------------------- what it computes
+
+
+def twin(model: FullVideoNetwork, videos: list[Tensor], rule: str, clusters: int) -> Tensor:
+    """ResNet-10 written out, one video after the other, with loops over clusters and blocks."""
+    net: Any = model.backbone
+    rows = []
+    for video in videos:
+        x = net.maxpool(F.relu(net.bn1(net.conv1(video))))
+        x = net.layer1(x)
+        ids = clusterings.get(rule)(hamming_distances(x), clusters).tolist()
+        x = torch.stack(
+            [x[[i for i, own in enumerate(ids) if own == k]].mean(0) for k in range(max(ids) + 1)]
+        )
+        for layer in (net.layer2, net.layer3, net.layer4):
+            (block,) = layer
+            shifted = temporal_shift(x[None])[0]
+            conv: nn.Conv2d = block.conv1  # not called: a call would shift what it is given
+            y = F.relu(block.bn1(F.conv2d(shifted, conv.weight, None, conv.stride, conv.padding)))
+            x = F.relu(block.bn2(block.conv2(y)) + block.downsample(x))
+        rows.append(net.fc(x.mean((2, 3))).mean(0))
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize("rule", ["cumulative", "slope", "uniform"])
+def test_scores_are_those_of_the_network_written_out(rule: str) -> None:
+    model = build(clustering=rule).eval()
+    x = frames()
+    expected = twin(model, list(x.split(COUNTS)), rule, 4)
+    torch.testing.assert_close(model(x, OFFSETS).logits, expected, rtol=1e-4, atol=1e-5)
+
+
+def padded(x: Tensor) -> Tensor:
+    filled = torch.full((3, 12, *x.shape[1:]), 7.0)
+    for row, video in zip(filled, x.split(COUNTS), strict=True):
+        row[: len(video)] = video
+    return filled
+
+
+@pytest.mark.parametrize(
+    "keywords",
+    [
+        {},
+        {"clustering": "slope"},
+        {"backbone": "squeezenet1_1"},
+        {"backbone": "mobilenet_v2"},
+        {"early_shift": True},
+        {"aggregate": "pre"},
+    ],
+)
+def test_packed_padded_and_single_videos_get_the_same_scores(keywords: dict[str, Any]) -> None:
+    model = build(**keywords).eval()
+    x = frames()
+    packed = model(x, OFFSETS)
+    alone = [model(video[None]) for video in x.split(COUNTS)]
+    torch.testing.assert_close(packed.logits, torch.cat([o.logits for o in alone]), rtol=1e-4, atol=1e-5)
+    assert packed.ids.tolist() == torch.cat([o.ids for o in alone]).tolist()
+    if not keywords.get("early_shift"):
+        filled = model(padded(x), OFFSETS)
+        torch.testing.assert_close(packed.logits, filled.logits, rtol=1e-4, atol=1e-5)
+        assert packed.cluster_offsets.tolist() == filled.cluster_offsets.tolist() == [0, 4, 5, 9]
+
+
+def test_gradients_of_a_packed_batch_are_those_of_its_videos() -> None:
+    model = build(batchnorm="frozen").double().train()
+    x = frames().double()
+    targets = torch.tensor([0, 1, 2])
+    F.cross_entropy(model(x, OFFSETS).logits, targets).backward()
+    packed = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    for video, target in zip(x.split(COUNTS), targets, strict=True):
+        (F.cross_entropy(model(video[None]).logits, target[None]) / 3).backward()
+    for name, p in model.named_parameters():
+        if name in packed:
+            torch.testing.assert_close(p.grad, packed[name], rtol=1e-9, atol=1e-12)
+
+
+def test_clusters_of_single_frames_make_it_tsm() -> None:
+    # As many clusters as frames: nothing is averaged. Without shifts in the first stage TSM differs there alone.
+    model = build(clusters=6, early_shift=True).eval()
+    tsm = px.create_model("tsm", backbone="resnet10", num_classes=3, snippets=6, dropout=0.0).eval()
+    tsm.load_state_dict(model.state_dict())
+    x = frames(12).reshape(2, 6, 3, 48, 48)
+    torch.testing.assert_close(model(x).logits, tsm(x).logits, rtol=1e-5, atol=1e-6)
+
+
+def test_with_agreeing_signs_before_and_after_the_relu_is_the_same() -> None:
+    x = frames(1).expand(6, -1, -1, -1) * torch.linspace(1, 1.001, 6)[:, None, None, None]
+    scores = [build(aggregate=kind, clusters=1).double().eval()(x[None].double()) for kind in ("pre", "post")]
+    assert int(scores[0].distances.sum()) == 0
+    torch.testing.assert_close(scores[0].logits, scores[1].logits, rtol=1e-9, atol=1e-12)
+    # Where signs differ it is not: the test would not see a switch that does nothing.
+    moving = [build(aggregate=kind, clusters=1).eval()(frames(6)[None]).logits for kind in ("pre", "post")]
+    assert not torch.allclose(*moving, rtol=1e-3)
+
+
+@pytest.mark.parametrize("backbone", ["resnet10", "resnet50"])
+def test_cutting_before_the_relu_opens_a_block_at_its_end(backbone: str) -> None:
+    pre, post = (build(aggregate=kind, backbone=backbone).eval() for kind in ("pre", "post"))
+    x = frames(2)
+    with torch.no_grad():
+        assert float(pre.early(x).min()) < 0
+        torch.testing.assert_close(pre.early(x).relu(), post.early(x))
+
+
+# ------------------------------------------------------------------------- a first stage that is made again
+
+
+@pytest.mark.parametrize("early_frames", [1, 5, 18, 100])
+def test_a_first_stage_in_parts_gives_the_same_scores_and_gradients(early_frames: int) -> None:
+    whole = build(batchnorm="frozen").double().train()
+    parts = build(batchnorm="frozen", early_frames=early_frames).double().train()
+    parts.load_state_dict(whole.state_dict())
+    x, targets = frames().double(), torch.tensor([0, 1, 2])
+    outputs = [model(x, OFFSETS) for model in (whole, parts)]
+    torch.testing.assert_close(outputs[0].logits, outputs[1].logits, rtol=1e-10, atol=1e-12)
+    assert outputs[0].ids.tolist() == outputs[1].ids.tolist()
+    for output in outputs:
+        F.cross_entropy(output.logits, targets).backward()
+    for (name, p), q in zip(whole.named_parameters(), parts.parameters(), strict=True):
+        assert (p.grad is None) == (q.grad is None), name
+        if p.grad is not None:
+            torch.testing.assert_close(p.grad, q.grad, rtol=1e-9, atol=1e-12)
+
+
+def test_batchnorm_learns_once_from_frames_that_are_seen_three_times() -> None:
+    whole, parts = build().train(), build(early_frames=18).train()
+    for model in (whole, parts):
+        model(frames(), OFFSETS).logits.sum().backward()
+    for (name, own), other in zip(whole.named_buffers(), parts.buffers(), strict=True):
+        torch.testing.assert_close(own, other, msg=name)
+
+
+def test_a_stream_of_frames_gives_the_scores_of_all_at_once() -> None:
+    model = build().eval()
+    x = frames()
+    with torch.inference_mode():
+        streamed = model.forward_stream(lambda: iter(x.split(7)))
+        whole = model(x[None])
+    torch.testing.assert_close(streamed.logits, whole.logits, rtol=1e-4, atol=1e-5)
+    assert streamed.ids.tolist() == whole.ids.tolist()
+    with pytest.raises(px.ArgumentError, match="at least one frame"):
+        model.forward_stream(lambda: iter(()))
+
+
+# ---------------------------------------------------------------------------------- as many as there is change
+
+
+def test_automatic_clusters_keep_to_the_budget_and_follow_the_change() -> None:
+    model = build(clusters="auto", cluster_budget=3).train()
+    x = frames(24)
+    x[:8] = x[:1]  # the first video never changes
+    output = model(x, torch.tensor([0, 8, 16, 24]))
+    counts = output.cluster_offsets.diff().tolist()
+    assert sum(counts) == 9
+    assert counts[0] == 1
+    assert min(counts[1:]) > 2
+
+
+def test_automatic_clusters_of_a_test_do_not_depend_on_what_is_beside_a_video() -> None:
+    model = build(clusters="auto", cluster_budget=3).train()
+    for _ in range(3):
+        model(frames(), OFFSETS)
+    assert float(model.counts.span) > 0
+    model.eval()
+    x = frames()
+    packed = model(x, OFFSETS)
+    alone = torch.cat([model(video[None]).logits for video in x.split(COUNTS)])
+    torch.testing.assert_close(packed.logits, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_the_span_of_a_cluster_is_learned_from_clustered_frames_alone() -> None:
+    counts = AutoClusters(2).train()
+    counts(torch.tensor([0.5, 0.25]), torch.tensor([2, 2]))  # sampled: every frame is a cluster
+    assert float(counts.span) == 0
+    counts(torch.tensor([0.5, 0.25]), torch.tensor([8, 8]))
+    assert float(counts.span) == pytest.approx(0.75 / 4)
+    counts(torch.tensor([1.0, 0.5]), torch.tensor([8, 8]))
+    assert float(counts.span) == pytest.approx(0.9 * 0.75 / 4 + 0.1 * 1.5 / 4)
+    counts.eval()
+    span = float(counts.span)
+    found = counts(torch.tensor([3.4 * span, 0.0, 1e9]), torch.tensor([8, 8, 99])).tolist()
+    assert found == [3, 1, 8 * 2]
+
+
+# ------------------------------------------------------------------------------------------------- costs
+
+
+@pytest.mark.parametrize(
+    ("job", "expected"),
+    [
+        (Job("full-video", {"backbone": "resnet18", "clusters": 8}), 28.6e9),
+        (Job("full-video", {"backbone": "resnet18", "clusters": 16}), 38.5e9),
+        (Job("tsm", {"backbone": "resnet18", "snippets": 32}), 58.2e9),
+    ],
+)
+def test_a_video_takes_the_papers_arithmetic_within_a_hundredth(job: Job, expected: float) -> None:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    model = px.create_model(job.model, num_classes=4, **job.keywords).eval()
+    x = torch.randn(1, job.frames, 3, job.size, job.size)
+    counter = FlopCounterMode(display=False)
+    with torch.inference_mode(), counter:
+        model(x)
+    assert counter.get_total_flops() / 2 == pytest.approx(expected, rel=0.01)
+
+
+def test_a_step_is_measured_in_its_own_process() -> None:
+    job = Job("full-video", {"backbone": "resnet10", "clusters": 2}, frames=4, size=32, batch=2, steps=1)
+    figures = measure_step(job)
+    assert figures["seconds"] > 0
+    assert figures["bytes"] > 2**27
+    assert figures["multiply_adds"] > 1e6
+    alone = measure_step(job.updated(part="clustering"))
+    assert 0 < alone["seconds"] < figures["seconds"]
+    with pytest.raises(px.ArgumentError, match=r"could not be measured: .*resnet11"):
+        measure_step(job.updated(keywords={"backbone": "resnet11"}))
+
+
+# ------------------------------------------------------------------------------------------------- errors
+
+
+@pytest.mark.parametrize(
+    ("keywords", "told"),
+    [
+        ({"clusters": 0}, "clusters must be at least 1, got 0"),
+        ({"clusters": "many"}, "clusters must be a number or 'auto', got 'many'"),
+        ({"clusters": "auto", "cluster_budget": 0}, "cluster_budget must be at least 1"),
+        ({"clustering": "cumulativ"}, "cumulative"),
+        ({"aggregate": "mid"}, "aggregate must be 'pre' or 'post'"),
+        ({"aggregate": "pre", "backbone": "squeezenet1_1"}, "needs a ResNet"),
+        ({"early_frames": 0}, "early_frames must be at least 1"),
+        ({"early_frames": 4, "early_shift": True}, "set one of them"),
+        ({"stream": "flow", "in_channels": (10, 20)}, "one number"),
+    ],
+)
+def test_values_that_do_not_fit_are_told(keywords: dict[str, Any], told: str) -> None:
+    with pytest.raises(px.PraxiscopeError, match=told):
+        px.create_model("full-video", **{"num_classes": 2, "backbone": "resnet10", **keywords})
+
+
+@pytest.mark.parametrize(
+    ("shape", "offsets", "told"),
+    [
+        ((6, 3, 32, 32), [0, 4], "rise from 0 to 6"),
+        ((6, 3, 32, 32), [0, 4, 4, 6], "by a frame at least"),
+        ((2, 6, 3, 32, 32), [0, 3], "of 2 videos"),
+        ((2, 6, 3, 32, 32), [0, 3, 10], "1 to 6 frames each"),
+        ((6, 4, 32, 32), [0, 6], r"\[N, 3, H, W\]"),
+        ((6, 3, 32, 32), None, r"\[B, S, 3, H, W\]"),
+    ],
+)
+def test_batches_that_do_not_fit_are_told(
+    shape: tuple[int, ...], offsets: list[int] | None, told: str
+) -> None:
+    with pytest.raises(px.ArgumentError, match=told):
+        build()(torch.zeros(shape), None if offsets is None else torch.tensor(offsets))
+
+
+def test_flow_goes_through_it_as_well() -> None:
+    model = build(stream="flow").eval()
+    assert model.in_channels == 10
+    assert model(frames(9, channels=10)[None]).ids.max() == 3

@@ -41,11 +41,14 @@ def test_the_baselines_are_registered():
 def test_scores_have_their_shapes_and_gradients_reach_everything(name, backbone, stream, channels, snippets):
     model = create_model(name, backbone=backbone, num_classes=5, stream=stream, dropout=0.0)
     assert model.streams == (stream,)
-    assert model.takes == "dense"
+    assert model.takes == ("packed" if name == "full-video" else "dense")
     frames = torch.randn(2, snippets, channels, 64, 64, requires_grad=True)
     output = model(frames)
     assert output.logits.shape == (2, 5)
-    assert output.snippet_logits.shape == (2, snippets, 5)
+    if name == "full-video":  # whose clusters are these frames, as there are fewer than it may make
+        assert output.cluster_logits.shape == (2 * snippets, 5)
+    else:
+        assert output.snippet_logits.shape == (2, snippets, 5)
     nn.functional.cross_entropy(output.logits, torch.tensor([0, 3])).backward()
     assert frames.grad is not None
     assert frames.grad.abs().amax(dim=(2, 3, 4)).gt(0).all()

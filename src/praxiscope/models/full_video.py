@@ -307,8 +307,8 @@ class FullVideoNetwork(SnippetNetwork):
 
     def _rows(self, frames: Tensor, offsets: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor]:
         """All frames as rows [N, C, H, W]; of padded ones, which count, bool [N]; the offsets of those that do."""
-        good = frames.dim() == (5 if offsets is None else 4) or frames.dim() == 5
-        if not good or frames.shape[-3] != self.in_channels:
+        good = frames.dim() == 5 or (frames.dim() == 4 and offsets is not None)
+        if not good or frames.shape[-3] != self.in_channels or not frames.numel():
             raise ArgumentError(
                 f"frames must be [B, S, {self.in_channels}, H, W], or [N, {self.in_channels}, H, W] with offsets, for "
                 f"the stream {self.streams[0]!r}; got {list(frames.shape)}"
@@ -327,8 +327,6 @@ class FullVideoNetwork(SnippetNetwork):
             return frames, None, offsets
         videos, length = frames.shape[:2]
         if offsets is None:
-            if not videos or not length:
-                raise ArgumentError(f"there must be a video and a frame, got {list(frames.shape)}")
             return frames.flatten(0, 1), None, torch.arange(videos + 1, device=frames.device) * length
         offsets = offsets.to(frames.device)
         counts = offsets.diff()

@@ -66,7 +66,9 @@ def hamming_distances(activations: Tensor) -> Tensor:
         x = x.permute(0, 2, 3, 1)  # as it lies in memory
     x = x.reshape(frames, -1)
     if x.dtype in (torch.bfloat16, torch.float16):
-        x = x.view(torch.int16)  # a number is above 0 where its bits are, and whole numbers are compared faster
+        x = x.view(
+            torch.int16
+        )  # a number is above 0 where its bits are, and whole numbers are compared faster
     found = torch.empty(frames - 1, dtype=torch.int64, device=x.device)
     step = max(1, _BLOCK // max(1, x.shape[1]))
     for first in range(0, frames - 1, step):

@@ -33,7 +33,10 @@ def statistics_held(model: nn.Module) -> Iterator[None]:
     # A momentum of 0, and not statistics switched off: that is another branch, which saves other things for the
     # backward pass, and activation checkpointing would find that its second pass is not its first.
     learning = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training]
-    before = [(m.momentum, None if m.num_batches_tracked is None else m.num_batches_tracked.clone()) for m in learning]
+    before = [
+        (m.momentum, None if m.num_batches_tracked is None else m.num_batches_tracked.clone())
+        for m in learning
+    ]
     for module in learning:
         module.momentum = 0.0
     try:

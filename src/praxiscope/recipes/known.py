@@ -96,14 +96,14 @@ def full_video_move4mnist() -> TrainSettings:
 
 @recipes.register("full-video-move4mnist-64")
 def full_video_move4mnist_64() -> TrainSettings:
-    """Move4MNIST at 64 pixels on a CPU, from random weights: ResNet-10, the first 2 of 12 epochs on sampled frames."""
+    """Move4MNIST at 64 pixels on a CPU, from random weights: ResNet-10, the first 2 of 10 epochs on sampled frames."""
     return move4mnist_64().updated(
         {
             "model.name": "full-video",
             "model.backbone": "resnet10",
             "model.clusters": 8,
             "input.sampled_epochs": 2,
-            "optim.epochs": 12,
+            "optim.epochs": 10,
             "run.validate_epochs": 0,
         }
     )

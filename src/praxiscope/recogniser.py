@@ -290,14 +290,14 @@ class Recogniser:
         """Scores of one video before softmax, float32 [K]; arguments and errors as ``predict``."""
         record = VideoRecord(str(source), Path(source), ())
         chosen = parse_protocol(protocol or self.default_protocol())
-        if self.streams_frames(chosen):
+        clip = self._reader([record], [torch.tensor(-1)], chosen).read(0)
+        if not len(clip.streams[self.stream]):  # of a long video, see _ViewSampler
             return self.stream_logits(record, chosen)
-        clips = self._reader([record], [torch.tensor(-1)], chosen)
-        _, logits = next(self._scorer(chosen).score([clips.read(0)], self.stream))
+        _, logits = next(self._scorer(chosen).score([clip], self.stream))
         return logits
 
     def streams_frames(self, protocol: Protocol) -> bool:
-        """Whether a video may go through the model a few frames at a time; stacks of flow are read together."""
+        """Whether long videos go through the model a few frames at a time; stacks of flow are read together."""
         return self.every_frame and protocol.sampling == "all" and self.card.input.flow is None
 
     def stream_logits(self, record: VideoRecord, protocol: Protocol, time_limit_s: float = 300.0) -> Tensor:

@@ -198,6 +198,28 @@ def test_a_first_stage_in_parts_gives_the_same_scores_and_gradients(early_frames
             torch.testing.assert_close(p.grad, q.grad, rtol=1e-9, atol=1e-12)
 
 
+def test_many_frames_go_through_in_parts_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    from praxiscope.models import full_video
+
+    model = build(batchnorm="frozen").train()
+    expected = model(frames(), OFFSETS).logits
+    monkeypatch.setattr(full_video, "_KEPT_PIXELS", 8 * 48 * 48)
+    sizes: list[int] = []
+    real = FullVideoNetwork.early
+
+    def watched(self: FullVideoNetwork, x: Tensor) -> Tensor:
+        sizes.append(len(x))
+        return real(self, x)
+
+    monkeypatch.setattr(FullVideoNetwork, "early", watched)
+    torch.testing.assert_close(model(frames(), OFFSETS).logits, expected, rtol=1e-4, atol=1e-5)
+    assert sizes == [2] * 9 * 2  # for the distances, and for the means
+    sizes.clear()
+    with torch.no_grad():
+        torch.testing.assert_close(model(frames(), OFFSETS).logits, expected, rtol=1e-4, atol=1e-5)
+    assert sizes == [2] * 9
+
+
 def test_batchnorm_learns_once_from_frames_that_are_seen_three_times() -> None:
     whole, parts = build().train(), build(early_frames=18).train()
     for model in (whole, parts):
@@ -306,6 +328,7 @@ def test_a_step_is_measured_in_its_own_process() -> None:
         ({"aggregate": "pre", "backbone": "squeezenet1_1"}, "needs a ResNet"),
         ({"early_frames": 0}, "early_frames must be at least 1"),
         ({"early_frames": 4, "early_shift": True}, "set one of them"),
+        ({"early_frames": "some"}, "early_frames must be a number, 'auto' or None"),
         ({"stream": "flow", "in_channels": (10, 20)}, "one number"),
     ],
 )

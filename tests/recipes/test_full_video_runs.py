@@ -215,8 +215,14 @@ def whole_video(recogniser: Recogniser, path: Path) -> torch.Tensor:
         return recogniser.model(recogniser._prepare(pixels[None])).logits[0]
 
 
-def test_a_prediction_sees_every_frame_whole_a_few_at_a_time(recogniser: Recogniser, videos: Path) -> None:
+@pytest.mark.parametrize("long", [5, 1000])
+def test_a_prediction_sees_every_frame_whole(
+    recogniser: Recogniser, videos: Path, monkeypatch: pytest.MonkeyPatch, long: int
+) -> None:
+    import praxiscope.recogniser as module
+
     path = videos / "green" / "2.mp4"
+    monkeypatch.setattr(module, "LONG_FRAMES", long)  # a long one is streamed
     assert recogniser.default_protocol() == "allxfull"
     torch.testing.assert_close(
         recogniser.video_logits(path), whole_video(recogniser, path), rtol=1e-4, atol=1e-5
@@ -224,11 +230,14 @@ def test_a_prediction_sees_every_frame_whole_a_few_at_a_time(recogniser: Recogni
 
 
 @pytest.mark.parametrize("protocol", ["allx1", "allx3", "allx10", "allxfull", "1x1", "2x3"])
-def test_predictions_and_tests_agree_by_every_protocol(
-    recogniser: Recogniser, videos: Path, protocol: str
+def test_streams_and_tests_agree_by_every_protocol(
+    recogniser: Recogniser, videos: Path, monkeypatch: pytest.MonkeyPatch, protocol: str
 ) -> None:
+    import praxiscope.recogniser as module
+
     record = VideoRecord("red/1.mp4", videos / "red" / "1.mp4", ("red",))
     scores, _ = recogniser.score([record], [torch.tensor(0)], protocol, workers=0)
+    monkeypatch.setattr(module, "LONG_FRAMES", 5)
     logits = recogniser.video_logits(record.path, protocol)
     torch.testing.assert_close(torch.from_numpy(scores.logits[0]), logits, rtol=1e-4, atol=1e-5)
 

@@ -37,6 +37,8 @@ from praxiscope.models.stages import early_stage, late_stages, without_last_relu
 
 __all__ = ["AutoClusters", "FixedClusters", "FullVideoNetwork", "FullVideoOutput", "full_video"]
 
+_KEPT_PIXELS = 256 * 224 * 224  # of a ResNet-18 about 4 GiB of activations
+
 Chunks = Callable[[], Iterable[Tensor]]
 """Makes the frames of a batch, [n, C, H, W] at a time, anew at each call."""
 
@@ -130,8 +132,9 @@ class FullVideoNetwork(SnippetNetwork):
         early_shift: shift also between the frames of the first stage.
         early_frames: frames that go through the first stage at once. Their activations are not kept but made again
             for the backward pass, so that memory does not grow with the number of frames beyond their pixels; the
-            price is two more passes through the first stage. None: all frames at once, all activations kept.
-            BatchNorm that learns sees these frames together; frozen, the gradient is the same to rounding.
+            price is two more passes through the first stage. BatchNorm that learns sees these frames together; frozen,
+            the gradient is the same to rounding. None: all frames at once, all activations kept. "auto": all at once
+            up to the pixels of 256 frames of 224 x 224, and in parts of a quarter of that beyond.
 
     Attributes:
         takes: "packed": frames of any number for each video, see `forward`.
@@ -147,19 +150,21 @@ class FullVideoNetwork(SnippetNetwork):
         aggregate: Literal["pre", "post"],
         fold_div: int,
         early_shift: bool,
-        early_frames: int | None,
+        early_frames: int | Literal["auto"] | None,
         **snippet_network: Any,
     ) -> None:
         super().__init__(consensus="average", **snippet_network)
-        if early_frames is not None and early_frames < 1:
+        if isinstance(early_frames, str) and early_frames != "auto":
+            raise ArgumentError(f"early_frames must be a number, 'auto' or None, got {early_frames!r}")
+        if isinstance(early_frames, int) and early_frames < 1:
             raise ArgumentError(f"early_frames must be at least 1, got {early_frames}")
-        if early_frames is not None and early_shift:
+        if isinstance(early_frames, int) and early_shift:
             raise ArgumentError(
                 "early_shift looks at neighbouring frames, early_frames parts them; set one of them"
             )
         self.counts = counts
         self.cluster = clusterings.get(clustering)
-        self.early_frames = early_frames
+        self.early_frames = None if early_shift else early_frames
         early = early_stage(self.backbone, self.backbone_name)
         self._open = _open(aggregate)
         self._open.parts(early)  # raises where the stage does not end with a ReLU
@@ -207,7 +212,8 @@ class FullVideoNetwork(SnippetNetwork):
             ArgumentError: another shape, or a video without a frame.
         """
         rows, counted, offsets = self._rows(frames, offsets)
-        if self.early_frames is None:
+        part = self._part(rows)
+        if part is None:
             self.early_count.value = rows.shape[0] // max(1, len(offsets) - 1)
             self.early_count.offsets = None if frames.dim() == 5 else offsets
             activations = self.early(rows)
@@ -216,7 +222,18 @@ class FullVideoNetwork(SnippetNetwork):
             return self._output(*self.cluster_means(activations, offsets))
         if counted is not None:
             rows = rows[counted]
-        return self.forward_stream(lambda: torch.split(rows, self.early_frames or 1), offsets)
+        parts = torch.split(rows, part)
+        if torch.is_grad_enabled():
+            return self.forward_stream(lambda: parts, offsets)
+        # Without a gradient only what leaves the first stage is kept, and once is enough.
+        return self._output(*self.cluster_means(torch.cat([self.early(x) for x in parts]), offsets))
+
+    def _part(self, rows: Tensor) -> int | None:
+        """Frames that go through the first stage at once; None: all."""
+        if self.early_frames != "auto":
+            return self.early_frames
+        pixels = rows.shape[-2] * rows.shape[-1]
+        return None if len(rows) * pixels <= _KEPT_PIXELS else max(1, _KEPT_PIXELS // 4 // pixels)
 
     def cluster_means(self, activations: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """From activations of frames [N, C, H, W] to their means over clusters.
@@ -365,7 +382,7 @@ def full_video(
     cluster_budget: int = 8,
     clustering: str = "cumulative",
     aggregate: Literal["pre", "post"] = "post",
-    early_frames: int | None = None,
+    early_frames: int | Literal["auto"] | None = "auto",
     early_shift: bool = False,
     fold_div: int = 8,
     stream: Stream = "rgb",

@@ -60,7 +60,7 @@ def bench_full_video_cost(
                 device=device,
                 precision=precision,
             )
-            few = {"backbone": backbone, "clusters": clusters}
+            few = {"backbone": backbone, "clusters": clusters, "early_frames": None}
             full = plain.updated(model="full-video", keywords=few)
             again = full.updated(keywords={**few, "early_frames": early_frames, "batchnorm": "frozen"})
             jobs = (plain, full, again, full.updated(part="clustering"))

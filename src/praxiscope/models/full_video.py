@@ -212,7 +212,7 @@ class FullVideoNetwork(SnippetNetwork):
             ArgumentError: another shape, or a video without a frame.
         """
         rows, counted, offsets = self._rows(frames, offsets)
-        part = self._part(rows)
+        part = self.parts_of(len(rows), *rows.shape[-2:])
         if part is None:
             self.early_count.value = rows.shape[0] // max(1, len(offsets) - 1)
             self.early_count.offsets = None if frames.dim() == 5 else offsets
@@ -228,12 +228,12 @@ class FullVideoNetwork(SnippetNetwork):
         # Without a gradient only what leaves the first stage is kept, and once is enough.
         return self._output(*self.cluster_means(torch.cat([self.early(x) for x in parts]), offsets))
 
-    def _part(self, rows: Tensor) -> int | None:
-        """Frames that go through the first stage at once; None: all."""
+    def parts_of(self, frames: int, height: int, width: int | None = None) -> int | None:
+        """How many of a batch's ``frames`` go through the first stage at once; None: all, and they are kept."""
         if self.early_frames != "auto":
             return self.early_frames
-        pixels = rows.shape[-2] * rows.shape[-1]
-        return None if len(rows) * pixels <= _KEPT_PIXELS else max(1, _KEPT_PIXELS // 4 // pixels)
+        pixels = height * (width or height)
+        return None if frames * pixels <= _KEPT_PIXELS else max(1, _KEPT_PIXELS // 4 // pixels)
 
     def cluster_means(self, activations: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """From activations of frames [N, C, H, W] to their means over clusters.

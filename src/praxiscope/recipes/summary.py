@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Any
@@ -10,14 +11,20 @@ import torch
 from torch import Tensor, nn
 
 from praxiscope.checkpoint import ModelCard
+from praxiscope.data.dataset import frame_range
 from praxiscope.data.manifest import Manifest
-from praxiscope.errors import ArgumentError
+from praxiscope.errors import ArgumentError, DataError, VideoError
 from praxiscope.progress import Reporter
 from praxiscope.recipes.backprop import describe_backprop, learned_snippets
 from praxiscope.recipes.reading import example_inputs
 from praxiscope.recipes.settings import TrainSettings
+from praxiscope.video.decode import open_video
 
 __all__ = ["Costs", "announce", "describe_model", "measure"]
+
+
+_LOOKED_AT = 16  # videos whose frames are counted
+_MOST_MEASURED = 128  # frames that are worth the time to measure a model with
 
 
 class Costs(dict[str, float]):
@@ -66,7 +73,13 @@ def measure(model: nn.Module, inputs: list[Tensor]) -> Costs:
 
 
 def describe_model(
-    model: nn.Module, card: ModelCard, *, batch: int, optimizer: str, at_once: int | None = None
+    model: nn.Module,
+    card: ModelCard,
+    *,
+    batch: int,
+    optimizer: str,
+    at_once: int | None = None,
+    frames: int | None = None,
 ) -> str:
     """One line on what training this model will take.
 
@@ -76,17 +89,21 @@ def describe_model(
     Args:
         batch: clips of a step.
         at_once: snippets whose activations are kept together; by default those of all clips.
+        frames: of a clip, for a model that sees every frame.
     """
     contract = card.input
-    clip = example_inputs(model, contract, 1, contract.snippets)
+    clip = example_inputs(model, contract, 1, frames or contract.snippets)
     costs = measure(model, clip)
     copies = {"sgd": 3, "adamw": 4}[optimizer]
-    kept = batch if at_once is None else at_once / contract.snippets
+    kept = batch if at_once is None or frames else at_once / contract.snippets
     memory = copies * costs["weight_bytes"] + kept * (costs["saved_bytes"] + clip[0].nbytes)
+    takes = f"about {memory / 2**30:.1f} GiB for a step"
+    if frames and model.parts_of(batch * frames, contract.size) is not None:  # type: ignore[operator]
+        takes = "first-stage activations made again to save memory"
     return (
         f"{card.name} on {card.kwargs.get('backbone')}: {costs['parameters'] / 1e6:.2f} M parameters, "
-        f"{costs['flops'] / 1e9:.2f} GFLOPs per clip (multiply and add counted apart), about "
-        f"{memory / 2**30:.1f} GiB for a step."
+        f"{costs['flops'] / 1e9:.2f} GFLOPs per clip{f' of {frames} frames' if frames else ''} "
+        f"(multiply and add counted apart), {takes}."
     )
 
 
@@ -121,7 +138,14 @@ def announce(
         together = min(
             at_once or optim.batch * learned_snippets(settings), optim.batch * learned_snippets(settings)
         )
-        costs = describe_model(model, card, batch=optim.batch, optimizer=optim.name, at_once=together)
+        costs = describe_model(
+            model,
+            card,
+            batch=optim.batch,
+            optimizer=optim.name,
+            at_once=together,
+            frames=_usual_frames(settings, manifest) if model.takes == "packed" else None,
+        )
     except RuntimeError as error:  # of a layer that has nothing left to look at
         reason = str(error).splitlines()[0]
         raise ArgumentError(
@@ -133,6 +157,21 @@ def announce(
         f"On {fabric.world_size} x {fabric.device.type}, precision {fabric._precision.precision}, "
         f"{settings.data.workers} reading processes."
     )
+
+
+def _usual_frames(settings: TrainSettings, manifest: Manifest) -> int:
+    """Frames of a training video: the median of some, all of whose frames the model sees."""
+    counts = []
+    for record in manifest.to_train()[:_LOOKED_AT]:
+        try:
+            first, last = frame_range(
+                record, open_video(record.path, time_limit_s=settings.data.time_limit_s)
+            )
+        except (VideoError, DataError):
+            continue  # it will be skipped, and named, when it is its turn
+        counts.append(last - first)
+    usual = int(statistics.median(counts)) if counts else 32
+    return min(usual, settings.input.max_frames or usual, _MOST_MEASURED)
 
 
 def _snippets(settings: TrainSettings, model: nn.Module) -> str:

@@ -93,7 +93,7 @@ def explain_clusters(
         ``clusters``: of each its ``number`` (from 1), ``start_frame``, ``end_frame`` (its last), ``start_s``, ``end_s``
         (where the next one starts) and ``frames``; ``boundaries``: by rule, the first frame of each cluster but the
         first; ``distances`` of neighbouring frames, as shares of the ``places`` compared; ``alike`` of a Move4MNIST
-        video: by rule, the share of frames that show what most of their cluster do; ``compare``: of each other network
+        video: by rule, the share of frames that show what most of their cluster does; ``compare``: of each other network
         ``network``, ``label``, ``probability``, ``rule`` and ``boundaries``, of its own rule; ``rows_left_out`` and
         ``checkpoints_left_out``, where there were too many to draw.
 
@@ -151,7 +151,7 @@ def explain_clusters(
     said += f"clusters, rule: {own.rule}"
     if shown is not None:
         alike = ", ".join(f"{rule} {100 * share:.0f} %" for rule, share in facts["alike"].items())
-        said += f"; frames that show what most of their cluster do: {alike}"
+        said += f"; frames that show what most of their cluster does: {alike}"
     figure = draw_timeline(
         title=f"{Path(video).name}: which frames went together",
         said=said,

@@ -178,7 +178,7 @@ def _draw_pairs(drawn: Sequence[tuple[Seen, _Pairs]], facts: Sequence[dict[str, 
         ):
             axes = panels[0, kind] if single else panels[kind, place]
             values, near = getattr(distances, name), distances.neighbours
-            style = {"linewidth": 0, "marker": "o", "markeredgewidth": 0, "clip_on": False}
+            style = {"linewidth": 0, "marker": "o", "markeredgewidth": 0, "clip_on": False, "zorder": 3}
             faint = 0.35 if len(values) < 1000 else 0.2
             axes.plot(
                 values[~near], distances.gradient[~near], color=_BLUE, alpha=faint, markersize=4, **style
@@ -322,7 +322,7 @@ def _draw_clusters(
         at = np.arange(len(heights)) + 0.27 * (place - 1)
         bars.bar(at, heights, 0.25, color=_COLOURS[rule], label=label)
         pooled = np.concatenate(of_videos)
-        dots = {"alpha": 0.6, "markersize": 4, "markeredgewidth": 0, "clip_on": False}
+        dots = {"alpha": 0.6, "markersize": 4, "markeredgewidth": 0, "clip_on": False, "zorder": 3}
         line = {"color": TEXT, "linewidth": 1}
         boxes.boxplot(
             pooled, positions=[place], widths=0.5, showfliers=False,

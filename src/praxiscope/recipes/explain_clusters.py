@@ -93,9 +93,9 @@ def explain_clusters(
         ``clusters``: of each its ``number`` (from 1), ``start_frame``, ``end_frame`` (its last), ``start_s``, ``end_s``
         (where the next one starts) and ``frames``; ``boundaries``: by rule, the first frame of each cluster but the
         first; ``distances`` of neighbouring frames, as shares of the ``places`` compared; ``alike`` of a Move4MNIST
-        video: by rule, the share of frames that show what most of their cluster does; ``compare``: of each other network
-        ``network``, ``label``, ``probability``, ``rule`` and ``boundaries``, of its own rule; ``rows_left_out`` and
-        ``checkpoints_left_out``, where there were too many to draw.
+        video: by rule, the share of frames that show what most of their cluster does; ``compare``: of each other
+        network ``network``, ``label``, ``probability``, ``rule`` and ``boundaries``, of its own rule;
+        ``rows_left_out`` and ``checkpoints_left_out``, where there were too many to draw.
 
     Raises:
         ArgumentError: a network that makes no clusters of frames, or is fused.

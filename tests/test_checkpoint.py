@@ -16,6 +16,7 @@ from praxiscope.checkpoint import (
     InputContract,
     ModelCard,
     find_checkpoint,
+    kept_checkpoints,
     load_card,
     load_model_weights,
     load_optimizer,
@@ -141,6 +142,20 @@ def test_checkpoints_that_nothing_names_are_deleted(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["step-1", "step-3"]
     assert read_pointer(tmp_path) == {"last": "step-3", "best": "step-1", "prefer": "best"}
     assert find_checkpoint(tmp_path).name == "step-1"
+
+
+def test_kept_checkpoints_stay_whatever_is_named_later(tmp_path: Path) -> None:
+    for number in range(5):
+        save_checkpoint(tmp_path / "checkpoints" / f"step-{number}", network(), CARD)
+        point_to(tmp_path, last=f"step-{number}", best=None, prefer="last", keep=number in (1, 3))
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == [
+        "step-1",
+        "step-3",
+        "step-4",
+    ]
+    assert [path.name for path in kept_checkpoints(tmp_path)] == ["step-1", "step-3", "step-4"]
+    with pytest.raises(CheckpointError, match="no checkpoint here"):
+        kept_checkpoints(tmp_path / "checkpoints")
 
 
 def test_a_model_without_training_state_says_that_training_cannot_go_on(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ __all__ = [
     "InputContract",
     "ModelCard",
     "find_checkpoint",
+    "kept_checkpoints",
     "load_card",
     "load_model_weights",
     "load_optimizer",
@@ -359,7 +360,8 @@ def load_optimizer(folder: Path, model: nn.Module, optimizer: torch.optim.Optimi
 
 
 def read_pointer(run: Path) -> dict[str, Any]:
-    """Read ``run.json``: {"last": folder name, "best": folder name or None}. Empty when there is none."""
+    """Read ``run.json``: {"last": folder name, "best": folder name or None, "prefer": one of these words}, and "kept":
+    folder names, where there are any. Empty when there is none."""
     try:
         content = json.loads((run / POINTER_FILE).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -372,12 +374,39 @@ def read_pointer(run: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def point_to(run: Path, *, last: str, best: str | None, prefer: str) -> None:
-    """Name the last and the best checkpoint of a run, then delete those that nothing names any more."""
-    write_json(run / POINTER_FILE, {"last": last, "best": best, "prefer": prefer})
+def point_to(run: Path, *, last: str, best: str | None, prefer: str, keep: bool = False) -> None:
+    """Name the last and the best checkpoint of a run, then delete those that nothing names any more.
+
+    Args:
+        run: its folder.
+        last, best: names of folders in its ``checkpoints``.
+        prefer: "last" or "best", the one to load.
+        keep: the last one stays for good, whatever is named later.
+    """
+    kept = [str(name) for name in read_pointer(run).get("kept", ())]
+    if keep and last not in kept:
+        kept.append(last)
+    pointer = {"last": last, "best": best, "prefer": prefer}
+    write_json(run / POINTER_FILE, {**pointer, "kept": kept} if kept else pointer)
     for folder in (run / "checkpoints").iterdir():
-        if folder.is_dir() and folder.name not in (last, best):
+        if folder.is_dir() and folder.name not in (last, best, *kept):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def kept_checkpoints(run: str | Path) -> list[Path]:
+    """The model folders of a run that it still has, in the order of their steps: of one that keeps none, its best and
+    its last.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    pointer = read_pointer(Path(run))
+    names = {name for name in (*pointer.get("kept", ()), pointer.get("best"), pointer.get("last")) if name}
+    if not names:
+        raise CheckpointError(
+            f"{run}: no checkpoint here. A run writes its first one after its first epoch; name its folder."
+        )
+    return [Path(run) / "checkpoints" / str(name) for name in sorted(names)]  # steps have leading zeros
 
 
 def find_checkpoint(path: str | Path, which: str | None = None) -> Path:

@@ -38,6 +38,7 @@ from praxiscope.progress import Reporter
 from praxiscope.streaming import LONG_FRAMES, frame_chunks
 from praxiscope.timeline import windows
 from praxiscope.types import STEM, Clip, Prediction, Segment, VideoRecord
+from praxiscope.video.decode import open_video
 from praxiscope.video.transforms import BatchAugment, CenterCrop, Kind, TenCrop, ThreeCrop, kind_of
 
 if TYPE_CHECKING:
@@ -330,6 +331,22 @@ class Recogniser:
         with torch.inference_mode(), self.precision.context(self.device):
             output: FullVideoOutput = self.model.forward_stream(chunks)
         return output
+
+    def whole_frames(self, source: str | Path, numbers: Tensor) -> Tensor:
+        """Single frames of one video as a model of every frame takes them: uncropped, scaled and normalised.
+
+        Args:
+            source: a video file.
+            numbers: int64 [n], of frames.
+
+        Returns:
+            float32 [n, C, H, W], on the model's device.
+
+        Raises:
+            VideoError: the file cannot be read.
+        """
+        short_side = self._short_side(parse_protocol("allxfull"))
+        return self._prepare(open_video(source).frames(numbers, short_side=short_side)[None])[0]
 
     def snippet_logits(self, source: str | Path, starts: Tensor) -> Tensor:
         """Scores of single snippets of one video before softmax, in centre crops.

@@ -291,7 +291,8 @@ def test_the_command_draws_filters(call, motion_run, tmp_path):
 def test_one_kind_must_be_chosen_and_the_kinds_are_named(call, clip, tmp_path, words, came):
     code, out, err = call(clip, *words, "--out", tmp_path / "a.png")
     assert (code, out) == (2, "")
-    assert f"one of --flow, --filters, --principal, --losses; got {came}" in err
+    kinds = "--flow, --filters, --principal, --losses, --clusters, --gradients, --cluster-gradients"
+    assert f"one of {kinds}; got {came}" in err
     assert not list(tmp_path.iterdir())
 
 

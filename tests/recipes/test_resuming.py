@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 import praxiscope as px
 import praxiscope.training.loop as loop
 from conftest import SMALL, write_clip
-from praxiscope.checkpoint import find_checkpoint, read_pointer
+from praxiscope.checkpoint import find_checkpoint, kept_checkpoints, load_card, read_pointer
 from praxiscope.recipes.settings import TrainSettings, get_recipe, override
 from praxiscope.recipes.train import train
 from praxiscope.training.log import read_log
@@ -106,6 +106,21 @@ def test_a_stop_at_the_end_of_an_epoch_never_writes_over_the_checkpoint_in_use(
     stop_after(None)
     assert train(settings(data), run, resume=True)
     assert used == ["step-00000003-unvalidated", "step-00000003", "step-00000006"]
+
+
+def test_epochs_that_are_kept_survive_a_resume(tmp_path: Path, stop_after: Stop) -> None:
+    data, run = make_videos(tmp_path / "videos"), tmp_path / "run"
+    wanted = settings(data, "run.keep_epochs=1", "optim.epochs=3")
+    stop_after(5)  # asked after each of three steps, after their epoch, and after one more
+    assert not train(wanted, run)
+    assert [folder.name for folder in kept_checkpoints(run)] == ["step-00000003", "step-00000004-unvalidated"]
+    stop_after(None)
+    assert train(wanted, run, resume=True)
+    found = sorted(folder.name for folder in (run / "checkpoints").iterdir())
+    assert found == ["step-00000003", "step-00000006", "step-00000009"]
+    assert [load_card(folder).training["epoch"] for folder in kept_checkpoints(run)] == [1, 2, 3]
+    train(settings(data, "optim.epochs=3"), tmp_path / "none")
+    assert len(list((tmp_path / "none" / "checkpoints").iterdir())) <= 2
 
 
 def test_a_set_that_has_changed_is_refused(tmp_path: Path, stop_after: Stop) -> None:

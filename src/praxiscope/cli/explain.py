@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,12 +13,31 @@ HELP = """Draw what a network sees, what it has learned, or how.
 
 Example: praxiscope explain clip.mp4 --flow --method tvl1 --out flow.png
 
-First filters: praxiscope explain runs/a --filters --out filters.png
+First filters: praxiscope explain runs/a --filters
 
 Snippets that stand for a video: praxiscope explain runs/pb clip.mp4 --principal --compare start --out principal.png
 
 Losses, also while training: praxiscope explain runs/pb runs/full --losses --out losses.png
+
+Which frames went together: praxiscope explain runs/full clip.mp4 --clusters
+
+Over the epochs: praxiscope explain runs/full clip.mp4 --clusters --compare start --epochs
+
+Do like frames have like gradients: praxiscope explain runs/full clip.mp4 --gradients
+
+Do clusters keep the gradient: praxiscope explain runs/full a.mp4 b.mp4 --cluster-gradients
 """
+
+# What each kind takes; "…" stands for more of the last.
+_TAKES = {
+    "--flow": "VIDEO",
+    "--filters": "RUN",
+    "--principal": "RUN VIDEO",
+    "--losses": "RUN…",
+    "--clusters": "RUN VIDEO",
+    "--gradients": "RUN VIDEO…",
+    "--cluster-gradients": "RUN VIDEO…",
+}
 
 
 def explain(
@@ -26,11 +45,18 @@ def explain(
         list[str],
         typer.Argument(
             metavar="SOURCE",
-            help="A video for --flow; a run or model folder for --filters; RUN VIDEO for --principal; "
-            "one run or more for --losses.",
+            help="A video for --flow; a run or model folder for --filters; RUN VIDEO for --principal and "
+            "--clusters; RUN and one video or more for --gradients and --cluster-gradients; one run or more for "
+            "--losses.",
         ),
     ],
-    out: Annotated[Path, typer.Option(help="The picture: .png, .jpg, .pdf or .svg.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="The picture: .png, .jpg, .pdf or .svg. Default: a .png here, named after the video, or else "
+            "the run, and what is drawn, such as clip_clusters.png."
+        ),
+    ] = None,
     flow: Annotated[
         bool, typer.Option("--flow", help="Frames of a video over their optical flow in colours.")
     ] = False,
@@ -47,11 +73,35 @@ def explain(
     losses: Annotated[
         bool, typer.Option("--losses", help="Losses of runs: of all, the chosen and the other snippets.")
     ] = False,
+    clusters: Annotated[
+        bool,
+        typer.Option(
+            "--clusters", help="Which frames of a video went together, and the frames of each cluster."
+        ),
+    ] = False,
+    gradients: Annotated[
+        bool,
+        typer.Option("--gradients", help="Of pairs of frames, distance of activations against gradients."),
+    ] = False,
+    cluster_gradients: Annotated[
+        bool,
+        typer.Option(
+            "--cluster-gradients",
+            help="How far each cluster's single gradient is from the sum of its frames' gradients.",
+        ),
+    ] = False,
     method: Annotated[str, typer.Option(help="--flow: tvl1, dis, farneback or raft.")] = "tvl1",
     weights: Annotated[
         str | None, typer.Option(help="--flow: weights of raft, a file or 'download'.")
     ] = None,
-    frames: Annotated[int, typer.Option(min=1, help="--flow: how many, evenly spread.")] = 8,
+    frames: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="How many, evenly spread. Default: 8 for --flow; at the most 64 for --gradients and "
+            "--cluster-gradients.",
+        ),
+    ] = None,
     short_side: Annotated[
         int, typer.Option(min=16, help="--flow: pixels to which larger frames are scaled down.")
     ] = 256,
@@ -63,44 +113,64 @@ def explain(
         ),
     ] = None,
     compare: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="--principal, --clusters: another network below: a run or model folder, or this run's start "
+            "(before training), last or best. --clusters takes several."
+        ),
+    ] = None,
+    epochs: Annotated[
+        bool,
+        typer.Option(
+            "--epochs",
+            help="--clusters: a strip for each checkpoint that the run has kept (--set run.keep_epochs=1).",
+        ),
+    ] = False,
+    label: Annotated[
         str | None,
         typer.Option(
-            help="--principal: another network below: a run or model folder, or this run's start (before "
-            "training), last or best."
+            help="--gradients, --cluster-gradients: the class whose loss is taken. Default: the video's best."
         ),
     ] = None,
     task: Task = None,
     device: Device = "auto",
     checkpoint: Annotated[
-        str | None, typer.Option(help="--filters, --principal: last or best. Default: the run's choice.")
+        str | None, typer.Option(help="Of the run: last or best. Default: its choice.")
     ] = None,
     json: Json = False,
 ) -> None:
     from praxiscope.errors import ArgumentError
     from praxiscope.recipes.explain import check_picture_path, save_explanation
 
-    kinds = {"--flow": flow, "--filters": filters, "--principal": principal, "--losses": losses}
-    chosen = [name for name, given in kinds.items() if given]
+    given = (flow, filters, principal, losses, clusters, gradients, cluster_gradients)
+    chosen = [name for name, is_given in zip(_TAKES, given, strict=True) if is_given]
     if len(chosen) != 1:
         raise ArgumentError(
-            f"say what to draw: one of {', '.join(kinds)}; got {' and '.join(chosen) or 'none'}"
+            f"say what to draw: one of {', '.join(_TAKES)}; got {' and '.join(chosen) or 'none'}"
         )
-    wanted = {"--flow": "VIDEO", "--filters": "RUN", "--principal": "RUN VIDEO"}.get(chosen[0])
-    if wanted and len(sources) != len(wanted.split()):
-        raise ArgumentError(f"{chosen[0]} takes {wanted}, got {' '.join(sources)}")
+    takes = _TAKES[chosen[0]]
+    more, wanted = takes.endswith("…"), len(takes.split())
+    if len(sources) < wanted or (len(sources) > wanted and not more):
+        raise ArgumentError(f"{chosen[0]} takes {takes}, got {' '.join(sources)}")
+    if len(compare or ()) > 1 and not clusters:
+        raise ArgumentError(f"{chosen[0]} compares with one network, got {' '.join(compare or ())}")
+    if out is None:
+        of_video = "VIDEO" in takes
+        named = Path(sources[wanted - 1]).stem if of_video else Path(sources[0]).resolve().name
+        out = Path(f"{named}_{chosen[0][2:].replace('-', '_')}.png")
     check_picture_path(out)  # a typing error should not cost the time to draw
     if flow:
         from praxiscope.recipes.explain import explain_flow
 
-        given = {} if weights is None else {"weights": weights}
+        parameters = {} if weights is None else {"weights": weights}
         made = explain_flow(
             sources[0],
             method,
-            frames=frames,
+            frames=frames or 8,
             short_side=short_side,
             device=device,
             reporter=reporter(),
-            **given,
+            **parameters,
         )
         said = f"{len(made.facts['frames'])} frames, full colours at {made.facts['scale_px']:g} pixels"
     elif filters:
@@ -115,13 +185,41 @@ def explain(
             *sources,
             snippets=snippets,
             choose=choose,
-            compare=compare,
+            compare=compare[0] if compare else None,
             checkpoint=checkpoint,
             task=task,
             device=device,
         )
         stand = ", ".join(str(made.facts["frames"][number]) for number in made.facts["chosen"])
         said = f"{made.facts['label']}; nearest to all {len(made.facts['frames'])} snippets: frames {stand}"
+    elif clusters:
+        from praxiscope.recipes.explain_clusters import explain_clusters
+
+        made = explain_clusters(
+            *sources,
+            compare=compare or (),
+            epochs=epochs,
+            checkpoint=checkpoint,
+            task=task,
+            device=device,
+            reporter=reporter(),
+        )
+        facts = made.facts
+        said = f"{facts['label']}; {facts['frames']} frames in {len(facts['clusters'])} clusters, {facts['rule']}"
+    elif gradients or cluster_gradients:
+        from praxiscope.recipes.explain_gradients import explain_cluster_gradients, explain_gradients
+
+        made = (explain_gradients if gradients else explain_cluster_gradients)(
+            sources[0],
+            sources[1:],
+            label=label,
+            frames=frames or 64,
+            checkpoint=checkpoint,
+            task=task,
+            device=device,
+            reporter=reporter(),
+        )
+        said = _found(made.facts)
     else:
         from praxiscope.recipes.explain_principal import explain_losses
 
@@ -132,3 +230,15 @@ def explain(
         print_json({"picture": str(out), **made.facts})
     else:
         print(f"{out}: {said}")
+
+
+def _found(facts: dict[str, Any]) -> str:
+    """Pictures of gradients in a line."""
+    if "mean" in facts:
+        means = ", ".join(f"{rule} {mean['distance']:.3g}" for rule, mean in facts["mean"].items())
+        return f"mean distance of a cluster's gradient ({facts['parameters']}): {means}"
+    return "; ".join(
+        f"{Path(one['video']).name}: {one['pairs']} pairs, Pearson {one['hamming']['pearson']:.2f} (Hamming), "
+        f"{one['euclidean']['pearson']:.2f} (Euclidean)"
+        for one in facts["videos"]
+    )

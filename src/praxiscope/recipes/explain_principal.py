@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import comb
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -19,18 +18,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from praxiscope.checkpoint import CARD_FILE, find_checkpoint, load_card, save_checkpoint
-from praxiscope.data.batch import mix_seeds
 from praxiscope.errors import ArgumentError
 from praxiscope.evaluation.pictures import smooth
-from praxiscope.fused import is_fused
 from praxiscope.layers.consensus import average
-from praxiscope.models import create_model
-from praxiscope.models.weights import load_weights
 from praxiscope.recipes.backprop import default_rule, learned_snippets
 from praxiscope.recipes.explain import TEXT, Explanation, blank_figure, dress
+from praxiscope.recipes.networks import load_one, load_other
 from praxiscope.recipes.settings import TrainSettings, load_yaml
-from praxiscope.recogniser import Recogniser, best_labels, load_single
+from praxiscope.recogniser import Recogniser, best_labels
 from praxiscope.steps.principal import choose as choose_snippets
 from praxiscope.steps.principal import divergence
 from praxiscope.training.log import read_log
@@ -125,7 +120,7 @@ def explain_principal(
     options = {"task": task, "flow": flow, "device": device}
     networks = [(Path(run).resolve().name, _load(run, checkpoint=checkpoint, **options))]
     if compare is not None:
-        networks.append(_load_other(run, compare, **options))
+        networks.append(load_other(run, compare, _load, **options))
     source = open_video(video)
     frames, span = source.quick_length(), networks[0][1].span
     count = min(snippets, max(frames - span + 1, 1))
@@ -149,35 +144,10 @@ def explain_principal(
 
 def _load(path: str | Path, **options: Any) -> Recogniser:
     """One network, whose scores of a video are the mean of those of its snippets."""
-    if is_fused(path):
-        parts = ", ".join(sorted(str(card.parent) for card in Path(path).glob(f"*/{CARD_FILE}")))
-        raise ArgumentError(f"{path}: several networks answer as one here. Name one of its parts: {parts}.")
-    recogniser = load_single(path, **options)
+    recogniser = load_one(path, **options)
     if recogniser.model.consensus is not average:
         raise ArgumentError(f"{path}: snippets are chosen for networks whose consensus is the average")
     return recogniser
-
-
-def _load_other(run: str | Path, compare: str | Path, **options: Any) -> tuple[str, Recogniser]:
-    name = Path(run).resolve().name
-    if compare == "start":
-        return f"{name}, before training", _load_start(run, **options)
-    if compare in ("last", "best"):
-        return f"{name}, {compare}", _load(run, checkpoint=str(compare), **options)
-    return Path(compare).resolve().name, _load(compare, **options)
-
-
-def _load_start(run: str | Path, **options: Any) -> Recogniser:
-    """The network of a run as it was before the first step: no checkpoint holds it, but its seed and settings do."""
-    settings, card = load_yaml(Path(run) / "settings.yaml"), load_card(find_checkpoint(run))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(mix_seeds(settings.run.seed, 0))  # as `praxiscope.recipes.train` begins
-        model = create_model(card.name, **{**card.kwargs, **settings.model.keywords()})
-        if settings.model.weights:
-            load_weights(model, settings.model.weights)
-    with TemporaryDirectory() as place:
-        save_checkpoint(Path(place) / "start", model, card)
-        return _load(Path(place) / "start", **options)
 
 
 def _learned(run: str | Path) -> int | None:

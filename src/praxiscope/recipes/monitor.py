@@ -192,5 +192,7 @@ def save(
             state={**state.to_dict(), "precision": fabric._precision.state_dict()},
         )
         best = f"step-{state.best_step:08d}" if state.best_step is not None else None
-        point_to(run, last=name, best=best, prefer=monitor.prefer)
+        every = monitor.settings.run.keep_epochs
+        keep = every is not None and not state.step_in_epoch and state.epoch % every == 0
+        point_to(run, last=name, best=best, prefer=monitor.prefer, keep=keep)
     fabric.barrier()

@@ -288,6 +288,9 @@ class RunSettings(_Section):
     channels_last: bool | Literal["auto"] = "auto"
     deterministic: bool = False
     checkpoint_steps: int | None = Field(None, ge=1)
+    keep_epochs: int | None = Field(
+        None, ge=1, description="keep also the checkpoint after every so many epochs"
+    )
     validate_epochs: int = Field(1, ge=0, description="validate every so many epochs; 0: never")
     protocol: str = Field("auto", description="protocol of the validation during training")
     tensorboard: bool = True

@@ -69,6 +69,7 @@ _MAY_DIFFER = {
     "data.max_skip",
     "run.tensorboard",
     "run.checkpoint_steps",
+    "run.keep_epochs",
 }
 _PATHS = {"source", "annotations", "flow", "weights"}
 

@@ -298,8 +298,10 @@ class Recogniser:
         return logits
 
     def streams_frames(self, protocol: Protocol) -> bool:
-        """Whether long videos go through the model a few frames at a time; stacks of flow are read together."""
-        return self.every_frame and protocol.sampling == "all" and self.card.input.flow is None
+        """Whether long videos go through the model a few frames at a time; stacks of flow are read together, and so are
+        frames that a first stage shifts among."""
+        apart = self.every_frame and not getattr(self.model, "early_shift", False)
+        return apart and protocol.sampling == "all" and self.card.input.flow is None
 
     def stream_logits(self, record: VideoRecord, protocol: Protocol, time_limit_s: float = 300.0) -> Tensor:
         """`video_logits`, of every frame, in memory that does not grow with their number: float32 [K].

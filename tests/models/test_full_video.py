@@ -238,6 +238,8 @@ def test_a_stream_of_frames_gives_the_scores_of_all_at_once() -> None:
     assert streamed.ids.tolist() == whole.ids.tolist()
     with pytest.raises(px.ArgumentError, match="at least one frame"):
         model.forward_stream(lambda: iter(()))
+    with pytest.raises(px.ArgumentError, match="early_shift looks at neighbouring frames"):
+        build(early_shift=True).forward_stream(lambda: iter(x.split(7)))
 
 
 # ---------------------------------------------------------------------------------- as many as there is change

@@ -164,6 +164,7 @@ class FullVideoNetwork(SnippetNetwork):
             )
         self.counts = counts
         self.cluster = clusterings.get(clustering)
+        self.early_shift = early_shift
         self.early_frames = None if early_shift else early_frames
         early = early_stage(self.backbone, self.backbone_name)
         self._open = _open(aggregate)
@@ -256,8 +257,10 @@ class FullVideoNetwork(SnippetNetwork):
             offsets: int64 [B + 1]; None: all frames are of one video.
 
         Raises:
-            ArgumentError: there is no frame.
+            ArgumentError: there is no frame, or the first stage shifts between frames.
         """
+        if self.early_shift:
+            raise ArgumentError("early_shift looks at neighbouring frames: all frames must be there at once")
         found: list[Tensor] = []
         last: Tensor | None = None
         count = places = 0

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -37,11 +38,20 @@ def move4mnist(
     backgrounds: Annotated[
         Path | None, typer.Option(help="Folder of background videos. Default: drawn textures.")
     ] = None,
+    chunk: Annotated[
+        str | None,
+        typer.Option(help="LOW,HIGH: frames that show the moving digit. Default: a quarter to half of them."),
+    ] = None,
+    speed: Annotated[
+        str | None,
+        typer.Option(help="LOW,HIGH: of the digit, in frame sides per frame. Default: 0.02,0.035."),
+    ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes. Default: one per core.")] = None,
     json: Json = False,
 ) -> None:
     from praxiscope.recipes.dataset import move4mnist as make
 
+    design = {"chunk": _pair("--chunk", chunk, int), "speed": _pair("--speed", speed, float)}
     folder = make(
         out,
         train=train,
@@ -53,8 +63,22 @@ def move4mnist(
         backgrounds=backgrounds,
         workers=workers,
         reporter=reporter(),
+        **{name: values for name, values in design.items() if values is not None},
     )
     if json:
         print_json({"out": str(folder), "train": train, "test": test})
     else:
         print(f"{train} training and {test} test videos: {folder}")
+
+
+def _pair(option: str, text: str | None, kind: Callable[[str], Any]) -> tuple[Any, Any] | None:
+    """Two numbers, as in 6,12. Raises ArgumentError for another text."""
+    from praxiscope.errors import ArgumentError
+
+    if text is None:
+        return None
+    try:
+        low, high = map(kind, text.split(","))
+    except ValueError:
+        raise ArgumentError(f"{option} {text}: expected two numbers, LOW,HIGH, as in 6,12") from None
+    return low, high

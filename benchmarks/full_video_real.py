@@ -14,10 +14,6 @@ from praxiscope.recipes.settings import TrainSettings, get_recipe, override
 MODELS = {
     "TSM-8": (["model.name=tsm", "input.snippets=8"], "1xfull"),
     "full-video-8": (["model.name=full-video", "model.clusters=8"], "allxfull"),
-    "full-video-8, 2 epochs of 8 sampled frames first": (
-        ["model.name=full-video", "model.clusters=8", "input.sampled_epochs=2"],
-        "allxfull",
-    ),
 }
 
 
@@ -62,7 +58,7 @@ def main() -> None:
             figures = []
             for run, own in runs.items():
                 settings: TrainSettings = override(base, [*changes, *own])
-                place = options.out / f"{name.replace(', ', '-').replace(' ', '-')}-{run}"
+                place = options.out / f"{name}-{run}"
                 figures.append(experiment(settings, place, protocol, split=settings.data.split))
             right = [figure["top1"] for figure in figures]
             seconds = [figure["train_seconds"] for figure in figures if "train_seconds" in figure]

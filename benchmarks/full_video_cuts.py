@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import statistics
 from collections import defaultdict
+from itertools import pairwise
 from pathlib import Path
 
 import praxiscope as px
@@ -27,9 +28,7 @@ def main() -> None:
     for video in videos:
         kinds = read_relevance(video)
         output = recogniser.stream_output(VideoRecord(str(video), video, ()), parse_protocol("allxfull"))
-        for pair, distance in zip(
-            zip(kinds, kinds[1:], strict=False), output.distances.tolist(), strict=True
-        ):
+        for pair, distance in zip(pairwise(kinds), output.distances.tolist(), strict=True):
             steps[pair].append(distance)
         for count in (8, 16):
             for rule in clusterings:

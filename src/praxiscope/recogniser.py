@@ -430,27 +430,31 @@ class Recogniser:
 
             def readable() -> Iterator[Clip]:
                 for item in clear_errors(loader):
+                    if isinstance(item, Clip) and not len(item.streams[self.stream]):
+                        long.append(item.id)
+                        continue
                     bar.advance()
                     if isinstance(item, Skip):
                         skipped.append(item)
-                    elif len(item.streams[self.stream]):
-                        yield item
                     else:
-                        long.append(item.id)
+                        yield item
 
             for clip, logits in self._scorer(chosen).score(readable(), self.stream):
                 ids.append(clip.id)
                 rows.append(logits)
                 kept.append(clip.target)
             for number, record in enumerate(records):
-                if record.id in long:
-                    try:
-                        rows.append(self.stream_logits(record, chosen, time_limit_s))
-                    except (VideoError, DataError) as error:
-                        skipped.append(Skip(record.id, str(error)))
-                        continue
+                if record.id not in long:
+                    continue
+                bar.advance(0, f"long video {record.id}")
+                try:
+                    rows.append(self.stream_logits(record, chosen, time_limit_s))
+                except (VideoError, DataError) as error:
+                    skipped.append(Skip(record.id, str(error)))
+                else:
                     ids.append(record.id)
                     kept.append(targets[number])
+                bar.advance()
         described = {
             **chosen.as_dict(),
             "short_side_ratio": self._short_side(chosen) / self.card.input.size,

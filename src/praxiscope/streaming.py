@@ -15,7 +15,7 @@ from praxiscope.video.decode import open_video
 
 __all__ = ["LONG_FRAMES", "frame_chunks"]
 
-LONG_FRAMES = 1024  # of a video with more the frames are never in memory together
+LONG_FRAMES = 512  # of a video with more the frames are never in memory together
 
 
 def frame_chunks(

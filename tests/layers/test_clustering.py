@@ -175,6 +175,8 @@ def test_whole_numbers_are_not_rounded_where_floats_would_be() -> None:
 def test_numbers_that_make_no_sense_are_refused(cluster: Callable[..., torch.Tensor]) -> None:
     with pytest.raises(px.ArgumentError, match="clusters must be at least 1, got 0"):
         cluster(_tensor([1, 2]), 0)
+    with pytest.raises(px.ArgumentError, match="clusters must be at least 1, got -3"):
+        cluster(_tensor([1, 2]), torch.tensor([-3]))
     with pytest.raises(px.ArgumentError, match=r"whole numbers \[N - 1\], got torch.float32"):
         cluster(torch.ones(3), 2)
 
@@ -230,6 +232,20 @@ def test_segment_means_and_their_gradient_are_those_of_each_run(layout: torch.me
     torch.testing.assert_close(means, expected)
     assert means.is_contiguous(memory_format=layout)
     assert torch.autograd.gradcheck(lambda y: segment_mean(y, segments, len(runs)), [x])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_long_clusters_of_half_precision_have_the_mean_of_single_precision(dtype: torch.dtype) -> None:
+    # Added up in their own type, ones stop at 256 (bfloat16) or 2,048, and 45s pass float16's largest number.
+    x = torch.full((6000, 2, 1, 1), 45.0, dtype=dtype).requires_grad_()
+    segments = (torch.arange(6000) >= 5000).long()
+    means = segment_mean(x, segments, 2)
+    assert means.dtype == dtype
+    assert means.flatten().tolist() == [45.0] * 4
+    (means.sum() * 1000).backward()
+    assert x.grad is not None
+    assert x.grad[0, 0].item() == pytest.approx(1000 / 5000, rel=0.01)
+    assert x.grad[-1, 0].item() == pytest.approx(1000 / 1000, rel=0.01)
 
 
 def test_clusters_of_several_videos_are_numbered_through() -> None:

@@ -220,6 +220,28 @@ def test_many_frames_go_through_in_parts_by_themselves(monkeypatch: pytest.Monke
     assert sizes == [2] * 9
 
 
+def test_tests_of_very_many_frames_do_not_keep_what_leaves_the_first_stage(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from praxiscope.models import full_video
+
+    model = build().eval()
+    with torch.no_grad():
+        expected = model(frames(), OFFSETS).logits
+        monkeypatch.setattr(full_video, "_KEPT_PIXELS", 8 * 48 * 48)
+        monkeypatch.setattr(full_video, "_KEPT_BYTES", 1000)
+        streamed: list[int] = []
+        real = FullVideoNetwork.forward_stream
+
+        def watched(self: FullVideoNetwork, *rest: Any) -> Any:
+            streamed.append(1)
+            return real(self, *rest)
+
+        monkeypatch.setattr(FullVideoNetwork, "forward_stream", watched)
+        torch.testing.assert_close(model(frames(), OFFSETS).logits, expected, rtol=1e-4, atol=1e-5)
+    assert streamed == [1]
+
+
 def test_batchnorm_learns_once_from_frames_that_are_seen_three_times() -> None:
     whole, parts = build().train(), build(early_frames=18).train()
     for model in (whole, parts):
@@ -238,7 +260,7 @@ def test_a_stream_of_frames_gives_the_scores_of_all_at_once() -> None:
     assert streamed.ids.tolist() == whole.ids.tolist()
     with pytest.raises(px.ArgumentError, match="at least one frame"):
         model.forward_stream(lambda: iter(()))
-    with pytest.raises(px.ArgumentError, match="early_shift looks at neighbouring frames"):
+    with pytest.raises(px.ArgumentError, match="early_shift a network looks at neighbouring frames"):
         build(early_shift=True).forward_stream(lambda: iter(x.split(7)))
 
 
@@ -322,15 +344,20 @@ def test_a_step_is_measured_in_its_own_process() -> None:
 @pytest.mark.parametrize(
     ("keywords", "told"),
     [
-        ({"clusters": 0}, "clusters must be at least 1, got 0"),
+        ({"clusters": 0}, "clusters must be a whole number of 1 or more, got 0"),
+        ({"clusters": 2.5}, r"clusters must be a whole number of 1 or more, got 2\.5"),
+        ({"clusters": True}, "clusters must be a whole number of 1 or more, got True"),
+        ({"clusters": 10**20}, "clusters must be a whole number"),
+        ({"clusters": 4, "cluster_budget": 4}, "is for clusters = auto, not 4"),
+        ({"early_frames": 2.5}, r"early_frames must be a whole number of 1 or more, got 2\.5"),
         ({"clusters": "many"}, "clusters must be a number or 'auto', got 'many'"),
-        ({"clusters": "auto", "cluster_budget": 0}, "cluster_budget must be at least 1"),
+        ({"clusters": "auto", "cluster_budget": 0}, "cluster_budget must be a whole number"),
         ({"clustering": "cumulativ"}, "cumulative"),
         ({"aggregate": "mid"}, "aggregate must be 'pre' or 'post'"),
         ({"aggregate": "pre", "backbone": "squeezenet1_1"}, "needs a ResNet"),
-        ({"early_frames": 0}, "early_frames must be at least 1"),
+        ({"early_frames": 0}, "early_frames must be a whole number"),
         ({"early_frames": 4, "early_shift": True}, "set one of them"),
-        ({"early_frames": "some"}, "early_frames must be a number, 'auto' or None"),
+        ({"early_frames": "some"}, "early_frames must be a whole number of 1 or more, got 'some'"),
         ({"stream": "flow", "in_channels": (10, 20)}, "one number"),
     ],
 )

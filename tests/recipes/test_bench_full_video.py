@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,10 @@ def test_a_table_is_made_once_and_read_back(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(module, "train", never)
     monkeypatch.setattr(module, "measure_step", never)
     assert bench_full_video(tmp_path / "table", TINY, **wanted) == first
+    with pytest.raises(px.ArgumentError, match=r"TSM-8-0: was trained with other settings .* --out"):
+        bench_full_video(
+            tmp_path / "table", replace(TINY, changes={**TINY.changes, "optim.lr": 0.5}), **wanted
+        )
     (cells, _) = format_table(first)
     assert cells[0] == "TSM-8"
     assert cells[1] == f"{100 * first[0]['top1'][0]:.1f}"

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,7 +20,10 @@ from praxiscope.checkpoint import find_checkpoint
 from praxiscope.cli.main import app
 from praxiscope.data.batch import collate_packed, collate_padded
 from praxiscope.evaluation.protocols import parse_protocol
+from praxiscope.progress import Reporter
+from praxiscope.recipes.reading import example_inputs
 from praxiscope.recipes.settings import TrainSettings, get_recipe, override
+from praxiscope.recipes.summary import describe_model, measure
 from praxiscope.recipes.test import test as run_test
 from praxiscope.recipes.train import train
 from praxiscope.recogniser import Recogniser
@@ -154,6 +160,45 @@ def test_choosing_among_snippets_is_refused_where_there_are_none(videos: Path, t
         train(settings(videos, "backprop.name=principal", "backprop.choose=1"), tmp_path / "run")
 
 
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        (["model.name=tsm", "input.sampled_epochs=1"], "tsm sees sampled frames anyway"),
+        (["model.name=tsn", "input.max_frames=9"], r"input\.max_frames = 9: tsn sees sampled frames anyway"),
+        ([*FULL, "input.sampled_epochs=2"], "of 2 epochs: none would see every frame"),
+    ],
+)
+def test_settings_that_would_do_nothing_are_refused(
+    videos: Path, tmp_path: Path, values: list[str], told: str
+) -> None:
+    wanted = override(get_recipe("default"), [*SMALL, *values, f"data.source={videos}"])
+    with pytest.raises(px.ArgumentError, match=told):
+        train(wanted, tmp_path / "run")
+
+
+def test_what_a_clip_takes_is_said_for_all_of_its_frames(run: Path) -> None:
+    loaded = px.load(run, device="cpu")
+    said = describe_model(loaded.model, loaded.card, batch=2, optimizer="sgd", frames=150)
+    costs = measure(loaded.model, example_inputs(loaded.model, loaded.card.input, 1, 150))
+    found = re.search(r"([\d.]+) GFLOPs per clip of 150 frames .* about ([\d.]+) GiB", said)
+    assert found is not None
+    assert float(found[1]) == pytest.approx(costs["flops"] / 1e9, abs=0.02)
+    # 32-pixel frames: a step on two clips of a minute is small, one on two of five hours is its pixels and no less.
+    hours = describe_model(loaded.model, loaded.card, batch=2, optimizer="sgd", frames=450_000)
+    pixels = 2 * 450_000 * 3 * 32 * 32 * 4 / 2**30
+    assert float(re.search(r"about ([\d.]+) GiB", hours)[1]) == pytest.approx(1.25 * pixels, rel=0.1)  # type: ignore[index]
+
+
+def test_weights_of_a_run_with_automatic_clusters_start_other_runs(videos: Path, tmp_path: Path) -> None:
+    assert train(settings(videos, "model.clusters=auto", "optim.epochs=1"), tmp_path / "auto")
+    given = f"model.weights={find_checkpoint(tmp_path / 'auto') / 'model.safetensors'}"
+    assert train(settings(videos, "model.clusters=auto", "optim.epochs=1", given), tmp_path / "again")
+    tsm = override(
+        get_recipe("default"), [*SMALL, "model.name=tsm", "optim.epochs=1", f"data.source={videos}", given]
+    )
+    assert train(tsm, tmp_path / "tsm")
+
+
 @pytest.mark.parametrize("clusters", ["0", "-1", "few", "2.5"])
 def test_the_option_takes_a_number_or_auto(videos: Path, tmp_path: Path, clusters: str) -> None:
     arguments = [
@@ -242,6 +287,24 @@ def test_streams_and_tests_agree_by_every_protocol(
     torch.testing.assert_close(torch.from_numpy(scores.logits[0]), logits, rtol=1e-4, atol=1e-5)
 
 
+class Counting(Reporter):
+    """Remembers what the bar was told."""
+
+    def __init__(self) -> None:
+        self.done: list[int] = []
+        self.at_first_long = 0
+
+    @contextmanager
+    def bar(self, title: str, total: int, done: int = 0) -> Iterator[Counting]:
+        yield self
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        if note.startswith("long") and not self.at_first_long:
+            self.at_first_long = len(self.done)
+        if count:
+            self.done.append(count)
+
+
 def test_long_videos_of_a_test_go_through_in_parts(
     recogniser: Recogniser, videos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -259,7 +322,11 @@ def test_long_videos_of_a_test_go_through_in_parts(
 
     monkeypatch.setattr(Recogniser, "stream_logits", watched)
     monkeypatch.setattr(module, "LONG_FRAMES", 10)
-    scores, skipped = recogniser.score(records, targets, workers=0)
+    reporter = Counting()
+    scores, skipped = recogniser.score(records, targets, workers=0, reporter=reporter)
+    # What is done before the long ones is all that the bar shows until then.
+    assert reporter.done[: reporter.at_first_long] == [1, 1]
+    assert sum(reporter.done) == 4
     assert streamed == ["green/0.mp4", "green/2.mp4"]
     assert skipped == []
     found = dict(zip(scores.ids, scores.logits, strict=True))

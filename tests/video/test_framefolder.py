@@ -248,3 +248,11 @@ def test_copies_are_told_by_all_pictures(tmp_path: Path) -> None:
     )
     report = inspect(load_records(tmp_path / "list.csv"), workers=1)
     assert [copies.ids for copies in report.copies] == [("a", "copy")]
+
+
+def test_pictures_of_sixteen_bits_are_refused_and_not_cut_off(tmp_path: Path) -> None:
+    grey = np.full((48, 64), 30_000, dtype=np.uint16)
+    for number in range(3):
+        Image.fromarray(grey).save(tmp_path / f"{number}.png")
+    with pytest.raises(VideoError, match=r"0\.png has 16 bits a value.*Convert the pictures to 8 bits"):
+        px.open_video(tmp_path).frames([0])

@@ -41,7 +41,7 @@ def train(
         ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("runs/new"),
-    model: Annotated[str | None, typer.Option(help="Name of the model: frame, tsn, tsm.")] = None,
+    model: Annotated[str | None, typer.Option(help="Name of the model: frame, tsn, tsm, full-video.")] = None,
     recipe: Annotated[
         str, typer.Option(help="Name of a recipe (praxiscope recipes), or a run's YAML.")
     ] = "default",
@@ -107,7 +107,9 @@ def train(
     ] = None,
     clusters: Annotated[
         str | None,
-        typer.Option(help="Of --model full-video: clusters of each video's frames, or auto: as it changes."),
+        typer.Option(
+            help="Every frame (--model full-video), in so many clusters for each video; auto: as many as it changes."
+        ),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")
@@ -133,7 +135,7 @@ def train(
         "data.flow_range": flow_range,
         "data.workers": workers,
         "data.max_skip": max_skip,
-        "model.name": model,
+        "model.name": model or ("full-video" if clusters is not None else None),
         "model.weights": weights,
         "model.stream": stream or ("flow" if flow else None),
         "model.pretrained": True if pretrained else None,

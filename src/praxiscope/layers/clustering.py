@@ -14,7 +14,7 @@ W columns. ``offsets`` int64 [B + 1]: video b owns the rows ``offsets[b]:offsets
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -39,6 +39,8 @@ Clustering: TypeAlias = Callable[..., Tensor]
 
 clusterings: Registry[Clustering] = Registry("clustering")
 
+_HALF = (torch.float16, torch.bfloat16)
+_ROWS = 32  # frames that are converted to float32 at once, to be summed
 _BLOCK = 2**23  # activations compared at once: the bits of them are all that is ever copied
 
 
@@ -65,7 +67,7 @@ def hamming_distances(activations: Tensor) -> Tensor:
     if x.dim() == 4 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last):
         x = x.permute(0, 2, 3, 1)  # as it lies in memory
     x = x.reshape(frames, -1)
-    if x.dtype in (torch.bfloat16, torch.float16):
+    if x.dtype in _HALF:
         x = x.view(
             torch.int16
         )  # a number is above 0 where its bits are, and whole numbers are compared faster
@@ -242,8 +244,9 @@ def _uniform(distances: Tensor, clusters: int | Tensor, offsets: Tensor | None =
 
 
 def _check_clusters(clusters: int | Tensor) -> None:
-    if isinstance(clusters, int) and clusters < 1:
-        raise ArgumentError(f"clusters must be at least 1, got {clusters}")
+    least = clusters if isinstance(clusters, int) else int(clusters.min()) if clusters.numel() else 1
+    if least < 1:
+        raise ArgumentError(f"clusters must be at least 1, got {least}")
 
 
 def cluster_offsets(ids: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
@@ -278,16 +281,40 @@ def segment_mean(x: Tensor, segments: Tensor, count: int) -> Tensor:
     Returns:
         [G, ...] of the type of ``x``.
     """
-    return segment_sum(x, segments, count) / segment_sizes(segments, count, x)
+    total = segment_sum(x, segments, count)
+    return (total / segment_sizes(segments, count, total)).to(x.dtype)
 
 
 def segment_sum(x: Tensor, segments: Tensor, count: int) -> Tensor:
-    """As `segment_mean`, the sum."""
+    """As `segment_mean`, the sum; of half-precision numbers in float32, as their own sums soon stop growing."""
     last = x.dim() == 4 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
     if last:
         x = x.permute(0, 2, 3, 1)  # as it lies in memory
-    total = torch.zeros((count, *x.shape[1:]), dtype=x.dtype, device=x.device).index_add(0, segments, x)
+    half: Any = _HalfSum.apply
+    total: Tensor = (half if x.dtype in _HALF else _sum)(x, segments, count)
     return total.permute(0, 3, 1, 2) if last else total
+
+
+def _sum(x: Tensor, segments: Tensor, count: int) -> Tensor:
+    return torch.zeros((count, *x.shape[1:]), dtype=x.dtype, device=x.device).index_add(0, segments, x)
+
+
+class _HalfSum(torch.autograd.Function):
+    """Sums in float32 without a float32 copy of all that is summed: a few rows are converted at a time."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, segments: Tensor, count: int) -> Tensor:
+        ctx.save_for_backward(segments)
+        ctx.dtype = x.dtype
+        total = torch.zeros((count, *x.shape[1:]), dtype=torch.float32, device=x.device)
+        for rows, own in zip(torch.split(x, _ROWS), torch.split(segments, _ROWS), strict=True):
+            total.index_add_(0, own, rows.float())
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None]:
+        (segments,) = ctx.saved_tensors
+        return slope.to(ctx.dtype)[segments], None, None
 
 
 def segment_sizes(segments: Tensor, count: int, like: Tensor) -> Tensor:
@@ -317,9 +344,11 @@ def apportion(budget: int, shares: Tensor, most: Tensor) -> Tensor:
     if extra <= 0:
         return granted
     divisors = torch.arange(1, max(limit, 2), device=shares.device)  # [limit - 1]: the k-th further cluster
-    worth = shares.double()[:, None] / divisors
+    if not shares.is_floating_point():
+        shares = shares.double()
+    worth = shares[:, None] / divisors
     # Videos without any change come last, and share what is left evenly.
-    worth = torch.where(shares[:, None] > 0, worth, -divisors.double())
+    worth = torch.where(shares[:, None] > 0, worth, -divisors.to(worth.dtype))
     worth = worth.masked_fill(divisors >= most[:, None], -torch.inf)
     best = worth.flatten().argsort(descending=True, stable=True)[:extra]
     return granted.index_add_(0, best // len(divisors), torch.ones_like(best))

@@ -38,6 +38,7 @@ from praxiscope.models.stages import early_stage, late_stages, without_last_relu
 __all__ = ["AutoClusters", "FixedClusters", "FullVideoNetwork", "FullVideoOutput", "full_video"]
 
 _KEPT_PIXELS = 256 * 224 * 224  # of a ResNet-18 about 4 GiB of activations
+_KEPT_BYTES = 2**29  # of activations of frames that are tested together
 
 Chunks = Callable[[], Iterable[Tensor]]
 """Makes the frames of a batch, [n, C, H, W] at a time, anew at each call."""
@@ -60,6 +61,12 @@ class FullVideoOutput(NamedTuple):
     distances: Tensor
 
 
+def _whole_number(name: str, value: Any) -> int:
+    if type(value) is not int or not 1 <= value < 2**31:
+        raise ArgumentError(f"{name} must be a whole number of 1 or more, got {value!r}")
+    return value
+
+
 class FixedClusters(nn.Module):
     """As many clusters for every video.
 
@@ -69,9 +76,7 @@ class FixedClusters(nn.Module):
 
     def __init__(self, count: int) -> None:
         super().__init__()
-        if count < 1:
-            raise ArgumentError(f"clusters must be at least 1, got {count}")
-        self.count = count
+        self.count = _whole_number("clusters", count)
 
     def forward(self, lengths: Tensor, frames: Tensor) -> int:
         """The number, whatever the videos are."""
@@ -97,17 +102,15 @@ class AutoClusters(nn.Module):
 
     def __init__(self, budget: int) -> None:
         super().__init__()
-        if budget < 1:
-            raise ArgumentError(f"cluster_budget must be at least 1, got {budget}")
-        self.budget = budget
-        self.register_buffer("span", torch.zeros((), dtype=torch.float64))  # 0: not known yet
+        self.budget = _whole_number("cluster_budget", budget)
+        self.register_buffer("span", torch.zeros(()))  # 0: not known yet
 
     @torch.no_grad()
     def forward(self, lengths: Tensor, frames: Tensor) -> Tensor:
         """Numbers of clusters, int64 [B].
 
         Args:
-            lengths: changes of sign along each video, as shares of the places of a frame, float64 [B].
+            lengths: changes of sign along each video, as shares of the places of a frame, float [B].
             frames: of each video, int64 [B].
         """
         most = frames.clamp(max=self.MOST * self.budget)
@@ -154,10 +157,8 @@ class FullVideoNetwork(SnippetNetwork):
         **snippet_network: Any,
     ) -> None:
         super().__init__(consensus="average", **snippet_network)
-        if isinstance(early_frames, str) and early_frames != "auto":
-            raise ArgumentError(f"early_frames must be a number, 'auto' or None, got {early_frames!r}")
-        if isinstance(early_frames, int) and early_frames < 1:
-            raise ArgumentError(f"early_frames must be at least 1, got {early_frames}")
+        if early_frames not in ("auto", None):
+            _whole_number("early_frames", early_frames)
         if isinstance(early_frames, int) and early_shift:
             raise ArgumentError(
                 "early_shift looks at neighbouring frames, early_frames parts them; set one of them"
@@ -226,8 +227,12 @@ class FullVideoNetwork(SnippetNetwork):
         parts = torch.split(rows, part)
         if torch.is_grad_enabled():
             return self.forward_stream(lambda: parts, offsets)
-        # Without a gradient only what leaves the first stage is kept, and once is enough.
-        return self._output(*self.cluster_means(torch.cat([self.early(x) for x in parts]), offsets))
+        # Without a gradient only what leaves the first stage is kept, where that is not much; then once is enough.
+        first = self.early(parts[0])
+        if first.nbytes * len(parts) > _KEPT_BYTES:
+            return self.forward_stream(lambda: parts, offsets)
+        rest = (self.early(x) for x in parts[1:])
+        return self._output(*self.cluster_means(torch.cat([first, *rest]), offsets))
 
     def parts_of(self, frames: int, height: int, width: int | None = None) -> int | None:
         """How many of a batch's ``frames`` go through the first stage at once; None: all, and they are kept."""
@@ -260,7 +265,10 @@ class FullVideoNetwork(SnippetNetwork):
             ArgumentError: there is no frame, or the first stage shifts between frames.
         """
         if self.early_shift:
-            raise ArgumentError("early_shift looks at neighbouring frames: all frames must be there at once")
+            raise ArgumentError(
+                "with early_shift a network looks at neighbouring frames and cannot be shown a few at a time. Train "
+                "one without it."
+            )
         found: list[Tensor] = []
         last: Tensor | None = None
         count = places = 0
@@ -271,6 +279,7 @@ class FullVideoNetwork(SnippetNetwork):
                     activations = torch.cat([last, activations])
                 found.append(hamming_distances(activations))
                 last, places, count = activations[-1:].clone(), activations[0].numel(), count + len(chunk)
+                kind = activations.dtype
         if last is None:
             raise ArgumentError("a video needs at least one frame")
         distances = torch.cat(found)
@@ -295,7 +304,8 @@ class FullVideoNetwork(SnippetNetwork):
                 )
             first += len(chunk)
         assert means is not None
-        return self._output(means / segment_sizes(segments, total, means), own, ids, distances)
+        means = means / segment_sizes(segments, total, means)
+        return self._output(means.to(kind), own, ids, distances)
 
     def _sums(self, frames: Tensor, segments: Tensor, count: int) -> Tensor:
         """Sums of activations over segments, [count, C, H, W]; with a gradient, made again for it."""
@@ -307,7 +317,7 @@ class FullVideoNetwork(SnippetNetwork):
             return run(frames)
 
         def contexts() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
-            return nullcontext(), statistics_held(self)  # statistics move once
+            return nullcontext(), statistics_held(self)  # statistics move once for each part
 
         result: Tensor = checkpoint(run, frames, use_reentrant=False, context_fn=contexts)
         return result
@@ -316,7 +326,7 @@ class FullVideoNetwork(SnippetNetwork):
         """Clusters of frames: among all videos' [N], in its own video [N], and the clusters' offsets [B + 1]."""
         frames = offsets.diff()
         gone = torch.cat([distances.new_zeros(1), distances.cumsum(0)])  # [N], across videos, too
-        lengths = (gone[offsets[1:] - 1] - gone[offsets[:-1]]).double() / places
+        lengths = (gone[offsets[1:] - 1] - gone[offsets[:-1]]).float() / places
         ids = self.cluster(distances, self.counts(lengths, frames), offsets)
         segments, own = cluster_offsets(ids, offsets)
         return segments, ids, own
@@ -382,7 +392,7 @@ def full_video(
     num_classes: int,
     backbone: str = "resnet18",
     clusters: int | Literal["auto"] = 8,
-    cluster_budget: int = 8,
+    cluster_budget: int | None = None,
     clustering: str = "cumulative",
     aggregate: Literal["pre", "post"] = "post",
     early_frames: int | Literal["auto"] | None = "auto",
@@ -400,7 +410,7 @@ def full_video(
 
     Args:
         clusters: g (the paper: 8 or 16), or "auto": as many as a video has change.
-        cluster_budget: with "auto", the mean number for each video.
+        cluster_budget: with "auto", the mean number for each video; None: 8.
         clustering: "cumulative", "slope" or "uniform".
         aggregate: "post": means are taken after the first stage's last ReLU, as in the authors' code; "pre": before
             it, as the paper's text has it. Frames whose signs agree give the same either way.
@@ -417,7 +427,15 @@ def full_video(
         raise ArgumentError(
             f"full-video sees flow stacks of one length; in_channels must be one number, got {in_channels}"
         )
-    counts = AutoClusters(cluster_budget) if clusters == "auto" else FixedClusters(clusters)
+    if clusters != "auto" and cluster_budget is not None:
+        raise ArgumentError(f"cluster_budget = {cluster_budget} is for clusters = auto, not {clusters}")
+    counts: FixedClusters | AutoClusters
+    if isinstance(clusters, str):
+        counts = AutoClusters(8 if cluster_budget is None else cluster_budget)
+        together = counts.budget
+    else:
+        counts = FixedClusters(clusters)
+        together = counts.count
     return FullVideoNetwork(
         counts=counts,
         clustering=clustering,
@@ -433,5 +451,5 @@ def full_video(
         pretrained=pretrained,
         batchnorm=batchnorm,
         input_size=input_size,
-        clip_snippets=cluster_budget if clusters == "auto" else int(clusters),
+        clip_snippets=together,
     )

@@ -26,8 +26,8 @@ def _whole(*names: str) -> tuple[_Part, ...]:
     return tuple((name, None) for name in names)
 
 
-# The first stage ends where frames are a quarter as wide as they came (in AlexNet an eighth), behind
-# a ReLU where the network has one there. By "module.Class", or by the backbone's name where classes say too little.
+# The first stage ends where frames are a quarter as wide as they came (AlexNet, some MobileNets: an eighth), behind a
+# ReLU where the network has one there. By "module.Class", or by the backbone's name where classes say too little.
 _FIRST_STAGES: dict[str, tuple[_Part, ...]] = {
     "torchvision.models.resnet.ResNet": _whole("conv1", "bn1", "relu", "maxpool", "layer1"),
     "torchvision.models.googlenet.GoogLeNet": _whole("conv1", "maxpool1", "conv2", "conv3"),

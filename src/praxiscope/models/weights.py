@@ -24,7 +24,9 @@ __all__ = ["WeightReport", "load_weights"]
 
 _LISTED = 5  # names of each kind that an error spells out
 _PREFIXES = ("module.", "base_model.", "backbone.")  # DistributedDataParallel, TSN's and TSM's code, ours
-_TRAINING_ONLY = ("aux1.", "aux2.")  # GoogLeNet's side classifiers, which are never built here
+# GoogLeNet's side classifiers, which are never built here; and how much change a cluster of full-video spans, which
+# is of the run that learned it and no part of an image network.
+_TRAINING_ONLY = ("aux1.", "aux2.", "counts.")
 
 
 class _Mismatch(NamedTuple):

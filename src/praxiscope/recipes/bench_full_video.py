@@ -9,16 +9,18 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from praxiscope.checkpoint import write_json
 from praxiscope.errors import ArgumentError, TrainingError
 from praxiscope.progress import Reporter
 from praxiscope.recipes.bench_step import Job, measure_step
 from praxiscope.recipes.dataset import move4mnist
-from praxiscope.recipes.settings import ModelSettings, TrainSettings, get_recipe
+from praxiscope.recipes.settings import ModelSettings, TrainSettings, get_recipe, load_yaml
 from praxiscope.recipes.test import test
 from praxiscope.recipes.train import train
 
@@ -196,7 +198,13 @@ def bench_full_video(
 def _accuracy(settings: TrainSettings, run: Path, reporter: Reporter) -> float:
     """Top-1 of a run on the test videos; it is trained and tested once."""
     result = run / "result.json"
-    if not result.is_file():
+    if result.is_file():
+        before = load_yaml(run / "settings.yaml").updated({"data.workers": settings.data.workers})
+        if before != settings:
+            raise ArgumentError(
+                f"{run}: was trained with other settings (they are in its settings.yaml). Name another folder by --out."
+            )
+    else:
         reporter.line(f"--- {run.name}")
         if not train(settings, run, resume=(run / "run.json").is_file(), reporter=reporter):
             raise TrainingError(f"{run}: interrupted and saved. Give the same command to go on.")
@@ -213,33 +221,34 @@ def _cost(
     base: TrainSettings, row: TableRow, preset: Preset, path: Path, device: str, reporter: Reporter
 ) -> dict[str, Any]:
     """What a row takes, measured once in processes of its own."""
-    if not path.is_file():
+    keywords: dict[str, Any] = {"backbone": base.model.backbone, "dropout": 0.5}
+    if row.clusters is not None:
+        keywords |= {"clusters": row.clusters, "clustering": row.clustering}
+        keywords |= {} if row.budget is None else {"cluster_budget": row.budget}
+    if device == "auto":  # as training chooses
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    job = Job(
+        model="tsm" if row.clusters is None else "full-video",
+        keywords=keywords,
+        frames=row.frames or preset.frames,
+        size=base.input.size,
+        batch=base.optim.batch,
+        device=device,
+    )
+    known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if known.get("job") != asdict(job):
         reporter.line(f"--- cost of {row.name}")
-        keywords: dict[str, Any] = {"backbone": base.model.backbone, "dropout": 0.5}
-        if row.clusters is not None:
-            keywords |= {"clusters": row.clusters, "clustering": row.clustering}
-            keywords |= {} if row.budget is None else {"cluster_budget": row.budget}
-        job = Job(
-            model="tsm" if row.clusters is None else "full-video",
-            keywords=keywords,
-            frames=row.frames or preset.frames,
-            size=preset.size,
-            batch=base.optim.batch,
-            device="cpu" if device == "auto" else device,
-        )
         whole = measure_step(job)
         half = measure_step(job.updated(batch=max(1, job.batch // 2), steps=1))
         per_video = (whole["bytes"] - half["bytes"]) / (job.batch - max(1, job.batch // 2))
-        write_json(
-            path,
-            {
-                "multiply_adds": whole["multiply_adds"],
-                "bytes": per_video,
-                "step_seconds": whole["seconds"],
-            },
-        )
-    cost: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return cost
+        known = {
+            "multiply_adds": whole["multiply_adds"],
+            "bytes": per_video,
+            "step_seconds": whole["seconds"],
+            "job": asdict(job),
+        }
+        write_json(path, known)
+    return {key: value for key, value in known.items() if key != "job"}
 
 
 def format_table(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:

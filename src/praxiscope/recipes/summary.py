@@ -24,7 +24,10 @@ __all__ = ["Costs", "announce", "describe_model", "measure"]
 
 
 _LOOKED_AT = 16  # videos whose frames are counted
-_MOST_MEASURED = 128  # frames that are worth the time to measure a model with
+_MEASURED = (
+    32,
+    64,
+)  # frames of the clips that a model is measured with: more than there are clusters, as a rule
 
 
 class Costs(dict[str, float]):
@@ -92,19 +95,39 @@ def describe_model(
         frames: of a clip, for a model that sees every frame.
     """
     contract = card.input
-    clip = example_inputs(model, contract, 1, frames or contract.snippets)
+    if frames:
+        return _describe_whole(model, card, batch=batch, optimizer=optimizer, frames=frames)
+    clip = example_inputs(model, contract, 1, contract.snippets)
     costs = measure(model, clip)
     copies = {"sgd": 3, "adamw": 4}[optimizer]
-    kept = batch if at_once is None or frames else at_once / contract.snippets
+    kept = batch if at_once is None else at_once / contract.snippets
     memory = copies * costs["weight_bytes"] + kept * (costs["saved_bytes"] + clip[0].nbytes)
-    takes = f"about {memory / 2**30:.1f} GiB for a step"
-    if frames and model.parts_of(batch * frames, contract.size) is not None:  # type: ignore[operator]
-        takes = "first-stage activations made again to save memory"
+    return _say(card, costs["parameters"], costs["flops"], "clip", memory)
+
+
+def _say(card: ModelCard, parameters: float, flops: float, clip: str, memory: float) -> str:
     return (
-        f"{card.name} on {card.kwargs.get('backbone')}: {costs['parameters'] / 1e6:.2f} M parameters, "
-        f"{costs['flops'] / 1e9:.2f} GFLOPs per clip{f' of {frames} frames' if frames else ''} "
-        f"(multiply and add counted apart), {takes}."
+        f"{card.name} on {card.kwargs.get('backbone')}: {parameters / 1e6:.2f} M parameters, "
+        f"{flops / 1e9:.2f} GFLOPs per {clip} (multiply and add counted apart), about "
+        f"{memory / 2**30:.1f} GiB for a step."
     )
+
+
+def _describe_whole(model: nn.Module, card: ModelCard, *, batch: int, optimizer: str, frames: int) -> str:
+    """`describe_model` of a model that sees every frame: what two short clips take, and the line through both."""
+    few, more = _MEASURED
+    short, long = (measure(model, example_inputs(model, card.input, 1, count)) for count in (few, more))
+
+    def slope(key: str) -> float:
+        return (long[key] - short[key]) / (more - few)
+
+    every, flops = batch * frames, long["flops"] + (frames - more) * slope("flops")
+    together = min(every, model.parts_of(every, card.input.size) or every)  # type: ignore[operator]
+    late = max(0.0, long["saved_bytes"] - more * slope("saved_bytes"))
+    pixels = card.input.channels * card.input.size**2 * 5  # as they were read, and as floats
+    copies = {"sgd": 3, "adamw": 4}[optimizer]
+    memory = copies * long["weight_bytes"] + batch * late + together * slope("saved_bytes") + every * pixels
+    return _say(card, long["parameters"], max(flops, 0.0), f"clip of {frames} frames", memory)
 
 
 def announce(
@@ -171,7 +194,7 @@ def _usual_frames(settings: TrainSettings, manifest: Manifest) -> int:
             continue  # it will be skipped, and named, when it is its turn
         counts.append(last - first)
     usual = int(statistics.median(counts)) if counts else 32
-    return min(usual, settings.input.max_frames or usual, _MOST_MEASURED)
+    return min(usual, settings.input.max_frames or usual)
 
 
 def _snippets(settings: TrainSettings, model: nn.Module) -> str:

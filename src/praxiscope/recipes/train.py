@@ -309,6 +309,18 @@ def build_model(
             f"backprop.name = {settings.backprop.name}: {given.name} sees every frame of a video together and has no "
             "snippets to choose among. Leave out --choose and --backprop."
         )
+    unused = {"sampled_epochs": 0, "max_frames": None, "padded": False}
+    for key, default in unused.items() if model.takes != "packed" else ():
+        if (value := getattr(wanted, key)) != default:
+            raise ArgumentError(
+                f"input.{key} = {value}: {given.name} sees sampled frames anyway; it is for a model that sees every "
+                "frame (--model full-video). Leave it out."
+            )
+    if wanted.sampled_epochs >= settings.optim.epochs:
+        raise ArgumentError(
+            f"input.sampled_epochs = {wanted.sampled_epochs} of {settings.optim.epochs} epochs: none would see every "
+            "frame. Lower it, or raise --epochs."
+        )
     contract: Any = model.input_contract
     if given.weights:
         report = load_weights(model, given.weights)

@@ -220,7 +220,12 @@ class FrameFolder(Video):
 
         try:
             with Image.open(self.path / self._names[number]) as image:
+                if image.mode.startswith("I"):  # Pillow would cut 16 bits off at 255
+                    problem = f"the picture {self._names[number]} has 16 bits a value"
+                    raise VideoError(self.path, problem, "Convert the pictures to 8 bits.")
                 pixels = np.array(ImageOps.exif_transpose(image).convert("RGB"))
+        except VideoError:
+            raise
         except Exception as error:  # Pillow's readers raise errors of many kinds
             raise self._damaged(number, error) from error
         height, width = pixels.shape[:2]

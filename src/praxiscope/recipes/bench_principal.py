@@ -1,7 +1,8 @@
 """What learning costs: time of a step and peak memory, by how many snippets are watched and learned from.
 
-Every row is measured in a process of its own, on random pictures that lie in memory as uint8, so that reading videos
-is not in it. The step is the one that training makes: preparing the pixels, forward, backward, and the update.
+Every row is measured in processes of its own (see `praxiscope.recipes.bench_step`), on random pictures that lie in
+memory as uint8, so that reading videos is not in it. The step is the one that training makes: preparing the pixels,
+forward, backward, and the update.
 """
 
 from __future__ import annotations

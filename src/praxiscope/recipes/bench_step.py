@@ -1,6 +1,7 @@
 """One training step of a network on frames that lie in memory: its time, its peak memory, its arithmetic.
 
-Each job is measured in a process of its own. Reading videos is not in it.
+Each job is measured in two processes of its own: its time as anybody's process has it, its peak where freed memory is
+given back at once. Reading videos is not in it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from praxiscope.training.optim import make_optimizer, parameter_groups
 __all__ = ["EXACT_MEMORY", "Job", "measure_step", "run_measured"]
 
 # glibc keeps freed memory, how much is chance, and the peak of a process would be that of its luck. With these, every
-# tensor of a mebibyte or more is the system's again once it is freed; large pages make that cheap.
+# tensor of a mebibyte or more is the system's again once it is freed. That takes time, so the time is measured without.
 EXACT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**20), "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 
 CLASSES = 4
@@ -61,22 +62,27 @@ class Job:
 
 
 def run_measured(module: str, job: dict[str, Any], what: str) -> dict[str, Any]:
-    """Run ``python -m module JOB`` with exact memory; what it prints last, as JSON.
+    """Run ``python -m module JOB`` twice: what the first prints last, as JSON, with the ``bytes`` of the second, whose
+    memory is exact and which takes no more steps than that needs.
 
     Raises:
         ArgumentError: it failed; with what it said last.
     """
-    command = [sys.executable, "-m", module, json.dumps(job)]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **EXACT_MEMORY})
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        raise ArgumentError(f"{what}: could not be measured: {last}")
-    figures: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return figures
+
+    def run(wanted: dict[str, Any], environment: dict[str, str]) -> dict[str, Any]:
+        command = [sys.executable, "-m", module, json.dumps(wanted)]
+        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+            raise ArgumentError(f"{what}: could not be measured: {last}")
+        figures: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+        return figures
+
+    return {**run(job, {}), "bytes": run({**job, "steps": 1}, EXACT_MEMORY)["bytes"]}
 
 
 def measure_step(job: Job) -> dict[str, Any]:
-    """Measure a job in a process of its own.
+    """Measure a job in processes of its own.
 
     Returns:
         ``seconds`` of a step, ``bytes`` at the peak of the process (or of the GPU), ``multiply_adds`` of one video's

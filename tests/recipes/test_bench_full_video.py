@@ -95,7 +95,7 @@ def test_a_row_or_a_preset_that_there_is_not_is_told(tmp_path: Path) -> None:
 
 def test_costs_are_measured_by_frames_and_drawn(tmp_path: Path) -> None:
     rows = bench_full_video_cost([4, 8], backbone="resnet10", clusters=2, size=32, early_frames=4, steps=1)
-    assert [row["frames"] for row in rows] == [4] * 4 + [8] * 4
+    assert [row["frames"] for row in rows] == [4] * 5 + [8] * 5
     assert all(row["seconds"] > 0 and row["bytes"] > 2**27 for row in rows)
     lines = format_cost(rows).splitlines()
     assert [line.split("|")[1].strip() for line in lines[2:]] == ["4", "8"]

@@ -247,9 +247,14 @@ class FullVideoNetwork(SnippetNetwork):
         Returns:
             [G, C, H, W]; the clusters' offsets [B + 1]; each frame's cluster in its video [N]; distances [N - 1].
         """
-        distances = hamming_distances(activations)
-        segments, ids, own = self._assign(distances, offsets, activations[0].numel())
+        segments, ids, own, distances = self.cluster_ids(activations, offsets)
         return segment_mean(activations, segments, int(own[-1])), own, ids, distances
+
+    def cluster_ids(self, activations: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Each frame's cluster among all videos' [N] and in its own video [N]; the clusters' offsets [B + 1]; distances
+        [N - 1]."""
+        distances = hamming_distances(activations)
+        return (*self._assign(distances, offsets, activations[0].numel()), distances)
 
     def forward_stream(self, chunks: Chunks, offsets: Tensor | None = None) -> FullVideoOutput:
         """Score videos whose frames never lie in memory together.

@@ -15,7 +15,7 @@ from praxiscope.recipes.bench_step import Job, measure_step
 
 __all__ = ["bench_full_video_cost", "draw_cost", "format_cost"]
 
-_NAMES = ("TSM-all", "cumulative", "cumulative, first stage again", "clustering alone")
+_NAMES = ("TSM-all", "cumulative", "cumulative, first stage again", "clustering", "means")
 
 
 def bench_full_video_cost(
@@ -43,7 +43,7 @@ def bench_full_video_cost(
 
     Returns:
         Dicts with ``name``, ``frames``, ``seconds``, ``bytes`` (of the process or the GPU) and ``pixel_bytes`` (of the
-        frames as floats, which all but the last take).
+        frames as floats).
 
     Raises:
         ArgumentError: one could not be measured.
@@ -63,7 +63,7 @@ def bench_full_video_cost(
             few = {"backbone": backbone, "clusters": clusters, "early_frames": None}
             full = plain.updated(model="full-video", keywords=few)
             again = full.updated(keywords={**few, "early_frames": early_frames, "batchnorm": "frozen"})
-            jobs = (plain, full, again, full.updated(part="clustering"))
+            jobs = (plain, full, again, full.updated(part="clustering"), full.updated(part="means"))
             for name, job in zip(_NAMES, jobs, strict=True):
                 bar.advance(0, f"{name}, {count} frames")
                 figures = measure_step(job)
@@ -84,12 +84,12 @@ def format_cost(rows: Sequence[dict[str, Any]]) -> str:
     """A Markdown table: a line for each number of frames."""
     by_place = {(row["name"], row["frames"]): row for row in rows}
     lines = [
-        "| frames | TSM-all, s | clusters, s | of TSM-all | first stage again, s | clustering alone, of the step "
-        "| TSM-all, MiB | clusters, MiB | first stage again, MiB | pixels, MiB |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| frames | TSM-all, s | clusters, s | of TSM-all | first stage again, s | clustering, of the step "
+        "| with means and their gradient | TSM-all, MiB | clusters, MiB | first stage again, MiB | pixels, MiB |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for count in dict.fromkeys(row["frames"] for row in rows):
-        plain, full, again, alone = (by_place[name, count] for name in _NAMES)
+        plain, full, again, alone, means = (by_place[name, count] for name in _NAMES)
         seconds = [plain["seconds"], full["seconds"]]
         mebibytes = [row["bytes"] / 2**20 for row in (plain, full, again)]
         cells = [
@@ -97,7 +97,7 @@ def format_cost(rows: Sequence[dict[str, Any]]) -> str:
             *(f"{value:.3g}" for value in seconds),
             f"{full['seconds'] / plain['seconds']:.2f}",
             f"{again['seconds']:.3g}",
-            f"{alone['seconds'] / full['seconds']:.3f}",
+            *(f"{part['seconds'] / full['seconds']:.3f}" for part in (alone, means)),
             *(f"{value:.0f}" for value in mebibytes),
             f"{plain['pixel_bytes'] / 2**20:.0f}",
         ]

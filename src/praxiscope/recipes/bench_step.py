@@ -43,7 +43,8 @@ class Job:
         steps: timed ones after one that is not; their median counts.
         device: "cpu" or "cuda".
         precision: "32", "bf16", or "auto" for what trains fastest here.
-        part: "step"; or "clustering", the distances, the ids and the means alone, of what the first stage gives.
+        part: "step"; or, of what the first stage gives, "clustering", the decision alone (distances and ids), or
+            "means", the decision, the means and their gradient.
     """
 
     model: str
@@ -125,16 +126,19 @@ def _measure(job: Job) -> dict[str, Any]:
         optimizer.zero_grad(set_to_none=True)
 
     work = step
-    if job.part == "clustering":
+    if job.part != "step":
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=low):
             activations = model.early(frames)
-        activations.requires_grad_()
         where = offsets.to(device)
 
         def clustering() -> None:
-            torch.autograd.backward(model.cluster_means(activations, where)[0].sum())
+            model.cluster_ids(activations, where)
 
-        work = clustering
+        def means() -> None:
+            activations.grad = None
+            torch.autograd.backward(model.cluster_means(activations.requires_grad_(), where)[0].sum())
+
+        work = clustering if job.part == "clustering" else means
     peak = PeakMemory(device)
     clocked(work)
     times = sorted(clocked(work) for _ in range(job.steps))

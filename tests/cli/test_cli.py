@@ -158,6 +158,7 @@ def assert_one_line(result: Result, code: int, *parts: str) -> None:
         ("train {colours} --out o --set model.backbone=resnet19", 2, ["resnet19"]),
         ("train {colours} --out o --weights none.npz", 1, ["none.npz"]),
         ("train {colours} --out o --split 1", 2, ["split='1' is for a known set"]),
+        ("train {colours} --out o --clusters 4 --watch 8", 2, ["--watch 8: full-video sees every frame"]),
         ("train {colours}/red --out o", 1, ["no class folders"]),
         ("test nowhere {colours}", 1, ["nowhere: no such run or model folder"]),
         ("test {colours} {colours}", 1, ["no checkpoint here"]),
@@ -180,6 +181,13 @@ def assert_one_line(result: Result, code: int, *parts: str) -> None:
         ("predict {run} {clips}/good --window 2s --protocol 1x1", 2, ["a --window is one view"]),
         ("predict {run} {clips}/good --json --csv", 2, ["both claim standard output"]),
         ("predict {run} {clips}/broken.mp4", 1, []),
+        (
+            "explain {clips}/good/a.mp4 --flow --label x",
+            2,
+            ["--label is for --gradients and --cluster-gradients"],
+        ),
+        ("explain {run} {clips}/good/a.mp4 --clusters --frames 3", 2, ["--frames is for", "not --clusters"]),
+        ("explain {run} --filters --short-side 64", 2, ["--short-side is for --flow, not --filters"]),
         ("recipes tsmm", 2, ["unknown recipe 'tsmm'. Did you mean 'tsm'?"]),
     ],
 )

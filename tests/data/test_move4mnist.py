@@ -62,6 +62,24 @@ def test_every_plan_keeps_its_promises() -> None:
                 assert LABELS[plan.images[t]] != plan.label
 
 
+def test_an_inserted_chunk_interrupts_a_motion_that_then_goes_on() -> None:
+    design = Design(size=64, frames=20, chunk=(5, 9), inserted=True)
+    before = []
+    for plan in _plans(400, design):
+        rest = [t for t, kind in enumerate(plan.kinds) if kind != "target"]
+        assert 11 <= len(rest) <= 15
+        assert rest == list(range(rest[0], rest[-1] + 1))
+        assert rest[0] > 0
+        assert rest[-1] < 19
+        before.append(rest[0])
+        target = [t for t, kind in enumerate(plan.kinds) if kind == "target"]
+        steps = np.diff(plan.corners[target], axis=0)
+        assert np.ptp(steps, axis=0) == pytest.approx(0, abs=1e-9)
+        assert abs(steps).max() > 0.5
+        assert len(set(plan.images[target])) == 1
+    assert set(before) == set(range(1, 9))
+
+
 def test_classes_are_balanced_and_chunks_stand_anywhere() -> None:
     plans = _plans(2000, Design())
     assert Counter(p.direction for p in plans) == dict.fromkeys(CLASSES, 500)
@@ -293,6 +311,16 @@ def test_other_parameters_do_not_go_into_a_set(tmp_path: Path) -> None:
     (out / "move4mnist.json").write_text("{")
     with pytest.raises(DataError, match="is damaged"):
         _small(out)
+
+
+def test_a_set_of_before_there_were_inserted_chunks_is_finished(tmp_path: Path) -> None:
+    path = _small(tmp_path / "set") / "move4mnist.json"
+    content = json.loads(path.read_text())
+    del content["parameters"]["inserted"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"parameters: inserted \(False there, True now\)"):
+        _small(tmp_path / "set", inserted=True)
+    assert _small(tmp_path / "set") == tmp_path / "set"
 
 
 def test_background_videos_differ_between_splits_and_broken_ones_are_passed_over(tmp_path: Path) -> None:

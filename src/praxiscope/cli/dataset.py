@@ -46,12 +46,21 @@ def move4mnist(
         str | None,
         typer.Option(help="LOW,HIGH: of the digit, in frame sides per frame. Default: 0.02,0.035."),
     ] = None,
+    still: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="How likely another digit stays in place; or else it jumps. Default: 0.5."
+        ),
+    ] = None,
+    inserted: Annotated[
+        bool, typer.Option("--inserted", help="The rest interrupts the motion, rather than being around it.")
+    ] = False,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes. Default: one per core.")] = None,
     json: Json = False,
 ) -> None:
     from praxiscope.recipes.dataset import move4mnist as make
 
-    design = {"chunk": _pair("--chunk", chunk, int), "speed": _pair("--speed", speed, float)}
+    design = {"chunk": _pair("--chunk", chunk, int), "speed": _pair("--speed", speed, float), "still": still}
     folder = make(
         out,
         train=train,
@@ -62,6 +71,7 @@ def move4mnist(
         digits=digits,
         backgrounds=backgrounds,
         workers=workers,
+        inserted=inserted,
         reporter=reporter(),
         **{name: values for name, values in design.items() if values is not None},
     )

@@ -39,8 +39,26 @@ _TAKES = {
     "--cluster-gradients": "RUN VIDEO…",
 }
 
+_OF_NETWORKS = ("--principal", "--clusters", "--gradients", "--cluster-gradients")
+
+# Which kinds an option is for.
+_FOR = {
+    "method": ("--flow",),
+    "weights": ("--flow",),
+    "short_side": ("--flow",),
+    "frames": ("--flow", "--gradients", "--cluster-gradients"),
+    "snippets": ("--principal",),
+    "choose": ("--principal",),
+    "compare": ("--principal", "--clusters"),
+    "epochs": ("--clusters",),
+    "label": ("--gradients", "--cluster-gradients"),
+    "checkpoint": ("--filters", *_OF_NETWORKS),
+    "task": _OF_NETWORKS,
+}
+
 
 def explain(
+    context: typer.Context,
     sources: Annotated[
         list[str],
         typer.Argument(
@@ -148,6 +166,10 @@ def explain(
         raise ArgumentError(
             f"say what to draw: one of {', '.join(_TAKES)}; got {' and '.join(chosen) or 'none'}"
         )
+    for name, kinds in _FOR.items():
+        source = context.get_parameter_source(name)
+        if chosen[0] not in kinds and source is not None and source.name == "COMMANDLINE":
+            raise ArgumentError(f"--{name.replace('_', '-')} is for {' and '.join(kinds)}, not {chosen[0]}")
     takes = _TAKES[chosen[0]]
     more, wanted = takes.endswith("…"), len(takes.split())
     if len(sources) < wanted or (len(sources) > wanted and not more):

@@ -157,6 +157,10 @@ def train(
     # All together: two options may fit one another, but not what the recipe has.
     settings = override(settings, assignments or [], {**several, **changes})
     settings.data.sources()  # where nothing is named, this says so
+    if watch is not None and settings.model.name == "full-video":
+        raise ArgumentError(
+            f"--watch {watch}: full-video sees every frame. Leave it out, or name another model by --model."
+        )
     complete = run_training(settings, out, resume=resume, reporter=reporter())
     if not complete:
         raise typer.Exit(130)

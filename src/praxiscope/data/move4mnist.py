@@ -101,6 +101,7 @@ def make_move4mnist(
     background_gain: float = Design.background_gain,
     crf: int = Design.crf,
     gop: int = Design.gop,
+    inserted: bool = Design.inserted,
 ) -> Path:
     """Make a Move4MNIST set, or finish one that was begun with the same parameters.
 
@@ -127,7 +128,7 @@ def make_move4mnist(
         DataError: digits or backgrounds cannot be read, or ``out`` holds something else.
     """
     design = Design(
-        size, frames, fps, chunk, run, fill, still, digit, speed, reach, background_gain, crf, gop
+        size, frames, fps, chunk, run, fill, still, digit, speed, reach, background_gain, crf, gop, inserted
     )
     require(train >= 0 and test >= 0 and train + test > 0, "train, test", "0 or more", (train, test))
     require(seed >= 0, "seed", "0 or more", seed)
@@ -308,6 +309,7 @@ def _claim(root: Path, parameters: dict[str, Any]) -> None:
         before = json.loads(settings.read_text(encoding="utf-8"))["parameters"]
     except (ValueError, KeyError, TypeError):
         raise DataError(f"{settings}: is damaged. Remove {root} and start again.") from None
+    before = {"inserted": Design.inserted, **before}  # what sets were before there was a choice
     now = json.loads(json.dumps(parameters))
     changed = [
         f"{name} ({before.get(name)} there, {now.get(name)} now)"

@@ -9,7 +9,7 @@ T frames, n images of a pool.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +38,8 @@ class Design:
         frames: of a video.
         fps: written to the files.
         chunk: frames that show the moving digit; None for a quarter to half of the video.
+        inserted: the rest is one chunk that interrupts the motion, which then goes on where it stopped. Otherwise the
+            moving digit is one chunk, with the rest before and after it. The paper's sentence can be read both ways.
         run: frames of one stretch of the rest.
         fill: how likely such a stretch is background, black, or a distractor (weights).
         still: how likely a distractor stays where it is; otherwise it jumps in every frame.
@@ -61,6 +63,7 @@ class Design:
     background_gain: float = 0.6
     crf: int = 18
     gop: int = 8
+    inserted: bool = False
 
     def __post_init__(self) -> None:
         if self.chunk is None:
@@ -135,7 +138,12 @@ def draw_plan(design: Design, labels: NDArray[np.int64], *, seed: int, split: st
     side = round(size * rng.uniform(*design.digit))
     room = size - side
     length = int(rng.integers(*design.chunk_range, endpoint=True))
-    start = int(rng.integers(frames - length + 1))
+    # Where the rest begins that lies inside the motion, or the motion that lies inside the rest.
+    start = int(rng.integers(1, length) if design.inserted else rng.integers(frames - length + 1))
+    if design.inserted:
+        gaps = [(start, start + frames - length)]
+    else:
+        gaps = [(0, start), (start + length, frames)]
     speed = min(size * rng.uniform(*design.speed), design.reach * room / (length - 1))
 
     target = int(rng.integers(len(labels)))
@@ -143,7 +151,7 @@ def draw_plan(design: Design, labels: NDArray[np.int64], *, seed: int, split: st
     kinds = ["target"] * frames
     images = np.full(frames, -1, dtype=np.int64)
     corners = np.full((frames, 2), np.nan)
-    for first, last in _rest(rng, design, frames, start, length):
+    for first, last in _stretches(rng, design, gaps):
         kind = KINDS[1 + int(rng.choice(3, p=np.array(design.fill) / sum(design.fill)))]
         kinds[first:last] = [kind] * (last - first)
         if kind == "distractor":
@@ -156,16 +164,17 @@ def draw_plan(design: Design, labels: NDArray[np.int64], *, seed: int, split: st
     middle = rng.uniform(half, room - half, 2)  # where all four paths fit
     step = np.array(_STEPS[direction])
     across = offsets[rng.integers(length)] * (step == 0)
-    images[start : start + length] = target
-    corners[start : start + length] = middle + across + offsets[:, None] * step
+    shown = [t for t, kind in enumerate(kinds) if kind == "target"]
+    images[shown] = target
+    corners[shown] = middle + across + offsets[:, None] * step
     return Plan(direction, tuple(kinds), images, corners, side, int(labels[target]))
 
 
-def _rest(
-    rng: np.random.Generator, design: Design, frames: int, start: int, length: int
+def _stretches(
+    rng: np.random.Generator, design: Design, gaps: Sequence[tuple[int, int]]
 ) -> Iterator[tuple[int, int]]:
-    """Stretches (first, last + 1) of the frames before and after the target chunk."""
-    for first, end in ((0, start), (start + length, frames)):
+    """Stretches (first, last + 1) of the frames that do not show the target."""
+    for first, end in gaps:
         while first < end:
             last = min(end, first + int(rng.integers(*design.run, endpoint=True)))
             yield first, last

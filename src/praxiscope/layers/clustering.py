@@ -40,7 +40,7 @@ Clustering: TypeAlias = Callable[..., Tensor]
 clusterings: Registry[Clustering] = Registry("clustering")
 
 _HALF = (torch.float16, torch.bfloat16)
-_ROWS = 32  # frames that are converted to float32 at once, to be summed
+_ROWS = 8  # frames that are converted to float32 at once, to be summed: few, so that they stay in the cache
 _BLOCK = 2**23  # activations compared at once: the bits of them are all that is ever copied
 
 
@@ -314,7 +314,7 @@ class _HalfSum(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None]:
         (segments,) = ctx.saved_tensors
-        return slope.to(ctx.dtype)[segments], None, None
+        return slope.to(ctx.dtype).index_select(0, segments), None, None
 
 
 def segment_sizes(segments: Tensor, count: int, like: Tensor) -> Tensor:

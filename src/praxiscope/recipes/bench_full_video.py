@@ -109,6 +109,7 @@ def bench_full_video(
     seeds: int | None = None,
     weights: str | None = None,
     pretrained: bool = False,
+    costs: bool = True,
     workers: int = 2,
     device: str = "auto",
     reporter: Reporter | None = None,
@@ -123,12 +124,13 @@ def bench_full_video(
         rows: names of rows; None for all.
         seeds: runs of each row; None as the preset has it.
         weights, pretrained: ImageNet weights to start from, a file or a download; the paper has them.
+        costs: measure them, too.
         workers: processes that read.
         device: where it trains.
 
     Returns:
-        Dicts: ``name``, ``top1`` (of each seed), ``multiply_adds`` of a video, ``bytes`` of memory that a video takes
-        in training, ``step_seconds`` and ``epoch_seconds`` without reading.
+        Dicts: ``name``, ``top1`` (of each seed), and with ``costs`` ``multiply_adds`` of a video, ``bytes`` of memory
+        that a video takes in training, ``step_seconds`` and ``epoch_seconds`` without reading.
 
     Raises:
         ArgumentError: an unknown preset or row.
@@ -181,6 +183,8 @@ def bench_full_video(
             if row.clusters is None:
                 settings = settings.updated({"input.sampled_epochs": 0})
             accuracies[row.name].append(_accuracy(settings, root / f"{row.name}-{seed}", reporter))
+    if not costs:
+        return [{"name": name, "top1": values} for name, values in accuracies.items()]
     for row in chosen:
         cost = _cost(base, row, preset, root / f"cost-{row.name}.json", device, reporter)
         steps = preset.train // (base.optim.batch * base.optim.accumulate)

@@ -63,6 +63,8 @@ def sequential(path: Path) -> list[np.ndarray]:
     """Every frame that FFmpeg gives, one packet after the other: uint8 [H, W, 3] each."""
     out = []
     with av.open(str(path)) as container:
+        # With a single slice thread, as on a machine of one core, FFmpeg would paint over what is lost.
+        container.streams.video[0].codec_context.thread_count = 2
         packets = container.demux(video=0)
         while True:
             try:

@@ -189,6 +189,9 @@ def full_video_cost(
     steps: Annotated[int, typer.Option(min=1, help="Timed steps of each; their median counts.")] = 3,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     precision: Annotated[str, typer.Option(help="32, bf16, or auto: what trains fastest here.")] = "auto",
+    keep_memory: Annotated[
+        bool, typer.Option("--keep-memory", help="As with the setting run.keep_memory: faster, takes more.")
+    ] = False,
     picture: Annotated[
         Path | None, typer.Option(help="Draw time and memory over frames into this PNG.")
     ] = None,
@@ -208,6 +211,7 @@ def full_video_cost(
         steps=steps,
         device=device,
         precision=precision,
+        keep_memory=keep_memory,
         reporter=reporter(),
     )
     if picture is not None:

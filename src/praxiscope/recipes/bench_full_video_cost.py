@@ -28,6 +28,7 @@ def bench_full_video_cost(
     steps: int = 3,
     device: str = "cpu",
     precision: str = "auto",
+    keep_memory: bool = False,
     reporter: Reporter | None = None,
 ) -> list[dict[str, Any]]:
     """Measure a step over one video of each length.
@@ -38,7 +39,7 @@ def bench_full_video_cost(
         size: side of a frame, pixels.
         early_frames: frames at a time, where the first stage's activations are not kept.
         steps: timed ones after one that is not; their median counts.
-        device, precision: see `praxiscope.recipes.bench_step.Job`.
+        device, precision, keep_memory: see `praxiscope.recipes.bench_step.Job`.
         reporter: shows progress.
 
     Returns:
@@ -59,6 +60,7 @@ def bench_full_video_cost(
                 steps=steps,
                 device=device,
                 precision=precision,
+                keep_memory=keep_memory,
             )
             few = {"backbone": backbone, "clusters": clusters, "early_frames": None}
             full = plain.updated(model="full-video", keywords=few)

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from praxiscope._memory import keep_memory
 from praxiscope.errors import ArgumentError, PraxiscopeError
 from praxiscope.evaluation.views import bf16_pays
 from praxiscope.models import create_model
@@ -45,6 +46,7 @@ class Job:
         precision: "32", "bf16", or "auto" for what trains fastest here.
         part: "step"; or, of what the first stage gives, "clustering", the decision alone (distances and ids), or
             "means", the decision, the means and their gradient.
+        keep_memory: as the setting ``run.keep_memory``; the peak is then that of the process that is timed.
     """
 
     model: str
@@ -56,6 +58,7 @@ class Job:
     device: str = "cpu"
     precision: str = "auto"
     part: str = "step"
+    keep_memory: bool = False
 
     def updated(self, **changes: Any) -> Job:
         """A copy with other values."""
@@ -64,7 +67,7 @@ class Job:
 
 def run_measured(module: str, job: dict[str, Any], what: str) -> dict[str, Any]:
     """Run ``python -m module JOB`` twice: what the first prints last, as JSON, with the ``bytes`` of the second, whose
-    memory is exact and which takes no more steps than that needs.
+    memory is exact and which takes no more steps than that needs. A job that keeps memory is run once.
 
     Raises:
         ArgumentError: it failed; with what it said last.
@@ -79,6 +82,8 @@ def run_measured(module: str, job: dict[str, Any], what: str) -> dict[str, Any]:
         figures: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
         return figures
 
+    if job.get("keep_memory"):
+        return run(job, {})
     return {**run(job, {}), "bytes": run({**job, "steps": 1}, EXACT_MEMORY)["bytes"]}
 
 
@@ -97,6 +102,8 @@ def measure_step(job: Job) -> dict[str, Any]:
 
 def _measure(job: Job) -> dict[str, Any]:
     device = torch.device(job.device)
+    if job.keep_memory and not keep_memory():
+        raise ArgumentError("freed memory cannot be kept here: the C library is not glibc")
     torch.manual_seed(0)
     model = create_model(job.model, num_classes=CLASSES, **job.keywords).to(device)
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

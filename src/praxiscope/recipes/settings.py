@@ -287,6 +287,9 @@ class RunSettings(_Section):
     precision: Annotated[Literal["auto", "32", "bf16", "16"], BeforeValidator(_as_text)] = "auto"
     channels_last: bool | Literal["auto"] = "auto"
     deterministic: bool = False
+    keep_memory: bool = Field(
+        False, description="on a CPU: keep freed memory for the next step. Faster; takes up to half as much again"
+    )
     checkpoint_steps: int | None = Field(None, ge=1)
     keep_epochs: int | None = Field(
         None, ge=1, description="keep also the checkpoint after every so many epochs"
@@ -317,11 +320,16 @@ class TrainSettings(_Section):
     run: RunSettings = RunSettings()
 
     @model_validator(mode="after")
-    def _watches_enough(self) -> TrainSettings:
+    def _fits_together(self) -> TrainSettings:
         if (self.backprop.choose or 0) > self.input.snippets:
             raise ValueError(
                 f"backprop.choose = {self.backprop.choose} of input.snippets = {self.input.snippets}: no more can be "
                 "chosen than are watched"
+            )
+        if self.run.keep_memory and self.backprop.memory is not None:
+            raise ValueError(
+                f"run.keep_memory takes memory for time, and backprop.memory = {self.backprop.memory} time for memory; "
+                "leave one of them out"
             )
         if (self.backprop.watch_size or 0) > self.input.size:
             raise ValueError(

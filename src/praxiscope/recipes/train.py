@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from praxiscope._memory import keep_memory
 from praxiscope.checkpoint import (
     FlowInput,
     InputContract,
@@ -70,6 +71,7 @@ _MAY_DIFFER = {
     "run.tensorboard",
     "run.checkpoint_steps",
     "run.keep_epochs",
+    "run.keep_memory",
 }
 _PATHS = {"source", "annotations", "flow", "weights"}
 
@@ -98,6 +100,8 @@ def train(
     _check_start(settings)
     fabric = _launch(settings)
     reporter = (reporter or Reporter()) if fabric.is_global_zero else Reporter()
+    if settings.run.keep_memory and fabric.device.type == "cpu" and not keep_memory():
+        reporter.line("Note: run.keep_memory does nothing here: the C library is not glibc.")
     manifest = _load_data(settings)
     store = flow_store(settings)
     state = TrainState()

@@ -288,7 +288,8 @@ class RunSettings(_Section):
     channels_last: bool | Literal["auto"] = "auto"
     deterministic: bool = False
     keep_memory: bool = Field(
-        False, description="on a CPU: keep freed memory for the next step. Faster; takes up to half as much again"
+        False,
+        description="on a CPU: keep freed memory for the next step. Faster; takes up to half as much again",
     )
     checkpoint_steps: int | None = Field(None, ge=1)
     keep_epochs: int | None = Field(

@@ -1,0 +1,90 @@
+"""Convolution along time that begins as the identity, and max-pooling along time.
+
+C. Feichtenhofer, A. Pinz, R. P. Wildes, "Spatiotemporal Multiplier Networks for Video Action Recognition", CVPR 2017,
+section 3.3.
+
+Axis letters: N videos, S frames of each, C channels, H rows, W columns, T taps in time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from praxiscope.errors import ArgumentError
+from praxiscope.layers.shift import SnippetCount
+
+__all__ = ["AVERAGE", "CENTRE", "TemporalConvolution", "temporal_max"]
+
+CENTRE = (0.0, 1.0, 0.0)
+AVERAGE = (1 / 3, 1 / 3, 1 / 3)
+
+
+class TemporalConvolution(nn.Module):
+    """A convolution of T taps in time and one place in space, from C channels to C, with zeros beyond a video's ends.
+
+    Its weight starts as the identity over channels times the taps (the paper's equation 9), its bias at 0: with
+    `CENTRE` the layer changes nothing before it has learned something. (With `AVERAGE` the frames at a video's ends
+    shrink, as a third of what they average is not there.)
+
+    Args:
+        channels: C.
+        count: how many frames of each video lie one after the other; its owner sets it before each forward pass.
+        taps: f, of odd length T.
+    """
+
+    def __init__(self, channels: int, count: SnippetCount, taps: Sequence[float] = CENTRE) -> None:
+        super().__init__()
+        if len(taps) % 2 == 0:
+            raise ArgumentError(f"taps must be an odd number of values, got {list(taps)}")
+        self.count = count
+        # [C, C, T, 1]: time is the first axis of a picture, all places of a frame the second.
+        self.weight = nn.Parameter(torch.empty(channels, channels, len(taps), 1))
+        self.bias = nn.Parameter(torch.empty(channels))
+        self.taps = tuple(taps)
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Set the weight to the identity times the taps."""
+        channels = len(self.bias)
+        identity = torch.eye(channels, dtype=self.weight.dtype, device=self.weight.device)
+        taps = identity.new_tensor(self.taps)
+        self.weight.copy_((identity[:, :, None] * taps)[..., None])
+        self.bias.zero_()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Rows [N * S, C, H, W] to as many."""
+        rows, channels, height, width = x.shape
+        frames = self.count.value
+        # Where channels are the last axis in memory, these are views.
+        x = x.reshape(rows // frames, frames, channels, height * width).transpose(1, 2)  # [N, C, S, H * W]
+        x = F.conv2d(x, self.weight, self.bias, padding=(len(self.taps) // 2, 0))
+        return x.transpose(1, 2).reshape(rows, channels, height, width)
+
+    def extra_repr(self) -> str:
+        return f"{len(self.bias)}, taps={self.taps}"
+
+
+def temporal_max(x: Tensor, window: int | None = None) -> Tensor:
+    """The largest value along time, at every place.
+
+    Args:
+        x: [N, S, ...].
+        window: frames that are pooled together, at every start (stride 1); None, or S or more: all.
+
+    Returns:
+        [N, S - window + 1, ...]: of 25 frames and a window of 5 there are 21.
+
+    Raises:
+        ArgumentError: the window is below 1.
+    """
+    if window is None:
+        window = x.shape[1]
+    if window < 1:
+        raise ArgumentError(f"window must be at least 1, got {window}")
+    window = min(window, x.shape[1])
+    return x.unfold(1, window, 1).amax(-1)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from functools import partial
+from typing import TypeAlias
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from praxiscope._compat import torchvision_models
 from praxiscope.errors import ArgumentError
+from praxiscope.models.residual import is_residual_unit, residual_sum
 
 __all__ = ["early_stage", "late_stages", "without_last_relu"]
 
@@ -93,19 +93,8 @@ def without_last_relu(modules: Sequence[nn.Module]) -> list[Callable[[Tensor], T
     Raises:
         ArgumentError: it does not end with a block of a ResNet.
     """
-    resnet = torchvision_models().resnet
     last = modules[-1]
-    if not isinstance(last, nn.Sequential) or not isinstance(last[-1], resnet.BasicBlock | resnet.Bottleneck):
+    if not isinstance(last, nn.Sequential) or not is_residual_unit(last[-1]):
         raise ArgumentError("aggregate='pre' needs a ResNet of torchvision's, whose stages end with a ReLU")
     *before, final = last
-    block: Any = final
-
-    def open_block(x: Tensor) -> Tensor:
-        shortcut = x if block.downsample is None else block.downsample(x)
-        x = F.relu(block.bn1(block.conv1(x)))
-        x = block.bn2(block.conv2(x))
-        if isinstance(block, resnet.Bottleneck):
-            x = block.bn3(block.conv3(F.relu(x)))
-        return x + shortcut
-
-    return [*modules[:-1], *before, open_block]
+    return [*modules[:-1], *before, partial(residual_sum, final)]

@@ -1,0 +1,211 @@
+"""Two residual networks, of pictures and of motion, that act on one another and see several instants together.
+
+C. Feichtenhofer, A. Pinz, R. P. Wildes, "Spatiotemporal Multiplier Networks for Video Action Recognition", CVPR 2017.
+With the additive gate it is a spatiotemporal residual network (NIPS 2016), without a gate the two-stream network.
+
+Axis letters: B videos, S snippets of a video (a picture and a stack of flow around it), C channels, H rows, W columns,
+K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from praxiscope.errors import ArgumentError
+from praxiscope.layers.gating import Gate, GatedInput
+from praxiscope.layers.normalisation import freeze_batchnorm
+from praxiscope.layers.shift import SnippetCount
+from praxiscope.layers.temporal import TemporalConvolution, temporal_max
+from praxiscope.models.backbones import classifier
+from praxiscope.models.residual import branch_width, residual_branch, residual_stages, residual_sum
+
+__all__ = ["Direction", "TemporalPlace", "TwoStreamOutput", "TwoStreamResidualNetwork"]
+
+Direction: TypeAlias = Literal["motion-to-appearance", "appearance-to-motion", "both"]
+TemporalPlace: TypeAlias = Literal["residual", "shortcut", "last"]
+
+_DIRECTIONS = ("motion-to-appearance", "appearance-to-motion", "both")
+_PLACES = ("residual", "shortcut", "last")
+
+
+class TwoStreamOutput(NamedTuple):
+    """What the network returns.
+
+    logits: [B, K], the mean of both streams' scores before softmax.
+    stream_logits: [2, B, K], those of appearance and of motion; each has a loss of its own.
+    """
+
+    logits: Tensor
+    stream_logits: Tensor
+
+
+def _ungated(x: Tensor, y: Tensor) -> GatedInput:
+    """What a plain unit takes: f(x), twice."""
+    own = F.relu(x)
+    return GatedInput(own, own)
+
+
+class TwoStreamResidualNetwork(nn.Module):
+    """Appearance and motion, joined at the second residual unit of each stage.
+
+    What enters that unit in either stream is the sum that leaves the stage's first unit, before its ReLU; the gate
+    makes of both sums what the unit's shortcut and branch take.
+
+    Args:
+        appearance, motion: ResNets of torchvision's, with as many channels in each stage and classifiers of K classes.
+        names: of the two, for messages.
+        gate: of `praxiscope.layers.gating.gates`; None: the streams do not act on one another.
+        direction: which stream the gate acts on.
+        temporal: where convolutions along time go, in both streams. "residual" (the paper's double dagger, its best):
+            the second unit of each stage, behind the 3x3 convolution; "shortcut" (dagger): that unit's shortcut;
+            "last" (section sign): as "residual", in the last stage alone; None: nowhere.
+        taps: what they start from, see `praxiscope.layers.temporal.TemporalConvolution`.
+        pool_window: snippets over which features are max-pooled, with stride 1, before the spatial mean; None: scores
+            of snippets are averaged instead.
+        batchnorm: "train", "partial" (only the first layer of each stream learns) or "frozen".
+
+    Raises:
+        ArgumentError: networks that do not fit together, or an unknown value.
+    """
+
+    streams = ("rgb", "flow")
+    takes: Literal["dense", "packed"] = "dense"
+
+    def __init__(
+        self,
+        appearance: nn.Module,
+        motion: nn.Module,
+        *,
+        names: tuple[str, str],
+        gate: Gate | None,
+        direction: Direction,
+        temporal: TemporalPlace | None,
+        taps: Sequence[float],
+        pool_window: int | None,
+        batchnorm: Literal["train", "partial", "frozen"],
+    ) -> None:
+        super().__init__()
+        for what, value, known in (
+            ("direction", direction, _DIRECTIONS),
+            ("temporal", temporal, (*_PLACES, None)),
+            ("batchnorm", batchnorm, ("train", "partial", "frozen")),
+        ):
+            if value not in known:
+                raise ArgumentError(f"{what} must be one of {', '.join(map(str, known))}, got {value!r}")
+        if pool_window is not None and pool_window < 1:
+            raise ArgumentError(f"pool_window must be at least 1, got {pool_window}")
+        self.appearance, self.motion = appearance, motion
+        self.batchnorm = batchnorm
+        self.pool_window = pool_window
+        into = gate or _ungated
+        self._into_appearance = into if direction != "appearance-to-motion" else _ungated
+        self._into_motion = into if direction != "motion-to-appearance" else _ungated
+        self.snippet_count = SnippetCount()
+        stages = [
+            residual_stages(network, name) for network, name in zip((appearance, motion), names, strict=True)
+        ]
+        for number, (one, other) in enumerate(zip(*stages, strict=True), start=2):
+            if min(len(one), len(other)) < 2:
+                raise ArgumentError(
+                    f"{names[0]} and {names[1]}: conv{number}_x has a single residual unit, and the second is where "
+                    "streams meet. Choose resnet18 or a deeper one"
+                )
+            widths = [_stage_width(stage) for stage in (one, other)]
+            if gate is not None and widths[0] != widths[1]:
+                raise ArgumentError(
+                    f"{names[0]} and {names[1]} have {widths[0]} and {widths[1]} channels in conv{number}_x and cannot "
+                    "be joined there. Choose two of resnet18 and resnet34, or two of resnet50, resnet101 and resnet152"
+                )
+        self.temporal_place = temporal
+        self.temporal = nn.ModuleDict()
+        for stream, own in zip(("appearance", "motion"), stages, strict=True):
+            for number, stage in enumerate(own, start=2):
+                if temporal is None or (temporal == "last" and number < 5):
+                    continue
+                width = _stage_width(stage) if temporal == "shortcut" else branch_width(stage[1])
+                name = f"{stream}_conv{number}"
+                self.temporal[name] = TemporalConvolution(width, self.snippet_count, taps)
+        self.train()
+
+    @property
+    def classifiers(self) -> list[nn.Module]:
+        """The layers that give class scores."""
+        return [classifier(self.appearance), classifier(self.motion)]
+
+    @property
+    def first_convolutions(self) -> list[nn.Module]:
+        """The layers that see the input."""
+        return [self.appearance.conv1, self.motion.conv1]  # type: ignore[list-item]
+
+    def train(self, mode: bool = True) -> TwoStreamResidualNetwork:
+        """Set training mode for all but the BatchNorm layers that ``batchnorm`` holds still."""
+        super().train(mode)
+        if self.batchnorm != "train":
+            for network in (self.appearance, self.motion):
+                freeze_batchnorm(network, keep_first=self.batchnorm == "partial")
+        return self
+
+    def forward(self, frames: Tensor, flow: Tensor) -> TwoStreamOutput:
+        """Score videos.
+
+        Args:
+            frames: normalised pictures [B, S, 3, H, W].
+            flow: normalised stacks [B, S, 2 L, H, W] of the same instants; any S, H and W.
+
+        Raises:
+            ArgumentError: shapes that do not fit together.
+        """
+        if frames.dim() != 5 or flow.dim() != 5 or frames.shape[:2] != flow.shape[:2]:
+            raise ArgumentError(
+                "frames [B, S, C, H, W] and flow [B, S, 2 L, H, W] must show the same instants; got "
+                f"{list(frames.shape)} and {list(flow.shape)}"
+            )
+        videos, snippets = frames.shape[:2]
+        self.snippet_count.value = snippets
+        a, m = (_stem(net, x.flatten(0, 1)) for net, x in ((self.appearance, frames), (self.motion, flow)))
+        stages = zip(residual_stages(self.appearance, ""), residual_stages(self.motion, ""), strict=True)
+        for number, (own, other) in enumerate(stages, start=2):
+            a, m = residual_sum(own[0], a), residual_sum(other[0], m)
+            into_a, into_m = self._into_appearance(a, m), self._into_motion(m, a)
+            a = self._second_unit(own[1], into_a, f"appearance_conv{number}")
+            m = self._second_unit(other[1], into_m, f"motion_conv{number}")
+            a, m = own[2:](a), other[2:](m)
+        scores = torch.stack(
+            [
+                self._classify(net, x.reshape(videos, snippets, *x.shape[1:]))
+                for net, x in ((self.appearance, a), (self.motion, m))
+            ]
+        )
+        return TwoStreamOutput(scores.mean(0), scores)
+
+    def _second_unit(self, unit: nn.Module, taken: GatedInput, name: str) -> Tensor:
+        along_time = self.temporal._modules.get(name)
+        shortcut, inner = taken.shortcut, along_time
+        if self.temporal_place == "shortcut" and along_time is not None:
+            shortcut, inner = along_time(shortcut), None
+        return F.relu(shortcut + residual_branch(unit, taken.branch, inner))
+
+    def _classify(self, network: nn.Module, x: Tensor) -> Tensor:
+        """Features [B, S, C, h, w] to scores [B, K]: the mean over all instants and places."""
+        if self.pool_window is not None:
+            x = temporal_max(x, self.pool_window)
+        scores: Tensor = classifier(network)(x.mean((3, 4)))
+        return scores.mean(1)
+
+
+def _stage_width(stage: nn.Sequential) -> int:
+    last = stage[-1]
+    width: int = (last.conv3 if hasattr(last, "conv3") else last.conv2).out_channels  # type: ignore
+    return width
+
+
+def _stem(network: nn.Module, x: Tensor) -> Tensor:
+    """conv1 and pool1 of a torchvision ResNet."""
+    for name in ("conv1", "bn1", "relu", "maxpool"):
+        x = getattr(network, name)(x)
+    return x

@@ -1,0 +1,67 @@
+"""torchvision's residual units, taken apart: what a system reads or changes inside of them.
+
+Nothing here owns a weight; the networks keep their modules and their names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from praxiscope._compat import torchvision_models
+from praxiscope.errors import ArgumentError
+
+__all__ = ["branch_width", "is_residual_unit", "residual_branch", "residual_stages", "residual_sum"]
+
+
+def is_residual_unit(module: nn.Module) -> bool:
+    """Whether a module is a unit of a torchvision ResNet: two or three convolutions beside a shortcut."""
+    resnet = torchvision_models().resnet
+    return isinstance(module, resnet.BasicBlock | resnet.Bottleneck)
+
+
+def residual_branch(unit: Any, x: Tensor, inner: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+    """F of a unit f(x + F(x)): what is added to its shortcut.
+
+    Args:
+        unit: of a torchvision ResNet.
+        x: [N, C, H, W].
+        inner: applied behind the unit's 3x3 convolution (in a unit of two, behind the first), its BatchNorm and ReLU.
+    """
+    if hasattr(unit, "conv3"):
+        x = F.relu(unit.bn1(unit.conv1(x)))
+        x = F.relu(unit.bn2(unit.conv2(x)))
+        last, norm = unit.conv3, unit.bn3
+    else:
+        x = F.relu(unit.bn1(unit.conv1(x)))
+        last, norm = unit.conv2, unit.bn2
+    result: Tensor = norm(last(x if inner is None else inner(x)))
+    return result
+
+
+def residual_sum(unit: Any, x: Tensor) -> Tensor:
+    """x + F(x): what a unit gives, before its last ReLU."""
+    shortcut = x if unit.downsample is None else unit.downsample(x)
+    return shortcut + residual_branch(unit, x)
+
+
+def branch_width(unit: Any) -> int:
+    """Channels at the place of ``inner`` in `residual_branch`."""
+    width: int = unit.conv2.out_channels if hasattr(unit, "conv3") else unit.conv1.out_channels
+    return width
+
+
+def residual_stages(backbone: nn.Module, name: str) -> list[nn.Sequential]:
+    """The four stages of a torchvision ResNet (conv2_x to conv5_x).
+
+    Raises:
+        ArgumentError: another network.
+    """
+    if not isinstance(backbone, torchvision_models().resnet.ResNet):
+        raise ArgumentError(
+            f"{name} is no ResNet of torchvision's. Choose resnet18, resnet34, resnet50, resnet101 or resnet152"
+        )
+    return [getattr(backbone, f"layer{number}") for number in (1, 2, 3, 4)]

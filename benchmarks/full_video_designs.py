@@ -16,14 +16,16 @@ from praxiscope.recipes.bench_full_video import PRESETS, Preset, bench_full_vide
 
 ROWS = ("TSM-8", "uniform-8", "slope-8", "cumulative-8")
 
-# What of the videos is not as in the table.
+# Of the digits that are not the target, so many stay in place while they are there; the others jump in every frame.
+# The rest of the video is around the motion, in stretches of 2 to 8 frames, or is inserted into it, in longer ones.
+AROUND: Mapping[str, Any] = {"inserted": False, "run": (2, 8)}
 DESIGNS: Mapping[str, Mapping[str, Any]] = {
-    "as in the table": {},
-    "other digits stay in place": {"still": 1.0},
-    "rest inserted, other digits stay": {"still": 1.0, "inserted": True},
-    "rest inserted in long stretches, other digits stay": {"still": 1.0, "inserted": True, "run": (8, 16)},
-    "rest inserted": {"inserted": True},
-    "rest inserted in long stretches": {"inserted": True, "run": (8, 16)},
+    "around the motion, half of the other digits jump": {**AROUND, "still": 0.5},
+    "around the motion, none jump": {**AROUND, "still": 1.0},
+    "inserted in short stretches, none jump": {"run": (2, 8), "still": 1.0},
+    "inserted, none jump": {"still": 1.0},
+    "inserted, a quarter jump (the table's)": {},
+    "inserted, half jump": {"still": 0.5},
 }
 
 

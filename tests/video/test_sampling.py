@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
@@ -17,6 +19,7 @@ from praxiscope.video.sampling import (
     expand,
     segment_indices,
     strided,
+    strided_snippets,
 )
 
 FRAMES = st.integers(1, 2000)
@@ -136,6 +139,44 @@ def test_a_random_dense_window_reaches_every_place_equally_often() -> None:
     counts = torch.bincount(firsts)
     assert len(counts) == 11
     assert (counts - 500).abs().max() < 5 * 500**0.5
+
+
+@pytest.mark.parametrize("num_frames", [1, 3, 20, 26, 60, 400])
+@pytest.mark.parametrize(("count", "length"), [(5, 1), (5, 11), (1, 3)])
+@pytest.mark.parametrize("seed", [None, 0, 1])
+def test_strided_snippets_are_as_far_apart_as_fits(
+    num_frames: int, count: int, length: int, seed: int | None
+) -> None:
+    generator = None if seed is None else torch.Generator().manual_seed(seed)
+    starts = strided_snippets(num_frames, count, length, (5, 35), generator)
+    assert starts.dtype == torch.int64
+    assert starts.shape == (count,)
+    assert int(starts[0]) >= 0
+    assert int(starts[-1]) <= max(num_frames - length, 0)
+    steps = set(starts.diff().tolist())
+    if num_frames >= (count - 1) * 5 + length:
+        assert len(steps) <= 1
+        assert steps <= set(range(5, 36))
+    else:
+        assert steps <= set(range(6))
+
+
+def test_strides_and_starts_are_drawn_evenly() -> None:
+    generator = torch.Generator().manual_seed(0)
+    drawn = [strided_snippets(30, 3, 1, (5, 8), generator).tolist() for _ in range(8000)]
+    strides = Counter(b - a for a, b, _ in drawn)
+    assert set(strides) == {5, 6, 7, 8}
+    assert min(strides.values()) > 1850
+    starts = Counter(a for a, b, _ in drawn if b - a == 8)
+    assert set(starts) == set(range(14))  # 30 frames less two strides of 8
+    assert min(starts.values()) > 90
+
+
+def test_strided_snippets_by_hand() -> None:
+    assert strided_snippets(101, 5, 1, (5, 35)).tolist() == [20, 35, 50, 65, 80]
+    assert strided_snippets(9, 5, 1, (5, 35)).tolist() == [0, 2, 4, 6, 8]
+    with pytest.raises(ArgumentError, match="strides must be a range"):
+        strided_snippets(9, 5, 1, (5, 4))
 
 
 def test_strides_and_every_frame() -> None:

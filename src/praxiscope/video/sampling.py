@@ -24,6 +24,7 @@ __all__ = [
     "expand",
     "segment_indices",
     "strided",
+    "strided_snippets",
 ]
 
 
@@ -130,6 +131,47 @@ def dense_window(
         raise ArgumentError(f"start must be a frame of the video (0 to {num_frames - 1}), got {start}")
     frames = start + stride * torch.arange(length, dtype=torch.int64)
     return frames % num_frames
+
+
+def strided_snippets(
+    num_frames: int,
+    count: int,
+    length: int = 1,
+    strides: tuple[int, int] = (5, 35),
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Choose snippets at one stride, which is drawn anew for every video (Feichtenhofer et al., 2017, section 4.1).
+
+    Args:
+        num_frames: frames of the video, at least 1.
+        count: how many snippets.
+        length: frames of one snippet.
+        strides: the smallest and the largest stride, in frames. A video that is too short for the largest has as large
+            ones as fit; one that is too short for the smallest has its snippets at equal spacing.
+        generator: draws the stride and the first start, uniformly. None takes the middle stride, in the middle.
+
+    Returns:
+        int64 [count], ascending.
+
+    Raises:
+        ArgumentError: a count is below 1, or the strides are no range.
+    """
+    places = _places(num_frames, length)
+    _at_least("count", count, 1)
+    low, high = strides
+    if not 1 <= low <= high:
+        raise ArgumentError(f"strides must be a range of 1 or more, got {strides}")
+    fits = (places - 1) // (count - 1) if count > 1 else high
+    if fits < low:
+        return equal_spacing(num_frames, count, length)
+    high = min(high, fits)
+    if generator is None:
+        stride = (low + high) // 2
+        start = (places - 1 - stride * (count - 1)) // 2
+    else:
+        stride = int(torch.randint(low, high + 1, (), generator=generator))
+        start = int(torch.randint(places - stride * (count - 1), (), generator=generator))
+    return start + stride * torch.arange(count, dtype=torch.int64)
 
 
 def strided(num_frames: int, stride: int) -> Tensor:

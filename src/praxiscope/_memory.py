@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 
-__all__ = ["keep_memory", "trim_memory"]
+__all__ = ["keep_memory", "keep_worker_memory", "trim_memory"]
 
 # Of glibc's malloc.h.
 _TRIM_THRESHOLD = -1
@@ -22,7 +22,7 @@ def keep_memory() -> bool:
     """Let the C library keep what is freed for what is needed next, for the rest of this process.
 
     By default a large block is got from the system, which fills it with zeros page by page, and is given back once it
-    is freed: for a network's activations over and over, in every step.
+    is freed: for a network's activations over and over, in every step; for a clip's pixels with each clip.
 
     Returns:
         Whether it does; where it is not glibc, it does not.
@@ -32,3 +32,8 @@ def keep_memory() -> bool:
     except (OSError, AttributeError, TypeError):  # TypeError: Windows
         return False
     return bool(mallopt(_MMAP_MAX, 0)) and bool(mallopt(_TRIM_THRESHOLD, 2**31 - 1))
+
+
+def keep_worker_memory(worker: int) -> None:
+    """`keep_memory` as a data loader's processes call it, with their number."""
+    keep_memory()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from praxiscope._memory import keep_worker_memory
 from praxiscope.checkpoint import (
     InputContract,
     ModelCard,
@@ -23,7 +24,6 @@ from praxiscope.checkpoint import (
     load_model_weights,
     save_checkpoint,
 )
-from praxiscope.data.batch import keep_memory
 from praxiscope.data.dataset import ClipReader, RgbReader, Skip, StreamReader, TestClips, clear_errors
 from praxiscope.data.flow_reader import FlowSource, flow_estimator, flow_reader
 from praxiscope.data.splitlist import SplitList
@@ -419,7 +419,7 @@ class Recogniser:
             batch_size=None,
             num_workers=workers,
             prefetch_factor=2 if workers else None,
-            worker_init_fn=keep_memory,
+            worker_init_fn=keep_worker_memory,
         )
         skipped: list[Skip] = []
         ids: list[str] = []

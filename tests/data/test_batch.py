@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from praxiscope.data.batch import EpochBatches, collate_dense, collate_packed, keep_memory, mix_seeds, stack
+from praxiscope._memory import keep_worker_memory
+from praxiscope.data.batch import EpochBatches, collate_dense, collate_packed, mix_seeds, stack
 from praxiscope.errors import ArgumentError
 from praxiscope.types import Clip
 
@@ -92,7 +93,7 @@ class _Streams(torch.utils.data.Dataset):  # type: ignore[type-arg]
 def test_batches_from_reading_processes_equal_those_made_here() -> None:
     clips = _Streams()
     loader = torch.utils.data.DataLoader(
-        clips, batch_size=2, num_workers=2, collate_fn=collate_dense, worker_init_fn=keep_memory
+        clips, batch_size=2, num_workers=2, collate_fn=collate_dense, worker_init_fn=keep_worker_memory
     )
     for number, batch in enumerate(loader):
         here = collate_dense([clips[2 * number], clips[2 * number + 1]])

@@ -5,8 +5,6 @@ B videos, S snippets, T frames of one video, C channels, H rows, W columns.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -23,7 +21,6 @@ __all__ = [
     "collate_dense",
     "collate_packed",
     "collate_padded",
-    "keep_memory",
     "mix_seeds",
     "stack",
 ]
@@ -135,18 +132,6 @@ def stack(tensors: Sequence[Tensor], pool: SlotPool | None = None) -> Tensor:
     if out is None:
         out = torch.stack(list(tensors))
     return out.permute(0, 1, 4, 2, 3) if channels_last else out
-
-
-def keep_memory(worker: int = 0) -> None:
-    """For reading processes: let the C library keep the memory it frees.
-
-    Clips are megabytes, which malloc would give back to the system and take anew for each; a fresh page costs more
-    than what is written to it. Does nothing where the C library is not glibc.
-    """
-    with contextlib.suppress(OSError, AttributeError):
-        libc = ctypes.CDLL(None)
-        libc.mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD
-        libc.mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
 
 
 def collate_packed(clips: Sequence[Clip]) -> Batch:

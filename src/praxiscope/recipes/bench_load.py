@@ -25,7 +25,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from praxiscope.data.batch import keep_memory, stack
+from praxiscope._memory import keep_memory
+from praxiscope.data.batch import stack
 from praxiscope.data.shared import SlotPool
 from praxiscope.errors import ArgumentError
 from praxiscope.video.decode import open_video

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from praxiscope._memory import keep_worker_memory
 from praxiscope.checkpoint import InputContract
-from praxiscope.data.batch import EpochBatches, keep_memory
+from praxiscope.data.batch import EpochBatches
 from praxiscope.data.dataset import (
     ClipReader,
     Sampler,
@@ -325,7 +326,7 @@ def epoch_loader(
                 num_workers=workers,
                 pin_memory=fabric.device.type == "cuda",
                 prefetch_factor=_PREFETCHED if workers else None,
-                worker_init_fn=keep_memory,
+                worker_init_fn=keep_worker_memory,
             )
         )
 

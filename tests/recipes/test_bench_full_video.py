@@ -77,6 +77,8 @@ def test_a_table_is_made_once_and_read_back(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(module, "train", never)
     monkeypatch.setattr(module, "measure_step", never)
     assert bench_full_video(tmp_path / "table", TINY, **wanted) == first
+    scores = bench_full_video(tmp_path / "table", TINY, costs=False, **wanted)
+    assert scores == [{"name": row["name"], "top1": row["top1"]} for row in first]
     with pytest.raises(px.ArgumentError, match=r"TSM-8-0: was trained with other settings .* --out"):
         bench_full_video(
             tmp_path / "table", replace(TINY, changes={**TINY.changes, "optim.lr": 0.5}), **wanted

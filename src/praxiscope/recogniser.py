@@ -39,7 +39,7 @@ from praxiscope.streaming import LONG_FRAMES, frame_chunks
 from praxiscope.timeline import windows
 from praxiscope.types import STEM, Clip, Prediction, Segment, VideoRecord
 from praxiscope.video.decode import open_video
-from praxiscope.video.transforms import BatchAugment, CenterCrop, Kind, TenCrop, ThreeCrop, kind_of
+from praxiscope.video.transforms import BatchAugment, CenterCrop, Kind, TenCrop, ThreeCrop, kind_of, mirror
 
 if TYPE_CHECKING:
     from praxiscope.fused import FusedRecogniser
@@ -581,8 +581,10 @@ def stream_reader(
 
 def _crops(crops: Crops, size: int, frames: Tensor, kind: Kind = "rgb") -> Iterator[Tensor]:
     """The crops of frames [N, C, H, W], one place at a time, so that not all of them are in memory."""
-    if crops == "full":
+    if crops in ("full", "full-mirrored"):
         yield frames
+        if crops == "full-mirrored":
+            yield mirror(frames, kind)
     elif crops == "center":
         yield CenterCrop(size)({kind: frames})[kind]
     else:

@@ -23,6 +23,8 @@ from praxiscope.video.sampling import segment_indices
         ("25xFull", 25, "segments", "full", 25),
         (" Dense4xfull ", 4, "dense", "full", 4),
         ("100x10", 100, "segments", "ten", 1000),
+        ("3xfull-mirrored", 3, "segments", "full-mirrored", 6),
+        ("Fully-Convolutional", 25, "segments", "full-mirrored", 50),
     ],
 )
 def test_a_name_gives_its_views_and_crops(text, views, sampling, crops, all_views):
@@ -58,7 +60,7 @@ def test_a_wrong_name_is_refused_with_examples(text):
 
 def test_three_crops_cover_the_frame_and_the_others_are_cut_from_256_rows_for_224():
     assert parse_protocol("dense10x3").short_side_ratio == 1
-    for name in ("1x1", "25x10", "25xfull"):
+    for name in ("1x1", "25x10", "25xfull", "fully-convolutional"):
         assert 224 * parse_protocol(name).short_side_ratio == pytest.approx(256)
 
 

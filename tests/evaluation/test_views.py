@@ -62,8 +62,8 @@ def cut(frames: Tensor, crops: str) -> list[Tensor]:
     def at(top: int, left: int) -> Tensor:
         return frames[..., top : top + SIZE, left : left + SIZE]
 
-    if crops == "full":
-        return [frames]
+    if crops.startswith("full"):
+        return [frames, frames.flip(-1)] if crops == "full-mirrored" else [frames]
     if crops == "center":
         return [at(down // 2, right // 2)]
     if crops == "three":
@@ -74,11 +74,11 @@ def cut(frames: Tensor, crops: str) -> list[Tensor]:
     return five + [view.flip(-1) for view in five]
 
 
-@pytest.mark.parametrize("crops", ["center", "three", "ten", "full"])
+@pytest.mark.parametrize("crops", ["center", "three", "ten", "full", "full-mirrored"])
 @pytest.mark.parametrize("chunk", [1, 4, 5, 7, 1000])
 def test_scores_are_the_mean_over_views_of_single_forward_passes(crops: str, chunk: int) -> None:
     torch.manual_seed(0)
-    model = Mixing(None if crops == "full" else (SIZE, SIZE)).eval()
+    model = Mixing(None if crops.startswith("full") else (SIZE, SIZE)).eval()
     views, snippets = 3, 2
     # Sizes change back and forth, so that chunks must be closed early.
     clips = make_clips([(10, 12), (10, 12), (12, 9), (10, 12), (9, 9)], views * snippets)
@@ -103,6 +103,14 @@ def test_scores_are_the_mean_over_views_of_single_forward_passes(crops: str, chu
         ]
         assert logits.dtype == torch.float32
         torch.testing.assert_close(logits, torch.stack(rows).mean(0), rtol=1e-6, atol=1e-6)
+
+
+def test_whole_frames_of_flow_are_mirrored_with_their_vectors() -> None:
+    flow = torch.randn(2, 4, 5, 6)
+    plain, mirrored = _crops("full-mirrored", SIZE, flow, "flow")
+    assert torch.equal(plain, flow)
+    expected = flow.flip(-1) * torch.tensor([-1.0, 1, -1, 1])[:, None, None]
+    assert torch.equal(mirrored, expected)
 
 
 def test_short_protocols_of_several_videos_share_a_forward_pass() -> None:

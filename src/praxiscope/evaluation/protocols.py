@@ -22,11 +22,17 @@ from praxiscope.video.sampling import segment_indices
 __all__ = ["Crops", "Protocol", "Sampling", "parse_protocol", "view_indices"]
 
 Sampling = Literal["segments", "dense", "all"]
-Crops = Literal["center", "three", "ten", "full"]
+Crops = Literal["center", "three", "ten", "full", "full-mirrored"]
 
 # How many pictures one frame gives.
-_CROP_COUNTS: dict[Crops, int] = {"center": 1, "three": 3, "ten": 10, "full": 1}
-_CROPS_BY_NAME: dict[str, Crops] = {"1": "center", "3": "three", "10": "ten", "full": "full"}
+_CROP_COUNTS: dict[Crops, int] = {"center": 1, "three": 3, "ten": 10, "full": 1, "full-mirrored": 2}
+_CROPS_BY_NAME: dict[str, Crops] = {
+    "1": "center",
+    "3": "three",
+    "10": "ten",
+    "full": "full",
+    "full-mirrored": "full-mirrored",
+}
 
 # The short side of the frame over the side of the crop. Frames of 256 rows and crops of 224 are the field's
 # habit; three crops are as high as the frame, so that together they cover it.
@@ -35,9 +41,14 @@ _SHORT_SIDE_RATIOS: dict[Crops, float] = {
     "three": 1.0,
     "ten": 256 / 224,
     "full": 256 / 224,
+    "full-mirrored": 256 / 224,
 }
 
-_PATTERN = re.compile(r"(?:(dense)?([1-9][0-9]{0,3})|all)x(1|3|10|full)")
+# The test of Feichtenhofer et al., 2017, section 4.2: 25 instants and their mirrored pictures, in which a network is
+# applied at every place of the frame.
+_ALIASES = {"fully-convolutional": "25xfull-mirrored"}
+
+_PATTERN = re.compile(r"(?:(dense)?([1-9][0-9]{0,3})|all)x(1|3|10|full|full-mirrored)")
 
 
 @dataclass(frozen=True)
@@ -52,10 +63,10 @@ class Protocol:
             ``stride`` frames apart. "all": one view, which has every frame, for models that take any number.
         crops: "center": one crop in the middle. "three": left, middle and right (or top to bottom). "ten":
             four corners and the middle, each also mirrored. "full": the whole frame, for fully
-            convolutional models.
+            convolutional models. "full-mirrored": also its mirror image.
         stride: frames from one snippet of a window to the next; used by "dense" only.
-        short_side_ratio: the frame's short side over the crop's side (for "full": over the model's input
-            size), before cropping.
+        short_side_ratio: the frame's short side over the crop's side (for whole frames: over the model's
+            input size), before cropping.
     """
 
     name: str
@@ -79,7 +90,7 @@ class Protocol:
 
     @property
     def crop_count(self) -> int:
-        """P, the pictures that one frame gives: 1, 3 or 10."""
+        """P, the pictures that one frame gives: 1, 2, 3 or 10."""
         return _CROP_COUNTS[self.crops]
 
     @property
@@ -97,7 +108,8 @@ def parse_protocol(text: str) -> Protocol:
 
     Args:
         text: ``VxP``, ``denseVxP`` or ``allxP``: V temporal views (1 to 9999), and P one of 1 (a centre crop), 3, 10
-            (corners and centre, mirrored) or ``full`` (the whole frame). Case does not matter.
+            (corners and centre, mirrored), ``full`` (the whole frame) or ``full-mirrored`` (and its mirror image). Or
+            ``fully-convolutional``, which is 25xfull-mirrored. Case does not matter.
 
     Returns:
         The protocol, with the stride and the frame size that the field uses for it.
@@ -110,12 +122,13 @@ def parse_protocol(text: str) -> Protocol:
         250
     """
     name = text.strip().lower()
-    found = _PATTERN.fullmatch(name)
+    found = _PATTERN.fullmatch(_ALIASES.get(name, name))
     if found is None:
         raise ArgumentError(
             f"unknown protocol {text!r}. Write VIEWSxCROPS with crops 1, 3, 10 or full, for example 1x1 "
             "(one centred view), 25x1, 25x10 (the two-stream test), 2x3, 1xfull, dense10x3 (windows of "
-            "neighbouring frames), allx1 (every frame, for models that take them)."
+            "neighbouring frames), allx1 (every frame, for models that take them), or fully-convolutional (25 whole "
+            "frames and their mirror images)."
         )
     dense, views, crops = found.groups()
     kind = _CROPS_BY_NAME[crops]

@@ -22,9 +22,9 @@ AROUND: Mapping[str, Any] = {"inserted": False, "run": (2, 8)}
 DESIGNS: Mapping[str, Mapping[str, Any]] = {
     "around the motion, half of the other digits jump": {**AROUND, "still": 0.5},
     "around the motion, none jump": {**AROUND, "still": 1.0},
-    "inserted in short stretches, none jump": {"run": (2, 8), "still": 1.0},
-    "inserted, none jump": {"still": 1.0},
-    "inserted, a quarter jump (the table's)": {},
+    "inserted in short stretches, none jump": {"run": (2, 8)},
+    "inserted, none jump (the table's)": {},
+    "inserted, a quarter jump": {"still": 0.75},
     "inserted, half jump": {"still": 0.5},
 }
 

@@ -16,16 +16,15 @@ from praxiscope.recipes.bench_full_video import PRESETS, Preset, bench_full_vide
 
 ROWS = ("TSM-8", "uniform-8", "slope-8", "cumulative-8")
 
-# Of the digits that are not the target, so many stay in place while they are there; the others jump in every frame.
-# The rest of the video is around the motion, in stretches of 2 to 8 frames, or is inserted into it, in longer ones.
-AROUND: Mapping[str, Any] = {"inserted": False, "run": (2, 8)}
+# Of the digits that are not the target, so many stay in place while they are there; the others jump in every frame. The
+# rest of the video is around the motion or interrupts it (inserted), in stretches of so many frames.
 DESIGNS: Mapping[str, Mapping[str, Any]] = {
-    "around the motion, half of the other digits jump": {**AROUND, "still": 0.5},
-    "around the motion, none jump": {**AROUND, "still": 1.0},
-    "inserted in short stretches, none jump": {"run": (2, 8)},
-    "inserted, none jump (the table's)": {},
-    "inserted, a quarter jump": {"still": 0.75},
-    "inserted, half jump": {"still": 0.5},
+    "around the motion, in long stretches, none jump (the table's)": {},
+    "around the motion, in short stretches, half of the other digits jump": {"run": (2, 8), "still": 0.5},
+    "inserted, in short stretches, none jump": {"inserted": True, "run": (2, 8)},
+    "inserted, in long stretches, none jump": {"inserted": True},
+    "inserted, in long stretches, a quarter jump": {"inserted": True, "still": 0.75},
+    "inserted, in long stretches, half jump": {"inserted": True, "still": 0.5},
 }
 
 

@@ -35,6 +35,28 @@ print(full, left, resident() - before)
 """
 
 
+_SPACE = """
+import torch
+from praxiscope._memory import keep_memory
+
+def space():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[0]) * 4096 >> 20
+
+assert keep_memory()
+before = space()
+blocks = [torch.empty(2**28, dtype=torch.uint8) for _ in range(16)]  # 4 GiB, of which nothing is touched
+del blocks
+print(space() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_any_amount_is_kept() -> None:
+    done = subprocess.run([sys.executable, "-c", _SPACE], capture_output=True, text=True, check=True)
+    assert int(done.stdout) >= 4000
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("way", ["kept", "given back"])
 def test_freed_memory_stays_only_where_it_is_kept(way: str) -> None:

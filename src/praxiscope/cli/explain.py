@@ -54,6 +54,7 @@ _FOR = {
     "label": ("--gradients", "--cluster-gradients"),
     "checkpoint": ("--filters", *_OF_NETWORKS),
     "task": _OF_NETWORKS,
+    "device": ("--flow", *_OF_NETWORKS),
 }
 
 

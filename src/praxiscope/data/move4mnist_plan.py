@@ -1,7 +1,7 @@
 """What the videos of Move4MNIST show, drawn before any pixel.
 
-A frame alone does not tell the class: in a frame drawn at random from the target chunk, the digit's position
-has the same distribution in all four classes. Along its motion the position is a middle plus an offset that
+A frame whose time is not known does not tell the class: in a frame drawn at random from the target chunk, the digit's
+position has the same distribution in all four classes. Along its motion the position is a middle plus an offset that
 depends on the frame; across it, the same middle plus an offset of a random frame, drawn once.
 
 T frames, n images of a pool.
@@ -39,7 +39,8 @@ class Design:
         fps: written to the files.
         chunk: frames that show the moving digit; None for a quarter to half of the video.
         inserted: the rest is one chunk that interrupts the motion, which then goes on where it stopped. Otherwise the
-            moving digit is one chunk, with the rest before and after it. The paper's sentence can be read both ways.
+            moving digit is one chunk, with the rest before and after it. The paper's sentence can be read both ways;
+            inserted, the first frame always shows where the motion begins, which tells something of where it goes.
         run: frames of one stretch of the rest.
         fill: how likely such a stretch is background, black, or a distractor (weights).
         still: how likely a distractor stays where it is; otherwise it jumps in every frame.

@@ -60,6 +60,8 @@ class TemporalConvolution(nn.Module):
         """Rows [N * S, C, H, W] to as many."""
         rows, channels, height, width = x.shape
         frames = self.count.value
+        if rows % frames:
+            raise ArgumentError(f"{rows} rows are no whole number of videos of {frames} frames")
         # Where channels are the last axis in memory, these are views.
         x = x.reshape(rows // frames, frames, channels, height * width).transpose(1, 2)  # [N, C, S, H * W]
         x = F.conv2d(x, self.weight, self.bias, padding=(len(self.taps) // 2, 0))
@@ -84,7 +86,7 @@ def temporal_max(x: Tensor, window: int | None = None) -> Tensor:
     """
     if window is None:
         window = x.shape[1]
-    if window < 1:
-        raise ArgumentError(f"window must be at least 1, got {window}")
+    if window < 1 or x.shape[1] < 1:
+        raise ArgumentError(f"window and frames must be at least 1, got {window} and {x.shape[1]}")
     window = min(window, x.shape[1])
     return x.unfold(1, window, 1).amax(-1)

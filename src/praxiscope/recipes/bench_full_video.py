@@ -91,21 +91,17 @@ class Preset:
     changes: Mapping[str, Any] = field(default_factory=dict)
 
 
+_CALM: Mapping[str, Any] = {"run": (8, 16), "still": 1.0}
+
 PRESETS: dict[str, Preset] = {
     # At 64 pixels a digit of the usual speed moves by a fraction of a place of the first stage from one frame to the
-    # next, which no shift of whole places can see. So it is faster, and there for a shorter time. What else there is
-    # to see interrupts it, as the paper has it ("inserted a consecutive chunk of …"). Whether the other digits jump
-    # from frame to frame is not said, and decides between the rules: here they stay.
+    # next, which no shift of whole places can see. So it is faster, and there for a shorter time. The paper does not
+    # say how long the stretches of the rest are, nor whether other digits jump from frame to frame, which decides
+    # between the rules: here they are long, and nothing jumps.
     "cpu": Preset(
-        "full-video-move4mnist-64",
-        600,
-        400,
-        64,
-        design={"chunk": (6, 12), "speed": (0.05, 0.08), "inserted": True, "run": (8, 16), "still": 1.0},
+        "full-video-move4mnist-64", 600, 400, 64, design={**_CALM, "chunk": (6, 12), "speed": (0.05, 0.08)}
     ),
-    "paper": Preset(
-        "full-video-move4mnist", 1800, 600, 224, design={"inserted": True, "run": (8, 16), "still": 1.0}
-    ),
+    "paper": Preset("full-video-move4mnist", 1800, 600, 224, design=_CALM),
 }
 
 

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from praxiscope._memory import keep_memory
+from praxiscope._memory import keep_worker_memory
 from praxiscope.data.batch import stack
 from praxiscope.data.shared import SlotPool
 from praxiscope.errors import ArgumentError
@@ -245,7 +245,7 @@ def _collate(clips: list[Tensor], pool: SlotPool) -> tuple[Tensor, int]:
 
 def _quiet_worker(_: int) -> None:
     torch.set_num_threads(1)
-    keep_memory()
+    keep_worker_memory(0)
     if importlib.util.find_spec("cv2"):
         import cv2
 

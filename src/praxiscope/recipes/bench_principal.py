@@ -8,6 +8,7 @@ forward, backward, and the update.
 from __future__ import annotations
 
 import json
+import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -204,8 +205,8 @@ def measure_row(job: dict[str, Any]) -> dict[str, float]:
 
     peak = PeakMemory(device)
     once()
-    times = sorted(once() for _ in range(job["steps"]))
-    return {"seconds": times[len(times) // 2], "bytes": peak.read()}
+    times = [once() for _ in range(job["steps"])]
+    return {"seconds": statistics.median(times), "bytes": peak.read()}
 
 
 def format_bench_principal(rows: Sequence[dict[str, Any]]) -> str:

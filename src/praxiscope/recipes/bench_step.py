@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -148,8 +149,8 @@ def _measure(job: Job) -> dict[str, Any]:
         work = clustering if job.part == "clustering" else means
     peak = PeakMemory(device)
     clocked(work)
-    times = sorted(clocked(work) for _ in range(job.steps))
-    figures = {"seconds": times[len(times) // 2], "bytes": peak.read()}
+    times = [clocked(work) for _ in range(job.steps)]
+    figures = {"seconds": statistics.median(times), "bytes": peak.read()}
     return {**figures, "multiply_adds": _multiply_adds(model, job, inputs) if job.part == "step" else None}
 
 

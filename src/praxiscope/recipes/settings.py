@@ -289,7 +289,7 @@ class RunSettings(_Section):
     deterministic: bool = False
     keep_memory: bool = Field(
         False,
-        description="on a CPU: keep freed memory for the next step. Faster; takes up to half as much again",
+        description="on a CPU: keep freed memory for the next step. Faster; takes up to two thirds as much again",
     )
     checkpoint_steps: int | None = Field(None, ge=1)
     keep_epochs: int | None = Field(

@@ -170,7 +170,9 @@ def explain(
     for name, kinds in _FOR.items():
         source = context.get_parameter_source(name)
         if chosen[0] not in kinds and source is not None and source.name == "COMMANDLINE":
-            raise ArgumentError(f"--{name.replace('_', '-')} is for {' and '.join(kinds)}, not {chosen[0]}")
+            raise ArgumentError(
+                f"--{name.replace('_', '-')} is for {' and '.join(kinds)}, not {chosen[0]}. Leave it out"
+            )
     takes = _TAKES[chosen[0]]
     more, wanted = takes.endswith("…"), len(takes.split())
     if len(sources) < wanted or (len(sources) > wanted and not more):

@@ -153,8 +153,8 @@ def test_windows_are_those_of_a_plain_reference(
     assert len(found) == len(expected) > 0
     for (start, stop, frames), (first, last, numbers) in zip(found, expected, strict=True):
         assert (start, stop) == pytest.approx((first, last), abs=1e-6)
-        assert frames.shape == (4, 3, 32, 32)
-        levels = frames.float().mean((1, 2, 3))
+        assert frames["rgb"].shape == (4, 3, 32, 32)
+        levels = frames["rgb"].float().mean((1, 2, 3))
         assert [round((float(level) - 20) / 4) for level in levels] == numbers
 
 

@@ -32,6 +32,7 @@ __all__ = [
     "load_model_weights",
     "load_optimizer",
     "load_state",
+    "load_tensors",
     "point_to",
     "read_pointer",
     "save_checkpoint",
@@ -73,13 +74,14 @@ class InputContract:
     Attributes:
         size: height and width of the crop, pixels.
         short_side: pixels to which the frame's short side is scaled before the crop.
-        channels: channels of one snippet.
+        channels: channels of one snippet; of its pictures, where there is flow beside them.
         mean, std: of pixels, per channel, for values in [0, 1].
         flow_mean, flow_std: of flow, per channel, in pixels.
         colour: order of the channels.
         snippets: snippets per video in training; the number that the model sees together at test.
         length: consecutive frames per snippet.
         flow: of a model that sees flow; else None.
+        pictures: of a model that sees flow: whether it sees the pictures of the same instants, too.
     """
 
     size: int = 224
@@ -93,6 +95,22 @@ class InputContract:
     snippets: int = 8
     length: int = 1
     flow: FlowInput | None = None
+    pictures: bool = False
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """Names of what is seen: "rgb", "flow", or both."""
+        if self.flow is None:
+            return ("rgb",)
+        return ("rgb", "flow") if self.pictures else ("flow",)
+
+    @property
+    def stream_channels(self) -> dict[str, int]:
+        """Channels of a snippet in each stream."""
+        if len(self.streams) == 1:
+            return {self.streams[0]: self.channels}
+        assert self.flow is not None
+        return {name: 2 * self.flow.length if name == "flow" else self.channels for name in self.streams}
 
 
 @dataclass(frozen=True)
@@ -169,7 +187,7 @@ def _save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
         ) from error
 
 
-def _load_tensors(path: Path) -> dict[str, Tensor]:
+def _read_tensors(path: Path) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -177,6 +195,11 @@ def _load_tensors(path: Path) -> dict[str, Tensor]:
         return load_file(str(path))
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path}: not a readable safetensors file ({error}).") from error
+
+
+def load_tensors(folder: Path) -> dict[str, Tensor]:
+    """The weights of a model folder by name. Raises CheckpointError when they are missing or damaged."""
+    return _read_tensors(folder / MODEL_FILE)
 
 
 def save_checkpoint(
@@ -237,6 +260,7 @@ def load_card(folder: Path) -> ModelCard:
         raise CheckpointError(f"{path}: an entry is missing or unknown ({error}).") from error
     wrong = [name for name in _COUNTS if not _is_count(getattr(contract, name))]
     wrong += [name for name in ("name", "kwargs") if not isinstance(getattr(card, name), _CARD_TYPES[name])]
+    wrong += ["pictures"] if not isinstance(contract.pictures, bool) else []
     wrong += ["tasks"] if card.tasks and not _are_blocks(list(card.tasks.values()), len(card.labels)) else []
     if wrong:
         raise CheckpointError(f"{path}: the entries {', '.join(wrong)} hold values of another kind.")
@@ -271,7 +295,7 @@ def load_model_weights(folder: Path, model: nn.Module, block: tuple[int, int] | 
         CheckpointError: names the first tensors that are missing, unexpected or of another shape.
     """
     path = folder / MODEL_FILE
-    tensors = _load_tensors(path)
+    tensors = _read_tensors(path)
     wanted = model.state_dict()
     if block is not None:
         # The trunk's tensors do not know how many classes there are, so what differs is the classifier.
@@ -344,7 +368,7 @@ def load_optimizer(folder: Path, model: nn.Module, optimizer: torch.optim.Optimi
     Raises:
         CheckpointError: the folder holds a model only, or its state does not fit the model.
     """
-    entries: dict[str, Any] = {**_load_tensors(folder / OPTIMIZER_FILE), **_read_state(folder)["optimizer"]}
+    entries: dict[str, Any] = {**_read_tensors(folder / OPTIMIZER_FILE), **_read_state(folder)["optimizer"]}
     parameters = dict(model.named_parameters())
     for name, value in entries.items():
         parameter_name, _, key = name.rpartition("|")

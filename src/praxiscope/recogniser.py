@@ -37,14 +37,14 @@ from praxiscope.models.full_video import FullVideoOutput
 from praxiscope.progress import Reporter
 from praxiscope.streaming import LONG_FRAMES, frame_chunks
 from praxiscope.timeline import windows
-from praxiscope.types import STEM, Clip, Prediction, Segment, VideoRecord
+from praxiscope.types import Clip, Prediction, Segment, VideoRecord
 from praxiscope.video.decode import open_video
 from praxiscope.video.transforms import BatchAugment, CenterCrop, Kind, TenCrop, ThreeCrop, kind_of, mirror
 
 if TYPE_CHECKING:
     from praxiscope.fused import FusedRecogniser
 
-__all__ = ["Recogniser", "best_labels", "load", "load_single", "pick_device", "stream_reader"]
+__all__ = ["Recogniser", "best_labels", "load", "load_single", "pick_device", "stream_readers"]
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -158,7 +158,7 @@ def load_single(
             if flow is not None
             else flow_estimator(card.input.flow, flow_weights)
         )
-        stream_reader(card.input, card.input.short_side, source)  # raises where it was made in another way
+        stream_readers(card.input, card.input.short_side, source)  # raises where it was made in another way
     split = SplitList(Path(path), task)
     return Recogniser(model, card, device=pick_device(device), flow_source=source, split=split)
 
@@ -229,14 +229,21 @@ class Recogniser:
         return self.card.labels
 
     @property
-    def stream(self) -> str:
-        """Name of the stream that the model sees."""
-        return str(self.model.streams[0])
+    def streams(self) -> tuple[str, ...]:
+        """Names of the streams that the model sees: "rgb", "flow", or both of the same instants."""
+        return self.card.input.streams
 
     @property
-    def clip_snippets(self) -> int:
-        """Snippets that the model must see together: 1 where it only averages over them."""
-        return int(self.model.clip_snippets)
+    def stream(self) -> str:
+        """What the model sees, in a word: "rgb", "flow" or "rgb+flow"."""
+        return "+".join(self.streams)
+
+    @property
+    def clip_snippets(self) -> int | None:
+        """Snippets that the model must see together: 1 where it only averages over them, None where it takes any
+        number and sees all of them together."""
+        count: int | None = self.model.clip_snippets
+        return count
 
     @property
     def every_frame(self) -> bool:
@@ -246,7 +253,7 @@ class Recogniser:
     @property
     def span(self) -> int:
         """Frames that a snippet needs from its first one on."""
-        return stream_reader(self.card.input, self.card.input.short_side, self.flow_source)[1]
+        return stream_readers(self.card.input, self.card.input.short_side, self.flow_source)[1]
 
     def save(self, folder: str | Path) -> None:
         """Write a model folder that ``load`` reads: of one task of a network with several, say.
@@ -264,10 +271,12 @@ class Recogniser:
             self.split.copy_to(target)
 
     def default_protocol(self) -> str:
-        """What ``predict`` uses: every frame, whole, for models that take them all; 25 frames for models that average;
-        else one centred clip."""
+        """What ``predict`` uses: every frame, whole, for models that take them all; 25 whole frames and their mirror
+        images for models that see any number together; 25 frames for models that average; else one centred clip."""
         if self.every_frame:
             return "allxfull"
+        if self.clip_snippets is None:
+            return "fully-convolutional"
         return "25x1" if self.clip_snippets == 1 else "1x1"
 
     def predict(self, source: str | Path, top: int = 5, protocol: str | None = None) -> Prediction:
@@ -292,9 +301,9 @@ class Recogniser:
         record = VideoRecord(str(source), Path(source), ())
         chosen = parse_protocol(protocol or self.default_protocol())
         clip = self._reader([record], [torch.tensor(-1)], chosen).read(0)
-        if not len(clip.streams[self.stream]):  # of a long video, see _ViewSampler
+        if not len(clip.streams[self.streams[0]]):  # of a long video, see _ViewSampler
             return self.stream_logits(record, chosen)
-        _, logits = next(self._scorer(chosen).score([clip], self.stream))
+        _, logits = next(self._scorer(chosen).score([clip]))
         return logits
 
     def streams_frames(self, protocol: Protocol) -> bool:
@@ -327,7 +336,7 @@ class Recogniser:
 
         def chunks() -> Iterator[Tensor]:
             for frames in read():
-                crops = _crops(protocol.crops, self.card.input.size, frames, kind_of(self.stream))
+                crops = _crops(protocol.crops, self.card.input.size, frames)
                 yield self._prepare(next(islice(crops, crop, None))[None])[0]
 
         with torch.inference_mode(), self.precision.context(self.device):
@@ -364,27 +373,29 @@ class Recogniser:
 
         Raises:
             VideoError, DataError: the file cannot be read.
-            ArgumentError: the model has no snippets: it sees every frame.
+            ArgumentError: the model does not score snippets: it sees every frame, or all snippets as one.
         """
         if self.every_frame:
             raise ArgumentError(f"{self.card.name} scores clusters of frames, not snippets; see --clusters")
+        if self.clip_snippets is None:
+            raise ArgumentError(f"{self.card.name} scores a video as a whole, not its snippets")
         protocol = parse_protocol("1x1")
-        reader, _ = stream_reader(self.card.input, self._short_side(protocol), self.flow_source)
+        readers, _ = stream_readers(self.card.input, self._short_side(protocol), self.flow_source)
+        (stream,) = readers
         clips = ClipReader(
             [VideoRecord(str(source), Path(source), ())],
             [torch.tensor(-1)],
             sampler=lambda frames, generator: starts,
-            readers={self.stream: reader},
+            readers=readers,
             random=False,
         )
-        (crop,) = _crops(
-            protocol.crops, self.card.input.size, clips.read(0).streams[self.stream], kind_of(self.stream)
-        )
+        kind = kind_of(stream)
+        (crop,) = _crops(protocol.crops, self.card.input.size, clips.read(0).streams[stream], kind)
         together = len(starts) if self.clip_snippets > 1 else self.chunk_snippets
         rows = []
         for part in torch.split(crop, together):
             with torch.inference_mode(), self.precision.context(self.device):
-                rows.append(self.model(self._prepare(part[None])).snippet_logits[0].float().cpu())
+                rows.append(self.model(self._prepare(part[None], kind)).snippet_logits[0].float().cpu())
         return torch.cat(rows)
 
     def score(
@@ -430,7 +441,7 @@ class Recogniser:
 
             def readable() -> Iterator[Clip]:
                 for item in clear_errors(loader):
-                    if isinstance(item, Clip) and not len(item.streams[self.stream]):
+                    if isinstance(item, Clip) and not len(item.streams[self.streams[0]]):
                         long.append(item.id)
                         continue
                     bar.advance()
@@ -439,7 +450,7 @@ class Recogniser:
                     else:
                         yield item
 
-            for clip, logits in self._scorer(chosen).score(readable(), self.stream):
+            for clip, logits in self._scorer(chosen).score(readable()):
                 ids.append(clip.id)
                 rows.append(logits)
                 kept.append(clip.target)
@@ -460,7 +471,7 @@ class Recogniser:
             "short_side_ratio": self._short_side(chosen) / self.card.input.size,
             "model": self.card.name,
             "backbone": self.card.kwargs.get("backbone"),
-            "streams": [name for name in self.model.streams if name != STEM],
+            "streams": list(self.streams),
             "clip_snippets": self.clip_snippets,
             "size": self.card.input.size,
             "activation": "sigmoid" if self.card.multi_label else "softmax",
@@ -509,7 +520,9 @@ class Recogniser:
             source, window_s, stride_s, self.card.input, self.flow_source, every=self.every_frame
         )
         while batch := list(islice(coming, most)):
-            logits = scorer.forward(torch.stack([window.snippets for window in batch]))
+            logits = scorer.forward(
+                *(torch.stack([window.streams[name] for window in batch]) for name in self.streams)
+            )
             for window, row in zip(batch, logits, strict=True):
                 yield round(window.start_s, 6), round(window.end_s, 6), row
 
@@ -521,12 +534,14 @@ class Recogniser:
         time_limit_s: float = 300.0,
     ) -> ClipReader:
         short_side = self._short_side(protocol)
-        reader, span = stream_reader(self.card.input, short_side, self.flow_source)
+        readers, span = stream_readers(self.card.input, short_side, self.flow_source)
         return ClipReader(
             records,
             targets,
-            sampler=_ViewSampler(protocol, self.clip_snippets, span, self.streams_frames(protocol)),
-            readers={self.stream: reader},
+            sampler=_ViewSampler(
+                protocol, self._seen_together(protocol), span, self.streams_frames(protocol)
+            ),
+            readers=readers,
             random=False,
             time_limit_s=time_limit_s,
         )
@@ -536,23 +551,31 @@ class Recogniser:
         # Centre and ten crops keep the frame size of training; three crops are as high as the frame.
         return contract.size if protocol.crops == "three" else contract.short_side
 
+    def _seen_together(self, protocol: Protocol) -> int | None:
+        """Snippets of a view; None where all of a protocol's are one."""
+        if self.clip_snippets is None and protocol.sampling == "dense":
+            return self.card.input.snippets
+        return self.clip_snippets
+
     def _scorer(self, protocol: Protocol) -> ViewScorer:
-        if protocol.sampling == "all" and not self.every_frame and self.clip_snippets > 1:
+        together = self._seen_together(protocol)
+        if protocol.sampling == "all" and not self.every_frame and (together or 1) > 1:
             raise ArgumentError(
-                f"protocol {protocol.name} shows every frame at once; {self.card.name} takes {self.clip_snippets}. "
+                f"protocol {protocol.name} shows every frame at once; {self.card.name} takes {together}. "
                 "Take 1x1, or 2x3 for more views."
             )
         return ViewScorer(
             self.model,
             prepare=self._prepare,
-            crop=partial(_crops, protocol.crops, self.card.input.size, kind=kind_of(self.stream)),
-            clip_snippets=None if self.every_frame and protocol.sampling == "all" else self.clip_snippets,
+            crop=partial(_crops, protocol.crops, self.card.input.size),
+            streams=self.streams,
+            clip_snippets=None if self.every_frame and protocol.sampling == "all" else together,
             chunk_snippets=self.chunk_snippets,
             precision=self.precision,
         )
 
-    def _prepare(self, views: Tensor) -> Tensor:
-        return self._augment.stream(views.to(self.device, non_blocking=True), (), kind_of(self.stream))
+    def _prepare(self, views: Tensor, kind: Kind = "rgb") -> Tensor:
+        return self._augment.stream(views.to(self.device, non_blocking=True), (), kind)
 
     def _top(self, logits: Tensor, top: int) -> tuple[list[str], list[float]]:
         return best_labels(logits, self.labels, self.card.multi_label, top)
@@ -569,14 +592,22 @@ def best_labels(
     return [labels[i] for i in places.tolist()], values.tolist()
 
 
-def stream_reader(
+def stream_readers(
     contract: InputContract, short_side: int, flow_source: FlowSource | None = None
-) -> tuple[StreamReader, int]:
-    """What reads a model's stream by its contract, and the frames that a snippet needs."""
+) -> tuple[dict[str, StreamReader], int]:
+    """What reads a model's streams by its contract, and the frames that a snippet needs.
+
+    Beside flow a picture is that of the stack's middle: its L fields lie from L / 2 before it to L / 2 - 1 behind it
+    (Feichtenhofer et al., 2017, section 4.1).
+    """
     if contract.flow is None:
-        return RgbReader(short_side, contract.length), contract.length
-    reader = flow_reader(contract.flow, short_side, flow_source)
-    return reader, reader.span
+        return {"rgb": RgbReader(short_side, contract.length)}, contract.length
+    flow = flow_reader(contract.flow, short_side, flow_source)
+    readers: dict[str, StreamReader] = {
+        "rgb": RgbReader(short_side, offset=contract.flow.length // 2),
+        "flow": flow,
+    }
+    return {name: readers[name] for name in contract.streams}, flow.span
 
 
 def _crops(crops: Crops, size: int, frames: Tensor, kind: Kind = "rgb") -> Iterator[Tensor]:
@@ -596,7 +627,9 @@ def _crops(crops: Crops, size: int, frames: Tensor, kind: Kind = "rgb") -> Itera
 class _ViewSampler:
     """All frames of all temporal views, one view after the other: int64 [V * S]."""
 
-    def __init__(self, protocol: Protocol, clip_snippets: int, length: int, leave_long: bool = False) -> None:
+    def __init__(
+        self, protocol: Protocol, clip_snippets: int | None, length: int, leave_long: bool = False
+    ) -> None:
         self.protocol, self.clip_snippets, self.length = protocol, clip_snippets, length
         self.leave_long = leave_long
 

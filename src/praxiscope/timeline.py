@@ -33,14 +33,14 @@ class Window(NamedTuple):
 
     start_s: float
     end_s: float
-    snippets: Tensor  # [S, C, H, W]: uint8 pixels, or float32 flow
+    streams: dict[str, Tensor]  # [S, C, H, W]: uint8 pixels, float32 flow, or both
 
 
 class _Moment(NamedTuple):
-    """A frame on screen: since when, and the snippet [C, H, W] that starts with it."""
+    """A frame on screen: since when, and the snippet that starts with it, or is centred on it: [C, H, W] by stream."""
 
     time_s: float
-    snippet: Callable[[], Tensor]  # costs something; good until two moments later
+    snippet: Callable[[], dict[str, Tensor]]  # costs something; good until two moments later
 
 
 def windows(
@@ -54,7 +54,8 @@ def windows(
 ) -> Iterator[Window]:
     """Cut windows out of one sequential read.
 
-    Snippet k of a window starts with the frame on screen at (k + 1/2) / S of it. Only snippets that some window wants
+    Snippet k of a window starts with the frame on screen at (k + 1/2) / S of it; one of pictures and flow has that
+    frame as its picture, and the flow around it. Only snippets that some window wants
     are made, and only as many windows are kept as overlap.
 
     Args:
@@ -70,12 +71,14 @@ def windows(
         ArgumentError: flow cannot be estimated as the contract says.
     """
     snippets = contract.snippets
-    held: deque[tuple[int, list[Tensor]]] = deque()  # windows under way: number, and the snippets so far
+    held: deque[tuple[int, list[dict[str, Tensor]]]] = (
+        deque()
+    )  # windows under way: number, and the snippets so far
     opened = 0
     shown: _Moment | None = None
-    made: Tensor | None = None  # the snippet of the moment on screen, once somebody wants it
+    made: dict[str, Tensor] | None = None  # the snippet of the moment on screen, once somebody wants it
 
-    def snippet() -> Tensor:
+    def snippet() -> dict[str, Tensor]:
         nonlocal made
         if made is None:
             assert shown is not None
@@ -107,7 +110,7 @@ def windows(
         while held and (reached_next := held[0][0] * stride_s + window_s) <= moment.time_s:
             number, parts = held.popleft()
             reached = reached_next
-            yield Window(number * stride_s, reached, torch.stack(parts))
+            yield Window(number * stride_s, reached, _stacked(parts))
         shown, made = moment, None
     if shown is None:
         return
@@ -119,7 +122,11 @@ def windows(
         # A window that the video's end cuts off goes on with the last snippet.
         parts += [] if every else [snippet()] * (snippets - len(parts))
         reached = min(number * stride_s + window_s, end)
-        yield Window(number * stride_s, reached, torch.stack(parts))
+        yield Window(number * stride_s, reached, _stacked(parts))
+
+
+def _stacked(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: torch.stack([part[name] for part in parts]) for name in parts[0]}
 
 
 def _moments(video: Video, contract: InputContract, flow_source: FlowSource | None) -> Iterator[_Moment]:
@@ -133,13 +140,17 @@ def _moments(video: Video, contract: InputContract, flow_source: FlowSource | No
 
 
 def _pictures(video: Video, contract: InputContract) -> Iterator[_Moment]:
-    crop = CenterCrop(contract.size)
     for frame in video.decode():
 
-        def picture(frame: DecodedFrame = frame) -> Tensor:
-            return crop({"rgb": frame.rgb(short_side=contract.short_side)})["rgb"].contiguous()
+        def snippet(frame: DecodedFrame = frame) -> dict[str, Tensor]:
+            return {"rgb": _picture(frame, contract)}
 
-        yield _Moment(frame.time_s, picture)
+        yield _Moment(frame.time_s, snippet)
+
+
+def _picture(frame: DecodedFrame, contract: InputContract) -> Tensor:
+    pixels = frame.rgb(short_side=contract.short_side)
+    return CenterCrop(contract.size)({"rgb": pixels})["rgb"].contiguous()
 
 
 def _stored_stacks(video: Video, contract: InputContract, reader: StoredFlowReader) -> Iterator[_Moment]:
@@ -150,14 +161,14 @@ def _stored_stacks(video: Video, contract: InputContract, reader: StoredFlowRead
         return clip.fields(numbers, backward=backward)
 
     for at, frame in enumerate(video.decode()):
-        yield _Moment(frame.time_s, partial(_stack, at, len(clip), read, video, contract))
+        yield _Moment(frame.time_s, partial(_snippet, at, frame, len(clip), read, video, contract))
 
 
 def _estimated_stacks(
     video: Video, contract: InputContract, reader: EstimatedFlowReader
 ) -> Iterator[_Moment]:
     """Frames with the flow around them. A stack needs frames that come later, so it runs that far behind."""
-    back = reader.length // 2 if stackings.get(reader.kind).bidirectional else 0
+    back = reader.length // 2 if _around(contract) else 0
     ahead = reader.length - back
     if min(video.height, video.width) < SMALLEST_SIDE and reader.estimated_side is None:
         raise VideoError(
@@ -165,7 +176,7 @@ def _estimated_stacks(
             f"has frames of {video.height} x {video.width} pixels; flow needs {SMALLEST_SIDE} and more",
             "Leave it out.",
         )
-    frames: dict[int, tuple[float, Tensor]] = {}
+    frames: dict[int, tuple[DecodedFrame, Tensor]] = {}
     fields: dict[tuple[int, bool], Tensor] = {}  # made for one snippet, wanted again by the next
 
     def field(number: int, backward: bool) -> Tensor:
@@ -178,11 +189,12 @@ def _estimated_stacks(
         return torch.stack([field(number, backward) for number in numbers.tolist()])
 
     def moment(at: int, last: int) -> _Moment:
-        return _Moment(frames[at][0], partial(_stack, at, last, read, video, contract))
+        frame = frames[at][0]
+        return _Moment(frame.time_s, partial(_snippet, at, frame, last, read, video, contract))
 
     last = -1
     for last, frame in enumerate(video.decode()):
-        frames[last] = (frame.time_s, frame.rgb(short_side=reader.estimated_side))
+        frames[last] = (frame, frame.rgb(short_side=reader.estimated_side))
         if last >= ahead:
             at = last - ahead
             yield moment(at, last)
@@ -192,6 +204,27 @@ def _estimated_stacks(
                 del fields[key]
     for at in range(max(0, last - ahead + 1), last + 1):
         yield moment(at, last)
+
+
+def _around(contract: InputContract) -> bool:
+    """Whether a stack lies around its frame, and does not start there."""
+    assert contract.flow is not None
+    return "rgb" in contract.streams or stackings.get(contract.flow.kind).bidirectional
+
+
+def _snippet(
+    at: int,
+    frame: DecodedFrame,
+    num_fields: int,
+    read: Callable[[Tensor, bool], Tensor],
+    video: Video,
+    contract: InputContract,
+) -> dict[str, Tensor]:
+    """What a model sees of frame ``at``: the stack of flow that belongs to it, and its picture where that is seen."""
+    streams = {"flow": _stack(at, num_fields, read, video, contract)}
+    if "rgb" in contract.streams:
+        streams["rgb"] = _picture(frame, contract)
+    return streams
 
 
 def _stack(
@@ -211,6 +244,8 @@ def _stack(
     assert flow is not None
     if not num_fields:
         raise VideoError(video.path, "has a single frame; flow needs two", "Leave it out.")
+    if _around(contract) and not stackings.get(flow.kind).bidirectional:
+        at = max(0, at - flow.length // 2)  # a stack of fields one way starts so far before its middle
     forward, backward = field_numbers(at, flow.kind, flow.length, num_fields)
     stacked = stack_fields(
         read(forward, False),

@@ -37,7 +37,7 @@ class Mixing(nn.Module):
         return SnippetOutput(snippets.sum(1).tanh(), snippets)
 
 
-def prepare(views: Tensor) -> Tensor:
+def prepare(views: Tensor, kind: str = "rgb") -> Tensor:
     return views.float() / 255
 
 

@@ -38,7 +38,7 @@ def _streams(
 
 def _network(streams: tuple[nn.Module, nn.Module] | None = None, **changes: Any) -> TwoStreamResidualNetwork:
     options: dict[str, Any] = {
-        "names": ("one", "other"),
+        "names": ("resnet18", "resnet18"),
         "gate": gates.get("residual-multiplicative"),
         "direction": "motion-to-appearance",
         "temporal": None,

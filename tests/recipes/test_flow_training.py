@@ -134,7 +134,7 @@ def test_a_timeline_shows_the_stacks_that_stored_flow_gives(motion: Path, moving
     # Two snippets, on screen at 1/4 and 3/4 of 14 frames.
     frames = reading(record, px.open_video(path), torch.tensor([3, 10]), 0, 14, None)
     expected = px.video.transforms.CenterCrop(32)({"flow": frames})["flow"]
-    torch.testing.assert_close(window.snippets, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(window.streams["flow"], expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_store_made_in_another_way_is_refused_with_both(

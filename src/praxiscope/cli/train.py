@@ -19,6 +19,8 @@ Example: praxiscope train videos/ --model tsm --out runs/a
 
 Watch 8 snippets of each video, learn from 4: praxiscope train videos/ --watch 8 --choose 4 --out runs/pb
 
+Pictures and flow: praxiscope train videos/ --flow flow/ --model multiplier --from runs/rgb,runs/motion
+
 Several data sets, one network: praxiscope train --data ucf=ucf101:videos --data own=clips/ --data-split ucf=1
 """
 
@@ -41,9 +43,14 @@ def train(
         ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("runs/new"),
-    model: Annotated[str | None, typer.Option(help="Name of the model: frame, tsn, tsm, full-video.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Name of the model: frame, tsn, tsm, full-video, multiplier.")
+    ] = None,
     recipe: Annotated[
-        str, typer.Option(help="Name of a recipe (praxiscope recipes), or a run's YAML.")
+        str,
+        typer.Option(
+            help="Name of a recipe (praxiscope recipes), or a run's YAML. Default: default-MODEL, where there is one."
+        ),
     ] = "default",
     assignments: Annotated[
         list[str] | None,
@@ -51,6 +58,14 @@ def train(
     ] = None,
     weights: Annotated[
         str | None, typer.Option(help="Start weights: state dict (.pt, .pth), .safetensors or .npz.")
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="RGB_RUN,FLOW_RUN",
+            help="Start a network of pictures and flow (--model multiplier) from two trained runs.",
+        ),
     ] = None,
     flow: Annotated[
         list[str] | None,
@@ -116,7 +131,9 @@ def train(
     ] = False,
 ) -> None:
     from praxiscope.errors import ArgumentError
-    from praxiscope.recipes.settings import get_recipe, load_yaml, override
+    from praxiscope.models import default_stream
+    from praxiscope.recipes.settings import get_recipe, load_yaml, override, recipe_of
+    from praxiscope.recipes.streams import settings_of_runs
     from praxiscope.recipes.train import train as run_training
 
     saved = out / "settings.yaml"
@@ -127,7 +144,14 @@ def train(
     if resume and recipe == "default":
         settings = load_yaml(saved)
     else:
-        settings = get_recipe(recipe)
+        settings = recipe_of(model) if recipe == "default" and model else get_recipe(recipe)
+    taken_over: dict[str, Any] = {}
+    if start is not None:
+        if resume:
+            raise ArgumentError(f"--from {start}: {out} has begun; leave --from or --resume out.")
+        taken_over = settings_of_runs([run for run in start.split(",") if run])
+    name = model or ("full-video" if clusters is not None else settings.model.name)
+    single = flow and default_stream(name) != "both"
     several = _data_sets(settings, data, tasks, data_split, data_annotations, flow)
     given = {
         "data.split": split,
@@ -137,7 +161,7 @@ def train(
         "data.max_skip": max_skip,
         "model.name": model or ("full-video" if clusters is not None else None),
         "model.weights": weights,
-        "model.stream": stream or ("flow" if flow else None),
+        "model.stream": stream or ("flow" if single else None),
         "model.pretrained": True if pretrained else None,
         "model.clusters": _clusters(clusters),
         "input.snippets": watch,
@@ -155,7 +179,7 @@ def train(
         # In place of a recipe's choice.
         changes = {"backprop.choose": None, "backprop.rule": rule, **changes}
     # All together: two options may fit one another, but not what the recipe has.
-    settings = override(settings, assignments or [], {**several, **changes})
+    settings = override(settings, assignments or [], {**taken_over, **several, **changes})
     settings.data.sources()  # where nothing is named, this says so
     if watch is not None and settings.model.name == "full-video":
         raise ArgumentError(

@@ -84,10 +84,13 @@ class RgbReader:
     Attributes:
         short_side: pixels; None keeps the native size.
         length: consecutive frames per snippet, stacked along the channels.
+        offset: frames from a snippet's start to the first that is shown: where a stack of flow starts there, the
+            picture is of its middle.
     """
 
     short_side: int | None = 256
     length: int = 1
+    offset: int = 0
 
     def frame_size(self, record: VideoRecord, video: Video) -> Size:
         """Rows and columns after scaling."""
@@ -99,7 +102,7 @@ class RgbReader:
     ) -> Tensor:
         numbers = starts if self.length == 1 else expand(starts, self.length).flatten()
         # A video shorter than a snippet repeats its last frame.
-        wanted = (numbers + first).clamp_(max=last - 1)
+        wanted = (numbers + first + self.offset).clamp_(max=last - 1)
         # The box may have been drawn on another stream's frame, of another size.
         crop = None if box is None else box.on(self.frame_size(record, video))[:4]
         frames = video.frames(wanted, short_side=self.short_side, crop=crop)

@@ -141,7 +141,9 @@ def parse_protocol(text: str) -> Protocol:
     )
 
 
-def view_indices(protocol: Protocol, num_frames: int, clip_snippets: int, snippet_length: int = 1) -> Tensor:
+def view_indices(
+    protocol: Protocol, num_frames: int, clip_snippets: int | None, snippet_length: int = 1
+) -> Tensor:
     """First frames of the snippets of every temporal view.
 
     Segments: view k takes from each of the S segments the frame at (k + 1/2) / V of its length. One view is
@@ -157,19 +159,20 @@ def view_indices(protocol: Protocol, num_frames: int, clip_snippets: int, snippe
     Args:
         protocol: the views that are asked for.
         num_frames: frames of the video.
-        clip_snippets: S, snippets of one model input.
+        clip_snippets: S, snippets of one model input. None, of segments: the V instants are one input, for models
+            that see any number together.
         snippet_length: frames that a snippet needs from its first frame on (1; more for stacks of frames).
 
     Returns:
-        int64 [V, S] (of "all" [1, frames]), 0-based. Where the video has ``snippet_length`` frames, every snippet
-        fits into it; a shorter video gives zeros.
+        int64 [V, S] (of "all" [1, frames], of S = None [1, V]), 0-based. Where the video has ``snippet_length`` frames,
+        every snippet fits into it; a shorter video gives zeros.
 
     Raises:
         ArgumentError: a number is less than 1.
     """
     for label, value in (
         ("num_frames", num_frames),
-        ("clip_snippets", clip_snippets),
+        ("clip_snippets", 1 if clip_snippets is None else clip_snippets),
         ("snippet_length", snippet_length),
     ):
         if value < 1:
@@ -178,6 +181,10 @@ def view_indices(protocol: Protocol, num_frames: int, clip_snippets: int, snippe
     starts = max(num_frames - snippet_length + 1, 1)  # frames at which a snippet can start
     if protocol.sampling == "all":
         return torch.arange(starts)[None]
+    if clip_snippets is None:
+        if protocol.sampling != "segments":
+            raise ArgumentError(f"protocol {protocol.name} needs a number of clip_snippets")
+        return segment_indices(num_frames, views, snippet_length)[None]
     if protocol.sampling == "segments":
         # Segment s begins at tick * s, and view k lies (k + 1/2) / V further: the middle of part s * V + k
         # of S * V equal parts.

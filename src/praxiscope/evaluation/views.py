@@ -5,7 +5,7 @@ B views of a chunk, V temporal views, P crops, S snippets of a view, C channels,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from praxiscope.types import Clip
+from praxiscope.video.geometry import Kind, kind_of
 
 __all__ = ["Precision", "ViewScorer", "bf16_pays", "inference_precision"]
 
@@ -22,7 +23,7 @@ __all__ = ["Precision", "ViewScorer", "bf16_pays", "inference_precision"]
 class _Pending:
     """Views that wait for a full chunk, with the number of the video each belongs to."""
 
-    views: list[Tensor] = field(default_factory=list)
+    views: list[tuple[Tensor, ...]] = field(default_factory=list)  # one tensor for each stream
     owners: list[int] = field(default_factory=list)
 
 
@@ -78,9 +79,11 @@ class ViewScorer:
     batches; views of one video are spread over several chunks when there are many, so that memory is bounded.
 
     Args:
-        model: takes float [B, S, C, H, W] and returns an output with ``logits`` [B, K].
-        prepare: uint8 [B, S, C, H, W] -> float on the model's device, normalised.
-        crop: frames of one video [V * S, C, H, W] -> its crops, one at a time, each [V * S, C, h, w].
+        model: takes float [B, S, C, H, W] of each stream and returns an output with ``logits`` [B, K].
+        prepare: views [B, S, C, H, W] and their kind ("rgb", uint8, or "flow") -> float on the model's device,
+            normalised.
+        crop: frames of one video [V * S, C, H, W] and their kind -> its crops, one at a time, each [V * S, C, h, w].
+        streams: names, in the order of the model's inputs.
         clip_snippets: S; None: all snippets of a video are one view.
         chunk_snippets: the most snippets in one forward pass.
         precision: the numbers to run in.
@@ -90,29 +93,31 @@ class ViewScorer:
         self,
         model: nn.Module,
         *,
-        prepare: Callable[[Tensor], Tensor],
-        crop: Callable[[Tensor], Iterable[Tensor]],
+        prepare: Callable[[Tensor, Kind], Tensor],
+        crop: Callable[[Tensor, Kind], Iterable[Tensor]],
+        streams: Sequence[str] = ("rgb",),
         clip_snippets: int | None,
         chunk_snippets: int = 64,
         precision: Precision | None = None,
     ) -> None:
         self.model, self.prepare, self.crop = model, prepare, crop
+        self.streams = tuple(streams)
         self.clip_snippets = clip_snippets
         self.chunk_snippets = chunk_snippets
         self.precision = precision or Precision()
 
     @torch.inference_mode()
-    def forward(self, views: Tensor) -> Tensor:
-        """Scores of views: uint8 [B, S, C, H, W] -> float32 [B, K] on the CPU."""
-        x = self.prepare(views)
-        with self.precision.context(x.device):
-            logits = self.model(x).logits
+    def forward(self, *views: Tensor) -> Tensor:
+        """Scores of views, one tensor [B, S, C, H, W] for each stream: float32 [B, K] on the CPU."""
+        inputs = [self.prepare(x, kind_of(name)) for x, name in zip(views, self.streams, strict=True)]
+        with self.precision.context(inputs[0].device):
+            logits = self.model(*inputs).logits
         return logits.float().cpu()
 
-    def score(self, clips: Iterable[Clip], stream: str = "rgb") -> Iterator[tuple[Clip, Tensor]]:
+    def score(self, clips: Iterable[Clip]) -> Iterator[tuple[Clip, Tensor]]:
         """Yield every clip with its scores, float32 [K], in the order given.
 
-        A clip's stream holds the V * S snippets of its temporal views, whole frames.
+        A clip's streams hold the V * S snippets of its temporal views, whole frames.
         """
         videos: dict[int, _Video] = {}
         pending = _Pending()
@@ -121,7 +126,8 @@ class ViewScorer:
         def flush() -> None:
             if not pending.views:
                 return
-            for owner, row in zip(pending.owners, self.forward(torch.cat(pending.views)), strict=True):
+            views = [torch.cat(parts) for parts in zip(*pending.views, strict=True)]
+            for owner, row in zip(pending.owners, self.forward(*views), strict=True):
                 video = videos[owner]
                 video.total = row if video.total is None else video.total + row
                 video.left -= 1
@@ -136,22 +142,29 @@ class ViewScorer:
                 next_out += 1
 
         for number, clip in enumerate(clips):
-            frames = clip.streams[stream]
+            crops = [self.crop(clip.streams[name], kind_of(name)) for name in self.streams]
             # What is handed back needs no pixels; they would pile up behind a slow chunk.
             video = videos[number] = _Video(Clip({}, clip.target, clip.id, clip.seed))
-            for crop in self.crop(frames):
-                seen = self.clip_snippets or len(crop)
+            for crop in zip(*crops, strict=True):
+                seen = self.clip_snippets or len(crop[0])
                 chunk_views = max(1, self.chunk_snippets // seen)
-                views = crop.reshape(-1, seen, *crop.shape[1:])  # [V, S, C, h, w]
-                video.views += len(views)
-                video.left += len(views)
-                for part in torch.split(views, chunk_views):
-                    shape_differs = bool(pending.views) and pending.views[0].shape[1:] != part.shape[1:]
-                    if shape_differs or len(pending.owners) + len(part) > chunk_views:
+                views = [x.reshape(-1, seen, *x.shape[1:]) for x in crop]  # [V, S, C, h, w]
+                video.views += len(views[0])
+                video.left += len(views[0])
+                for part in zip(*(torch.split(x, chunk_views) for x in views), strict=True):
+                    if pending.views and (
+                        _shapes(pending.views[0]) != _shapes(part)
+                        or len(pending.owners) + len(part[0]) > chunk_views
+                    ):
                         flush()
                     # A copy: the view would keep the whole video's frames alive.
-                    pending.views.append(part.clone())
-                    pending.owners += [number] * len(part)
+                    pending.views.append(tuple(x.clone() for x in part))
+                    pending.owners += [number] * len(part[0])
             yield from finished()
         flush()
         yield from finished()
+
+
+def _shapes(views: tuple[Tensor, ...]) -> list[torch.Size]:
+    """Those of one view."""
+    return [x.shape[1:] for x in views]

@@ -11,11 +11,12 @@ from torch import nn
 from praxiscope.errors import ArgumentError
 from praxiscope.models import frame as _frame  # noqa: F401  (importing a model's file registers it)
 from praxiscope.models import full_video as _full_video  # noqa: F401
+from praxiscope.models import multiplier as _multiplier  # noqa: F401
 from praxiscope.models import tsm as _tsm  # noqa: F401
 from praxiscope.models import tsn as _tsn  # noqa: F401
 from praxiscope.models.registered import models
 
-__all__ = ["create_model", "list_models", "models"]
+__all__ = ["create_model", "default_stream", "list_models", "models"]
 
 
 def create_model(name: str, **kwargs: Any) -> nn.Module:
@@ -49,6 +50,16 @@ def create_model(name: str, **kwargs: Any) -> nn.Module:
         if parameter.default is parameter.empty and keyword not in kwargs:
             raise ArgumentError(f"model {name!r} needs the argument {keyword!r}")
     return builder(**kwargs)
+
+
+def default_stream(name: str) -> str:
+    """What a model sees unless it is told otherwise: "rgb", or "both" where it needs pictures and flow.
+
+    Raises:
+        UnknownNameError: no such model.
+    """
+    parameter = inspect.signature(models.get(name)).parameters.get("stream")
+    return "rgb" if parameter is None else str(parameter.default)
 
 
 def list_models() -> list[str]:

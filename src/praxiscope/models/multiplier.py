@@ -17,20 +17,22 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from praxiscope.errors import ArgumentError
-from praxiscope.layers.gating import Gate, GatedInput
+from praxiscope.layers.gating import Gate, GatedInput, gates
 from praxiscope.layers.normalisation import freeze_batchnorm
 from praxiscope.layers.shift import SnippetCount
-from praxiscope.layers.temporal import TemporalConvolution, temporal_max
-from praxiscope.models.backbones import classifier
+from praxiscope.layers.temporal import AVERAGE, CENTRE, TemporalConvolution, temporal_max
+from praxiscope.models.backbones import IMAGENET, InputContract, classifier, create_backbone, flow_contract
+from praxiscope.models.registered import models
 from praxiscope.models.residual import branch_width, residual_branch, residual_stages, residual_sum
 
-__all__ = ["Direction", "TemporalPlace", "TwoStreamOutput", "TwoStreamResidualNetwork"]
+__all__ = ["Direction", "TemporalPlace", "TwoStreamOutput", "TwoStreamResidualNetwork", "multiplier"]
 
 Direction: TypeAlias = Literal["motion-to-appearance", "appearance-to-motion", "both"]
 TemporalPlace: TypeAlias = Literal["residual", "shortcut", "last"]
 
 _DIRECTIONS = ("motion-to-appearance", "appearance-to-motion", "both")
 _PLACES = ("residual", "shortcut", "last")
+_TAPS = {"centre": CENTRE, "average": AVERAGE}
 
 
 class TwoStreamOutput(NamedTuple):
@@ -69,12 +71,19 @@ class TwoStreamResidualNetwork(nn.Module):
             of snippets are averaged instead.
         batchnorm: "train", "partial" (only the first layer of each stream learns) or "frozen".
 
+    Attributes:
+        streams: names of the inputs, in forward's order.
+        takes: "dense": batches are [B, S, C, H, W].
+        clip_snippets: None: any number of snippets, all of which are seen together.
+        input_contracts: mean and std that normalise pictures (in [0, 1]) and flow (in pixels), by stream.
+
     Raises:
         ArgumentError: networks that do not fit together, or an unknown value.
     """
 
     streams = ("rgb", "flow")
     takes: Literal["dense", "packed"] = "dense"
+    clip_snippets: int | None = None
 
     def __init__(
         self,
@@ -109,6 +118,12 @@ class TwoStreamResidualNetwork(nn.Module):
         stages = [
             residual_stages(network, name) for network, name in zip((appearance, motion), names, strict=True)
         ]
+        self.num_classes: int = classifier(appearance).weight.shape[0]
+        channels: int = motion.conv1.in_channels  # type: ignore[assignment, union-attr]
+        self.input_contracts: dict[str, InputContract] = {
+            "rgb": IMAGENET,
+            "flow": flow_contract(IMAGENET, channels),
+        }
         for number, (one, other) in enumerate(zip(*stages, strict=True), start=2):
             if min(len(one), len(other)) < 2:
                 raise ArgumentError(
@@ -131,6 +146,11 @@ class TwoStreamResidualNetwork(nn.Module):
                 name = f"{stream}_conv{number}"
                 self.temporal[name] = TemporalConvolution(width, self.snippet_count, taps)
         self.train()
+
+    @property
+    def stream_networks(self) -> dict[str, nn.Module]:
+        """The network of each stream."""
+        return {"rgb": self.appearance, "flow": self.motion}
 
     @property
     def classifiers(self) -> list[nn.Module]:
@@ -209,3 +229,66 @@ def _stem(network: nn.Module, x: Tensor) -> Tensor:
     for name in ("conv1", "bn1", "relu", "maxpool"):
         x = getattr(network, name)(x)
     return x
+
+
+@models.register("multiplier")
+def multiplier(
+    *,
+    num_classes: int,
+    backbone: str = "resnet50",
+    motion_backbone: str | None = None,
+    stream: Literal["both"] = "both",
+    in_channels: int = 20,
+    gate: str | None = "residual-multiplicative",
+    direction: Direction = "motion-to-appearance",
+    temporal: TemporalPlace | None = "residual",
+    taps: Literal["centre", "average"] = "centre",
+    pool_window: int | None = 5,
+    dropout: float = 0.0,
+    motion_dropout: float = 0.8,
+    pretrained: bool = False,
+    batchnorm: Literal["train", "partial", "frozen"] = "train",
+) -> TwoStreamResidualNetwork:
+    """Build a spatiotemporal multiplier network, as a rule to be started from two trained streams.
+
+    The defaults are the paper's best model, but for its motion stream of 152 layers. ``gate="residual-additive"`` is
+    the spatiotemporal residual network (ST-ResNet), ``gate=None, temporal=None, pool_window=None`` the two-stream
+    network.
+
+    Args:
+        num_classes: K.
+        backbone, motion_backbone: ResNets of torchvision's for pictures and for flow; by default the same.
+        stream: "both", as there are no other.
+        in_channels: of a stack of flow, 2 L; the paper's L is 10.
+        gate: a name of `praxiscope.layers.gating.gates`, or None.
+        direction, temporal, pool_window, batchnorm: see `TwoStreamResidualNetwork`.
+        taps: what convolutions along time start from: "centre", (0, 1, 0), or "average", (1/3, 1/3, 1/3).
+        dropout, motion_dropout: rates before the two classifiers.
+        pretrained: download ImageNet weights; the motion stream's with cross-modality initialisation.
+    """
+    if stream != "both":
+        raise ArgumentError(f"multiplier sees pictures and flow; leave out stream = {stream!r}")
+    if not isinstance(in_channels, int):
+        raise ArgumentError(
+            f"multiplier sees stacks of one length; in_channels must be a number, got {in_channels!r}"
+        )
+    if taps not in _TAPS:
+        raise ArgumentError(f"taps must be 'centre' or 'average', got {taps!r}")
+    names = (backbone, motion_backbone or backbone)
+    appearance, motion = (
+        create_backbone(
+            name, num_classes=num_classes, in_channels=channels, dropout=rate, pretrained=pretrained
+        )
+        for name, channels, rate in zip(names, (3, in_channels), (dropout, motion_dropout), strict=True)
+    )
+    return TwoStreamResidualNetwork(
+        appearance,
+        motion,
+        names=names,
+        gate=None if gate is None else gates.get(gate),
+        direction=direction,
+        temporal=temporal,
+        taps=_TAPS[taps],
+        pool_window=pool_window,
+        batchnorm=batchnorm,
+    )

@@ -125,6 +125,11 @@ class SnippetNetwork(nn.Module):
             self.input_contract = flow_contract(rgb, self.in_channels)
 
     @property
+    def input_contracts(self) -> dict[str, InputContract]:
+        """``input_contract`` by the stream's name."""
+        return {self.streams[0]: self.input_contract}
+
+    @property
     def classifiers(self) -> list[nn.Module]:
         """The layers that give class scores; optimisers may give them a rate of their own."""
         return [classifier(self.backbone)]

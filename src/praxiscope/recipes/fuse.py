@@ -126,12 +126,10 @@ def fuse_runs(
         training = [Scores.load(path) for path in svm]
         for scores, path, run in zip(training, svm, runs, strict=True):
             part = load_single(run, device="cpu", task=task)
-            streams, model = (
-                scores.protocol.get("streams", [part.stream]),
-                scores.protocol.get("model", part.card.name),
-            )
+            streams = scores.protocol.get("streams", list(part.streams))
+            model = scores.protocol.get("model", part.card.name)
             if (
-                list(streams) != [part.stream]
+                list(streams) != list(part.streams)
                 or model != part.card.name
                 or scores.classes != list(part.labels)
             ):

@@ -130,7 +130,8 @@ class Monitor:
             if recogniser.every_frame:
                 protocol = recogniser.default_protocol()
             else:
-                protocol = f"{self.settings.input.snippets}x1" if recogniser.clip_snippets == 1 else "1x1"
+                averages = recogniser.clip_snippets in (1, None)
+                protocol = f"{self.settings.input.snippets}x1" if averages else "1x1"
         scores, skipped = recogniser.score(
             records,
             targets_of(self.manifest, records),

@@ -31,13 +31,15 @@ from praxiscope.data.tasks import JoinedFlow, store_of
 from praxiscope.errors import ArgumentError, DataError, VideoError
 from praxiscope.flow.stack import stackings
 from praxiscope.flow.store import FlowStore, flow_key
+from praxiscope.models import default_stream
 from praxiscope.progress import Reporter
 from praxiscope.recipes.lists import check_skips, read_skipped, write_skipped
 from praxiscope.recipes.settings import TrainSettings
-from praxiscope.recogniser import stream_reader
+from praxiscope.recogniser import stream_readers
 from praxiscope.types import STEM, Batch, VideoRecord
 from praxiscope.video.decode import open_video
-from praxiscope.video.sampling import every_frame, segment_indices
+from praxiscope.video.geometry import kind_of
+from praxiscope.video.sampling import every_frame, segment_indices, strided_snippets
 from praxiscope.video.transforms import BatchAugment, CenterCrop, ColorJitter, MultiScaleCrop, RandomCrop
 
 __all__ = [
@@ -49,6 +51,7 @@ __all__ = [
     "flow_store",
     "preparer",
     "scan",
+    "seen_streams",
     "targets_of",
     "waiting_bytes",
     "weights_of_classes",
@@ -93,14 +96,16 @@ def channels_last(settings: TrainSettings, device: torch.device) -> bool:
 
 
 def example_inputs(model: nn.Module, contract: InputContract, videos: int, snippets: int) -> list[Tensor]:
-    """What a network is given in training, without content, to measure it with: frames [B, S, C, H, W] and, where it
-    has several stems, the last one for all snippets, which sees the most."""
+    """What a network is given in training, without content, to measure it with: frames [B, S, C, H, W] of each stream
+    and, where it has several stems, the last one for all snippets, which sees the most."""
     device = next(model.parameters()).device
-    shape = (videos, snippets, contract.channels, contract.size, contract.size)
-    inputs = [torch.zeros(shape, device=device)]
+    shape, size = (videos, snippets), (contract.size, contract.size)
+    inputs = [
+        torch.zeros(*shape, channels, *size, device=device) for channels in contract.stream_channels.values()
+    ]
     if STEM in model.streams:  # type: ignore[operator]
         last = len(model.first_convolutions) - 1  # type: ignore[arg-type]
-        inputs.append(torch.full(shape[:2], last, device=device))
+        inputs.append(torch.full(shape, last, device=device))
     return inputs
 
 
@@ -192,6 +197,12 @@ def check_trainable(manifest: Manifest, records: Sequence[VideoRecord], listing:
         )
 
 
+def seen_streams(settings: TrainSettings) -> tuple[str, ...]:
+    """Names of the streams that a run's model sees, before it is built."""
+    stream = settings.model.keywords().get("stream", default_stream(settings.model.name))
+    return ("rgb", "flow") if stream == "both" else (str(stream),)
+
+
 def flow_store(settings: TrainSettings) -> FlowStore | None:
     """The stored flow of a run that trains on flow.
 
@@ -199,14 +210,14 @@ def flow_store(settings: TrainSettings) -> FlowStore | None:
         ArgumentError: flow is given and not used, or used and not given.
         DataError: the folder is no store, one of another range, or one without backward flow for a bidirectional stack.
     """
-    stream = settings.model.keywords().get("stream", "rgb")
+    streams = seen_streams(settings)
     folders = {name: source.flow for name, source in settings.data.sources().items()}
-    if stream == "flow" and None in folders.values():
+    if "flow" in streams and None in folders.values():
         lacking = ", ".join(name for name, folder in folders.items() if folder is None)
         of_whom, example = (f" of {lacking}", f"{lacking.partition(',')[0]}=") if lacking else ("", "")
         raise ArgumentError(
-            f"model.stream = flow: training needs stored flow{of_whom}. Make it by `praxiscope flow DATA --out flow/`, "
-            f"and name it by --flow {example}flow/."
+            f"{settings.model.name} on {' and '.join(streams)}: training needs stored flow{of_whom}. Make it by "
+            f"`praxiscope flow DATA --out flow/`, and name it by --flow {example}flow/."
         )
     given = {name: folder for name, folder in folders.items() if folder is not None}
     bound = settings.data.flow_range
@@ -216,9 +227,9 @@ def flow_store(settings: TrainSettings) -> FlowStore | None:
                 f"data.flow_range = {bound:g} is of stored flow: name its folder by --flow, or leave it out."
             )
         return None
-    if stream != "flow":
+    if "flow" not in streams:
         raise ArgumentError(
-            f"--flow {next(iter(given.values()))}: the model sees {stream!r}, no flow. Add --stream flow, or leave "
+            f"--flow {next(iter(given.values()))}: the model sees {streams[0]!r}, no flow. Add --stream flow, or leave "
             "--flow out."
         )
     stores = {name: FlowStore(folder, range=bound) for name, folder in given.items()}
@@ -227,7 +238,16 @@ def flow_store(settings: TrainSettings) -> FlowStore | None:
     return stores[""] if settings.data.tasks is None else JoinedFlow(stores)
 
 
-def _sample(num_frames: int, generator: torch.Generator | None, *, snippets: int, length: int) -> Tensor:
+def _sample(
+    num_frames: int,
+    generator: torch.Generator | None,
+    *,
+    snippets: int,
+    length: int,
+    strides: tuple[int, int] | None = None,
+) -> Tensor:
+    if strides is not None:
+        return strided_snippets(num_frames, snippets, length, strides, generator)
     return segment_indices(num_frames, snippets, length, generator)
 
 
@@ -241,16 +261,21 @@ def _whole(num_frames: int, generator: torch.Generator | None, *, length: int, m
 
 def waiting_bytes(settings: TrainSettings, contract: InputContract) -> int:
     """What the batches of a run take in its main process, read and not yet used: of raw pixels or flow."""
-    return max(2, settings.data.workers * _slots(settings)) * _batch_bytes(settings, contract)
+    batches = max(2, settings.data.workers * _slots(settings))
+    return batches * sum(_stream_bytes(settings, contract).values())
 
 
 def _slots(settings: TrainSettings) -> int:
     return _PREFETCHED + settings.optim.accumulate + 2
 
 
-def _batch_bytes(settings: TrainSettings, contract: InputContract) -> int:
-    values = settings.optim.batch * settings.input.snippets * contract.channels * settings.input.size**2
-    return values * (1 if contract.flow is None else 4)
+def _stream_bytes(settings: TrainSettings, contract: InputContract) -> dict[str, int]:
+    """Bytes of a batch as it was read, by stream: pixels are whole numbers, flow is floats."""
+    places = settings.optim.batch * settings.input.snippets * settings.input.size**2
+    return {
+        name: places * channels * (4 if kind_of(name) == "flow" else 1)
+        for name, channels in contract.stream_channels.items()
+    }
 
 
 def epoch_loader(
@@ -274,8 +299,7 @@ def epoch_loader(
             epochs before it found, and lose no time on them.
     """
     crop = _CROPS[settings.input.crop](settings.input.size)
-    stream = "rgb" if contract.flow is None else "flow"
-    read, span = stream_reader(contract, settings.input.short_side, store)
+    readers, span = stream_readers(contract, settings.input.short_side, store)
     targets, wanted = targets_of(manifest, records), settings.input
 
     def clips_by(sampler: Sampler) -> TrainingClips:
@@ -284,7 +308,7 @@ def epoch_loader(
                 records,
                 targets,
                 sampler=sampler,
-                readers={stream: read},
+                readers=readers,
                 geometry=crop,
                 time_limit_s=settings.data.time_limit_s,
                 known_broken=skipped,
@@ -292,9 +316,9 @@ def epoch_loader(
         )
 
     few = contract.snippets if whole else wanted.snippets
-    sampled = clips_by(partial(_sample, snippets=few, length=span))
+    sampled = clips_by(partial(_sample, snippets=few, length=span, strides=wanted.strides))
     full = clips_by(partial(_whole, length=span, most=wanted.max_frames)) if whole else sampled
-    stems = len(settings.input.flow_lengths) if stream == "flow" else 1
+    stems = len(settings.input.flow_lengths) if "flow" in readers else 1
     workers, slots = settings.data.workers, _slots(settings)
     labels = [manifest.numbers(record) for record in records]
 
@@ -312,7 +336,9 @@ def epoch_loader(
             start=start,
         )
         # A new pool for every epoch: a process of the last one may still be writing to the old.
-        pool = SlotPool(workers, slots, _batch_bytes(settings, contract))
+        # A stream of a batch takes a slot.
+        each = _stream_bytes(settings, contract)
+        pool = SlotPool(workers, slots * len(each), max(each.values()))
         together = (
             partial(collate_whole, padded=wanted.padded)
             if whole

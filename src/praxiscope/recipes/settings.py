@@ -38,6 +38,7 @@ __all__ = [
     "get_recipe",
     "load_yaml",
     "override",
+    "recipe_of",
     "recipes",
 ]
 
@@ -124,6 +125,11 @@ class InputSettings(_Section):
     size: int = Field(224, ge=8)
     short_side: int = Field(256, ge=8)
     snippets: int = Field(8, ge=1)
+    strides: tuple[int, int] | None = Field(
+        None,
+        description="frames from one snippet to the next, drawn between two numbers for each video; None: a snippet "
+        "from each of as many equal parts",
+    )
     sampled_epochs: int = Field(
         0,
         ge=0,
@@ -139,12 +145,19 @@ class InputSettings(_Section):
     flip: bool = True
     colour_jitter: float = Field(0.0, ge=0, le=1)
     flow_length: int | tuple[int, ...] = Field(
-        5, description="flow fields of a stack (model.stream=flow); several, as in [5, 10]: a stem for each"
+        5, description="flow fields of a stack; several, as in [5, 10]: a stem for each"
     )
     flow_kind: Literal["stack", "trajectory", "stack-bidirectional", "trajectory-bidirectional"] = "stack"
     subtract_mean: bool = Field(True, description="every flow field loses its own mean")
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+
+    @field_validator("strides")
+    @classmethod
+    def _is_a_range(cls, strides: tuple[int, int] | None) -> tuple[int, int] | None:
+        if strides is not None and not 1 <= strides[0] <= strides[1]:
+            raise ValueError(f"expected two numbers of 1 or more, the smaller first, got {list(strides)}")
+        return strides
 
     @field_validator("mean", "std")
     @classmethod
@@ -199,10 +212,13 @@ class ModelSettings(BaseModel):
     name: str = "tsn"
     backbone: str = "resnet18"
     weights: str | None = None
+    start: tuple[str, ...] | None = Field(
+        None, description="runs of pictures and of flow that a network of both starts from (--from)"
+    )
 
     def keywords(self) -> dict[str, Any]:
         """The builder's keywords."""
-        return {k: v for k, v in self.model_dump().items() if k not in ("name", "weights")}
+        return {k: v for k, v in self.model_dump().items() if k not in ("name", "weights", "start")}
 
 
 class OptimSettings(_Section):
@@ -358,6 +374,14 @@ def get_recipe(name_or_path: str) -> TrainSettings:
     if path.suffix in (".yaml", ".yml"):
         return load_yaml(path)
     return recipes.get(name_or_path)()
+
+
+def recipe_of(model: str) -> TrainSettings:
+    """The settings that a model starts from where no recipe is named: ``default-MODEL``, or else ``default``."""
+    from praxiscope.recipes import known  # noqa: F401
+
+    own = f"default-{model}"
+    return recipes.get(own if own in recipes else "default")()
 
 
 def _validated(content: Mapping[str, Any], where: str) -> TrainSettings:

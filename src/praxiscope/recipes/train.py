@@ -47,10 +47,12 @@ from praxiscope.recipes.reading import (
     epoch_loader,
     flow_store,
     scan,
+    seen_streams,
     weights_of_classes,
 )
 from praxiscope.recipes.report import report_run
 from praxiscope.recipes.settings import InputSettings, OptimSettings, TrainSettings, dump_yaml, load_yaml
+from praxiscope.recipes.streams import start_from
 from praxiscope.recipes.summary import announce
 from praxiscope.recogniser import build_from_card
 from praxiscope.steps import TaskLoss, make_loss
@@ -299,11 +301,17 @@ def build_model(
     kwargs = {**given.keywords(), "num_classes": len(manifest.classes)}
     if given.name == "tsm":
         kwargs.setdefault("snippets", learned_snippets(settings))
+    streams = seen_streams(settings)
     if store is not None:
         channels = [2 * length for length in wanted.flow_lengths]
+        if len(channels) > 1 and len(streams) > 1:
+            raise ArgumentError(
+                f"input.flow_length = {list(wanted.flow_lengths)}: {given.name} sees stacks of one length; name one"
+            )
         kwargs["in_channels"] = channels if len(channels) > 1 else channels[0]
     if given.backbone.startswith("timm/"):
         kwargs.setdefault("input_size", wanted.size)
+    model: Any
     try:
         model = create_model(given.name, **kwargs)
     except TypeError as error:
@@ -312,6 +320,11 @@ def build_model(
         raise ArgumentError(
             f"backprop.name = {settings.backprop.name}: {given.name} sees every frame of a video together and has no "
             "snippets to choose among. Leave out --choose and --backprop."
+        )
+    if model.clip_snippets is None and settings.backprop.name != "full":
+        raise ArgumentError(
+            f"backprop.name = {settings.backprop.name}: {given.name} scores a video as a whole and has no snippets to "
+            "choose among. Leave out --choose and --backprop."
         )
     unused = {"sampled_epochs": 0, "max_frames": None, "padded": False}
     for key, default in unused.items() if model.takes != "packed" else ():
@@ -325,12 +338,23 @@ def build_model(
             f"input.sampled_epochs = {wanted.sampled_epochs} of {settings.optim.epochs} epochs: none would see every "
             "frame. Lower it, or raise --epochs."
         )
-    contract: Any = model.input_contract
+    if given.weights and len(streams) > 1:
+        raise ArgumentError(
+            f"--weights {given.weights}: {given.name} is two networks. Start it from two trained runs by --from "
+            "RGB_RUN,FLOW_RUN."
+        )
+    if given.weights and given.start:
+        raise ArgumentError(f"--weights {given.weights} and --from are two starts; leave one of them out")
+    contracts: Any = None
     if given.weights:
         report = load_weights(model, given.weights)
         kept = " but the classifier, whose classes differ" if report.skipped_classifier else ""
         reporter.line(f"Loaded {len(report.loaded)} tensors from {given.weights}: all{kept}.")
-        contract = model.input_contract  # the file's kind may have told another one
+    if given.start:
+        contracts, lines = start_from(model, given.start, manifest.classes, store)
+        for line in lines:
+            reporter.line(line)
+    contracts = contracts or model.input_contracts  # as the weights want them
     # Weights come from the checkpoint when the model is loaded again, never from the network.
     kwargs.pop("pretrained", None)
     card = ModelCard(
@@ -342,36 +366,35 @@ def build_model(
         input=InputContract(
             size=wanted.size,
             short_side=wanted.short_side,
-            channels=len(contract["mean"]),
-            # What is seen together at a test, or, of models that average, in training.
-            snippets=model.clip_snippets if model.clip_snippets > 1 else wanted.snippets,  # type: ignore
-            **_normalisation(wanted, contract, store),
+            channels=len(contracts[streams[0]]["mean"]),
+            # What is seen together at a test, or, of models that average or see any number, in training.
+            snippets=model.clip_snippets if (model.clip_snippets or 1) > 1 else wanted.snippets,
+            pictures=len(streams) > 1,
+            **_normalisation(wanted, contracts, store),
         ),
     )
     return model, card
 
 
 def _normalisation(
-    wanted: InputSettings, contract: Mapping[str, Any], store: FlowStore | None
+    wanted: InputSettings, contracts: Mapping[str, Mapping[str, Any]], store: FlowStore | None
 ) -> dict[str, Any]:
     """The part of the input contract that differs between pixels and flow."""
-    if store is None:
-        return {
-            "mean": tuple(wanted.mean or contract["mean"]),
-            "std": tuple(wanted.std or contract["std"]),
-        }
-    if wanted.mean or wanted.std:
+    made: dict[str, Any] = {}
+    if "rgb" in contracts:
+        made |= {key: tuple(getattr(wanted, key) or contracts["rgb"][key]) for key in ("mean", "std")}
+    elif wanted.mean or wanted.std:
         raise ArgumentError(
             "input.mean and input.std are of pixels; a network that sees flow has no use of them"
         )
-    return {
-        "flow_mean": tuple(contract["mean"]),
-        "flow_std": tuple(contract["std"]),
+    if "flow" in contracts:
+        assert store is not None
+        made |= {f"flow_{key}": tuple(contracts["flow"][key]) for key in ("mean", "std")}
         # Where there are several lengths the longest is read; the network takes the shorter ones out of it.
-        "flow": FlowInput(
+        made["flow"] = FlowInput(
             wanted.flow_lengths[-1], wanted.flow_kind, wanted.subtract_mean, store.contract.to_dict()
-        ),
-    }
+        )
+    return made
 
 
 def _check_folder(run: Path, settings: TrainSettings, resume: bool) -> None:
@@ -403,7 +426,8 @@ def _check_folder(run: Path, settings: TrainSettings, resume: bool) -> None:
 def _check_start(settings: TrainSettings) -> None:
     """Refuse to train nothing but a classifier on a network that has never learnt anything."""
     optim, given = settings.optim, settings.model
-    if optim.frozen_epochs >= optim.epochs and not (given.weights or given.keywords().get("pretrained")):
+    started = given.weights or given.start or given.keywords().get("pretrained")
+    if optim.frozen_epochs >= optim.epochs and not started:
         raise ArgumentError(
             f"optim.frozen_epochs = {optim.frozen_epochs:g} of {optim.epochs} epochs: only the classifier would learn, "
             "on random weights. Give start weights (--weights FILE or --pretrained), or --set optim.frozen_epochs=0."

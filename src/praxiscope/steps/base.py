@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from praxiscope.errors import ArgumentError
 from praxiscope.types import Batch
 
-__all__ = ["Loss", "Step", "StepOutput", "TaskLoss", "call_model", "make_loss"]
+__all__ = ["Loss", "Step", "StepOutput", "TaskLoss", "call_model", "make_loss", "output_loss"]
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(logits [B, K], targets) -> mean loss []."""
@@ -57,6 +57,15 @@ def call_model(model: nn.Module, batch: Batch) -> Any:
     if model.takes != "packed":
         raise ArgumentError(f"{type(model).__name__} takes dense batches; this one is packed")
     return model(*inputs, offsets=batch.offsets)
+
+
+def output_loss(loss: Loss, output: Any, targets: Tensor) -> Tensor:
+    """The loss of what a model returned: of its ``logits``, or where it classifies each of several streams by itself
+    (``stream_logits`` [streams, B, K]) the sum of theirs."""
+    heads = getattr(output, "stream_logits", None)
+    if heads is None:
+        return loss(output.logits, targets)
+    return torch.stack([loss(logits, targets) for logits in heads]).sum()
 
 
 def make_loss(

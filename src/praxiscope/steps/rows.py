@@ -53,7 +53,8 @@ def snippet_count(batch: Batch) -> int:
 
 def mixes_snippets(model: nn.Module) -> bool:
     """Whether a snippet's scores depend on the others of its video (temporal shift), so that they stay together."""
-    return int(getattr(model, "clip_snippets", 1)) > 1
+    count = getattr(model, "clip_snippets", 1)
+    return count is None or int(count) > 1
 
 
 def as_rows(batch: Batch) -> Batch:

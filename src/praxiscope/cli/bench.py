@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from praxiscope.cli.common import Data, Json, print_json, reporter
+from praxiscope.cli.common import Annotations, Data, Json, Split, print_json, reporter
 
 app = typer.Typer(help="Measure on this machine.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -164,7 +164,65 @@ def full_video(
     if json:
         print_json(rows)
         return
-    for cells in (HEADER, ["---"] * len(HEADER), *format_table(rows)):
+    _print_table(HEADER, format_table(rows))
+
+
+@app.command(
+    "multiplier",
+    help="""Tables 2 and 3 of the multiplier networks' paper on your data: connections, and filters along time.
+
+Both streams are trained for each seed, and every row from them. Give the same command again to go on where it stopped.
+
+Example: praxiscope bench multiplier videos/ --flow flow/ --out tables
+""",
+)
+def multiplier(
+    data: Data,
+    flow: Annotated[Path, typer.Option(help="Folder of stored flow (praxiscope flow).")],
+    out: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("multiplier-bench"),
+    preset: Annotated[
+        str,
+        typer.Option(
+            help="cpu: ResNet-18, 64 pixels, random weights. paper: ResNet-50, 224 pixels, ImageNet weights."
+        ),
+    ] = "cpu",
+    size: Annotated[
+        int | None, typer.Option(min=32, help="Pixels of the crop. Default: as the preset has it.")
+    ] = None,
+    row: Annotated[
+        list[str] | None, typer.Option(help="Only this row, residual-additive say; may be given many times.")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Runs of each row. Default: 2.")] = None,
+    split: Split = None,
+    annotations: Annotations = None,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that read.")] = 2,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    json: Json = False,
+) -> None:
+    from praxiscope.recipes.bench_multiplier import HEADER, bench_multiplier, format_table
+
+    rows = bench_multiplier(
+        data,
+        flow,
+        out,
+        preset,
+        split=split,
+        annotations=annotations,
+        size=size,
+        rows=row,
+        seeds=seeds,
+        workers=workers,
+        device=device,
+        reporter=reporter(),
+    )
+    if json:
+        print_json(rows)
+        return
+    _print_table(HEADER, format_table(rows))
+
+
+def _print_table(header: list[str], rows: list[list[str]]) -> None:
+    for cells in (header, ["---"] * len(header), *rows):
         print(f"| {' | '.join(cells)} |")
 
 

@@ -16,13 +16,12 @@ from typing import Any
 import torch
 
 from praxiscope.checkpoint import write_json
-from praxiscope.errors import ArgumentError, TrainingError
+from praxiscope.errors import ArgumentError
 from praxiscope.progress import Reporter
 from praxiscope.recipes.bench_step import Job, measure_step
 from praxiscope.recipes.dataset import move4mnist
-from praxiscope.recipes.settings import ModelSettings, TrainSettings, get_recipe, load_yaml
-from praxiscope.recipes.test import test
-from praxiscope.recipes.train import train
+from praxiscope.recipes.experiment import accuracy_of
+from praxiscope.recipes.settings import ModelSettings, TrainSettings, get_recipe
 
 __all__ = ["PRESETS", "Preset", "TableRow", "bench_full_video", "format_table", "table_rows"]
 
@@ -188,7 +187,10 @@ def bench_full_video(
             )
             if row.clusters is None:
                 settings = settings.updated({"input.sampled_epochs": 0})
-            accuracies[row.name].append(_accuracy(settings, root / f"{row.name}-{seed}", reporter))
+            # One view of the whole frame, as in the paper.
+            protocol = "1xfull" if row.clusters is None else "allxfull"
+            run = root / f"{row.name}-{seed}"
+            accuracies[row.name].append(accuracy_of(settings, run, protocol, reporter))
     if not costs:
         return [{"name": name, "top1": values} for name, values in accuracies.items()]
     for row in chosen:
@@ -203,28 +205,6 @@ def bench_full_video(
             }
         )
     return found
-
-
-def _accuracy(settings: TrainSettings, run: Path, reporter: Reporter) -> float:
-    """Top-1 of a run on the test videos; it is trained and tested once."""
-    result = run / "result.json"
-    if result.is_file():
-        before = load_yaml(run / "settings.yaml").updated({"data.workers": settings.data.workers})
-        if before != settings:
-            raise ArgumentError(
-                f"{run}: was trained with other settings (they are in its settings.yaml). Name another folder by --out."
-            )
-    else:
-        reporter.line(f"--- {run.name}")
-        if not train(settings, run, resume=(run / "run.json").is_file(), reporter=reporter):
-            raise TrainingError(f"{run}: interrupted and saved. Give the same command to go on.")
-        # One view of the whole frame, as in the paper.
-        protocol = "1xfull" if settings.model.name == "tsm" else "allxfull"
-        tested = test(
-            run, settings.data.source, protocol=protocol, workers=settings.data.workers, reporter=reporter
-        )
-        write_json(result, tested.figures)
-    return float(json.loads(result.read_text(encoding="utf-8"))["top1"])
 
 
 def _cost(

@@ -54,6 +54,43 @@ def colour_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+FLOW_PARAMETERS = {"warps": 2, "iterations": 10}
+
+
+def write_moving(path: Path, step: int, seed: int, frames: int = 14) -> None:
+    """A square that moves by ``step`` pixels a frame over still noise."""
+    import av
+    import numpy as np
+
+    draw = np.random.default_rng(seed)
+    ground = draw.integers(0, 90, (48, 64, 3), dtype=np.uint8)
+    pattern = draw.integers(120, 255, (20, 20, 3), dtype=np.uint8)
+    top, left = int(draw.integers(2, 26)), int(draw.integers(17, 27))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=12, options={"crf": "12"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for number in range(frames):
+            picture = ground.copy()
+            x = left + step * (number - frames // 2)
+            picture[top : top + 20, x : x + 20] = pattern
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+@pytest.fixture(scope="session")
+def moving(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Videos of squares that go left or right, and their stored flow, both ways."""
+    from praxiscope.recipes.flow import extract_flow
+
+    root = tmp_path_factory.mktemp("moving")
+    for name, step in (("left", -2), ("right", 2)):
+        for clip in range(10):
+            write_moving(root / "videos" / name / f"{clip}.mp4", step, clip)
+    extract_flow(root / "videos", root / "flow", parameters=FLOW_PARAMETERS, backward=True, workers=1)
+    return root / "videos", root / "flow"
+
+
 SMALL = (
     "model.name=tsn",
     "model.backbone=squeezenet1_1",

@@ -300,10 +300,10 @@ class Recogniser:
         """Scores of one video before softmax, float32 [K]; arguments and errors as ``predict``."""
         record = VideoRecord(str(source), Path(source), ())
         chosen = parse_protocol(protocol or self.default_protocol())
-        clip = self._reader([record], [torch.tensor(-1)], chosen).read(0)
+        clip = self.clip_reader([record], [torch.tensor(-1)], chosen).read(0)
         if not len(clip.streams[self.streams[0]]):  # of a long video, see _ViewSampler
             return self.stream_logits(record, chosen)
-        _, logits = next(self._scorer(chosen).score([clip]))
+        _, logits = next(self.scorer(chosen).score([clip]))
         return logits
 
     def streams_frames(self, protocol: Protocol) -> bool:
@@ -424,7 +424,7 @@ class Recogniser:
         """
         reporter = reporter or Reporter()
         chosen = parse_protocol(protocol or self.default_protocol())
-        reader = self._reader(records, targets, chosen, time_limit_s)
+        reader = self.clip_reader(records, targets, chosen, time_limit_s)
         loader = torch.utils.data.DataLoader(
             TestClips(reader),
             batch_size=None,
@@ -450,7 +450,7 @@ class Recogniser:
                     else:
                         yield item
 
-            for clip, logits in self._scorer(chosen).score(readable()):
+            for clip, logits in self.scorer(chosen).score(readable()):
                 ids.append(clip.id)
                 rows.append(logits)
                 kept.append(clip.target)
@@ -514,7 +514,7 @@ class Recogniser:
         """Start, end and scores before softmax, float32 [K], of every window; see ``timeline``."""
         if window_s <= 0 or stride_s <= 0:
             raise ArgumentError(f"window and stride must be above 0 s, got {window_s} and {stride_s}")
-        scorer = self._scorer(parse_protocol("1x1"))
+        scorer = self.scorer(parse_protocol("1x1"))
         most = 1 if self.every_frame else max(1, self.chunk_snippets // self.card.input.snippets)
         coming = windows(
             source, window_s, stride_s, self.card.input, self.flow_source, every=self.every_frame
@@ -526,13 +526,14 @@ class Recogniser:
             for window, row in zip(batch, logits, strict=True):
                 yield round(window.start_s, 6), round(window.end_s, 6), row
 
-    def _reader(
+    def clip_reader(
         self,
         records: Sequence[VideoRecord],
         targets: Sequence[Tensor],
         protocol: Protocol,
         time_limit_s: float = 300.0,
     ) -> ClipReader:
+        """What reads the views of a protocol of each video; see ``score`` for the arguments."""
         short_side = self._short_side(protocol)
         readers, span = stream_readers(self.card.input, short_side, self.flow_source)
         return ClipReader(
@@ -557,7 +558,12 @@ class Recogniser:
             return self.card.input.snippets
         return self.clip_snippets
 
-    def _scorer(self, protocol: Protocol) -> ViewScorer:
+    def scorer(self, protocol: Protocol) -> ViewScorer:
+        """What scores the clips that ``clip_reader`` reads.
+
+        Raises:
+            ArgumentError: the model cannot be shown such views.
+        """
         together = self._seen_together(protocol)
         if protocol.sampling == "all" and not self.every_frame and (together or 1) > 1:
             raise ArgumentError(

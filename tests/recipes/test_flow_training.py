@@ -13,7 +13,8 @@ import torch
 
 import praxiscope as px
 import praxiscope.training.loop as loop
-from conftest import SMALL
+from conftest import FLOW_PARAMETERS as PARAMETERS
+from conftest import SMALL, write_moving
 from praxiscope.checkpoint import find_checkpoint, load_card
 from praxiscope.data.batch import mix_seeds
 from praxiscope.evaluation.scores import Scores
@@ -25,37 +26,6 @@ from praxiscope.recipes.settings import TrainSettings, get_recipe, override
 from praxiscope.recipes.test import test as run_test
 from praxiscope.recipes.train import train
 from praxiscope.recogniser import build_from_card
-
-PARAMETERS = {"warps": 2, "iterations": 10}
-
-
-def write_moving(path: Path, step: int, seed: int, frames: int = 14) -> None:
-    """A square that moves by ``step`` pixels a frame over still noise."""
-    draw = np.random.default_rng(seed)
-    ground = draw.integers(0, 90, (48, 64, 3), dtype=np.uint8)
-    pattern = draw.integers(120, 255, (20, 20, 3), dtype=np.uint8)
-    top, left = int(draw.integers(2, 26)), int(draw.integers(17, 27))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=12, options={"crf": "12"})
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for number in range(frames):
-            picture = ground.copy()
-            x = left + step * (number - frames // 2)
-            picture[top : top + 20, x : x + 20] = pattern
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode(None))
-
-
-@pytest.fixture(scope="module")
-def moving(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Videos of squares that go left or right, and their stored flow, both ways."""
-    root = tmp_path_factory.mktemp("moving")
-    for name, step in (("left", -2), ("right", 2)):
-        for clip in range(10):
-            write_moving(root / "videos" / name / f"{clip}.mp4", step, clip)
-    extract_flow(root / "videos", root / "flow", parameters=PARAMETERS, backward=True, workers=1)
-    return root / "videos", root / "flow"
 
 
 def settings(videos: Path, flow: Path | None, *assignments: str) -> TrainSettings:
@@ -129,7 +99,9 @@ def test_a_timeline_shows_the_stacks_that_stored_flow_gives(motion: Path, moving
     path = moving[0] / "right" / "3.mp4"
     (window,) = windows(path, 14 / 12, 14 / 12, contract)
     record = VideoRecord("right/3.mp4", path, ())
-    reader = recogniser._reader([record], [torch.tensor(-1)], px.evaluation.protocols.parse_protocol("1x1"))
+    reader = recogniser.clip_reader(
+        [record], [torch.tensor(-1)], px.evaluation.protocols.parse_protocol("1x1")
+    )
     reading = reader.readers["flow"]
     # Two snippets, on screen at 1/4 and 3/4 of 14 frames.
     frames = reading(record, px.open_video(path), torch.tensor([3, 10]), 0, 14, None)

@@ -168,6 +168,49 @@ def full_video(
 
 
 @app.command(
+    "predict",
+    help="""Seconds from a video file to its label, and where they go, under one protocol or several side by side.
+
+Example: praxiscope bench predict runs/a videos/ --protocol 25x10 --protocol fully-convolutional
+""",
+)
+def predict(
+    run: Annotated[Path, typer.Argument(help="Run or model folder.", show_default=False)],
+    data: Data,
+    protocol: Annotated[
+        list[str] | None, typer.Option(help="May be given many times. Default: the recogniser's own.")
+    ] = None,
+    flow: Annotated[
+        Path | None, typer.Option(help="Folder of stored flow. Default: it is estimated, and counts.")
+    ] = None,
+    videos: Annotated[
+        int | None, typer.Option(min=1, help="At most so many. Default: all of the test.")
+    ] = None,
+    split: Split = None,
+    annotations: Annotations = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    json: Json = False,
+) -> None:
+    from praxiscope.recipes.bench_predict import HEADER, bench_predict, format_table
+
+    rows = bench_predict(
+        run,
+        data,
+        protocol or (),
+        split=split,
+        annotations=annotations,
+        flow=flow,
+        videos=videos,
+        device=device,
+        reporter=reporter(),
+    )
+    if json:
+        print_json(rows)
+        return
+    _print_table(HEADER, format_table(rows))
+
+
+@app.command(
     "multiplier",
     help="""Tables 2 and 3 of the multiplier networks' paper on your data: connections, and filters along time.
 

@@ -68,8 +68,8 @@ class Job:
 
 def run_measured(module: str, job: dict[str, Any], what: str) -> dict[str, Any]:
     """Run ``python -m module JOB`` twice: what the first prints last, as JSON, with the ``bytes`` of the second, whose
-    memory is exact and which takes no more steps than that needs. A job that keeps memory is run once, and one on a GPU,
-    whose memory is exact anyway.
+    memory is exact and which takes no more steps than that needs. A job that keeps memory is run once, and so is one on
+    a GPU, whose memory is exact anyway.
 
     Raises:
         ArgumentError: it failed; with what it said last.

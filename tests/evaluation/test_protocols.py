@@ -89,6 +89,15 @@ def test_25_views_of_one_snippet_are_the_25_segments(num_frames, length):
     assert views[:, 0].tolist() == np.asarray(segment_indices(num_frames, 25, length)).tolist()
 
 
+def test_instants_of_a_model_that_sees_any_number_are_one_view():
+    views = view_indices(parse_protocol("fully-convolutional"), 300, None, 11)
+    assert views.shape == (1, 25)
+    assert views[0].equal(segment_indices(300, 25, 11))
+    assert view_indices(parse_protocol("allx1"), 30, None, 11).shape == (1, 20)
+    with pytest.raises(ArgumentError, match="needs a number of clip_snippets"):
+        view_indices(parse_protocol("dense2x3"), 300, None, 11)
+
+
 @pytest.mark.parametrize("num_frames", [8, 50, 177])
 def test_one_view_is_the_centred_sampling(num_frames):
     views = view_indices(parse_protocol("1x1"), num_frames, 8)

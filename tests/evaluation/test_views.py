@@ -164,3 +164,47 @@ def test_bfloat16_is_used_when_asked_for_and_scores_stay_float32() -> None:
     assert kinds == [torch.bfloat16]
     assert logits.dtype == torch.float32
     assert inference_precision(torch.device("cpu"), "32") == Precision("32", channels_last=True)
+
+
+class TwoStreams(nn.Module):
+    """Its score is the mean of one stream and the largest value of the other."""
+
+    def forward(self, frames: Tensor, flow: Tensor) -> SnippetOutput:
+        assert frames.shape[:2] == flow.shape[:2]
+        logits = torch.stack([frames.mean((1, 2, 3, 4)), flow.amax((1, 2, 3, 4))], 1)
+        return SnippetOutput(logits, logits[:, None])
+
+
+@pytest.mark.parametrize("together", [2, None])
+def test_streams_are_cut_alike_and_seen_together(together: int | None) -> None:
+    draw = torch.Generator().manual_seed(3)
+    clips = [
+        Clip(
+            {
+                "rgb": torch.randint(0, 255, (6, 3, 12, width), dtype=torch.uint8, generator=draw),
+                "flow": torch.randn(6, 4, 12, width, generator=draw),
+            },
+            torch.tensor(0),
+            f"v{width}",
+        )
+        for width in (12, 20)
+    ]
+
+    def prepared(x: Tensor, kind: str) -> Tensor:
+        return x.float() / 255 if kind == "rgb" else x
+
+    scorer = ViewScorer(
+        TwoStreams(),
+        prepare=prepared,
+        crop=partial(_crops, "ten", 8),
+        streams=("rgb", "flow"),
+        clip_snippets=together,
+        chunk_snippets=5,
+    )
+    for clip, (_, logits) in zip(clips, scorer.score(iter(clips)), strict=True):
+        rows = []
+        crops = zip(*(_crops("ten", 8, clip.streams[name], name) for name in ("rgb", "flow")), strict=True)  # type: ignore[arg-type]
+        for frames, flow in crops:
+            for part in torch.arange(6).split(together or 6):
+                rows.append([frames[part].float().mean() / 255, flow[part].amax()])
+        torch.testing.assert_close(logits, torch.tensor(rows).mean(0))

@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 from praxiscope.errors import ArgumentError
-from praxiscope.steps import TaskLoss, make_loss
+from praxiscope.models.multiplier import TwoStreamOutput
+from praxiscope.steps import TaskLoss, make_loss, ordinary
 from praxiscope.steps.base import accuracy
+from praxiscope.types import Batch
 
 LOGITS = np.array([[2.0, -1.0, 0.5], [0.0, 3.0, 1.0]])
 TARGETS = np.array([2, 1])
@@ -157,3 +160,37 @@ def test_what_is_right_is_decided_among_the_classes_of_a_videos_own_task() -> No
 def test_several_tasks_need_one_label_each() -> None:
     with pytest.raises(ArgumentError, match="several tasks need videos with one label each"):
         make_loss(True, tasks=TASKS)
+
+
+class TwoHeads(nn.Module):
+    """A layer for each of two streams."""
+
+    streams = ("rgb", "flow")
+    takes = "dense"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList([nn.Linear(3, 4), nn.Linear(2, 4)])
+
+    def forward(self, frames: Tensor, flow: Tensor) -> TwoStreamOutput:
+        scores = torch.stack(
+            [head(x.mean((1, 3, 4))) for head, x in zip(self.heads, (frames, flow), strict=True)]
+        )
+        return TwoStreamOutput(scores.mean(0), scores)
+
+
+def test_each_stream_of_a_joint_network_has_a_loss_of_its_own():
+    torch.manual_seed(0)
+    model, loss = TwoHeads(), make_loss(False)
+    streams = {"rgb": torch.randn(5, 2, 3, 4, 4), "flow": torch.randn(5, 2, 2, 4, 4)}
+    batch = Batch(streams, torch.tensor([0, 1, 2, 3, 0]), list("abcde"))
+    output = ordinary(loss)(model, batch, lambda value: value.backward())
+    expected = 0.0
+    for head, name in zip(model.heads, streams, strict=True):
+        alone = nn.Linear(head.in_features, 4)
+        alone.load_state_dict(head.state_dict())
+        value = nn.functional.cross_entropy(alone(streams[name].mean((1, 3, 4))), batch.targets)
+        value.backward()
+        torch.testing.assert_close(head.weight.grad, alone.weight.grad)
+        expected += float(value)
+    assert float(output.loss) == pytest.approx(expected, rel=1e-6)

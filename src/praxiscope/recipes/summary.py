@@ -101,7 +101,8 @@ def describe_model(
     costs = measure(model, clip)
     copies = {"sgd": 3, "adamw": 4}[optimizer]
     kept = batch if at_once is None else at_once / contract.snippets
-    memory = copies * costs["weight_bytes"] + kept * (costs["saved_bytes"] + clip[0].nbytes)
+    pixels = sum(x.nbytes for x in clip)
+    memory = copies * costs["weight_bytes"] + kept * (costs["saved_bytes"] + pixels)
     return _say(card, costs["parameters"], costs["flops"], "clip", memory)
 
 

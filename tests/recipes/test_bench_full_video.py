@@ -62,6 +62,7 @@ def test_rows_are_settings_of_the_presets_recipe(preset: Preset) -> None:
 
 def test_a_table_is_made_once_and_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import praxiscope.recipes.bench_full_video as module
+    import praxiscope.recipes.experiment as experiment
 
     wanted = {"rows": ["TSM-8", "cumulative-8"], "workers": 0}
     first = bench_full_video(tmp_path / "table", TINY, **wanted)
@@ -74,7 +75,7 @@ def test_a_table_is_made_once_and_read_back(tmp_path: Path, monkeypatch: pytest.
     def never(*_: object, **__: object) -> None:
         raise AssertionError("trained or measured again")
 
-    monkeypatch.setattr(module, "train", never)
+    monkeypatch.setattr(experiment, "train", never)
     monkeypatch.setattr(module, "measure_step", never)
     assert bench_full_video(tmp_path / "table", TINY, **wanted) == first
     scores = bench_full_video(tmp_path / "table", TINY, costs=False, **wanted)

@@ -296,6 +296,10 @@ def test_the_commands_of_the_guide_work_as_they_stand(
     assert len(found["labels"]) == 2
     done = runner.invoke(app, [*command[:-1], str(streams[0]), *small])
     assert done.exit_code == 1
+    done = runner.invoke(app, [*command[:4], *command[6:], *small[:-1], str(tmp_path / "again")])
+    assert done.exit_code == 0, done.output  # --from alone says which model
+    done = runner.invoke(app, [*command[:4], "--model", "tsm", *command[6:], *small])
+    assert "tsm sees one of them" in str(done.exception)
     done = runner.invoke(app, [*command, *small, "--resume"])
     assert done.exit_code == 1
     assert "--from or --resume" in str(done.exception)
@@ -322,6 +326,18 @@ def test_the_time_of_a_prediction_is_told_by_its_parts(run: Path, streams: Strea
     cells = format_predict(estimated)
     assert cells[0][-1] == "1.00"
     assert len(cells[0]) == len(HEADER)
+
+
+def test_what_needs_scores_of_snippets_says_so(run: Path, moving: Moving, tmp_path: Path) -> None:
+    clip, runner = str(moving[0] / "left" / "0.mp4"), CliRunner()
+    for wanted in ("--principal", "--clusters"):
+        done = runner.invoke(app, ["explain", str(run), clip, wanted, "--out", str(tmp_path / "a.png")])
+        assert isinstance(done.exception, ArgumentError)
+    with pytest.raises(ArgumentError, match="scores a video as a whole"):
+        px.load(run).snippet_logits(clip, torch.tensor([0]))
+    done = runner.invoke(app, ["explain", str(run), "--filters", "--out", str(tmp_path / "f.png")])
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "f.png").stat().st_size > 1000
 
 
 def test_every_row_of_the_papers_tables_has_a_recipe() -> None:
@@ -388,6 +404,8 @@ def test_the_tables_command_trains_once_and_reads_back(
     assert format_table(first)[4][0] == "Table 3"
     monkeypatch.setattr(experiment, "train", lambda *args, **options: pytest.fail("trained again"))
     assert table() == first
+    with pytest.raises(DataError, match="no such folder"):
+        bench_multiplier(str(csv), tmp_path / "nothing", tmp_path / "other", preset)
     with pytest.raises(ArgumentError, match="there is no row 'nothing'"):
         bench_multiplier(str(csv), moving[1], tmp_path / "out", preset, rows=["nothing"])
     (tmp_path / "out" / "motion-0" / "settings.yaml").write_text(

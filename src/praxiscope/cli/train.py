@@ -64,7 +64,7 @@ def train(
         typer.Option(
             "--from",
             metavar="RGB_RUN,FLOW_RUN",
-            help="Start a network of pictures and flow (--model multiplier) from two trained runs.",
+            help="Train one network of pictures and flow (--model multiplier) from two trained runs.",
         ),
     ] = None,
     flow: Annotated[
@@ -141,16 +141,23 @@ def train(
         raise ArgumentError(
             f"--resume: {out} holds no run. Name the folder of one by --out, or leave --resume out."
         )
+    if model is None:  # some options are of one model alone
+        model = "full-video" if clusters is not None else "multiplier" if start is not None else None
     if resume and recipe == "default":
         settings = load_yaml(saved)
     else:
         settings = recipe_of(model) if recipe == "default" and model else get_recipe(recipe)
+    name = model or settings.model.name
     taken_over: dict[str, Any] = {}
     if start is not None:
         if resume:
             raise ArgumentError(f"--from {start}: {out} has begun; leave --from or --resume out.")
+        if default_stream(name) != "both":
+            raise ArgumentError(
+                f"--from {start}: is for a model of pictures and flow; {name} sees one of them. Leave --from or "
+                "--model out."
+            )
         taken_over = settings_of_runs([run for run in start.split(",") if run])
-    name = model or ("full-video" if clusters is not None else settings.model.name)
     single = flow and default_stream(name) != "both"
     several = _data_sets(settings, data, tasks, data_split, data_annotations, flow)
     given = {
@@ -159,7 +166,7 @@ def train(
         "data.flow_range": flow_range,
         "data.workers": workers,
         "data.max_skip": max_skip,
-        "model.name": model or ("full-video" if clusters is not None else None),
+        "model.name": model,
         "model.weights": weights,
         "model.stream": stream or ("flow" if single else None),
         "model.pretrained": True if pretrained else None,

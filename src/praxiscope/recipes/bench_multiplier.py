@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from praxiscope.errors import ArgumentError
+from praxiscope.flow.store import FlowStore
 from praxiscope.progress import Reporter
 from praxiscope.recipes.experiment import SCORES, accuracy_of
 from praxiscope.recipes.fuse import fuse
@@ -126,6 +127,7 @@ def bench_multiplier(
 
     Raises:
         ArgumentError: an unknown preset or row.
+        DataError: there is no stored flow.
         TrainingError: a run was interrupted; the command goes on with it.
     """
     if isinstance(preset, str):
@@ -136,6 +138,7 @@ def bench_multiplier(
     unknown = [name for name in rows or () if name not in known]
     if unknown:
         raise ArgumentError(f"there is no row {unknown[0]!r}; rows are {', '.join(known)}")
+    FlowStore(flow)  # raises where there is none, before a stream is trained
     reporter = reporter or Reporter()
     chosen = {name: known[name] for name in rows or known}
     common: dict[str, Any] = {

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 
 import praxiscope as px
 from conftest import write_clip
+from praxiscope._compat import import_torchvision
 from praxiscope.checkpoint import InputContract, ModelCard, point_to, save_checkpoint
 from praxiscope.models import create_model
 from praxiscope.recogniser import Recogniser
@@ -339,3 +340,18 @@ def test_a_device_that_is_not_there_is_named(model_folder: Path) -> None:
 def test_one_video_is_predicted_at_a_time(model_folder: Path) -> None:
     with pytest.raises(px.ArgumentError, match="path of one video, got a list"):
         px.load(model_folder).predict(["a.mp4"])  # type: ignore[arg-type]
+
+
+def test_a_network_of_one_size_refuses_whole_frames(colour_set: Path) -> None:
+    import_torchvision()  # before timm, which imports it
+    pytest.importorskip("timm", reason="the extra praxiscope[timm] is not installed")
+    kwargs = {"backbone": "timm/vit_tiny_patch16_224", "input_size": 32, "num_classes": 3}
+    contract = InputContract(size=32, short_side=36)
+    recogniser = Recogniser(create_model("tsn", **kwargs), ModelCard("tsn", kwargs, LABELS, input=contract))
+    path = next(colour_set.rglob("*.mp4"))
+    for protocol in ("1xfull", "fully-convolutional"):
+        with pytest.raises(
+            px.ArgumentError, match=r"vit_tiny_patch16_224 takes crops of 32 pixels only\. Take 25x1"
+        ):
+            recogniser.video_logits(path, protocol)
+    assert recogniser.video_logits(path, "2x1").shape == (3,)

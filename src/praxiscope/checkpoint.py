@@ -82,6 +82,7 @@ class InputContract:
         length: consecutive frames per snippet.
         flow: of a model that sees flow; else None.
         pictures: of a model that sees flow: whether it sees the pictures of the same instants, too.
+        flip: whether the model has learned from mirror images, too, as images of the same class.
     """
 
     size: int = 224
@@ -96,6 +97,7 @@ class InputContract:
     length: int = 1
     flow: FlowInput | None = None
     pictures: bool = False
+    flip: bool = True
 
     @property
     def streams(self) -> tuple[str, ...]:

@@ -271,12 +271,13 @@ class Recogniser:
             self.split.copy_to(target)
 
     def default_protocol(self) -> str:
-        """What ``predict`` uses: every frame, whole, for models that take them all; 25 whole frames and their mirror
-        images for models that see any number together; 25 frames for models that average; else one centred clip."""
+        """What ``predict`` uses: every frame, whole, for models that take them all; 25 whole frames for models that see
+        any number together, and their mirror images where training had such; 25 frames for models that average; else
+        one centred clip."""
         if self.every_frame:
             return "allxfull"
         if self.clip_snippets is None:
-            return "fully-convolutional"
+            return "fully-convolutional" if self.card.input.flip else "25xfull"
         return "25x1" if self.clip_snippets == 1 else "1x1"
 
     def predict(self, source: str | Path, top: int = 5, protocol: str | None = None) -> Prediction:
@@ -556,7 +557,8 @@ class Recogniser:
         """Snippets of a view; None where all of a protocol's are one."""
         if self.clip_snippets is None and protocol.sampling == "dense":
             return self.card.input.snippets
-        return self.clip_snippets
+        # Where nothing acts along time the score is a mean all the same, and memory need not grow with the instants.
+        return 1 if getattr(self.model, "instants_apart", False) else self.clip_snippets
 
     def scorer(self, protocol: Protocol) -> ViewScorer:
         """What scores the clips that ``clip_reader`` reads.
@@ -565,10 +567,24 @@ class Recogniser:
             ArgumentError: the model cannot be shown such views.
         """
         together = self._seen_together(protocol)
-        if protocol.sampling == "all" and not self.every_frame and (together or 1) > 1:
+        if protocol.sampling == "all" and not self.every_frame and together != 1:
             raise ArgumentError(
-                f"protocol {protocol.name} shows every frame at once; {self.card.name} takes {together}. "
-                "Take 1x1, or 2x3 for more views."
+                f"protocol {protocol.name} shows every frame at once; {self.card.name} "
+                + (
+                    "sees all that it is shown together, and would need"
+                    if together is None
+                    else f"takes {together}"
+                )
+                + (
+                    " memory for all of them. Take 25x1."
+                    if together is None
+                    else ". Take 1x1, or 2x3 for more views."
+                )
+            )
+        if protocol.crops in ("full", "full-mirrored") and _of_one_size(self.model):
+            raise ArgumentError(
+                f"protocol {protocol.name} shows whole frames; {self.card.kwargs.get('backbone', self.card.name)} "
+                f"takes crops of {self.card.input.size} pixels only. Take 25x1, or 25x10 for more views."
             )
         return ViewScorer(
             self.model,
@@ -585,6 +601,15 @@ class Recogniser:
 
     def _top(self, logits: Tensor, top: int) -> tuple[list[str], list[float]]:
         return best_labels(logits, self.labels, self.card.multi_label, top)
+
+
+def _of_one_size(model: nn.Module) -> bool:
+    """Whether timm says that a network takes pictures of the one size for which it was made."""
+    return any(
+        configured.get("fixed_input_size", False)
+        for module in model.modules()
+        if isinstance(configured := getattr(module, "default_cfg", None), dict)
+    )
 
 
 def best_labels(

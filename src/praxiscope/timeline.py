@@ -170,6 +170,8 @@ def _estimated_stacks(
     """Frames with the flow around them. A stack needs frames that come later, so it runs that far behind."""
     back = reader.length // 2 if _around(contract) else 0
     ahead = reader.length - back
+    # A stack one way that would begin before the video begins with it, and ends as much later.
+    first_ahead = reader.length if _starts_before(contract) else ahead
     if min(video.height, video.width) < SMALLEST_SIDE and reader.estimated_side is None:
         raise VideoError(
             video.path,
@@ -192,17 +194,17 @@ def _estimated_stacks(
         frame = frames[at][0]
         return _Moment(frame.time_s, partial(_snippet, at, frame, last, read, video, contract))
 
-    last = -1
+    last, coming = -1, 0
     for last, frame in enumerate(video.decode()):
         frames[last] = (frame, frame.rgb(short_side=reader.estimated_side))
-        if last >= ahead:
-            at = last - ahead
-            yield moment(at, last)
-            for old in [n for n in frames if n < at - back]:
+        while last >= max(coming + ahead, first_ahead):
+            yield moment(coming, last)
+            for old in [n for n in frames if n < coming - back]:
                 del frames[old]
-            for key in [key for key in fields if key[0] < at - back]:
+            for key in [key for key in fields if key[0] < coming - back]:
                 del fields[key]
-    for at in range(max(0, last - ahead + 1), last + 1):
+            coming += 1
+    for at in range(coming, last + 1):
         yield moment(at, last)
 
 
@@ -210,6 +212,12 @@ def _around(contract: InputContract) -> bool:
     """Whether a stack lies around its frame, and does not start there."""
     assert contract.flow is not None
     return "rgb" in contract.streams or stackings.get(contract.flow.kind).bidirectional
+
+
+def _starts_before(contract: InputContract) -> bool:
+    """Whether the fields of a stack lead one way and begin before its frame."""
+    assert contract.flow is not None
+    return _around(contract) and not stackings.get(contract.flow.kind).bidirectional
 
 
 def _snippet(
@@ -244,7 +252,7 @@ def _stack(
     assert flow is not None
     if not num_fields:
         raise VideoError(video.path, "has a single frame; flow needs two", "Leave it out.")
-    if _around(contract) and not stackings.get(flow.kind).bidirectional:
+    if _starts_before(contract):
         at = max(0, at - flow.length // 2)  # a stack of fields one way starts so far before its middle
     forward, backward = field_numbers(at, flow.kind, flow.length, num_fields)
     stacked = stack_fields(

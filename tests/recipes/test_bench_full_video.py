@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 import praxiscope as px
+from praxiscope.recipes import bench_full_video as table_module
+from praxiscope.recipes import bench_full_video_cost as cost_module
+from praxiscope.recipes import experiment
 from praxiscope.recipes.bench_full_video import (
     PRESETS,
     Preset,
@@ -17,6 +20,7 @@ from praxiscope.recipes.bench_full_video import (
     table_rows,
 )
 from praxiscope.recipes.bench_full_video_cost import bench_full_video_cost, draw_cost, format_cost
+from praxiscope.recipes.bench_step import _measure
 from praxiscope.recipes.settings import get_recipe
 
 pytestmark = pytest.mark.skipif(
@@ -41,6 +45,14 @@ TINY = Preset(
 )
 
 
+@pytest.fixture
+def measured_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps are measured in this process, as starting others takes most of the time; tests/models/test_full_video.py
+    has them measured in their own."""
+    for module in (table_module, cost_module):
+        monkeypatch.setattr(module, "measure_step", _measure)
+
+
 def test_all_rows_of_the_paper_are_there() -> None:
     names = [row.name for row in table_rows()]
     assert names[:3] == ["TSM-8", "TSM-16", "TSM-all"]
@@ -60,10 +72,9 @@ def test_rows_are_settings_of_the_presets_recipe(preset: Preset) -> None:
     assert settings["cumulative-8"].input.sampled_epochs == 3
 
 
-def test_a_table_is_made_once_and_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import praxiscope.recipes.bench_full_video as module
-    import praxiscope.recipes.experiment as experiment
-
+def test_a_table_is_made_once_and_read_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, measured_here: None
+) -> None:
     wanted = {"rows": ["TSM-8", "cumulative-8"], "workers": 0}
     first = bench_full_video(tmp_path / "table", TINY, **wanted)
     assert [row["name"] for row in first] == ["TSM-8", "cumulative-8"]
@@ -76,7 +87,7 @@ def test_a_table_is_made_once_and_read_back(tmp_path: Path, monkeypatch: pytest.
         raise AssertionError("trained or measured again")
 
     monkeypatch.setattr(experiment, "train", never)
-    monkeypatch.setattr(module, "measure_step", never)
+    monkeypatch.setattr(table_module, "measure_step", never)
     assert bench_full_video(tmp_path / "table", TINY, **wanted) == first
     scores = bench_full_video(tmp_path / "table", TINY, costs=False, **wanted)
     assert scores == [{"name": row["name"], "top1": row["top1"]} for row in first]
@@ -96,7 +107,7 @@ def test_a_row_or_a_preset_that_there_is_not_is_told(tmp_path: Path) -> None:
         bench_full_video(tmp_path, "gpu")
 
 
-def test_costs_are_measured_by_frames_and_drawn(tmp_path: Path) -> None:
+def test_costs_are_measured_by_frames_and_drawn(tmp_path: Path, measured_here: None) -> None:
     rows = bench_full_video_cost([4, 8], backbone="resnet10", clusters=2, size=32, early_frames=4, steps=1)
     assert [row["frames"] for row in rows] == [4] * 5 + [8] * 5
     assert all(row["seconds"] > 0 and row["bytes"] > 2**27 for row in rows)

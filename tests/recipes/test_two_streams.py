@@ -118,7 +118,9 @@ def test_classifiers_of_other_classes_are_made_anew(moving: Moving, streams: Str
 
 def test_the_joint_network_learns_and_tests_with_stored_and_estimated_flow(run: Path, moving: Moving) -> None:
     stored = run_test(run, moving[0], flow=moving[1], workers=0)
-    assert stored.scores.protocol["name"] == "fully-convolutional"
+    assert (
+        stored.scores.protocol["name"] == "25xfull"
+    )  # left is not right here: the streams had no mirror images
     assert stored.scores.protocol["streams"] == ["rgb", "flow"]
     assert stored.figures["videos"] == 4
     rows = (run / "log.csv").read_text().splitlines()
@@ -138,7 +140,7 @@ def test_a_prediction_is_one_pass_over_whole_frames_and_their_mirror_images(
 ) -> None:
     recogniser = px.load(run, flow=moving[1], device="cpu")
     path = moving[0] / "left" / "2.mp4"
-    found = recogniser.video_logits(path)
+    found = recogniser.video_logits(path, "fully-convolutional")
     readers, span = stream_readers(recogniser.card.input, 36, FlowStore(moving[1]))
     record = VideoRecord(str(path), path, ())
     starts = px.video.sampling.segment_indices(14, 25, span)
@@ -154,7 +156,9 @@ def test_a_prediction_is_one_pass_over_whole_frames_and_their_mirror_images(
             inputs = [recogniser._prepare(turn(seen[name], name)[None], name) for name in ("rgb", "flow")]
             rows.append(recogniser.model(*inputs).logits[0])
     torch.testing.assert_close(found, torch.stack(rows).mean(0), rtol=1e-4, atol=1e-5)
-    assert recogniser.predict(path).labels[0] == recogniser.labels[int(found.argmax())]
+    best = recogniser.predict(path, protocol="fully-convolutional").labels[0]
+    assert best == recogniser.labels[int(found.argmax())]
+    torch.testing.assert_close(recogniser.video_logits(path), rows[0], rtol=1e-4, atol=1e-5)
 
 
 def test_the_picture_is_that_of_the_middle_of_the_stack(streams: Streams, run: Path, moving: Moving) -> None:
@@ -189,6 +193,12 @@ def test_a_timeline_shows_each_frame_with_the_flow_around_it(run: Path, moving: 
     (again,) = windows(path, 14 / 12, 14 / 12, contract)  # estimated on the spot
     torch.testing.assert_close(again.streams["flow"], expected, rtol=1e-4, atol=1e-4)
     assert again.streams["rgb"].equal(pictures)
+    # From the first frame on, whose stack cannot begin before it.
+    for one, other in zip(
+        windows(path, 0.2, 0.2, contract, store), windows(path, 0.2, 0.2, contract), strict=True
+    ):
+        torch.testing.assert_close(one.streams["flow"], other.streams["flow"], rtol=1e-4, atol=1e-4)
+        assert one.streams["rgb"].equal(other.streams["rgb"])
     rows = list(px.load(run, flow=moving[1]).timeline(path, window_s=0.5, stride_s=0.25))
     assert len(rows) >= 3
 
@@ -196,7 +206,7 @@ def test_a_timeline_shows_each_frame_with_the_flow_around_it(run: Path, moving: 
 def test_a_resumed_joint_run_ends_as_an_uninterrupted_one(
     moving: Moving, streams: Streams, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = joint(moving, streams, "optim.epochs=2", "model.motion_dropout=0.5")
+    settings = joint(moving, streams, "model.motion_dropout=0.5")
     assert train(settings, tmp_path / "whole")
     shorter = settings.updated({"run.checkpoint_steps": 3})
 
@@ -229,14 +239,20 @@ def test_a_resumed_joint_run_ends_as_an_uninterrupted_one(
     [
         (["backprop.name=principal", "backprop.choose=1"], "has no snippets to choose among"),
         (["backprop.name=cached"], "has no snippets to choose among"),
-        (["model.weights=w.npz"], "is two networks. Start it from two trained runs by --from"),
+        (["model.weights=w.npz"], "--weights w.npz and --from are two starts"),
+        (
+            ["model.weights=w.npz", "model.start=null"],
+            "is two networks. Start it from two trained runs by --from",
+        ),
         (["input.flow_length=[2,4]"], "sees stacks of one length"),
-        (["model.stream=rgb"], "sees 'rgb', no flow"),
+        (["model.stream=rgb"], "sees 'rgb', no flow. multiplier sees both; leave --stream out"),
         (["data.flow=null"], "multiplier on rgb and flow: training needs stored flow"),
         (["model.motion_backbone=resnet34"], "does not fit the network that is built"),
         (["model.backbone=resnet50"], "cannot be joined there"),
         (["model.name=tsn", "data.flow=null", "model.start=[a,b]"], "takes no argument 'motion_backbone'"),
         (["model.gate=sideways"], "unknown gate 'sideways'"),
+        (["model.pool_window=2.5"], "pool_window must be a whole number of 1 or more, got 2.5"),
+        (["model.pretrained=true"], "--pretrained and --from are two starts"),
     ],
 )
 def test_what_a_joint_training_cannot_use_is_said(
@@ -262,11 +278,44 @@ def test_runs_that_make_no_pair_are_refused(
     with pytest.raises(ArgumentError, match="sees crops of 24 pixels out of 36"):
         settings_of_runs([str(tmp_path / "smaller"), motion])
     extract_flow(moving[0], tmp_path / "other", parameters={"warps": 1, "iterations": 3}, workers=1)
-    with pytest.raises(DataError, match="was made in another way"):
+    with pytest.raises(DataError, match=r"was made in another way .* or train the motion stream on it"):
         train(joint((moving[0], tmp_path / "other"), streams), tmp_path / "run")
     plain = single(moving[0], None, f"model.start=[{rgb},{motion}]")
     with pytest.raises(ArgumentError, match="add --model multiplier"):
         train(plain, tmp_path / "plain")
+
+
+def test_the_streams_decide_on_mirror_images_and_normalisation(
+    moving: Moving, streams: Streams, tmp_path: Path
+) -> None:
+    from praxiscope.recipes.train import _load_data
+
+    def contract(*changes: str) -> Any:
+        settings = joint(moving, (tmp_path / "grey", streams[1]), *changes)
+        return build_model(settings, _load_data(settings), Reporter(), FlowStore(moving[1]))[1].input
+
+    assert train(single(moving[0], None, "input.mean=[0.5]", "input.std=[0.25]"), tmp_path / "grey")
+    found = contract()
+    assert (found.mean, found.std, found.channels) == ((0.5,), (0.25,), 3)
+    assert not found.flip
+    assert contract("input.flip=true").flip
+    assert settings_of_runs([str(run) for run in streams])["input.flip"] is False
+
+
+def test_what_acts_on_no_other_instant_is_seen_in_chunks(run: Path, moving: Moving) -> None:
+    path = moving[0] / "left" / "1.mp4"
+    recogniser = px.load(run, flow=moving[1], device="cpu")
+    with pytest.raises(ArgumentError, match=r"would need memory for all of them\. Take 25x1"):
+        recogniser.video_logits(path, "allx1")
+    keywords = {**recogniser.card.kwargs, "temporal": None, "pool_window": None}
+    recogniser.model = px.create_model(recogniser.card.name, **keywords).eval()
+    assert recogniser.clip_snippets is None
+    sizes: list[int] = []
+    recogniser.model.register_forward_pre_hook(lambda _, inputs: sizes.append(inputs[0].shape[:2].numel()))
+    whole = recogniser.video_logits(path, "25xfull")
+    recogniser.chunk_snippets = 4
+    torch.testing.assert_close(recogniser.video_logits(path, "25xfull"), whole, rtol=1e-4, atol=1e-5)
+    assert sizes == [25, 4, 4, 4, 4, 4, 4, 1]
 
 
 def test_the_commands_of_the_guide_work_as_they_stand(
@@ -317,12 +366,14 @@ def test_the_time_of_a_prediction_is_told_by_its_parts(run: Path, streams: Strea
             row["parts"][name] > 0 for name in ("pictures", "flow: reading", "flow: estimation", "network")
         )
     whole = bench_predict(run, moving[0], device="cpu", flow=moving[1])
-    assert whole[0]["protocol"] == "fully-convolutional"
+    assert whole[0]["protocol"] == "25xfull"
     assert whole[0]["parts"]["flow: estimation"] == 0
     assert 0 <= whole[0]["top1"] <= 1
     assert whole[0]["videos"] == 20
     (pictures,) = bench_predict(streams[0], moving[0], ["2x1"], device="cpu", videos=2)
     assert pictures["parts"]["flow: reading"] == 0 < pictures["parts"]["pictures"]
+    with pytest.raises(ArgumentError, match="flow_range = 20 is of stored flow"):
+        bench_predict(run, moving[0], flow_range=20)
     cells = format_predict(estimated)
     assert cells[0][-1] == "1.00"
     assert len(cells[0]) == len(HEADER)
@@ -404,6 +455,19 @@ def test_the_tables_command_trains_once_and_reads_back(
     assert format_table(first)[4][0] == "Table 3"
     monkeypatch.setattr(experiment, "train", lambda *args, **options: pytest.fail("trained again"))
     assert table() == first
+    again = tmp_path / "out" / ".." / "out"  # the same folder, however it is written
+    other = bench_multiplier(
+        f"{csv.parent}/./{csv.name}", moving[1], again, preset, rows=wanted, device="cpu"
+    )
+    assert other == first
+    several = csv.with_name("several.csv")
+    several.write_text(csv.read_text().replace(",left,train", ",left|right,train"))
+    with pytest.raises(DataError, match="several labels; the tables are of one label"):
+        bench_multiplier(str(several), moving[1], tmp_path / "other", preset)
+    several.write_text(csv.read_text().replace(",test", ",val"))
+    with pytest.raises(DataError, match="has no test videos"):
+        bench_multiplier(str(several), moving[1], tmp_path / "other", preset)
+    assert not (tmp_path / "other").exists()
     with pytest.raises(DataError, match="no such folder"):
         bench_multiplier(str(csv), tmp_path / "nothing", tmp_path / "other", preset)
     with pytest.raises(ArgumentError, match="there is no row 'nothing'"):

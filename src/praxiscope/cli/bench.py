@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from praxiscope.cli.common import Annotations, Data, Json, Split, print_json, reporter
+from praxiscope.cli.common import (
+    Annotations,
+    Data,
+    FlowRange,
+    FlowWeights,
+    Json,
+    Split,
+    Task,
+    print_json,
+    reporter,
+)
 
 app = typer.Typer(help="Measure on this machine.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -183,6 +193,9 @@ def predict(
     flow: Annotated[
         Path | None, typer.Option(help="Folder of stored flow. Default: it is estimated, and counts.")
     ] = None,
+    flow_range: FlowRange = None,
+    flow_weights: FlowWeights = None,
+    task: Task = None,
     videos: Annotated[
         int | None, typer.Option(min=1, help="At most so many. Default: all of the test.")
     ] = None,
@@ -200,6 +213,9 @@ def predict(
         split=split,
         annotations=annotations,
         flow=flow,
+        flow_range=flow_range,
+        flow_weights=flow_weights,
+        task=task,
         videos=videos,
         device=device,
         reporter=reporter(),
@@ -238,6 +254,7 @@ def multiplier(
     seeds: Annotated[int | None, typer.Option(min=1, help="Runs of each row. Default: 2.")] = None,
     split: Split = None,
     annotations: Annotations = None,
+    flow_range: FlowRange = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read.")] = 2,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     json: Json = False,
@@ -251,6 +268,7 @@ def multiplier(
         preset,
         split=split,
         annotations=annotations,
+        flow_range=flow_range,
         size=size,
         rows=row,
         seeds=seeds,

@@ -155,7 +155,7 @@ def train(
         if default_stream(name) != "both":
             raise ArgumentError(
                 f"--from {start}: is for a model of pictures and flow; {name} sees one of them. Leave --from or "
-                "--model out."
+                f"--{'clusters' if clusters is not None else 'model'} out."
             )
         taken_over = settings_of_runs([run for run in start.split(",") if run])
     single = flow and default_stream(name) != "both"

@@ -106,8 +106,8 @@ class TwoStreamResidualNetwork(nn.Module):
         ):
             if value not in known:
                 raise ArgumentError(f"{what} must be one of {', '.join(map(str, known))}, got {value!r}")
-        if pool_window is not None and pool_window < 1:
-            raise ArgumentError(f"pool_window must be at least 1, got {pool_window}")
+        if pool_window is not None and (type(pool_window) is not int or pool_window < 1):
+            raise ArgumentError(f"pool_window must be a whole number of 1 or more, got {pool_window!r}")
         self.appearance, self.motion = appearance, motion
         self.batchnorm = batchnorm
         self.pool_window = pool_window
@@ -146,6 +146,11 @@ class TwoStreamResidualNetwork(nn.Module):
                 name = f"{stream}_conv{number}"
                 self.temporal[name] = TemporalConvolution(width, self.snippet_count, taps)
         self.train()
+
+    @property
+    def instants_apart(self) -> bool:
+        """Whether no layer acts along time, so that a video's score is the mean of those of its instants."""
+        return self.temporal_place is None and self.pool_window is None
 
     @property
     def stream_networks(self) -> dict[str, nn.Module]:

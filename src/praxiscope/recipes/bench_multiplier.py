@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from praxiscope.errors import ArgumentError
+from praxiscope.data.manifest import load_records
+from praxiscope.errors import ArgumentError, DataError
 from praxiscope.flow.store import FlowStore
 from praxiscope.progress import Reporter
 from praxiscope.recipes.experiment import SCORES, accuracy_of
@@ -99,6 +100,7 @@ def bench_multiplier(
     *,
     split: str | None = None,
     annotations: str | Path | None = None,
+    flow_range: float | None = None,
     size: int | None = None,
     rows: Sequence[str] | None = None,
     seeds: int | None = None,
@@ -115,6 +117,7 @@ def bench_multiplier(
         preset: "cpu" (ResNet-18 at 64 pixels from random weights) or "paper" (ResNet-50 at 224, ImageNet weights, for
             a GPU), or one's own.
         split, annotations: for layouts with official splits.
+        flow_range: of flow that another tool has made: its bound in pixels.
         size: pixels of the crop, in place of the preset's.
         rows: names of rows; None for all. The streams are there in any case.
         seeds: runs of each row; None as the preset has it.
@@ -127,7 +130,7 @@ def bench_multiplier(
 
     Raises:
         ArgumentError: an unknown preset or row.
-        DataError: there is no stored flow.
+        DataError: there is no stored flow, no video to test, or videos with several labels, which have no top-1.
         TrainingError: a run was interrupted; the command goes on with it.
     """
     if isinstance(preset, str):
@@ -138,7 +141,8 @@ def bench_multiplier(
     unknown = [name for name in rows or () if name not in known]
     if unknown:
         raise ArgumentError(f"there is no row {unknown[0]!r}; rows are {', '.join(known)}")
-    FlowStore(flow)  # raises where there is none, before a stream is trained
+    _check_data(data, split, annotations)  # before a stream is trained
+    FlowStore(flow, range=flow_range)  # raises where there is none
     reporter = reporter or Reporter()
     chosen = {name: known[name] for name in rows or known}
     common: dict[str, Any] = {
@@ -148,6 +152,7 @@ def bench_multiplier(
         "data.workers": workers,
         **({} if device == "auto" else {"run.accelerator": device}),
     }
+    stored = {"data.flow": str(flow), "data.flow_range": flow_range}
     sized = {} if size is None else {"input.size": size, "input.short_side": round(size * 8 / 7)}
     accuracies: dict[str, list[float]] = {name: [] for name in (*STREAMS, FUSED, *chosen)}
     for seed in range(preset.seeds if seeds is None else seeds):
@@ -156,15 +161,25 @@ def bench_multiplier(
         for name, recipe in zip(STREAMS, (preset.appearance, preset.motion), strict=True):
             settings = get_recipe(recipe).updated({**preset.stream_changes, **sized, **shared})
             if name == "motion":
-                settings = settings.updated({"data.flow": str(flow)})
+                settings = settings.updated(stored)
             accuracies[name].append(accuracy_of(settings, folders[name], PROTOCOL, reporter))
         files = [folder / SCORES for folder in folders.values()]
         accuracies[FUSED].append(float(fuse(files, weights=[1, 1]).figures["top1"]))
         start = settings_of_runs([str(folder) for folder in folders.values()])
         for name, row in chosen.items():
-            settings = _joint(preset, row, {**start, **shared, "data.flow": str(flow)})
+            settings = _joint(preset, row, {**start, **shared, **stored})
             accuracies[name].append(accuracy_of(settings, Path(out) / f"{name}-{seed}", PROTOCOL, reporter))
     return list(_described(accuracies, chosen))
+
+
+def _check_data(data: str, split: str | None, annotations: str | Path | None) -> None:
+    manifest = load_records(data, split=split, annotations=None if annotations is None else Path(annotations))
+    if manifest.multi_label:
+        raise DataError(
+            f"{manifest.name}: has videos with several labels; the tables are of one label a video"
+        )
+    if not manifest.of("test"):
+        raise DataError(f"{manifest.name}: has no test videos. Mark some as split `test`.")
 
 
 def _joint(preset: Preset, row: MultiplierRow, values: Mapping[str, Any]) -> TrainSettings:

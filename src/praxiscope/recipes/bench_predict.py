@@ -102,6 +102,9 @@ def bench_predict(
     split: str | None = None,
     annotations: str | Path | None = None,
     flow: str | Path | None = None,
+    flow_range: float | None = None,
+    flow_weights: str | Path | None = None,
+    task: str | None = None,
     videos: int | None = None,
     device: str = "auto",
     reporter: Reporter | None = None,
@@ -117,6 +120,7 @@ def bench_predict(
         protocols: names; none: the recogniser's own.
         split, annotations: for layouts with official splits.
         flow: stored flow of a model that sees flow; None estimates it, which then counts.
+        flow_range, flow_weights, task: see `praxiscope.load`.
         videos: at most so many, spread over the classes.
         device: where the network runs.
 
@@ -129,7 +133,13 @@ def bench_predict(
         DataError: no video could be read.
     """
     reporter = reporter or Reporter()
-    recogniser = load_one(run, device=device, flow=flow)
+    if flow is None and flow_range is not None:
+        raise ArgumentError(
+            f"flow_range = {flow_range:g} is of stored flow: name its folder, or leave it out"
+        )
+    recogniser = load_one(
+        run, device=device, flow=flow, flow_range=flow_range, flow_weights=flow_weights, task=task
+    )
     chosen = [parse_protocol(name) for name in protocols or [recogniser.default_protocol()]]
     if recogniser.every_frame:
         raise ArgumentError(

@@ -10,7 +10,7 @@ from praxiscope.errors import ArgumentError, TrainingError
 from praxiscope.progress import Reporter
 from praxiscope.recipes.settings import TrainSettings, load_yaml
 from praxiscope.recipes.test import test
-from praxiscope.recipes.train import train
+from praxiscope.recipes.train import changed_settings, train
 
 __all__ = ["SCORES", "accuracy_of"]
 
@@ -33,10 +33,10 @@ def accuracy_of(settings: TrainSettings, run: Path, protocol: str, reporter: Rep
     """
     result = run / _RESULT
     if result.is_file():
-        before = load_yaml(run / "settings.yaml").updated({"data.workers": settings.data.workers})
-        if before != settings:
+        changed = changed_settings(load_yaml(run / "settings.yaml"), settings)
+        if changed.keys() - {"run.accelerator"}:
             raise ArgumentError(
-                f"{run}: was trained with other settings (they are in its settings.yaml). Name another folder by --out."
+                f"{run}: was trained with other settings ({', '.join(changed)}). Name another folder by --out."
             )
         return float(json.loads(result.read_text(encoding="utf-8"))["top1"])
     reporter.line(f"--- {run.name}")

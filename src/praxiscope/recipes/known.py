@@ -122,8 +122,9 @@ def default_multiplier() -> TrainSettings:
 
 
 def _multiplier(changes: Mapping[str, Any]) -> TrainSettings:
-    """Sections 4.1 and 5.1 with ResNet-50 twice: 128 videos a step (here as 16 batches of 8, whose BatchNorm sees a
-    batch), 5 chunks of each at a random stride; 1e-3, a tenth after 20 epochs, a hundredth after 30."""
+    """Sections 4.1 and 5.1 with ResNet-50 twice, but for the crops, which are TSN's: 128 videos a step (here as 16
+    batches of 8, whose BatchNorm sees a batch), 5 chunks of each at a random stride; 1e-3, a tenth after 20
+    epochs, a hundredth after 30."""
     # When training ends is not said. Ten more epochs, as between the two drops.
     settings = TrainSettings(
         model=ModelSettings(name="multiplier", backbone="resnet50", temporal=None, pool_window=None),
@@ -136,7 +137,8 @@ def _multiplier(changes: Mapping[str, Any]) -> TrainSettings:
 
 
 def _stream_of_multiplier(stream: str, backbone: str) -> TrainSettings:
-    """Section 4.1: 1e-2, lowered twice when the validation saturates (here after 1/2 and 5/6 of the epochs)."""
+    """Section 4.1, but for the crops, which are TSN's: 1e-2, lowered twice when the validation saturates (here after
+    1/2 and 5/6 of the epochs)."""
     rgb = stream == "rgb"
     return TrainSettings(
         data=DataSettings(sampling="class-uniform"),

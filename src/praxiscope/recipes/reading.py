@@ -229,8 +229,12 @@ def flow_store(settings: TrainSettings) -> FlowStore | None:
         return None
     if "flow" not in streams:
         raise ArgumentError(
-            f"--flow {next(iter(given.values()))}: the model sees {streams[0]!r}, no flow. Add --stream flow, or leave "
-            "--flow out."
+            f"--flow {next(iter(given.values()))}: the model sees {streams[0]!r}, no flow. "
+            + (
+                "Add --stream flow, or leave --flow out."
+                if default_stream(settings.model.name) == "rgb"
+                else f"{settings.model.name} sees both; leave --stream out."
+            )
         )
     stores = {name: FlowStore(folder, range=bound) for name, folder in given.items()}
     for store in stores.values():

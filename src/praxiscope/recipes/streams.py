@@ -13,9 +13,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from praxiscope.checkpoint import ModelCard, find_checkpoint, load_card, load_tensors
-from praxiscope.data.flow_reader import flow_reader
-from praxiscope.errors import ArgumentError, CheckpointError
-from praxiscope.flow.store import FlowStore
+from praxiscope.errors import ArgumentError, CheckpointError, DataError
+from praxiscope.flow.store import FlowContract, FlowStore
 from praxiscope.fused import is_fused
 from praxiscope.models.backbones import classifier_name
 
@@ -80,7 +79,8 @@ def trained_streams(runs: Sequence[str]) -> dict[str, TrainedStream]:
 
 
 def settings_of_runs(runs: Sequence[str]) -> dict[str, Any]:
-    """What a joint training takes over of its streams, as ``section.key`` settings: networks, sizes, kind of stacks.
+    """What a joint training takes over of its streams, as ``section.key`` settings: networks, sizes, kind of stacks,
+    whether videos are mirrored.
 
     Raises:
         ArgumentError, CheckpointError: as `trained_streams`; or the two were trained at different sizes.
@@ -105,6 +105,8 @@ def settings_of_runs(runs: Sequence[str]) -> dict[str, Any]:
         "input.flow_length": flow.length,
         "input.flow_kind": flow.kind,
         "input.subtract_mean": flow.subtract_mean,
+        # Where left is not right for one of them, it is not for both.
+        "input.flip": one.card.input.flip and other.card.input.flip,
     }
 
 
@@ -139,7 +141,12 @@ def start_from(
         contract = trained.card.input
         if name == "flow":
             assert contract.flow is not None
-            flow_reader(contract.flow, contract.short_side, store)  # raises where it was made in another way
+            learned = FlowContract.from_dict(contract.flow.made)
+            if store is not None and store.contract != learned:
+                raise DataError(
+                    f"{store.root}: was made in another way than the flow that {trained.run} has learned from: "
+                    f"{learned.difference(store.contract)}. Make it anew in that way, or train the motion stream on it."
+                )
             contracts[name] = {"mean": contract.flow_mean, "std": contract.flow_std}
         else:
             contracts[name] = {"mean": contract.mean, "std": contract.std}

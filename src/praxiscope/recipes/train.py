@@ -75,7 +75,7 @@ _MAY_DIFFER = {
     "run.keep_epochs",
     "run.keep_memory",
 }
-_PATHS = {"source", "annotations", "flow", "weights"}
+_PATHS = {"source", "annotations", "flow", "weights", "start"}
 
 
 def train(
@@ -311,6 +311,9 @@ def build_model(
         kwargs["in_channels"] = channels if len(channels) > 1 else channels[0]
     if given.backbone.startswith("timm/"):
         kwargs.setdefault("input_size", wanted.size)
+    if given.start and (given.weights or kwargs.get("pretrained")):
+        other = f"--weights {given.weights}" if given.weights else "--pretrained"
+        raise ArgumentError(f"{other} and --from are two starts; leave one of them out")
     model: Any
     try:
         model = create_model(given.name, **kwargs)
@@ -333,6 +336,11 @@ def build_model(
                 f"input.{key} = {value}: {given.name} sees sampled frames anyway; it is for a model that sees every "
                 "frame (--model full-video). Leave it out."
             )
+    if model.takes == "packed" and wanted.strides and not wanted.sampled_epochs:
+        raise ArgumentError(
+            f"input.strides = {list(wanted.strides)}: {given.name} sees every frame; strides are of its "
+            "input.sampled_epochs, of which there are none. Leave it out."
+        )
     if wanted.sampled_epochs >= settings.optim.epochs:
         raise ArgumentError(
             f"input.sampled_epochs = {wanted.sampled_epochs} of {settings.optim.epochs} epochs: none would see every "
@@ -343,8 +351,6 @@ def build_model(
             f"--weights {given.weights}: {given.name} is two networks. Start it from two trained runs by --from "
             "RGB_RUN,FLOW_RUN."
         )
-    if given.weights and given.start:
-        raise ArgumentError(f"--weights {given.weights} and --from are two starts; leave one of them out")
     contracts: Any = None
     if given.weights:
         report = load_weights(model, given.weights)
@@ -366,10 +372,11 @@ def build_model(
         input=InputContract(
             size=wanted.size,
             short_side=wanted.short_side,
-            channels=len(contracts[streams[0]]["mean"]),
+            channels=len(model.input_contracts[streams[0]]["mean"]),
             # What is seen together at a test, or, of models that average or see any number, in training.
             snippets=model.clip_snippets if (model.clip_snippets or 1) > 1 else wanted.snippets,
             pictures=len(streams) > 1,
+            flip=wanted.flip,
             **_normalisation(wanted, contracts, store),
         ),
     )
@@ -411,16 +418,21 @@ def _check_folder(run: Path, settings: TrainSettings, resume: bool) -> None:
         return
     if not pointer:
         raise ArgumentError(f"--resume: {run} holds no checkpoint yet; start the run without --resume.")
-    started = load_yaml(run / "settings.yaml")
+    if changed := changed_settings(load_yaml(run / "settings.yaml"), settings):
+        listed = ", ".join(f"{key} {before!r} → {now!r}" for key, (before, now) in list(changed.items())[:3])
+        raise ArgumentError(f"--resume: {run} was started with other settings ({listed}). Start a new run.")
+
+
+def changed_settings(started: TrainSettings, settings: TrainSettings) -> dict[str, tuple[Any, Any]]:
+    """What of a run's settings has a say in its weights and is now another: before and now, by ``section.key``."""
     before, now = _flat(started.model_dump()), _flat(settings.model_dump())
     # Their order numbers the classes.
     before["data.tasks"], now["data.tasks"] = list(started.data.tasks or ()), list(settings.data.tasks or ())
-    changed = [
-        key for key in now if key not in _MAY_DIFFER and _plain(key, now[key]) != _plain(key, before.get(key))
-    ]
-    if changed:
-        listed = ", ".join(f"{key} {before.get(key)!r} → {now[key]!r}" for key in changed[:3])
-        raise ArgumentError(f"--resume: {run} was started with other settings ({listed}). Start a new run.")
+    return {
+        key: (before.get(key), now[key])
+        for key in now
+        if key not in _MAY_DIFFER and _plain(key, now[key]) != _plain(key, before.get(key))
+    }
 
 
 def _check_start(settings: TrainSettings) -> None:
@@ -436,7 +448,9 @@ def _check_start(settings: TrainSettings) -> None:
 
 def _plain(key: str, value: Any) -> Any:
     """A setting for comparison: ``videos/`` is ``videos``."""
-    return os.path.normpath(value) if key.rpartition(".")[2] in _PATHS and value else value
+    if key.rpartition(".")[2] not in _PATHS or not value:
+        return value
+    return os.path.normpath(value) if isinstance(value, str) else [str(Path(one).resolve()) for one in value]
 
 
 def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:

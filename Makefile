@@ -18,7 +18,7 @@ demo: install
 	$(BIN)/python -m praxiscope.recipes.demo demo
 
 test: install
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 check: install
 	$(BIN)/ruff check .

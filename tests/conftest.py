@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+# Tests that run side by side have one thread each, and so has what they start.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 def _shared_data() -> Path | None:
     named = os.environ.get("PRAXISCOPE_TEST_DATA")

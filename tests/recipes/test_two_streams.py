@@ -399,6 +399,7 @@ def test_every_row_of_the_papers_tables_has_a_recipe() -> None:
     for name in rows:
         settings = get_recipe(f"multiplier-{name}")
         assert settings.optim.batch * settings.optim.accumulate == 128
+        assert settings.input.crop == "jittered"
         keywords = {**settings.model.keywords(), "backbone": "resnet18"}
         model = create_model("multiplier", num_classes=3, **keywords)
         assert (model.pool_window, model.temporal_place) == (

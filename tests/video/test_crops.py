@@ -13,6 +13,7 @@ from praxiscope.errors import ArgumentError
 from praxiscope.video.transforms import (
     CenterCrop,
     FullFrame,
+    JitteredCrop,
     MultiScaleCrop,
     RandomCrop,
     RandomResizedCrop,
@@ -81,9 +82,27 @@ def test_multi_scale_draws_every_size_and_every_place() -> None:
     assert len({free.draw((60, 80), generator)[:2] for _ in range(500)}) > 150
 
 
+def test_jittered_crops_vary_each_side_by_a_quarter_and_stay_near_a_border_of_each_axis() -> None:
+    crop, generator = JitteredCrop(40), seeded(0)
+    boxes = [crop.draw((44, 200), generator) for _ in range(4000)]
+    heights, widths = ([box[place] for box in boxes] for place in (2, 3))
+    assert (min(heights), max(heights)) == (30, 44)  # 50 rows do not fit
+    assert (min(widths), max(widths)) == (30, 50)
+    assert abs(sum(widths) / len(widths) - 40) < 0.5
+    assert abs(torch.corrcoef(torch.tensor([heights, widths]).float())[0, 1]) < 0.05
+    assert {box.top for box in boxes if box.height == 30} == set(range(15))
+    gaps = [(box.left, 200 - box.left - box.width) for box in boxes]
+    assert {min(gap) for gap in gaps} == set(range(51))
+    assert 0.45 < sum(left < right for left, right in gaps) / len(gaps) < 0.55
+    still = JitteredCrop((8, 9), jitter=0, border=0)
+    assert {still.draw((20, 20), generator)[:4] for _ in range(99)} == {
+        (y, x, 8, 9) for y in (0, 12) for x in (0, 11)
+    }
+
+
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 40), st.integers(0, 2**31), st.booleans())
 def test_drawn_boxes_lie_in_the_frame(height: int, width: int, size: int, seed: int, fixed: bool) -> None:
-    crops: list = [MultiScaleCrop(size, fix_crop=fixed), RandomResizedCrop(size)]
+    crops: list = [MultiScaleCrop(size, fix_crop=fixed), RandomResizedCrop(size), JitteredCrop(size)]
     if size <= min(height, width):
         crops += [RandomCrop(size), CenterCrop(size)]
     for crop in crops:
@@ -164,6 +183,8 @@ def test_one_pixel_crops_and_any_channels_work(channels: int) -> None:
         RandomCrop(1),
         RandomResizedCrop(1),
         MultiScaleCrop(1),
+        JitteredCrop(1),
+        JitteredCrop(7),
         MultiScaleCrop(7),
     ):
         out = transform({"rgb": frames}, seeded(0))["rgb"]
@@ -186,6 +207,8 @@ def test_a_crop_larger_than_the_frame_names_both_sizes(transform: Transform) -> 
         lambda: MultiScaleCrop(scales=()),
         lambda: MultiScaleCrop(scales=(1.2,)),
         lambda: MultiScaleCrop(max_distort=-1),
+        lambda: JitteredCrop(jitter=1),
+        lambda: JitteredCrop(border=-0.1),
         lambda: RandomResizedCrop(4, scale=(0.5, 0.2)),
         lambda: RandomResizedCrop(4, ratio=(0.0, 1.0)),
         lambda: TenCrop((3, -1)),

@@ -53,6 +53,7 @@ _QUIET: Mapping[str, Any] = {"run.validate_epochs": 0}
 
 # From random weights on few videos the paper's rates and steps teach nothing.
 _SMALL: Mapping[str, Any] = {
+    "input.crop": "multi-scale",
     "optim.name": "adamw",
     "optim.weight_decay": 0.01,
     "optim.schedule": "cosine",

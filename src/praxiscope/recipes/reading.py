@@ -16,6 +16,7 @@ from praxiscope.checkpoint import InputContract
 from praxiscope.data.batch import EpochBatches
 from praxiscope.data.dataset import (
     ClipReader,
+    Geometry,
     Sampler,
     Skip,
     TrainingClips,
@@ -40,7 +41,14 @@ from praxiscope.types import STEM, Batch, VideoRecord
 from praxiscope.video.decode import open_video
 from praxiscope.video.geometry import kind_of
 from praxiscope.video.sampling import every_frame, segment_indices, strided_snippets
-from praxiscope.video.transforms import BatchAugment, CenterCrop, ColorJitter, MultiScaleCrop, RandomCrop
+from praxiscope.video.transforms import (
+    BatchAugment,
+    CenterCrop,
+    ColorJitter,
+    JitteredCrop,
+    MultiScaleCrop,
+    RandomCrop,
+)
 
 __all__ = [
     "SkipList",
@@ -58,7 +66,13 @@ __all__ = [
 ]
 
 _PREFETCHED = 2  # batches that each reading process keeps ready
-_CROPS = {"multi-scale": MultiScaleCrop, "random": RandomCrop, "center": CenterCrop}
+_CROPS: dict[str, Callable[[int], Geometry]] = {
+    "multi-scale": MultiScaleCrop,
+    "free-scale": partial(MultiScaleCrop, max_distort=3, more_fix_crop=False),
+    "jittered": JitteredCrop,
+    "random": RandomCrop,
+    "center": CenterCrop,
+}
 
 
 def targets_of(manifest: Manifest, records: Sequence[VideoRecord]) -> list[Tensor]:

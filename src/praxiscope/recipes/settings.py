@@ -141,7 +141,12 @@ class InputSettings(_Section):
     padded: bool = Field(
         False, description="of a model that sees every frame: fill videos up to the longest of the batch"
     )
-    crop: Literal["multi-scale", "random", "center"] = "multi-scale"
+    crop: Literal["multi-scale", "free-scale", "jittered", "random", "center"] = Field(
+        "multi-scale",
+        description="multi-scale: corners, sides and centre, height and width at most one step of scale apart; "
+        "free-scale: corners and centre, height and width independent; jittered: each within 25 % of size, near the "
+        "borders",
+    )
     flip: bool = True
     colour_jitter: float = Field(0.0, ge=0, le=1)
     flow_length: int | tuple[int, ...] = Field(

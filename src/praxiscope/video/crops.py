@@ -30,6 +30,7 @@ from praxiscope.video.geometry import (
 __all__ = [
     "CenterCrop",
     "FullFrame",
+    "JitteredCrop",
     "MultiScaleCrop",
     "RandomCrop",
     "RandomResizedCrop",
@@ -109,6 +110,48 @@ class RandomResizedCrop(_Crop):
         crop = min(size[0], round(size[1] / ratio)), min(size[1], round(size[0] * ratio))
         (height, width), (down, right) = _slack(self, (max(1, crop[0]), max(1, crop[1])), size)
         return Box(down // 2, right // 2, height, width, size)
+
+
+@dataclass(frozen=True)
+class JitteredCrop(_Crop):
+    """A crop of about the result's size near the borders, resized (Feichtenhofer et al., 2017, section 4.1).
+
+    Height and width are drawn independently, within ``jitter`` of the result's and no larger than the frame, and the
+    place among those at most ``border`` of the frame's side away from one of either axis's borders.
+
+    Args:
+        size: rows and columns of the result, or one number for both.
+        jitter, border: fractions.
+    """
+
+    size: int | Size = 224
+    jitter: float = 0.25
+    border: float = 0.25
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (0 <= self.jitter < 1 and 0 <= self.border <= 1):
+            raise ArgumentError(
+                f"JitteredCrop needs jitter in [0, 1) and border in [0, 1], got {self.jitter} and {self.border}"
+            )
+
+    def draw(self, size: Size, generator: torch.Generator | None = None) -> Box:
+        generator = needed(generator, self)
+        low, high = 1 - self.jitter, 1 + self.jitter
+        drawn = (round(side * _uniform(low, high, generator)) for side in as_pair(self.size))
+        height, width = (max(1, min(length, side)) for length, side in zip(drawn, size, strict=True))
+        top, left = (
+            self._offset(side - length, side, generator)
+            for length, side in zip((height, width), size, strict=True)
+        )
+        return Box(top, left, height, width, size)
+
+    def _offset(self, slack: int, side: int, generator: torch.Generator) -> int:
+        reach = int(self.border * side)
+        if slack <= 2 * reach:  # the places by one border and those by the other are all there are
+            return _below(slack + 1, generator)
+        offset = _below(2 * (reach + 1), generator)
+        return offset if offset <= reach else slack - (offset - reach - 1)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from praxiscope.types import STEM, Batch
 from praxiscope.video.crops import (
     CenterCrop,
     FullFrame,
+    JitteredCrop,
     MultiScaleCrop,
     RandomCrop,
     RandomResizedCrop,
@@ -54,6 +55,7 @@ __all__ = [
     "Flip",
     "FullFrame",
     "Jitter",
+    "JitteredCrop",
     "Kind",
     "MultiScaleCrop",
     "RandomCrop",

@@ -16,10 +16,10 @@ import torch
 from common import write_table
 
 from praxiscope.data.manifest import load_records
+from praxiscope.loading import load
 from praxiscope.recipes.backprop import shrink
 from praxiscope.recipes.reading import epoch_loader, flow_store, preparer
 from praxiscope.recipes.settings import load_yaml
-from praxiscope.recogniser import load
 from praxiscope.steps.principal import Rule, choose_all
 from praxiscope.steps.rows import watch, watching
 

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
         VideoError,
     )
     from praxiscope.evaluation.scores import Scores
+    from praxiscope.loading import load
     from praxiscope.models import create_model, list_models
-    from praxiscope.recogniser import Recogniser, load
+    from praxiscope.recogniser import Recogniser
     from praxiscope.types import Batch, Clip, Prediction, Segment, SnippetOutput, VideoRecord
     from praxiscope.video.decode import Video, open_video
 
@@ -65,7 +66,7 @@ _HOMES = {
     "Video": "video.decode",
     "create_model": "models",
     "list_models": "models",
-    "load": "recogniser",
+    "load": "loading",
     "open_video": "video.decode",
 }
 

@@ -22,8 +22,9 @@ from praxiscope.data.splitlist import SplitList
 from praxiscope.errors import ArgumentError, CheckpointError, ScoresError
 from praxiscope.evaluation.fusion import SvmFusion, combine, fuse
 from praxiscope.evaluation.scores import Scores
+from praxiscope.loading import load_single
 from praxiscope.progress import Reporter
-from praxiscope.recogniser import Recogniser, best_labels, load_single
+from praxiscope.recogniser import Recogniser, best_labels
 from praxiscope.types import Prediction, Segment, VideoRecord
 
 __all__ = ["FUSION_FILE", "AnyRecogniser", "FusedRecogniser", "is_fused", "load_fused", "save_fused"]
@@ -224,7 +225,7 @@ def load_fused(
         device: where it runs.
         flow: folder of stored flow for the parts that see flow.
         flow_range: for stored flow that another tool has made: its bound in pixels.
-        flow_weights: raft's, for the parts that see flow by raft; see ``praxiscope.recogniser.load``.
+        flow_weights: raft's, for the parts that see flow by raft; see ``praxiscope.load``.
 
     Raises:
         CheckpointError: it is damaged, or a part is.

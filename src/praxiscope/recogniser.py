@@ -10,174 +10,29 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from praxiscope._memory import keep_worker_memory
-from praxiscope.checkpoint import (
-    InputContract,
-    ModelCard,
-    find_checkpoint,
-    load_card,
-    load_model_weights,
-    save_checkpoint,
-)
-from praxiscope.data.dataset import ClipReader, RgbReader, Skip, StreamReader, TestClips, clear_errors
-from praxiscope.data.flow_reader import FlowSource, flow_estimator, flow_reader
+from praxiscope.checkpoint import ModelCard, save_checkpoint
+from praxiscope.data.dataset import ClipReader, Skip, TestClips, clear_errors
+from praxiscope.data.flow_reader import FlowSource
 from praxiscope.data.splitlist import SplitList
-from praxiscope.errors import ArgumentError, CheckpointError, DataError, VideoError
-from praxiscope.evaluation.protocols import Crops, Protocol, parse_protocol, view_indices
+from praxiscope.errors import ArgumentError, DataError, VideoError
+from praxiscope.evaluation.protocols import Protocol, parse_protocol
 from praxiscope.evaluation.scores import Scores
 from praxiscope.evaluation.views import Precision, ViewScorer, inference_precision
-from praxiscope.flow.store import FlowStore
-from praxiscope.models import create_model
+from praxiscope.inputs import ViewSampler, crops_of, stream_readers, takes_one_size
 from praxiscope.models.full_video import FullVideoOutput
 from praxiscope.progress import Reporter
-from praxiscope.streaming import LONG_FRAMES, frame_chunks
+from praxiscope.streaming import frame_chunks
 from praxiscope.timeline import windows
 from praxiscope.types import Clip, Prediction, Segment, VideoRecord
 from praxiscope.video.decode import open_video
-from praxiscope.video.transforms import BatchAugment, CenterCrop, Kind, TenCrop, ThreeCrop, kind_of, mirror
+from praxiscope.video.transforms import BatchAugment, Kind, kind_of
 
-if TYPE_CHECKING:
-    from praxiscope.fused import FusedRecogniser
-
-__all__ = ["Recogniser", "best_labels", "load", "load_single", "pick_device", "stream_readers"]
-
-
-def pick_device(name: str = "auto") -> torch.device:
-    """The device by its name; "auto" takes a CUDA or Apple GPU where there is one.
-
-    Raises:
-        ArgumentError: the device is unknown, or not there.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ArgumentError(f"device {name!r} cannot be used: {reason} Try --device cpu.") from None
-    return device
-
-
-def load(
-    path: str | Path,
-    *,
-    checkpoint: str | None = None,
-    device: str = "auto",
-    flow: str | Path | None = None,
-    flow_range: float | None = None,
-    flow_weights: str | Path | None = None,
-    task: str | None = None,
-) -> Recogniser | FusedRecogniser:
-    """Load a recogniser from a run folder or a model folder, or several that answer as one.
-
-    Args:
-        path: the folder.
-        checkpoint: "last" or "best"; None takes the one the run prefers.
-        device: where it runs.
-        flow: folder of stored flow, for a model that sees flow; None estimates it from the frames.
-        flow_range: for stored flow that another tool has made: its bound in pixels; see ``praxiscope.flow.store``.
-        flow_weights: of a model that was trained on flow by raft, to estimate it from the frames: raft's weights, a
-            file or "download". They must be those that the flow of the training was made with.
-        task: of a network that was trained on several data sets, whose classes to know: the data set's name. What
-            comes is a recogniser like any other, with that classifier alone.
-
-    Returns:
-        The recogniser, in evaluation mode.
-
-    Raises:
-        CheckpointError: there is no model, or it is damaged or does not fit.
-        ArgumentError: stored flow or weights for a model that has no use of them, or other weights; no task where
-            there are several, or one where there are none.
-
-    Example:
-        >>> recogniser = load("runs/a")
-        >>> recogniser.predict("clip.mp4", top=5).labels
-    """
-    from praxiscope.fused import is_fused, load_fused
-
-    if flow is None and flow_range is not None:
-        raise ArgumentError(
-            f"flow_range = {flow_range:g} is of stored flow: name its folder (--flow), or leave it out"
-        )
-    if flow is not None and flow_weights is not None:
-        raise ArgumentError(
-            f"{flow} is stored flow, and {flow_weights} would estimate it: give one of them (--flow, --flow-weights)"
-        )
-    if is_fused(path):
-        if task is not None:
-            raise ArgumentError(
-                f"{path}: fused recognisers know one set of classes; leave out the task {task!r}"
-            )
-        return load_fused(path, device=device, flow=flow, flow_range=flow_range, flow_weights=flow_weights)
-    return load_single(
-        path,
-        checkpoint=checkpoint,
-        device=device,
-        flow=flow,
-        flow_range=flow_range,
-        flow_weights=flow_weights,
-        task=task,
-    )
-
-
-def load_single(
-    path: str | Path,
-    *,
-    checkpoint: str | None = None,
-    device: str = "auto",
-    flow: str | Path | None = None,
-    flow_range: float | None = None,
-    flow_weights: str | Path | None = None,
-    task: str | None = None,
-) -> Recogniser:
-    """Load a recogniser that is one network; see ``load``."""
-    folder = find_checkpoint(path, checkpoint)
-    card, block = load_card(folder), None
-    if task is not None:
-        card, block = card.of_task(task), card.tasks[task]
-    elif card.tasks:
-        raise ArgumentError(
-            f"{path}: was trained on several data sets ({', '.join(card.tasks)}); say whose classes are meant: "
-            f"--task {next(iter(card.tasks))}, or task={next(iter(card.tasks))!r}"
-        )
-    model = build_from_card(card, folder)
-    load_model_weights(folder, model, block)
-    source: FlowSource | None = None
-    given = flow if flow is not None else flow_weights
-    if given is not None:
-        if card.input.flow is None:
-            raise ArgumentError(f"{path}: sees no flow; leave out {given}")
-        source = (
-            FlowStore(flow, range=flow_range)
-            if flow is not None
-            else flow_estimator(card.input.flow, flow_weights)
-        )
-        stream_readers(card.input, card.input.short_side, source)  # raises where it was made in another way
-    split = SplitList(Path(path), task)
-    return Recogniser(model, card, device=pick_device(device), flow_source=source, split=split)
-
-
-def build_from_card(card: ModelCard, folder: Path) -> nn.Module:
-    """The network that a card describes, with random weights.
-
-    Raises:
-        CheckpointError: this praxiscope cannot build it, or the labels are not those of its scores.
-    """
-    try:
-        model = create_model(card.name, **card.kwargs)
-    except (ArgumentError, TypeError) as error:
-        raise CheckpointError(f"{folder}: its model cannot be built. {error}") from error
-    if len(card.labels) != model.num_classes:
-        raise CheckpointError(
-            f"{folder}: names {len(card.labels)} labels for {model.num_classes} scores. Take another checkpoint."
-        )
-    return model
+__all__ = ["Recogniser", "best_labels"]
 
 
 class Recogniser:
@@ -302,7 +157,7 @@ class Recogniser:
         record = VideoRecord(str(source), Path(source), ())
         chosen = parse_protocol(protocol or self.default_protocol())
         clip = self.clip_reader([record], [torch.tensor(-1)], chosen).read(0)
-        if not len(clip.streams[self.streams[0]]):  # of a long video, see _ViewSampler
+        if not len(clip.streams[self.streams[0]]):  # of a long video, see ViewSampler
             return self.stream_logits(record, chosen)
         _, logits = next(self.scorer(chosen).score([clip]))
         return logits
@@ -337,7 +192,7 @@ class Recogniser:
 
         def chunks() -> Iterator[Tensor]:
             for frames in read():
-                crops = _crops(protocol.crops, self.card.input.size, frames)
+                crops = crops_of(protocol.crops, self.card.input.size, frames)
                 yield self._prepare(next(islice(crops, crop, None))[None])[0]
 
         with torch.inference_mode(), self.precision.context(self.device):
@@ -391,7 +246,7 @@ class Recogniser:
             random=False,
         )
         kind = kind_of(stream)
-        (crop,) = _crops(protocol.crops, self.card.input.size, clips.read(0).streams[stream], kind)
+        (crop,) = crops_of(protocol.crops, self.card.input.size, clips.read(0).streams[stream], kind)
         together = len(starts) if self.clip_snippets > 1 else self.chunk_snippets
         rows = []
         for part in torch.split(crop, together):
@@ -540,9 +395,7 @@ class Recogniser:
         return ClipReader(
             records,
             targets,
-            sampler=_ViewSampler(
-                protocol, self._seen_together(protocol), span, self.streams_frames(protocol)
-            ),
+            sampler=ViewSampler(protocol, self._seen_together(protocol), span, self.streams_frames(protocol)),
             readers=readers,
             random=False,
             time_limit_s=time_limit_s,
@@ -581,7 +434,7 @@ class Recogniser:
                     else ". Take 1x1, or 2x3 for more views."
                 )
             )
-        if protocol.crops in ("full", "full-mirrored") and _of_one_size(self.model):
+        if protocol.crops in ("full", "full-mirrored") and takes_one_size(self.model):
             raise ArgumentError(
                 f"protocol {protocol.name} shows whole frames; {self.card.kwargs.get('backbone', self.card.name)} "
                 f"takes crops of {self.card.input.size} pixels only. Take 25x1, or 25x10 for more views."
@@ -589,7 +442,7 @@ class Recogniser:
         return ViewScorer(
             self.model,
             prepare=self._prepare,
-            crop=partial(_crops, protocol.crops, self.card.input.size),
+            crop=partial(crops_of, protocol.crops, self.card.input.size),
             streams=self.streams,
             clip_snippets=None if self.every_frame and protocol.sampling == "all" else together,
             chunk_snippets=self.chunk_snippets,
@@ -603,15 +456,6 @@ class Recogniser:
         return best_labels(logits, self.labels, self.card.multi_label, top)
 
 
-def _of_one_size(model: nn.Module) -> bool:
-    """Whether timm says that a network takes pictures of the one size for which it was made."""
-    return any(
-        configured.get("fixed_input_size", False)
-        for module in model.modules()
-        if isinstance(configured := getattr(module, "default_cfg", None), dict)
-    )
-
-
 def best_labels(
     logits: Tensor, labels: Sequence[str], multi_label: bool, top: int
 ) -> tuple[list[str], list[float]]:
@@ -621,50 +465,3 @@ def best_labels(
     probabilities = logits.sigmoid() if multi_label else logits.softmax(dim=-1)
     values, places = probabilities.topk(min(top, len(probabilities)))
     return [labels[i] for i in places.tolist()], values.tolist()
-
-
-def stream_readers(
-    contract: InputContract, short_side: int, flow_source: FlowSource | None = None
-) -> tuple[dict[str, StreamReader], int]:
-    """What reads a model's streams by its contract, and the frames that a snippet needs.
-
-    Beside flow a picture is that of the stack's middle: its L fields lie from L / 2 before it to L / 2 - 1 behind it
-    (Feichtenhofer et al., 2017, section 4.1).
-    """
-    if contract.flow is None:
-        return {"rgb": RgbReader(short_side, contract.length)}, contract.length
-    flow = flow_reader(contract.flow, short_side, flow_source)
-    readers: dict[str, StreamReader] = {
-        "rgb": RgbReader(short_side, offset=contract.flow.length // 2),
-        "flow": flow,
-    }
-    return {name: readers[name] for name in contract.streams}, flow.span
-
-
-def _crops(crops: Crops, size: int, frames: Tensor, kind: Kind = "rgb") -> Iterator[Tensor]:
-    """The crops of frames [N, C, H, W], one place at a time, so that not all of them are in memory."""
-    if crops in ("full", "full-mirrored"):
-        yield frames
-        if crops == "full-mirrored":
-            yield mirror(frames, kind)
-    elif crops == "center":
-        yield CenterCrop(size)({kind: frames})[kind]
-    else:
-        places = ThreeCrop(size) if crops == "three" else TenCrop(size)
-        for box in places.draw((frames.shape[-2], frames.shape[-1])):
-            yield from places.apply(frames, (box,), kind)
-
-
-class _ViewSampler:
-    """All frames of all temporal views, one view after the other: int64 [V * S]."""
-
-    def __init__(
-        self, protocol: Protocol, clip_snippets: int | None, length: int, leave_long: bool = False
-    ) -> None:
-        self.protocol, self.clip_snippets, self.length = protocol, clip_snippets, length
-        self.leave_long = leave_long
-
-    def __call__(self, num_frames: int, generator: torch.Generator | None) -> Tensor:
-        chosen = view_indices(self.protocol, num_frames, self.clip_snippets, self.length).flatten()
-        # Of a long video nothing is read here: it will go through the model in parts.
-        return chosen[:0] if self.leave_long and len(chosen) > LONG_FRAMES else chosen

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from praxiscope.evaluation.views import Precision, ViewScorer, inference_precision
-from praxiscope.recogniser import _crops
+from praxiscope.inputs import crops_of
 from praxiscope.types import Clip, SnippetOutput
 
 SIZE = 8
@@ -85,7 +85,7 @@ def test_scores_are_the_mean_over_views_of_single_forward_passes(crops: str, chu
     scorer = ViewScorer(
         model,
         prepare=prepare,
-        crop=partial(_crops, crops, SIZE),  # type: ignore[arg-type]
+        crop=partial(crops_of, crops, SIZE),  # type: ignore[arg-type]
         clip_snippets=snippets,
         chunk_snippets=chunk,
     )
@@ -107,7 +107,7 @@ def test_scores_are_the_mean_over_views_of_single_forward_passes(crops: str, chu
 
 def test_whole_frames_of_flow_are_mirrored_with_their_vectors() -> None:
     flow = torch.randn(2, 4, 5, 6)
-    plain, mirrored = _crops("full-mirrored", SIZE, flow, "flow")
+    plain, mirrored = crops_of("full-mirrored", SIZE, flow, "flow")
     assert torch.equal(plain, flow)
     expected = flow.flip(-1) * torch.tensor([-1.0, 1, -1, 1])[:, None, None]
     assert torch.equal(mirrored, expected)
@@ -116,7 +116,7 @@ def test_whole_frames_of_flow_are_mirrored_with_their_vectors() -> None:
 def test_short_protocols_of_several_videos_share_a_forward_pass() -> None:
     model = Mixing()
     scorer = ViewScorer(
-        model, prepare=prepare, crop=partial(_crops, "center", SIZE), clip_snippets=2, chunk_snippets=8
+        model, prepare=prepare, crop=partial(crops_of, "center", SIZE), clip_snippets=2, chunk_snippets=8
     )
     list(scorer.score(make_clips([(9, 9)] * 6, 2)))
     assert [shape[0] for shape in model.seen] == [4, 2]
@@ -131,7 +131,7 @@ def test_scores_come_as_soon_as_their_chunk_is_full() -> None:
             yield clip
 
     scorer = ViewScorer(
-        Mixing(), prepare=prepare, crop=partial(_crops, "center", SIZE), clip_snippets=2, chunk_snippets=4
+        Mixing(), prepare=prepare, crop=partial(crops_of, "center", SIZE), clip_snippets=2, chunk_snippets=4
     )
     results = scorer.score(clips())
     next(results)
@@ -139,13 +139,13 @@ def test_scores_come_as_soon_as_their_chunk_is_full() -> None:
 
 
 def test_a_scored_clip_comes_back_without_its_pixels() -> None:
-    scorer = ViewScorer(Mixing(), prepare=prepare, crop=partial(_crops, "center", SIZE), clip_snippets=2)
+    scorer = ViewScorer(Mixing(), prepare=prepare, crop=partial(crops_of, "center", SIZE), clip_snippets=2)
     [(clip, _)] = scorer.score(make_clips([(9, 9)], 2))
     assert clip.streams == {}
 
 
 def test_no_clips_give_no_scores() -> None:
-    scorer = ViewScorer(Mixing(), prepare=prepare, crop=partial(_crops, "center", SIZE), clip_snippets=2)
+    scorer = ViewScorer(Mixing(), prepare=prepare, crop=partial(crops_of, "center", SIZE), clip_snippets=2)
     assert list(scorer.score([])) == []
 
 
@@ -156,7 +156,7 @@ def test_bfloat16_is_used_when_asked_for_and_scores_stay_float32() -> None:
     scorer = ViewScorer(
         model,
         prepare=prepare,
-        crop=partial(_crops, "center", SIZE),
+        crop=partial(crops_of, "center", SIZE),
         clip_snippets=2,
         precision=inference_precision(torch.device("cpu"), "bf16"),
     )
@@ -196,14 +196,14 @@ def test_streams_are_cut_alike_and_seen_together(together: int | None) -> None:
     scorer = ViewScorer(
         TwoStreams(),
         prepare=prepared,
-        crop=partial(_crops, "ten", 8),
+        crop=partial(crops_of, "ten", 8),
         streams=("rgb", "flow"),
         clip_snippets=together,
         chunk_snippets=5,
     )
     for clip, (_, logits) in zip(clips, scorer.score(iter(clips)), strict=True):
         rows = []
-        crops = zip(*(_crops("ten", 8, clip.streams[name], name) for name in ("rgb", "flow")), strict=True)  # type: ignore[arg-type]
+        crops = zip(*(crops_of("ten", 8, clip.streams[name], name) for name in ("rgb", "flow")), strict=True)  # type: ignore[arg-type]
         for frames, flow in crops:
             for part in torch.arange(6).split(together or 6):
                 rows.append([frames[part].float().mean() / 255, flow[part].amax()])

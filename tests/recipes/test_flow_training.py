@@ -21,11 +21,11 @@ from praxiscope.evaluation.scores import Scores
 from praxiscope.evaluation.views import inference_precision
 from praxiscope.flow.store import FlowStore
 from praxiscope.fused import FusedRecogniser, save_fused
+from praxiscope.loading import build_from_card
 from praxiscope.recipes.flow import extract_flow
 from praxiscope.recipes.settings import TrainSettings, get_recipe, override
 from praxiscope.recipes.test import test as run_test
 from praxiscope.recipes.train import train
-from praxiscope.recogniser import build_from_card
 
 
 def settings(videos: Path, flow: Path | None, *assignments: str) -> TrainSettings:

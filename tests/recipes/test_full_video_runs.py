@@ -264,7 +264,7 @@ def whole_video(recogniser: Recogniser, path: Path) -> torch.Tensor:
 def test_a_prediction_sees_every_frame_whole(
     recogniser: Recogniser, videos: Path, monkeypatch: pytest.MonkeyPatch, long: int
 ) -> None:
-    import praxiscope.recogniser as module
+    import praxiscope.inputs as module
 
     path = videos / "green" / "2.mp4"
     monkeypatch.setattr(module, "LONG_FRAMES", long)  # a long one is streamed
@@ -278,7 +278,7 @@ def test_a_prediction_sees_every_frame_whole(
 def test_streams_and_tests_agree_by_every_protocol(
     recogniser: Recogniser, videos: Path, monkeypatch: pytest.MonkeyPatch, protocol: str
 ) -> None:
-    import praxiscope.recogniser as module
+    import praxiscope.inputs as module
 
     record = VideoRecord("red/1.mp4", videos / "red" / "1.mp4", ("red",))
     scores, _ = recogniser.score([record], [torch.tensor(0)], protocol, workers=0)
@@ -308,7 +308,7 @@ class Counting(Reporter):
 def test_long_videos_of_a_test_go_through_in_parts(
     recogniser: Recogniser, videos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import praxiscope.recogniser as module
+    import praxiscope.inputs as module
 
     records = [VideoRecord(f"green/{i}.mp4", videos / "green" / f"{i}.mp4", ("green",)) for i in range(4)]
     targets = [torch.tensor(1)] * 4

@@ -23,13 +23,14 @@ from praxiscope.data.manifest import load_records
 from praxiscope.data.tasks import join
 from praxiscope.flow.store import FlowContract, create_store
 from praxiscope.fused import save_fused
+from praxiscope.loading import build_from_card, load_single
 from praxiscope.progress import Reporter
 from praxiscope.recipes.monitor import Monitor
 from praxiscope.recipes.reading import SkipList, weights_of_classes
 from praxiscope.recipes.settings import TrainSettings, dump_yaml, get_recipe, override
 from praxiscope.recipes.test import test as run_test
 from praxiscope.recipes.train import train
-from praxiscope.recogniser import Recogniser, build_from_card, load_single
+from praxiscope.recogniser import Recogniser
 from praxiscope.training.log import read_log
 from praxiscope.training.loop import TrainState
 

@@ -20,6 +20,7 @@ from praxiscope.data.dataset import ClipReader
 from praxiscope.errors import ArgumentError, CheckpointError, DataError
 from praxiscope.evaluation.scores import Scores
 from praxiscope.flow.store import FlowStore
+from praxiscope.inputs import stream_readers
 from praxiscope.progress import Reporter
 from praxiscope.recipes import experiment
 from praxiscope.recipes.bench_multiplier import Preset, bench_multiplier, format_table
@@ -31,7 +32,6 @@ from praxiscope.recipes.settings import TrainSettings, get_recipe, override, rec
 from praxiscope.recipes.streams import settings_of_runs
 from praxiscope.recipes.test import test as run_test
 from praxiscope.recipes.train import build_model, train
-from praxiscope.recogniser import stream_readers
 from praxiscope.types import VideoRecord
 from praxiscope.video.geometry import mirror
 

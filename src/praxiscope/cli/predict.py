@@ -58,9 +58,9 @@ def predict(
 ) -> None:
     from praxiscope.errors import ArgumentError
     from praxiscope.evaluation.protocols import parse_protocol
+    from praxiscope.loading import load
     from praxiscope.recipes.predict import Failure, find_sources, parse_duration
     from praxiscope.recipes.predict import predict as run_prediction
-    from praxiscope.recogniser import load
 
     if json and as_csv:
         raise ArgumentError("--json and --csv both claim standard output; give one of them.")

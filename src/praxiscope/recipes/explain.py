@@ -25,8 +25,8 @@ from praxiscope.errors import ArgumentError, DataError
 from praxiscope.flow.colour import colour_wheel, flow_to_rgb
 from praxiscope.flow.estimate import Estimator, create_estimator, estimate_flow
 from praxiscope.fused import is_fused
+from praxiscope.loading import load, pick_device
 from praxiscope.progress import Reporter
-from praxiscope.recogniser import load, pick_device
 from praxiscope.types import STEM
 from praxiscope.video.decode import open_video
 from praxiscope.video.sampling import segment_indices

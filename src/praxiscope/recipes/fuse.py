@@ -13,7 +13,7 @@ from praxiscope.evaluation.fusion import fuse as fuse_scores
 from praxiscope.evaluation.metrics import summarise, top_k
 from praxiscope.evaluation.scores import Scores
 from praxiscope.fused import FusedRecogniser, load_fused, save_fused
-from praxiscope.recogniser import load_single
+from praxiscope.loading import load_single
 
 __all__ = ["FuseResult", "fuse", "fuse_runs"]
 

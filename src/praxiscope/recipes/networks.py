@@ -14,11 +14,12 @@ from praxiscope.data.batch import mix_seeds
 from praxiscope.errors import ArgumentError
 from praxiscope.evaluation.protocols import parse_protocol
 from praxiscope.fused import is_fused
+from praxiscope.loading import load_single
 from praxiscope.models import create_model
 from praxiscope.models.full_video import FullVideoNetwork, FullVideoOutput
 from praxiscope.models.weights import load_weights
 from praxiscope.recipes.settings import load_yaml
-from praxiscope.recogniser import Recogniser, load_single
+from praxiscope.recogniser import Recogniser
 from praxiscope.types import VideoRecord
 
 __all__ = ["load_full_video", "load_one", "load_other", "network_of", "see_whole"]
@@ -31,7 +32,7 @@ def load_one(path: str | Path, **options: Any) -> Recogniser:
 
     Args:
         path: a run folder, or a model folder.
-        options: of `praxiscope.recogniser.load_single`.
+        options: of `praxiscope.loading.load_single`.
 
     Raises:
         ArgumentError: several networks answer as one there.

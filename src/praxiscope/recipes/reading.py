@@ -32,11 +32,11 @@ from praxiscope.data.tasks import JoinedFlow, store_of
 from praxiscope.errors import ArgumentError, DataError, VideoError
 from praxiscope.flow.stack import stackings
 from praxiscope.flow.store import FlowStore, flow_key
+from praxiscope.inputs import stream_readers
 from praxiscope.models import default_stream
 from praxiscope.progress import Reporter
 from praxiscope.recipes.lists import check_skips, read_skipped, write_skipped
 from praxiscope.recipes.settings import TrainSettings
-from praxiscope.recogniser import stream_readers
 from praxiscope.types import STEM, Batch, VideoRecord
 from praxiscope.video.decode import open_video
 from praxiscope.video.geometry import kind_of

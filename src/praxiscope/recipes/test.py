@@ -20,10 +20,10 @@ from praxiscope.evaluation.metrics import summarise
 from praxiscope.evaluation.protocols import parse_protocol
 from praxiscope.evaluation.scores import Scores
 from praxiscope.fused import AnyRecogniser, is_fused
+from praxiscope.loading import load
 from praxiscope.progress import Reporter
 from praxiscope.recipes.lists import check_skips, write_skipped
 from praxiscope.recipes.report import report_run
-from praxiscope.recogniser import load
 from praxiscope.types import VideoRecord
 
 __all__ = ["TestResult", "test"]

@@ -34,6 +34,7 @@ from praxiscope.data.tasks import join
 from praxiscope.errors import ArgumentError, CheckpointError, DataError
 from praxiscope.evaluation.views import bf16_pays
 from praxiscope.flow.store import FlowStore
+from praxiscope.loading import build_from_card
 from praxiscope.models import create_model
 from praxiscope.models.weights import load_weights
 from praxiscope.progress import Reporter
@@ -54,7 +55,6 @@ from praxiscope.recipes.report import report_run
 from praxiscope.recipes.settings import InputSettings, OptimSettings, TrainSettings, dump_yaml, load_yaml
 from praxiscope.recipes.streams import start_from
 from praxiscope.recipes.summary import announce
-from praxiscope.recogniser import build_from_card
 from praxiscope.steps import TaskLoss, make_loss
 from praxiscope.steps.base import Loss
 from praxiscope.steps.principal import NoteChoice

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
+import torch
 
 from praxiscope.errors import ArgumentError, UnknownNameError
-from praxiscope.recipes.settings import TrainSettings, dump_yaml, get_recipe, load_yaml, override, recipes
+from praxiscope.recipes.settings import (
+    InputSettings,
+    TrainSettings,
+    dump_yaml,
+    get_recipe,
+    load_yaml,
+    override,
+    recipes,
+)
 
 DEFAULT = TrainSettings()
 
@@ -158,3 +168,16 @@ def test_a_missing_or_binary_settings_file_is_a_clear_error(tmp_path: Path) -> N
     (tmp_path / "run.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ArgumentError, match="not a YAML file"):
         load_yaml(tmp_path / "run.yaml")
+
+
+def test_every_crop_that_can_be_asked_for_is_of_the_asked_size() -> None:
+    from praxiscope.recipes.reading import _CROPS
+
+    assert set(_CROPS) == set(get_args(InputSettings.model_fields["crop"].annotation))
+    frames = torch.zeros(1, 3, 64, 90)
+    for crop in _CROPS.values():
+        assert crop(48)({"rgb": frames}, torch.Generator().manual_seed(0))["rgb"].shape == (1, 3, 48, 48)  # type: ignore
+    drawn = {
+        _CROPS["free-scale"](56).draw((64, 90), torch.Generator().manual_seed(n))[2:4] for n in range(200)
+    }
+    assert len(drawn) == 16  # any height with any width

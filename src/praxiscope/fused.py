@@ -257,7 +257,7 @@ def load_fused(
             root / name,
             device=device,
             flow=flow if method else None,
-            flow_range=flow_range,
+            flow_range=flow_range if method else None,
             flow_weights=flow_weights if method == "raft" else None,
         )
         for name, method in zip(names, methods, strict=True)

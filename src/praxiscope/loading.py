@@ -77,14 +77,7 @@ def load(
     """
     from praxiscope.fused import is_fused, load_fused
 
-    if flow is None and flow_range is not None:
-        raise ArgumentError(
-            f"flow_range = {flow_range:g} is of stored flow: name its folder (--flow), or leave it out"
-        )
-    if flow is not None and flow_weights is not None:
-        raise ArgumentError(
-            f"{flow} is stored flow, and {flow_weights} would estimate it: give one of them (--flow, --flow-weights)"
-        )
+    _check_flow(flow, flow_range, flow_weights)
     if is_fused(path):
         if task is not None:
             raise ArgumentError(
@@ -113,6 +106,7 @@ def load_single(
     task: str | None = None,
 ) -> Recogniser:
     """Load a recogniser that is one network; see ``load``."""
+    _check_flow(flow, flow_range, flow_weights)
     folder = find_checkpoint(path, checkpoint)
     card, block = load_card(folder), None
     if task is not None:
@@ -137,6 +131,17 @@ def load_single(
         stream_readers(card.input, card.input.short_side, source)  # raises where it was made in another way
     split = SplitList(Path(path), task)
     return Recogniser(model, card, device=pick_device(device), flow_source=source, split=split)
+
+
+def _check_flow(flow: str | Path | None, flow_range: float | None, flow_weights: str | Path | None) -> None:
+    if flow is None and flow_range is not None:
+        raise ArgumentError(
+            f"flow_range = {flow_range:g} is of stored flow: name its folder (--flow), or leave it out"
+        )
+    if flow is not None and flow_weights is not None:
+        raise ArgumentError(
+            f"{flow} is stored flow, and {flow_weights} would estimate it: give one of them (--flow, --flow-weights)"
+        )
 
 
 def build_from_card(card: ModelCard, folder: Path) -> nn.Module:

@@ -421,18 +421,11 @@ class Recogniser:
         """
         together = self._seen_together(protocol)
         if protocol.sampling == "all" and not self.every_frame and together != 1:
+            takes = f"takes {together}. Take 1x1, or 2x3 for more views"
+            if together is None:
+                takes = "sees all that it is shown together, and would need memory for all of them. Take 25x1"
             raise ArgumentError(
-                f"protocol {protocol.name} shows every frame at once; {self.card.name} "
-                + (
-                    "sees all that it is shown together, and would need"
-                    if together is None
-                    else f"takes {together}"
-                )
-                + (
-                    " memory for all of them. Take 25x1."
-                    if together is None
-                    else ". Take 1x1, or 2x3 for more views."
-                )
+                f"protocol {protocol.name} shows every frame at once; {self.card.name} {takes}."
             )
         if protocol.crops in ("full", "full-mirrored") and takes_one_size(self.model):
             raise ArgumentError(

@@ -126,8 +126,7 @@ def parse_protocol(text: str) -> Protocol:
     if found is None:
         raise ArgumentError(
             f"unknown protocol {text!r}. Write VIEWSxCROPS with crops 1, 3, 10, full or full-mirrored, for "
-            "example 1x1 "
-            "(one centred view), 25x1, 25x10 (the two-stream test), 2x3, 1xfull, dense10x3 (windows of "
+            "example 1x1 (one centred view), 25x1, 25x10 (the two-stream test), 2x3, 1xfull, dense10x3 (windows of "
             "neighbouring frames), allx1 (every frame, for models that take them), or fully-convolutional (25 whole "
             "frames and their mirror images)."
         )

@@ -133,10 +133,6 @@ def bench_predict(
         DataError: no video could be read.
     """
     reporter = reporter or Reporter()
-    if flow is None and flow_range is not None:
-        raise ArgumentError(
-            f"flow_range = {flow_range:g} is of stored flow: name its folder, or leave it out"
-        )
     recogniser = load_one(
         run, device=device, flow=flow, flow_range=flow_range, flow_weights=flow_weights, task=task
     )

@@ -264,6 +264,11 @@ def test_jpegs_of_other_tools_are_trained_and_tested_on_with_their_range(
         px.load(model, flow=foreign)
     with pytest.raises(px.DataError, match="range=20 against 10"):
         px.load(model, flow=foreign, flow_range=10)
+    save_fused(tmp_path / "mixed", [save_model(tmp_path / "rgb0", None), model])
+    mixed = px.load(
+        tmp_path / "mixed", flow=foreign, flow_range=20
+    )  # which its part of pictures has no use of
+    assert [part.flow_source is None for part in mixed.parts] == [True, False]
     save_fused(tmp_path / "both", [save_model(tmp_path / "rgb", None), save_model(tmp_path / "rgb2", None)])
     for folder in (model, tmp_path / "both"):
         with pytest.raises(px.ArgumentError, match="flow_range = 20 is of stored flow"):

@@ -106,34 +106,60 @@ def test_scores_are_those_of_the_network_written_out(rule: str) -> None:
 
 
 def padded(x: Tensor) -> Tensor:
-    filled = torch.full((3, 12, *x.shape[1:]), 7.0)
+    filled = torch.full((3, 12, *x.shape[1:]), 7.0, dtype=x.dtype)
     for row, video in zip(filled, x.split(COUNTS), strict=True):
         row[: len(video)] = video
     return filled
 
 
-@pytest.mark.parametrize(
-    "keywords",
-    [
-        {},
-        {"clustering": "slope"},
-        {"backbone": "squeezenet1_1"},
-        {"backbone": "mobilenet_v2"},
-        {"early_shift": True},
-        {"aggregate": "pre"},
-    ],
-)
+SETTINGS: list[dict[str, Any]] = [
+    {},
+    {"clustering": "slope"},
+    {"clustering": "uniform"},
+    {"clusters": "auto", "cluster_budget": 3},
+    {"aggregate": "pre"},
+    {"early_shift": True},
+    {"early_shift": True, "clustering": "slope", "aggregate": "pre"},
+    {"early_shift": True, "clusters": "auto", "cluster_budget": 3},
+    {"early_frames": 5},
+    {"backbone": "squeezenet1_1"},
+    {"backbone": "squeezenet1_1", "early_shift": True},
+    {"backbone": "mobilenet_v2", "early_shift": True},
+    {"batchnorm": "partial", "fold_div": 4},
+]
+
+
+@pytest.mark.parametrize("keywords", SETTINGS)
 def test_packed_padded_and_single_videos_get_the_same_scores(keywords: dict[str, Any]) -> None:
-    model = build(**keywords).eval()
-    x = frames()
-    packed = model(x, OFFSETS)
+    model = build(**keywords).double()
+    x = frames(side=32).double()
+    model(x, OFFSETS)  # what automatic clusters remember, as after training
+    model.eval()
+    packed, filled = model(x, OFFSETS), model(padded(x), OFFSETS)
     alone = [model(video[None]) for video in x.split(COUNTS)]
-    torch.testing.assert_close(packed.logits, torch.cat([o.logits for o in alone]), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(packed.logits, torch.cat([o.logits for o in alone]), rtol=1e-9, atol=1e-12)
     assert packed.ids.tolist() == torch.cat([o.ids for o in alone]).tolist()
-    if not keywords.get("early_shift"):
-        filled = model(padded(x), OFFSETS)
-        torch.testing.assert_close(packed.logits, filled.logits, rtol=1e-4, atol=1e-5)
-        assert packed.cluster_offsets.tolist() == filled.cluster_offsets.tolist() == [0, 4, 5, 9]
+    for one, two in zip(packed, filled, strict=True):
+        assert torch.equal(one, two)
+    # All of one length: dense frames with offsets are dense frames.
+    dense = x[:12].unflatten(0, (3, 4))
+    expected, offsets = model(dense), torch.arange(0, 13, 4)
+    for other in (model(dense, offsets), model(x[:12], offsets)):
+        torch.testing.assert_close(other.logits, expected.logits, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("keywords", SETTINGS)
+def test_a_padded_batch_is_learned_from_as_a_packed_one(keywords: dict[str, Any]) -> None:
+    packed, filled = build(**keywords).double(), build(**keywords).double()
+    x, targets = frames(side=32).double(), torch.tensor([0, 1, 2])
+    for model, batch in ((packed, x), (filled, padded(x))):
+        F.cross_entropy(model(batch, OFFSETS).logits, targets).backward()
+    for (name, value), other in zip(packed.state_dict().items(), filled.state_dict().values(), strict=True):
+        assert torch.equal(value, other), name  # BatchNorm has seen the same frames
+    for (name, p), q in zip(packed.named_parameters(), filled.parameters(), strict=True):
+        assert (p.grad is None) == (q.grad is None), name
+        if p.grad is not None:
+            torch.testing.assert_close(p.grad, q.grad, rtol=1e-9, atol=1e-12, msg=name)
 
 
 def test_gradients_of_a_packed_batch_are_those_of_its_videos() -> None:

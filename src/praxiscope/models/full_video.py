@@ -207,23 +207,19 @@ class FullVideoNetwork(SnippetNetwork):
         Args:
             frames: normalised floats. Dense [B, S, C, H, W]: S frames of each video. Packed [N, C, H, W], with
                 ``offsets``: any number of each. Padded [B, S, C, H, W] with ``offsets``: of video b the first
-                ``offsets[b + 1] - offsets[b]`` of its S frames count; the others go through the first stage, no more.
+                ``offsets[b + 1] - offsets[b]`` of its S frames count; the others are dropped here, so that a padded
+                batch is the packed one in every respect: shifts, BatchNorm's statistics, clusters.
             offsets: int64 [B + 1].
 
         Raises:
             ArgumentError: another shape, or a video without a frame.
         """
-        rows, counted, offsets = self._rows(frames, offsets)
+        rows, offsets, dense = self._rows(frames, offsets)
         part = self.parts_of(len(rows), *rows.shape[-2:])
         if part is None:
-            self.early_count.value = rows.shape[0] // max(1, len(offsets) - 1)
-            self.early_count.offsets = None if frames.dim() == 5 else offsets
-            activations = self.early(rows)
-            if counted is not None:
-                activations = activations[counted]
-            return self._output(*self.cluster_means(activations, offsets))
-        if counted is not None:
-            rows = rows[counted]
+            self.early_count.value = len(rows) // (len(offsets) - 1)
+            self.early_count.offsets = None if dense else offsets
+            return self._output(*self.cluster_means(self.early(rows), offsets))
         parts = torch.split(rows, part)
         if torch.is_grad_enabled():
             return self.forward_stream(lambda: parts, offsets)
@@ -340,8 +336,8 @@ class FullVideoNetwork(SnippetNetwork):
         logits, scores = self.late(means, own)
         return FullVideoOutput(logits, scores, own, ids, distances)
 
-    def _rows(self, frames: Tensor, offsets: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor]:
-        """All frames as rows [N, C, H, W]; of padded ones, which count, bool [N]; the offsets of those that do."""
+    def _rows(self, frames: Tensor, offsets: Tensor | None) -> tuple[Tensor, Tensor, bool]:
+        """The frames that count as rows [N, C, H, W]; their offsets; whether all videos have equally many."""
         good = frames.dim() == 5 or (frames.dim() == 4 and offsets is not None)
         if not good or frames.shape[-3] != self.in_channels or not frames.numel():
             raise ArgumentError(
@@ -359,18 +355,19 @@ class FullVideoNetwork(SnippetNetwork):
                 raise ArgumentError(
                     f"offsets must rise from 0 to {len(frames)}, by a frame at least; got {offsets.tolist()}"
                 )
-            return frames, None, offsets
+            return frames, offsets, False
         videos, length = frames.shape[:2]
         if offsets is None:
-            return frames.flatten(0, 1), None, torch.arange(videos + 1, device=frames.device) * length
+            return frames.flatten(0, 1), torch.arange(videos + 1, device=frames.device) * length, True
         offsets = offsets.to(frames.device)
         counts = offsets.diff()
         if len(counts) != videos or not bool(((counts > 0) & (counts <= length)).all()):
             raise ArgumentError(
                 f"offsets must tell of {videos} videos, 1 to {length} frames each; got {offsets.tolist()}"
             )
-        counted = torch.arange(length, device=frames.device) < counts[:, None]
-        return frames.flatten(0, 1), counted.flatten(), offsets
+        if bool((counts == length).all()):
+            return frames.flatten(0, 1), offsets, True
+        return frames[torch.arange(length, device=frames.device) < counts[:, None]], offsets, False
 
 
 class _Aggregation(NamedTuple):

@@ -86,6 +86,25 @@ def test_a_stop_at_any_step_changes_nothing(tmp_path: Path, stop_after: Stop, st
     assert_same(cut, whole)
 
 
+@pytest.mark.parametrize(
+    "steps", range(1, 7)
+)  # asked after each of five steps, and after the epoch between them
+def test_a_run_that_counts_steps_goes_on_from_any_of_them(
+    tmp_path: Path, stop_after: Stop, steps: int
+) -> None:
+    data = make_videos(tmp_path / "videos")
+    short = ("optim.steps=5", "optim.schedule=step", "optim.milestone_steps=[2, 4]", "optim.name=sgd")
+    wanted = settings(data, "optim.epochs=null", *short)
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert train(wanted, whole)
+    stop_after(steps)
+    assert not train(wanted, cut)
+    stop_after(None)
+    assert train(wanted, cut, resume=True)
+    assert_same(cut, whole)
+    assert [row["step"] for row in read_log(cut / "log.csv") if "val_loss" in row] == [3, 5]
+
+
 def test_a_stop_at_the_end_of_an_epoch_never_writes_over_the_checkpoint_in_use(
     tmp_path: Path, stop_after: Stop, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -182,17 +182,10 @@ _register_multipliers()
 
 
 # Two-stream networks (Simonyan and Zisserman, 2014), section 5: 256 videos a step, drawn evenly over the classes, one
-# frame or stack of each; momentum 0.9; the rate 1e-2 falls to a tenth at the milestones. The paper counts steps; these
-# are epochs of UCF-101's first split, whose 9,537 training videos are 37 steps.
-_STEPS_PER_EPOCH = 37
-_FROM_SCRATCH: Mapping[str, Any] = {
-    "epochs": 80_000 // _STEPS_PER_EPOCH,
-    "milestones": (50_000 / _STEPS_PER_EPOCH, 70_000 / _STEPS_PER_EPOCH),
-}
-_FINE_TUNED: Mapping[str, Any] = {
-    "epochs": 20_000 // _STEPS_PER_EPOCH,
-    "milestones": (14_000 / _STEPS_PER_EPOCH,),
-}
+# frame or stack of each; momentum 0.9; the rate 1e-2 falls to a tenth at the milestones, "the same for all training
+# sets".
+_FROM_SCRATCH: Mapping[str, Any] = {"steps": 80_000, "milestone_steps": (50_000, 70_000)}
+_FINE_TUNED: Mapping[str, Any] = {"steps": 20_000, "milestone_steps": (14_000,)}
 
 
 def _two_stream(
@@ -208,7 +201,7 @@ def _two_stream(
             schedule="step",
             policy="plain",
             clip_norm=None,
-            frozen_epochs=length["epochs"] if frozen else 0,
+            frozen_epochs="all" if frozen else 0,
             **length,
         ),
     )
@@ -286,9 +279,8 @@ def tsn_flow() -> TrainSettings:
 
 
 # Principal backpropagation (Huang et al., 2019), sections IV and V.A: 128 videos a step (here as 8 batches of 16),
-# momentum 0.9, TSN's rates and clipping. The paper counts steps; these are epochs of the first splits. Its backbone is
-# BN-Inception, which neither torchvision nor timm has; theirs nearest to it is GoogLeNet, with BatchNorm as well.
-_PBNET_STEPS = {"ucf101": 9_537 // 128, "hmdb51": 3_570 // 128}
+# momentum 0.9, TSN's rates and clipping. Its backbone is BN-Inception, which neither torchvision nor timm has; theirs
+# nearest to it is GoogLeNet, with BatchNorm as well.
 _PBNET_SCHEDULES: Mapping[tuple[str, str], tuple[int, tuple[int, ...]]] = {
     ("rgb", "ucf101"): (5_000, (1_500, 3_000, 4_500)),
     ("rgb", "hmdb51"): (3_000, (1_500,)),
@@ -299,7 +291,7 @@ _PBNET_SCHEDULES: Mapping[tuple[str, str], tuple[int, tuple[int, ...]]] = {
 
 def _pbnet(stream: str, data: str, watch: int, choose: int) -> TrainSettings:
     steps, drops = _PBNET_SCHEDULES[stream, data]
-    rgb, per_epoch = stream == "rgb", _PBNET_STEPS[data]
+    rgb = stream == "rgb"
     return TrainSettings(
         model=ModelSettings(
             name="tsn",
@@ -318,9 +310,9 @@ def _pbnet(stream: str, data: str, watch: int, choose: int) -> TrainSettings:
             lr=1e-3 if rgb else 5e-3,
             batch=16,
             accumulate=8,
-            epochs=round(steps / per_epoch),
+            steps=steps,
             schedule="step",
-            milestones=tuple(round(drop / per_epoch, 2) for drop in drops),
+            milestone_steps=drops,
             clip_norm=40 if rgb else 20,
             first_conv_lr_scale=1 if rgb else 5,
         ),

@@ -28,7 +28,7 @@ __all__ = ["Monitor", "save"]
 
 
 class Monitor:
-    """Scores the held-out videos after an epoch, every process its share."""
+    """Scores the held-out videos after an epoch, every process its share; after the run's last step in any case."""
 
     def __init__(
         self,
@@ -40,8 +40,9 @@ class Monitor:
         note_skips: SkipList,
         reporter: Reporter,
         store: FlowStore | None = None,
+        last_step: int | None = None,
     ) -> None:
-        self.store = store
+        self.store, self.last_step = store, last_step
         self.settings, self.fabric, self.reporter = settings, fabric, reporter
         self.note_skips = note_skips
         self.model, self.card, self.manifest = model, card, manifest
@@ -70,11 +71,7 @@ class Monitor:
 
     def __call__(self, state: TrainState) -> dict[str, float]:
         every = self.settings.run.validate_epochs
-        if (
-            not self.records
-            or not every
-            or (state.epoch % every and state.epoch != self.settings.optim.epochs)
-        ):
+        if not self.records or not every or (state.epoch % every and state.step != self.last_step):
             return {}
         rank, world = self.fabric.global_rank, self.fabric.world_size
         mine = [r for r in self.records[rank::world] if r.id not in self.note_skips.skipped]

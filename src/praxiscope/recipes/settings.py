@@ -226,20 +226,34 @@ class ModelSettings(BaseModel):
         return {k: v for k, v in self.model_dump().items() if k not in ("name", "weights", "start")}
 
 
+_EPOCHS = 30  # where neither epochs nor steps are named
+_INSTEAD = {"epochs": "steps", "milestones": "milestone_steps"}  # of optim: one way to say it and the other
+
+
+def _shown(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
 class OptimSettings(_Section):
-    """How the weights move. Epochs may be fractions where they are points in time."""
+    """How the weights move. Epochs may be fractions where they are points in time. Steps are weight updates."""
 
     name: Literal["sgd", "adamw"] = "sgd"
     lr: float = Field(0.01, gt=0)
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(5e-4, ge=0)
     schedule: Literal["step", "cosine", "constant"] = "cosine"
-    milestones: tuple[float, ...] = ()
+    milestones: tuple[float, ...] = Field((), description="epochs after which the rate falls by gamma")
+    milestone_steps: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (), description="steps after which it falls, in place of milestones"
+    )
     gamma: float = Field(0.1, gt=0)
     warmup_epochs: float = Field(0.0, ge=0)
-    epochs: int = Field(30, ge=1)
-    frozen_epochs: float = Field(
-        0.0, ge=0, description="first epochs in which only the classifier learns; as many as epochs: always"
+    epochs: int | None = Field(None, ge=1, description="passes over the data; 30 where steps say nothing")
+    steps: int | None = Field(
+        None, ge=1, description="steps of the run, in place of epochs: the same number on any data set"
+    )
+    frozen_epochs: float | Literal["all"] = Field(
+        0.0, description="first epochs in which only the classifier learns; all, or as many as epochs: always"
     )
     batch: int = Field(8, ge=1, description="videos per device and forward pass")
     accumulate: int = Field(1, ge=1)
@@ -248,6 +262,33 @@ class OptimSettings(_Section):
     policy: Literal["tsn", "plain"] = "tsn"
     classifier_lr_scale: float = Field(1.0, gt=0)
     first_conv_lr_scale: float = Field(1.0, gt=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_a_length(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and values.get("epochs") is None and values.get("steps") is None:
+            return {**values, "epochs": _EPOCHS}
+        return values
+
+    @field_validator("frozen_epochs")
+    @classmethod
+    def _counts_epochs(cls, value: float | str) -> float | str:
+        if isinstance(value, float) and value < 0:
+            raise ValueError("Input should be greater than or equal to 0")
+        return value
+
+    @model_validator(mode="after")
+    def _counts_epochs_or_steps(self) -> OptimSettings:
+        for one, other in _INSTEAD.items():
+            first, second = getattr(self, one), getattr(self, other)
+            if first and second:
+                raise ValueError(
+                    f"{one} = {_shown(first)} and {other} = {_shown(second)} say the same in two ways; leave one of "
+                    "them out"
+                )
+        if list(self.milestone_steps) != sorted(set(self.milestone_steps)):
+            raise ValueError(f"milestone_steps = {_shown(self.milestone_steps)} must ascend")
+        return self
 
 
 class BackpropSettings(_Section):
@@ -362,10 +403,18 @@ class TrainSettings(_Section):
     def updated(self, values: Mapping[str, Any]) -> TrainSettings:
         """A copy with ``section.key`` values replaced. Raises ArgumentError for one that does not fit."""
         content = self.model_dump()
-        for key, value in values.items():
-            section, _, name = key.partition(".")
-            content[section][name] = value
+        _change(content, values)
         return _validated(content, "settings")
+
+
+def _change(content: dict[str, Any], values: Mapping[str, Any]) -> None:
+    """Put ``section.key`` values into settings. Epochs replace steps that were there before, and steps epochs."""
+    for key, value in values.items():
+        section, _, name = key.partition(".")
+        content[section][name] = value
+    for one, other in (*_INSTEAD.items(), *((b, a) for a, b in _INSTEAD.items())):
+        if values.get(f"optim.{one}") and f"optim.{other}" not in values:
+            content["optim"].pop(other, None)
 
 
 recipes: Registry[Callable[[], TrainSettings]] = Registry("recipe")
@@ -389,6 +438,9 @@ def recipe_of(model: str) -> TrainSettings:
     return recipes.get(own if own in recipes else "default")()
 
 
+_ALTERNATIVES = ("bool", "float", "literal['auto']", "literal['all']")
+
+
 def _validated(content: Mapping[str, Any], where: str) -> TrainSettings:
     try:
         return TrainSettings.model_validate(content)
@@ -408,7 +460,7 @@ def _validated(content: Mapping[str, Any], where: str) -> TrainSettings:
         message = str(first["msg"]).removeprefix("Value error, ").rstrip(".")
         # Rules between values are reported for the whole section, alternatives under the name of each.
         whole = isinstance(first["input"], Mapping)
-        key = ".".join(part for part in location if part not in ("bool", "literal['auto']"))
+        key = ".".join(part for part in location if part not in _ALTERNATIVES)
         value = "" if whole else f" = {first['input']!r}"
         named = f"{key}{value}: " if key else ""
         raise ArgumentError(f"{where}: {named}{message}.") from None
@@ -428,9 +480,7 @@ def override(
         ArgumentError: no such section or key (with the nearest one), or a value that does not fit.
     """
     content = settings.model_dump()
-    for key, value in (values or {}).items():
-        section, _, name = key.partition(".")
-        content[section][name] = value
+    changes = dict(values or {})
     texts = list(assignments)
     for text in texts:
         key, equals, value_text = text.partition("=")
@@ -439,8 +489,9 @@ def override(
             raise ArgumentError(f"--set {text}: expected section.key=value, as in --set optim.lr=0.01.")
         if section not in content:
             raise ArgumentError(f"--set {text}: {unknown_name('section', section, content)}")
-        content[section][name] = _parse(value_text)
+        changes[f"{section}.{name}"] = _parse(value_text)
     # All together: two values may fit one another, but not the other's default.
+    _change(content, changes)
     return _validated(content, "--set" if texts else "settings")
 
 

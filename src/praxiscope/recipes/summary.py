@@ -16,6 +16,7 @@ from praxiscope.data.manifest import Manifest
 from praxiscope.errors import ArgumentError, DataError, VideoError
 from praxiscope.progress import Reporter
 from praxiscope.recipes.backprop import describe_backprop, learned_snippets
+from praxiscope.recipes.course import Course
 from praxiscope.recipes.reading import example_inputs
 from praxiscope.recipes.settings import TrainSettings
 from praxiscope.video.decode import open_video
@@ -137,7 +138,7 @@ def announce(
     model: nn.Module,
     card: ModelCard,
     fabric: Any,
-    steps_per_epoch: int,
+    course: Course,
     at_once: int | None,
     reporter: Reporter,
 ) -> None:
@@ -147,17 +148,19 @@ def announce(
     for line in _describe_data(settings, manifest):
         reporter.line(line)
     optim = settings.optim
+    length, *notes = course.describe(optim)
     reporter.line(
-        f"{optim.epochs} epochs x {steps_per_epoch} steps of {optim.batch * optim.accumulate * fabric.world_size} "
+        f"{length} of {optim.batch * optim.accumulate * fabric.world_size} "
         f"clips x {_snippets(settings, model)} of {settings.input.size} px; {optim.name}, "
         f"lr {optim.lr:g}, {optim.schedule} schedule."
     )
+    for note in notes:
+        reporter.line(note)
     if backprop := describe_backprop(settings, model, at_once):
         reporter.line(backprop)
-    if optim.frozen_epochs:
-        reporter.line(
-            f"Only the classifier learns in {min(optim.frozen_epochs, optim.epochs):g} of the {optim.epochs} epochs."
-        )
+    if course.frozen:
+        part = f"{min(course.frozen, course.steps)} of the {course.steps} steps"
+        reporter.line(f"Only the classifier learns in {part}.")
     try:
         together = min(
             at_once or optim.batch * learned_snippets(settings), optim.batch * learned_snippets(settings)

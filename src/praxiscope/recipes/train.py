@@ -39,6 +39,7 @@ from praxiscope.models import create_model
 from praxiscope.models.weights import load_weights
 from praxiscope.progress import Reporter
 from praxiscope.recipes.backprop import check_watching, learned_snippets, make_step, snippets_at_once
+from praxiscope.recipes.course import Course, length_of
 from praxiscope.recipes.lists import merge_skipped
 from praxiscope.recipes.monitor import Monitor, save
 from praxiscope.recipes.reading import (
@@ -99,7 +100,9 @@ def train(
     """
     run = Path(out)
     _check_folder(run, settings, resume)
-    _check_start(settings)
+    optim = settings.optim
+    frozen = optim.frozen_epochs
+    _check_start(settings, frozen == "all" or (optim.epochs is not None and frozen >= optim.epochs))
     fabric = _launch(settings)
     reporter = (reporter or Reporter()) if fabric.is_global_zero else Reporter()
     if settings.run.keep_memory and fabric.device.type == "cpu" and not keep_memory():
@@ -142,6 +145,8 @@ def train(
             f"optim.accumulate = {settings.optim.accumulate}: an epoch of {len(records)} videos has {batches} batches "
             f"of {settings.optim.batch}. Lower optim.accumulate or optim.batch."
         )
+    course = Course.of(settings, steps_per_epoch)
+    _check_start(settings, course.frozen >= course.steps)
     if channels_last(settings, fabric.device):
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     model = fabric.to_device(model)
@@ -149,8 +154,7 @@ def train(
     at_once = state.at_once or snippets_at_once(settings, model, card.input, fabric, reporter)
     state.at_once = at_once
     check_watching(settings, model, card.input)
-    announce(settings, manifest, model, card, fabric, steps_per_epoch, at_once, reporter)
-    optim = settings.optim
+    announce(settings, manifest, model, card, fabric, course, at_once, reporter)
     optimizer = make_optimizer(
         optim.name,
         parameter_groups(
@@ -189,7 +193,7 @@ def train(
         note_choice=_choices(run, settings, state, fabric),
     )
     started = time.perf_counter()
-    monitor = Monitor(settings, manifest, bare, card, fabric, note_skips, reporter, store)
+    monitor = Monitor(settings, manifest, bare, card, fabric, note_skips, reporter, store, course.steps)
     saver = partial(save, run=run, model=bare, optimizer=optimizer, card=card, fabric=fabric, monitor=monitor)
     try:
         complete = fit(
@@ -198,13 +202,13 @@ def train(
             optimizer,
             step=step,
             plan=Plan(
-                epochs=optim.epochs,
+                steps=course.steps,
                 steps_per_epoch=steps_per_epoch,
                 schedule=schedule(
                     optim.schedule,
-                    total_steps=optim.epochs * steps_per_epoch,
-                    warmup_steps=round(optim.warmup_epochs * steps_per_epoch),
-                    milestones=[round(m * steps_per_epoch) for m in optim.milestones],
+                    total_steps=course.steps,
+                    warmup_steps=course.warmup,
+                    milestones=course.milestones,
                     gamma=optim.gamma,
                 ),
                 accumulate=optim.accumulate,
@@ -223,7 +227,7 @@ def train(
             end_epoch=monitor,
             reporter=reporter,
             draw_seed=mix_seeds,
-            before_step=TrunkFreeze(bare, round(optim.frozen_epochs * steps_per_epoch)),
+            before_step=TrunkFreeze(bare, course.frozen),
             before_update=partial(_count_tasks, loss, fabric),
         )
     finally:
@@ -341,11 +345,6 @@ def build_model(
             f"input.strides = {list(wanted.strides)}: {given.name} sees every frame; strides are of its "
             "input.sampled_epochs, of which there are none. Leave it out."
         )
-    if wanted.sampled_epochs >= settings.optim.epochs:
-        raise ArgumentError(
-            f"input.sampled_epochs = {wanted.sampled_epochs} of {settings.optim.epochs} epochs: none would see every "
-            "frame. Lower it, or raise --epochs."
-        )
     if given.weights and len(streams) > 1:
         raise ArgumentError(
             f"--weights {given.weights}: {given.name} is two networks. Start it from two trained runs by --from "
@@ -435,13 +434,14 @@ def changed_settings(started: TrainSettings, settings: TrainSettings) -> dict[st
     }
 
 
-def _check_start(settings: TrainSettings) -> None:
-    """Refuse to train nothing but a classifier on a network that has never learnt anything."""
+def _check_start(settings: TrainSettings, frozen: bool) -> None:
+    """Refuse to train nothing but a classifier (``frozen``) on a network that has never learnt anything."""
     optim, given = settings.optim, settings.model
     started = given.weights or given.start or given.keywords().get("pretrained")
-    if optim.frozen_epochs >= optim.epochs and not started:
+    if frozen and not started:
+        epochs = optim.frozen_epochs if optim.frozen_epochs == "all" else f"{optim.frozen_epochs:g}"
         raise ArgumentError(
-            f"optim.frozen_epochs = {optim.frozen_epochs:g} of {optim.epochs} epochs: only the classifier would learn, "
+            f"optim.frozen_epochs = {epochs} of {length_of(optim)}: only the classifier would learn, "
             "on random weights. Give start weights (--weights FILE or --pretrained), or --set optim.frozen_epochs=0."
         )
 

@@ -30,8 +30,8 @@ class Plan:
     """How long and how hard to train.
 
     Attributes:
-        epochs: passes over the data.
-        steps_per_epoch: weight updates per epoch.
+        steps: weight updates of the whole run.
+        steps_per_epoch: weight updates per epoch; the last epoch ends with the run.
         accumulate: batches per update.
         clip_norm: bound on the gradient's norm; None leaves it.
         schedule: number of an update -> factor on every group's learning rate.
@@ -39,13 +39,17 @@ class Plan:
         checkpoint_steps: save also every so many updates; None saves after epochs only.
     """
 
-    epochs: int
+    steps: int
     steps_per_epoch: int
     schedule: Callable[[int], float]
     accumulate: int = 1
     clip_norm: float | None = None
     seed: int = 0
     checkpoint_steps: int | None = None
+
+    def left_at(self, state: TrainState) -> int:
+        """Updates from the beginning of the epoch that ``state`` is in to the end of the run."""
+        return self.steps - (state.step - state.step_in_epoch)
 
 
 @dataclass
@@ -146,14 +150,15 @@ def fit(
     Raises:
         TrainingError: the loss is not finite; names the videos of the batch.
     """
-    total = plan.epochs * plan.steps_per_epoch
+    epochs = -(-plan.steps // plan.steps_per_epoch)
     scaler = getattr(fabric._precision, "scaler", None)
     base_rates = [group["lr"] for group in optimizer.param_groups]
-    with StopRequest() as stop, reporter.bar("training", total, state.step) as bar:
-        while state.epoch < plan.epochs:
+    with StopRequest() as stop, reporter.bar("training", plan.steps, state.step) as bar:
+        while (left := plan.left_at(state)) > 0:
             model.train()
+            steps_of_epoch = min(plan.steps_per_epoch, left)
             loaded = iter(batches(state.epoch, state.step_in_epoch * plan.accumulate))
-            while state.step_in_epoch < plan.steps_per_epoch:
+            while state.step_in_epoch < steps_of_epoch:
                 started = time.perf_counter()
                 before_step(state.step)
                 group, waited = _take(loaded, plan.accumulate)
@@ -191,11 +196,11 @@ def fit(
                     "waiting_seconds": waited,
                 }
                 log({"step": state.step, "epoch": state.epoch, **figures})
-                bar.advance(1, f"epoch {state.epoch + 1}/{plan.epochs}  loss {figures['loss']:.3f}")
+                bar.advance(1, f"epoch {state.epoch + 1}/{epochs}  loss {figures['loss']:.3f}")
                 if _anyone(fabric, stop.requested):
                     save(state)
                     return False
-                ends_epoch = state.step_in_epoch == plan.steps_per_epoch
+                ends_epoch = state.step_in_epoch == steps_of_epoch
                 if plan.checkpoint_steps and state.step % plan.checkpoint_steps == 0 and not ends_epoch:
                     save(state)
             state.epoch += 1
@@ -205,7 +210,7 @@ def fit(
                 log({"step": state.step, "epoch": state.epoch - 1, **figures})
             save(state)
             if _anyone(fabric, stop.requested):
-                return state.epoch == plan.epochs
+                return plan.left_at(state) <= 0
     return True
 
 

@@ -47,9 +47,10 @@ class Course:
         steps = optim.steps or (optim.epochs or 0) * steps_per_epoch
         sampled = settings.input.sampled_epochs
         if sampled and sampled * steps_per_epoch >= steps:
+            of_them = f" ({steps_per_epoch} an epoch)" if optim.steps else ""
             raise ArgumentError(
-                f"input.sampled_epochs = {sampled} of {length_of(optim)}, with {steps_per_epoch} steps an epoch: none "
-                f"would see every frame. Lower it, or raise optim.{'steps' if optim.steps else 'epochs'}."
+                f"input.sampled_epochs = {sampled} of {length_of(optim)}{of_them}: none would see every frame. Lower "
+                f"it, or raise optim.{'steps' if optim.steps else 'epochs'}."
             )
         milestones = optim.milestone_steps or tuple(round(m * steps_per_epoch) for m in optim.milestones)
         return cls(

@@ -345,6 +345,8 @@ def build_model(
             f"input.strides = {list(wanted.strides)}: {given.name} sees every frame; strides are of its "
             "input.sampled_epochs, of which there are none. Leave it out."
         )
+    if settings.optim.epochs:
+        Course.of(settings, 1)  # what is wrong with any number of steps is said before there is a folder
     if given.weights and len(streams) > 1:
         raise ArgumentError(
             f"--weights {given.weights}: {given.name} is two networks. Start it from two trained runs by --from "

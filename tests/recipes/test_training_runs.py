@@ -273,7 +273,7 @@ def test_a_class_whose_last_video_turns_out_broken_stops_the_run(tmp_path: Path,
             break_by(path, "damaged")
         else:
             path.unlink()
-    late = (*SMALL, "data.scan=0", "optim.batch=2", "optim.epochs=8")
+    late = (*SMALL, "data.scan=0", "data.allow_no_test=true", "optim.batch=2", "optim.epochs=8")
     words = command("train", data, "--out", tmp_path / "run", *sets(late), "--devices", devices)
     done = subprocess.run(words, env=ONE_THREAD, capture_output=True, text=True, timeout=240)
     assert done.returncode == 1
@@ -380,3 +380,53 @@ def test_a_classifier_alone_is_not_trained_on_random_weights(
     few = ("optim.epochs=1", "optim.frozen_epochs=1")
     start = find_checkpoint(finished) / "model.safetensors"
     assert train(settings(colour_set, *few, f"model.weights={start}"), tmp_path / "run")
+
+
+def train_folder(root: Path, *labels: str) -> Path:
+    for number, label in enumerate(labels):
+        for clip in range(4):
+            write_clip(root / "train" / label / f"{clip}.mp4", number, frames=6, seed=10 * number + clip)
+    return root
+
+
+QUICK = ("optim.epochs=1", "optim.batch=2")
+
+
+@pytest.mark.parametrize("labels", [("red",), ("red", "green")])
+def test_a_set_without_held_out_videos_is_refused_unless_allowed(
+    tmp_path: Path, labels: tuple[str, ...]
+) -> None:
+    data, run = train_folder(tmp_path / "videos", *labels), tmp_path / "run"
+    one = ("data.allow_one_class=true",)
+    with pytest.raises(px.DataError, match=r"no video is held out.*--allow-no-test"):
+        train(settings(data, *QUICK, *one), run)
+    assert not run.exists()
+    assert train(settings(data, *QUICK, *one, "data.allow_no_test=true"), run)
+    assert px.load(run).labels == tuple(sorted(labels))
+
+
+def test_one_class_is_refused_unless_allowed(tmp_path: Path) -> None:
+    data, run = train_folder(tmp_path / "videos", "red"), tmp_path / "run"
+    write_clip(data / "val" / "red" / "x.mp4", 0, frames=6)
+    with pytest.raises(px.DataError, match=r"one class only, 'red'.*--allow-one-class"):
+        train(settings(data, *QUICK), run)
+    words = command("train", data, "--out", run, *sets((*SMALL, *QUICK)))
+    refused = subprocess.run(words, env=ONE_THREAD, capture_output=True, text=True, timeout=240)
+    assert refused.returncode == 1
+    assert not run.exists()
+    allowed = subprocess.run([*words, "--allow-one-class"], env=ONE_THREAD, capture_output=True, timeout=240)
+    assert allowed.returncode == 0
+    assert px.load(run).labels == ("red",)
+
+
+def test_each_of_several_sets_needs_held_out_videos(colour_set: Path, tmp_path: Path) -> None:
+    own = train_folder(tmp_path / "videos", "red", "green")
+    both = ("data.source=''", f"data.tasks={{colours: {{source: '{colour_set}'}}, own: {{source: '{own}'}}}}")
+    with pytest.raises(px.DataError, match=r"^own: no video is held out"):
+        train(settings(colour_set, *QUICK, *both), tmp_path / "run")
+
+
+def test_what_is_allowed_stays_allowed_in_a_resume(tmp_path: Path) -> None:
+    data, run = train_folder(tmp_path / "videos", "red", "green"), tmp_path / "run"
+    assert train(settings(data, *QUICK, "data.allow_no_test=true"), run)
+    assert train(settings(data, *QUICK), run, resume=True)

@@ -126,6 +126,16 @@ def train(
             help="Every frame (--model full-video), in so many clusters for each video; auto: as many as it changes."
         ),
     ] = None,
+    allow_one_class: Annotated[
+        bool,
+        typer.Option(
+            "--allow-one-class", help="Train on a single class, which leaves nothing to tell apart."
+        ),
+    ] = False,
+    allow_no_test: Annotated[
+        bool,
+        typer.Option("--allow-no-test", help="Train where no video is held out for validation or a test."),
+    ] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")
     ] = False,
@@ -166,6 +176,8 @@ def train(
         "data.flow_range": flow_range,
         "data.workers": workers,
         "data.max_skip": max_skip,
+        "data.allow_one_class": allow_one_class or None,
+        "data.allow_no_test": allow_no_test or None,
         "model.name": model,
         "model.weights": weights,
         "model.stream": stream or ("flow" if single else None),

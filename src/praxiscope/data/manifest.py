@@ -12,6 +12,7 @@ from pathlib import Path
 
 from praxiscope.data.csvfile import CLASS_LIST, read_class_list, read_csv, write_csv
 from praxiscope.data.files import Listing, first_few, is_video, split_name, video_id, videos_below
+from praxiscope.data.labels import did_you_mean, similar_labels
 from praxiscope.data.layouts import LAYOUTS
 from praxiscope.data.splits import group_split, leaking_groups
 from praxiscope.errors import ArgumentError, DataError
@@ -273,11 +274,12 @@ def _check_classes(records: Sequence[VideoRecord], classes: Sequence[str], name:
     if unknown := sorted(set(tested) - set(trained)):
         raise DataError(
             f"{name}: {_counted(unknown, tested, 'to test')} unknown to training: no training video has "
-            f"{'it' if len(unknown) == 1 else 'them'}. Add training videos, or cut down the test list."
+            f"{'it' if len(unknown) == 1 else 'them'}. {did_you_mean(unknown, trained)}Add training videos, or cut "
+            "down the test list."
         )
     if empty := [label for label in classes if label not in trained]:
         raise DataError(
-            f"{name}: {_counted(empty, trained, 'videos')} without training videos. "
+            f"{name}: {_counted(empty, trained, 'videos')} without training videos. {did_you_mean(empty, trained)}"
             "Add videos, or remove the class (its folder, or its line in the class list)."
         )
     notes = []
@@ -286,6 +288,13 @@ def _check_classes(records: Sequence[VideoRecord], classes: Sequence[str], name:
     if few := [label for label in classes if trained[label] < FEW_CLIPS]:
         phrase = first_few([f"{label} ({trained[label]})" for label in few])
         notes.append(f"{len(few)} classes have fewer than {FEW_CLIPS} training videos: {phrase}")
+    if not tested:
+        notes.append(f"{name} holds no video out: all {sum(trained.values())} are to train on.")
+    notes += [
+        f"label {pair.rare!r} ({pair.rare_clips}): did you mean {pair.common!r} ({pair.common_clips})? They are "
+        "learned as two classes."
+        for pair in similar_labels(trained + tested)
+    ]
     return notes
 
 

@@ -54,6 +54,7 @@ __all__ = [
     "SkipList",
     "channels_last",
     "check_trainable",
+    "check_worthwhile",
     "epoch_loader",
     "example_inputs",
     "flow_store",
@@ -209,6 +210,25 @@ def check_trainable(manifest: Manifest, records: Sequence[VideoRecord], listing:
             f"no readable training video is left of class {', '.join(lost[:5])}; what could not be read is listed "
             f"in {listing}."
         )
+
+
+def check_worthwhile(settings: TrainSettings, manifest: Manifest) -> None:
+    """Raise DataError for a set with nothing to tell apart, or with no video held out, unless that is allowed."""
+    for task, (start, end) in (manifest.tasks or {"": (0, len(manifest.classes))}).items():
+        name, classes = task or manifest.name, manifest.classes[start:end]
+        if len(classes) == 1 and not settings.data.allow_one_class:
+            raise DataError(
+                f"{name}: has one class only, {classes[0].removeprefix(f'{task}/')!r}, so that there is nothing to "
+                "tell apart. Are the class folders one level deeper? --allow-one-class (data.allow_one_class=true) "
+                "trains all the same."
+            )
+        own = [r for r in manifest.records if not task or not set(classes).isdisjoint(r.labels)]
+        if all(record.split == "train" for record in own) and not settings.data.allow_no_test:
+            raise DataError(
+                f"{name}: no video is held out, all {len(own)} are to train on: nothing would tell how good the result "
+                "is. Mark videos as test or val (a folder test/, a column split), or add videos; --allow-no-test "
+                "(data.allow_no_test=true) trains all the same."
+            )
 
 
 def seen_streams(settings: TrainSettings) -> tuple[str, ...]:

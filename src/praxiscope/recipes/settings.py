@@ -91,6 +91,12 @@ class DataSettings(_Section):
         5000, ge=0, description="open every video before training where there are at most so many"
     )
     time_limit_s: float = Field(300.0, gt=0)
+    allow_one_class: bool = Field(
+        False, description="train on a single class, which leaves nothing to tell apart"
+    )
+    allow_no_test: bool = Field(
+        False, description="train where no video is held out, neither for validation nor for a test"
+    )
 
     @model_validator(mode="after")
     def _one_or_several(self) -> DataSettings:

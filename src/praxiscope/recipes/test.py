@@ -13,6 +13,7 @@ from torch import Tensor
 from praxiscope.checkpoint import ModelCard, find_checkpoint, load_card
 from praxiscope.data.dataset import Skip
 from praxiscope.data.files import first_few
+from praxiscope.data.labels import did_you_mean
 from praxiscope.data.manifest import Manifest, load_records
 from praxiscope.data.splitlist import SplitList
 from praxiscope.errors import ArgumentError, DataError
@@ -208,7 +209,7 @@ def _targets(recogniser: AnyRecogniser, manifest: Manifest, records: Sequence[Vi
         count = sum(any(label in unknown for label in record.labels) for record in records)
         raise DataError(
             f"{manifest.name}: {count} videos have labels that the model does not know: "
-            f"{', '.join(unknown[:5])}{' …' if len(unknown) > 5 else ''}. It knows "
+            f"{', '.join(unknown[:5])}{' …' if len(unknown) > 5 else ''}. {did_you_mean(unknown, numbers)}It knows "
             f"{len(numbers)}: {', '.join(recogniser.labels[:5])}{' …' if len(numbers) > 5 else ''}."
         )
     places = [[numbers[label] for label in record.labels] for record in records]

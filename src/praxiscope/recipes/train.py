@@ -46,6 +46,7 @@ from praxiscope.recipes.reading import (
     SkipList,
     channels_last,
     check_trainable,
+    check_worthwhile,
     epoch_loader,
     flow_store,
     scan,
@@ -71,6 +72,9 @@ _MAY_DIFFER = {
     "data.workers",
     "data.time_limit_s",
     "data.max_skip",
+    "data.scan",
+    "data.allow_one_class",
+    "data.allow_no_test",
     "run.tensorboard",
     "run.checkpoint_steps",
     "run.keep_epochs",
@@ -108,6 +112,8 @@ def train(
     if settings.run.keep_memory and fabric.device.type == "cpu" and not keep_memory():
         reporter.line("Note: run.keep_memory does nothing here: the C library is not glibc.")
     manifest = _load_data(settings)
+    if not resume:
+        check_worthwhile(settings, manifest)
     store = flow_store(settings)
     state = TrainState()
     # The same weights in every process, whatever was drawn before.

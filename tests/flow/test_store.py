@@ -12,9 +12,12 @@ import pytest
 import torch
 
 import praxiscope as px
+from praxiscope.checkpoint import FlowInput
+from praxiscope.data.flow_reader import flow_estimator, flow_reader
 from praxiscope.errors import VideoError
 from praxiscope.flow.contract import UNKNOWN, FlowContract, Loss, check_range, dequantise, quantise
 from praxiscope.flow.store import FlowClip, FlowStore, create_store, flow_key, through_store
+from praxiscope.flow.tvl1 import TVL1
 from praxiscope.types import VideoRecord
 
 CONTRACT = FlowContract("tvl1", {"warps": 5, "scale": 0.5}, 20.0)
@@ -144,7 +147,23 @@ def test_what_differs_between_contracts_is_said_in_words() -> None:
         "warps=5 against 3, range=20 against frame, short_side=native against 128"
     )
     assert CONTRACT.difference(FlowContract("dis", {"preset": "fast"})) == "method=tvl1 against dis"
-    assert str(CONTRACT) == "method=tvl1, scale=0.5, warps=5, range=20, short_side=native"
+    assert str(CONTRACT) == "method=tvl1, median=3, scale=0.5, warps=5, range=20, short_side=native"
+
+
+def test_records_from_before_a_parameter_have_the_value_that_it_had_then(tmp_path: Path) -> None:
+    old = {"attachment": 0.2, "warps": 5, "iterations": 20, "scale": 0.5, "smallest": 16}
+    record = {"method": "tvl1", "parameters": old, "range": 20.0, "short_side": None}
+    contract = FlowContract.from_dict(record)
+    assert flow_estimator(FlowInput(made=record)) == TVL1(**old, median=3)
+    (tmp_path / "flow.json").write_text(json.dumps({"version": 1, "storage": "ffv1", "contract": record}))
+    assert FlowStore(tmp_path).contract == contract
+    # Flow made with today's settings does not go into it, nor does it go to a model that has learned from it.
+    today = FlowContract("tvl1", TVL1().parameters)
+    with pytest.raises(px.ArgumentError, match="median=3 against 5"):
+        create_store(tmp_path, today)
+    new = create_store(tmp_path / "new", today)
+    with pytest.raises(px.DataError, match="median=3 against 5"):
+        flow_reader(FlowInput(made=record), 32, new)
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,13 @@ def moving(frames: int, height: int = 44, width: int = 52) -> torch.Tensor:
 
 
 def twin(
-    first: np.ndarray, second: np.ndarray, flow: np.ndarray, attachment: float, warps: int, iterations: int
+    first: np.ndarray,
+    second: np.ndarray,
+    flow: np.ndarray,
+    attachment: float,
+    warps: int,
+    iterations: int,
+    median: int,
 ) -> np.ndarray:
     """One pair on one scale: pictures [3, H, W] (grey, d/dx, d/dy), flow [2, H, W]. Chambolle and Pock, written out."""
     height, width = first.shape[1:]
@@ -82,43 +88,78 @@ def twin(
                     move = np.clip(-rho * weight[y, x], -step * attachment, step * attachment)
                     u[:, y, x] += move * np.array([gx[y, x], gy[y, x]])
             ahead = 2 * u - before
-        padded = np.pad(u, ((0, 0), (1, 1), (1, 1)), mode="edge")
-        for c in range(2):
-            for y in range(height):
-                for x in range(width):
-                    u[c, y, x] = np.median(padded[c, y : y + 3, x : x + 3])
+        u = medians(u, median)
     return u
 
 
-@pytest.mark.parametrize("attachment", [0.2, 0.02])
-def test_the_iteration_is_the_primal_dual_algorithm_written_out(attachment):
+def medians(field: np.ndarray, side: int) -> np.ndarray:
+    """The median over side x side pixels of fields [..., H, W]; the border is repeated."""
+    reach = side // 2
+    padded = np.pad(field, [(0, 0)] * (field.ndim - 2) + [(reach, reach)] * 2, mode="edge")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (side, side), axis=(-2, -1))
+    return np.median(windows, axis=(-2, -1))
+
+
+@pytest.mark.parametrize(("attachment", "median"), [(0.2, 5), (0.02, 3)])
+def test_the_iteration_is_the_primal_dual_algorithm_written_out(attachment, median):
     # Different pairs at once, in double precision: nothing may leak from one to the next, nor over the borders.
     pictures = 40 * F.avg_pool2d(noise(4, 3, 13, 15).double(), 3, 1)
     flow = 1.5 * noise(2, 3, 11, 13, seed=1).double()
     flow[:, :, 0, 0] = 30.0  # leads out of the picture
-    made = TVL1(attachment=attachment, warps=2, iterations=4)._refine(
+    made = TVL1(attachment=attachment, warps=2, iterations=4, median=median)._refine(
         pictures[:-1], pictures[1:], flow.clone()
     )
     for pair in range(3):
         expected = twin(
-            *(pictures[n].numpy() for n in (pair, pair + 1)), flow[:, pair].numpy(), attachment, 2, 4
+            *(pictures[n].numpy() for n in (pair, pair + 1)), flow[:, pair].numpy(), attachment, 2, 4, median
         )
         np.testing.assert_allclose(made[:, pair], expected, atol=1e-8)
 
 
-def test_the_median_network_is_the_median():
-    field = noise(2, 3, 11, 9)
-    field[0, 0, 3:6] = 1.0  # ties
-    padded = F.pad(field, (1, 1, 1, 1), mode="replicate")
-    expected = F.unfold(padded.flatten(0, 1)[:, None], 3).median(dim=1).values.view_as(field)
-    assert torch.equal(tvl1._median(field), expected)
+@pytest.fixture(params=["OpenCV", "no OpenCV"])
+def opencv(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether the median is OpenCV's."""
+    if request.param == "OpenCV":
+        pytest.importorskip("cv2")
+    else:
+        monkeypatch.setattr(tvl1, "_opencv", lambda: None)
+    return request.param == "OpenCV"
+
+
+@pytest.mark.parametrize("side", [3, 5])
+@pytest.mark.parametrize("shape", [(2, 3, 11, 9), (2, 1, 1, 7), (1, 1, 3, 1), (2, 2, 33, 16)])
+def test_the_median_is_that_of_numpy_borders_and_ties_included(opencv, monkeypatch, side, shape):
+    field = noise(*shape)
+    field[0, 0, : shape[2] // 2] = 1.0
+    before = field.clone()
+    expected = medians(field.numpy(), side)
+    for pixels in (1, 40, 1 << 14):  # part of a row, some rows, all fields at once
+        monkeypatch.setattr(tvl1, "_CPU_MEDIANS", pixels)
+        assert np.array_equal(tvl1._median(field, side), expected)
+        assert np.array_equal(tvl1._median(field.transpose(-1, -2), side), expected.swapaxes(-1, -2))
+    assert torch.equal(field, before)
+    assert np.array_equal(tvl1._median(field.double(), side), expected)
 
 
 def test_the_median_network_sorts_every_order_of_nine():
     # A network of exchanges is right for all numbers if it is right for all of 0 and 1.
     bits = torch.tensor(list(itertools.product((0.0, 1.0), repeat=9)))
-    field = bits.view(-1, 1, 3, 3)
-    assert torch.equal(tvl1._median(field)[:, 0, 1, 1], (bits.sum(dim=1) >= 5).float())
+    made = tvl1._median_network(bits.view(-1, 3, 3), 3)
+    assert torch.equal(made[:, 0, 0], (bits.sum(dim=1) >= 5).float())
+
+
+def test_the_median_network_sorts_every_order_of_twenty_five():
+    # All that its first part, which sorts columns, can leave; and that first part by itself.
+    columns = torch.tensor(list(itertools.product((0.0, 1.0), repeat=5)))
+    row = columns.T[:, None, :].contiguous()  # [5, 1, 32]
+    rows = list(row)
+    for a, b in tvl1._SORT[5]:
+        rows[a], rows[b] = torch.minimum(rows[a], rows[b]), torch.maximum(rows[a], rows[b])
+    assert torch.equal(torch.stack(rows), row.sort(dim=0).values)
+    counts = torch.tensor(list(itertools.product(range(6), repeat=5)))  # ones in each column
+    windows = (torch.arange(5)[:, None] >= 5 - counts[:, None, :]).float()  # [n, 5, 5]
+    made = tvl1._median_network(windows, 5)
+    assert torch.equal(made[:, 0, 0], (counts.sum(dim=1) >= 13).float())
 
 
 def test_slopes_of_a_cubic_are_exact_away_from_the_border():
@@ -182,7 +223,8 @@ def test_parameters_are_all_recorded():
     assert estimator.parameters == {
         "attachment": 0.2,
         "warps": 3,
-        "iterations": 20,
+        "iterations": 10,
+        "median": 5,
         "scale": 0.5,
         "smallest": 16,
     }
@@ -198,6 +240,7 @@ def test_parameters_are_all_recorded():
         ({"warps": 0}, "warps and iterations >= 1"),
         ({"iterations": 0}, "warps and iterations >= 1"),
         ({"smallest": 3}, "smallest >= 4"),
+        ({"median": 4}, "median must be 3 or 5 pixels wide, got 4"),
         ({"scale": 0.96}, "0.1 … 0.95, got 0.96"),
         ({"scale": 0.05}, "0.1 … 0.95, got 0.05"),
     ],

@@ -33,6 +33,9 @@ FRAME = "frame"
 UNKNOWN = "unknown"
 """The method of flow that another tool has made."""
 
+# Parameters that records of older versions do not name, with the values that they had then.
+_UNNAMED: Mapping[str, Mapping[str, Any]] = {"tvl1": {"median": 3}}
+
 _ZERO, _HALF = 128, 127.5  # the level of no motion, and levels on each side of it
 
 
@@ -58,7 +61,8 @@ class FlowContract:
     def __post_init__(self) -> None:
         object.__setattr__(self, "range", check_range(self.range))
         # As it comes back from JSON, so that equal contracts are equal before and after.
-        object.__setattr__(self, "parameters", json.loads(json.dumps(dict(self.parameters))))
+        parameters = {**_UNNAMED.get(self.method, {}), **self.parameters}
+        object.__setattr__(self, "parameters", json.loads(json.dumps(parameters)))
         if self.short_side is not None and self.short_side < 1:
             raise ArgumentError(f"short_side must be at least 1 pixel, not {self.short_side}")
 

@@ -84,9 +84,11 @@ class FusedRecogniser:
         """Class names, in the order of the scores."""
         return self.card.labels
 
-    def predict(self, source: str | Path, top: int = 5, protocol: str | None = None) -> Prediction:
-        """Name what happens in one video; see ``Recogniser.predict``."""
-        rows = [part.video_logits(source, protocol) for part in self.parts]
+    def predict(
+        self, source: str | Path, top: int = 5, protocol: str | None = None, average: str | None = None
+    ) -> Prediction:
+        """Name what happens in one video; see ``Recogniser.predict``. ``average`` is of each part's views."""
+        rows = [part.video_logits(source, protocol, average) for part in self.parts]
         labels, scores = self._top(self._fuse(torch.stack(rows)[:, None])[0], top)
         return Prediction(str(source), labels, scores)
 
@@ -96,6 +98,7 @@ class FusedRecogniser:
         targets: Sequence[Tensor],
         protocol: str | None = None,
         *,
+        average: str | None = None,
         workers: int = 2,
         time_limit_s: float = 300.0,
         reporter: Reporter | None = None,
@@ -108,6 +111,7 @@ class FusedRecogniser:
                 records,
                 targets,
                 protocol,
+                average=average,
                 workers=workers,
                 time_limit_s=time_limit_s,
                 reporter=reporter,

@@ -22,7 +22,7 @@ from praxiscope.data.splitlist import SplitList
 from praxiscope.errors import ArgumentError, DataError, VideoError
 from praxiscope.evaluation.protocols import Protocol, parse_protocol
 from praxiscope.evaluation.scores import Scores
-from praxiscope.evaluation.views import Precision, ViewScorer, inference_precision
+from praxiscope.evaluation.views import Precision, ViewMean, ViewScorer, inference_precision
 from praxiscope.inputs import ViewSampler, crops_of, stream_readers, takes_one_size
 from praxiscope.models.full_video import FullVideoOutput
 from praxiscope.progress import Reporter
@@ -135,27 +135,32 @@ class Recogniser:
             return "fully-convolutional" if self.card.input.flip else "25xfull"
         return "25x1" if self.clip_snippets == 1 else "1x1"
 
-    def predict(self, source: str | Path, top: int = 5, protocol: str | None = None) -> Prediction:
+    def predict(
+        self, source: str | Path, top: int = 5, protocol: str | None = None, average: str | None = None
+    ) -> Prediction:
         """Name what happens in one video.
 
         Args:
             source: a video file.
             top: how many classes to return.
             protocol: which views to average; see ``praxiscope.evaluation.protocols``.
+            average: what of them, "logits" or "softmax"; None is the protocol's own.
 
         Raises:
-            ArgumentError: the protocol is unknown, or ``top`` below 1.
+            ArgumentError: the protocol or the average is unknown, or ``top`` below 1.
             VideoError: the file cannot be read.
         """
         if not isinstance(source, (str, os.PathLike)):
             raise ArgumentError(f"predict takes the path of one video, got a {type(source).__name__}")
-        labels, scores = self._top(self.video_logits(source, protocol), top)
+        labels, scores = self._top(self.video_logits(source, protocol, average), top)
         return Prediction(str(source), labels, scores)
 
-    def video_logits(self, source: str | Path, protocol: str | None = None) -> Tensor:
+    def video_logits(
+        self, source: str | Path, protocol: str | None = None, average: str | None = None
+    ) -> Tensor:
         """Scores of one video before softmax, float32 [K]; arguments and errors as ``predict``."""
         record = VideoRecord(str(source), Path(source), ())
-        chosen = parse_protocol(protocol or self.default_protocol())
+        chosen = parse_protocol(protocol or self.default_protocol(), average)
         clip = self.clip_reader([record], [torch.tensor(-1)], chosen).read(0)
         if not len(clip.streams[self.streams[0]]):  # of a long video, see ViewSampler
             return self.stream_logits(record, chosen)
@@ -176,8 +181,10 @@ class Recogniser:
         Raises:
             VideoError, DataError: the file cannot be read.
         """
-        outputs = [self.stream_output(record, protocol, n, time_limit_s) for n in range(protocol.crop_count)]
-        return torch.stack([output.logits[0].float().cpu() for output in outputs]).mean(0)
+        mean = ViewMean(protocol.average, self.card.multi_label)
+        for number in range(protocol.crop_count):
+            mean.add(self.stream_output(record, protocol, number, time_limit_s).logits[0].float().cpu())
+        return mean.logits()
 
     def stream_output(
         self, record: VideoRecord, protocol: Protocol, crop: int = 0, time_limit_s: float = 300.0
@@ -260,6 +267,7 @@ class Recogniser:
         targets: Sequence[Tensor],
         protocol: str | None = None,
         *,
+        average: str | None = None,
         workers: int = 2,
         time_limit_s: float = 300.0,
         reporter: Reporter | None = None,
@@ -270,6 +278,7 @@ class Recogniser:
             records: the videos.
             targets: int64 [] class numbers (-1: unknown) or multi-hot [K], one per video.
             protocol: which views to average.
+            average: what of them, "logits" or "softmax"; None is the protocol's own.
             workers: processes that read.
             time_limit_s: seconds that reading one video may take.
             reporter: shows progress.
@@ -279,7 +288,7 @@ class Recogniser:
             the reason.
         """
         reporter = reporter or Reporter()
-        chosen = parse_protocol(protocol or self.default_protocol())
+        chosen = parse_protocol(protocol or self.default_protocol(), average)
         reader = self.clip_reader(records, targets, chosen, time_limit_s)
         loader = torch.utils.data.DataLoader(
             TestClips(reader),
@@ -440,6 +449,8 @@ class Recogniser:
             clip_snippets=None if self.every_frame and protocol.sampling == "all" else together,
             chunk_snippets=self.chunk_snippets,
             precision=self.precision,
+            average=protocol.average,
+            sigmoid=self.card.multi_label,
         )
 
     def _prepare(self, views: Tensor, kind: Kind = "rgb") -> Tensor:

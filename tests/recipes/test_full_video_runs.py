@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from test_resuming import assert_same, stop_after, weights  # noqa: F401  (a fixture)
 from typer.testing import CliRunner
 
 import praxiscope as px
-from conftest import SMALL, write_clip
+from conftest import SMALL, spread_scores, write_clip
 from praxiscope.checkpoint import find_checkpoint
 from praxiscope.cli.main import app
 from praxiscope.data.batch import collate_packed, collate_padded
@@ -290,6 +291,36 @@ def test_streams_and_tests_agree_by_every_protocol(
     monkeypatch.setattr(module, "LONG_FRAMES", 5)
     logits = recogniser.video_logits(record.path, protocol)
     torch.testing.assert_close(torch.from_numpy(scores.logits[0]), logits, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("average", ["logits", "softmax"])
+def test_crops_of_a_streamed_video_are_averaged_as_asked_for(
+    recogniser: Recogniser, videos: Path, monkeypatch: pytest.MonkeyPatch, average: str
+) -> None:
+    import praxiscope.inputs as module
+
+    record = VideoRecord("red/1.mp4", videos / "red" / "1.mp4", ("red",))
+    protocol = parse_protocol("allx3", average)
+
+    def scores() -> np.ndarray:
+        outputs = [recogniser.stream_output(record, protocol, crop).logits[0] for crop in range(3)]
+        return torch.stack(outputs).double().numpy()
+
+    for layer in recogniser.model.classifiers:
+        for parameter in (layer.weight, layer.bias):
+            monkeypatch.setattr(parameter, "data", parameter.data.clone())
+    spread_scores(recogniser.model.classifiers, scores())
+    rows = scores()
+
+    def softmax(x: np.ndarray) -> np.ndarray:
+        return np.exp(x) / np.exp(x).sum(-1, keepdims=True)
+
+    means = {"logits": softmax(rows.mean(0)), "softmax": softmax(rows).mean(0)}
+    assert np.abs(means["logits"] - means["softmax"]).max() > 0.02
+    for longest in (5, 1000):  # in parts, and at once
+        monkeypatch.setattr(module, "LONG_FRAMES", longest)
+        logits = recogniser.video_logits(record.path, "allx3", average).double().numpy()
+        np.testing.assert_allclose(softmax(logits), means[average], atol=1e-3)
 
 
 class Counting(Reporter):

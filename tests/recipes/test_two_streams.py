@@ -13,11 +13,12 @@ import torch
 from typer.testing import CliRunner
 
 import praxiscope as px
-from conftest import FLOW_PARAMETERS, SMALL, write_moving
+from conftest import FLOW_PARAMETERS, SMALL, spread_scores, write_moving
 from praxiscope.checkpoint import find_checkpoint, load_card, load_tensors
 from praxiscope.cli.main import app
 from praxiscope.data.dataset import ClipReader
 from praxiscope.errors import ArgumentError, CheckpointError, DataError
+from praxiscope.evaluation.protocols import parse_protocol
 from praxiscope.evaluation.scores import Scores
 from praxiscope.flow.store import FlowStore
 from praxiscope.inputs import stream_readers
@@ -300,6 +301,32 @@ def test_the_streams_decide_on_mirror_images_and_normalisation(
     assert not found.flip
     assert contract("input.flip=true").flip
     assert settings_of_runs([str(run) for run in streams])["input.flip"] is False
+
+
+def test_views_of_a_joint_network_are_averaged_as_asked_for(run: Path, moving: Moving) -> None:
+    path = moving[0] / "left" / "1.mp4"
+    recogniser = px.load(run, flow=moving[1], device="cpu")
+    protocol = parse_protocol("3x10")
+    record = VideoRecord("left/1.mp4", path, ())
+    clip = recogniser.clip_reader([record], [torch.tensor(-1)], protocol).read(0)
+    scorer = recogniser.scorer(protocol)
+    crops = list(zip(*(scorer.crop(clip.streams[name], name) for name in scorer.streams), strict=True))
+
+    def scores() -> np.ndarray:
+        return np.stack([scorer.forward(*(x[None] for x in crop))[0].double().numpy() for crop in crops])
+
+    spread_scores(recogniser.model.classifiers, scores())
+    rows = scores()
+    assert rows.shape == (10, 2)
+
+    def softmax(x: np.ndarray) -> np.ndarray:
+        return np.exp(x) / np.exp(x).sum(-1, keepdims=True)
+
+    expected = {"logits": softmax(rows.mean(0)), "softmax": softmax(rows).mean(0)}
+    for average, wanted in expected.items():
+        logits = recogniser.video_logits(path, "3x10", average)
+        np.testing.assert_allclose(softmax(logits.double().numpy()), wanted, atol=1e-2)
+    assert np.abs(expected["logits"] - expected["softmax"]).max() > 0.03
 
 
 def test_what_acts_on_no_other_instant_is_seen_in_chunks(run: Path, moving: Moving) -> None:

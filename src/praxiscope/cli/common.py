@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Annotations",
+    "Average",
     "Data",
     "Device",
     "Flow",
@@ -70,6 +71,13 @@ FlowWeights = Annotated[
     str | None,
     typer.Option(
         help="Weights of raft, a file or 'download', to estimate flow for a model that was trained on raft's."
+    ),
+]
+Average = Annotated[
+    str | None,
+    typer.Option(
+        help="What of the views is averaged: logits (scores before softmax) or softmax (probabilities). Default: the "
+        "protocol's own, softmax of two-stream, else logits."
     ),
 ]
 Task = Annotated[

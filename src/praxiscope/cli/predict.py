@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from praxiscope.cli.common import (
+    Average,
     Device,
     Flow,
     FlowRange,
@@ -41,6 +42,7 @@ def predict(
     protocol: Annotated[
         str | None, typer.Option(help="Views to average (25x10, …). Default: the model's own.")
     ] = None,
+    average: Average = None,
     window: Annotated[
         str | None, typer.Option(help="Length of a window, as 2s or 500ms: a timeline.")
     ] = None,
@@ -68,8 +70,10 @@ def predict(
         raise ArgumentError("--stride is the step of a --window; give both.")
     if window and protocol:
         raise ArgumentError("--protocol averages views of whole videos; a --window is one view.")
-    if protocol:
-        parse_protocol(protocol)  # a typing error should not cost the time to load
+    if window and average:
+        raise ArgumentError("--average is of the views of whole videos; a --window is one view.")
+    if protocol or average:
+        parse_protocol(protocol or "1x1", average)  # a typing error should not cost the time to load
     window_s = parse_duration("--window", window) if window else None
     stride_s = parse_duration("--stride", stride) if stride else None
     files = find_sources(sources)
@@ -95,7 +99,13 @@ def predict(
     results: list[Prediction | Failure] = []
     with speaker.bar("predicting", len(files)) as bar:
         for result in run_prediction(
-            recogniser, files, top=top, protocol=protocol, window_s=window_s, stride_s=stride_s
+            recogniser,
+            files,
+            top=top,
+            protocol=protocol,
+            average=average,
+            window_s=window_s,
+            stride_s=stride_s,
         ):
             bar.advance()
             if isinstance(result, Failure):

@@ -9,6 +9,7 @@ import typer
 
 from praxiscope.cli.common import (
     Annotations,
+    Average,
     Data,
     Device,
     Flow,
@@ -37,8 +38,11 @@ def test(
     data: Data,
     protocol: Annotated[
         str | None,
-        typer.Option(help="Views: 1x1, 25x1, 25x10, dense10x3, 1xfull, … Default: the model's own."),
+        typer.Option(
+            help="Views: 1x1, 25x1, 25x10, two-stream, dense10x3, 1xfull, … Default: the model's own."
+        ),
     ] = None,
+    average: Average = None,
     out: Annotated[Path | None, typer.Option(help="Scores file to write: .npz or .parquet.")] = None,
     split: Split = None,
     annotations: Annotations = None,
@@ -61,6 +65,7 @@ def test(
         run,
         data,
         protocol=protocol,
+        average=average,
         split=split,
         annotations=annotations,
         subset=subset,
@@ -80,6 +85,7 @@ def test(
             {
                 **result.figures,
                 "protocol": result.scores.protocol["name"],
+                "average": result.scores.protocol.get("average"),
                 "scores": None if out is None else str(out),
                 "skipped": [{"id": skip.id, "problem": skip.problem} for skip in result.skipped],
                 "notes": result.notes,

@@ -160,9 +160,9 @@ def check_fit(
 ) -> list[Scores]:
     """Return the streams in the first one's order of videos, or say why they do not belong together.
 
-    Videos, classes and known targets must be the same, and so must the protocol's name (the views), split and
-    subset where both streams record them: a video that one network was tested and the other trained on has no
-    honest fused score.
+    Videos, classes and known targets must be the same, and so must the protocol's name (the views), what of the views
+    was averaged, split and subset where both streams record them: a video that one network was tested and the other
+    trained on has no honest fused score.
 
     Args:
         streams: scores of at least two streams.
@@ -183,7 +183,7 @@ def check_fit(
             first.check_same(other, protocols=False)
         except ScoresError as error:
             raise ScoresError(f"{between}: {error}") from error
-        keys = () if any_protocol else ("name", "split", "subset")
+        keys = () if any_protocol else ("name", "average", "split", "subset")
         if different := _differences(first, other, keys):
             raise ScoresError(
                 f"{between}: protocols differ: {different}. Test both alike, or give --any-protocol "

@@ -1,4 +1,4 @@
-"""Test protocols as data: which views of a video are scored and averaged.
+"""Test protocols as data: which views of a video are scored, and what of them is averaged.
 
 A *view* is one input of the model: ``clip_snippets`` snippets (S; 1 for single-frame models and for those
 that only average over snippets, the model's own S for models that mix snippets), cut out at one place of
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -19,10 +19,12 @@ from torch import Tensor
 from praxiscope.errors import ArgumentError
 from praxiscope.video.sampling import segment_indices
 
-__all__ = ["Crops", "Protocol", "Sampling", "parse_protocol", "view_indices"]
+__all__ = ["Average", "Crops", "Protocol", "Sampling", "parse_protocol", "view_indices"]
 
 Sampling = Literal["segments", "dense", "all"]
 Crops = Literal["center", "three", "ten", "full", "full-mirrored"]
+
+Average = Literal["logits", "softmax"]
 
 # How many pictures one frame gives.
 _CROP_COUNTS: dict[Crops, int] = {"center": 1, "three": 3, "ten": 10, "full": 1, "full-mirrored": 2}
@@ -44,9 +46,13 @@ _SHORT_SIDE_RATIOS: dict[Crops, float] = {
     "full-mirrored": 256 / 224,
 }
 
-# The test of Feichtenhofer et al., 2017, section 4.2: 25 instants and their mirrored pictures, in which a network is
-# applied at every place of the frame.
-_ALIASES = {"fully-convolutional": "25xfull-mirrored"}
+# Tests of papers: the views, and what is averaged. Feichtenhofer et al., 2017, section 4.2: 25 instants and their
+# flipped frames, in which a network is applied at every place of the frame. Simonyan and Zisserman, 2014, section 5:
+# class scores, which are those of the softmax layer.
+_ALIASES: dict[str, tuple[str, Average]] = {
+    "fully-convolutional": ("25xfull-mirrored", "logits"),
+    "two-stream": ("25x10", "softmax"),
+}
 
 _PATTERN = re.compile(r"(?:(dense)?([1-9][0-9]{0,3})|all)x(1|3|10|full|full-mirrored)")
 
@@ -67,6 +73,8 @@ class Protocol:
         stride: frames from one snippet of a window to the next; used by "dense" only.
         short_side_ratio: the frame's short side over the crop's side (for whole frames: over the model's
             input size), before cropping.
+        average: what of the views is averaged: "logits", scores before softmax (TSN, principal backpropagation), or
+            "softmax", the probabilities behind it (two-stream); sigmoids where a video may have several labels.
     """
 
     name: str
@@ -75,6 +83,7 @@ class Protocol:
     crops: Crops = "center"
     stride: int = 8
     short_side_ratio: float = 256 / 224
+    average: Average = "logits"
 
     def __post_init__(self) -> None:
         if self.temporal_views < 1:
@@ -83,6 +92,8 @@ class Protocol:
             raise ArgumentError(f"sampling must be 'segments', 'dense' or 'all', got {self.sampling!r}")
         if self.crops not in _CROP_COUNTS:
             raise ArgumentError(f"crops must be one of {', '.join(_CROP_COUNTS)}, got {self.crops!r}")
+        if self.average not in get_args(Average):
+            raise ArgumentError(f"average must be {' or '.join(get_args(Average))}, got {self.average!r}")
         if self.stride < 1:
             raise ArgumentError(f"stride must be at least 1 frame, got {self.stride}")
         if not 1.0 <= self.short_side_ratio < 100.0:
@@ -103,32 +114,35 @@ class Protocol:
         return asdict(self)
 
 
-def parse_protocol(text: str) -> Protocol:
+def parse_protocol(text: str, average: str | None = None) -> Protocol:
     """Read a protocol's name.
 
     Args:
         text: ``VxP``, ``denseVxP`` or ``allxP``: V temporal views (1 to 9999), and P one of 1 (a centre crop), 3, 10
             (corners and centre, mirrored), ``full`` (the whole frame) or ``full-mirrored`` (and its mirror image). Or
-            ``fully-convolutional``, which is 25xfull-mirrored. Case does not matter.
+            ``fully-convolutional``, which is 25xfull-mirrored, or ``two-stream``, 25x10 with ``average="softmax"``.
+            Case does not matter.
+        average: "logits" or "softmax", in place of the protocol's own: "softmax" of ``two-stream``, else "logits".
 
     Returns:
         The protocol, with the stride and the frame size that the field uses for it.
 
     Raises:
-        ArgumentError: the name is none of these.
+        ArgumentError: the name, or ``average``, is none of these.
 
     Example:
         >>> parse_protocol("25x10").views
         250
     """
     name = text.strip().lower()
-    found = _PATTERN.fullmatch(_ALIASES.get(name, name))
+    written, own = _ALIASES.get(name, (name, "logits"))
+    found = _PATTERN.fullmatch(written)
     if found is None:
         raise ArgumentError(
             f"unknown protocol {text!r}. Write VIEWSxCROPS with crops 1, 3, 10, full or full-mirrored, for "
-            "example 1x1 (one centred view), 25x1, 25x10 (the two-stream test), 2x3, 1xfull, dense10x3 (windows of "
-            "neighbouring frames), allx1 (every frame, for models that take them), or fully-convolutional (25 whole "
-            "frames and their mirror images)."
+            "example 1x1 (one centred view), 25x1, 25x10, 2x3, 1xfull, dense10x3 (windows of neighbouring frames), "
+            "allx1 (every frame, for models that take them), two-stream (25x10, softmax scores averaged), or "
+            "fully-convolutional (25 whole frames and their mirror images)."
         )
     dense, views, crops = found.groups()
     kind = _CROPS_BY_NAME[crops]
@@ -138,6 +152,7 @@ def parse_protocol(text: str) -> Protocol:
         sampling="dense" if dense else "segments" if views else "all",
         crops=kind,
         short_side_ratio=_SHORT_SIDE_RATIOS[kind],
+        average=own if average is None else average,  # type: ignore[arg-type]  # checked there
     )
 
 

@@ -35,7 +35,8 @@ class Scores:
 
     Attributes:
         ids: the videos' ids, each once.
-        logits: float32 [n, K], before softmax, averaged over the views.
+        logits: float32 [n, K], before softmax, averaged over the views; where probabilities were averaged
+            (``protocol["average"]``), the logarithm of their mean.
         targets: int64 [n] class numbers (-1: unknown), or uint8 [n, K] of zeros and ones for
             multi-label data, where a row of zeros is a video of no class.
         classes: the K class names, each once.

@@ -5,6 +5,7 @@ B views of a chunk, V temporal views, P crops, S snippets of a view, C channels,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -13,10 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from praxiscope.evaluation.protocols import Average
 from praxiscope.types import Clip
 from praxiscope.video.geometry import Kind, kind_of
 
-__all__ = ["Precision", "ViewScorer", "bf16_pays", "inference_precision"]
+__all__ = ["Precision", "ViewMean", "ViewScorer", "bf16_pays", "inference_precision"]
 
 
 @dataclass
@@ -27,13 +29,50 @@ class _Pending:
     owners: list[int] = field(default_factory=list)
 
 
+class ViewMean:
+    """The mean of a video's views, one view at a time.
+
+    Args:
+        average: see `praxiscope.evaluation.protocols.Protocol`.
+        sigmoid: probabilities are sigmoids of each class's score, not a softmax over all.
+    """
+
+    def __init__(self, average: Average = "logits", sigmoid: bool = False) -> None:
+        self.average, self.sigmoid = average, sigmoid
+        self.views = 0
+        self._total: Tensor | None = (
+            None  # the sum of scores; of probabilities its logarithm, which cannot underflow
+        )
+
+    def add(self, row: Tensor) -> None:
+        """Take a view's scores before softmax, float32 [K]."""
+        self.views += 1
+        if self.average == "logits":
+            self._total = row if self._total is None else self._total + row
+            return
+        if self.sigmoid:
+            logs = nn.functional.logsigmoid(torch.stack((row, -row)).double())  # of p and of 1 - p
+        else:
+            logs = row.double().log_softmax(-1)
+        self._total = logs if self._total is None else torch.logaddexp(self._total, logs)
+
+    def logits(self) -> Tensor:
+        """The mean as scores before softmax, float32 [K]: of probabilities the logarithm of their mean (the log-odds of
+        sigmoids), so that softmax (sigmoid) gives the mean itself."""
+        assert self._total is not None
+        if self.average == "logits":
+            return self._total / self.views
+        if self.sigmoid:
+            return (self._total[0] - self._total[1]).float()
+        return (self._total - math.log(self.views)).float()
+
+
 @dataclass
 class _Video:
-    """A video under way: the sum of its views' scores, the views seen and still to come."""
+    """A video under way: the mean of the views seen, and how many are still to come."""
 
     clip: Clip
-    total: Tensor | None = None
-    views: int = 0
+    mean: ViewMean
     left: int = 0
 
 
@@ -73,7 +112,7 @@ def inference_precision(device: torch.device, wish: str = "auto") -> Precision:
 
 
 class ViewScorer:
-    """Averages a model's scores, before softmax, over the views of each video.
+    """Averages a model's scores over the views of each video.
 
     Views of several videos share a chunk when they have one shape, so that short protocols run in full
     batches; views of one video are spread over several chunks when there are many, so that memory is bounded.
@@ -87,6 +126,7 @@ class ViewScorer:
         clip_snippets: S; None: all snippets of a video are one view.
         chunk_snippets: the most snippets in one forward pass.
         precision: the numbers to run in.
+        average, sigmoid: see `ViewMean`.
     """
 
     def __init__(
@@ -99,8 +139,11 @@ class ViewScorer:
         clip_snippets: int | None,
         chunk_snippets: int = 64,
         precision: Precision | None = None,
+        average: Average = "logits",
+        sigmoid: bool = False,
     ) -> None:
         self.model, self.prepare, self.crop = model, prepare, crop
+        self.average, self.sigmoid = average, sigmoid
         self.streams = tuple(streams)
         self.clip_snippets = clip_snippets
         self.chunk_snippets = chunk_snippets
@@ -115,7 +158,7 @@ class ViewScorer:
         return logits.float().cpu()
 
     def score(self, clips: Iterable[Clip]) -> Iterator[tuple[Clip, Tensor]]:
-        """Yield every clip with its scores, float32 [K], in the order given.
+        """Yield every clip with its scores before softmax, float32 [K], in the order given.
 
         A clip's streams hold the V * S snippets of its temporal views, whole frames.
         """
@@ -129,7 +172,7 @@ class ViewScorer:
             views = [torch.cat(parts) for parts in zip(*pending.views, strict=True)]
             for owner, row in zip(pending.owners, self.forward(*views), strict=True):
                 video = videos[owner]
-                video.total = row if video.total is None else video.total + row
+                video.mean.add(row)
                 video.left -= 1
             pending.views, pending.owners = [], []
 
@@ -137,19 +180,19 @@ class ViewScorer:
             nonlocal next_out
             while next_out in videos and videos[next_out].left == 0:
                 video = videos.pop(next_out)
-                assert video.total is not None
-                yield video.clip, video.total / video.views
+                yield video.clip, video.mean.logits()
                 next_out += 1
 
         for number, clip in enumerate(clips):
             crops = [self.crop(clip.streams[name], kind_of(name)) for name in self.streams]
             # What is handed back needs no pixels; they would pile up behind a slow chunk.
-            video = videos[number] = _Video(Clip({}, clip.target, clip.id, clip.seed))
+            video = videos[number] = _Video(
+                Clip({}, clip.target, clip.id, clip.seed), ViewMean(self.average, self.sigmoid)
+            )
             for crop in zip(*crops, strict=True):
                 seen = self.clip_snippets or len(crop[0])
                 chunk_views = max(1, self.chunk_snippets // seen)
                 views = [x.reshape(-1, seen, *x.shape[1:]) for x in crop]  # [V, S, C, h, w]
-                video.views += len(views[0])
                 video.left += len(views[0])
                 for part in zip(*(torch.split(x, chunk_views) for x in views), strict=True):
                     if pending.views and (

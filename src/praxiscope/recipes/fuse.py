@@ -192,7 +192,13 @@ def _svm_notes(machine: SvmFusion, training: Sequence[Scores], streams: Sequence
             "Every stream answers nearly all of its training videos correctly, so they can teach the SVM little "
             "about which stream to trust on new ones."
         )
-    views = [(a.protocol.get("name"), b.protocol.get("name")) for a, b in zip(training, streams, strict=True)]
+    views = [(_views(a), _views(b)) for a, b in zip(training, streams, strict=True)]
     if different := [f"{a} and {b}" for a, b in views if a != b]:
         notes.append(f"Training and test scores come from different protocols ({different[0]}).")
     return notes
+
+
+def _views(scores: Scores) -> str:
+    """Which views a file's scores are of, and what of them was averaged where that is not as usual."""
+    name = str(scores.protocol.get("name"))
+    return name if scores.protocol.get("average", "logits") == "logits" else f"{name} (softmax averaged)"

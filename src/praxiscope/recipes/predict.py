@@ -74,6 +74,7 @@ def predict(
     *,
     top: int = 5,
     protocol: str | None = None,
+    average: str | None = None,
     window_s: float | None = None,
     stride_s: float | None = None,
 ) -> Iterator[Prediction | Failure]:
@@ -84,13 +85,14 @@ def predict(
         sources: video files.
         top: classes to name.
         protocol: views to average over whole videos.
+        average: what of the views, "logits" or "softmax"; None is the protocol's own.
         window_s: seconds; predict every window of that length instead, for a timeline.
         stride_s: from one window to the next; None is half a window.
     """
     for source in sources:
         try:
             if window_s is None:
-                yield recogniser.predict(source, top=top, protocol=protocol)
+                yield recogniser.predict(source, top=top, protocol=protocol, average=average)
             else:
                 yield _timeline(recogniser, source, window_s, stride_s or window_s / 2, top)
         except (VideoError, DataError) as error:

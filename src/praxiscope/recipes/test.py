@@ -54,6 +54,7 @@ def test(
     data: str | Path,
     *,
     protocol: str | None = None,
+    average: str | None = None,
     split: str | None = None,
     annotations: str | Path | None = None,
     subset: str = "test",
@@ -78,6 +79,7 @@ def test(
         run: a run or model folder.
         data: as for training.
         protocol: views to average; None takes the recogniser's own.
+        average: what of the views, "logits" or "softmax"; None is the protocol's own.
         split, annotations: for layouts with official splits.
         subset: which part of the data: "test", "val" or "train".
         out: scores file to write (.npz or .parquet).
@@ -96,7 +98,7 @@ def test(
     reporter = reporter or Reporter()
     if subset not in ("train", "val", "test"):
         raise ArgumentError(f"subset must be train, val or test, got {subset!r}")
-    parse_protocol(protocol or "1x1")  # a typing error should not cost the time to load
+    parse_protocol(protocol or "1x1", average)  # a typing error should not cost the time to load
     if out is not None and Path(out).suffix not in (".npz", ".parquet"):
         raise ArgumentError(f"--out {out}: scores are written as .npz or .parquet")
     card = None if is_fused(run) else load_card(find_checkpoint(run, checkpoint))
@@ -121,7 +123,13 @@ def test(
     for note in notes:
         reporter.line(f"Note: {note}")
     scores, skipped = recogniser.score(
-        records, targets, protocol, workers=workers, time_limit_s=time_limit_s, reporter=reporter
+        records,
+        targets,
+        protocol,
+        average=average,
+        workers=workers,
+        time_limit_s=time_limit_s,
+        reporter=reporter,
     )
     scores.protocol["data"] = manifest.name
     scores.protocol["split"] = split

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 import praxiscope as px
 import praxiscope.training.loop as loop
 from conftest import SMALL, write_clip
 from praxiscope.checkpoint import find_checkpoint, kept_checkpoints, load_card, read_pointer
-from praxiscope.recipes.settings import TrainSettings, get_recipe, override
+from praxiscope.cli import main as entry
+from praxiscope.progress import Reporter
+from praxiscope.recipes.settings import TrainSettings, dump_yaml, get_recipe, override
 from praxiscope.recipes.train import train
 from praxiscope.training.log import read_log
 
@@ -50,9 +56,11 @@ def make_videos(folder: Path, count: int = 4) -> Path:
 
 
 def settings(data: Path | str, *assignments: str) -> TrainSettings:
+    counts_steps = any(text.startswith("optim.steps") for text in assignments)
+    length = ["optim.epochs=null"] if counts_steps else []
     return override(
         get_recipe("default"),
-        [*SMALL, "optim.batch=2", f"data.source={data}", *assignments],
+        [*SMALL, "optim.batch=2", f"data.source={data}", *length, *assignments],
     )
 
 
@@ -230,3 +238,164 @@ def test_validation_videos_that_all_turn_out_broken_do_not_stop_a_run(tmp_path: 
     assert "red/0.mp4" in skipped
     assert "green/0.mp4" in skipped
     assert not any("val_top1" in row for row in read_log(run / "log.csv"))
+
+
+class Spoken(Reporter):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def line(self, text: str = "") -> None:
+        self.lines.append(text)
+
+
+def files(run: Path) -> dict[str, tuple[int, bytes]]:
+    return {
+        str(path.relative_to(run)): (path.stat().st_mtime_ns, path.read_bytes())
+        for path in run.rglob("*")
+        if path.is_file()
+    }
+
+
+def rates(run: Path) -> list[float]:
+    return [row["lr"] for row in read_log(run / "log.csv") if "lr" in row]
+
+
+def test_a_finished_run_is_left_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, run = make_videos(tmp_path / "videos"), tmp_path / "run"
+    assert train(settings(data), run)
+    before, spoken = files(run), Spoken()
+    assert train(settings(data, "data.workers=1"), run, resume=True, reporter=spoken)
+    assert files(run) == before
+    assert len(spoken.lines) == 1
+    assert all(word in spoken.lines[0] for word in ("finished already", "2 epochs", "6 steps"))
+    monkeypatch.setattr(sys, "argv", ["praxiscope", "train", "--resume", "--out", str(run)])
+    with pytest.raises(SystemExit) as ended:
+        entry.main()
+    assert ended.value.code == 0
+    assert files(run) == before
+    (data / "red" / "0.mp4").unlink()  # nor does it need its videos
+    assert train(settings(data), run, resume=True)
+
+
+def test_a_report_that_a_kill_at_the_very_end_cost_is_made_up_for(tmp_path: Path) -> None:
+    data, run = make_videos(tmp_path / "videos"), tmp_path / "run"
+    assert train(settings(data), run)
+    (run / "report.html").unlink()
+    assert train(settings(data), run, resume=True)
+    assert (run / "report.html").is_file()
+
+
+_CONSTANT = ("optim.schedule=constant", "optim.warmup_epochs=0.5")
+_STEPS = ("optim.schedule=step", "optim.milestones=[1, 2.5]", "run.channels_last=true")
+
+
+@pytest.mark.parametrize(
+    ("length", "longer", "schedule"),
+    [
+        ("optim.epochs=2", "optim.epochs=3", _STEPS),
+        ("optim.steps=5", "optim.steps=8", _CONSTANT),  # five steps end within an epoch
+        ("optim.steps=4", "optim.epochs=2", _STEPS),
+    ],
+)
+def test_more_epochs_of_a_schedule_that_does_not_look_ahead_are_those_of_a_longer_run(
+    tmp_path: Path, length: str, longer: str, schedule: tuple[str, ...]
+) -> None:
+    data, whole, longer_run = make_videos(tmp_path / "videos"), tmp_path / "whole", tmp_path / "longer"
+    assert train(settings(data, longer, *schedule), whole)
+    assert train(settings(data, length, *schedule), longer_run)
+    spoken = Spoken()
+    assert train(settings(data, longer, *schedule), longer_run, resume=True, reporter=spoken)
+    assert any("the same to here" in line for line in spoken.lines)
+    assert rates(longer_run) == rates(whole)
+    one, other = weights(whole), weights(longer_run)
+    assert [name for name in one if not torch.equal(one[name], other[name])] == []
+
+
+@pytest.mark.parametrize("stop", [None, 2, 3])
+def test_more_epochs_of_a_cosine_go_on_with_that_of_the_longer_run_and_say_so(
+    tmp_path: Path, stop_after: Stop, stop: int | None
+) -> None:
+    data, run = make_videos(tmp_path / "videos"), tmp_path / "run"
+    stop_after(stop)
+    flat = "optim.warmup_epochs=0"
+    train(settings(data, flat), run)  # 2 epochs of 3 steps
+    stop_after(None)
+    made = len(rates(run))
+    spoken = Spoken()
+    assert train(settings(data, flat, "optim.epochs=4"), run, resume=True, reporter=spoken)
+    lr = [0.5e-3 * (1 + math.cos(math.pi * step / (6 if step < made else 12))) for step in range(12)]
+    assert rates(run) == pytest.approx(lr, rel=1e-12)
+    said = next(line for line in spoken.lines if line.startswith("4 epochs in place of 2 epochs"))
+    assert all(f"{rate:.3g}" in said for rate in (lr[0], lr[made - 1], lr[made], lr[-1]))
+    state = json.loads((find_checkpoint(run, "last") / "state.json").read_text())
+    assert state["lengths"] == [[0, 6], [made, 12]]
+    assert (state["step"], state["epoch"], state["step_in_epoch"]) == (12, 4, 0)
+    assert "optim" in yaml_of(run)
+    assert yaml_of(run)["optim"]["epochs"] == 4
+    assert len(spoken.lines) > 1
+
+
+def yaml_of(run: Path) -> dict[str, dict[str, object]]:
+    return yaml.safe_load((run / "settings.yaml").read_text())
+
+
+def test_a_run_cannot_become_shorter_than_it_is(tmp_path: Path, stop_after: Stop) -> None:
+    data, run = make_videos(tmp_path / "videos"), tmp_path / "run"
+    assert train(settings(data, "optim.epochs=3"), run)
+    before = files(run)
+    for shorter in ("optim.epochs=2", "optim.steps=8"):
+        with pytest.raises(px.ArgumentError, match=r"has made 9 steps"):
+            train(settings(data, shorter), run, resume=True)
+    assert files(run) == before
+    cut = tmp_path / "cut"
+    stop_after(4)
+    assert not train(settings(data, "optim.epochs=5"), cut)
+    stop_after(None)
+    assert train(settings(data, "optim.epochs=2"), cut, resume=True)
+    assert len(rates(cut)) == 6
+
+
+def test_a_state_without_a_length_goes_on(tmp_path: Path) -> None:
+    data, run = make_videos(tmp_path / "videos"), tmp_path / "run"
+    assert train(settings(data), run)
+    path = find_checkpoint(run, "last") / "state.json"
+    state = json.loads(path.read_text())
+    del state["lengths"], state["steps_per_epoch"]
+    path.write_text(json.dumps(state))
+    before = files(run)
+    assert train(settings(data), run, resume=True)
+    assert files(run) == before
+    assert train(settings(data, "optim.epochs=3"), run, resume=True)
+    assert len(rates(run)) == 9
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["optim.lr=0.1", "input.snippets=3", "data.sampling=class-uniform", "run.seed=5", "model.dropout=0.1"],
+)
+def test_other_settings_are_refused_by_name(tmp_path: Path, change: str) -> None:
+    data, run = make_videos(tmp_path / "videos"), tmp_path / "run"
+    assert train(settings(data, "optim.epochs=1"), run)
+    before = files(run)
+    with pytest.raises(px.ArgumentError, match=f"{change.partition('=')[0]} .* → .*--weights"):
+        train(settings(data, "optim.epochs=2", change), run, resume=True)
+    assert files(run) == before
+
+
+def test_a_run_keeps_its_length_where_its_recipe_is_named_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_after: Stop
+) -> None:
+    data, run = make_videos(tmp_path / "videos"), tmp_path / "run"
+    recipe = tmp_path / "own.yaml"
+    dump_yaml(settings(data, "optim.epochs=7"), recipe)
+    stop_after(2)
+    assert not train(settings(data), run)
+    stop_after(None)
+    words = ["train", str(data), "--resume", "--out", str(run), "--recipe", str(recipe)]
+    for more, epochs in (([], 2), (["--epochs", "3"], 3), (["--set", "optim.steps=11"], None)):
+        monkeypatch.setattr(sys, "argv", ["praxiscope", *words, *more])
+        with pytest.raises(SystemExit) as ended:
+            entry.main()
+        assert ended.value.code == 0
+        assert yaml_of(run)["optim"]["epochs"] == epochs
+    assert len(rates(run)) == 11

@@ -197,6 +197,13 @@ def train(
     if backprop is not None and backprop != "principal" and choose is None:
         # In place of a recipe's choice.
         changes = {"backprop.choose": None, "backprop.rule": rule, **changes}
+    told = epochs is not None or any(
+        text.startswith(("optim.epochs", "optim.steps")) for text in assignments or []
+    )
+    if resume and not told:
+        # A run keeps its length, whatever a recipe that is named again says, unless another one is asked for.
+        length = load_yaml(saved).optim
+        changes = {"optim.epochs": length.epochs, "optim.steps": length.steps} | changes
     # All together: two options may fit one another, but not what the recipe has.
     settings = override(settings, assignments or [], {**taken_over, **several, **changes})
     settings.data.sources()  # where nothing is named, this says so

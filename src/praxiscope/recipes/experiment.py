@@ -8,9 +8,10 @@ from pathlib import Path
 from praxiscope.checkpoint import write_json
 from praxiscope.errors import ArgumentError, TrainingError
 from praxiscope.progress import Reporter
+from praxiscope.recipes.resuming import changed_settings
 from praxiscope.recipes.settings import TrainSettings, load_yaml
 from praxiscope.recipes.test import test
-from praxiscope.recipes.train import changed_settings, train
+from praxiscope.recipes.train import train
 
 __all__ = ["SCORES", "accuracy_of"]
 

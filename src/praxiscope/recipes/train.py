@@ -24,14 +24,13 @@ from praxiscope.checkpoint import (
     load_card,
     load_model_weights,
     load_optimizer,
-    load_state,
     read_pointer,
 )
 from praxiscope.data.batch import EpochBatches, mix_seeds
 from praxiscope.data.manifest import Manifest, load_records
 from praxiscope.data.splitlist import SplitList, write_split
 from praxiscope.data.tasks import join
-from praxiscope.errors import ArgumentError, CheckpointError, DataError
+from praxiscope.errors import ArgumentError, DataError
 from praxiscope.evaluation.views import bf16_pays
 from praxiscope.flow.store import FlowStore
 from praxiscope.loading import build_from_card
@@ -54,6 +53,7 @@ from praxiscope.recipes.reading import (
     weights_of_classes,
 )
 from praxiscope.recipes.report import report_run
+from praxiscope.recipes.resuming import check_resumable, is_finished, make_schedule, take_length
 from praxiscope.recipes.settings import InputSettings, OptimSettings, TrainSettings, dump_yaml, load_yaml
 from praxiscope.recipes.streams import start_from
 from praxiscope.recipes.summary import announce
@@ -62,25 +62,10 @@ from praxiscope.steps.base import Loss
 from praxiscope.steps.principal import NoteChoice
 from praxiscope.training.log import ChoiceLog, RunLog, merge_choices
 from praxiscope.training.loop import Plan, TrainState, fit
-from praxiscope.training.optim import TrunkFreeze, make_optimizer, parameter_groups, schedule
+from praxiscope.training.optim import TrunkFreeze, make_optimizer, parameter_groups
 from praxiscope.types import Batch
 
 __all__ = ["build_model", "train"]
-
-# What a resumed run may change: none of these has a say in the weights that come out.
-_MAY_DIFFER = {
-    "data.workers",
-    "data.time_limit_s",
-    "data.max_skip",
-    "data.scan",
-    "data.allow_one_class",
-    "data.allow_no_test",
-    "run.tensorboard",
-    "run.checkpoint_steps",
-    "run.keep_epochs",
-    "run.keep_memory",
-}
-_PATHS = {"source", "annotations", "flow", "weights", "start"}
 
 
 def train(
@@ -92,7 +77,9 @@ def train(
         settings: everything that decides the result.
         out: the run's folder. It gets ``settings.yaml``, ``split.csv``, ``log.csv``, ``skipped.csv``,
             ``checkpoints/``, ``tensorboard/`` and ``report.html``.
-        resume: go on from the folder's last checkpoint, as if the run had never stopped.
+        resume: go on from the folder's last checkpoint, as if the run had never stopped. Settings that have a say in
+            the weights must be those of its beginning, but for its length (``optim.epochs``, ``optim.steps``): with
+            another one the run goes on to that. A finished run is left as it is.
         reporter: shows progress.
 
     Returns:
@@ -103,7 +90,12 @@ def train(
         TrainingError: the loss is not finite, or too many videos cannot be read.
     """
     run = Path(out)
-    _check_folder(run, settings, resume)
+    _check_folder(run, resume)
+    state, before = TrainState(), settings
+    if resume:
+        state, before = check_resumable(run, settings), load_yaml(run / "settings.yaml")
+        if is_finished(state, settings.optim):
+            return _leave(run, settings, state, reporter or Reporter())
     optim = settings.optim
     frozen = optim.frozen_epochs
     _check_start(settings, frozen == "all" or (optim.epochs is not None and frozen >= optim.epochs))
@@ -115,12 +107,11 @@ def train(
     if not resume:
         check_worthwhile(settings, manifest)
     store = flow_store(settings)
-    state = TrainState()
     # The same weights in every process, whatever was drawn before.
     torch.manual_seed(mix_seeds(settings.run.seed, 0))
     if resume:
         checkpoint = find_checkpoint(run, "last")
-        state, model, card = _take_up(checkpoint, run, manifest)
+        model, card = _take_up(checkpoint, run, manifest)
     else:
         model, card = build_model(settings, manifest, reporter, store)
     if fabric.is_global_zero:
@@ -161,6 +152,7 @@ def train(
     state.at_once = at_once
     check_watching(settings, model, card.input)
     announce(settings, manifest, model, card, fabric, course, at_once, reporter)
+    lengths = take_length(state, before, settings, course)
     optimizer = make_optimizer(
         optim.name,
         parameter_groups(
@@ -180,6 +172,8 @@ def train(
         load_optimizer(checkpoint, bare, getattr(optimizer, "optimizer", optimizer))
         fabric._precision.load_state_dict(state.precision)
         reporter.line(f"Resumed after step {state.step} (epoch {state.epoch + 1}).")
+        for line in lengths:
+            reporter.line(line)
     log = (
         RunLog(run, resume_step=state.step, tensorboard=settings.run.tensorboard)
         if fabric.is_global_zero
@@ -210,13 +204,7 @@ def train(
             plan=Plan(
                 steps=course.steps,
                 steps_per_epoch=steps_per_epoch,
-                schedule=schedule(
-                    optim.schedule,
-                    total_steps=course.steps,
-                    warmup_steps=course.warmup,
-                    milestones=course.milestones,
-                    gamma=optim.gamma,
-                ),
+                schedule=make_schedule(optim, course),
                 accumulate=optim.accumulate,
                 clip_norm=optim.clip_norm,
                 seed=settings.run.seed,
@@ -283,12 +271,8 @@ def _load_data(settings: TrainSettings) -> Manifest:
     return manifests[""] if settings.data.tasks is None else join(manifests)
 
 
-def _take_up(checkpoint: Path, run: Path, manifest: Manifest) -> tuple[TrainState, nn.Module, ModelCard]:
-    """Where a run stands, and its network as it was built; the start weights' file is not needed again."""
-    try:
-        state = TrainState(**load_state(checkpoint))
-    except TypeError as error:
-        raise CheckpointError(f"{checkpoint}: is no training state of this version ({error}).") from error
+def _take_up(checkpoint: Path, run: Path, manifest: Manifest) -> tuple[nn.Module, ModelCard]:
+    """A run's network as it was built; the start weights' file is not needed again."""
     card = load_card(checkpoint)
     before, now = SplitList(run).sides(), {r.id: r.split or "" for r in manifest.records}
     if before != now or card.labels != manifest.classes or card.tasks != manifest.tasks:
@@ -298,7 +282,7 @@ def _take_up(checkpoint: Path, run: Path, manifest: Manifest) -> tuple[TrainStat
             f"--resume: {manifest.name} is not what it was when {run} began: videos were added, removed, or changed "
             f"sides{example}. Put it back, or start a new run."
         )
-    return state, build_from_card(card, checkpoint), card
+    return build_from_card(card, checkpoint), card
 
 
 def build_model(
@@ -411,35 +395,15 @@ def _normalisation(
     return made
 
 
-def _check_folder(run: Path, settings: TrainSettings, resume: bool) -> None:
+def _check_folder(run: Path, resume: bool) -> None:
     for place in (run, *run.parents):
         if place.is_file():
             raise ArgumentError(f"--out {run}: {place} is a file; name a folder.")
-    pointer = read_pointer(run)
-    if not resume:
-        if pointer:
-            raise ArgumentError(
-                f"--out {run}: holds a run already (last checkpoint: {pointer.get('last')}). Go on with it by "
-                "--resume, or name another folder."
-            )
-        return
-    if not pointer:
-        raise ArgumentError(f"--resume: {run} holds no checkpoint yet; start the run without --resume.")
-    if changed := changed_settings(load_yaml(run / "settings.yaml"), settings):
-        listed = ", ".join(f"{key} {before!r} → {now!r}" for key, (before, now) in list(changed.items())[:3])
-        raise ArgumentError(f"--resume: {run} was started with other settings ({listed}). Start a new run.")
-
-
-def changed_settings(started: TrainSettings, settings: TrainSettings) -> dict[str, tuple[Any, Any]]:
-    """What of a run's settings has a say in its weights and is now another: before and now, by ``section.key``."""
-    before, now = _flat(started.model_dump()), _flat(settings.model_dump())
-    # Their order numbers the classes.
-    before["data.tasks"], now["data.tasks"] = list(started.data.tasks or ()), list(settings.data.tasks or ())
-    return {
-        key: (before.get(key), now[key])
-        for key in now
-        if key not in _MAY_DIFFER and _plain(key, now[key]) != _plain(key, before.get(key))
-    }
+    if not resume and (pointer := read_pointer(run)):
+        raise ArgumentError(
+            f"--out {run}: holds a run already (last checkpoint: {pointer.get('last')}). Go on with it by "
+            "--resume, or name another folder."
+        )
 
 
 def _check_start(settings: TrainSettings, frozen: bool) -> None:
@@ -452,20 +416,6 @@ def _check_start(settings: TrainSettings, frozen: bool) -> None:
             f"optim.frozen_epochs = {epochs} of {length_of(optim)}: only the classifier would learn, "
             "on random weights. Give start weights (--weights FILE or --pretrained), or --set optim.frozen_epochs=0."
         )
-
-
-def _plain(key: str, value: Any) -> Any:
-    """A setting for comparison: ``videos/`` is ``videos``."""
-    if key.rpartition(".")[2] not in _PATHS or not value:
-        return value
-    return os.path.normpath(value) if isinstance(value, str) else [str(Path(one).resolve()) for one in value]
-
-
-def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in content.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat
 
 
 def _launch(settings: TrainSettings) -> Any:
@@ -510,6 +460,19 @@ def _processes(devices: int, nodes: int) -> tuple[int, int]:
         return devices, nodes
     local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     return local, int(os.environ.get("WORLD_SIZE", "1")) // local
+
+
+def _leave(run: Path, settings: TrainSettings, state: TrainState, reporter: Reporter) -> bool:
+    """Say that nothing is left to do. What a run that was killed at its very end lacks is made up for."""
+    if not (run / "report.html").is_file():
+        merge_skipped(run)
+        merge_choices(run)
+        report_run(run)
+    reporter.line(
+        f"{run} is finished already: {length_of(settings.optim)}, {state.step} steps. To go on with it, give more: "
+        f"--resume --epochs N. Pictures: {run / 'report.html'}"
+    )
+    return True
 
 
 def _say_goodbye(run: Path, state: TrainState, complete: bool, seconds: float, reporter: Reporter) -> None:

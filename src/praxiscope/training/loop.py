@@ -64,6 +64,8 @@ class TrainState:
         left_out: ids of those among them that were found before the first step: no batch draws them.
         precision: the state of float16's loss scaling, where there is one.
         at_once: snippets that go through the network in one pass, where that was measured.
+        steps_per_epoch: of the run; None before it is known.
+        lengths: the lengths in steps that the run was given, each with the step after which it was.
     """
 
     step: int = 0
@@ -75,6 +77,8 @@ class TrainState:
     left_out: list[str] = field(default_factory=list)
     precision: dict[str, Any] = field(default_factory=dict)
     at_once: int | None = None
+    steps_per_epoch: int | None = None
+    lengths: list[tuple[int, int]] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""

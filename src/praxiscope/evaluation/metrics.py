@@ -9,6 +9,7 @@ that the result does not depend on the order of the videos.
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from typing import Any
 
@@ -270,7 +271,8 @@ def mean_over_splits(summaries: Sequence[dict[str, Any]]) -> dict[str, dict[str,
         summaries: one of ``summarise``'s results per split.
 
     Returns:
-        By metric: ``mean``, ``std`` (over these splits, divided by their number), ``splits`` (the values).
+        By metric: ``mean``, ``std`` (the sample standard deviation, divided by the number of splits less one; None of a
+        single split), ``splits`` (the values).
         Counts and lists are left out.
 
     Raises:
@@ -284,7 +286,7 @@ def mean_over_splits(summaries: Sequence[dict[str, Any]]) -> dict[str, dict[str,
         values = [summary.get(name) for summary in summaries]
         numbers = [value for value in values if isinstance(value, float)]
         if len(numbers) == len(values):
-            mean, spread = float(np.mean(numbers)), float(np.std(numbers))
+            mean, spread = statistics.mean(numbers), statistics.stdev(numbers) if len(numbers) > 1 else None
             result[name] = {"mean": mean, "std": spread, "splits": numbers}
     return result
 

@@ -97,7 +97,9 @@ def test_a_table_is_made_once_and_read_back(
         )
     (cells, _) = format_table(first)
     assert cells[0] == "TSM-8"
-    assert cells[1] == f"{100 * first[0]['top1'][0]:.1f}"
+    assert cells[1] == cells[2] == f"{100 * first[0]['top1'][0]:.1f}"
+    two = {**first[0], "top1": [0.847, 0.795]}
+    assert format_table([two])[0][1:3] == ["82.1", "84.7, 79.5"]
 
 
 def test_a_row_or_a_preset_that_there_is_not_is_told(tmp_path: Path) -> None:

@@ -96,7 +96,8 @@ PRESETS: dict[str, Preset] = {
     # At 64 pixels a digit of the usual speed moves by a fraction of a place of the first stage from one frame to the
     # next, which no shift of whole places can see. So it is faster, and there for a shorter time. The paper does not
     # say how long the stretches of the rest are, nor whether other digits jump from frame to frame, which decides
-    # between the rules: here they are long, and nothing jumps.
+    # between the rules: here they are long, and nothing jumps. That was chosen after six readings had been tried
+    # (benchmarks/full_video.md).
     "cpu": Preset(
         "full-video-move4mnist-64", 600, 400, 64, design={**_CALM, "chunk": (6, 12), "speed": (0.05, 0.08)}
     ),
@@ -242,17 +243,17 @@ def _cost(
 
 
 def format_table(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """The table's cells: name, mean top-1 and its spread, GFLOPs, MiB per video, seconds per epoch."""
+    """The table's cells: name, mean top-1, that of each seed, GFLOPs, MiB per video, seconds per epoch."""
     cells = []
     for row in rows:
         scores = [100 * value for value in row["top1"]]
         mean = f"{statistics.mean(scores):.1f}" if scores else ""
-        spread = f"{min(scores):.1f} to {max(scores):.1f}" if len(scores) > 1 else ""
+        each = ", ".join(f"{score:.1f}" for score in scores)
         cells.append(
             [
                 row["name"],
                 mean,
-                spread,
+                each,
                 f"{row['multiply_adds'] / 1e9:.2f}",
                 f"{row['bytes'] / 2**20:.1f}",
                 f"{row['epoch_seconds']:.1f}",

@@ -5,7 +5,6 @@ What a step then costs is measured by `praxiscope bench principal`.
 
 from __future__ import annotations
 
-import argparse
 from contextlib import nullcontext
 from math import comb
 from pathlib import Path
@@ -13,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any, get_args
 
 import torch
-from common import write_table
+from common import Table, parser, run_command, write_tables
 
 from praxiscope.data.manifest import load_records
 from praxiscope.loading import load
@@ -26,13 +25,13 @@ from praxiscope.steps.rows import watch, watching
 
 def main() -> None:
     """Watch an epoch in every way, compare the choices, write the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
+    arguments = parser(__doc__, __file__, assignments=False)
+    arguments.add_argument(
         "run", type=Path, help="a run that was trained on the videos; its data must be in place"
     )
-    parser.add_argument("--sizes", type=int, nargs="+", default=[160, 112])
-    parser.add_argument("--choose", type=int, default=3)
-    options = parser.parse_args()
+    arguments.add_argument("--sizes", type=int, nargs="+", default=[160, 112])
+    arguments.add_argument("--choose", type=int, default=3)
+    options = arguments.parse_args()
     settings = load_yaml(options.run / "settings.yaml")
     recogniser = load(options.run, device="cpu")
     manifest = load_records(settings.data.source, split=settings.data.split, seed=settings.run.seed)
@@ -71,15 +70,22 @@ def main() -> None:
             row += [f"{same:.3f}", f"{shared:.3f}"]
         rows.append(row)
     count = len(torch.cat(chosen[next(iter(chosen))]))
-    write_table(
-        Path(__file__).with_suffix(".md"),
+    header = [
+        "watched at",
+        "max: same subset",
+        "max: snippets shared",
+        "kl: same subset",
+        "kl: snippets shared",
+    ]
+    write_tables(
+        options,
+        __file__,
         "Cheaper watching: agreement with the choice of float32 at full size",
-        ["watched at", "max: same subset", "max: snippets shared", "kl: same subset", "kl: snippets shared"],
-        rows,
+        [Table("", header, rows)],
         f"{n} of {m} snippets of {count} training videos, learned from at {full} pixels. By chance "
         f"{1 / comb(m, n):.3f} of the subsets agree, and {n / m:.2f} of the snippets.",
     )
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -1,68 +1,247 @@
-"""What the benchmark commands share: running one experiment once, and writing tables."""
+"""What the benchmark commands share: options, one run trained and tested once, and tables that say what ran.
+
+A command writes its table into the folder of its runs (``--out``). Only ``--publish`` writes the page beside the
+script, and there only what lies between two marks: what was written by hand around them stays.
+"""
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import json
 import os
 import platform
 import shlex
+import statistics
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
+from praxiscope.checkpoint import read_pointer, write_json
+from praxiscope.data.splitlist import SplitList
+from praxiscope.errors import ArgumentError, PraxiscopeError
 from praxiscope.progress import ConsoleReporter
-from praxiscope.recipes.settings import TrainSettings
+from praxiscope.recipes.settings import TaskSource, TrainSettings, load_yaml
 from praxiscope.recipes.test import test
-from praxiscope.recipes.train import train
+from praxiscope.recipes.train import changed_settings, train
 
-__all__ = ["experiment", "machine", "write_table", "write_tables"]
+__all__ = [
+    "BEGIN",
+    "END",
+    "Run",
+    "Table",
+    "describe",
+    "experiment",
+    "machine",
+    "parser",
+    "publish",
+    "read_run",
+    "run_command",
+    "score_cells",
+    "write_tables",
+]
+
+BEGIN = "<!-- made by the command; --publish replaces it up to the next mark -->"
+END = "<!-- end of what the command makes -->"
+
+
+class Table(NamedTuple):
+    """A table under its heading ("" for none)."""
+
+    heading: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+
+
+class Run(NamedTuple):
+    """A trained and tested network: what the sentence over a table is made of.
+
+    Attributes:
+        settings: those that it was trained with.
+        figures: of the test, as `praxiscope.evaluation.metrics.summarise` gives them.
+        protocol: of the test.
+        learned_from: training clips.
+        checkpoint: which one was tested: "last" or "best".
+        made: date and machine of the test.
+        source: data set and split that were tested.
+    """
+
+    settings: TrainSettings
+    figures: dict[str, Any]
+    protocol: str
+    learned_from: int
+    checkpoint: str
+    made: str
+    source: tuple[str, str]
+
+    @property
+    def top1(self) -> float:
+        return float(self.figures["top1"])
+
+
+def parser(description: str | None, script: str, *, assignments: bool = True) -> argparse.ArgumentParser:
+    """A parser with the options that every command has: ``--out``, ``--publish`` and, if wanted, ``--set``.
+
+    Args:
+        description: the script's docstring.
+        script: its ``__file__``.
+        assignments: whether it trains, so that settings can be changed.
+    """
+    name = Path(script).stem
+    found = argparse.ArgumentParser(description=description)
+    found.add_argument(
+        "--out", type=Path, default=Path("runs") / name, help="folder of the runs and of the table"
+    )
+    found.add_argument(
+        "--publish", action="store_true", help="write the table into the page beside the script, too"
+    )
+    if assignments:
+        found.add_argument(
+            "--set", action="append", default=[], dest="assignments", help="change a setting of every run"
+        )
+    return found
+
+
+def run_command(main: Callable[[], None]) -> None:
+    """Run a command; what is wrong with its input is one line on standard error."""
+    try:
+        main()
+    except PraxiscopeError as error:
+        sys.exit(f"Error: {error}")
+
+
+# --------------------------------------------------------------------------------------------------- runs
 
 
 def experiment(
-    settings: TrainSettings, run: Path, protocol: str, *, split: str | None = None, subset: str = "test"
-) -> dict[str, Any]:
-    """Train and test once; a finished experiment is read back, a begun one goes on.
+    settings: TrainSettings,
+    run: Path,
+    protocol: str,
+    *,
+    source: TaskSource | None = None,
+    task: str | None = None,
+    subset: str = "test",
+) -> Run:
+    """Train and test once; a finished run is read back, a begun one goes on.
 
-    The scores stand in the run's folder, by the protocol's name and, but for "test", the subset's.
+    The scores stand in the run's folder, by the protocol's name and, where there is one, the task's and the subset's.
 
-    Returns:
-        The test's figures with ``train_seconds`` and ``test_seconds``. Time that an interrupted run had spent
-        before is not known to it, so ``train_seconds`` is then missing.
+    Args:
+        settings: of the training.
+        run: its folder.
+        protocol: of the test.
+        source: what to test on; None: the data that it was trained on.
+        task: of a network of several data sets, the one that ``source`` is.
+        subset: "test", "val" or "train".
+
+    Raises:
+        ArgumentError: the folder holds a run with other settings.
     """
-    name = protocol if subset == "test" else f"{protocol}_{subset}"
+    started = run / "settings.yaml"
+    if started.is_file() and (changed := changed_settings(load_yaml(started), settings)):
+        raise ArgumentError(
+            f"{run}: was trained with other settings ({', '.join(changed)}). Name another folder by --out."
+        )
+    name = "_".join(word for word in (protocol, task, "" if subset == "test" else subset) if word)
     result = run / f"result_{name}.json"
-    if result.is_file():
-        return json.loads(result.read_text())
-    reporter = ConsoleReporter()
-    figures: dict[str, Any] = {}
-    resume = (run / "run.json").is_file()
-    started = time.perf_counter()
-    if not train(settings, run, resume=resume, reporter=reporter):
-        sys.exit(130)
-    if not resume:
-        figures["train_seconds"] = round(time.perf_counter() - started, 1)
-    started = time.perf_counter()
-    tested = test(
-        run,
-        settings.data.source,
-        protocol=protocol,
-        split=split,
-        annotations=settings.data.annotations,
-        subset=subset,
-        flow=settings.data.flow,
-        flow_range=settings.data.flow_range,
-        out=run / f"scores_{name}.npz",
-        workers=settings.data.workers,
-        reporter=reporter,
+    source = source or settings.data.sources()[""]
+    if not result.is_file():
+        reporter = ConsoleReporter()
+        if not train(settings, run, resume=(run / "run.json").is_file(), reporter=reporter):
+            sys.exit(130)
+        tested = test(
+            run,
+            source.source,
+            protocol=protocol,
+            split=source.split,
+            annotations=source.annotations,
+            subset=subset,
+            flow=source.flow,
+            flow_range=settings.data.flow_range,
+            task=task,
+            out=run / f"scores_{name}.npz",
+            workers=settings.data.workers,
+            reporter=reporter,
+        )
+        write_json(result, {**tested.figures, "made": _made_now()})
+    return read_run(run, protocol, result, source=source)
+
+
+def read_run(run: Path, protocol: str, result: Path, *, source: TaskSource | None = None) -> Run:
+    """A finished run, from its folder and the figures in ``result``."""
+    figures = json.loads(result.read_text(encoding="utf-8"))
+    settings = load_yaml(run / "settings.yaml")
+    source = source or settings.data.sources()[""]
+    pointer = read_pointer(run)
+    best = pointer.get("prefer") == "best" and pointer.get("best")
+    sides = SplitList(run).sides().values()
+    made = figures.pop("made", None) or str(datetime.date.fromtimestamp(result.stat().st_mtime))
+    return Run(
+        settings,
+        figures,
+        protocol,
+        sum(side == "train" for side in sides),
+        "best" if best else "last",
+        made,
+        (source.source, source.split or ""),
     )
-    figures |= {**tested.figures, "test_seconds": round(time.perf_counter() - started, 1)}
-    result.write_text(json.dumps(figures, indent=2))
-    return figures
+
+
+def describe(runs: Iterable[Run]) -> str:
+    """What runs have in common, in one sentence; where they differ, all values are listed.
+
+    Networks, start weights, input, epochs, protocol, clips and seeds, as the runs' own files have them.
+    """
+    runs = list(runs)
+
+    def each(value: Callable[[Run], Any]) -> str:
+        return " / ".join(dict.fromkeys(str(value(run)) for run in runs))
+
+    tested = {run.source: int(run.figures["videos"]) for run in runs}
+    count = f"{sum(tested.values())} test clips" + (f" in {len(tested)} splits" if len(tested) > 1 else "")
+    seeds = list(dict.fromkeys(run.settings.run.seed for run in runs))
+    return (
+        f"{each(lambda run: run.settings.model.name)} on {each(lambda run: run.settings.model.backbone)} "
+        f"from {each(_start)}; {each(_seen)} of {each(lambda run: run.settings.input.size)} pixels; "
+        f"{each(_length)} in batches of "
+        f"{each(lambda run: run.settings.optim.batch)}; {each(lambda run: run.checkpoint)} checkpoint; "
+        f"protocol {each(lambda run: run.protocol)}; {each(lambda run: run.figures['classes'])} classes, "
+        f"{each(lambda run: run.learned_from)} training clips, {count}; "
+        f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}."
+    )
+
+
+def _start(run: Run) -> str:
+    model = run.settings.model
+    if model.weights:
+        return Path(model.weights).name
+    return "ImageNet weights" if model.keywords().get("pretrained") else "random weights"
+
+
+def _length(run: Run) -> str:
+    optim = run.settings.optim
+    count, unit = (optim.epochs, "epoch") if optim.steps is None else (optim.steps, "step")
+    return f"{count} {unit}{'s' * (count != 1)}"
+
+
+def _seen(run: Run) -> str:
+    if run.settings.model.name == "full-video":
+        return f"all frames in {run.settings.model.keywords().get('clusters')} clusters"
+    count = run.settings.input.snippets
+    return f"{count} snippet{'s' * (count > 1)}"
+
+
+def score_cells(values: Sequence[float], digits: int = 3) -> list[str]:
+    """Mean, spread and each of several scores; the spread is the sample standard deviation (n - 1), none of one."""
+    spread = f"{statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+    each = ", ".join(f"{value:.{digits}f}" for value in values)
+    return [f"{statistics.mean(values):.{digits}f}", spread, each]
+
+
+# ------------------------------------------------------------------------------------------------- tables
 
 
 def machine() -> str:
@@ -80,31 +259,78 @@ def machine() -> str:
     return f"{model}, {os.cpu_count()} cores, {threads}, torch {torch.__version__}"
 
 
+def _made_now() -> str:
+    return f"{datetime.date.today()}, {machine()}"
+
+
 def _short(word: str) -> str:
-    """A path's last part, also behind LAYOUT: ; other words as they are."""
-    layout, colon, path = word.rpartition(":")
-    return f"{layout}{colon}{Path(path).name}" if Path(path).exists() else word
-
-
-def write_table(
-    path: Path, title: str, header: Sequence[str], rows: Sequence[Sequence[Any]], note: str
-) -> None:
-    """Write a Markdown table with the date, the machine and the command that made it, and print it."""
-    write_tables(path, title, [("", header, rows)], note)
+    """A path's last part, also behind ``--option=`` and ``LAYOUT:``; other words as they are."""
+    option, equals, value = word.rpartition("=")
+    layout, colon, path = value.rpartition(":")
+    return f"{option}{equals}{layout}{colon}{Path(path).name}" if Path(path).exists() else word
 
 
 def write_tables(
-    path: Path, title: str, tables: Sequence[tuple[str, Sequence[str], Sequence[Sequence[Any]]]], note: str
-) -> None:
-    """Write several tables, each with its heading ("" for none), header and rows, as `write_table` does one."""
+    options: argparse.Namespace,
+    script: str,
+    title: str,
+    tables: Sequence[Table],
+    note: str,
+    *,
+    runs: Iterable[Run] = (),
+    name: str | None = None,
+) -> Path:
+    """Write Markdown tables with the date, the machine and the command that made them, and print them.
+
+    Args:
+        options: of `parser`: the table is written into ``out``, and with ``publish`` into the page beside the script.
+        script: its ``__file__``.
+        title: of the page.
+        tables: one after the other.
+        note: the sentences under them.
+        runs: what the figures come from: their dates and machines are named. None: they are measured now.
+        name: of the page without its ending, if not the script's.
+
+    Returns:
+        The file that was written last.
+    """
     lines = [f"# {title}", ""]
     for heading, header, rows in tables:
         lines += [f"## {heading}", ""] if heading else []
         lines += [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
         lines += [f"| {' | '.join(str(cell) for cell in row)} |" for row in rows]
         lines.append("")
-    words = ["python", *(_short(word) for word in sys.argv)]
-    command = shlex.join(words).replace("python ", "python benchmarks/", 1)
-    lines += [note, "", f"{datetime.date.today()}, {machine()}.", f"Command: `{command}`", ""]
-    path.write_text("\n".join(lines), encoding="utf-8")
-    print("\n".join(lines))
+    made = dict.fromkeys(run.made for run in runs) or [_made_now()]
+    command = shlex.join(["python", f"benchmarks/{Path(script).name}", *map(_short, sys.argv[1:])])
+    lines += [note, "", f"{'; '.join(made)}.", f"Command: `{command}`", ""]
+    text = "\n".join(lines)
+    page = Path(script).with_name(f"{name or Path(script).stem}.md")
+    written = options.out / page.name
+    options.out.mkdir(parents=True, exist_ok=True)
+    written.write_text(f"{BEGIN}\n{text}{END}\n", encoding="utf-8")
+    print(text)
+    if options.publish:
+        written = publish(page, text)
+    print(f"Written to {written}")
+    return written
+
+
+def publish(page: Path, text: str) -> Path:
+    """Put a command's text into its page: in place of what stands between the marks, the rest stays as it is.
+
+    Raises:
+        ArgumentError: the page is there, and does not have both marks once, in their order.
+    """
+    before, after = "", ""
+    if page.is_file():
+        old = page.read_text(encoding="utf-8").removesuffix("\n") + "\n"
+        before, begun, rest = old.partition(BEGIN + "\n")
+        _, ended, after = rest.partition(END + "\n")
+        if not (begun and ended) or BEGIN in rest or END in before + after:
+            raise ArgumentError(
+                f"{page}: needs the lines `{BEGIN}` and `{END}` once each, around what is to be replaced"
+            )
+    temporary = page.with_name(page.name + ".tmp")
+    temporary.write_text(f"{before}{BEGIN}\n{text}{END}\n{after}", encoding="utf-8")
+    os.replace(temporary, page)
+    return page

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import statistics
 import time
@@ -13,7 +12,7 @@ from unittest import mock
 
 import numpy as np
 import torch
-from common import write_tables
+from common import Table, parser, run_command, write_tables
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
@@ -229,18 +228,17 @@ def speed_rows(racers: list[Racer], frames: Tensor, repeats: int, seconds: float
 
 def main() -> None:
     """Measure errors, then speeds; write both tables."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("flow_folder", type=Path, help="a folder of .flo files, each beside its two pictures")
-    parser.add_argument(
+    arguments = parser(__doc__, __file__, assignments=False)
+    arguments.add_argument("flow_folder", type=Path, help="a folder of .flo files, each beside its two pictures")
+    arguments.add_argument(
         "--video", type=Path, help="whose frames speed is measured on; else a pair's, scaled down"
     )
-    parser.add_argument("--device", default="cpu", help="cuda: ours on it as well, in larger batches")
-    parser.add_argument("--repeats", type=int, default=9, help="timed turns of each method")
-    parser.add_argument("--seconds", type=float, default=2.0, help="what a turn lasts at least")
-    parser.add_argument("--raft-weights", default="", help="a file, or download")
-    parser.add_argument("--raft-size", default="large", choices=("large", "small"))
-    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".md"))
-    options = parser.parse_args()
+    arguments.add_argument("--device", default="cpu", help="cuda: ours on it as well, in larger batches")
+    arguments.add_argument("--repeats", type=int, default=9, help="timed turns of each method")
+    arguments.add_argument("--seconds", type=float, default=2.0, help="what a turn lasts at least")
+    arguments.add_argument("--raft-weights", default="", help="a file, or download")
+    arguments.add_argument("--raft-size", default="large", choices=("large", "small"))
+    options = arguments.parse_args()
     torch.set_num_threads(1)
     try:
         import cv2
@@ -262,11 +260,12 @@ def main() -> None:
         speeds = list(speed_rows(racers, frames, options.repeats, options.seconds))
     sizes = ", ".join(f"{p.name} {p.frames.shape[-1]} x {p.frames.shape[-2]}" for p in pairs)
     write_tables(
-        options.out,
+        options,
+        __file__,
         "Optical flow: error and speed",
         [
-            ("Mean end-point error, pixels", ["method", *(p.name for p in pairs), "geometric mean"], errors),
-            (
+            Table("Mean end-point error, pixels", ["method", *(p.name for p in pairs), "geometric mean"], errors),
+            Table(
                 f"Pairs per second on one core, {SIZE[1]} x {SIZE[0]}",
                 [
                     "method",
@@ -286,4 +285,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

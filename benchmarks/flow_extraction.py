@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import shutil
 from pathlib import Path
 
-from common import write_table
+from common import Table, parser, run_command, write_tables
 
 from praxiscope.progress import ConsoleReporter
 from praxiscope.recipes.flow import FlowSummary, extract_flow
@@ -22,14 +21,13 @@ def measure(data: str, out: Path, method: str, workers: int, device: str, range:
 
 def main() -> None:
     """Run every method with every number of processes, write the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", help="the videos: a folder of class folders, a CSV or LAYOUT:FOLDER")
-    parser.add_argument("--methods", default="tvl1,dis,farneback")
-    parser.add_argument("--workers", default="1,2")
-    parser.add_argument("--ranges", default="20,frame", help="of all but the first, one run each")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--out", type=Path, default=Path("runs/flow_extraction"))
-    options = parser.parse_args()
+    arguments = parser(__doc__, __file__, assignments=False)
+    arguments.add_argument("data", help="the videos: a folder of class folders, a CSV or LAYOUT:FOLDER")
+    arguments.add_argument("--methods", default="tvl1,dis,farneback")
+    arguments.add_argument("--workers", default="1,2")
+    arguments.add_argument("--ranges", default="20,frame", help="of all but the first, one run each")
+    arguments.add_argument("--device", default="cpu")
+    options = arguments.parse_args()
     methods, ranges = options.methods.split(","), options.ranges.split(",")
     counts = [int(count) for count in options.workers.split(",")]
     runs = [(method, count, ranges[0]) for method in methods for count in counts]
@@ -52,25 +50,27 @@ def main() -> None:
                 f"{summary.clipped:.3%}",
             ]
         )
-    write_table(
-        Path(__file__).with_suffix(".md"),
+    header = [
+        "method",
+        "processes",
+        "range",
+        "s per minute of video",
+        "bytes per field",
+        "times less than float32",
+        "error, px (rms)",
+        "largest error, px",
+        "clipped",
+    ]
+    write_tables(
+        options,
+        __file__,
         "Extracting and storing flow",
-        [
-            "method",
-            "processes",
-            "range",
-            "s per minute of video",
-            "bytes per field",
-            "times less than float32",
-            "error, px (rms)",
-            "largest error, px",
-            "clipped",
-        ],
-        rows,
+        [Table("", header, rows)],
         f"{clips} videos on {options.device}, forward flow. The seconds are those of the whole run: decoding, "
-        "estimating, encoding, and starting the processes. Errors are those of displacements within the range.",
+        "estimating, encoding, and starting the processes; one run each. Errors are those of "
+        "displacements within the range.",
     )
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
-import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from common import write_table
+from common import Run, Table, describe, parser, read_run, run_command, score_cells, write_tables
 
 from praxiscope.progress import ConsoleReporter
 from praxiscope.recipes.bench_full_video import PRESETS, Preset, bench_full_video
@@ -30,16 +28,18 @@ DESIGNS: Mapping[str, Mapping[str, Any]] = {
 
 def main() -> None:
     """Train and test every row of every design, then write the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--digits", type=Path, help="folder of MNIST's idx files")
-    parser.add_argument("--backgrounds", type=Path, help="folder of background videos")
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--only", type=int, nargs="*", help="numbers of designs, from 0; no table is written")
-    parser.add_argument("--rows", nargs="*", default=ROWS)
-    parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=Path("runs/full_video_designs"))
-    options = parser.parse_args()
-    table = []
+    arguments = parser(__doc__, __file__, assignments=False)
+    arguments.add_argument("--digits", type=Path, help="folder of MNIST's idx files")
+    arguments.add_argument("--backgrounds", type=Path, help="folder of background videos")
+    arguments.add_argument("--seeds", type=int, default=1)
+    arguments.add_argument(
+        "--only", type=int, nargs="*", help="numbers of designs, from 0; no table is written"
+    )
+    arguments.add_argument("--rows", nargs="*", default=ROWS)
+    arguments.add_argument("--workers", type=int, default=1)
+    options = arguments.parse_args()
+    table: list[list[str]] = []
+    runs: list[Run] = []
     for number, (name, design) in enumerate(DESIGNS.items()):
         if options.only is not None and number not in options.only:
             continue
@@ -56,18 +56,30 @@ def main() -> None:
             device="cpu",
             reporter=ConsoleReporter(),
         )
-        scores = {row["name"]: f"{100 * statistics.mean(row['top1']):.1f}" for row in found}
-        print(name, scores, flush=True)
-        table.append([name, *(scores[row] for row in options.rows)])
+        cells = {row["name"]: row["top1"] for row in found}
+        table.append([name, *(cell(cells[row]) for row in options.rows)])
+        print(*table[-1], flush=True)
+        for row, scores in cells.items():
+            for seed in range(len(scores)):
+                folder = options.out / str(number) / f"{row}-{seed}"
+                protocol = "1xfull" if row.startswith("TSM") else "allxfull"
+                runs.append(read_run(folder, protocol, folder / "result.json"))
     if options.only is None:
-        write_table(
-            Path(__file__).with_suffix(".md"),
+        write_tables(
+            options,
+            __file__,
             "Which rule is best, on other readings of Move4MNIST",
-            ["set", *options.rows],
-            table,
-            f"Top-1 in %, {options.seeds} seed(s), otherwise as [full_video](full_video.md).",
+            [Table("", ["the rest of the videos", *options.rows], table)],
+            f"Top-1 in %; with several seeds the mean, and each in brackets. {describe(runs)}",
+            runs=runs,
         )
 
 
+def cell(scores: Sequence[float]) -> str:
+    """The mean in %, and each where there are several."""
+    mean, _, each = score_cells([100 * score for score in scores], digits=1)
+    return f"{mean} ({each})" if len(scores) > 1 else mean
+
+
 if __name__ == "__main__":
-    main()
+    run_command(main)

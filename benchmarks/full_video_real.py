@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
-import statistics
+from collections.abc import Sequence
 from pathlib import Path
 
-from common import experiment, write_tables
+from common import Table, describe, experiment, parser, run_command, score_cells, write_tables
 from weizmann import PEOPLE
 
 from praxiscope.recipes.settings import TrainSettings, get_recipe, override
@@ -19,16 +18,17 @@ MODELS = {
 
 def main() -> None:
     """Train and test every run, then write the tables."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--weizmann", type=Path, required=True, help="the Weizmann videos")
-    parser.add_argument("--ucf101", type=Path, required=True, help="the UCF-101 videos")
-    parser.add_argument("--annotations", type=Path, help="UCF-101's official lists")
-    parser.add_argument("--weights", type=Path, required=True, help="start weights of MobileNet v1 0.25")
-    parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--seeds", type=int, default=3, help="of UCF-101")
-    parser.add_argument("--out", type=Path, default=Path("runs/full_video_real"))
-    parser.add_argument("--set", action="append", default=[], dest="assignments")
-    options = parser.parse_args()
+    arguments = parser(__doc__, __file__)
+    arguments.add_argument("--weizmann", type=Path, required=True, help="the Weizmann videos")
+    arguments.add_argument("--ucf101", type=Path, required=True, help="the UCF-101 videos")
+    arguments.add_argument("--annotations", type=Path, help="UCF-101's official lists")
+    arguments.add_argument("--weights", type=Path, required=True, help="start weights of MobileNet v1 0.25")
+    arguments.add_argument("--epochs", type=int, default=20)
+    arguments.add_argument("--seeds", type=int, default=3, help="of UCF-101")
+    arguments.add_argument(
+        "--people", nargs="+", default=list(PEOPLE), help="of Weizmann, left out, one per fold"
+    )
+    options = arguments.parse_args()
     base = override(
         get_recipe("default"),
         [
@@ -47,41 +47,35 @@ def main() -> None:
             *options.assignments,
         ],
     )
-    tables = []
-    for title, runs in (
-        ("Weizmann, leave one person out", weizmann(options.weizmann)),
-        ("UCF-101, nine classes, split 1", ucf101(options.ucf101, options.annotations, options.seeds)),
+    tables, sentences, done = [], [], []
+    for title, wanted in (
+        ("Weizmann, leave one person out", weizmann(options.weizmann, options.people)),
+        ("UCF-101, split 1", ucf101(options.ucf101, options.annotations, options.seeds)),
     ):
-        rows = []
+        rows, own_runs = [], []
         for name, (changes, protocol) in MODELS.items():
-            figures = []
-            for run, own in runs.items():
+            runs = []
+            for run, own in wanted.items():
                 settings: TrainSettings = override(base, [*changes, *own])
-                place = options.out / f"{name}-{run}"
-                figures.append(experiment(settings, place, protocol, split=settings.data.split))
-            right = [figure["top1"] for figure in figures]
-            seconds = [figure["train_seconds"] for figure in figures if "train_seconds" in figure]
-            rows.append(
-                [
-                    name,
-                    f"{statistics.mean(right):.3f}",
-                    ", ".join(f"{value:.3f}" for value in right),
-                    round(statistics.mean(seconds)) if seconds else "",
-                ]
-            )
-        tables.append((title, ["model", "mean top-1", "of each run", "training, s"], rows))
+                runs.append(experiment(settings, options.out / f"{name}-{run}", protocol))
+            rows.append([name, *score_cells([run.top1 for run in runs])])
+            own_runs += runs
+        tables.append(Table(title, ["model", "mean top-1", "spread", "of each run"], rows))
+        sentences.append(f"{title}: {describe(own_runs)}")
+        done += own_runs
     write_tables(
-        Path(__file__).with_suffix(".md"),
+        options,
+        __file__,
         "Every frame against eight of them, on real videos",
         tables,
-        f"MobileNet v1 0.25 from ImageNet weights, 112 px, {options.epochs} epochs, last checkpoint; "
-        "equal settings for all. Tested on one clip of whole frames: 8 frames, or all of them.",
+        " ".join(sentences),
+        runs=done,
     )
 
 
-def weizmann(folder: Path) -> dict[str, list[str]]:
+def weizmann(folder: Path, people: Sequence[str]) -> dict[str, list[str]]:
     """A run for each person who is left out: its name, and its settings."""
-    return {f"weizmann-{who}": [f"data.source=weizmann:{folder}", f"data.split={who}"] for who in PEOPLE}
+    return {f"weizmann-{who}": [f"data.source=weizmann:{folder}", f"data.split={who}"] for who in people}
 
 
 def ucf101(folder: Path, annotations: Path | None, seeds: int) -> dict[str, list[str]]:
@@ -91,4 +85,4 @@ def ucf101(folder: Path, annotations: Path | None, seeds: int) -> dict[str, list
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

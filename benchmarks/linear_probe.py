@@ -6,13 +6,11 @@ of the regularisation is chosen by cross-validation over the training videos' gr
 
 from __future__ import annotations
 
-import argparse
-import time
 from pathlib import Path
 
 import numpy as np
 import torch
-from common import write_table
+from common import Table, parser, run_command, write_tables
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.pipeline import make_pipeline
@@ -27,12 +25,12 @@ from praxiscope.video.transforms import BatchAugment, CenterCrop
 
 def main() -> None:
     """Extract, fit, test, write the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", help="a data set with splits and groups, as for `praxiscope train`")
-    parser.add_argument("--split")
-    parser.add_argument("--weights", type=Path, required=True, help="weights of SqueezeNet 1.0")
-    parser.add_argument("--frames", type=int, nargs="+", default=[8, 25])
-    options = parser.parse_args()
+    arguments = parser(__doc__, __file__, assignments=False)
+    arguments.add_argument("data", help="a data set with splits and groups, as for `praxiscope train`")
+    arguments.add_argument("--split")
+    arguments.add_argument("--weights", type=Path, required=True, help="weights of SqueezeNet 1.0")
+    arguments.add_argument("--frames", type=int, nargs="+", default=[8, 25])
+    options = arguments.parse_args()
     manifest = load_records(options.data, split=options.split)
     network = px.create_model("tsn", backbone="squeezenet1_0", num_classes=len(manifest.classes)).eval()
     load_weights(network, options.weights)
@@ -43,7 +41,6 @@ def main() -> None:
     groups = [record.group for record in manifest.records if record.split == "train"]
     rows = []
     for count in options.frames:
-        started = time.perf_counter()
         features = []
         for record in manifest.records:
             video = px.open_video(record.path)
@@ -52,7 +49,6 @@ def main() -> None:
                 pixels = augment.stream(CenterCrop(224)({"rgb": frames})["rgb"][None], ())[0]
                 features.append(network.backbone.features(pixels).mean((0, 2, 3)).numpy())
         x = np.stack(features)
-        seconds = time.perf_counter() - started
         for name, scaler in (("standardised", StandardScaler()), ("unit length", Normalizer())):
             pipeline = make_pipeline(scaler, LogisticRegression(max_iter=5000))
             grid = {"logisticregression__C": [10.0**k for k in range(-4, 5)]}
@@ -61,25 +57,17 @@ def main() -> None:
             )
             accuracy = search.score(x[~train], labels[~train])
             chosen = search.best_params_["logisticregression__C"]
-            rows.append(
-                [count, name, f"{chosen:g}", f"{search.best_score_:.3f}", f"{accuracy:.3f}", f"{seconds:.0f}"]
-            )
-    write_table(
-        Path(__file__).with_suffix(".md"),
+            rows.append([count, name, f"{chosen:g}", f"{search.best_score_:.3f}", f"{accuracy:.3f}"])
+    header = ["frames", "features", "C", "top-1, cross-validated on the training videos", "top-1, test"]
+    write_tables(
+        options,
+        __file__,
         "Linear probe of SqueezeNet 1.0",
-        [
-            "frames",
-            "features",
-            "C",
-            "top-1, cross-validated on the training videos",
-            "top-1, test",
-            "features, s",
-        ],
-        rows,
+        [Table("", header, rows)],
         f"{int(train.sum())} training and {int((~train).sum())} test clips of {len(manifest.classes)} classes, "
-        "centre crops, ImageNet weights.",
+        f"centre crops, weights of {options.weights.name}.",
     )
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

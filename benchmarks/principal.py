@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from statistics import mean, pstdev
-from typing import Any
 
-from common import experiment, write_table
+from common import Run, Table, describe, experiment, parser, run_command, score_cells, write_tables
 
 from praxiscope.data.move4mnist import make_move4mnist
 from praxiscope.progress import ConsoleReporter
@@ -33,77 +31,52 @@ VARIANTS = {
 
 def main() -> None:
     """Train and test every variant with every seed, write the table of the set."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("set", choices=("rgb", "flow", "long"))
-    parser.add_argument("data", type=Path, nargs="?", help="the UCF-101 videos (rgb, flow)")
-    parser.add_argument("--flow", type=Path, help="their stored flow")
-    parser.add_argument("--weights", type=Path, required=True, help="start weights of SqueezeNet 1.0")
-    parser.add_argument("--digits", type=Path, help="folder of MNIST's idx files (long)")
-    parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--train", type=int, default=240, help="training videos of the long set")
-    parser.add_argument("--test", type=int, default=120, help="its test videos")
-    parser.add_argument("--only", type=int, help="run this seed alone; the table needs all")
-    parser.add_argument("--out", type=Path, default=Path("runs/principal"))
-    parser.add_argument("--set", action="append", default=[], dest="assignments")
-    options = parser.parse_args()
+    arguments = parser(__doc__, __file__)
+    arguments.add_argument("set", choices=("rgb", "flow", "long"))
+    arguments.add_argument("data", type=Path, nargs="?", help="the UCF-101 videos (rgb, flow)")
+    arguments.add_argument("--flow", type=Path, help="their stored flow")
+    arguments.add_argument("--weights", type=Path, required=True, help="start weights of SqueezeNet 1.0")
+    arguments.add_argument("--digits", type=Path, help="folder of MNIST's idx files (long)")
+    arguments.add_argument("--epochs", type=int, default=20)
+    arguments.add_argument("--seeds", type=int, default=3)
+    arguments.add_argument("--train", type=int, default=240, help="training videos of the long set")
+    arguments.add_argument("--test", type=int, default=120, help="its test videos")
+    arguments.add_argument("--only", type=int, help="run this seed alone; the table needs all")
+    options = arguments.parse_args()
     if options.set != "long" and options.data is None:
-        parser.error(f"{options.set} needs the videos")
+        arguments.error(f"{options.set} needs the videos")
     base = {"rgb": rgb, "flow": flow, "long": long}[options.set](options)
-    rows = []
+    rows, done = [], []
     for name, assignments in VARIANTS.items():
-        results = []
+        runs = []
         for seed in range(options.seeds) if options.only is None else [options.only]:
             settings = override(base, [*assignments, f"run.seed={seed}", *options.assignments])
-            split = "1" if options.set != "long" else None
-            run = options.out / options.set / f"{name}-{seed}"
-            results.append(experiment(settings, run, PROTOCOL, split=split))
-        rows.append(row(name, results))
+            runs.append(experiment(settings, options.out / options.set / f"{name}-{seed}", PROTOCOL))
+        done += runs
+        rows.append(row(name, runs))
     if options.only is None:
-        write_table(
-            Path(__file__).with_name(f"principal_{options.set}.md"),
+        write_tables(
+            options,
+            __file__,
             f"Principal backpropagation: {TITLES[options.set]}",
-            ["variant", "learned from", "top-1, mean", "spread", "each seed", "training, s"],
-            rows,
-            describe(base, options),
+            [Table("", ["variant", "learned from", "top-1, mean", "spread", "each seed"], rows)],
+            f"{describe(done)} The spread is the sample standard deviation over the seeds.",
+            runs=done,
+            name=f"principal_{options.set}",
         )
 
 
 TITLES = {
-    "rgb": "UCF-101, pictures",
+    "rgb": "UCF-101, RGB frames",
     "flow": "UCF-101, flow",
     "long": "long videos of a short action",
 }
 
 
-def row(name: str, results: list[dict[str, Any]]) -> list[Any]:
+def row(name: str, runs: list[Run]) -> list[str]:
     """One line of the table."""
-    top1 = [result["top1"] for result in results]
-    seconds = [result["train_seconds"] for result in results if "train_seconds" in result]
-    return [
-        name,
-        "6 of 6" if name.endswith("-6") else "3 of 3" if name == "Full-3" else "3 of 6",
-        f"{mean(top1):.3f}",
-        f"{pstdev(top1):.3f}",
-        ", ".join(f"{value:.3f}" for value in top1),
-        round(mean(seconds)) if seconds else "",
-    ]
-
-
-def describe(base: TrainSettings, options: argparse.Namespace) -> str:
-    """What all rows have in common."""
-    videos = f"{options.train} training and {options.test} test videos made with seed 0"
-    return (
-        f"{base.model.name} on {base.model.backbone}, {base.optim.epochs} epochs in batches of {base.optim.batch} "
-        f"videos, {base.input.size} pixels, last checkpoint, protocol {PROTOCOL}, {options.seeds} seeds; the spread is "
-        "their standard deviation. "
-        + (
-            f"{videos}. "
-            if options.set == "long"
-            else "Nine classes, 162 training and 63 test clips: one is 0.016. "
-        )
-        + "Every variant has the same number of steps and videos."
-    )
+    learned = "6 of 6" if name.endswith("-6") else "3 of 3" if name == "Full-3" else "3 of 6"
+    return [name, learned, *score_cells([run.top1 for run in runs])]
 
 
 def common(options: argparse.Namespace, data: str) -> list[str]:
@@ -122,7 +95,7 @@ def common(options: argparse.Namespace, data: str) -> list[str]:
 
 
 def rgb(options: argparse.Namespace) -> TrainSettings:
-    """As in ucf101_nine.py, on smaller pictures: the classifier learns alone at first."""
+    """As in ucf101_nine.py, on smaller frames: the classifier learns alone at first."""
     return override(
         get_recipe("default"),
         [
@@ -192,4 +165,4 @@ def long(options: argparse.Namespace) -> TrainSettings:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

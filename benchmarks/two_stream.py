@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
-from common import experiment, write_table
+from common import Table, describe, experiment, parser, run_command, write_tables
 
 from praxiscope.recipes.fuse import fuse
 from praxiscope.recipes.settings import TrainSettings, get_recipe, override
@@ -15,17 +14,15 @@ PROTOCOL = "25x1"
 
 def main() -> None:
     """Train both streams, score training and test videos, fuse, write the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", type=Path, help="the UCF-101 videos")
-    parser.add_argument("--flow", type=Path, required=True, help="their stored flow")
-    parser.add_argument("--weights", type=Path, required=True, help="start weights of SqueezeNet 1.0")
-    parser.add_argument("--spatial-epochs", type=int, default=20)
-    parser.add_argument("--temporal-epochs", type=int, default=60)
-    parser.add_argument("--lengths", type=int, nargs="+", default=[5, 10])
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("runs/two_stream"))
-    parser.add_argument("--set", action="append", default=[], dest="assignments")
-    options = parser.parse_args()
+    arguments = parser(__doc__, __file__)
+    arguments.add_argument("data", type=Path, help="the UCF-101 videos")
+    arguments.add_argument("--flow", type=Path, required=True, help="their stored flow")
+    arguments.add_argument("--weights", type=Path, required=True, help="start weights of SqueezeNet 1.0")
+    arguments.add_argument("--spatial-epochs", type=int, default=20)
+    arguments.add_argument("--temporal-epochs", type=int, default=60)
+    arguments.add_argument("--lengths", type=int, nargs="+", default=[5, 10])
+    arguments.add_argument("--seed", type=int, default=0)
+    options = arguments.parse_args()
     common = [
         f"data.source=ucf101:{options.data}",
         "data.split=1",
@@ -69,12 +66,13 @@ def main() -> None:
                 "optim.weight_decay=0.01",
             ],
         )
-    rows, folders = [], {}
+    rows, folders, done = [], {}, []
     for name, settings in runs.items():
         folder = folders[name] = options.out / name.replace(", L = ", "-")
-        result = experiment(settings, folder, PROTOCOL, split="1")
-        experiment(settings, folder, PROTOCOL, split="1", subset="train")
-        rows.append([name, f"{result['top1']:.3f}", result.get("train_seconds", ""), result["test_seconds"]])
+        run = experiment(settings, folder, PROTOCOL)
+        experiment(settings, folder, PROTOCOL, subset="train")
+        done.append(run)
+        rows.append([name, f"{run.top1:.3f}"])
     for length in options.lengths:
         pair = [folders["spatial"], folders[f"temporal, L = {length}"]]
         test = [folder / f"scores_{PROTOCOL}.npz" for folder in pair]
@@ -85,17 +83,16 @@ def main() -> None:
             ("SVM", {"svm": train}),
         ):
             fused = fuse(test, **asked)
-            rows.append([f"fusion with L = {length}: {words}", f"{fused.figures['top1']:.3f}", "", ""])
-    write_table(
-        Path(__file__).with_suffix(".md"),
+            rows.append([f"fusion with L = {length}: {words}", f"{fused.figures['top1']:.3f}"])
+    write_tables(
+        options,
+        __file__,
         "Two streams on UCF-101, official split 1",
-        ["network", "top-1", "training, s", "test, s"],
-        rows,
-        f"Nine classes, 162 training and 63 test clips; tsn on SqueezeNet 1.0 from ImageNet weights in both streams, "
-        f"{options.spatial_epochs} epochs at 224 pixels for the spatial one, {options.temporal_epochs} at 112 for the "
-        f"temporal ones; TV-L1, means subtracted, protocol {PROTOCOL}, seed {options.seed}. One clip is 0.016.",
+        [Table("", ["network", "top-1"], rows)],
+        f"Spatial: {describe(done[:1])} Temporal: {describe(done[1:])}",
+        runs=done,
     )
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

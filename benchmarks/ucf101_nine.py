@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
-from common import experiment, write_table
+from common import Table, describe, experiment, parser, run_command, write_tables
 
 from praxiscope.recipes.settings import get_recipe, override
 
 
 def main() -> None:
     """Train and test once per seed, then write the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", type=Path, help="the UCF-101 videos")
-    parser.add_argument("--annotations", type=Path, help="the official lists")
-    parser.add_argument("--weights", type=Path, required=True, help="start weights of SqueezeNet 1.0")
-    parser.add_argument("--model", default="tsn")
-    parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=Path("runs/ucf101_nine"))
-    parser.add_argument("--set", action="append", default=[], dest="assignments")
-    options = parser.parse_args()
-    rows = []
+    arguments = parser(__doc__, __file__)
+    arguments.add_argument("data", type=Path, help="the UCF-101 videos")
+    arguments.add_argument("--annotations", type=Path, help="the official lists")
+    arguments.add_argument("--weights", type=Path, required=True, help="start weights of SqueezeNet 1.0")
+    arguments.add_argument("--model", default="tsn")
+    arguments.add_argument("--epochs", type=int, default=20)
+    arguments.add_argument("--seeds", type=int, default=3)
+    options = arguments.parse_args()
+    rows, runs = [], []
     for seed in range(options.seeds):
         settings = override(
             get_recipe("default"),
@@ -51,28 +48,19 @@ def main() -> None:
         )
         run = options.out / f"{options.model}-seed{seed}"
         for protocol in ("25x1", "25x3"):
-            result = experiment(settings, run, protocol, split="1")
-            rows.append(
-                [
-                    options.model,
-                    seed,
-                    protocol,
-                    f"{result['top1']:.3f}",
-                    f"{result['mean_class_accuracy']:.3f}",
-                    result.get("train_seconds", "") if protocol == "25x1" else "",
-                    result["test_seconds"],
-                ]
-            )
-    write_table(
-        Path(__file__).with_suffix(".md"),
+            done = experiment(settings, run, protocol)
+            runs.append(done)
+            accuracy = done.figures["mean_class_accuracy"]
+            rows.append([options.model, seed, protocol, f"{done.top1:.3f}", f"{accuracy:.3f}"])
+    write_tables(
+        options,
+        __file__,
         f"UCF-101, official split 1: {options.model} on SqueezeNet 1.0",
-        ["model", "seed", "protocol", "top-1", "mean class accuracy", "training, s", "test, s"],
-        rows,
-        f"Nine classes, 162 training and 63 test clips, ImageNet weights, {options.epochs} epochs, last "
-        "checkpoint. One clip is 0.016. The settings were found by "
-        "looking at these test clips, as there are no others.",
+        [Table("", ["model", "seed", "protocol", "top-1", "mean class accuracy"], rows)],
+        describe(runs),
+        runs=runs,
     )
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
-from common import experiment, write_table
+from common import Table, describe, experiment, parser, run_command, score_cells, write_tables
 
-from praxiscope.evaluation.metrics import mean_over_splits
 from praxiscope.recipes.settings import get_recipe, override
 
 PEOPLE = ("daria", "denis", "eli", "ido", "ira", "lena", "lyova", "moshe", "shahar")
@@ -15,14 +13,13 @@ PEOPLE = ("daria", "denis", "eli", "ido", "ira", "lena", "lyova", "moshe", "shah
 
 def main() -> None:
     """Train and test every fold, then write the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", type=Path, help="the Weizmann videos")
-    parser.add_argument("--weights", type=Path, help="start weights of SqueezeNet 1.0; none: from scratch")
-    parser.add_argument("--model", default="tsm")
-    parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--out", type=Path, default=Path("runs/weizmann"))
-    parser.add_argument("--set", action="append", default=[], dest="assignments")
-    options = parser.parse_args()
+    arguments = parser(__doc__, __file__)
+    arguments.add_argument("data", type=Path, help="the Weizmann videos")
+    arguments.add_argument("--weights", type=Path, help="start weights of SqueezeNet 1.0; none: from scratch")
+    arguments.add_argument("--model", default="tsm")
+    arguments.add_argument("--epochs", type=int, default=30)
+    arguments.add_argument("--people", nargs="+", default=list(PEOPLE), help="left out, one per fold")
+    options = arguments.parse_args()
     base = override(
         get_recipe("default"),
         [
@@ -44,23 +41,25 @@ def main() -> None:
             *options.assignments,
         ],
     )
-    rows, figures = [], []
-    for person in PEOPLE:
-        settings = override(base, [f"data.split={person}"])
-        result = experiment(settings, options.out / f"{options.model}-{person}", "2x1", split=person)
-        figures.append(result)
-        rows.append([person, result["videos"], f"{result['top1']:.3f}", result.get("train_seconds", "")])
-    mean = mean_over_splits(figures)["top1"]
-    rows.append(["**mean**", sum(f["videos"] for f in figures), f"**{mean['mean']:.3f}**", ""])
-    write_table(
-        Path(__file__).with_suffix(".md"),
+    runs = [
+        experiment(override(base, [f"data.split={person}"]), options.out / f"{options.model}-{person}", "2x1")
+        for person in options.people
+    ]
+    rows = [
+        [person, run.figures["videos"], f"{run.top1:.3f}"]
+        for person, run in zip(options.people, runs, strict=True)
+    ]
+    mean, spread, _ = score_cells([run.top1 for run in runs])
+    rows.append(["**mean**", sum(run.figures["videos"] for run in runs), f"**{mean}**"])
+    write_tables(
+        options,
+        __file__,
         f"Weizmann, leave one person out: {options.model}",
-        ["person left out", "clips", "top-1", "training, s"],
-        rows,
-        f"SqueezeNet 1.0 {'from ImageNet weights' if options.weights else 'from scratch'}, 8 frames of 112 px, "
-        f"{options.epochs} epochs, last checkpoint, protocol 2x1. Spread over folds {mean['std']:.3f}.",
+        [Table("", ["person left out", "test clips", "top-1"], rows)],
+        f"{describe(runs)} The sample standard deviation over the folds is {spread or 'not known of one'}.",
+        runs=runs,
     )
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
-from common import experiment, write_table
+from common import Table, describe, experiment, parser, run_command, score_cells, write_tables
 
-from praxiscope.evaluation.metrics import mean_over_splits
 from praxiscope.recipes.settings import get_recipe, override
 
 PEOPLE = ("daria", "denis", "eli", "ido", "ira", "lena", "lyova", "moshe", "shahar")
@@ -22,16 +20,14 @@ VARIANTS = (
 
 def main() -> None:
     """Train and test every fold of every variant, then write the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", type=Path, help="the Weizmann videos")
-    parser.add_argument("--flow", type=Path, required=True, help="their stored flow, both ways")
-    parser.add_argument("--weights", type=Path, help="start weights of SqueezeNet 1.0; none: from scratch")
-    parser.add_argument("--length", type=int, default=10)
-    parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--people", nargs="+", default=list(PEOPLE))
-    parser.add_argument("--out", type=Path, default=Path("runs/weizmann_flow"))
-    parser.add_argument("--set", action="append", default=[], dest="assignments")
-    options = parser.parse_args()
+    arguments = parser(__doc__, __file__)
+    arguments.add_argument("data", type=Path, help="the Weizmann videos")
+    arguments.add_argument("--flow", type=Path, required=True, help="their stored flow, both ways")
+    arguments.add_argument("--weights", type=Path, help="start weights of SqueezeNet 1.0; none: from scratch")
+    arguments.add_argument("--length", type=int, default=10)
+    arguments.add_argument("--epochs", type=int, default=20)
+    arguments.add_argument("--people", nargs="+", default=list(PEOPLE))
+    options = arguments.parse_args()
     base = override(
         get_recipe("default"),
         [
@@ -56,37 +52,27 @@ def main() -> None:
             *options.assignments,
         ],
     )
-    rows = []
+    rows, done = [], []
     for kind, subtract_mean in VARIANTS:
-        figures = []
+        runs = []
         for person in options.people:
             settings = override(
                 base,
                 [f"data.split={person}", f"input.flow_kind={kind}", f"input.subtract_mean={subtract_mean}"],
             )
             run = options.out / f"{kind}-{'mean' if subtract_mean else 'raw'}-{person}"
-            figures.append(experiment(settings, run, "25x1", split=person))
-        mean = mean_over_splits(figures)["top1"]
-        seconds = [f["train_seconds"] for f in figures if "train_seconds" in f]
-        rows.append(
-            [
-                kind,
-                "on" if subtract_mean else "off",
-                f"{mean['mean']:.3f}",
-                f"{mean['std']:.3f}",
-                f"{sum(seconds) / len(seconds):.0f}" if seconds else "",
-            ]
-        )
-    write_table(
-        Path(__file__).with_suffix(".md"),
+            runs.append(experiment(settings, run, "25x1"))
+        done += runs
+        rows.append([kind, "on" if subtract_mean else "off", *score_cells([run.top1 for run in runs])[:2]])
+    write_tables(
+        options,
+        __file__,
         f"Weizmann, leave one person out: temporal network, L = {options.length}",
-        ["stack", "mean subtraction", "top-1", "spread over folds", "training a fold, s"],
-        rows,
-        f"TV-L1; tsn on SqueezeNet 1.0 {'from ImageNet weights' if options.weights else 'from scratch'}, 3 snippets of "
-        f"112 px, {options.epochs} epochs, last checkpoint, protocol 25x1, one seed, {len(options.people)} folds of 10 "
-        "clips. One clip of all is 0.011.",
+        [Table("", ["stack", "mean subtraction", "top-1", "spread over folds"], rows)],
+        f"{describe(done)} The spread is the sample standard deviation.",
+        runs=done,
     )
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

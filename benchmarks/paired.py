@@ -1,0 +1,120 @@
+"""Whether rows of a table of accuracies differ by more than chance: paired tests from the table's own figures.
+
+Two tests for each pair of rows of a Markdown table that lists the score of each seed:
+
+* over the seeds: the paired t test of the scores, two-sided;
+* over the test clips, for each seed: an upper bound of the two-sided exact McNemar test. The test needs the clips that
+  one row has right and the other wrong, and a table has only how many each has right. The bound is the largest value
+  that these counts allow: that the two rows have no wrong clip in common.
+
+"no difference shown" is said of a pair for which neither is below 0.05. The more pairs are looked at, the more fall
+below it by chance: divide 0.05 by their number.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+from pathlib import Path
+
+from scipy.stats import binomtest, t
+
+
+def paired_t(one: Sequence[float], other: Sequence[float]) -> float:
+    """The two-sided p value of equal means over paired seeds; nan where all differences are equal, as nothing tells
+    their spread."""
+    differences = [a - b for a, b in zip(one, other, strict=True)]
+    n = len(differences)
+    mean = sum(differences) / n
+    variance = sum((value - mean) ** 2 for value in differences) / (n - 1)
+    if variance <= 1e-18:
+        return math.nan
+    return float(2 * t.sf(abs(mean) / math.sqrt(variance / n), n - 1))
+
+
+def mcnemar(one_alone: int, other_alone: int) -> float:
+    """The exact two-sided test, from the clips that the one alone and the other alone has right."""
+    differing = one_alone + other_alone
+    return float(binomtest(one_alone, differing).pvalue) if differing else 1.0
+
+
+def mcnemar_bound(one_right: int, other_right: int, clips: int) -> float:
+    """The largest p value of `mcnemar` that two counts of right clips allow."""
+    least = abs(one_right - other_right)
+    most = min(clips - one_right, other_right) + min(clips - other_right, one_right)
+    shared = range(least, most + 1, 2)  # differing clips have the parity of the difference
+    return max(mcnemar((count + least) // 2, (count - least) // 2) for count in shared)
+
+
+def read_scores(lines: Sequence[str], number: int = 1) -> Iterator[dict[str, list[float]]]:
+    """The scores by row of every table that lists those of each seed.
+
+    Args:
+        lines: of a Markdown file.
+        number: which of a table's columns whose header begins with "each" or "of each", from 1.
+    """
+    header: list[str] = []
+    rows: dict[str, list[float]] = {}
+    for line in [*lines, ""]:
+        cells = [cell.strip() for cell in line.strip().removeprefix("|").removesuffix("|").split("|")]
+        if not line.startswith("|"):
+            if rows:
+                yield rows
+            header, rows = [], {}
+        elif not header:
+            header = cells
+        else:
+            columns = [n for n, cell in enumerate(header) if cell.startswith(("each", "of each"))]
+            if len(columns) < number:
+                continue
+            values = [float(word) for word in cells[columns[number - 1]].split(",") if _is_number(word)]
+            if len(values) > 1:
+                first = next(n for n, cell in enumerate(cells) if _is_number(cell) or " of " in cell)
+                rows[" ".join(cell for cell in cells[:first] if cell)] = values
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
+def main() -> None:
+    """Print a line for each pair of rows."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("table", type=Path, help="a Markdown file")
+    parser.add_argument("--clips", type=int, required=True, help="test clips of each score")
+    parser.add_argument(
+        "--column", type=int, default=1, help="which column of scores, where there are several"
+    )
+    parser.add_argument(
+        "--below", type=float, default=1.0, help="print pairs with a p value below this alone"
+    )
+    options = parser.parse_args()
+    for scores in read_scores(options.table.read_text(encoding="utf-8").splitlines(), options.column):
+        print("| | against | difference of the means | p, seeds | p, clips, at most, of each seed |")
+        print("|---|---|---|---|---|")
+        scale = 100 if max(max(values) for values in scores.values()) > 1 else 1
+        for one, other in combinations(scores, 2):
+            pair = (scores[one], scores[other])
+            if len(pair[0]) != len(pair[1]):
+                continue
+            counts = [[round(value / scale * options.clips) for value in values] for values in pair]
+            seeds = paired_t(*counts)
+            clips = [mcnemar_bound(a, b, options.clips) for a, b in zip(*counts, strict=True)]
+            if not min(*clips, math.inf if math.isnan(seeds) else seeds) >= options.below:
+                gap = sum(counts[0]) - sum(counts[1])
+                shown = ", ".join(f"{value:.2g}" for value in clips)
+                mean = scale * gap / len(pair[0]) / options.clips
+                print(f"| {one} | {other} | {mean:+.3g} | {seeds:.2g} | {shown} |")
+        print()
+
+
+if __name__ == "__main__":
+    main()

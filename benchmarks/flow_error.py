@@ -229,7 +229,9 @@ def speed_rows(racers: list[Racer], frames: Tensor, repeats: int, seconds: float
 def main() -> None:
     """Measure errors, then speeds; write both tables."""
     arguments = parser(__doc__, __file__, assignments=False)
-    arguments.add_argument("flow_folder", type=Path, help="a folder of .flo files, each beside its two pictures")
+    arguments.add_argument(
+        "flow_folder", type=Path, help="a folder of .flo files, each beside its two pictures"
+    )
     arguments.add_argument(
         "--video", type=Path, help="whose frames speed is measured on; else a pair's, scaled down"
     )
@@ -264,7 +266,9 @@ def main() -> None:
         __file__,
         "Optical flow: error and speed",
         [
-            Table("Mean end-point error, pixels", ["method", *(p.name for p in pairs), "geometric mean"], errors),
+            Table(
+                "Mean end-point error, pixels", ["method", *(p.name for p in pairs), "geometric mean"], errors
+            ),
             Table(
                 f"Pairs per second on one core, {SIZE[1]} x {SIZE[0]}",
                 [

@@ -24,9 +24,10 @@ from praxiscope.checkpoint import read_pointer, write_json
 from praxiscope.data.splitlist import SplitList
 from praxiscope.errors import ArgumentError, PraxiscopeError
 from praxiscope.progress import ConsoleReporter
+from praxiscope.recipes.resuming import changed_settings
 from praxiscope.recipes.settings import TaskSource, TrainSettings, load_yaml
 from praxiscope.recipes.test import test
-from praxiscope.recipes.train import changed_settings, train
+from praxiscope.recipes.train import train
 
 __all__ = [
     "BEGIN",

@@ -7,11 +7,13 @@ import difflib
 import io
 import math
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from praxiscope.data.files import first_few, split_name, video_id
+from praxiscope.data.textfile import numbered_lines, read_text
 from praxiscope.errors import DataError
 from praxiscope.types import VideoRecord
 
@@ -22,6 +24,9 @@ CLASS_LIST = "classes.txt"
 
 COLUMNS = ("path", "label", "start", "end", "split", "group")
 
+# A quoted cell and the blanks around it, which the reader of csv would take for a part of it, and refuse behind it.
+_QUOTED = re.compile(r'(?P<before>^|,)[^\S\n]*(?P<cell>"(?:[^"]|"")*")[^\S\n]*(?=,|$)', re.MULTILINE)
+
 
 def read_csv(path: str | Path) -> list[VideoRecord]:
     """Read a list of videos; whether the files exist is not looked at.
@@ -31,7 +36,7 @@ def read_csv(path: str | Path) -> list[VideoRecord]:
     numbers, they are 0-based positions in it.
 
     Args:
-        path: the CSV, UTF-8, with a header.
+        path: the CSV, with a header; in UTF-8, or UTF-16 as Windows writes it.
 
     Returns:
         The records in the file's order, split None where the cell is empty or the column absent.
@@ -80,21 +85,12 @@ def write_csv(path: str | Path, records: Sequence[VideoRecord], classes: Sequenc
 
 def read_class_list(path: Path) -> tuple[str, ...]:
     """Read class names, one per line. Raises DataError when there are none, or one stands twice."""
-    names = [line.strip() for line in _text(path).splitlines() if line.strip()]
+    names = [line for _, line in numbered_lines(read_text(path))]
     if not names:
         raise DataError(f"{path}: holds no class names. Write one on each line, or remove the file.")
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise DataError(f"{path}: class names stand more than once: {first_few(twice)}")
     return tuple(names)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is not UTF-8 text ({error.reason} at byte {error.start})") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
 def _write_whole(path: Path, text: str) -> None:
@@ -105,7 +101,8 @@ def _write_whole(path: Path, text: str) -> None:
 
 def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     """The data lines: number, and cell by column name."""
-    reader = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
+    text = _QUOTED.sub(r"\g<before>\g<cell>", read_text(path))
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows: list[tuple[int, dict[str, str]]] = []
     header: list[str] | None = None
     try:

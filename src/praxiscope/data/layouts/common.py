@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from praxiscope.data.files import Listing, first_few, video_id, videos_below
+from praxiscope.data.textfile import numbered_lines, read_text
 from praxiscope.errors import DataError
 from praxiscope.registry import Registry
 
@@ -14,6 +15,7 @@ __all__ = [
     "Layout",
     "bare_stem",
     "find_lists",
+    "list_text",
     "present_first",
     "read_lines",
     "split_number",
@@ -56,15 +58,16 @@ def find_lists(folder: Path, annotations: Path | None, places: Sequence[str], pa
     return Path(annotations)
 
 
+def list_text(path: Path) -> str:
+    """The text of an official list. Raises DataError where it is not there, or no text."""
+    if not path.is_file():
+        raise DataError(f"{path}: no such list. Complete the folder of official lists.")
+    return read_text(path)
+
+
 def read_lines(path: Path) -> list[tuple[int, str]]:
-    """A list's lines that are not empty, with their numbers, without line ends of any kind."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such list. Complete the folder of official lists.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from None
-    return [(i, line.strip()) for i, line in enumerate(text.splitlines(), start=1) if line.strip()]
+    """An official list's lines that are not empty, with their numbers; errors as `list_text`."""
+    return numbered_lines(list_text(path))
 
 
 def bare_stem(video: Path) -> str:

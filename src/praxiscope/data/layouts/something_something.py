@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from praxiscope.data.files import Listing, first_few, is_video, video_id
-from praxiscope.data.layouts.common import LAYOUTS, bare_stem, read_lines, unlisted_note
+from praxiscope.data.layouts.common import LAYOUTS, bare_stem, list_text, read_lines, unlisted_note
 from praxiscope.errors import DataError
 from praxiscope.types import VideoRecord
 
@@ -211,11 +211,10 @@ def _bare(template: str) -> str:
 
 
 def _read_json(path: Path, kind: type, what: str) -> Any:
+    text = list_text(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such list. Complete the folder of official lists.") from None
-    except (OSError, ValueError, RecursionError) as error:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: cannot be read: {error}. Fetch the list again.") from None
     if not isinstance(content, kind):
         raise DataError(f"{path}: expected {what}, got {str(content)[:40]!r}")

@@ -16,6 +16,7 @@ from pathlib import Path
 from praxiscope.data.files import Listing, first_few, video_id
 from praxiscope.data.layouts.common import LAYOUTS, find_lists, unlisted_note, videos_by_stem
 from praxiscope.data.layouts.ucf101 import clip_name
+from praxiscope.data.textfile import read_text
 from praxiscope.errors import DataError
 from praxiscope.types import VideoRecord
 
@@ -126,13 +127,14 @@ def _find(folder: Path, annotations: Path | None) -> Path:
 
 def _read(path: Path) -> dict[str, tuple[str, tuple[str, ...]]]:
     """Side of the split, and labels in the order of the file, by video."""
+    text = read_text(path)
     try:
-        database = json.loads(path.read_text(encoding="utf-8-sig"))["database"]
+        database = json.loads(text)["database"]
         entries = {
             name: (str(entry["subset"]), [str(annotation["label"]) for annotation in entry["annotations"]])
             for name, entry in database.items()
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"{path}: is no annotation file of THUMOS14 ({type(error).__name__}: {error}). Expected database, and "
             "for every video in it subset and annotations."

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from praxiscope.errors import DataError, VideoError
+from praxiscope.video.container import file_name
 from praxiscope.video.decode import open_video
 
 __all__ = [
@@ -196,7 +197,7 @@ def encode(path: Path, frames: Pixels, *, fps: int, crf: int, gop: int) -> None:
     # multiple of 32.
     options["x264-params"] = "mbtree=0:weightp=0"
     try:
-        with av.open(str(partial), "w", format="mp4") as container:
+        with av.open(file_name(partial), "w", format="mp4") as container:
             stream = container.add_stream("libx264", rate=fps, options=options)
             stream.height, stream.width = frames.shape[1:3]
             stream.pix_fmt = "yuv420p"

@@ -29,6 +29,7 @@ from praxiscope._memory import keep_worker_memory
 from praxiscope.data.batch import stack
 from praxiscope.data.shared import SlotPool
 from praxiscope.errors import ArgumentError
+from praxiscope.video.container import file_name
 from praxiscope.video.decode import open_video
 from praxiscope.video.pixels import scaled_size
 from praxiscope.video.sampling import segment_indices
@@ -139,7 +140,7 @@ def _sequential(path: Path) -> list[Any]:
     import av
 
     out = []
-    with av.open(str(path)) as container:
+    with av.open(file_name(path)) as container:
         for packet in container.demux(video=0):
             try:
                 out += [frame.to_ndarray(format="rgb24") for frame in packet.decode()]

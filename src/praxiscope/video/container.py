@@ -5,16 +5,22 @@ from __future__ import annotations
 import stat
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from praxiscope.errors import VideoError
+from praxiscope.video.sources import meant
 
-__all__ = ["CONVERT", "Deadline", "decode_packet", "demux", "failures", "open_container"]
+__all__ = ["CONVERT", "Deadline", "decode_packet", "demux", "failures", "file_name", "open_container"]
 
 CONVERT = "Check that it plays; if so, convert it: ffmpeg -i OLD -c:v libx264 NEW.mp4."
 _MOST_PIXELS = 1 << 28  # 16384 x 16384: beyond this a header is taken to lie
-_NOT_VIDEO = ("tty", "image2", "lrc")  # text, and pictures numbered like frames
+_TEXT = ("tty", "lrc")  # what FFmpeg would draw text of
+# Formats of pictures that may hold several, and then are animations or motion JPEG; and what an mp4's brand says of a
+# file that holds a picture.
+_PICTURES = ("image2", "gif", "apng", "ico", "mjpeg")
+_PICTURE_BRANDS = ("avif", "heic", "heix", "heim", "heis", "mif1", "miaf")
 
 
 def failures() -> tuple[type[BaseException], ...]:
@@ -61,9 +67,9 @@ def open_container(path: Path, limit_s: float) -> tuple[Any, Any]:
             raise VideoError(path, "is not a regular file (but a folder, pipe or device)", leave_out)
         if found.st_size == 0:
             raise VideoError(path, "is empty (0 bytes)", leave_out)
-        container = av.open(str(path), timeout=limit_s)
+        container = av.open(file_name(path), timeout=limit_s)
     except FileNotFoundError as error:
-        raise VideoError(path, "does not exist", "Check the path.") from error
+        raise VideoError(path, *(meant(path) or ("does not exist", "Check the path."))) from error
     except (IsADirectoryError, PermissionError) as error:
         raise VideoError(
             path, f"cannot be read ({error.strerror})", "Check the path and its rights."
@@ -76,8 +82,10 @@ def open_container(path: Path, limit_s: float) -> tuple[Any, Any]:
         reason = getattr(error, "strerror", None) or error
         raise VideoError(path, f"is not a video, or its header is damaged ({reason})", CONVERT) from error
     try:
-        if container.format.name in _NOT_VIDEO:
-            raise VideoError(path, "is not a video (text or a picture)", leave_out)
+        if container.format.name in _TEXT:
+            raise VideoError(path, "is not a video (but text)", leave_out)
+        if _is_picture(path, container):
+            raise VideoError(path, "is a picture, not a video", "Leave it out; or name a folder of frames.")
         streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
         if not streams:
             held = sorted({s.type for s in container.streams if s.type != "video"}) or ["nothing"]
@@ -100,6 +108,30 @@ def open_container(path: Path, limit_s: float) -> tuple[Any, Any]:
         container.close()
         raise
     return container, stream
+
+
+def file_name(path: Path) -> str:
+    """A name that FFmpeg takes for that of a file, whatever it begins with: not for a protocol's (``a:b.mp4``)."""
+    return str(path.absolute())
+
+
+def _is_picture(path: Path, container: Any) -> bool:
+    """Whether a file is of a format of pictures, whatever its name, and holds one."""
+    import av
+
+    name = container.format.name
+    if name.startswith("mov"):
+        return container.metadata.get("major_brand") in _PICTURE_BRANDS
+    if not (name.endswith("_pipe") or name in _PICTURES):
+        return False
+    try:
+        with av.open(
+            file_name(path)
+        ) as second:  # not the first: what is read of a pipe's format does not come again
+            packets = (packet for packet in second.demux(video=0) if packet.size)
+            return len(list(islice(packets, 2))) < 2
+    except failures():
+        return False  # damaged, as decoding will say
 
 
 def demux(container: Any, stream: Any, unpack: bool = False) -> Iterator[Any]:

@@ -1,0 +1,41 @@
+"""What somebody means who names a video that is no file."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+__all__ = ["is_address", "meant", "no_file"]
+
+# Of a path, which has one of an address's two slashes.
+_ADDRESS = re.compile(
+    r"[A-Za-z][A-Za-z0-9+.-]+:/.*|(?:pipe|fd|tcp|udp|rtp|v4l2|dshow|avfoundation):.*", re.DOTALL
+)
+_CAMERA = re.compile(r"[0-9]{1,2}|/dev/video[0-9]+|(?:cam(?:era)?|webcam)[ _:]?[0-9]*", re.IGNORECASE)
+
+
+def is_address(name: str) -> bool:
+    """Whether a name for which there is no file is an address, as of the web."""
+    return _ADDRESS.fullmatch(name) is not None
+
+
+def meant(source: str | Path) -> tuple[str, str] | None:
+    """What a name for which there is no file means, as a clause, and the remedy, as a sentence; None for a mistake."""
+    name = str(source)
+    if name == "-":
+        return "is standard input, and only files are read", "Write the video to a file, and name that."
+    if name.startswith("file:"):
+        return "is an address, and only files are read", "Name the path alone."
+    if is_address(name):
+        return "is an address, and only files are read", "Download or record it, and name the file."
+    if _CAMERA.fullmatch(name):
+        return "does not exist, and cameras are not read", "Record a file, and name that."
+    if Path(name).is_symlink():
+        return f"is a broken link (to {Path(name).readlink()})", "Restore the file that it leads to."
+    return None
+
+
+def no_file(source: str | Path, supported: str) -> str:
+    """The line that says so of a name, with what may be named instead, as a sentence."""
+    problem, remedy = meant(source) or ("no such file or folder", "")
+    return " ".join(filter(None, (f"{source}: {problem}.", remedy, supported)))

@@ -11,18 +11,21 @@ from functools import cached_property
 from pathlib import Path
 
 from praxiscope.data.csvfile import CLASS_LIST, read_class_list, read_csv, write_csv
-from praxiscope.data.files import Listing, first_few, is_video, split_name, video_id, videos_below
+from praxiscope.data.files import Listing, first_few, is_video, left_out_note, search, split_name, video_id
 from praxiscope.data.labels import did_you_mean, similar_labels
 from praxiscope.data.layouts import LAYOUTS
 from praxiscope.data.splits import group_split, leaking_groups
 from praxiscope.errors import ArgumentError, DataError
 from praxiscope.types import VideoRecord
 from praxiscope.video.framefolder import is_frame_folder
+from praxiscope.video.sources import is_address, no_file
 
 __all__ = ["MANIFEST_NAME", "Manifest", "load_records", "read_csv", "write_csv"]
 
 #: A folder that holds a file of this name is read from it (packed and generated sets).
 MANIFEST_NAME = "praxiscope.csv"
+
+_SUPPORTED = "Give a folder of class folders, a CSV or LAYOUT:FOLDER."
 
 #: Classes with fewer training clips than this are named in a note.
 FEW_CLIPS = 5
@@ -41,7 +44,10 @@ class Manifest:
         name: of the set, for a person to read.
         root: the folder that record ids are relative to.
         missing: videos that are listed but not on disk, by name.
-        notes: sentences worth printing: how the split was made, what is missing, what may leak.
+        notes: sentences worth printing: how the split was made, what is missing or left out, what may leak.
+        left_out: files that lie in class folders and are not named as videos are, and links to folders that are not
+            followed; below ``root``.
+        official: whether the lists are a known set's own, of which somebody may have a part on purpose.
         tasks: of several sets joined (`praxiscope.data.tasks.join`): each one's first class number and the one
             after its last, by its name; else empty.
     """
@@ -53,6 +59,8 @@ class Manifest:
     root: Path
     missing: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    official: bool = False
     tasks: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     @cached_property
@@ -113,7 +121,7 @@ def load_records(
         ArgumentError: an argument that does not apply; UnknownNameError: a layout that is not known.
     """
     name, root, listing = _read(data, split, annotations)
-    records, notes = list(listing.records), list(listing.notes)
+    records, notes = list(listing.records), [*listing.notes, *left_out_note(root, listing.left_out)]
     multi_label = listing.multi_label
     if multi_label is None:  # before a random split, which might put all such videos on one side
         multi_label = any(len(record.labels) > 1 for record in records if record.split in ("train", None))
@@ -123,7 +131,7 @@ def load_records(
     if listing.missing:
         notes.append(
             f"{len(listing.missing)} of {len(listing.missing) + len(records)} listed videos are not on disk: "
-            f"{first_few(listing.missing)}"
+            f"{_named_missing(listing.missing)}"
         )
     if unsplit := [record.id for record in records if record.split is None]:
         if len(unsplit) < len(records):
@@ -146,18 +154,20 @@ def load_records(
         root=root,
         missing=tuple(listing.missing),
         notes=tuple(notes),
+        left_out=tuple(path.relative_to(root).as_posix() for path in listing.left_out),
+        official=listing.official,
     )
 
 
 def _read(data: str | Path, split: int | str | None, annotations: Path | None) -> tuple[str, Path, Listing]:
     """Find out what ``data`` is and read it: its name, its root, its listing."""
     path = Path(data)
-    known = re.fullmatch(r"([A-Za-z][\w-]+):(.+)", str(data))
+    known = re.fullmatch(r"([A-Za-z][\w-]+):(?!//)(.+)", str(data))
     if known and not path.exists():
         layout, root = LAYOUTS.get(known[1].lower()), Path(known[2])
         if not root.is_dir():
             raise DataError(f"{root}: no such folder (the {known[1]} videos were looked for there)")
-        return known[1].lower(), root, layout(root, split, annotations)
+        return known[1].lower(), root, replace(layout(root, split, annotations), official=True)
     for argument, value in (("split", split), ("annotations", annotations)):
         if value is not None:
             raise ArgumentError(
@@ -169,11 +179,9 @@ def _read(data: str | Path, split: int | str | None, annotations: Path | None) -
         name = path.resolve().name
         return name, path, _read_listed(listed) if listed.is_file() else _read_folder(path)
     if not path.exists():
-        raise DataError(
-            f"{path}: no such file or folder. Give a folder of class folders, a CSV or LAYOUT:FOLDER."
-        )
+        raise DataError(no_file(data, _SUPPORTED))
     if is_video(path):
-        raise DataError(f"{path}: is a single video. Give a folder of class folders, a CSV or LAYOUT:FOLDER.")
+        raise DataError(f"{path}: is a single video. {_SUPPORTED}")
     return path.stem, path.parent, _read_listed(path)
 
 
@@ -184,7 +192,8 @@ def _read_listed(path: Path) -> Listing:
     missing: list[str] = []
     lost: Counter[str] = Counter()
     for record in records:
-        if record.path.is_file() or is_frame_folder(record.path):
+        # pathlib raises for a name too long for a file.
+        if os.path.isfile(record.path) or is_frame_folder(record.path):  # noqa: PTH113
             here.append(record)
         else:
             missing.append(record.id)
@@ -207,7 +216,8 @@ def _read_folder(root: Path) -> Listing:
         records = [record for listing in listings for record in listing.records]
         notes = tuple(note for listing in listings for note in listing.notes)
         classes = sorted({name for listing in listings for name in listing.classes or ()})
-        return Listing(records, tuple(classes), notes=notes)
+        left_out = tuple(path for listing in listings for path in listing.left_out)
+        return Listing(records, tuple(classes), notes=notes, left_out=left_out)
     return _read_classes(root, root, None)
 
 
@@ -216,11 +226,18 @@ def _read_classes(root: Path, folder: Path, split: str | None) -> Listing:
     records: list[VideoRecord] = []
     classes: list[str] = []
     notes: list[str] = []
+    left_out: list[Path] = []
+    # A link to a class folder that is not there, as of a disk that is not mounted.
+    left_out += (path for path in sorted(folder.iterdir()) if path.is_symlink() and not path.exists())
     stray = [path.name for path in sorted(folder.iterdir()) if path.is_file() and is_video(path)]
     for class_folder in sorted(path for path in folder.iterdir() if path.is_dir()):
         if class_folder.name.startswith("."):
             continue
-        videos = list(videos_below(class_folder))
+        if folder.resolve().is_relative_to(class_folder.resolve()):
+            left_out.append(class_folder)  # a link back
+            continue
+        videos, others = search(class_folder)
+        left_out += others
         if not videos and any(class_folder.iterdir()):
             notes.append(f"{class_folder.relative_to(root)} holds no video and is left out.")
             continue
@@ -238,16 +255,22 @@ def _read_classes(root: Path, folder: Path, split: str | None) -> Listing:
         notes.append(
             f"{len(stray)} videos lie outside the class folders and are left out: {first_few(stray)}"
         )
-    return Listing(records, tuple(classes), notes=tuple(notes))
+    return Listing(records, tuple(classes), notes=tuple(notes), left_out=tuple(left_out))
 
 
 def _nothing(name: str, root: Path, listing: Listing) -> DataError:
     if listing.missing:
         return DataError(
             f"{name}: none of the {len(listing.missing)} listed videos is on disk below {root}; the first "
-            f"are {first_few(listing.missing)}. Check the folder, or the paths in the list."
+            f"are {_named_missing(listing.missing)}. Check the folder, or the paths in the list."
         )
     return DataError(f"{root}: no videos there. Expected a folder for each class, with its videos inside.")
+
+
+def _named_missing(missing: Sequence[str]) -> str:
+    """The first of them, and what is to be done about an address."""
+    remedy = " (addresses are not read: download the videos)" if any(map(is_address, missing)) else ""
+    return first_few(missing) + remedy
 
 
 def _refuse_duplicates(records: Sequence[VideoRecord]) -> None:

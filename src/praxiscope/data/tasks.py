@@ -68,6 +68,7 @@ def join(manifests: Mapping[str, Manifest]) -> Manifest:
         root=next(iter(manifests.values())).root,
         missing=tuple(f"{name}/{lost}" for name, m in manifests.items() for lost in m.missing),
         notes=(*notes, *_describe_leaks(manifests)),
+        left_out=tuple(f"{name}/{left}" for name, m in manifests.items() for left in m.left_out),
         tasks=tasks,
     )
 

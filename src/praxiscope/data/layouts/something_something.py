@@ -19,14 +19,13 @@ used.
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from praxiscope.data.files import Listing, first_few, is_video, video_id
+from praxiscope.data.files import Listing, first_few, is_video, video_id, walk
 from praxiscope.data.layouts.common import LAYOUTS, bare_stem, list_text, read_lines, unlisted_note
 from praxiscope.errors import DataError
 from praxiscope.types import VideoRecord
@@ -233,12 +232,12 @@ def _videos(root: Path, listed: Collection[str]) -> dict[str, Path]:
         if other is not path:
             raise DataError(f"{root}: {other} and {path} have the same name. Keep one of them.")
 
-    for parent, folders, files in os.walk(root):
-        for name in sorted(folders):
+    for parent, folders, files in walk(root):
+        for name in folders:
             if name in listed:
-                add(name, Path(parent, name))
-        folders[:] = sorted(name for name in folders if name not in listed and not name.startswith("."))
-        for name in sorted(files):
-            if is_video(path := Path(parent, name)):
+                add(name, parent / name)
+        folders[:] = [name for name in folders if name not in listed]
+        for name in files:
+            if is_video(path := parent / name):
                 add(bare_stem(path), path)
     return found

@@ -31,7 +31,7 @@ def check(
     )
     if json:
         print_json(report.to_dict())
-        raise typer.Exit(1 if report.broken else 0)
+        raise typer.Exit(0 if report.whole else 1)
     splits = [name for name in ("train", "val", "test") if any(c.get(name) for c in report.classes.values())]
     rows = [
         [name, *(str(counts.get(split_name, 0)) for split_name in splits)]
@@ -40,5 +40,5 @@ def check(
     print_table(["class", *splits], rows)
     for line in describe(report):
         print(line)
-    if report.broken:
+    if not report.whole:
         raise typer.Exit(1)

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from praxiscope.data.dataset import frame_range
 from praxiscope.data.manifest import Manifest
 from praxiscope.data.splits import leaking_groups
-from praxiscope.errors import PraxiscopeError, VideoError
+from praxiscope.errors import DataError, PraxiscopeError, VideoError
 from praxiscope.types import VideoRecord
-from praxiscope.video.decode import open_video
+from praxiscope.video.decode import Video, open_video
 from praxiscope.video.framefolder import source_bytes, source_files
 
 __all__ = ["CheckReport", "Copies", "VideoCheck", "inspect"]
+
+#: Start and end in seconds.
+Part = tuple["float | None", "float | None"]
 
 _SPLITS = ("train", "val", "test", None)  # None: the set brings no split and none was made
 _EDGE_BYTES = 1 << 16
@@ -28,8 +33,9 @@ class VideoCheck:
 
     Attributes:
         id, path, labels, split: of the record.
-        frames: in the whole file, as its packets say, or that decode when all were decoded.
-        fps, width, height, codec, duration_s: as the file says; None where it cannot be read.
+        frames: of the part that is meant, as the packets say, or that decode when all were decoded.
+        duration_s: of that part.
+        fps, width, height, codec: as the file says; None where it cannot be read.
         readable: False when no frame can be had: the video is broken.
         problem: what is wrong, None when nothing is.
     """
@@ -48,6 +54,10 @@ class VideoCheck:
     problem: str | None = None
 
 
+# Of a file: what it is, a digest, and the frames of its parts.
+_Look = tuple[VideoCheck, str, dict[Part, int]]
+
+
 @dataclass(frozen=True)
 class Copies:
     """Files with the same content: their records' ids, and the labels and splits these have."""
@@ -62,7 +72,7 @@ class CheckReport:
     """What ``inspect`` found.
 
     Attributes:
-        name, root, notes, missing: of the manifest.
+        name, root, notes, missing, left_out, official: of the manifest.
         full: whether every frame was decoded.
         videos: one for each record, in the manifest's order.
         classes: number of videos by class and split ("unsplit" where none was made).
@@ -82,6 +92,18 @@ class CheckReport:
     copies: tuple[Copies, ...]
     missing: tuple[str, ...]
     notes: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
+    official: bool = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether every listed video is there and can be read; of a known set, every one that is on disk."""
+        return not self.broken and (self.official or not self.missing)
+
+    @property
+    def files(self) -> int:
+        """Number of files, or folders of frames, that the videos are or are parts of."""
+        return len({video.path for video in self.videos})
 
     @property
     def broken(self) -> tuple[VideoCheck, ...]:
@@ -104,7 +126,9 @@ class CheckReport:
             "name": self.name,
             "root": str(self.root),
             "full": self.full,
+            "whole": self.whole,
             "videos": len(self.videos),
+            "files": self.files,
             "splits": {split or "unsplit": counts[split] for split in _SPLITS if split or counts[split]},
             "classes": self.classes,
             "imbalance": self.imbalance,
@@ -113,6 +137,7 @@ class CheckReport:
             "broken": [brief(video) for video in self.broken],
             "damaged": [brief(video) for video in self.damaged],
             "missing": list(self.missing),
+            "left_out": list(self.left_out),
             "leaking_groups": self.leaking_groups,
             "copies": [asdict(copies) for copies in self.copies],
             "notes": list(self.notes),
@@ -138,16 +163,21 @@ def inspect(
     Returns:
         The report.
     """
-    paths = list(dict.fromkeys(record.path for record in manifest.records))
-    found: dict[Path, tuple[VideoCheck, str]] = {}
-    for done, (path, result) in enumerate(_look_at_all(paths, full, workers), start=1):
+    parts: dict[Path, list[Part]] = {}
+    for record in manifest.records:
+        inside = parts.setdefault(record.path, [])
+        if _is_part(record):
+            inside.append((record.start_s, record.end_s))
+    found: dict[Path, _Look] = {}
+    for done, (path, result) in enumerate(_look_at_all(parts, full, workers), start=1):
         found[path] = result
         if progress is not None:
-            progress(done, len(paths))
+            progress(done, len(parts))
     videos = []
     for record in manifest.records:
-        video = replace(found[record.path][0], id=record.id, labels=record.labels, split=record.split)
-        videos.append(_with_part(video, record))
+        check, _, frames = found[record.path]
+        video = replace(check, id=record.id, labels=record.labels, split=record.split)
+        videos.append(_with_part(video, record, frames))
     splits = [split for split in _SPLITS if split or any(not record.split for record in manifest.records)]
     classes = {name: {split or "unsplit": 0 for split in splits} for name in manifest.classes}
     for record in manifest.records:
@@ -163,35 +193,45 @@ def inspect(
         classes=classes,
         imbalance=max(trained) / min(trained) if trained else 1.0,
         leaking_groups=leaking_groups(manifest.records),
-        copies=_copies(manifest, {path: digest for path, (_, digest) in found.items()}),
+        copies=_copies(manifest, {path: digest for path, (_, digest, _) in found.items()}),
         missing=manifest.missing,
         notes=manifest.notes,
+        left_out=manifest.left_out,
+        official=manifest.official,
     )
 
 
-def _with_part(video: VideoCheck, record: VideoRecord) -> VideoCheck:
-    """Add what is wrong with the part of the file that is meant."""
+def _is_part(record: VideoRecord) -> bool:
+    return record.start_s is not None or record.end_s is not None
+
+
+def _with_part(video: VideoCheck, record: VideoRecord, frames: Mapping[Part, int]) -> VideoCheck:
+    """Of a part of a file, its own frames and length, and what is wrong with it."""
     length = video.duration_s
-    if not video.readable or length is None:
+    if not _is_part(record) or not video.readable or length is None:
         return video
-    if record.start_s is not None and record.start_s >= length:
-        return replace(
-            video,
-            readable=False,
-            problem=f"ends at {length:.2f} s, before the part begins ({record.start_s:g} s)",
-        )
+    start_s = record.start_s or 0.0
+    end_s = length if record.end_s is None else record.end_s
+    if start_s >= length:
+        problem = f"ends at {length:.2f} s, before the part begins ({start_s:g} s)"
+        return replace(video, readable=False, frames=None, duration_s=None, problem=problem)
+    count = frames.get((record.start_s, record.end_s), 0)
+    if not count:
+        problem = f"no frame between {start_s:g} and {end_s:g} s"
+        return replace(video, readable=False, frames=None, duration_s=None, problem=problem)
+    part = replace(video, frames=count, duration_s=min(end_s, length) - start_s)
     # Times are often rounded: a frame too late is no mistake.
-    if record.end_s is not None and record.end_s > length + 1 / (video.fps or 25) and not video.problem:
-        return replace(video, problem=f"ends at {length:.2f} s, before the part does ({record.end_s:g} s)")
-    return video
+    if end_s > length + 1 / (video.fps or 25) and not video.problem:
+        return replace(part, problem=f"ends at {length:.2f} s, before the part does ({end_s:g} s)")
+    return part
 
 
-def _look_at(path: Path, full: bool) -> tuple[VideoCheck, str]:
-    """One file: what it is, and a quick digest of its content ("" for none)."""
+def _look_at(path: Path, full: bool, *parts: Part) -> _Look:
+    """One file: what it is, a quick digest of its content ("" for none), and the frames of its parts."""
     check = VideoCheck(id="", path=path)
     digest = ""
+    frames: dict[Part, int] = {}
     try:
-        digest = _edge_digest(path)
         video = open_video(path)
         check = replace(
             check,
@@ -204,29 +244,41 @@ def _look_at(path: Path, full: bool) -> tuple[VideoCheck, str]:
             readable=True,
             problem="; ".join(video.problems) or None,
         )
+        frames = {part: _frames_of(part, video) for part in parts}
     except VideoError as error:
         where = "" if error.frame is None else f" at frame {error.frame}"
         check = replace(check, readable=False, problem=f"{error.problem}{where}")
     except (PraxiscopeError, OSError, MemoryError) as error:
         check = replace(check, readable=False, problem=str(error) or type(error).__name__)
-    return check, digest
+    with suppress(PraxiscopeError, OSError):
+        digest = _edge_digest(path)
+    return check, digest, frames
+
+
+def _frames_of(part: Part, video: Video) -> int:
+    """How many frames training takes a part of a video to have."""
+    try:
+        first, last = frame_range(VideoRecord("", video.path, (), *part), video)
+    except DataError:
+        return 0
+    return last - first
 
 
 def _look_at_all(
-    paths: Sequence[Path], full: bool, workers: int
-) -> Iterator[tuple[Path, tuple[VideoCheck, str]]]:
-    if workers <= 1 or len(paths) < 2:
-        yield from ((path, _look_at(path, full)) for path in paths)
+    files: Mapping[Path, Sequence[Part]], full: bool, workers: int
+) -> Iterator[tuple[Path, _Look]]:
+    if workers <= 1 or len(files) < 2:
+        yield from ((path, _look_at(path, full, *parts)) for path, parts in files.items())
         return
     from concurrent.futures import ProcessPoolExecutor, as_completed
     from concurrent.futures.process import BrokenProcessPool
     from multiprocessing import get_context
 
     context = get_context("spawn")
-    left = dict.fromkeys(paths)
-    pool = ProcessPoolExecutor(min(workers, len(paths)), context)
+    left = dict(files)
+    pool = ProcessPoolExecutor(min(workers, len(files)), context)
     try:
-        futures = {pool.submit(_look_at, path, full): path for path in paths}
+        futures = {pool.submit(_look_at, path, full, *parts): path for path, parts in files.items()}
         for future in as_completed(futures):
             result = future.result()
             del left[futures[future]]
@@ -238,12 +290,12 @@ def _look_at_all(
     # A file that kills its process took the others' results with it: look at the rest one by one.
     pool = ProcessPoolExecutor(1, context)
     try:
-        for path in left:
+        for path, parts in left.items():
             try:
-                result = pool.submit(_look_at, path, full).result()
+                result = pool.submit(_look_at, path, full, *parts).result()
             except BrokenProcessPool:
                 pool = ProcessPoolExecutor(1, context)
-                result = VideoCheck(id="", path=path, problem="ends the process that reads it"), ""
+                result = VideoCheck(id="", path=path, problem="ends the process that reads it"), "", {}
             yield path, result
     finally:
         pool.shutdown(cancel_futures=True)

@@ -53,8 +53,10 @@ def describe(report: CheckReport) -> list[str]:
     lines = []
     if videos:
         seconds = sum(video.duration_s or 0 for video in videos)
+        files = len({video.path for video in videos})
+        parts = "" if files == len(videos) else f", parts of {files} files"
         lines.append(
-            f"{len(videos)} readable videos, {seconds / 60:.1f} minutes; {frames[0]} to {frames[-1]} frames "
+            f"{len(videos)} readable videos{parts}, {seconds / 60:.1f} minutes; {frames[0]} to {frames[-1]} frames "
             f"(median {frames[len(frames) // 2]})"
         )
         for what, values in (("sizes", sizes), ("frames per second", rates), ("codecs", codecs)):

@@ -76,7 +76,8 @@ def predict(
         parse_protocol(protocol or "1x1", average)  # a typing error should not cost the time to load
     window_s = parse_duration("--window", window) if window else None
     stride_s = parse_duration("--stride", stride) if stride else None
-    files = find_sources(sources)
+    speaker = reporter()
+    files = find_sources(sources, lambda text: speaker.line(f"Note: {text}"))
     recogniser = load(
         run,
         checkpoint=checkpoint,
@@ -92,7 +93,6 @@ def predict(
         # Rows as they come: a timeline of hours is never held in memory.
         failed = _stream_csv(recogniser, files, window_s, stride_s or window_s / 2, top)
         raise typer.Exit(1 if failed else 0)
-    speaker = reporter()
     rows = csv.writer(sys.stdout, lineterminator="\n")
     if as_csv:
         rows.writerow(["source", "rank", "label", "score"])
@@ -135,14 +135,19 @@ def _as_json(result: Prediction | Failure) -> dict[str, Any]:
 
 
 def _stream_csv(
-    recogniser: AnyRecogniser, files: list[str], window_s: float, stride_s: float, top: int
+    recogniser: AnyRecogniser, files: list[str | Failure], window_s: float, stride_s: float, top: int
 ) -> bool:
     from praxiscope.errors import DataError, VideoError
+    from praxiscope.recipes.predict import Failure
 
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(["source", "start_s", "end_s", "rank", "label", "score"])
     failed = False
     for source in files:
+        if isinstance(source, Failure):
+            print(f"error: {source.error}", file=sys.stderr)
+            failed = True
+            continue
         try:
             for segment in recogniser.timeline(source, window_s=window_s, stride_s=stride_s, top=top):
                 for rank, (label, score) in enumerate(zip(segment.labels, segment.scores, strict=True), 1):

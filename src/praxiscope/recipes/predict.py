@@ -5,15 +5,17 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from praxiscope.data.files import is_video, videos_below
+from praxiscope.data.files import is_video, left_out_note, search
+from praxiscope.data.textfile import numbered_lines, read_text
 from praxiscope.errors import ArgumentError, DataError, VideoError
 from praxiscope.fused import AnyRecogniser
 from praxiscope.types import Prediction
 from praxiscope.video.framefolder import is_frame_folder
+from praxiscope.video.sources import no_file
 
 __all__ = ["Failure", "find_sources", "parse_duration", "predict"]
 
@@ -26,51 +28,107 @@ class Failure:
     error: str
 
 
-def find_sources(sources: Sequence[str]) -> list[str]:
+def find_sources(
+    sources: Sequence[str], note: Callable[[str], None] = lambda text: None
+) -> list[str | Failure]:
     """The videos meant by files, folders (with all below, or their frames), globs and ``.txt`` lists (a path per line).
+
+    Args:
+        sources: as on a command line.
+        note: is told what lies in a folder, or fits a glob, and is left out.
+
+    Returns:
+        The videos, each once; a Failure in place of a line of a list that names no file.
 
     Raises:
         ArgumentError: a source stands for nothing.
+        DataError: a list is no text.
     """
-    found: list[str] = []
+    found: list[str | Failure] = []
     for source in sources:
         path = Path(source)
-        if path.is_dir():
-            inside = [str(video) for video in videos_below(path)]
-            if not inside and not is_frame_folder(path):
-                raise ArgumentError(f"{source}: no videos in this folder.")
-            found += inside or [source]  # videos first: a picture beside them makes no frames of a folder
-        elif path.is_file() and path.suffix.lower() in (".txt", ".list"):
-            found += _listed(path)
-        elif path.exists():
-            found.append(source)
-        elif any(sign in source for sign in "*?["):
-            # "**" crosses folders, as in shells that know it.
-            matches = sorted(
-                m
-                for m in glob.glob(source, recursive=True)  # noqa: PTH207
-                if os.path.isfile(m) or is_frame_folder(m)  # noqa: PTH113
-            )
-            videos = [m for m in matches if is_video(Path(m)) or is_frame_folder(m)]
+        if os.path.isdir(path):  # noqa: PTH112  (pathlib raises for a name too long for a file)
+            videos, left_out = _inside(path)
             if not videos:
-                raise ArgumentError(f"{source}: matches no video ({len(matches)} other files).")
+                raise ArgumentError(
+                    " ".join((f"{source}: no videos in this folder.", *left_out_note(path, left_out)))
+                )
+            found += videos
+        elif os.path.isfile(path) and path.suffix.lower() in (".txt", ".list"):  # noqa: PTH113
+            found += _listed(path)
+            continue
+        elif os.path.lexists(path):
+            found.append(source)
+            continue
+        elif any(sign in source for sign in "*?["):
+            videos, left_out = _matching(source)
+            if not videos:
+                raise ArgumentError(f"{source}: matches no video ({len(left_out)} other files).")
             found += videos
         else:
-            raise ArgumentError(f"{source}: no such file or folder.")
+            raise ArgumentError(no_file(source, "Videos are files, folders, globs or .txt lists of paths."))
+        for text in left_out_note(path if path.is_dir() else Path(), left_out):
+            note(f"{source}: {text}")
     return list(dict.fromkeys(found))
 
 
-def _listed(path: Path) -> list[str]:
-    lines = [line.strip() for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]
-    names = [line for line in lines if line and not line.startswith("#")]
-    if not names:
+def _inside(folder: Path) -> tuple[list[str], list[Path]]:
+    """The videos below a folder, or itself where it holds frames, and what is left out there."""
+    videos, left_out = search(folder)
+    if videos:  # first: a picture beside them makes no frames of a folder
+        return [str(video) for video in videos], left_out
+    return ([str(folder)], []) if is_frame_folder(folder) else ([], left_out)
+
+
+def _matching(pattern: str) -> tuple[list[str], list[Path]]:
+    """The videos that a glob means, and what is left out; folders are searched, as where a shell expands it."""
+    videos: list[str] = []
+    left_out: list[Path] = []
+    # "**" crosses folders, as in shells that know it.
+    for match in map(Path, sorted(glob.glob(pattern, recursive=True))):  # noqa: PTH207
+        if match.is_dir():
+            inside, others = _inside(match)
+            videos += inside
+            left_out += others
+        elif is_video(match):
+            videos.append(str(match))
+        else:
+            left_out.append(match)
+    return videos, list(dict.fromkeys(left_out))
+
+
+def _listed(path: Path) -> list[str | Failure]:
+    """What the lines of a list name, relative to its folder."""
+    try:
+        lines = numbered_lines(read_text(path))
+    except DataError as error:
+        raise DataError(f"{error} A {path.suffix} is read as a list of videos, a path a line.") from None
+    found: list[str | Failure] = []
+    for number, line in lines:
+        bare = line[1:-1] if len(line) > 2 and line[0] == line[-1] and line[0] in "\"'" else line
+        # A name may begin with a # or stand in quotes itself: what is on disk tells.
+        place = next(
+            (str(path.parent / name) for name in (line, bare) if os.path.lexists(path.parent / name)), None
+        )
+        if place is not None:
+            found.append(place)
+        elif not line.startswith("#"):
+            said = no_file(bare, "A list has a path a line, relative to its folder.")
+            found.append(Failure(bare, f"{path}, line {number}: {said}"))
+    if not found:
         raise ArgumentError(f"{path}: lists no videos.")
-    return [name if Path(name).is_absolute() else str(path.parent / name) for name in names]
+    if all(isinstance(item, Failure) for item in found):
+        first = found[0]
+        assert isinstance(first, Failure)
+        raise ArgumentError(
+            f"none of the {len(found)} lines of this list names a file that is there. {first.error}"
+        )
+    return found
 
 
 def predict(
     recogniser: AnyRecogniser,
-    sources: Sequence[str],
+    sources: Sequence[str | Failure],
     *,
     top: int = 5,
     protocol: str | None = None,
@@ -82,7 +140,7 @@ def predict(
 
     Args:
         recogniser: the model.
-        sources: video files.
+        sources: video files; a Failure comes out as it is.
         top: classes to name.
         protocol: views to average over whole videos.
         average: what of the views, "logits" or "softmax"; None is the protocol's own.
@@ -90,6 +148,9 @@ def predict(
         stride_s: from one window to the next; None is half a window.
     """
     for source in sources:
+        if isinstance(source, Failure):
+            yield source
+            continue
         try:
             if window_s is None:
                 yield recogniser.predict(source, top=top, protocol=protocol, average=average)

@@ -166,3 +166,32 @@ def test_a_label_that_a_list_cannot_hold_is_refused(tmp_path: Path, label: str) 
     with pytest.raises(DataError, match="cannot stand in a CSV"):
         write_csv(tmp_path / "l.csv", [VideoRecord("a", tmp_path / "a.mp4", (label,))])
     assert not (tmp_path / "l.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "cells"),
+    [
+        ('v.mp4, "r"', ("v.mp4", "r")),
+        (' "v.mp4" ,"r"', ("v.mp4", "r")),
+        ('v.mp4,\t"r" \t', ("v.mp4", "r")),
+        ('v.mp4,\u00a0"r"\r', ("v.mp4", "r")),
+        ('"a, b.mp4" , "jump, high"', ("a, b.mp4", "jump, high")),
+        ('v.mp4, "say ""hi"", twice"', ("v.mp4", 'say "hi", twice')),
+        ('"a, ""b"", c.mp4",r', ('a, "b", c.mp4', "r")),
+        ('v.mp4, r 5" wide', ("v.mp4", 'r 5" wide')),
+        ('"a\n ,"" ,b.mp4", r', ('a\n ," ,b.mp4', "r")),
+    ],
+)
+def test_blanks_around_a_quoted_cell_are_no_part_of_it(
+    tmp_path: Path, line: str, cells: tuple[str, str]
+) -> None:
+    path = _csv(tmp_path, f"path, label\n{line}\nlast.mp4,r\n")
+    first, second = read_csv(path)
+    assert (first.path, first.labels) == (tmp_path / cells[0], (cells[1],))
+    assert (second.id, second.labels) == ("last.mp4", ("r",))
+
+
+def test_the_case_of_a_blank_before_a_quote_has_one_class(data_folder: Path) -> None:
+    folder = data_folder / "cases" / "csv-blank-before-quote"
+    assert {record.labels for record in read_csv(folder / "list.csv")} == {("r",)}
+    assert [record.labels for record in read_csv(folder / "comma.csv")] == [("jump, high",)] * 2

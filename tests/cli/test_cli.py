@@ -254,6 +254,20 @@ def test_check_prints_a_table_or_one_document(call: Call, colour_set: Path, tmp_
     assert [video["id"] for video in document(broken)["broken"]] == ["a/x.mp4"]
 
 
+def test_check_counts_parts_and_fails_where_listed_files_are_missing(call: Call, tmp_path: Path) -> None:
+    for name in ("0.mp4", "1.mp4"):
+        write_clip(tmp_path / name, 0, frames=12)
+    rows = "0.mp4,a,0,0.5\n0.mp4,b,0.5,1\n1.mp4,a,0,0.5\n1.mp4,b,0.5,1\n"
+    (tmp_path / "parts.csv").write_text(f"path,label,start,end\n{rows}")
+    parts = call("check", tmp_path / "parts.csv")
+    assert parts.code == 0
+    assert "4 readable videos, parts of 2 files" in parts.out
+    assert "6 to 6 frames" in parts.out
+    (tmp_path / "lost.csv").write_text(f"path,label,start,end\n{rows}2.mp4,a,,\n")
+    for words in (["check", tmp_path / "lost.csv"], ["check", tmp_path / "lost.csv", "--json"]):
+        assert call(*words).code == 1
+
+
 def test_recipes_are_listed_and_shown(call: Call) -> None:
     assert "move4mnist-64" in call("recipes").out
     assert set(document(call("recipes", "--json"))) >= {"default", "tsm"}

@@ -141,6 +141,43 @@ def test_parts_beyond_a_file_s_end_are_found(tmp_path: Path) -> None:
     assert report.copies == ()
 
 
+def test_parts_are_counted_as_parts(tmp_path: Path) -> None:
+    _video(tmp_path / "v.mp4", frames=20)
+    _video(tmp_path / "w.mp4", frames=30, value=9)
+    rows = "v.mp4,a,,0.5\nv.mp4,b,0.5,2\nv.mp4,a,1.5,2.05\nv.mp4,a,0.31,0.39\nw.mp4,b,,\nw.mp4,a,1,\n"
+    (tmp_path / "l.csv").write_text(f"path,label,start,end\n{rows}")
+    report = inspect(load_records(tmp_path / "l.csv", random_split=False), workers=1)
+    # At 10 frames a second: the times are those of frames.
+    assert [video.frames for video in report.videos] == [5, 15, 5, None, 30, 20]
+    lengths = [video.duration_s for video in report.videos]
+    assert lengths[3] is None
+    assert [x for x in lengths if x is not None] == pytest.approx([0.5, 1.5, 0.5, 3.0, 2.0])
+    (empty,) = report.broken
+    assert empty.id == "v.mp4@0.31-0.39"
+    content = report.to_dict()
+    assert (content["videos"], content["files"], content["frames"]) == (6, 2, 75)
+    assert content["duration_s"] == pytest.approx(7.5)
+    assert content["classes"] == {"a": {"train": 0, "val": 0, "test": 0, "unsplit": 4}, "b": {
+        "train": 0, "val": 0, "test": 0, "unsplit": 2}}  # fmt: skip
+
+
+def test_a_list_with_missing_files_is_not_whole(tmp_path: Path) -> None:
+    _video(tmp_path / "v.mp4")
+    (tmp_path / "l.csv").write_text("path,label\nv.mp4,a\n")
+    assert inspect(load_records(tmp_path / "l.csv", random_split=False), workers=1).whole
+    (tmp_path / "l.csv").write_text("path,label\nv.mp4,a\nw.mp4,a\n")
+    report = inspect(load_records(tmp_path / "l.csv", random_split=False), workers=1)
+    assert (report.whole, report.broken, report.missing) == (False, (), ("w.mp4",))
+    assert report.to_dict()["whole"] is False
+
+
+def test_a_part_of_a_known_set_is_whole(tmp_path: Path) -> None:
+    for person in ("daria", "ido"):
+        _video(tmp_path / f"{person}_bend.avi")
+    report = inspect(load_records(f"weizmann:{tmp_path}", random_split=False), workers=1)
+    assert (report.whole, len(report.missing)) == (True, 88)
+
+
 def test_the_report_is_json(folder: Path) -> None:
     content = json.loads(json.dumps(inspect(load_records(folder), workers=1).to_dict()))
     assert content["videos"] == 9

@@ -15,7 +15,7 @@ from praxiscope.errors import ArgumentError, DataError, VideoError
 from praxiscope.fused import AnyRecogniser
 from praxiscope.types import Prediction
 from praxiscope.video.framefolder import is_frame_folder
-from praxiscope.video.sources import no_file
+from praxiscope.video.sources import is_address, no_file
 
 __all__ = ["Failure", "find_sources", "parse_duration", "predict"]
 
@@ -60,7 +60,7 @@ def find_sources(
         elif os.path.lexists(path):
             found.append(source)
             continue
-        elif any(sign in source for sign in "*?["):
+        elif any(sign in source for sign in "*?[") and not is_address(source):
             videos, left_out = _matching(source)
             if not videos:
                 raise ArgumentError(f"{source}: matches no video ({len(left_out)} other files).")

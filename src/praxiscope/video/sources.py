@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def meant(source: str | Path) -> tuple[str, str] | None:
         return "is an address, and only files are read", "Download or record it, and name the file."
     if _CAMERA.fullmatch(name):
         return "does not exist, and cameras are not read", "Record a file, and name that."
-    if Path(name).is_symlink():
+    if os.path.islink(name):  # noqa: PTH114  (pathlib raises for a name too long for a file)
         return f"is a broken link (to {Path(name).readlink()})", "Restore the file that it leads to."
     return None
 

@@ -11,7 +11,7 @@ from praxiscope.data.check import inspect
 from praxiscope.data.files import is_video, left_out_note, search, walk
 from praxiscope.data.manifest import Manifest, load_records
 from praxiscope.data.tasks import join
-from praxiscope.errors import ArgumentError
+from praxiscope.errors import ArgumentError, DataError
 from praxiscope.recipes.predict import find_sources
 
 
@@ -191,3 +191,9 @@ def test_a_gif_and_raw_streams_are_read_to_their_end(tmp_path: Path) -> None:
     assert {video.id: (video.frames, video.readable) for video in report.videos} == {
         f"red/{name}": (6, True) for name in ("a.mp4", "b.gif", "c.h264", "d.hevc", "e.m2v", "f.mxf", "g.ts")
     }
+
+
+def test_a_folder_without_videos_names_what_it_holds(tmp_path: Path) -> None:
+    touch(tmp_path / "red" / "1.xyz", tmp_path / "blue" / "2.xyz")
+    with pytest.raises(DataError, match=r"no videos there.*2 files.*2 \.xyz"):
+        load_records(tmp_path)

@@ -264,7 +264,8 @@ def _nothing(name: str, root: Path, listing: Listing) -> DataError:
             f"{name}: none of the {len(listing.missing)} listed videos is on disk below {root}; the first "
             f"are {_named_missing(listing.missing)}. Check the folder, or the paths in the list."
         )
-    return DataError(f"{root}: no videos there. Expected a folder for each class, with its videos inside.")
+    expected = f"{root}: no videos there. Expected a folder for each class, with its videos inside."
+    return DataError(" ".join((expected, *left_out_note(root, listing.left_out))))
 
 
 def _named_missing(missing: Sequence[str]) -> str:

@@ -59,13 +59,18 @@ def make_video(
     return path
 
 
-def sequential(path: Path) -> list[np.ndarray]:
-    """Every frame that FFmpeg gives, one packet after the other: uint8 [H, W, 3] each."""
-    out = []
+def sequential(path: Path, *, hold: bool = False) -> list[np.ndarray]:
+    """Every frame that FFmpeg gives, one packet after the other: uint8 [H, W, 3] each.
+
+    Where blocks are lost, H.264 leaves what an earlier frame had in that memory: with ``hold`` another one, as then no
+    frame's memory is used twice. What differs between the two is not defined by the file.
+    """
+    out, held = [], []
     with av.open(str(path)) as container:
         # With a single slice thread, as on a machine of one core, FFmpeg would paint over what is lost.
-        container.streams.video[0].codec_context.thread_count = 2
-        packets = container.demux(video=0)
+        stream = container.streams.best("video")
+        stream.codec_context.thread_count = 2
+        packets = container.demux(stream)
         while True:
             try:
                 packet = next(packets)
@@ -75,6 +80,7 @@ def sequential(path: Path) -> list[np.ndarray]:
                 decoded = packet.decode()
             except av.FFmpegError:
                 continue
+            held += decoded if hold else []
             for frame in decoded:
                 pixels = frame.to_ndarray(format="rgb24")
                 out.append(np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90) % 4)))
@@ -84,3 +90,89 @@ def sequential(path: Path) -> list[np.ndarray]:
 def pixels(frames: Any) -> np.ndarray:
     """[n, 3, H, W] tensor to [n, H, W, 3] array."""
     return frames.permute(0, 2, 3, 1).numpy()
+
+
+def make_colours(
+    path: Path,
+    codec: str = "libx264",
+    *,
+    red: int = 50,
+    blue: int = 50,
+    times: Any = None,
+    from_s: int = 0,
+    gop: int = 25,
+    b_frames: int = 2,
+    sound_s: float = 0.0,
+    sound_from_s: float = 0.0,
+    options: dict[str, str] | None = None,
+    size: tuple[int, int] = (64, 48),
+) -> Path:
+    """Red frames, then blue ones, 25 a second from ``from_s`` on, or shown at ``times`` (ms); with sound, if any."""
+    width, height = size
+    with av.open(str(path), "w") as out:
+        stream: Any = out.add_stream(codec, rate=25, options=options or {})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.codec_context.thread_count = 1
+        stream.codec_context.gop_size, stream.codec_context.max_b_frames = gop, b_frames
+        if times is not None:
+            stream.codec_context.time_base = Fraction(1, 1000)
+        sound: Any = None
+        if sound_s:
+            sound = out.add_stream("aac" if path.suffix != ".webm" else "libopus", rate=48000)
+            sound.layout = "mono"
+        packets = []
+        for number in range(red + blue):
+            pixels = np.zeros((height, width, 3), np.uint8)
+            pixels[..., 0 if number < red else 2] = 255
+            pixels[:8, : min(4 + number % 50, width), 1] = 200
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuv420p")
+            at = from_s + Fraction(number, 25) if times is None else Fraction(int(times[number]), 1000)
+            frame.time_base = stream.codec_context.time_base or Fraction(1, 25)
+            frame.pts = round(at / frame.time_base)
+            packets += stream.encode(frame)
+        packets += stream.encode(None)
+        if sound is not None:
+            for block in range(int(sound_s * 48000) // 960):
+                samples = np.zeros((1, 960), np.float32)
+                heard = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
+                heard.sample_rate, heard.time_base = 48000, Fraction(1, 48000)
+                heard.pts = round(sound_from_s * 48000) + 960 * block
+                packets += sound.encode(heard)
+            packets += sound.encode(None)
+        packets.sort(key=lambda packet: float(packet.dts * packet.time_base))
+        for packet in packets:
+            out.mux(packet)
+    return path
+
+
+def damaged(source: Path, target: Path, first: int, last: int, fill: int = 0) -> Path:
+    """A copy in which the packets ``first … last - 1`` of the video hold nothing but ``fill`` behind 4 bytes."""
+    data = bytearray(source.read_bytes())
+    with av.open(str(source)) as container:
+        places = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    for place, size in places[first:last]:
+        data[place + 4 : place + size] = bytes([fill]) * (size - 4)
+    target.write_bytes(data)
+    return target
+
+
+def shown_by_ffmpeg(path: Path) -> list[tuple[float, str]]:
+    """(seconds from the start of the file, colour) of every frame that FFmpeg decodes, by its own timestamp."""
+    found = []
+    with av.open(str(path)) as container:
+        stream = container.streams.best("video")
+        stream.thread_type = "NONE"
+        start = (container.start_time or 0) / 1e6
+        for packet in container.demux(stream):
+            try:
+                frames = packet.decode()
+            except av.FFmpegError:
+                continue
+            for frame in frames:
+                found.append((float(frame.time) - start, colour(frame.to_ndarray(format="rgb24"))))
+    return found
+
+
+def colour(pixels: np.ndarray) -> str:
+    """The name of what a frame [H, W, 3] mostly is."""
+    return ("red", "green", "blue")[int(np.asarray(pixels, dtype=float).mean((0, 1)).argmax())]

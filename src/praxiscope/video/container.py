@@ -53,7 +53,10 @@ def _too_slow(path: Path, limit_s: float, frame: int | None = None) -> VideoErro
 
 
 def open_container(path: Path, limit_s: float) -> tuple[Any, Any]:
-    """Open a file; return PyAV's container and its first video stream.
+    """Open a file; return PyAV's container and the video stream that a player shows.
+
+    Of several video streams this is FFmpeg's best one: one that is marked as default goes first, then one with more
+    frames and bits. Cover art is no video stream.
 
     Raises VideoError for a file that is missing, empty, no regular file, no video, or without a video stream.
     """
@@ -90,7 +93,10 @@ def open_container(path: Path, limit_s: float) -> tuple[Any, Any]:
         if not streams:
             held = sorted({s.type for s in container.streams if s.type != "video"}) or ["nothing"]
             raise VideoError(path, f"holds no video stream (but {', '.join(held)})", leave_out)
-        stream = streams[0]
+        best = container.streams.best("video")
+        stream = (
+            best if best in streams else max(streams, key=lambda s: bool(s.disposition & Disposition.default))
+        )
         if stream.codec_context is None:
             raise VideoError(path, "is of a codec that the installed FFmpeg does not know", CONVERT)
         if stream.codec_context.width * stream.codec_context.height > _MOST_PIXELS:

@@ -9,11 +9,13 @@ made again without omissions, and at last by counting through a sequential decod
 
 For a file of ordinary length `len`, `timestamps` and `frames` first confirm the index by decoding the file
 once per process. Who samples by `quick_length`, as training does, has chosen to do without: an undamaged
-file gives the same frames, and damage that a read meets is still noticed.
+file gives the same frames, and damage that a read meets is still noticed: then the frame that is on screen at the time
+of a lost one stands in for it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +32,7 @@ from praxiscope.video import index as indexing
 from praxiscope.video.container import CONVERT, Deadline
 from praxiscope.video.index import FrameIndex
 from praxiscope.video.pixels import Converter, Crop, check_crop, check_indices, scaled_size
+from praxiscope.video.times import SAME_S, part, rising, same_within
 
 __all__ = ["DecodedFrame", "Video", "open_video"]
 
@@ -66,7 +69,7 @@ class DecodedFrame:
 
     Attributes:
         index: number of the frame, from 0.
-        time_s: seconds since the first frame.
+        time_s: seconds from the start of the file.
         raw: the decoder's own frame, before any conversion.
     """
 
@@ -88,10 +91,12 @@ class Video:
         time_limit_s: seconds that one call may take.
     """
 
+    # When each frame is shown that `quick_length` has counted; None before.
+    _promised: NDArray[np.float64] | None = None
+
     def __init__(self, path: str | Path, *, time_limit_s: float = 300.0) -> None:
         self.path = Path(path)
         self.time_limit_s = time_limit_s
-        self._packets_suffice = False
         self._known: FrameIndex | None = indexing.recalled(self.path)
         if self._known is None:
             container, _ = files.open_container(self.path, time_limit_s)
@@ -111,23 +116,26 @@ class Video:
 
     @property
     def fps(self) -> float:
-        """Frames per second, on average."""
+        """Frames per second, as the container says, or as most frames follow one another."""
         return self._index.fps
 
     @property
     def width(self) -> int:
         """Columns of a frame, set upright."""
-        return self._index.size[self._index.turns % 2]
+        return self._index.upright.size(*self._index.size)[0]
 
     @property
     def height(self) -> int:
         """Rows of a frame, set upright."""
-        return self._index.size[1 - self._index.turns % 2]
+        return self._index.upright.size(*self._index.size)[1]
 
     @property
     def duration_s(self) -> float:
-        """Seconds from the first frame to the end of the last one, as the packets say."""
-        return self._index.duration_s
+        """Seconds from the start of the file to the end of the last frame that decodes.
+
+        After `quick_length`, as the packets say.
+        """
+        return (self._confirmed() if self._promised is None else self._index).duration_s
 
     @property
     def codec(self) -> str:
@@ -136,8 +144,13 @@ class Video:
 
     @property
     def problems(self) -> list[str]:
-        """Damage met so far, one clause each."""
+        """Damage met so far, one clause each; where frames are lost, the first one says how many, and when."""
         return list(self._index.problems)
+
+    @property
+    def lost(self) -> list[tuple[float, float]]:
+        """(first, last) seconds of each stretch of frames that are known not to decode."""
+        return list(self._index.lost)
 
     def __len__(self) -> int:
         """Number of frames that decode."""
@@ -147,18 +160,33 @@ class Video:
         """Number of frames that the packets promise, without decoding; `len` for undamaged files.
 
         After this call `frames` takes indices up to this number, and `timestamps` gives their times, without
-        confirming them first. Where one turns out not to decode, the last frame that does stands in for it.
+        confirming them first. Both stay so for this object: where a frame turns out not to decode, the one that is on
+        screen at its time, the last before it that decodes, stands in for it.
         """
-        self._packets_suffice = True
-        index = self._index
-        if not index.trusted and not index.verified:
-            self._verify()
-        return len(index)
+        if self._promised is None:
+            index = self._index
+            if not index.trusted and not index.verified:
+                self._verify()
+            self._promised = index.times
+        return len(self._promised)
 
     def timestamps(self) -> NDArray[np.float64]:
-        """Seconds since the first frame of each frame: float64 [N]. After `quick_length`, as the packets say."""
-        index = self._index if self._packets_suffice else self._confirmed()
-        return index.times.copy()
+        """Seconds from the start of the file of each frame: float64 [N]. After `quick_length`, as the packets say."""
+        return (self._confirmed().times if self._promised is None else self._promised).copy()
+
+    def renumbered(self, numbers: Tensor) -> Tensor:
+        """Frames as `quick_length` counts them, by their numbers among those that decode: int64, any shape.
+
+        The two differ where frames are known to be lost: for the numbers of those, and for all that come after.
+        """
+        if self._promised is None or self._promised is self._index.times:
+            return numbers
+        return torch.from_numpy(self._on_screen(self._promised[numbers.numpy()]))
+
+    def _on_screen(self, times: NDArray[np.float64]) -> NDArray[np.int64]:
+        """The numbers of the frames that are on screen at these times; the first one before it begins."""
+        shown = self._index.times
+        return np.maximum(np.searchsorted(shown, times + SAME_S, side="right") - 1, 0)
 
     def decode_all(self) -> int:
         """Decode every frame once, however long the file is, so that `problems` names all damage.
@@ -195,13 +223,13 @@ class Video:
             ArgumentError: an index outside ``0 … len(self) - 1``, a crop outside the frame.
             VideoError: the file cannot be read.
         """
-        index = self._index if self._packets_suffice else self._confirmed()
-        wanted = check_indices(indices, len(index), self.path)
+        index = self._confirmed() if self._promised is None else self._index
+        wanted = check_indices(
+            indices, len(index.times if self._promised is None else self._promised), self.path
+        )
         width, height = scaled_size(self.width, self.height, short_side)
         top, left, rows, columns = check_crop(crop, width, height)
-        places: dict[int, list[int]] = {}
-        for place, number in enumerate(wanted):
-            places.setdefault(number, []).append(place)
+        places = _places(self.renumbered(torch.tensor(wanted, dtype=torch.int64)).tolist())
         out = np.empty((len(wanted), rows, columns, 3), dtype=np.uint8)
         convert = Converter(index.size)
         deadline = Deadline(self.path, self.time_limit_s)
@@ -214,8 +242,11 @@ class Video:
             elif remedy == "full pass":
                 if index.verified:
                     continue
+                before = index.times
                 self._verify()
-                places = _merged(places, len(index) - 1)
+                if index.times is not before:
+                    times = before if self._promised is None else self._promised
+                    places = _places(self._on_screen(times[np.asarray(wanted, dtype=np.int64)]).tolist())
             elif remedy == "counting":
                 index.sequential = True
             missing = set(places)
@@ -241,7 +272,8 @@ class Video:
         """Frames one after the other in bounded memory, for files of any length.
 
         Args:
-            start_s, end_s: seconds since the first frame; frames with ``start_s <= time < end_s``.
+            start_s, end_s: seconds from the start of the file; frames with ``start_s <= time < end_s``. Times that
+                differ by less than a tick of the container's clock are the same.
 
         Yields:
             Frames in presentation order, whose pixels are converted only when asked for.
@@ -250,22 +282,28 @@ class Video:
             VideoError: the file cannot be read, no frame decodes, or none came for ``time_limit_s``.
         """
         index = self._index
-        if not index.trusted and not index.verified and len(index.ranks) <= _SHORT_FILE:
-            self._verify()
-        times = index.times
-        first = 0 if start_s is None else int(np.searchsorted(times, start_s - 1e-9))
-        last = len(times) if end_s is None else int(np.searchsorted(times, end_s - 1e-9))
+        if not index.trusted and not index.verified and (len(index.ranks) <= _SHORT_FILE or index.doubtful):
+            indexing.verify(self.path, index, Deadline(self.path, self.time_limit_s), per_frame=True)
+        first, last = part(index.times, start_s, end_s)
         convert = Converter(index.size)
         deadline = Deadline(self.path, self.time_limit_s)
-        # From the start nothing is looked up: what a decoder gives is what there is.
-        counted = first == 0 or index.sequential
-        stream = self._count(deadline) if counted else self._read(range(first, last), deadline)
-        for number, raw in stream:
-            if number >= last and end_s is not None:
+        expected = -1
+        if first > 0 and not index.sequential:
+            for number, raw in self._read(range(first, last), deadline):
+                if first <= number < last:
+                    yield DecodedFrame(number, float(index.times[number]), raw, convert)
+                    deadline.restart()
+                    expected = number
+            if expected == last - 1 or first >= last:
                 return
-            if number >= first:
-                at = times[number] if number < len(times) else number / index.fps
-                yield DecodedFrame(number, float(at), raw, convert)
+        # From the start nothing is looked up: what a decoder gives is what there is.
+        after = index.times[expected] if expected >= 0 else -math.inf
+        tolerance = same_within(index.step)
+        for number, raw, time_s in self._count(deadline):
+            if end_s is not None and time_s >= end_s - tolerance:
+                return
+            if time_s > after and (start_s is None or time_s >= start_s - tolerance):
+                yield DecodedFrame(number, time_s, raw, convert)
                 deadline.restart()
 
     def _confirmed(self) -> FrameIndex:
@@ -278,9 +316,11 @@ class Video:
         if not self._index.verified:
             indexing.verify(self.path, self._index, Deadline(self.path, self.time_limit_s))
 
-    def _count(self, deadline: Deadline) -> Iterator[tuple[int, Any]]:
-        """(number, frame) of every frame of a sequential decode."""
+    def _count(self, deadline: Deadline) -> Iterator[tuple[int, Any, float]]:
+        """(number, frame, time) of every frame of a sequential decode; times rise."""
         index, count, read = self._index, 0, 0
+        before = -math.inf
+        came: list[int] = []
         container, stream = files.open_container(self.path, self.time_limit_s)
         with container:
             packets = files.demux(container, stream)
@@ -290,6 +330,8 @@ class Video:
                 try:
                     packet = next(packets, None)
                     more = packet is not None
+                    if packet is not None:
+                        packet.pts = read  # a frame that comes out says which packet it is of
                     frames = files.decode_packet(stream, packet)
                 except files.failures() as error:
                     what = f"packet {read}" if more else "the end"
@@ -297,10 +339,18 @@ class Video:
                     frames = []
                 read += 1
                 for frame in frames:
-                    yield count, frame
+                    at = index.time_of(None if index.verified else frame.pts)
+                    if math.isnan(at):
+                        at = float(index.times[count]) if count < len(index) else before + index.step
+                    if frame.pts is not None:
+                        came.append(frame.pts)
+                    before = rising(at, before, index.step)
+                    yield count, frame, before
                     count += 1
         if count == 0:
             raise VideoError(self.path, f"no frame decodes ({read} packets read)", CONVERT)
+        if not index.verified and max(came, default=0) < len(index.ranks) == read - 1:
+            index.note_lost(np.array(came, dtype=np.int64), np.append(index.times, np.nan)[index.ranks])
 
     def _read(self, wanted: Sequence[int], deadline: Deadline) -> Iterator[tuple[int, Any]]:
         """(number, frame) of the wanted frames that come, ascending; ends early at any surprise."""
@@ -309,7 +359,7 @@ class Video:
             return
         if index.sequential:
             last = wanted[-1]
-            for number, frame in self._count(deadline):
+            for number, frame, _ in self._count(deadline):
                 yield number, frame
                 if number >= last:
                     return
@@ -417,12 +467,12 @@ def _plan(index: FrameIndex, wanted: NDArray[np.int64]) -> tuple[NDArray[np.bool
     return np.cumsum(edges[:-1]) > 0, need
 
 
-def _merged(places: dict[int, list[int]], last: int) -> dict[int, list[int]]:
-    """The same places, with the frame ``last`` for all that come after it."""
-    merged: dict[int, list[int]] = {}
-    for number, at in places.items():
-        merged.setdefault(min(number, last), []).extend(at)
-    return merged
+def _places(numbers: list[int]) -> dict[int, list[int]]:
+    """Where each number stands."""
+    places: dict[int, list[int]] = {}
+    for place, number in enumerate(numbers):
+        places.setdefault(number, []).append(place)
+    return places
 
 
 def _chain(first: Any, rest: Iterator[Any]) -> Iterator[Any]:

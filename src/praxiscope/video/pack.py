@@ -19,7 +19,8 @@ from praxiscope.video.decode import DecodedFrame, Video, open_video
 from praxiscope.video.framefolder import source_bytes
 from praxiscope.video.packed import MPEG2, PACKED, PLANES, PackedVideo, checksum, is_packed
 from praxiscope.video.picturefile import PictureWriter, replacing
-from praxiscope.video.pixels import Converter, scaled_size
+from praxiscope.video.pixels import Converter, orientation, scaled_size
+from praxiscope.video.times import same_within
 
 __all__ = ["SUFFIX", "PackReport", "PackedVideo", "is_packed", "pack_video"]
 
@@ -129,28 +130,37 @@ def _write_frames(
 ) -> None:
     """Encode the frames of the part; with ``fps``, the nearest earlier one at each instant k / fps."""
     held: DecodedFrame | None = None
-    origin = duration = 0.0
+    # A whole copy has the clock of its source; a part has one of its own, from its first frame on.
+    whole = start_s is None and end_s is None
+    origin = first = duration = 0.0
     instant = 0
     for frame in video.decode(start_s, end_s):
         if held is None:
-            origin = frame.time_s
+            first = frame.time_s
+            origin = 0.0 if whole else first
         else:
             duration = frame.time_s - held.time_s
         if fps is None:
             encoder.add(frame, frame.time_s - origin)
         else:
-            while held is not None and instant / fps < frame.time_s - origin - 1e-6:
-                encoder.add(held, instant / fps)
+            tolerance = same_within(1 / video.fps)
+            while held is not None and instant / fps < frame.time_s - first - tolerance:
+                encoder.add(held, first - origin + instant / fps)
                 instant += 1
         held = frame
     if held is None:
         part = f"from {start_s or 0:g} s to {'its end' if end_s is None else f'{end_s:g} s'}"
         raise VideoError(video.path, f"has no frame in the part {part}", "Correct the part's start and end.")
-    end = held.time_s - origin + (duration or 1 / video.fps)
-    while fps is not None and instant / fps < end - 1e-6:
-        encoder.add(held, instant / fps)
+    end_of_source = video.duration_s
+    end = (
+        held.time_s + (duration or 1 / video.fps)
+        if held.time_s >= end_of_source or not whole
+        else end_of_source
+    )
+    while fps is not None and instant / fps < end - first - same_within(1 / video.fps):
+        encoder.add(held, first - origin + instant / fps)
         instant += 1
-    encoder.end_s = end
+    encoder.end_s = end - origin
 
 
 class _Encoder:
@@ -207,11 +217,12 @@ class _Encoder:
 
     def _planes(self, frame: DecodedFrame) -> list[NDArray[np.uint8]]:
         """Y, U and V of the frame: scaled, upright, in the colours a decoder assumes."""
-        raw, turned = frame.raw, frame.raw.rotation % 360 != 0
+        raw, upright = frame.raw, orientation(frame.raw)
         width, height = self._size
-        if turned:
-            size = (height, width) if round(raw.rotation / 90) % 2 else (width, height)
-            raw = self._av.VideoFrame.from_ndarray(Converter(size)(raw), format="rgb24")
+        if any(upright):
+            raw = self._av.VideoFrame.from_ndarray(
+                Converter(upright.size(width, height))(raw), format="rgb24"
+            )
         # SWS_CS_ITU601 = 5, AVCOL_RANGE_MPEG = 1: what an MPEG-2 decoder assumes.
         picture = self._reformat(
             raw,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from praxiscope.errors import ArgumentError
 
-__all__ = ["Converter", "Crop", "check_crop", "check_indices", "scaled_size"]
+__all__ = ["Converter", "Crop", "Orientation", "check_crop", "check_indices", "orientation", "scaled_size"]
 
 Crop = tuple[int, int, int, int]
 """(top, left, height, width) in pixels."""
@@ -59,6 +59,47 @@ def check_crop(crop: Crop | None, width: int, height: int) -> Crop:
     return crop
 
 
+class Orientation(NamedTuple):
+    """How stored pixels become upright: rows and columns are swapped first, then the result is flipped.
+
+    Attributes:
+        transposed: rows become columns.
+        flipped: left and right change places.
+        upside_down: top and bottom change places.
+    """
+
+    transposed: bool = False
+    flipped: bool = False
+    upside_down: bool = False
+
+    def size(self, width: int, height: int) -> tuple[int, int]:
+        """The (width, height) of an upright frame that is stored with these."""
+        return (height, width) if self.transposed else (width, height)
+
+    def apply(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Set pixels [H, W, …] upright."""
+        if not any(self):
+            return pixels
+        pixels = pixels.swapaxes(0, 1) if self.transposed else pixels
+        pixels = pixels[:, ::-1] if self.flipped else pixels
+        return np.ascontiguousarray(pixels[::-1] if self.upside_down else pixels)
+
+
+def orientation(frame: Any) -> Orientation:
+    """How a decoder's frame is set upright, by the display matrix that its file or its stream carries.
+
+    The matrix (a b; c d) sends the pixel in column p of row q to column ``a p + c q`` of row ``b p + d q``, up to a
+    shift. Angles between quarter turns are taken for the nearest one.
+    """
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return Orientation()
+    a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].tolist()
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        return Orientation(True, flipped=c < 0, upside_down=b < 0)
+    return Orientation(False, flipped=a < 0, upside_down=d < 0)
+
+
 class Converter:
     """Frames of a decoder to upright uint8 [H, W, 3], with scalers that are set up once.
 
@@ -68,7 +109,7 @@ class Converter:
     converted picture. (Down it would halve the colours' resolution once more.)
 
     Args:
-        size: (width, height) before turning; frames of another size are scaled to it.
+        size: (width, height) as stored; frames of another size are scaled to it.
     """
 
     def __init__(self, size: tuple[int, int]) -> None:
@@ -80,11 +121,11 @@ class Converter:
 
     def __call__(self, frame: Any, short_side: int | None = None) -> NDArray[np.uint8]:
         width, height = scaled_size(*self._size, short_side)
-        turns = round(frame.rotation / 90) % 4
+        upright = orientation(frame)
         larger = (
             (width, height) != (frame.width, frame.height) and width >= frame.width and height >= frame.height
         )
         if larger and frame.format.name in _SCALED_AS_THEY_ARE:
             frame = self._scale(frame, width, height, threads=1)
         pixels: Any = self._colour(frame, width, height, "rgb24", threads=1).to_ndarray()
-        return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
+        return upright.apply(pixels)

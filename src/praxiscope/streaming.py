@@ -35,10 +35,9 @@ def frame_chunks(
 
     def read() -> Iterator[Tensor]:
         video = open_video(record.path, time_limit_s=time_limit_s)
-        first, last = 0, None
         if record.start_s is not None or record.end_s is not None:
-            first, last = frame_range(record, video)
-        frames = (frame.rgb(short_side=short_side) for frame in islice(video.decode(), first, last))
+            frame_range(record, video)  # says what is wrong with an empty part
+        frames = (frame.rgb(short_side=short_side) for frame in video.decode(record.start_s, record.end_s))
         some = False
         while together := list(islice(frames, chunk)):
             some = True

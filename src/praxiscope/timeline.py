@@ -5,6 +5,7 @@ S snippets of a window, C channels, H rows, W columns, L flow fields of a stack.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -29,7 +30,7 @@ __all__ = ["Window", "windows"]
 
 
 class Window(NamedTuple):
-    """A stretch of a video and what a model is shown of it."""
+    """A stretch of a video, in seconds from the start of its file, and what a model is shown of it."""
 
     start_s: float
     end_s: float
@@ -54,6 +55,7 @@ def windows(
 ) -> Iterator[Window]:
     """Cut windows out of one sequential read.
 
+    Window k lasts from ``k * stride_s`` to ``k * stride_s + window_s``; one in which nothing is on screen is left out.
     Snippet k of a window starts with the frame on screen at (k + 1/2) / S of it; one of pictures and flow has that
     frame as its picture, and the flow around it. Only snippets that some window wants
     are made, and only as many windows are kept as overlap.
@@ -85,9 +87,13 @@ def windows(
             made = shown.snippet()
         return made
 
+    video = open_video(source)
+    same_s = video.same_s
+
     def look(until: float) -> None:
         """Give the moment on screen to every window that looks before ``until``."""
         nonlocal opened
+        until -= same_s
         while opened * stride_s < until:
             held.append((opened, []))
             opened += 1
@@ -100,24 +106,23 @@ def windows(
             ):
                 parts.append(snippet())
 
-    video = open_video(source)
-    step = 1 / video.fps
-    reached = 0.0
+    reached = -math.inf
     for moment in _moments(video, contract, flow_source):
         if shown is not None:
             look(moment.time_s)
-            step = moment.time_s - shown.time_s
-        while held and (reached_next := held[0][0] * stride_s + window_s) <= moment.time_s:
+        else:  # nothing is on screen before the first frame
+            opened = max(0, math.floor((moment.time_s + same_s - window_s) / stride_s) + 1)
+        while held and (reached_next := held[0][0] * stride_s + window_s) <= moment.time_s + same_s:
             number, parts = held.popleft()
             reached = reached_next
             yield Window(number * stride_s, reached, _stacked(parts))
         shown, made = moment, None
     if shown is None:
         return
-    end = shown.time_s + step  # the last frame is shown as long as the one before it
-    look(end - 1e-6)  # rounding opens no window at the very end
+    end = video.end_of(shown.time_s)
+    look(end)
     for number, parts in held:
-        if reached >= end - 1e-6:
+        if reached >= end - same_s:
             break
         # A window that the video's end cuts off goes on with the last snippet.
         parts += [] if every else [snippet()] * (snippets - len(parts))

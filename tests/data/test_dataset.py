@@ -150,7 +150,7 @@ def test_reading_a_part_does_not_decode_the_file_to_confirm_its_times(
 
 
 def test_a_part_without_frames_names_the_videos_end(clips: list[Path]) -> None:
-    with pytest.raises(DataError, match=r"0.mp4: no frame between 7 and 9 s; the last frame .* at 0.92 s"):
+    with pytest.raises(DataError, match=r"0\.mp4.*7 s.*9 s.*0\.92 s"):
         make_reader([record(clips[0], start_s=7, end_s=9)]).read(0)
 
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -22,6 +21,7 @@ from praxiscope.video.decode import Video, open_video
 from praxiscope.video.geometry import Box, Size, as_pair, kind_of, resize
 from praxiscope.video.pixels import scaled_size
 from praxiscope.video.sampling import expand
+from praxiscope.video.times import part
 
 __all__ = [
     "ClipReader",
@@ -110,17 +110,20 @@ class RgbReader:
 
 
 def frame_range(record: VideoRecord, video: Video) -> tuple[int, int]:
-    """First frame of a record and the one after its last. Raises DataError when the part holds no frame."""
+    """First frame of a record and the one after its last, as `Video.quick_length` counts.
+
+    Raises DataError when the part holds no frame.
+    """
     if record.start_s is None and record.end_s is None:
         return 0, video.quick_length()
     video.quick_length()  # the times as the packets say: to confirm them would decode the whole file
     times = video.timestamps()
-    first = 0 if record.start_s is None else int(np.searchsorted(times, record.start_s - 1e-6))
-    last = len(times) if record.end_s is None else int(np.searchsorted(times, record.end_s - 1e-6))
+    first, last = part(times, record.start_s, record.end_s, video.same_s)
     if last <= first:
+        end = "the end" if record.end_s is None else f"{record.end_s:g} s"
         raise DataError(
-            f"{record.id}: no frame between {record.start_s or 0} and {record.end_s} s; the last frame of the "
-            f"video is at {times[-1]:.2f} s. Correct its start and end in the list."
+            f"{record.id}: no frame between {record.start_s or 0:g} s and {end}; the video has frames from "
+            f"{times[0]:.2f} s to {times[-1]:.2f} s. Correct its start and end in the list."
         )
     return first, last
 

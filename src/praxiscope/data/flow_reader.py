@@ -124,7 +124,12 @@ class StoredFlowReader(FlowReader):
         return clip
 
     def _fields(self, record: VideoRecord, video: Video, numbers: Tensor, backward: bool) -> Tensor:
-        return self.clip(record, video).fields(numbers, backward=backward)
+        clip = self.clip(record, video)
+        if clip.frames != video.quick_length():
+            # Flow was made between the frames that decode: count as it did.
+            video.decode_all()
+            numbers = video.renumbered(numbers).clamp_(max=max(0, len(clip) - 1))
+        return clip.fields(numbers, backward=backward)
 
 
 @dataclass(frozen=True)

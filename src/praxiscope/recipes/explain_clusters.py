@@ -210,11 +210,10 @@ def _of_other(view: _View) -> dict[str, Any]:
 
 def _times(source: Video, count: int) -> NDArray[np.float64]:
     """Seconds at which frames appear, and at which the last one ends: [N + 1]."""
-    known = source.timestamps()[:count]
+    times = np.append(source.timestamps(), source.duration_s)
     # Of a long damaged file the index may promise fewer frames than a decoder has given.
-    more = np.arange(len(known), count) / source.fps
-    times = np.concatenate([known, more])
-    return np.append(times, times[-1] + 1 / source.fps)
+    more = np.arange(1, count + 2 - len(times)) / source.fps
+    return np.append(times, times[-1] + more)[: count + 1]
 
 
 def _boundaries(ids: _Ids) -> list[int]:

@@ -32,7 +32,7 @@ from praxiscope.video import index as indexing
 from praxiscope.video.container import CONVERT, Deadline
 from praxiscope.video.index import FrameIndex
 from praxiscope.video.pixels import Converter, Crop, check_crop, check_indices, scaled_size
-from praxiscope.video.times import SAME_S, part, rising, same_within
+from praxiscope.video.times import part, rising, same_within
 
 __all__ = ["DecodedFrame", "Video", "open_video"]
 
@@ -138,6 +138,16 @@ class Video:
         return (self._confirmed() if self._promised is None else self._index).duration_s
 
     @property
+    def same_s(self) -> float:
+        """Seconds up to which two times are the same on the clock of this file."""
+        return same_within(self._index.tick, self._index.step)
+
+    def end_of(self, last_s: float) -> float:
+        """When the last frame that was read, shown at ``last_s``, ends: seconds from the start of the file."""
+        index = self._index
+        return index.duration_s if abs(index.times[-1] - last_s) <= self.same_s else last_s + index.step
+
+    @property
     def codec(self) -> str:
         """FFmpeg's name of the codec."""
         return self._index.codec
@@ -186,7 +196,7 @@ class Video:
     def _on_screen(self, times: NDArray[np.float64]) -> NDArray[np.int64]:
         """The numbers of the frames that are on screen at these times; the first one before it begins."""
         shown = self._index.times
-        return np.maximum(np.searchsorted(shown, times + SAME_S, side="right") - 1, 0)
+        return np.maximum(np.searchsorted(shown, times + self.same_s, side="right") - 1, 0)
 
     def decode_all(self) -> int:
         """Decode every frame once, however long the file is, so that `problems` names all damage.
@@ -284,7 +294,8 @@ class Video:
         index = self._index
         if not index.trusted and not index.verified and (len(index.ranks) <= _SHORT_FILE or index.doubtful):
             indexing.verify(self.path, index, Deadline(self.path, self.time_limit_s), per_frame=True)
-        first, last = part(index.times, start_s, end_s)
+        same_s = self.same_s
+        first, last = part(index.times, start_s, end_s, same_s)
         convert = Converter(index.size)
         deadline = Deadline(self.path, self.time_limit_s)
         expected = -1
@@ -298,11 +309,10 @@ class Video:
                 return
         # From the start nothing is looked up: what a decoder gives is what there is.
         after = index.times[expected] if expected >= 0 else -math.inf
-        tolerance = same_within(index.step)
         for number, raw, time_s in self._count(deadline):
-            if end_s is not None and time_s >= end_s - tolerance:
+            if end_s is not None and time_s >= end_s - same_s:
                 return
-            if time_s > after and (start_s is None or time_s >= start_s - tolerance):
+            if time_s > after and (start_s is None or time_s >= start_s - same_s):
                 yield DecodedFrame(number, time_s, raw, convert)
                 deadline.restart()
 

@@ -29,6 +29,7 @@ from praxiscope.errors import VideoError
 from praxiscope.video.container import Deadline
 from praxiscope.video.decode import DecodedFrame, Video
 from praxiscope.video.pixels import Converter, Crop, check_crop, check_indices, scaled_size
+from praxiscope.video.times import part, same_within
 
 __all__ = ["FPS", "FrameFolder", "is_frame_folder", "source_bytes", "source_files"]
 
@@ -139,8 +140,17 @@ class FrameFolder(Video):
 
     @property
     def duration_s(self) -> float:
-        """Seconds from the first frame to the end of the last one."""
+        """Seconds from the start of the video to the end of its last frame."""
         return len(self._names) / FPS
+
+    @property
+    def same_s(self) -> float:
+        """Seconds up to which two times are the same."""
+        return same_within(0.0, 1 / FPS)
+
+    def end_of(self, last_s: float) -> float:
+        """When the last frame that was read, shown at ``last_s``, ends."""
+        return last_s + 1 / FPS
 
     @property
     def codec(self) -> str:
@@ -164,7 +174,7 @@ class FrameFolder(Video):
         return sum(1 for _ in self.decode())
 
     def timestamps(self) -> NDArray[np.float64]:
-        """Seconds since the first frame of each frame: float64 [N]."""
+        """Seconds from the start of the video of each frame: float64 [N]."""
         return np.arange(len(self._names)) / FPS
 
     def frames(
@@ -195,8 +205,7 @@ class FrameFolder(Video):
     def decode(self, start_s: float | None = None, end_s: float | None = None) -> Iterator[DecodedFrame]:
         """Frames one after the other, as `Video.decode` gives them."""
         times = self.timestamps()
-        first = 0 if start_s is None else int(np.searchsorted(times, start_s - 1e-9))
-        last = len(times) if end_s is None else int(np.searchsorted(times, end_s - 1e-9))
+        first, last = part(times, start_s, end_s, self.same_s)
         convert = Converter(self._size)
         for number in range(first, last):
             yield DecodedFrame(number, float(times[number]), self._frame(number), convert)

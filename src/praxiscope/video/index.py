@@ -55,6 +55,7 @@ class FrameIndex:
         codec: FFmpeg's name of the codec.
         fps: frames per second.
         step: seconds from a frame to the next, as a rule.
+        tick: seconds of one count of the container's clock.
         size: (width, height) of the first frame as coded; other frames are scaled to it.
         upright: how the frames are set upright.
         ranks: int64 [packets], in decode order.
@@ -80,6 +81,7 @@ class FrameIndex:
     codec: str
     fps: float
     step: float
+    tick: float
     size: tuple[int, int]
     upright: Orientation
     ranks: NDArray[np.int64]
@@ -330,6 +332,7 @@ def _scan(path: Path, container: Any, stream: Any, unpack: bool, deadline: Deadl
         codec=codec,
         fps=fps,
         step=step,
+        tick=base,
         size=(first.width, first.height),
         upright=orientation(first),
         ranks=ranks,

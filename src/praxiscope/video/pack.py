@@ -20,7 +20,6 @@ from praxiscope.video.framefolder import source_bytes
 from praxiscope.video.packed import MPEG2, PACKED, PLANES, PackedVideo, checksum, is_packed
 from praxiscope.video.picturefile import PictureWriter, replacing
 from praxiscope.video.pixels import Converter, orientation, scaled_size
-from praxiscope.video.times import same_within
 
 __all__ = ["SUFFIX", "PackReport", "PackedVideo", "is_packed", "pack_video"]
 
@@ -106,6 +105,7 @@ def pack_video(
                 "codec": encoder.codec,
                 "duration_s": encoder.end_s,
                 "quality": quality,
+                "same_s": video.same_s,
                 "source": {
                     "name": source.name,
                     "bytes": source_bytes(source),
@@ -132,32 +132,24 @@ def _write_frames(
     held: DecodedFrame | None = None
     # A whole copy has the clock of its source; a part has one of its own, from its first frame on.
     whole = start_s is None and end_s is None
-    origin = first = duration = 0.0
+    origin = first = 0.0
     instant = 0
     for frame in video.decode(start_s, end_s):
         if held is None:
             first = frame.time_s
             origin = 0.0 if whole else first
-        else:
-            duration = frame.time_s - held.time_s
         if fps is None:
             encoder.add(frame, frame.time_s - origin)
         else:
-            tolerance = same_within(1 / video.fps)
-            while held is not None and instant / fps < frame.time_s - first - tolerance:
+            while held is not None and instant / fps < frame.time_s - first - video.same_s:
                 encoder.add(held, first - origin + instant / fps)
                 instant += 1
         held = frame
     if held is None:
         part = f"from {start_s or 0:g} s to {'its end' if end_s is None else f'{end_s:g} s'}"
         raise VideoError(video.path, f"has no frame in the part {part}", "Correct the part's start and end.")
-    end_of_source = video.duration_s
-    end = (
-        held.time_s + (duration or 1 / video.fps)
-        if held.time_s >= end_of_source or not whole
-        else end_of_source
-    )
-    while fps is not None and instant / fps < end - first - same_within(1 / video.fps):
+    end = video.end_of(held.time_s)
+    while fps is not None and instant / fps < end - first - video.same_s:
         encoder.add(held, first - origin + instant / fps)
         instant += 1
     encoder.end_s = end - origin

@@ -25,6 +25,7 @@ from praxiscope.video.container import failures
 from praxiscope.video.decode import DecodedFrame, Video, open_video
 from praxiscope.video.picturefile import PictureKind
 from praxiscope.video.pixels import Converter, Crop, check_crop, check_indices, scaled_size
+from praxiscope.video.times import part, same_within
 
 __all__ = ["MPEG2", "PACKED", "PLANES", "PackedVideo", "checksum", "is_packed", "plane_shapes"]
 
@@ -98,8 +99,18 @@ class PackedVideo(Video):
 
     @property
     def duration_s(self) -> float:
-        """Seconds from the first frame to the end of the last one."""
+        """Seconds from the start of the video to the end of its last frame."""
         return float(self._about["duration_s"])
+
+    @property
+    def same_s(self) -> float:
+        """Seconds up to which two times are the same on the clock of the source."""
+        known = self._about.get("same_s")
+        return known if isinstance(known, float) else same_within(0.0, 1 / self.fps)
+
+    def end_of(self, last_s: float) -> float:
+        """When the last frame that was read, shown at ``last_s``, ends."""
+        return max(self.duration_s, last_s)
 
     @property
     def codec(self) -> str:
@@ -129,7 +140,7 @@ class PackedVideo(Video):
         return sum(1 for _ in self.decode())
 
     def timestamps(self) -> NDArray[np.float64]:
-        """Seconds since the first frame of each frame: float64 [N]."""
+        """Seconds from the start of the video of each frame: float64 [N]."""
         return self._rows["time_s"].astype(np.float64)
 
     def frames(
@@ -168,8 +179,7 @@ class PackedVideo(Video):
     def decode(self, start_s: float | None = None, end_s: float | None = None) -> Iterator[DecodedFrame]:
         """Frames one after the other, as `Video.decode` gives them."""
         times = self._rows["time_s"]
-        first = 0 if start_s is None else int(np.searchsorted(times, start_s - 1e-9))
-        last = len(times) if end_s is None else int(np.searchsorted(times, end_s - 1e-9))
+        first, last = part(times, start_s, end_s, self.same_s)
         convert = Converter((self.width, self.height))
         for number, raw in self._pictures(range(first, last), {}, (0, 0, self.height, self.width)):
             yield DecodedFrame(number, float(times[number]), raw, convert)

@@ -1,7 +1,7 @@
 """When frames are shown, and which of them lie in a part of a video: arithmetic on the clocks of containers.
 
-Clocks are coarse (Matroska counts milliseconds), and annotations are rounded: two times that are less than
-`SAME_S` apart are the same time.
+A clock counts in ticks (Matroska's in milliseconds), so that a time is known to half a tick: two times that are no
+further apart are the same time.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
-    "SAME_S",
     "alone",
     "as_shown",
     "continued",
@@ -23,28 +22,34 @@ __all__ = [
     "typical_step",
 ]
 
-SAME_S = 6e-4
-"""Seconds; more than half a tick of the coarsest clock in use, less than half a frame at 800 frames per second."""
-
+_COARSEST_TICK_S = 1.1e-3  # a longer tick counts frames (AVI), whose times are exact
+_ROUNDING_S = 1e-6  # of sums and products of seconds
 _JITTER = 8  # frames; times that go back further start again
 _LONGEST_JUMP_S = 10.0  # FFmpeg's dts_delta_threshold: in a transport stream a longer one is no pause
 
 
-def same_within(step_s: float) -> float:
-    """Seconds up to which two times are the same where frames follow one another every ``step_s`` seconds."""
-    return min(SAME_S, step_s / 2)
+def same_within(tick_s: float, step_s: float) -> float:
+    """Seconds up to which two times are the same, never more than half a frame.
+
+    Args:
+        tick_s: of the container's clock.
+        step_s: from a frame to the next.
+    """
+    return min(_ROUNDING_S + (0.51 * tick_s if tick_s <= _COARSEST_TICK_S else 0.0), step_s / 2)
 
 
-def part(times: NDArray[np.float64], start_s: float | None, end_s: float | None) -> tuple[int, int]:
+def part(
+    times: NDArray[np.float64], start_s: float | None, end_s: float | None, same_s: float = _ROUNDING_S
+) -> tuple[int, int]:
     """The frames with ``start_s <= time < end_s``: the first one's number, and that of the one after the last.
 
     Args:
         times: float64 [N], rising.
         start_s, end_s: seconds; None for the start and the end of the video.
+        same_s: seconds up to which two times are the same.
     """
-    tolerance = same_within(float(np.diff(times).min())) if len(times) > 1 else SAME_S
-    first = 0 if start_s is None else int(np.searchsorted(times, start_s - tolerance))
-    last = len(times) if end_s is None else int(np.searchsorted(times, end_s - tolerance))
+    first = 0 if start_s is None else int(np.searchsorted(times, start_s - same_s))
+    last = len(times) if end_s is None else int(np.searchsorted(times, end_s - same_s))
     return first, last
 
 

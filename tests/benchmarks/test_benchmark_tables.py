@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import math
 import statistics
+import sys
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
@@ -180,6 +182,51 @@ def test_every_page_of_a_script_has_its_marks(common: ModuleType) -> None:
         assert text.count(common.BEGIN + "\n") == 1, page
         assert text.count(common.END + "\n") == 1, page
         assert text.index(common.BEGIN) < text.index(common.END), page
+
+
+@pytest.mark.parametrize(
+    ("script", "words", "page"),
+    [
+        ("weizmann", ["data", "--people", "daria", "ira"], "weizmann"),
+        ("weizmann_flow", ["data", "--flow", "flow", "--people", "daria"], "weizmann_flow"),
+        ("ucf101_nine", ["data", "--weights", "w.npz", "--seeds", "2"], "ucf101_nine"),
+        ("principal", ["rgb", "data", "--weights", "w.npz"], "principal_rgb"),
+        (
+            "full_video_real",
+            ["--weizmann", "data", "--ucf101", "data", "--weights", "w.npz", "--seeds", "1"],
+            "full_video_real",
+        ),
+    ],
+)
+def test_a_script_says_what_ran_and_leaves_its_page_alone(
+    common: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    script: str,
+    words: list[str],
+    page: str,
+) -> None:
+    def trained(settings: Any, run: Path, protocol: str, **_: Any) -> Any:
+        figures = {"top1": 0.5, "mean_class_accuracy": 0.5, "videos": 7, "classes": 3}
+        source = (settings.data.source, settings.data.split or "")
+        return common.Run(settings, figures, protocol, 11, "last", "2026-01-02, a machine", source)
+
+    monkeypatch.setattr(common, "experiment", trained)
+    monkeypatch.delitem(sys.modules, script, raising=False)
+    module = importlib.import_module(script)
+    published = SCRIPTS / f"{page}.md"
+    before = published.read_text()
+    out = tmp_path / "out"
+    changes = ["--set", "optim.epochs=2", "--set", "optim.frozen_epochs=0"]
+    monkeypatch.setattr("sys.argv", [f"{script}.py", *words, "--out", str(out), *changes])
+    module.main()
+    monkeypatch.delitem(sys.modules, script)
+    assert published.read_text() == before
+    text = (out / published.name).read_text()
+    for fact in ("; 2 epochs in batches of 8;", "11 training clips", "2026-01-02, a machine."):
+        assert fact in text
+    headers = [line for line in before.split(common.END)[0].splitlines() if line.startswith("| ")]
+    assert headers[0] == next(line for line in text.splitlines() if line.startswith("| "))
 
 
 def test_spread_is_the_sample_standard_deviation(common: ModuleType) -> None:

@@ -35,7 +35,6 @@ def main() -> None:
         "optim.batch=8",
         "run.validate_epochs=0",
         f"run.seed={options.seed}",
-        *options.assignments,
     ]
     # As in ucf101_nine.py: the classifier learns alone at first.
     spatial = override(
@@ -46,6 +45,7 @@ def main() -> None:
             f"optim.frozen_epochs={options.spatial_epochs / 2}",
             "optim.lr=0.00001",
             "optim.classifier_lr_scale=100",
+            *options.assignments,
         ],
     )
     runs: dict[str, TrainSettings] = {"spatial": spatial}
@@ -64,6 +64,7 @@ def main() -> None:
                 "optim.name=adamw",
                 "optim.lr=0.0003",
                 "optim.weight_decay=0.01",
+                *options.assignments,
             ],
         )
     rows, folders, done = [], {}, []

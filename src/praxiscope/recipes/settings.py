@@ -355,9 +355,10 @@ class RunSettings(_Section):
     precision: Annotated[Literal["auto", "32", "bf16", "16"], BeforeValidator(_as_text)] = "auto"
     channels_last: bool | Literal["auto"] = "auto"
     deterministic: bool = False
-    keep_memory: bool = Field(
-        False,
-        description="on a CPU: keep freed memory for the next step. Faster; takes up to two thirds as much again",
+    keep_memory: bool | Literal["auto"] = Field(
+        "auto",
+        description="on a CPU: keep freed memory for the next step. Faster; takes up to two thirds as much again. "
+        "auto: where there is so much, and not with backprop.memory",
     )
     checkpoint_steps: int | None = Field(None, ge=1)
     keep_epochs: int | None = Field(
@@ -395,7 +396,7 @@ class TrainSettings(_Section):
                 f"backprop.choose = {self.backprop.choose} of input.snippets = {self.input.snippets}: no more can be "
                 "chosen than are watched"
             )
-        if self.run.keep_memory and self.backprop.memory is not None:
+        if self.run.keep_memory is True and self.backprop.memory is not None:
             raise ValueError(
                 f"run.keep_memory takes memory for time, and backprop.memory = {self.backprop.memory} time for memory; "
                 "leave one of them out"

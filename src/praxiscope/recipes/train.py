@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from praxiscope._memory import keep_memory
+from praxiscope._memory import KeptMemory, keep_memory
 from praxiscope.checkpoint import (
     FlowInput,
     InputContract,
@@ -101,7 +101,8 @@ def train(
     _check_start(settings, frozen == "all" or (optim.epochs is not None and frozen >= optim.epochs))
     fabric = _launch(settings)
     reporter = (reporter or Reporter()) if fabric.is_global_zero else Reporter()
-    if settings.run.keep_memory and fabric.device.type == "cpu" and not keep_memory():
+    on_cpu = fabric.device.type == "cpu"
+    if settings.run.keep_memory is True and on_cpu and not keep_memory():
         reporter.line("Note: run.keep_memory does nothing here: the C library is not glibc.")
     manifest = _load_data(settings)
     if not resume:
@@ -194,6 +195,15 @@ def train(
     )
     started = time.perf_counter()
     monitor = Monitor(settings, manifest, bare, card, fabric, note_skips, reporter, store, course.steps)
+    kept = KeptMemory(settings.run.devices)
+    auto = settings.run.keep_memory == "auto" and on_cpu and settings.backprop.memory is None
+    freeze = TrunkFreeze(bare, course.frozen)
+
+    def before_step(step: int) -> None:
+        freeze(step)
+        if auto:
+            kept()
+
     saver = partial(save, run=run, model=bare, optimizer=optimizer, card=card, fabric=fabric, monitor=monitor)
     try:
         complete = fit(
@@ -221,10 +231,11 @@ def train(
             end_epoch=monitor,
             reporter=reporter,
             draw_seed=mix_seeds,
-            before_step=TrunkFreeze(bare, course.frozen),
+            before_step=before_step,
             before_update=partial(_count_tasks, loss, fabric),
         )
     finally:
+        kept.close()
         if log:
             log.close()
     fabric.barrier()

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from praxiscope.errors import ArgumentError, UnknownNameError
+from praxiscope.recipes.reading import training_crop
 from praxiscope.recipes.settings import (
     InputSettings,
     TrainSettings,
@@ -171,13 +172,56 @@ def test_a_missing_or_binary_settings_file_is_a_clear_error(tmp_path: Path) -> N
 
 
 def test_every_crop_that_can_be_asked_for_is_of_the_asked_size() -> None:
-    from praxiscope.recipes.reading import _CROPS
-
-    assert set(_CROPS) == set(get_args(InputSettings.model_fields["crop"].annotation))
     frames = torch.zeros(1, 3, 64, 90)
-    for crop in _CROPS.values():
-        assert crop(48)({"rgb": frames}, torch.Generator().manual_seed(0))["rgb"].shape == (1, 3, 48, 48)  # type: ignore
-    drawn = {
-        _CROPS["free-scale"](56).draw((64, 90), torch.Generator().manual_seed(n))[2:4] for n in range(200)
-    }
+    names = get_args(InputSettings.model_fields["crop"].annotation)
+    for name in names:
+        crop = training_crop(InputSettings(crop=name, size=48))
+        assert crop({"rgb": frames}, torch.Generator().manual_seed(0))["rgb"].shape == (1, 3, 48, 48)  # type: ignore
+    free = training_crop(InputSettings(crop="free-scale", size=56))
+    drawn = {free.draw((64, 90), torch.Generator().manual_seed(n))[2:4] for n in range(200)}
     assert len(drawn) == 16  # any height with any width
+
+
+@pytest.mark.parametrize(
+    ("name", "sides"),
+    [
+        # Of frames of 256 x 340, as TSN's code crops RGB frames and flow.
+        ("tsn-fine-tune", {256, 224, 192, 168}),
+        ("pbnet-6-3-rgb", {256, 224, 192, 168}),
+        ("full-3-rgb", {256, 224, 192, 168}),
+        ("tsn-flow", {256, 224, 192}),
+        ("pbnet-8-4-flow", {256, 224, 192}),
+        ("full-6-flow-hmdb51", {256, 224, 192}),
+        ("pbnet-6-3-flow-thumos14", {256, 224, 192}),
+    ],
+)
+def test_flow_is_cropped_at_three_scales_and_rgb_frames_at_four(name: str, sides: set[int]) -> None:
+    crop = training_crop(get_recipe(name).input)
+    drawn = {crop.draw((256, 340), torch.Generator().manual_seed(n))[2:4] for n in range(400)}
+    order = sorted(sides, reverse=True)
+    assert drawn == {(h, w) for i, h in enumerate(order) for j, w in enumerate(order) if abs(i - j) <= 1}
+
+
+def test_settings_of_the_papers_further_tables() -> None:
+    fine, added = get_recipe("two-stream-temporal-fine-tune"), get_recipe("two-stream-temporal-added-classes")
+    assert (fine.optim.steps, fine.optim.milestone_steps, fine.input.flow_length) == (20_000, (14_000,), 10)
+    assert added == get_recipe("two-stream-temporal")
+    assert fine.model.backbone == "cnn_m_2048_temporal"
+    full, thumos = get_recipe("full-6-flow-hmdb51"), get_recipe("full-3-flow-thumos14")
+    assert (full.input.snippets, full.backprop.name, full.input.flow_lengths) == (6, "full", (5, 10))
+    assert (full.optim.steps, full.optim.milestone_steps) == (7_000, (4_000, 6_000))
+    assert (thumos.input.snippets, thumos.input.flow_lengths, thumos.optim.steps) == (3, (5,), 25_000)
+    rgb = get_recipe("pbnet-6-3-rgb-thumos14")
+    assert (rgb.optim.steps, rgb.optim.milestone_steps[-1], rgb.backprop.choose) == (8_000, 7_500, 3)
+    assert get_recipe("full-6-rgb-thumos14").input.snippets == 6
+    assert get_recipe("two-stream-spatial").input.lighting == 0.1
+    assert get_recipe("two-stream-temporal").input.lighting == 0
+
+
+@pytest.mark.parametrize(
+    "assignment",
+    ["input.crop_scales=[]", "input.crop_scales=[0, 1]", "input.crop_scales=[1.5]", "input.lighting=-1"],
+)
+def test_scales_and_noise_out_of_range_are_refused(assignment: str) -> None:
+    with pytest.raises(ArgumentError, match=assignment.partition("=")[0].replace(".", r"\.")):
+        changed(assignment)

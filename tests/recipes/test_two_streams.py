@@ -33,6 +33,7 @@ from praxiscope.recipes.settings import TrainSettings, get_recipe, override, rec
 from praxiscope.recipes.streams import settings_of_runs
 from praxiscope.recipes.test import test as run_test
 from praxiscope.recipes.train import build_model, train
+from praxiscope.training.log import read_log
 from praxiscope.types import VideoRecord
 from praxiscope.video.geometry import mirror
 
@@ -128,6 +129,8 @@ def test_the_joint_network_learns_and_tests_with_stored_and_estimated_flow(run: 
     place = rows[0].split(",").index("loss")
     losses = [float(row.split(",")[place]) for row in rows[1:] if row.split(",")[place]]
     assert sum(losses[-4:]) < 0.8 * sum(losses[:4])
+    steps = [row for row in read_log(run / "log.csv") if "loss" in row]
+    assert [row["loss_rgb"] + row["loss_flow"] for row in steps] == pytest.approx(losses, rel=1e-5)
     estimated = run_test(run, moving[0], workers=2).scores
     np.testing.assert_allclose(
         estimated.reordered(stored.scores.ids).logits, stored.scores.logits, rtol=1e-4, atol=1e-4

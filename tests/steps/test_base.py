@@ -193,4 +193,6 @@ def test_each_stream_of_a_joint_network_has_a_loss_of_its_own():
         value.backward()
         torch.testing.assert_close(head.weight.grad, alone.weight.grad)
         expected += float(value.detach())
+        assert float(output.metrics[f"loss_{name}"]) == pytest.approx(float(value.detach()), rel=1e-6)
     assert float(output.loss) == pytest.approx(expected, rel=1e-6)
+    assert output.metrics.keys() == {"top1", "loss_rgb", "loss_flow"}

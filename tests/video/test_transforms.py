@@ -11,7 +11,7 @@ import torch
 from praxiscope._compat import import_torchvision
 from praxiscope.errors import ArgumentError
 from praxiscope.types import Batch
-from praxiscope.video.transforms import BatchAugment, ColorJitter, Jitter
+from praxiscope.video.transforms import BatchAugment, ColorJitter, Jitter, Lighting
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 STRONG = ColorJitter(0.4, 0.5, 0.6, 0.2)
@@ -25,7 +25,7 @@ def pixels(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randint(0, 256, shape, dtype=torch.uint8, generator=seeded(seed))
 
 
-def jitter_twin(frames: np.ndarray, jitter: Jitter) -> np.ndarray:
+def jitter_twin(frames: np.ndarray, jitter: Jitter, cut: bool = True) -> np.ndarray:
     """One video [N, 3, H, W] of 0 to 255, step by step in float64; hue as a turn of I + iQ."""
     to_yiq = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
     x = frames.astype(np.float64).transpose(0, 2, 3, 1)
@@ -36,7 +36,7 @@ def jitter_twin(frames: np.ndarray, jitter: Jitter) -> np.ndarray:
     luma, i, q = np.moveaxis(x @ to_yiq.T, -1, 0)
     chroma = (i + 1j * q) * np.exp(-2j * np.pi * jitter.hue)
     x = np.stack([luma, chroma.real, chroma.imag], -1) @ np.linalg.inv(to_yiq).T
-    return np.clip(x, 0, 255).transpose(0, 3, 1, 2)
+    return (np.clip(x, 0, 255) if cut else x).transpose(0, 3, 1, 2)
 
 
 def augment_twin(video: np.ndarray, augment: BatchAugment, seed: int) -> np.ndarray:
@@ -95,7 +95,7 @@ def test_jitter_leaves_flow_as_it_is() -> None:
 
 
 def test_jitter_draws_fill_their_ranges() -> None:
-    draws = np.array([STRONG.draw((1, 1), generator) for generator in [seeded(0)] for _ in range(2000)])
+    draws = np.array([STRONG.draw((1, 1), generator)[:4] for generator in [seeded(0)] for _ in range(2000)])
     np.testing.assert_allclose(draws.min(0), [0.6, 0.5, 0.4, -0.2], atol=0.01)
     np.testing.assert_allclose(draws.max(0), [1.4, 1.5, 1.6, 0.2], atol=0.01)
     np.testing.assert_allclose(draws.mean(0), [1, 1, 1, 0], atol=0.03)
@@ -186,6 +186,64 @@ def test_packed_videos_of_different_lengths_equal_dense_ones() -> None:
     assert out["flow"].equal(torch.cat([f for _, f in alone]))
 
 
+# Krizhevsky et al. 2012, section 4.1: [p1, p2, p3] [a1 l1, a2 l2, a3 l3]^T is added to every pixel.
+SIZES = np.array([0.2175, 0.0188, 0.0045])
+COMPONENTS = np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]])
+
+
+def test_lighting_adds_one_colour_of_the_right_spread_to_a_whole_video() -> None:
+    np.testing.assert_allclose(COMPONENTS.T @ COMPONENTS, np.eye(3), atol=2e-4)
+    generator = seeded(0)
+    added = np.array([Lighting(0.1).draw((4, 4), generator).added for _ in range(20_000)])
+    np.testing.assert_allclose(added.mean(0), 0, atol=5e-4)
+    along = added @ COMPONENTS  # its covariance is that of three independent Gaussians
+    np.testing.assert_allclose(along.std(0), 0.1 * SIZES, rtol=0.03)
+    np.testing.assert_allclose(np.corrcoef(along.T), np.eye(3), atol=0.03)
+    frames = pixels(4, 3, 5, 6).float().clamp(60, 190)
+    colour = Lighting(0.1).draw((5, 6), seeded(3)).added
+    expected = frames.numpy() + 255 * np.array(colour)[:, None, None]
+    np.testing.assert_allclose(Lighting(0.1)({"rgb": frames}, seeded(3))["rgb"].numpy(), expected, atol=1e-3)
+    flow = torch.randn(4, 2, 5, 6)
+    assert Lighting(3.0)({"flow": flow, "rgb": frames}, seeded(0))["flow"].equal(flow)
+    bright = Lighting(3.0)({"rgb": pixels(1, 3, 5, 6)}, seeded(0))["rgb"]
+    assert bright.dtype == torch.uint8  # cut to what a pixel can be
+
+
+@pytest.mark.parametrize("jitter", [None, STRONG])
+def test_a_batch_is_lit_behind_its_jitter(jitter: ColorJitter | None) -> None:
+    lit = BatchAugment(jitter=jitter, lighting=Lighting(0.4))
+    videos, seeds = pixels(3, 2, 3, 8, 9), [5, 6, 7]
+    out = lit.stream(videos, seeds).numpy()
+    mean, std = (np.array(values)[:, None, None] for values in (lit.mean, lit.std))
+    for video, seed in enumerate(seeds):
+        mirrored, drawn = lit.draw(seed)
+        plain = BatchAugment(jitter=jitter).draw(seed)
+        assert (mirrored, drawn[:4]) == (plain[0], plain[1][:4])
+        alone = (Jitter(*drawn[:4]).added, drawn.added)
+        assert alone[0] == (0, 0, 0) != alone[1]
+        own = videos[video].numpy().astype(float)
+        x = own[..., ::-1] if mirrored else own
+        if jitter is not None:
+            # What the jitter drives out of range comes back where light is added: nothing is cut in between.
+            x = jitter_twin(x, Jitter(*drawn[:4]), cut=False)
+        x = np.clip(x / 255 + np.array(drawn.added)[:, None, None], 0, 1)
+        np.testing.assert_allclose(out[video], (x - mean) / std, atol=1e-4)
+
+
+def test_frames_of_a_stack_are_recoloured_as_they_are_alone() -> None:
+    augment = BatchAugment(jitter=STRONG, lighting=Lighting(0.2))
+    videos, seeds = pixels(2, 4, 9, 6, 7), [3, 8]  # 4 snippets of 3 frames each
+    apart = augment.stream(videos.reshape(2, 12, 3, 6, 7), seeds).reshape(videos.shape)
+    assert augment.stream(videos, seeds).equal(apart)
+    laid = BatchAugment(jitter=STRONG, lighting=Lighting(0.2), channels_last=True).stream(videos, seeds)
+    assert laid.equal(apart)
+    assert laid.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
+    still = BatchAugment(flip=False).stream(videos, seeds)
+    assert still.equal(
+        BatchAugment(flip=False).stream(videos.reshape(2, 12, 3, 6, 7), seeds).reshape(videos.shape)
+    )
+
+
 def test_the_flip_does_not_hang_on_the_jitter_nor_the_jitter_on_the_flip() -> None:
     both, flip, jitter = BatchAugment(jitter=STRONG), BatchAugment(), BatchAugment(flip=False, jitter=STRONG)
     draws = [(both.draw(seed), flip.draw(seed), jitter.draw(seed)) for seed in range(50)]
@@ -228,7 +286,11 @@ def test_the_frames_that_were_given_are_not_changed() -> None:
             "with offsets",
         ),
         (lambda: BatchAugment(flip=False).stream(pixels(1, 2, 4, 4, 4), []), "3 values.* 4 channels"),
-        (lambda: BatchAugment(jitter=STRONG).stream(pixels(1, 2, 6, 4, 4), [1]), "got 6"),
+        (
+            lambda: BatchAugment(jitter=STRONG, mean=(0.5,), std=(1.0,)).stream(pixels(1, 2, 5, 4, 4), [1]),
+            "got 5",
+        ),
+        (lambda: Lighting(-1), "std of 0 or more, got -1"),
         (lambda: BatchAugment(mean=(0.5,)), "mean and std"),
         (lambda: BatchAugment(flow_std=(0.0,)), "above 0"),
         (lambda: ColorJitter(hue=0.7), "hue"),

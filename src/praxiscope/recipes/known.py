@@ -181,20 +181,23 @@ def multiplier() -> TrainSettings:
 _register_multipliers()
 
 
+# TSN's code crops flow at three scales, RGB frames at four.
+_FLOW_SCALES = (1, 0.875, 0.75)
+
 # Two-stream networks (Simonyan and Zisserman, 2014), section 5: 256 videos a step, drawn evenly over the classes, one
 # frame or stack of each; momentum 0.9; the rate 1e-2 falls to a tenth at the milestones, "the same for all training
-# sets".
+# sets". Its "RGB jittering" is that of AlexNet, whose training it adapts: noise along principal components of colours.
 _FROM_SCRATCH: Mapping[str, Any] = {"steps": 80_000, "milestone_steps": (50_000, 70_000)}
 _FINE_TUNED: Mapping[str, Any] = {"steps": 20_000, "milestone_steps": (14_000,)}
 
 
 def _two_stream(
-    length: Mapping[str, Any], *, dropout: float, jitter: float = 0.0, frozen: bool = False
+    length: Mapping[str, Any], *, dropout: float, rgb: bool = True, frozen: bool = False
 ) -> TrainSettings:
     return TrainSettings(
         data=DataSettings(sampling="class-uniform"),
         model=ModelSettings(name="frame", backbone="cnn_m_2048", dropout=dropout),
-        input=InputSettings(snippets=1, crop="random", colour_jitter=jitter),
+        input=InputSettings(snippets=1, crop="random", lighting=0.1 if rgb else 0.0),
         optim=OptimSettings(
             lr=1e-2,
             batch=256,
@@ -210,23 +213,23 @@ def _two_stream(
 @recipes.register("two-stream-spatial")
 def two_stream_spatial() -> TrainSettings:
     """The spatial stream, all of it fine-tuned from ImageNet weights (--weights). The paper's best has dropout 0.9."""
-    return _two_stream(_FINE_TUNED, dropout=0.9, jitter=0.2)
+    return _two_stream(_FINE_TUNED, dropout=0.9)
 
 
 @recipes.register("two-stream-spatial-last-layer")
 def two_stream_spatial_last_layer() -> TrainSettings:
     """The spatial stream, only the last layer trained on ImageNet weights (--weights): the paper's choice."""
-    return _two_stream(_FINE_TUNED, dropout=0.5, jitter=0.2, frozen=True)
+    return _two_stream(_FINE_TUNED, dropout=0.5, frozen=True)
 
 
 @recipes.register("two-stream-spatial-scratch")
 def two_stream_spatial_scratch() -> TrainSettings:
     """The spatial stream from random weights, dropout 0.9."""
-    return _two_stream(_FROM_SCRATCH, dropout=0.9, jitter=0.2)
+    return _two_stream(_FROM_SCRATCH, dropout=0.9)
 
 
-def _temporal(**stack: Any) -> TrainSettings:
-    settings = _two_stream(_FROM_SCRATCH, dropout=0.9)
+def _temporal(length: Mapping[str, Any] = _FROM_SCRATCH, **stack: Any) -> TrainSettings:
+    settings = _two_stream(length, dropout=0.9, rgb=False)
     return settings.updated(
         {
             "model.backbone": "cnn_m_2048_temporal",
@@ -261,6 +264,20 @@ def two_stream_multi_task() -> TrainSettings:
     return _temporal()
 
 
+@recipes.register("two-stream-temporal-fine-tune")
+def two_stream_temporal_fine_tune() -> TrainSettings:
+    """The temporal stream, fine-tuned from one that was trained on another data set (--weights): Table 2's second
+    row."""
+    return _temporal(_FINE_TUNED)
+
+
+@recipes.register("two-stream-temporal-added-classes")
+def two_stream_temporal_added_classes() -> TrainSettings:
+    """The temporal stream on a data set with classes of another added to its own, in one list (a CSV): Table 2's
+    third row."""
+    return _temporal()
+
+
 @recipes.register("tsn-flow")
 def tsn_flow() -> TrainSettings:
     """TSN's temporal stream from ImageNet weights: stacks of 5 fields, 3 snippets, dropout 0.7, partial BatchNorm."""
@@ -270,6 +287,7 @@ def tsn_flow() -> TrainSettings:
             "model.stream": "flow",
             "model.dropout": 0.7,
             "input.subtract_mean": False,
+            "input.crop_scales": _FLOW_SCALES,
             "optim.first_conv_lr_scale": 5,
             "optim.epochs": 80,
             "optim.milestones": (44, 71),
@@ -284,14 +302,23 @@ def tsn_flow() -> TrainSettings:
 _PBNET_SCHEDULES: Mapping[tuple[str, str], tuple[int, tuple[int, ...]]] = {
     ("rgb", "ucf101"): (5_000, (1_500, 3_000, 4_500)),
     ("rgb", "hmdb51"): (3_000, (1_500,)),
+    ("rgb", "thumos14"): (
+        8_000,
+        (1_500, 3_000, 4_500, 6_000, 7_500),
+    ),  # section V.G: longer, all else as UCF-101's
     ("flow", "ucf101"): (18_000, (10_000, 16_000)),
     ("flow", "hmdb51"): (7_000, (4_000, 6_000)),
+    ("flow", "thumos14"): (25_000, (10_000, 16_000)),
 }
 
 
 def _pbnet(stream: str, data: str, watch: int, choose: int) -> TrainSettings:
     steps, drops = _PBNET_SCHEDULES[stream, data]
     rgb = stream == "rgb"
+    frames: dict[str, Any] = {}
+    if not rgb:
+        # Section V.G: stacks of one length on THUMOS14.
+        frames = {"flow_length": 5 if data == "thumos14" else [5, 10], "crop_scales": _FLOW_SCALES}
     return TrainSettings(
         model=ModelSettings(
             name="tsn",
@@ -300,7 +327,7 @@ def _pbnet(stream: str, data: str, watch: int, choose: int) -> TrainSettings:
             batchnorm="partial",
             dropout=0.8 if rgb else 0.7,
         ),
-        input=InputSettings(snippets=watch, flow_length=5 if rgb else [5, 10], subtract_mean=False),
+        input=InputSettings(snippets=watch, subtract_mean=False, **frames),
         backprop=BackpropSettings(
             name="principal" if choose < watch else "full",
             choose=choose if choose < watch else None,
@@ -320,19 +347,20 @@ def _pbnet(stream: str, data: str, watch: int, choose: int) -> TrainSettings:
 
 
 def _register_pbnets() -> None:
-    """PBNet-m-n for both data sets, and Full-m, which learns from all it watches, for UCF-101."""
-    networks = [(f"pbnet-{m}-{n}", m, n) for m, n in ((6, 3), (8, 4))]
-    networks += [(f"full-{m}", m, m) for m in range(1, 9)]
-    for name, watch, choose in networks:
+    """PBNet-m-n and Full-m, which learns from all it watches, for the data sets of tables IV, VI and VII."""
+    networks = [(f"pbnet-{m}-{n}", m, n, ["ucf101", "hmdb51"]) for m, n in ((6, 3), (8, 4))]
+    networks += [(f"full-{m}", m, m, ["ucf101"]) for m in range(1, 9)]
+    more = {"full-6": ["hmdb51", "thumos14"], "full-3": ["thumos14"], "pbnet-6-3": ["thumos14"]}
+    for name, watch, choose, sets in networks:
         for stream in ("rgb", "flow"):
-            for data in ("ucf101", "hmdb51") if choose < watch else ("ucf101",):
+            for data in sets + more.get(name, []):
                 recipe = partial(_pbnet, stream, data, watch, choose)
                 learned = (
                     f"learned from {choose} of {watch}" if choose < watch else f"learned from all {watch}"
                 )
-                start = "ImageNet weights" + (
-                    "" if stream == "rgb" else ", stacks of 5 and 10 fields (--flow)"
-                )
+                start = "ImageNet weights"
+                if stream == "flow":
+                    start += f", stacks of {'5' if data == 'thumos14' else '5 and 10'} fields (--flow)"
                 recipe.__doc__ = f"TSN {learned} snippets, {stream}, {start}: schedule for {data}."
                 suffix = "" if data == "ucf101" else f"-{data}"
                 recipes.register(f"{name}-{stream}{suffix}")(recipe)

@@ -36,7 +36,7 @@ from praxiscope.inputs import stream_readers
 from praxiscope.models import default_stream
 from praxiscope.progress import Reporter
 from praxiscope.recipes.lists import check_skips, read_skipped, write_skipped
-from praxiscope.recipes.settings import TrainSettings
+from praxiscope.recipes.settings import InputSettings, TrainSettings
 from praxiscope.types import STEM, Batch, VideoRecord
 from praxiscope.video.decode import open_video
 from praxiscope.video.geometry import kind_of
@@ -46,6 +46,7 @@ from praxiscope.video.transforms import (
     CenterCrop,
     ColorJitter,
     JitteredCrop,
+    Lighting,
     MultiScaleCrop,
     RandomCrop,
 )
@@ -62,12 +63,13 @@ __all__ = [
     "scan",
     "seen_streams",
     "targets_of",
+    "training_crop",
     "waiting_bytes",
     "weights_of_classes",
 ]
 
 _PREFETCHED = 2  # batches that each reading process keeps ready
-_CROPS: dict[str, Callable[[int], Geometry]] = {
+_CROPS: dict[str, Callable[..., Geometry]] = {
     "multi-scale": MultiScaleCrop,
     "free-scale": partial(MultiScaleCrop, max_distort=3, more_fix_crop=False),
     "jittered": JitteredCrop,
@@ -88,6 +90,12 @@ def targets_of(manifest: Manifest, records: Sequence[VideoRecord]) -> list[Tenso
     return targets
 
 
+def training_crop(wanted: InputSettings) -> Geometry:
+    """The crop that is drawn of training videos."""
+    scaled = wanted.crop in ("multi-scale", "free-scale")
+    return _CROPS[wanted.crop](wanted.size, **({"scales": wanted.crop_scales} if scaled else {}))
+
+
 def preparer(
     settings: TrainSettings, contract: InputContract, device: torch.device
 ) -> Callable[[Batch], Batch]:
@@ -96,6 +104,7 @@ def preparer(
     augment = BatchAugment(
         flip=settings.input.flip,
         jitter=ColorJitter(strength, strength, strength, strength / 4) if strength else None,
+        lighting=Lighting(settings.input.lighting) if settings.input.lighting else None,
         mean=contract.mean,
         std=contract.std,
         flow_mean=contract.flow_mean,
@@ -336,7 +345,7 @@ def epoch_loader(
         skipped: videos found to be unreadable, by id; the reading processes of an epoch start with what the
             epochs before it found, and lose no time on them.
     """
-    crop = _CROPS[settings.input.crop](settings.input.size)
+    crop = training_crop(settings.input)
     readers, span = stream_readers(contract, settings.input.short_side, store)
     targets, wanted = targets_of(manifest, records), settings.input
 

@@ -153,8 +153,24 @@ class InputSettings(_Section):
         "free-scale: corners and centre, height and width independent; jittered: each within 25 % of size, near the "
         "borders",
     )
+    crop_scales: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
+        (1, 0.875, 0.75, 0.66),
+        min_length=1,
+        description="of multi-scale and free-scale crops: their sides over the frame's short one. TSN's flow: the "
+        "first three",
+    )
     flip: bool = True
-    colour_jitter: float = Field(0.0, ge=0, le=1)
+    colour_jitter: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="strength of changes of brightness, contrast, saturation and (a quarter) hue",
+    )
+    lighting: float = Field(
+        0.0,
+        ge=0,
+        description="standard deviation of AlexNet's colour noise along the principal components of colours; there 0.1",
+    )
     flow_length: int | tuple[int, ...] = Field(
         5, description="flow fields of a stack; several, as in [5, 10]: a stem for each"
     )

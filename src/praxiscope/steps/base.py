@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from praxiscope.errors import ArgumentError
 from praxiscope.types import Batch
 
-__all__ = ["Loss", "Step", "StepOutput", "TaskLoss", "call_model", "make_loss", "output_loss"]
+__all__ = ["Loss", "Step", "StepOutput", "TaskLoss", "call_model", "make_loss", "output_losses"]
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(logits [B, K], targets) -> mean loss []."""
@@ -59,13 +59,11 @@ def call_model(model: nn.Module, batch: Batch) -> Any:
     return model(*inputs, offsets=batch.offsets)
 
 
-def output_loss(loss: Loss, output: Any, targets: Tensor) -> Tensor:
-    """The loss of what a model returned: of its ``logits``, or where it classifies each of several streams by itself
-    (``stream_logits`` [streams, B, K]) the sum of theirs."""
+def output_losses(loss: Loss, output: Any, targets: Tensor) -> Tensor:
+    """The losses of what a model returned, whose sum is learned from: of its ``logits`` [1], or where it classifies
+    each of several streams by itself (``stream_logits`` [streams, B, K]) theirs [streams]."""
     heads = getattr(output, "stream_logits", None)
-    if heads is None:
-        return loss(output.logits, targets)
-    return torch.stack([loss(logits, targets) for logits in heads]).sum()
+    return torch.stack([loss(logits, targets) for logits in ([output.logits] if heads is None else heads)])
 
 
 def make_loss(

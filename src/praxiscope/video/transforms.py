@@ -7,6 +7,7 @@ matrix and one grey offset. So it is one small matrix product per frame, which t
 Two deviations from torchvision's ColorJitter make it so: values are cut to the range of pixels once, at the
 end, not after each step; hue turns in the plane of YIQ's chrominance, not in HSV. Contrast pivots on each
 frame's own mean grey, as there: a frame is changed in the same way whichever others stand beside it.
+AlexNet's colour noise adds one colour to all of a video, behind the jitter.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ __all__ = [
     "Jitter",
     "JitteredCrop",
     "Kind",
+    "Lighting",
     "MultiScaleCrop",
     "RandomCrop",
     "RandomResizedCrop",
@@ -72,18 +74,25 @@ __all__ = [
 
 GREY = (0.299, 0.587, 0.114)  # luma of ITU-R BT.601: the Y of YIQ
 
+# The principal components of the colours of ImageNet's pictures, in [0, 1]: a column for each, rows R, G, B; and the
+# size of each (fb.resnet.torch; Caffe's are the same, times 255).
+_COMPONENTS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, -0.6948, 0.4203))
+_SIZES = (0.2175, 0.0188, 0.0045)
+
 # Frames that are turned to float at a time: few on a CPU, so that they stay in its cache; elsewhere as many
 # as keep the passing memory in bounds when a packed batch holds whole videos.
 _CPU_FRAMES, _DEVICE_FRAMES = 2, 256
 
 
 class Jitter(NamedTuple):
-    """One draw of colour jitter: three factors, and the hue's shift in turns. As given: no change."""
+    """One draw of colour jitter: three factors, and the hue's shift in turns; and what is added to R, G and B behind
+    it, for values in [0, 1]. As given: no change."""
 
     brightness: float = 1.0
     contrast: float = 1.0
     saturation: float = 1.0
     hue: float = 0.0
+    added: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -119,18 +128,54 @@ class ColorJitter(Transform[Jitter]):
 
     def apply(self, frames: Tensor, params: Jitter, kind: Kind = "rgb") -> Tensor:
         """Change frames [..., C, H, W] of one video: uint8, or float from 0 to 255."""
-        check_frames(frames, kind)
-        if kind == "flow":
-            return frames
-        flat = frames.reshape(-1, *frames.shape[-3:])
-        video = torch.zeros(len(flat), dtype=torch.int64, device=frames.device)
-        mixed = _rgb(flat, video, None, [params], mean=(0.0,), std=(1 / 255,))
-        if frames.dtype == torch.uint8:
-            mixed.round_()
-        return mixed.to(frames.dtype).reshape(frames.shape)
+        return _coloured(frames, params, kind)
 
     def size_after(self, size: Size, params: Jitter) -> Size:
         return size
+
+
+@dataclass(frozen=True)
+class Lighting(Transform[Jitter]):
+    """Add to all pixels of a video a multiple of each principal component of ImageNet's colours; flow stays as it is.
+
+    (Krizhevsky et al., "ImageNet classification with deep convolutional neural networks", 2012, section 4.1, where a
+    component's multiple is a Gaussian of standard deviation 0.1 times the component's size.)
+
+    Args:
+        std: of the Gaussian.
+    """
+
+    std: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.std < math.inf:
+            raise ArgumentError(f"Lighting needs a std of 0 or more, got {self.std}")
+
+    def draw(self, size: Size, generator: torch.Generator | None = None) -> Jitter:
+        drawn = torch.randn(3, generator=needed(generator, self), dtype=torch.float64) * self.std
+        steps = drawn * torch.tensor(_SIZES, dtype=torch.float64)
+        red, green, blue = (torch.tensor(_COMPONENTS, dtype=torch.float64) @ steps).tolist()
+        return Jitter(added=(red, green, blue))
+
+    def apply(self, frames: Tensor, params: Jitter, kind: Kind = "rgb") -> Tensor:
+        """Change frames [..., C, H, W] of one video: uint8, or float from 0 to 255."""
+        return _coloured(frames, params, kind)
+
+    def size_after(self, size: Size, params: Jitter) -> Size:
+        return size
+
+
+def _coloured(frames: Tensor, params: Jitter, kind: Kind) -> Tensor:
+    """Frames of one video in other colours; flow as it is."""
+    check_frames(frames, kind)
+    if kind == "flow":
+        return frames
+    flat = frames.reshape(-1, *frames.shape[-3:])
+    video = torch.zeros(len(flat), dtype=torch.int64, device=frames.device)
+    mixed = _rgb(flat, video, None, [params], mean=(0.0,), std=(1 / 255,))
+    if frames.dtype == torch.uint8:
+        mixed.round_()
+    return mixed.to(frames.dtype).reshape(frames.shape)
 
 
 @dataclass(frozen=True)
@@ -141,12 +186,14 @@ class BatchAugment:
 
     Args:
         flip: mirror a video, all its streams, with probability one half.
-        jitter: colour jitter of the picture streams; None for none.
+        jitter: colour jitter of RGB frames; None for none.
+        lighting: AlexNet's colour noise, behind the jitter; None for none.
         mean, std: of pixels from 0 to 1, per channel. Fewer values than channels are repeated (stacks).
         flow_mean, flow_std: of flow in pixels, likewise.
         channels_last: lay the frames out so, which gains on most machines with convolutions.
 
-    With ``flip=False`` and ``jitter=None`` there is nothing to draw, and no seeds are needed: testing.
+    With ``flip=False`` and neither ``jitter`` nor ``lighting`` there is nothing to draw, and no seeds are needed:
+    testing.
     """
 
     flip: bool = True
@@ -156,6 +203,7 @@ class BatchAugment:
     flow_mean: tuple[float, ...] = (0.0,)
     flow_std: tuple[float, ...] = (1.0,)
     channels_last: bool = False
+    lighting: Lighting | None = None
 
     def __post_init__(self) -> None:
         for mean, std in ((self.mean, self.std), (self.flow_mean, self.flow_std)):
@@ -165,11 +213,20 @@ class BatchAugment:
                     f"got {mean} and {std}"
                 )
 
+    @property
+    def recolours(self) -> bool:
+        """Whether the colours of RGB frames are changed."""
+        return self.jitter is not None or self.lighting is not None
+
     def draw(self, seed: int) -> tuple[bool, Jitter]:
         """What happens to the video with this seed: mirrored or not, and its colours."""
         generator = torch.Generator().manual_seed(seed)
         mirrored = Flip().draw((1, 1), generator)  # drawn in any case: the colours do not depend on flip
-        jitter = Jitter() if self.jitter is None else self.jitter.draw((1, 1), generator)
+        jitter = Jitter()
+        if self.recolours:  # likewise: the noise does not depend on the jitter's strength
+            jitter = (self.jitter or ColorJitter()).draw((1, 1), generator)
+        if self.lighting is not None:
+            jitter = jitter._replace(added=self.lighting.draw((1, 1), generator).added)
         return mirrored and self.flip, jitter
 
     def __call__(self, batch: Batch) -> Batch:
@@ -210,7 +267,7 @@ class BatchAugment:
             videos, counts = len(frames), torch.full((len(frames),), frames.shape[1])
         else:
             videos, counts = len(offsets) - 1, offsets.diff()
-        if (self.flip or self.jitter is not None) and len(seeds) != videos:
+        if (self.flip or self.recolours) and len(seeds) != videos:
             raise ArgumentError(f"{videos} videos need as many seeds, got {len(seeds)}")
 
         flat = frames.reshape(-1, *frames.shape[-3:])
@@ -219,11 +276,11 @@ class BatchAugment:
             counts.to(frames.device), output_size=len(flat)
         )
         mirrored, jitters = None, None
-        if self.flip or self.jitter is not None:
+        if self.flip or self.recolours:
             draws = [self.draw(seed) for seed in seeds]
             if any(flips for flips, _ in draws):
                 mirrored = torch.tensor([flips for flips, _ in draws]).to(frames.device)[video]
-            if self.jitter is not None:
+            if self.recolours:
                 jitters = [jitter for _, jitter in draws]
         if kind == "flow":
             changed = _flow(flat, mirrored, self.flow_mean, self.flow_std, self.channels_last)
@@ -233,7 +290,7 @@ class BatchAugment:
 
 
 def colour_matrices(draws: Sequence[Jitter], channels: int) -> tuple[Tensor, Tensor]:
-    """Write colour jitter as matrices: ``y = matrix @ x + lift * mean grey of the frame``.
+    """Write colour jitter as matrices: ``y = matrix @ x + lift * mean grey of the frame``, without what is added.
 
     Args:
         draws: one per video.
@@ -247,7 +304,7 @@ def colour_matrices(draws: Sequence[Jitter], channels: int) -> tuple[Tensor, Ten
     """
     if channels not in (1, 3):
         raise ArgumentError(f"colour jitter needs frames of 3 channels or of 1, got {channels}")
-    factors = torch.tensor(draws, dtype=torch.float64).reshape(-1, 4)
+    factors = torch.tensor([draw[:4] for draw in draws], dtype=torch.float64).reshape(-1, 4)
     brightness, contrast, saturation, hue = factors.unbind(1)
     # Contrast: c (b x) + (1 - c) (b m). The later steps leave grey as it is, so the second term passes.
     lift = (1 - contrast) * brightness
@@ -276,6 +333,20 @@ def _rgb(
 ) -> Tensor:
     """Flip, jitter and normalise frames [N, C, H, W] of 0 to 255; ``video`` and ``mirrored`` are [N]."""
     channels = frames.shape[1]
+    if (
+        jitters is not None and channels > 3 and channels % 3 == 0
+    ):  # stacks: contrast turns about each frame's own grey
+        count = channels // 3
+        apart = _rgb(
+            frames.reshape(-1, 3, *frames.shape[2:]),
+            video.repeat_interleave(count),
+            None if mirrored is None else mirrored.repeat_interleave(count),
+            jitters,
+            mean,
+            std,
+        )
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        return apart.reshape(frames.shape).contiguous(memory_format=layout)
     shift, scale = _per_channel(mean, channels), 1 / _per_channel(std, channels)
     device, made = frames.device, _like(frames, channels_last)
     if jitters is None:
@@ -290,6 +361,10 @@ def _rgb(
     lifts = (scale / 255 * lift[:, None]).float().to(device)[video]
     offset = (lifts * _mean_grey(frames)[:, None])[:, :, None]  # [N, C, 1]
     offset -= (shift * scale).float().to(device)[:, None]
+    added = torch.tensor([draw.added for draw in jitters], dtype=torch.float64)  # [B, 3]
+    if channels == 1:
+        added = added @ torch.tensor(GREY, dtype=torch.float64)[:, None]
+    offset += (scale * added).float().to(device)[video, :, None]
     low, high = (((v - shift) * scale).float().to(device)[:, None] for v in (0, 1))
     for part in _parts(frames):
         pixels = _mirrored(frames, mirrored, part).float().flatten(2)  # [n, C, H W]

@@ -57,8 +57,8 @@ def windows(
 
     Window k lasts from ``k * stride_s`` to ``k * stride_s + window_s``; one in which nothing is on screen is left out.
     Snippet k of a window starts with the frame on screen at (k + 1/2) / S of it; one of pictures and flow has that
-    frame as its picture, and the flow around it. Only snippets that some window wants
-    are made, and only as many windows are kept as overlap.
+    frame as its picture, and the flow around it; one of several RGB frames begins with it. Only snippets that some
+    window wants are made, and only as many windows are kept as overlap.
 
     Args:
         source: a video file.
@@ -145,12 +145,25 @@ def _moments(video: Video, contract: InputContract, flow_source: FlowSource | No
 
 
 def _pictures(video: Video, contract: InputContract) -> Iterator[_Moment]:
+    """Frames, or stacks of frames that begin with each; at the video's end its last frame is repeated."""
+    held: deque[DecodedFrame] = deque()
+
+    def moment() -> _Moment:
+        stack = [*held, *[held[-1]] * (contract.length - len(held))]
+
+        def snippet() -> dict[str, Tensor]:
+            return {"rgb": torch.cat([_picture(frame, contract) for frame in stack])}
+
+        return _Moment(held[0].time_s, snippet)
+
     for frame in video.decode():
-
-        def snippet(frame: DecodedFrame = frame) -> dict[str, Tensor]:
-            return {"rgb": _picture(frame, contract)}
-
-        yield _Moment(frame.time_s, snippet)
+        held.append(frame)
+        if len(held) == contract.length:
+            yield moment()
+            held.popleft()
+    while held:
+        yield moment()
+        held.popleft()
 
 
 def _picture(frame: DecodedFrame, contract: InputContract) -> Tensor:

@@ -33,6 +33,7 @@ __all__ = [
     "first_convolution_name",
     "first_convolutions",
     "flow_contract",
+    "inflated",
     "input_contract",
     "list_backbones",
     "native_input_size",
@@ -128,6 +129,7 @@ def create_backbone(
     dropout: float = 0.5,
     pretrained: bool = False,
     input_size: int | None = None,
+    frames: bool = False,
 ) -> nn.Module:
     """Build an image network with its own classifier.
 
@@ -140,11 +142,13 @@ def create_backbone(
         num_classes: K. The new classifier starts at N(0, 0.001^2); ImageNet's is kept where ``pretrained``
             weights have as many classes.
         in_channels: C. For C != 3, ``pretrained`` filters are averaged over RGB and repeated
-            (cross-modality initialisation); random ones are drawn anew. Several numbers: a first convolution for
-            each of them (`praxiscope.layers.stems.Stems`), of which the shorter see the first channels alone.
+            (cross-modality initialisation), or `inflated`; random ones are drawn anew. Several numbers: a first
+            convolution for each of them (`praxiscope.layers.stems.Stems`), of which the shorter see the first channels
+            alone.
         dropout: rate before the classifier, in [0, 1).
         pretrained: download ImageNet weights through torchvision or timm.
         input_size: H and W in pixels, for timm's transformers, which are built for one size.
+        frames: whether the C channels are those of C / 3 RGB frames.
 
     Returns:
         A module [N, C, H, W] -> [N, K].
@@ -178,10 +182,12 @@ def create_backbone(
             nn.init.zeros_(last.bias)
     if isinstance(in_channels, int):
         if in_channels != 3:
-            _widened(first_convolution(network), in_channels, averaged=pretrained)
+            start = (inflated if frames else cross_modality) if pretrained else None
+            _widened(first_convolution(network), in_channels, start)
     else:
         first = first_convolution(network)
-        stems = Stems(_widened(deepcopy(first), count, averaged=pretrained) for count in in_channels)
+        start = cross_modality if pretrained else None
+        stems = Stems(_widened(deepcopy(first), count, start) for count in in_channels)
         _put(network, first_convolution_name(network), stems)
     return network
 
@@ -347,11 +353,27 @@ def cross_modality(weight: Tensor, in_channels: int) -> Tensor:
     return weight.mean(dim=1, keepdim=True).repeat(1, in_channels, 1, 1)
 
 
-def _widened(first: nn.Conv2d, in_channels: int, averaged: bool) -> nn.Conv2d:
-    """Let a first convolution take ``in_channels``. It stays the object it is: timm has its own kinds."""
+def inflated(weight: Tensor, in_channels: int) -> Tensor:
+    """Return RGB filters made fit for several RGB frames: repeated for each, divided by their number, so that frames
+    that are all alike give what one of them gave (I3D, section 2.4).
+
+    Args:
+        weight: [out, 3, kernel, kernel].
+        in_channels: C of the new input, three for each frame.
+
+    Returns:
+        [out, C, kernel, kernel].
+    """
+    frames = in_channels // 3
+    return weight.repeat(1, frames, 1, 1) / frames
+
+
+def _widened(first: nn.Conv2d, in_channels: int, start: Callable[[Tensor, int], Tensor] | None) -> nn.Conv2d:
+    """Let a first convolution take ``in_channels``, by ``start`` of its own filters or by random ones. It stays the
+    object it is: timm has its own kinds."""
     old = first.weight.detach()  # [out, 3, kernel, kernel]
-    if averaged:
-        new = cross_modality(old, in_channels)
+    if start is not None:
+        new = start(old, in_channels)
     else:
         # Equal random filters for all channels would be a poor start. Draw new ones, as spread as the
         # family's own, scaled so that the output keeps its variance.

@@ -45,11 +45,12 @@ class SnippetNetwork(nn.Module):
         backbone: name of an image network (`praxiscope.models.backbones.create_backbone`).
         num_classes: K.
         stream: name of the input: "rgb" or "flow".
-        in_channels: C; by default 3 for "rgb", 10 for "flow". Several numbers in ascending order, of "flow", are a
-            stem for each length of stack (Huang et al., section III.B.4): the last is C, and a shorter stack is the
-            first channels of it.
+        in_channels: C; by default 3 for "rgb", 10 for "flow". Of "rgb" a multiple of 3 is a stack of frames. Several
+            numbers in ascending order, of "flow", are a stem for each length of stack (Huang et al., section
+            III.B.4): the last is C, and a shorter stack is the first channels of it.
         dropout: rate before the classifier.
-        pretrained: download ImageNet weights; for C != 3 with cross-modality initialisation.
+        pretrained: download ImageNet weights; for C != 3 with cross-modality initialisation, or of RGB frames
+            inflated.
         batchnorm: "train": all BatchNorm layers learn; "partial": only the first one (TSN's partial BN);
             "frozen": none. Applies to the backbone, and holds through ``.train()``.
         consensus: name of a function of `praxiscope.layers.consensus`.
@@ -60,7 +61,8 @@ class SnippetNetwork(nn.Module):
     Attributes:
         streams: names of the inputs, in forward's order; with several stems ("flow", "stem").
         takes: "dense": batches are [B, S, C, H, W].
-        input_contract: mean and std that normalise the input (colours in [0, 1], flow in pixels).
+        input_contract: mean and std that normalise the input (colours in [0, 1], flow in pixels); of a stack of frames
+            those of one.
         snippet_count: how many snippets the present forward has, for layers that mix them.
     """
 
@@ -114,12 +116,18 @@ class SnippetNetwork(nn.Module):
             dropout=dropout,
             pretrained=pretrained,
             input_size=input_size,
+            frames=self.sees_frames,
         )
         self.train()
 
+    @property
+    def sees_frames(self) -> bool:
+        """Whether the channels are those of RGB frames."""
+        return self.streams == ("rgb",) and self.in_channels % 3 == 0
+
     def set_rgb_contract(self, rgb: InputContract) -> None:
         """Set ``input_contract`` from what the backbone's weights expect of RGB input in [0, 1]."""
-        if self.streams == ("rgb",) and self.in_channels == 3:
+        if self.sees_frames:
             self.input_contract = rgb
         else:
             self.input_contract = flow_contract(rgb, self.in_channels)

@@ -17,6 +17,7 @@ from praxiscope.models.backbones import (
     cross_modality,
     first_convolution_name,
     first_convolutions,
+    inflated,
 )
 from praxiscope.tensorfile import State, read_tensors
 
@@ -68,7 +69,7 @@ def load_weights(model: nn.Module, path: str | Path, *, strict: bool = True) -> 
     DataParallel, TSN's and TSM's code put before names), .safetensors, or .npz: with torch's names, or
     SqueezeNet 1.0 with Caffe's, or MobileNet v1 with Keras's. A classifier for other classes is skipped. RGB
     filters are averaged for a first convolution with other channels (cross-modality initialisation), for each one
-    where there are several stems.
+    where there are several stems; for a stack of RGB frames they are inflated.
 
     Args:
         model: a network with a ``backbone``, or a backbone itself.
@@ -98,8 +99,9 @@ def load_weights(model: nn.Module, path: str | Path, *, strict: bool = True) -> 
                 state |= {f"{first}.{number}.{kind}": value for number in range(stems)}
     entering = [name for name in own if name in state and name.startswith(f"{first}.")]
     adapted = [name for name in entering if _is_rgb_for_other_channels(state[name], own[name])]
+    adapt = inflated if getattr(model, "sees_frames", False) else cross_modality
     for name in adapted:
-        state[name] = cross_modality(state[name], own[name].shape[1])
+        state[name] = adapt(state[name], own[name].shape[1])
 
     fitting = {name for name in own.keys() & state.keys() if own[name].shape == state[name].shape}
     in_classifier = {name for name in own if name.rpartition(".")[0] == last}

@@ -228,6 +228,13 @@ def two_stream_spatial_scratch() -> TrainSettings:
     return _two_stream(_FROM_SCRATCH, dropout=0.9)
 
 
+@recipes.register("two-stream-slow-fusion")
+def two_stream_slow_fusion() -> TrainSettings:
+    """A network on stacks of 11 RGB frames from random weights, dropout 0.9: the baseline that flow is compared with
+    (section 6)."""
+    return _two_stream(_FROM_SCRATCH, dropout=0.9).updated({"input.frames": 11})
+
+
 def _temporal(length: Mapping[str, Any] = _FROM_SCRATCH, **stack: Any) -> TrainSettings:
     settings = _two_stream(length, dropout=0.9, rgb=False)
     return settings.updated(

@@ -131,6 +131,9 @@ class InputSettings(_Section):
     size: int = Field(224, ge=8)
     short_side: int = Field(256, ge=8)
     snippets: int = Field(8, ge=1)
+    frames: int = Field(
+        1, ge=1, description="RGB frames of a snippet, stacked along the channels, from its first frame on"
+    )
     strides: tuple[int, int] | None = Field(
         None,
         description="frames from one snippet to the next, drawn between two numbers for each video; None: a snippet "

@@ -71,6 +71,10 @@ def trained_streams(runs: Sequence[str]) -> dict[str, TrainedStream]:
                 f"--from: {found[stream].run} and {run} both see {stream}; name one of pictures and one of flow"
             )
         found[stream] = TrainedStream(run, folder, card)
+    if (frames := found["rgb"].card.input.length) > 1:
+        raise ArgumentError(
+            f"--from {found['rgb'].run}: sees stacks of {frames} RGB frames; train the appearance stream on single ones"
+        )
     if isinstance(found["flow"].card.kwargs.get("in_channels"), list):
         raise ArgumentError(
             f"--from {found['flow'].run}: has a stem for each of several stack lengths; train the motion stream on one"

@@ -204,7 +204,8 @@ def _usual_frames(settings: TrainSettings, manifest: Manifest) -> int:
 def _snippets(settings: TrainSettings, model: nn.Module) -> str:
     wanted = settings.input
     if model.takes != "packed":
-        return f"{wanted.snippets} snippets"
+        each = f" of {wanted.frames} RGB frames" if wanted.frames > 1 else ""
+        return f"{wanted.snippets} snippets{each}"
     text = "all frames" if wanted.max_frames is None else f"all frames (of {wanted.max_frames} at the most)"
     if wanted.sampled_epochs:
         text += f" ({model.clip_snippets} sampled ones in the first {wanted.sampled_epochs} epochs)"

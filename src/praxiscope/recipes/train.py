@@ -314,6 +314,13 @@ def build_model(
                 f"input.flow_length = {list(wanted.flow_lengths)}: {given.name} sees stacks of one length; name one"
             )
         kwargs["in_channels"] = channels if len(channels) > 1 else channels[0]
+    if wanted.frames > 1:
+        if streams != ("rgb",):
+            raise ArgumentError(
+                f"input.frames = {wanted.frames}: stacks RGB frames; {given.name} sees {' and '.join(streams)} here. "
+                "Leave it out."
+            )
+        kwargs["in_channels"] = 3 * wanted.frames
     if given.backbone.startswith("timm/"):
         kwargs.setdefault("input_size", wanted.size)
     if given.start and (given.weights or kwargs.get("pretrained")):
@@ -333,6 +340,11 @@ def build_model(
         raise ArgumentError(
             f"backprop.name = {settings.backprop.name}: {given.name} scores a video as a whole and has no snippets to "
             "choose among. Leave out --choose and --backprop."
+        )
+    if model.takes == "packed" and wanted.frames > 1:
+        raise ArgumentError(
+            f"input.frames = {wanted.frames}: {given.name} sees every frame by itself. Leave it out, or take another "
+            "model (--model tsn)."
         )
     unused = {"sampled_epochs": 0, "max_frames": None, "padded": False}
     for key, default in unused.items() if model.takes != "packed" else ():
@@ -374,9 +386,12 @@ def build_model(
         input=InputContract(
             size=wanted.size,
             short_side=wanted.short_side,
-            channels=len(model.input_contracts[streams[0]]["mean"]),
+            channels=3 * wanted.frames
+            if "rgb" in streams
+            else len(model.input_contracts[streams[0]]["mean"]),
             # What is seen together at a test, or, of models that average or see any number, in training.
             snippets=model.clip_snippets if (model.clip_snippets or 1) > 1 else wanted.snippets,
+            length=wanted.frames,
             pictures=len(streams) > 1,
             flip=wanted.flip,
             **_normalisation(wanted, contracts, store),

@@ -333,7 +333,7 @@ def test_a_run_that_prefers_its_best_has_its_last_until_something_was_validated(
 
 
 def test_a_device_that_is_not_there_is_named(model_folder: Path) -> None:
-    with pytest.raises(px.ArgumentError, match=r"device 'tpu9000' cannot be used.*--device cpu"):
+    with pytest.raises(px.ArgumentError, match=r"'tpu9000'.*cpu"):
         px.load(model_folder, device="tpu9000")
 
 

@@ -1,14 +1,16 @@
 """Packages whose modules are imported when they are first named: ``px.layers.shift`` just works, and
-``praxiscope --help`` imports no torch."""
+``praxiscope --help`` imports no torch. And how a command imports it, when it comes to that."""
 
 from __future__ import annotations
 
+import gc
 import importlib
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["submodules"]
+__all__ = ["quick_imports", "submodules"]
 
 
 def submodules(package: str) -> Callable[[str], Any]:
@@ -21,3 +23,21 @@ def submodules(package: str) -> Callable[[str], Any]:
         return importlib.import_module(full)
 
     return get
+
+
+@contextmanager
+def quick_imports() -> Iterator[None]:
+    """Import large packages in three quarters of the time: for a process that is ours, such as a command's.
+
+    Nearly all objects of an import stay for good. The garbage collector, which would look through them again and again
+    meanwhile and once more at the end of the process, is told to leave them alone.
+    """
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()

@@ -14,19 +14,24 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any
 
 from praxiscope._version import __version__
 from praxiscope.errors import ArgumentError, CheckpointError, unknown_name
+
+if TYPE_CHECKING:  # what a folder holds is found out without torch
+    import torch
+    from torch import Tensor, nn
 
 __all__ = [
     "FlowInput",
     "InputContract",
     "ModelCard",
+    "check_flow_options",
+    "check_recogniser",
+    "find_card",
     "find_checkpoint",
+    "is_fused",
     "kept_checkpoints",
     "load_card",
     "load_model_weights",
@@ -45,6 +50,7 @@ CARD_FILE = "model.json"
 OPTIMIZER_FILE = "optimizer.safetensors"
 STATE_FILE = "state.json"
 POINTER_FILE = "run.json"
+FUSION_FILE = "fusion.json"  # of several networks that answer as one, see `praxiscope.fused`
 
 _COUNTS = ("size", "short_side", "channels", "snippets", "length")
 _CARD_TYPES = {"name": str, "kwargs": dict}
@@ -115,6 +121,12 @@ class InputContract:
         return {name: 2 * self.flow.length if name == "flow" else self.channels for name in self.streams}
 
 
+def _versions() -> dict[str, str]:
+    import torch
+
+    return {"praxiscope": __version__, "torch": str(torch.__version__)}
+
+
 @dataclass(frozen=True)
 class ModelCard:
     """What ``model.json`` says of the weights beside it.
@@ -137,9 +149,7 @@ class ModelCard:
     multi_label: bool = False
     input: InputContract = field(default_factory=InputContract)
     metrics: dict[str, Any] = field(default_factory=dict)
-    versions: dict[str, str] = field(
-        default_factory=lambda: {"praxiscope": __version__, "torch": torch.__version__}
-    )
+    versions: dict[str, str] = field(default_factory=_versions)
     training: dict[str, Any] = field(default_factory=dict)
     tasks: dict[str, tuple[int, int]] = field(default_factory=dict)
 
@@ -326,13 +336,15 @@ def _flatten_optimizer(
     model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Optimizer state by parameter *name*: tensors apart from numbers, so that nothing needs pickle."""
+    import torch
+
     names = {id(p): name for name, p in model.named_parameters()}
     tensors: dict[str, Tensor] = {}
     scalars: dict[str, Any] = {}
     for parameter, entries in optimizer.state.items():
         for key, value in entries.items():
             name = f"{names[id(parameter)]}|{key}"
-            if isinstance(value, Tensor):
+            if isinstance(value, torch.Tensor):
                 tensors[name] = value
             elif value is not None:
                 scalars[name] = value
@@ -370,6 +382,8 @@ def load_optimizer(folder: Path, model: nn.Module, optimizer: torch.optim.Optimi
     Raises:
         CheckpointError: the folder holds a model only, or its state does not fit the model.
     """
+    import torch
+
     entries: dict[str, Any] = {**_read_tensors(folder / OPTIMIZER_FILE), **_read_state(folder)["optimizer"]}
     parameters = dict(model.named_parameters())
     for name, value in entries.items():
@@ -377,12 +391,17 @@ def load_optimizer(folder: Path, model: nn.Module, optimizer: torch.optim.Optimi
         parameter = parameters.get(parameter_name)
         if parameter is None:
             raise CheckpointError(f"{folder}: optimizer state for {parameter_name!r}, which the model lacks.")
-        if isinstance(value, Tensor) and value.shape == parameter.shape:
+        if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
             value = value.to(parameter.device)
             # Keep the parameter's memory format (channels last), or sums would round differently.
             buffer = torch.empty_like(parameter, dtype=value.dtype)
             value = buffer.copy_(value)
         optimizer.state[parameter][key] = value
+
+
+def is_fused(path: str | Path) -> bool:
+    """Whether a folder holds a fused recogniser."""
+    return (Path(path) / FUSION_FILE).is_file()
 
 
 def read_pointer(run: Path) -> dict[str, Any]:
@@ -467,3 +486,51 @@ def find_checkpoint(path: str | Path, which: str | None = None) -> Path:
             f"{folder}: no {which} checkpoint here, as nothing was validated yet. Take the last."
         )
     return folder / "checkpoints" / str(name)
+
+
+def find_card(
+    path: str | Path, which: str | None = None, task: str | None = None
+) -> tuple[Path, ModelCard, tuple[int, int] | None]:
+    """The model folder that ``path`` means, its card, and of a network of several tasks the classes of ``task``.
+
+    Args:
+        path, which: see `find_checkpoint`.
+        task: of a network that was trained on several data sets: the one whose classes are meant.
+
+    Raises:
+        ArgumentError: a task is to be named, or is not known, or there are none; ``which`` is another word.
+        CheckpointError: there is no model, or its card is damaged.
+    """
+    folder = find_checkpoint(path, which)
+    card = load_card(folder)
+    if task is not None:
+        return folder, card.of_task(task), card.tasks[task]
+    if card.tasks:
+        first = next(iter(card.tasks))
+        raise ArgumentError(
+            f"{path}: was trained on several data sets ({', '.join(card.tasks)}); say whose classes are meant: "
+            f"--task {first}, or task={first!r}"
+        )
+    return folder, card, None
+
+
+def check_recogniser(path: str | Path, which: str | None = None, task: str | None = None) -> None:
+    """Raise as `find_card` does, also for a folder of several networks, each of which has a card."""
+    if not is_fused(path):
+        find_card(path, which, task)
+    elif task is not None:
+        raise ArgumentError(f"{path}: fused recognisers know one set of classes; leave out the task {task!r}")
+
+
+def check_flow_options(
+    flow: str | Path | None, flow_range: float | None, flow_weights: str | Path | None
+) -> None:
+    """Raise ArgumentError for options on the flow of a recogniser that do not go together."""
+    if flow is None and flow_range is not None:
+        raise ArgumentError(
+            f"flow_range = {flow_range:g} is of stored flow: name its folder (--flow), or leave it out"
+        )
+    if flow is not None and flow_weights is not None:
+        raise ArgumentError(
+            f"{flow} is stored flow, and {flow_weights} would estimate it: give one of them (--flow, --flow-weights)"
+        )

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from praxiscope.checkpoint import ModelCard, load_card, write_json
+from praxiscope.checkpoint import FUSION_FILE, ModelCard, load_card, write_json
 from praxiscope.data.dataset import Skip
 from praxiscope.data.splitlist import SplitList
 from praxiscope.errors import ArgumentError, CheckpointError, ScoresError
@@ -27,16 +27,10 @@ from praxiscope.progress import Reporter
 from praxiscope.recogniser import Recogniser, best_labels
 from praxiscope.types import Prediction, Segment, VideoRecord
 
-__all__ = ["FUSION_FILE", "AnyRecogniser", "FusedRecogniser", "is_fused", "load_fused", "save_fused"]
+__all__ = ["FUSION_FILE", "AnyRecogniser", "FusedRecogniser", "load_fused", "save_fused"]
 
-FUSION_FILE = "fusion.json"
 _SVM_FILE = "svm.safetensors"
 _FORMAT = 1
-
-
-def is_fused(path: str | Path) -> bool:
-    """Whether a folder holds a fused recogniser."""
-    return (Path(path) / FUSION_FILE).is_file()
 
 
 class FusedRecogniser:

@@ -5,39 +5,30 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
 from torch import nn
 
-from praxiscope.checkpoint import ModelCard, find_checkpoint, load_card, load_model_weights
+from praxiscope.checkpoint import (
+    ModelCard,
+    check_flow_options,
+    check_recogniser,
+    find_card,
+    is_fused,
+    load_model_weights,
+)
 from praxiscope.data.flow_reader import FlowSource, flow_estimator
 from praxiscope.data.splitlist import SplitList
+from praxiscope.devices import pick_device
 from praxiscope.errors import ArgumentError, CheckpointError
 from praxiscope.flow.store import FlowStore
 from praxiscope.inputs import stream_readers
 from praxiscope.models import create_model
+from praxiscope.models.undrawn import Undrawn
 from praxiscope.recogniser import Recogniser
 
 if TYPE_CHECKING:
     from praxiscope.fused import FusedRecogniser
 
-__all__ = ["build_from_card", "load", "load_single", "pick_device"]
-
-
-def pick_device(name: str = "auto") -> torch.device:
-    """The device by its name; "auto" takes a CUDA or Apple GPU where there is one.
-
-    Raises:
-        ArgumentError: the device is unknown, or not there.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ArgumentError(f"device {name!r} cannot be used: {reason} Try --device cpu.") from None
-    return device
+__all__ = ["build_from_card", "load", "load_single"]
 
 
 def load(
@@ -75,14 +66,11 @@ def load(
         >>> recogniser = load("runs/a")
         >>> recogniser.predict("clip.mp4", top=5).labels
     """
-    from praxiscope.fused import is_fused, load_fused
-
-    _check_flow(flow, flow_range, flow_weights)
+    check_flow_options(flow, flow_range, flow_weights)
+    check_recogniser(path, checkpoint, task)
     if is_fused(path):
-        if task is not None:
-            raise ArgumentError(
-                f"{path}: fused recognisers know one set of classes; leave out the task {task!r}"
-            )
+        from praxiscope.fused import load_fused
+
         return load_fused(path, device=device, flow=flow, flow_range=flow_range, flow_weights=flow_weights)
     return load_single(
         path,
@@ -106,17 +94,10 @@ def load_single(
     task: str | None = None,
 ) -> Recogniser:
     """Load a recogniser that is one network; see ``load``."""
-    _check_flow(flow, flow_range, flow_weights)
-    folder = find_checkpoint(path, checkpoint)
-    card, block = load_card(folder), None
-    if task is not None:
-        card, block = card.of_task(task), card.tasks[task]
-    elif card.tasks:
-        raise ArgumentError(
-            f"{path}: was trained on several data sets ({', '.join(card.tasks)}); say whose classes are meant: "
-            f"--task {next(iter(card.tasks))}, or task={next(iter(card.tasks))!r}"
-        )
-    model = build_from_card(card, folder)
+    check_flow_options(flow, flow_range, flow_weights)
+    folder, card, block = find_card(path, checkpoint, task)
+    with Undrawn():
+        model = build_from_card(card, folder)
     load_model_weights(folder, model, block)
     source: FlowSource | None = None
     given = flow if flow is not None else flow_weights
@@ -131,17 +112,6 @@ def load_single(
         stream_readers(card.input, card.input.short_side, source)  # raises where it was made in another way
     split = SplitList(Path(path), task)
     return Recogniser(model, card, device=pick_device(device), flow_source=source, split=split)
-
-
-def _check_flow(flow: str | Path | None, flow_range: float | None, flow_weights: str | Path | None) -> None:
-    if flow is None and flow_range is not None:
-        raise ArgumentError(
-            f"flow_range = {flow_range:g} is of stored flow: name its folder (--flow), or leave it out"
-        )
-    if flow is not None and flow_weights is not None:
-        raise ArgumentError(
-            f"{flow} is stored flow, and {flow_weights} would estimate it: give one of them (--flow, --flow-weights)"
-        )
 
 
 def build_from_card(card: ModelCard, folder: Path) -> nn.Module:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -24,13 +25,15 @@ from praxiscope.evaluation.protocols import Protocol, parse_protocol
 from praxiscope.evaluation.scores import Scores
 from praxiscope.evaluation.views import Precision, ViewMean, ViewScorer, inference_precision
 from praxiscope.inputs import ViewSampler, crops_of, stream_readers, takes_one_size
-from praxiscope.models.full_video import FullVideoOutput
 from praxiscope.progress import Reporter
 from praxiscope.streaming import frame_chunks
 from praxiscope.timeline import windows
 from praxiscope.types import Clip, Prediction, Segment, VideoRecord
 from praxiscope.video.decode import open_video
 from praxiscope.video.transforms import BatchAugment, Kind, kind_of
+
+if TYPE_CHECKING:
+    from praxiscope.models.full_video import FullVideoOutput
 
 __all__ = ["Recogniser", "best_labels"]
 

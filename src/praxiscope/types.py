@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:  # lists of videos are made, and looked at, without torch
+    import torch
+    from torch import Tensor
 
 __all__ = ["STEM", "Batch", "Clip", "Prediction", "Segment", "SnippetOutput", "VideoRecord"]
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from praxiscope.data.joined_flow import JoinedFlow, store_of
 from praxiscope.data.manifest import Manifest, load_records
 from praxiscope.data.splits import epoch_order, leaking_groups
-from praxiscope.data.tasks import JoinedFlow, join, store_of
+from praxiscope.data.tasks import join
 from praxiscope.errors import ArgumentError, DataError, UnknownNameError
 from praxiscope.flow.store import FlowContract, FlowStore, create_store
 from praxiscope.types import VideoRecord

@@ -18,7 +18,7 @@ from conftest import SMALL, write_clip
 from praxiscope._compat import import_torchvision
 from praxiscope.checkpoint import FlowInput, InputContract, ModelCard, save_checkpoint
 from praxiscope.cli.main import app
-from praxiscope.data.tasks import JoinedFlow
+from praxiscope.data.joined_flow import JoinedFlow
 from praxiscope.flow.contract import FlowContract
 from praxiscope.flow.store import FlowStore, create_store
 from praxiscope.fused import save_fused

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from praxiscope._lazy import quick_imports
 from praxiscope.cli.common import (
     Average,
     Device,
@@ -58,9 +59,10 @@ def predict(
     json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV on standard output.")] = False,
 ) -> None:
+    from praxiscope.checkpoint import check_flow_options, check_recogniser
+    from praxiscope.devices import check_device
     from praxiscope.errors import ArgumentError
     from praxiscope.evaluation.protocols import parse_protocol
-    from praxiscope.loading import load
     from praxiscope.recipes.predict import Failure, find_sources, parse_duration
     from praxiscope.recipes.predict import predict as run_prediction
 
@@ -73,11 +75,16 @@ def predict(
     if window and average:
         raise ArgumentError("--average is of the views of whole videos; a --window is one view.")
     if protocol or average:
-        parse_protocol(protocol or "1x1", average)  # a typing error should not cost the time to load
+        parse_protocol(protocol or "1x1", average)
     window_s = parse_duration("--window", window) if window else None
     stride_s = parse_duration("--stride", stride) if stride else None
+    check_device(device)
+    check_flow_options(flow, flow_range, flow_weights)
+    check_recogniser(run, checkpoint, task)
     speaker = reporter()
     files = find_sources(sources, lambda text: speaker.line(f"Note: {text}"))
+    with quick_imports():
+        from praxiscope.loading import load
     recogniser = load(
         run,
         checkpoint=checkpoint,

@@ -16,7 +16,7 @@ from praxiscope.data.splits import leaking_groups
 from praxiscope.errors import DataError, PraxiscopeError, VideoError
 from praxiscope.types import VideoRecord
 from praxiscope.video.decode import Video, open_video
-from praxiscope.video.framefolder import source_bytes, source_files
+from praxiscope.video.framefiles import source_bytes, source_files
 
 __all__ = ["CheckReport", "Copies", "VideoCheck", "inspect"]
 

@@ -22,7 +22,7 @@ from praxiscope.flow.stack import check_kind, field_numbers, stack_fields, stack
 from praxiscope.flow.store import FlowStore, flow_key
 from praxiscope.types import VideoRecord
 from praxiscope.video.decode import Video
-from praxiscope.video.framefolder import source_bytes
+from praxiscope.video.framefiles import source_bytes
 from praxiscope.video.geometry import Box, Size, resize
 from praxiscope.video.pixels import scaled_size
 

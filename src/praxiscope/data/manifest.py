@@ -17,10 +17,10 @@ from praxiscope.data.layouts import LAYOUTS
 from praxiscope.data.splits import group_split, leaking_groups
 from praxiscope.errors import ArgumentError, DataError
 from praxiscope.types import VideoRecord
-from praxiscope.video.framefolder import is_frame_folder
+from praxiscope.video.framefiles import is_frame_folder
 from praxiscope.video.sources import is_address, no_file
 
-__all__ = ["MANIFEST_NAME", "Manifest", "load_records", "read_csv", "write_csv"]
+__all__ = ["MANIFEST_NAME", "Manifest", "find_data", "load_records", "read_csv", "write_csv"]
 
 #: A folder that holds a file of this name is read from it (packed and generated sets).
 MANIFEST_NAME = "praxiscope.csv"
@@ -159,29 +159,45 @@ def load_records(
     )
 
 
-def _read(data: str | Path, split: int | str | None, annotations: Path | None) -> tuple[str, Path, Listing]:
-    """Find out what ``data`` is and read it: its name, its root, its listing."""
+def find_data(
+    data: str | Path, split: int | str | None = None, annotations: str | Path | None = None
+) -> tuple[str | None, Path]:
+    """What ``data`` names: the layout, if it is of one, and the folder or list that is there. No videos are looked for.
+
+    Raises:
+        DataError: nothing is there, or a single video.
+        ArgumentError: an argument that does not apply; UnknownNameError: a layout that is not known.
+    """
     path = Path(data)
     known = re.fullmatch(r"([A-Za-z][\w-]+):(?!//)(.+)", str(data))
     if known and not path.exists():
-        layout, root = LAYOUTS.get(known[1].lower()), Path(known[2])
+        LAYOUTS.get(known[1].lower())
+        root = Path(known[2])
         if not root.is_dir():
             raise DataError(f"{root}: no such folder (the {known[1]} videos were looked for there)")
-        return known[1].lower(), root, replace(layout(root, split, annotations), official=True)
+        return known[1].lower(), root
     for argument, value in (("split", split), ("annotations", annotations)):
         if value is not None:
             raise ArgumentError(
                 f"{argument}={value!r} is for a known set, written LAYOUT:FOLDER (layouts: "
                 f"{', '.join(LAYOUTS)}); {path} brings its own split or gets a random one. Leave it out."
             )
+    if not path.exists():
+        raise DataError(no_file(data, _SUPPORTED))
+    if path.is_file() and is_video(path):
+        raise DataError(f"{path}: is a single video. {_SUPPORTED}")
+    return None, path
+
+
+def _read(data: str | Path, split: int | str | None, annotations: Path | None) -> tuple[str, Path, Listing]:
+    """Find out what ``data`` is and read it: its name, its root, its listing."""
+    layout, path = find_data(data, split, annotations)
+    if layout is not None:
+        return layout, path, replace(LAYOUTS.get(layout)(path, split, annotations), official=True)
     if path.is_dir():
         listed = path / MANIFEST_NAME
         name = path.resolve().name
         return name, path, _read_listed(listed) if listed.is_file() else _read_folder(path)
-    if not path.exists():
-        raise DataError(no_file(data, _SUPPORTED))
-    if is_video(path):
-        raise DataError(f"{path}: is a single video. {_SUPPORTED}")
     return path.stem, path.parent, _read_listed(path)
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from praxiscope.errors import ArgumentError
 from praxiscope.types import VideoRecord
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["class_weights", "epoch_order", "group_split", "leaking_groups"]
 
@@ -106,6 +108,8 @@ def epoch_order(
     Returns:
         int64 [n], clip numbers.
     """
+    import torch  # sets are listed and split without it
+
     rng = np.random.default_rng([seed, epoch])
     if not uniform:
         return torch.from_numpy(rng.permutation(len(labels)).astype(np.int64))
@@ -135,6 +139,8 @@ def class_weights(counts: Sequence[int]) -> Tensor:
     Raises:
         ArgumentError: for a class without clips.
     """
+    import torch
+
     number = torch.as_tensor(counts, dtype=torch.float64)
     if number.ndim != 1 or len(number) == 0 or bool((number <= 0).any()):
         raise ArgumentError(f"counts must be one positive number for each class, got {list(counts)}")

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from praxiscope.errors import ArgumentError
-from praxiscope.video.sampling import segment_indices
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["Average", "Crops", "Protocol", "Sampling", "parse_protocol", "view_indices"]
 
@@ -185,6 +184,10 @@ def view_indices(
     Raises:
         ArgumentError: a number is less than 1.
     """
+    import torch  # a protocol's name is read without it
+
+    from praxiscope.video.sampling import segment_indices
+
     for label, value in (
         ("num_frames", num_frames),
         ("clip_snippets", 1 if clip_snippets is None else clip_snippets),

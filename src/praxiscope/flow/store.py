@@ -31,7 +31,7 @@ from praxiscope.flow.contract import (
 from praxiscope.flow.ffv1 import FlowFile, FlowFileWriter
 from praxiscope.flow.jpeg import DESCRIPTION, JpegFlow, JpegWriter, find_folder, folders
 from praxiscope.types import VideoRecord
-from praxiscope.video.framefolder import source_bytes
+from praxiscope.video.framefiles import source_bytes
 from praxiscope.video.picturefile import replacing
 
 __all__ = [

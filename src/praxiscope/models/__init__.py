@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import difflib
-import inspect
-from typing import Any
-
-from torch import nn
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from praxiscope.errors import ArgumentError
-from praxiscope.models import frame as _frame  # noqa: F401  (importing a model's file registers it)
-from praxiscope.models import full_video as _full_video  # noqa: F401
-from praxiscope.models import multiplier as _multiplier  # noqa: F401
-from praxiscope.models import tsm as _tsm  # noqa: F401
-from praxiscope.models import tsn as _tsn  # noqa: F401
+from praxiscope.models.names import (
+    FILES,
+    REQUIRED,
+    check_keywords,
+    default_stream,
+    keywords_of,
+    list_models,
+)
 from praxiscope.models.registered import models
+
+if TYPE_CHECKING:
+    from torch import nn
 
 __all__ = ["create_model", "default_stream", "list_models", "models"]
 
@@ -37,31 +40,10 @@ def create_model(name: str, **kwargs: Any) -> nn.Module:
     Example:
         >>> model = create_model("tsn", backbone="resnet50", num_classes=101)
     """
-    builder = models.get(name)
-    keywords = inspect.signature(builder).parameters
-    for given in kwargs:
-        if given not in keywords:
-            near = difflib.get_close_matches(given, keywords, n=1, cutoff=0.5)
-            hint = f"Did you mean {near[0]!r}? " if near else ""
-            raise ArgumentError(
-                f"model {name!r} takes no argument {given!r}. {hint}It takes: {', '.join(keywords)}"
-            )
-    for keyword, parameter in keywords.items():
-        if parameter.default is parameter.empty and keyword not in kwargs:
+    check_keywords(name, kwargs)
+    for keyword, default in keywords_of(name).items():
+        if default is REQUIRED and keyword not in kwargs:
             raise ArgumentError(f"model {name!r} needs the argument {keyword!r}")
-    return builder(**kwargs)
-
-
-def default_stream(name: str) -> str:
-    """What a model sees unless it is told otherwise: "rgb", or "both" where it needs pictures and flow.
-
-    Raises:
-        UnknownNameError: no such model.
-    """
-    parameter = inspect.signature(models.get(name)).parameters.get("stream")
-    return "rgb" if parameter is None else str(parameter.default)
-
-
-def list_models() -> list[str]:
-    """Return the names that `create_model` knows, sorted."""
-    return models.names()
+    if name not in models:
+        importlib.import_module(f"{__name__}.{FILES[name]}")  # which registers it
+    return models.get(name)(**kwargs)

@@ -16,11 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from praxiscope._compat import import_timm, torchvision_models
+from praxiscope._compat import import_timm, torchvision_file, torchvision_models
 from praxiscope.errors import ArgumentError, CheckpointError, unknown_name
 from praxiscope.layers.stems import Stems
 from praxiscope.models.cnn_m import cnn_m_2048, cnn_m_2048_temporal
 from praxiscope.models.mobilenet_v1 import MobileNetV1
+from praxiscope.models.names import BACKBONES, check_backbone
 
 __all__ = [
     "DropoutLinear",
@@ -78,9 +79,9 @@ class _Family(NamedTuple):
     contract: InputContract
 
 
-def _torchvision(name: str, *, dropout_is_there: bool, **options: object) -> _Family:
+def _torchvision(name: str, file: str, *, dropout_is_there: bool, **options: object) -> _Family:
     def build() -> nn.Module:
-        return torchvision_models().get_model(name, weights=None, **options)
+        return getattr(torchvision_file(file), name)(weights=None, **options)
 
     def pretrained_state() -> dict[str, Tensor]:
         weights = torchvision_models().get_model_weights(name).DEFAULT
@@ -94,22 +95,27 @@ def _torchvision(name: str, *, dropout_is_there: bool, **options: object) -> _Fa
 
 def _resnet10() -> nn.Module:
     """A ResNet-18 with one block in each stage, for small machines; nobody has published weights of it."""
-    resnet = torchvision_models().resnet
+    resnet = torchvision_file("resnet")
     network: nn.Module = resnet.ResNet(resnet.BasicBlock, [1, 1, 1, 1])
     return network
 
 
 _FAMILIES: dict[str, _Family] = {
-    **{name: _torchvision(name, dropout_is_there=False) for name in ("alexnet",)},
-    **{name: _torchvision(name, dropout_is_there=True) for name in ("vgg16", "vgg16_bn")},
-    **{name: _torchvision(name, dropout_is_there=True) for name in ("squeezenet1_0", "squeezenet1_1")},
+    "alexnet": _torchvision("alexnet", "alexnet", dropout_is_there=False),
+    **{name: _torchvision(name, "vgg", dropout_is_there=True) for name in ("vgg16", "vgg16_bn")},
     **{
-        name: _torchvision(name, dropout_is_there=False)
+        name: _torchvision(name, "squeezenet", dropout_is_there=True)
+        for name in ("squeezenet1_0", "squeezenet1_1")
+    },
+    **{
+        name: _torchvision(name, "resnet", dropout_is_there=False)
         for name in ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
     },
     "resnet10": _Family(_resnet10, None, False, IMAGENET),
-    "googlenet": _torchvision("googlenet", dropout_is_there=True, aux_logits=False, init_weights=True),
-    "mobilenet_v2": _torchvision("mobilenet_v2", dropout_is_there=True),
+    "googlenet": _torchvision(
+        "googlenet", "googlenet", dropout_is_there=True, aux_logits=False, init_weights=True
+    ),
+    "mobilenet_v2": _torchvision("mobilenet_v2", "mobilenetv2", dropout_is_there=True),
     "mobilenet_v1": _Family(MobileNetV1, None, True, MINUS_ONE_TO_ONE),
     "cnn_m_2048": _Family(cnn_m_2048, None, True, IMAGENET),
     "cnn_m_2048_temporal": _Family(cnn_m_2048_temporal, None, True, IMAGENET),
@@ -118,7 +124,7 @@ _FAMILIES: dict[str, _Family] = {
 
 def list_backbones() -> list[str]:
     """Return the names of the backbones that need no extra package; ``timm/NAME`` adds all of timm's."""
-    return sorted(_FAMILIES)
+    return sorted(BACKBONES)
 
 
 def create_backbone(
@@ -193,8 +199,7 @@ def create_backbone(
 
 
 def _family(name: str) -> _Family:
-    if name not in _FAMILIES:
-        raise unknown_name("backbone", name, [*_FAMILIES, "timm/NAME"])
+    check_backbone(name)
     return _FAMILIES[name]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from praxiscope._compat import torchvision_models
+from praxiscope._compat import torchvision_file
 from praxiscope.errors import ArgumentError
 
 __all__ = ["branch_width", "is_residual_unit", "residual_branch", "residual_stages", "residual_sum"]
@@ -19,7 +19,7 @@ __all__ = ["branch_width", "is_residual_unit", "residual_branch", "residual_stag
 
 def is_residual_unit(module: nn.Module) -> bool:
     """Whether a module is a unit of a torchvision ResNet: two or three convolutions beside a shortcut."""
-    resnet = torchvision_models().resnet
+    resnet = torchvision_file("resnet")
     return isinstance(module, resnet.BasicBlock | resnet.Bottleneck)
 
 
@@ -60,7 +60,7 @@ def residual_stages(backbone: nn.Module, name: str) -> list[nn.Sequential]:
     Raises:
         ArgumentError: another network.
     """
-    if not isinstance(backbone, torchvision_models().resnet.ResNet):
+    if not isinstance(backbone, torchvision_file("resnet").ResNet):
         raise ArgumentError(
             f"{name} is no ResNet of torchvision's. Choose resnet18, resnet34, resnet50, resnet101 or resnet152"
         )

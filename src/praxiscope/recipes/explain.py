@@ -20,12 +20,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from praxiscope.checkpoint import find_checkpoint, load_card
+from praxiscope.checkpoint import find_checkpoint, is_fused, load_card
+from praxiscope.devices import pick_device
 from praxiscope.errors import ArgumentError, DataError
 from praxiscope.flow.colour import colour_wheel, flow_to_rgb
 from praxiscope.flow.estimate import Estimator, create_estimator, estimate_flow
-from praxiscope.fused import is_fused
-from praxiscope.loading import load, pick_device
+from praxiscope.loading import load
 from praxiscope.progress import Reporter
 from praxiscope.types import STEM
 from praxiscope.video.decode import open_video

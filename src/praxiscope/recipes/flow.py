@@ -16,18 +16,18 @@ import torch
 from torch import Tensor
 
 from praxiscope.data.manifest import load_records
+from praxiscope.devices import pick_device
 from praxiscope.errors import ArgumentError, DataError, PraxiscopeError, VideoError
 from praxiscope.flow.contract import Loss
 from praxiscope.flow.estimate import Estimator, create_estimator, estimate_flow
 from praxiscope.flow.jpeg import folders
 from praxiscope.flow.store import STORE_FILE, FlowContract, FlowStore, create_store, describe_source, flow_key
-from praxiscope.loading import pick_device
 from praxiscope.progress import Reporter
 from praxiscope.recipes.lists import check_skips, write_skipped
 from praxiscope.recipes.parallel import advance, run_jobs
 from praxiscope.types import VideoRecord
 from praxiscope.video.decode import open_video
-from praxiscope.video.framefolder import source_bytes
+from praxiscope.video.framefiles import source_bytes
 
 __all__ = ["FlowSummary", "extract_flow", "parse_parameters"]
 

@@ -9,11 +9,10 @@ from typing import Any
 
 import torch
 
-from praxiscope.checkpoint import CARD_FILE, find_checkpoint, load_card, save_checkpoint
+from praxiscope.checkpoint import CARD_FILE, find_checkpoint, is_fused, load_card, save_checkpoint
 from praxiscope.data.batch import mix_seeds
 from praxiscope.errors import ArgumentError
 from praxiscope.evaluation.protocols import parse_protocol
-from praxiscope.fused import is_fused
 from praxiscope.loading import load_single
 from praxiscope.models import create_model
 from praxiscope.models.full_video import FullVideoNetwork, FullVideoOutput

@@ -22,7 +22,7 @@ from praxiscope.progress import Reporter
 from praxiscope.recipes.lists import check_skips, write_skipped
 from praxiscope.types import VideoRecord
 from praxiscope.video.decode import open_video
-from praxiscope.video.framefolder import source_bytes
+from praxiscope.video.framefiles import source_bytes
 from praxiscope.video.pack import SUFFIX, pack_video
 from praxiscope.video.packed import PackedVideo
 from praxiscope.video.sampling import segment_indices

@@ -8,14 +8,17 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from praxiscope.data.files import is_video, left_out_note, search
 from praxiscope.data.textfile import numbered_lines, read_text
 from praxiscope.errors import ArgumentError, DataError, VideoError
-from praxiscope.fused import AnyRecogniser
 from praxiscope.types import Prediction
-from praxiscope.video.framefolder import is_frame_folder
+from praxiscope.video.framefiles import is_frame_folder
 from praxiscope.video.sources import is_address, no_file
+
+if TYPE_CHECKING:
+    from praxiscope.fused import AnyRecogniser
 
 __all__ = ["Failure", "find_sources", "parse_duration", "predict"]
 

@@ -25,10 +25,10 @@ from praxiscope.data.dataset import (
     collate_whole,
 )
 from praxiscope.data.flow_reader import check_directions
+from praxiscope.data.joined_flow import JoinedFlow, store_of
 from praxiscope.data.manifest import Manifest
 from praxiscope.data.shared import SlotPool
 from praxiscope.data.splits import class_weights, epoch_order
-from praxiscope.data.tasks import JoinedFlow, store_of
 from praxiscope.errors import ArgumentError, DataError, VideoError
 from praxiscope.flow.stack import stackings
 from praxiscope.flow.store import FlowStore, flow_key

@@ -12,10 +12,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from praxiscope.checkpoint import ModelCard, find_checkpoint, load_card, load_tensors
+from praxiscope.checkpoint import ModelCard, find_checkpoint, is_fused, load_card, load_tensors
 from praxiscope.errors import ArgumentError, CheckpointError, DataError
 from praxiscope.flow.store import FlowContract, FlowStore
-from praxiscope.fused import is_fused
 from praxiscope.models.backbones import classifier_name
 
 __all__ = ["TrainedStream", "settings_of_runs", "start_from", "trained_streams"]

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from praxiscope.checkpoint import ModelCard, find_checkpoint, load_card
+from praxiscope.checkpoint import ModelCard, find_checkpoint, is_fused, load_card
 from praxiscope.data.dataset import Skip
 from praxiscope.data.files import first_few
 from praxiscope.data.labels import did_you_mean
@@ -20,7 +20,7 @@ from praxiscope.errors import ArgumentError, DataError
 from praxiscope.evaluation.metrics import summarise
 from praxiscope.evaluation.protocols import parse_protocol
 from praxiscope.evaluation.scores import Scores
-from praxiscope.fused import AnyRecogniser, is_fused
+from praxiscope.fused import AnyRecogniser
 from praxiscope.loading import load
 from praxiscope.progress import Reporter
 from praxiscope.recipes.lists import check_skips, write_skipped

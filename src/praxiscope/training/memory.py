@@ -6,11 +6,13 @@ import gc
 import re
 from collections.abc import Callable
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from praxiscope._memory import trim_memory
 from praxiscope.errors import ArgumentError
+
+if TYPE_CHECKING:  # a size in words is read without torch
+    import torch
 
 __all__ = ["PeakMemory", "fit_snippets", "parse_size", "say_size"]
 
@@ -48,6 +50,8 @@ class PeakMemory:
     """
 
     def __init__(self, device: torch.device | str) -> None:
+        import torch
+
         self.device = torch.device(device)
         gc.collect()
         if self.device.type == "cuda":
@@ -67,6 +71,8 @@ class PeakMemory:
     def read(self) -> int:
         """Bytes at the peak so far."""
         if self.device.type == "cuda":
+            import torch
+
             torch.cuda.synchronize(self.device)
             return int(torch.cuda.max_memory_reserved(self.device))
         status = Path("/proc/self/status").read_text(encoding="ascii")

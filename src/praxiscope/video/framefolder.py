@@ -12,9 +12,6 @@ n frames, H rows, W columns.
 
 from __future__ import annotations
 
-import os
-import re
-from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -28,6 +25,7 @@ from torch import Tensor
 from praxiscope.errors import VideoError
 from praxiscope.video.container import Deadline
 from praxiscope.video.decode import DecodedFrame, Video
+from praxiscope.video.framefiles import is_frame_folder, numbered_pictures, source_bytes, source_files
 from praxiscope.video.pixels import Converter, Crop, check_crop, check_indices, scaled_size
 from praxiscope.video.times import part, same_within
 
@@ -36,73 +34,8 @@ __all__ = ["FPS", "FrameFolder", "is_frame_folder", "source_bytes", "source_file
 #: Frames a second of every folder of frames: the rate of Something-Something v1, the known set in this form.
 FPS = 12.0
 
-_PICTURE = re.compile(
-    r"(?!\.)(?P<series>.*?)(?P<number>[0-9]+)\.(?:jpe?g|png|bmp|webp|tiff?|ppm)", re.IGNORECASE
-)
-_FLOW = re.compile(r"(?:flow_)?[xy]_", re.IGNORECASE)
 _ORIENTATION = 0x0112  # the EXIF tag; from 5 on a picture lies on its side
 _REMEDY = "Replace it, or remove it: the others are read without it."
-
-
-def is_frame_folder(path: str | Path) -> bool:
-    """Whether a path is a folder that holds numbered pictures directly."""
-    return next(_numbered(Path(path)), None) is not None
-
-
-def source_files(path: Path) -> list[Path]:
-    """The files that a video is made of, in order: itself, or the pictures of a folder of frames.
-
-    Raises:
-        VideoError: a folder that holds no series of pictures, or several.
-    """
-    return [path / name for name in _pictures(path)] if path.is_dir() else [path]
-
-
-def source_bytes(path: Path) -> int:
-    """The size of a video: of its file, or of all numbered pictures in its folder."""
-    if path.is_dir():
-        return sum((path / name).stat().st_size for _, _, name in _numbered(path))
-    return path.stat().st_size
-
-
-def _numbered(folder: Path) -> Iterator[tuple[str, int, str]]:
-    """(series, number, name) of the numbered pictures in a folder, in no order; none where it cannot be read."""
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                found = _PICTURE.fullmatch(entry.name)
-                if found and not _FLOW.fullmatch(found["series"]) and entry.is_file():
-                    yield found["series"].lower(), int(found["number"]), entry.name
-    except OSError:
-        return
-
-
-def _pictures(folder: Path) -> dict[str, int]:
-    """The numbers of a folder's pictures by name, in their order."""
-    series: dict[str, list[tuple[int, str]]] = defaultdict(list)
-    for start, number, name in _numbered(folder):
-        series[start].append((number, name))
-    if not series:
-        raise VideoError(
-            folder,
-            "is not a regular file, but a folder without numbered pictures (00001.jpg, 00002.jpg, …)",
-            "Name a video, or the folder that holds the frames themselves.",
-        )
-    if len(series) > 1:
-        firsts = [min(pictures)[1] for _, pictures in sorted(series.items())]
-        raise VideoError(
-            folder,
-            f"holds {len(series)} series of pictures, from {', '.join(firsts[:4])}",
-            "Give each series a folder of its own.",
-        )
-    (pictures,) = series.values()
-    counts = Counter(number for number, _ in pictures)
-    if twice := [number for number, count in counts.items() if count > 1]:
-        names = sorted(name for number, name in pictures if number == min(twice))
-        raise VideoError(
-            folder, f"holds several pictures of number {min(twice)}: {', '.join(names)}", "Keep one."
-        )
-    return {name: number for number, name in sorted(pictures)}
 
 
 class FrameFolder(Video):
@@ -115,7 +48,7 @@ class FrameFolder(Video):
     def __init__(self, path: str | Path, *, time_limit_s: float = 300.0) -> None:
         self.path = Path(path)
         self.time_limit_s = time_limit_s
-        numbers = _pictures(self.path)
+        numbers = numbered_pictures(self.path)
         self._names = list(numbers)
         self._problems = _gaps(list(numbers.values()))
         self._size, self._codec = self._look()

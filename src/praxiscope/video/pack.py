@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from praxiscope.errors import ArgumentError, VideoError
 from praxiscope.video.decode import DecodedFrame, Video, open_video
-from praxiscope.video.framefolder import source_bytes
+from praxiscope.video.framefiles import source_bytes
 from praxiscope.video.packed import MPEG2, PACKED, PLANES, PackedVideo, checksum, is_packed
 from praxiscope.video.picturefile import PictureWriter, replacing
 from praxiscope.video.pixels import Converter, orientation, scaled_size

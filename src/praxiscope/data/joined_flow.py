@@ -1,0 +1,75 @@
+"""The stored flow of several data sets that are one (`praxiscope.data.tasks`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from praxiscope.errors import DataError, unknown_name
+from praxiscope.flow.clip import FlowClip
+from praxiscope.flow.store import FlowStore
+
+__all__ = ["JoinedFlow", "store_of"]
+
+
+class JoinedFlow(FlowStore):
+    """The stored flow of joined sets: a clip's key begins with its task's name.
+
+    Args:
+        stores: one for each task.
+
+    Raises:
+        DataError: two of them were made in different ways.
+    """
+
+    def __init__(self, stores: Mapping[str, FlowStore]) -> None:
+        self.stores = dict(stores)
+        first, *others = self.stores
+        self.root, self.contract = self.stores[first].root, self.stores[first].contract
+        self.storage = self.stores[first].storage
+        for name in others:
+            store = self.stores[name]
+            if store.contract != self.contract:
+                raise DataError(
+                    f"the flow of {first} and of {name} was made in different ways "
+                    f"({self.contract.difference(store.contract)}): {self.root} holds {self.contract}, {store.root} "
+                    f"holds {store.contract}. One network needs one way; make one of them anew."
+                )
+
+    def __repr__(self) -> str:
+        return f"JoinedFlow({self.stores})"
+
+    def __contains__(self, key: object) -> bool:
+        task, _, inner = str(key).partition("/")
+        return task in self.stores and inner in self.stores[task]
+
+    def keys(self) -> list[str]:
+        """All clips, task after task."""
+        return [f"{task}/{key}" for task, store in self.stores.items() for key in store.keys()]  # noqa: SIM118
+
+    @property
+    def has_backward(self) -> bool:
+        """Whether each of the stores holds backward flow."""
+        return all(store.has_backward for store in self.stores.values())
+
+    def path(self, key: str, *, backward: bool = False) -> Path:
+        """Where a clip is written."""
+        store, inner = self.of(key)
+        return store.path(inner, backward=backward)
+
+    def clip(self, key: str) -> FlowClip:
+        """The flow of one video; raises as the store of its task does."""
+        store, inner = self.of(key)
+        return store.clip(inner)
+
+    def of(self, key: str) -> tuple[FlowStore, str]:
+        """The store that holds a clip, and its key there. Raises UnknownNameError for a task without one."""
+        task, _, inner = key.partition("/")
+        if task not in self.stores:
+            raise unknown_name("data set with stored flow", task, self.stores)
+        return self.stores[task], inner
+
+
+def store_of(store: FlowStore, key: str) -> FlowStore:
+    """The store that holds a clip: itself, or of joined ones the clip's own."""
+    return store.of(key)[0] if isinstance(store, JoinedFlow) else store

@@ -1,0 +1,44 @@
+"""Where work runs, by name; a name is checked without importing torch."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from praxiscope.errors import ArgumentError
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["check_device", "pick_device"]
+
+
+def check_device(name: str) -> str:
+    """The name, if it is one that every command takes: auto, cpu, cuda, cuda:NUMBER or mps.
+
+    Raises:
+        ArgumentError: it is another.
+    """
+    if not re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?|mps", name):
+        raise ArgumentError(f"unknown device {name!r}. Known: auto, cpu, cuda, cuda:1, mps.")
+    return name
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """The device by its name; "auto" takes a CUDA or Apple GPU where there is one.
+
+    Raises:
+        ArgumentError: the device is unknown, or not there.
+    """
+    check_device(name)
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ArgumentError(f"device {name!r} cannot be used: {reason} Try --device cpu.") from None
+    return device

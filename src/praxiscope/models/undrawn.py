@@ -1,0 +1,39 @@
+"""Building a network whose weights are loaded next: random ones, which take as long to draw, are left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+from torch.nn import init
+from torch.overrides import TorchFunctionMode
+
+__all__ = ["Undrawn"]
+
+_DRAWS = {
+    *(Tensor.normal_, Tensor.uniform_),
+    *(init.normal_, init.uniform_, init.trunc_normal_, init.orthogonal_),
+    *(init.kaiming_normal_, init.kaiming_uniform_, init.xavier_normal_, init.xavier_uniform_),
+}
+
+
+class Undrawn(TorchFunctionMode):
+    """While it is entered, what would be drawn at random keeps whatever its memory holds.
+
+    Example:
+        >>> with Undrawn():
+        ...     model = create_model("tsn", num_classes=101)
+        >>> load_model_weights(folder, model)
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        if func in _DRAWS:
+            return args[0] if args else (kwargs or {})["tensor"]
+        return func(*args, **(kwargs or {}))

@@ -1,0 +1,51 @@
+"""What is known of models and backbones without importing them."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+import torch
+
+from praxiscope.errors import ArgumentError, UnknownNameError
+from praxiscope.models import create_model, list_models, names
+from praxiscope.models.backbones import _FAMILIES, create_backbone
+from praxiscope.models.registered import models
+from praxiscope.models.undrawn import Undrawn
+from praxiscope.registry import Registry
+
+
+@pytest.mark.parametrize("name", list(names.FILES))
+def test_keywords_are_read_from_a_models_file(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    create_model(name, num_classes=2, backbone="resnet18")  # imported, and so registered
+    signature = inspect.signature(models.get(name)).parameters
+    monkeypatch.setattr(names, "models", Registry("model"))  # as if it were not
+    assert names.keywords_of(name) == {key: parameter.default for key, parameter in signature.items()}
+    assert names.keywords_of(name)["num_classes"] is names.REQUIRED
+    with pytest.raises(ArgumentError, match="'backbone'"):
+        names.check_keywords(name, ["bakcbone"])
+
+
+def test_names_are_those_of_what_can_be_built() -> None:
+    assert set(names.BACKBONES) == set(_FAMILIES)
+    assert list_models() == sorted(names.FILES)
+    assert names.default_stream("multiplier") == "both"
+    assert {names.default_stream(name) for name in names.FILES if name != "multiplier"} == {"rgb"}
+    names.check_backbone("timm/anything")
+    with pytest.raises(UnknownNameError, match="'resnet18'"):
+        names.check_backbone("resnet81")
+
+
+@pytest.mark.parametrize("name", ["resnet18", "squeezenet1_1", "googlenet", "mobilenet_v1", "cnn_m_2048"])
+def test_a_network_to_be_loaded_draws_nothing(name: str) -> None:
+    drawn = create_backbone(name, num_classes=3)
+    before = torch.random.get_rng_state()
+    with Undrawn():
+        network = create_backbone(name, num_classes=3)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert {k: v.shape for k, v in network.state_dict().items()} == {
+        k: v.shape for k, v in drawn.state_dict().items()
+    }
+    network.load_state_dict(drawn.state_dict())
+    x = torch.zeros(1, 3, 224 if name.startswith("cnn") else 64, 224 if name.startswith("cnn") else 64)
+    assert torch.equal(network.eval()(x), drawn.eval()(x))

@@ -58,7 +58,7 @@ def main() -> None:
                     recogniser.model, item.batch, lambda part, size=size: prepare(shrink(part, size)), 64
                 )
             for rule in get_args(Rule)[:2]:
-                choice = choose_all(seen.float(), item.batch.targets, n, rule)
+                choice = choose_all(seen, item.batch.targets, n, rule)
                 chosen.setdefault((way, rule), []).append(choice)
     rows = []
     for way in ways:

@@ -356,6 +356,23 @@ def test_the_choice_does_not_depend_on_how_many_are_watched_at_once_nor_on_the_c
     assert alone.tolist() == choices[0][:2]
 
 
+@pytest.mark.parametrize("backbone", ["squeezenet1_1", "resnet10"])
+def test_batches_of_any_size_are_chosen_from_alike_before_training(backbone: str) -> None:
+    # All scores are nearly equal, and their last bits depend on how many a convolution computes together.
+    batch = raw_batch(videos=4)
+    model = create_model("tsn", backbone=backbone, num_classes=4, dropout=0.5)
+    for rule in ("max", "kl"):
+        _, together, _ = run(copy.deepcopy(model), batch, 3, rule)
+        for videos in (1, 2):
+            parts = [run(copy.deepcopy(model), part, 3, rule)[1] for part in chunks(batch, 6 * videos)]
+            assert torch.cat(parts).tolist() == together.tolist()
+    # By scores as they are, in float64.
+    with watching(model):
+        seen = torch.cat([watch(model, part, floats, 100) for part in chunks(batch, 6)]).double()
+    assert choose_all(seen, batch.targets, 3, "kl").tolist() == together.tolist()
+    assert float(seen.std(dim=1).max()) < 0.05
+
+
 def test_the_choice_looks_at_a_videos_own_task() -> None:
     f = 2 * torch.randn(4, 6, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     labels, tasks = torch.tensor([0, 4, 1, 3]), [(0, 2), (2, 5)]

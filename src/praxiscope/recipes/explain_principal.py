@@ -27,7 +27,7 @@ from praxiscope.recipes.networks import load_one, load_other
 from praxiscope.recipes.settings import TrainSettings, load_yaml
 from praxiscope.recogniser import Recogniser, best_labels
 from praxiscope.steps.principal import choose as choose_snippets
-from praxiscope.steps.principal import divergence
+from praxiscope.steps.surrogates import divergence
 from praxiscope.training.log import read_log
 from praxiscope.video.decode import open_video
 from praxiscope.video.sampling import segment_indices
@@ -168,7 +168,7 @@ def _view(name: str, network: Recogniser, video: str | Path, starts: Tensor, n: 
     label = torch.zeros_like(whole) if several else 0
     chosen = choose_snippets(logits, label, n, "kl", candidates=comb(len(logits), n))
     parts = torch.cat([logits, logits[chosen].mean(dim=0, keepdim=True)])
-    *kl, kl_chosen = divergence(whole, parts, multi_label=several).clamp(min=0).tolist()
+    *kl, kl_chosen = divergence(whole, parts, multi_label=several).tolist()
     (best,), (probability,) = best_labels(whole, network.labels, several, 1)
     return _View(name, best, probability, kl, chosen.tolist(), kl_chosen)
 

@@ -23,7 +23,8 @@ from praxiscope.errors import ArgumentError, UnknownNameError, unknown_name
 from praxiscope.layers.consensus import average
 from praxiscope.steps.base import Step, StepOutput, accuracy
 from praxiscope.steps.learn import Learn
-from praxiscope.steps.rows import Prepare, Statistics, pick, watch, watching
+from praxiscope.steps.rows import Prepare, Statistics, chunks, pick, snippet_count, watch, watching
+from praxiscope.steps.surrogates import in_float64, log_divergences, log_losses
 from praxiscope.types import Batch
 
 __all__ = ["CANDIDATES", "NoteChoice", "Rule", "choose", "choose_all", "principal", "video_losses"]
@@ -33,6 +34,11 @@ NoteChoice: TypeAlias = Callable[[Sequence[str], Tensor], None]
 """(ids of the batch's videos, chosen int64 [B, n]) -> nothing."""
 
 CANDIDATES = 100  # section III.B.3: subsets that are compared; all of them where there are no more
+
+# Losses, or divergences, that agree to this share are equal: twice what rounding leaves of the values of
+# `praxiscope.steps.surrogates`, measured against 900 digits.
+TIE = 2.0**-42
+_BLOCK = 2**20  # scores of subsets that are held at once, 8 MB of each quantity
 
 # Far below any score, but finite: the logarithm of a probability that is 0, times 0, must not be NaN.
 _NEVER = -1e4
@@ -60,6 +66,17 @@ def choose(
     "random"  any, with equal chances
     ========  ==================================================================
 
+    Whatever the type of the scores, they are compared in float64, by formulas that keep their digits where p is next to
+    0 and 1 and where all snippets are nearly equal (`praxiscope.steps.surrogates`). Two subsets are equal where their
+    losses, or divergences, agree to 2^-42 (2.3e-13) of their value; of equal ones the lexicographically smallest is
+    chosen: [0, 1, 2] where all snippets are the same.
+
+    Note:
+        With n = m / 2 (6-3, 8-4) a subset and its complement lie on opposite sides of the whole's mean, equally far
+        from it. Their KL is equal to second order in the snippets' differences d, and differs by a share of about d.
+        Which of the two is chosen is right to float64; but scores that are themselves rounded (bf16, another order of
+        sums in a network) may well name the complement, which has no snippet in common with the choice.
+
     Args:
         logits: [m, K], the snippets' scores before softmax; their consensus is the mean.
         label: class number, or multi-hot [K] (then losses and divergences are those of K yes-no questions).
@@ -68,7 +85,7 @@ def choose(
         generator: for what is drawn; None draws from torch's own.
 
     Returns:
-        int64 [n], ascending snippet numbers. Of subsets that are equal to rounding, any of them.
+        int64 [n], ascending snippet numbers, on the device of ``logits``.
 
     Raises:
         ArgumentError: an unknown rule, or numbers or shapes that do not fit.
@@ -83,7 +100,6 @@ def choose(
         )
     if targets.ndim == 1 and not 0 <= int(targets[0]) < classes:
         raise ArgumentError(f"label {int(targets[0])} is none of the {classes} classes")
-    logits = logits if logits.is_floating_point() else logits.float()
     if not bool(logits.isfinite().all()):
         raise ArgumentError("logits must be finite")
     return choose_all(logits[None], targets, n, rule, candidates=candidates, generators=[generator])[0]
@@ -100,7 +116,7 @@ def choose_all(
     generators: Sequence[torch.Generator | None] | None = None,
 ) -> Tensor:
     """`choose` for every video of a batch: logits [B, m, K], targets [B] or [B, K] -> int64 [B, n]."""
-    videos, count, _ = logits.shape
+    videos, count, classes = logits.shape
     if rule not in get_args(Rule):
         raise UnknownNameError(unknown_name("rule", str(rule), get_args(Rule)))
     if not 1 <= n <= count:
@@ -115,16 +131,23 @@ def choose_all(
         subsets = all_subsets(count, n).expand(videos, -1, -1)
     else:
         subsets = torch.stack([draw_subsets(count, n, candidates, source) for source in sources])
-    subsets = subsets.to(logits.device)  # [B, k, n]
-    member = torch.zeros(*subsets.shape[:2], count, device=logits.device, dtype=logits.dtype)
-    member.scatter_(2, subsets, 1.0)
-    means = member @ logits / n  # [B, k, K]
+    scores = in_float64(logits)
+    subsets, targets = subsets.to(scores.device), targets.to(scores.device)
+    block = max(1, _BLOCK // (videos * classes))
+    values = torch.cat(
+        [_values(scores, part, targets, rule) for part in torch.split(subsets, block, dim=1)], dim=1
+    )
+    tied = values <= values.amin(dim=1, keepdim=True) + TIE  # subsets come in lexicographic order
+    places = torch.arange(values.shape[1], device=values.device)
+    first = torch.where(tied, places, places[-1]).amin(dim=1)  # scores that are not finite: any
+    return subsets[torch.arange(videos, device=subsets.device), first].to(logits.device)
+
+
+def _values(scores: Tensor, subsets: Tensor, targets: Tensor, rule: Rule) -> Tensor:
+    """What a rule makes smallest, a logarithm: scores float64 [B, m, K], subsets [B, k, n] -> [B, k]."""
     if rule == "max":
-        value = -video_losses(means, targets[:, None].expand(-1, means.shape[1], *targets.shape[1:]))
-    else:
-        value = divergence(logits.mean(dim=1, keepdim=True), means, multi_label=targets.ndim == 2)
-    best = value.argmin(dim=1)
-    return subsets[torch.arange(videos, device=logits.device), best]
+        return -log_losses(scores, subsets, targets)
+    return log_divergences(scores, subsets, multi_label=targets.ndim == 2)
 
 
 def video_losses(logits: Tensor, targets: Tensor) -> Tensor:
@@ -132,19 +155,6 @@ def video_losses(logits: Tensor, targets: Tensor) -> Tensor:
     if targets.ndim == logits.ndim:
         return F.binary_cross_entropy_with_logits(logits, targets.to(logits.dtype), reduction="none").mean(-1)
     return -logits.log_softmax(-1).gather(-1, targets[..., None])[..., 0]
-
-
-def divergence(whole: Tensor, part: Tensor, *, multi_label: bool = False) -> Tensor:
-    """KL(p ‖ q) of the distributions that scores mean: whole (p) and part (q) [..., K] -> [...].
-
-    With ``multi_label`` the classes are independent yes-no questions, and their divergences are added.
-    """
-    if not multi_label:
-        log_p, log_q = whole.log_softmax(-1), part.log_softmax(-1)
-        return (log_p.exp() * (log_p - log_q)).sum(-1)
-    yes = whole.sigmoid() * (F.logsigmoid(whole) - F.logsigmoid(part))
-    no = (-whole).sigmoid() * (F.logsigmoid(-whole) - F.logsigmoid(-part))
-    return (yes + no).sum(-1)
 
 
 @lru_cache(maxsize=64)
@@ -198,7 +208,8 @@ def principal(
         prepare: brings a part of a batch to the device and to floats, for watching; it may make them smaller.
         context: makes the context to watch in (autocast).
         statistics: what BatchNorm normalises by, see `praxiscope.steps.rows.watching`.
-        chunk: snippets watched at once; by default B * n, as many as are learned from.
+        chunk: the most snippets to watch at once; by default B * n, as many as are learned from. On a CPU one video at
+            a time is watched, so that the choice does not depend on what is beside it.
         tasks: as `make_loss` takes them: a video's choice looks at the classes of its own task alone.
         note_choice: takes what was chosen.
 
@@ -214,9 +225,16 @@ def principal(
     def step(model: nn.Module, batch: Batch, backward: Callable[[Tensor], Any]) -> StepOutput:
         if getattr(model, "consensus", average) is not average:
             raise ArgumentError("principal backpropagation needs a model whose consensus is the average")
+        together = len(batch) * n if chunk is None else chunk
         with watching(model, statistics), context():
-            seen = watch(model, batch, prepare, chunk or len(batch) * n)
-        seen = seen if seen.dtype == torch.float64 else seen.float()
+            if statistics == "running" and next(model.parameters()).device.type == "cpu":
+                # The last bits of a score depend on how many are computed together. One video at a time they are the
+                # same in a batch of any size: in one process, in several, and where batches are accumulated.
+                videos = chunks(batch, snippet_count(batch))
+                seen = torch.cat([watch(model, video, prepare, together) for video in videos])
+            else:
+                seen = watch(model, batch, prepare, together)
+        seen = in_float64(seen)
         targets = batch.targets.to(seen.device)
         seen = own_task(seen, targets, tasks)
         # Another stream of numbers than the one that flips and jitters the video.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import statistics
 import subprocess
@@ -12,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from common import write_table
+from common import Table, parser, run_command, write_tables
 
 from praxiscope.training.log import read_log
 
@@ -83,18 +82,17 @@ def compare(runs: dict[str, list[Run]], columns: Sequence[str]) -> list[str]:
 
 def main() -> None:
     """Measure each size; write the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[64, 112, 224], help="pixels")
-    parser.add_argument(
+    arguments = parser(__doc__, __file__, assignments=False)
+    arguments.add_argument("--sizes", type=int, nargs="+", default=[64, 112, 224], help="pixels")
+    arguments.add_argument(
         "--batches", type=int, nargs="+", default=[16, 16, 4], help="videos of a step, for each size"
     )
-    parser.add_argument("--steps", type=int, default=8, help="of each run; the first two warm up")
-    parser.add_argument("--repeats", type=int, default=3, help="runs with and runs without")
-    parser.add_argument("--precision", default="32", choices=("32", "bf16"))
-    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".md"))
-    options = parser.parse_args()
+    arguments.add_argument("--steps", type=int, default=8, help="of each run; the first two warm up")
+    arguments.add_argument("--repeats", type=int, default=3, help="runs with and runs without")
+    arguments.add_argument("--precision", default="32", choices=("32", "bf16"))
+    options = arguments.parse_args()
     if len(options.sizes) != len(options.batches):
-        parser.error("--batches must have a number for each of --sizes")
+        arguments.error("--batches must have a number for each of --sizes")
     rows = []
     with tempfile.TemporaryDirectory() as name:
         for size, batch in zip(options.sizes, options.batches, strict=True):
@@ -107,17 +105,18 @@ def main() -> None:
                     runs[way].append(measure(videos, out, size, batch, options.precision, way))
                     print(size, way, runs[way][-1], flush=True)
             rows.append([str(size), str(batch), *compare(runs, ("step_s", "system_s", "mebibytes"))])
-    write_table(
-        options.out,
+    header = [
+        "pixels",
+        "videos",
+        *("s / step, given back", "kept", "ratio"),
+        *("system's s, given back", "kept", "ratio"),
+        *("MiB, given back", "kept", "ratio"),
+    ]
+    write_tables(
+        options,
+        __file__,
         "Memory kept between the steps of a training",
-        [
-            "pixels",
-            "videos",
-            *("s / step, given back", "kept", "ratio"),
-            *("system's s, given back", "kept", "ratio"),
-            *("MiB, given back", "kept", "ratio"),
-        ],
-        rows,
+        [Table("", header, rows)],
         f"`praxiscope train`, TSM on ResNet-18, 8 frames of each video, precision {options.precision}, "
         f"{options.steps} steps of which the first two warm up, with run.keep_memory=false (given back) and auto "
         f"(kept) in turn, {options.repeats} runs each: medians, and medians of the ratios of neighbouring runs. "
@@ -127,4 +126,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

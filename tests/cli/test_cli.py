@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import torch
 
 from conftest import SMALL, write_clip
+from praxiscope.checkpoint import find_checkpoint, load_tensors
 from praxiscope.cli import main as entry
 
 
@@ -266,6 +268,14 @@ def test_check_counts_parts_and_fails_where_listed_files_are_missing(call: Call,
     (tmp_path / "lost.csv").write_text(f"path,label,start,end\n{rows}2.mp4,a,,\n")
     for words in (["check", tmp_path / "lost.csv"], ["check", tmp_path / "lost.csv", "--json"]):
         assert call(*words).code == 1
+
+
+def test_training_starts_from_a_run(call: Call, run: Path, colour_set: Path, tmp_path: Path) -> None:
+    words = ["train", colour_set, "--out", tmp_path / "o", *SETS, "--epochs", 1, "--set", "optim.lr=1e-30"]
+    assert call(*words, "--weights", run).code == 0
+    first, second = (load_tensors(find_checkpoint(folder)) for folder in (run, tmp_path / "o"))
+    for name in first:  # nothing is learnt from there
+        torch.testing.assert_close(second[name], first[name], rtol=0, atol=1e-9)
 
 
 def test_recipes_are_listed_and_shown(call: Call) -> None:

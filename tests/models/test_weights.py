@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from praxiscope._compat import torchvision_models
+from praxiscope.checkpoint import FlowInput, InputContract, ModelCard, point_to, save_checkpoint
 from praxiscope.errors import CheckpointError
 from praxiscope.models import create_model
 from praxiscope.models.weights import load_weights
@@ -101,6 +102,77 @@ def test_rgb_filters_are_averaged_for_flow(tmp_path, source):
     assert "conv1.weight" in report.loaded
     for channel in range(10):
         torch.testing.assert_close(model.backbone.conv1.weight[:, channel], source.conv1.weight.mean(1))
+
+
+LABELS = ("a", "b", "c", "d", "e")
+
+
+def run_of(folder, model, **contract):
+    """A run that has one checkpoint."""
+    kwargs = {"backbone": "resnet18", "num_classes": 5}
+    card = ModelCard("tsn", kwargs, LABELS, input=InputContract(size=32, short_side=36, **contract))
+    save_checkpoint(folder / "checkpoints" / "000004", model, card)
+    point_to(folder, last="000004", best=None, prefer="last")
+    return folder
+
+
+@pytest.mark.parametrize("name", ["tsn", "tsm", "frame", "full-video"])
+def test_a_run_s_folder_means_its_checkpoint(tmp_path, name):
+    other = {"frame": "tsm", "full-video": "tsn"}.get(name, "full-video")
+    trained = create_model(name, backbone="resnet18", num_classes=5)
+    run = run_of(tmp_path / "run", trained, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
+    for path in (run, run / "checkpoints" / "000004"):
+        model = create_model(other, backbone="resnet18", num_classes=5)
+        report = load_weights(model, path, labels=LABELS)
+        assert (report.skipped_classifier, report.missing, report.unexpected) == ((), (), ())
+        for own, theirs in zip(model.backbone.parameters(), trained.backbone.parameters(), strict=True):
+            assert torch.equal(own, theirs)
+        assert model.input_contract == {"mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6)}
+
+
+def test_a_run_s_classifier_is_taken_for_the_same_classes_alone(tmp_path):
+    trained = small()
+    run = run_of(tmp_path / "run", trained)
+    for labels, taken in ((LABELS, True), (("b", "a", "c", "d", "e"), False), (None, True)):
+        model = small()
+        report = load_weights(model, run, labels=labels)
+        assert report.skipped_classifier == (() if taken else ("fc.weight", "fc.bias"))
+        assert torch.equal(model.backbone.fc.weight, trained.backbone.fc.weight) == taken
+        assert torch.equal(model.backbone.conv1.weight, trained.backbone.conv1.weight)
+    model = small(num_classes=3)
+    assert load_weights(model, run, labels=("a", "b", "c")).skipped_classifier == ("fc.weight", "fc.bias")
+
+
+def test_a_run_on_flow_starts_one_on_flow_with_its_normalisation(tmp_path):
+    trained = small(stream="flow")
+    flow = FlowInput(5)
+    run = run_of(tmp_path / "run", trained, flow=flow, flow_mean=(1.0,) * 10, flow_std=(2.0,) * 10)
+    model = small(stream="flow")
+    load_weights(model, run)
+    assert torch.equal(model.backbone.conv1.weight, trained.backbone.conv1.weight)
+    assert model.input_contract == {"mean": (1.0,) * 10, "std": (2.0,) * 10}
+    with pytest.raises(CheckpointError, match="has learned from flow"):
+        load_weights(small(), run)
+
+
+def test_a_run_on_rgb_starts_one_on_flow_with_averaged_filters(tmp_path):
+    trained = small()
+    run = run_of(tmp_path / "run", trained, mean=(0.5,) * 3, std=(0.1, 0.2, 0.3))
+    model = small(stream="flow")
+    assert load_weights(model, run).cross_modality
+    torch.testing.assert_close(model.backbone.conv1.weight[:, 9], trained.backbone.conv1.weight.mean(1))
+    assert model.input_contract["std"] == pytest.approx((8.0,) * 10)  # 40 pixels are the range of 1
+
+
+def test_a_folder_that_holds_no_single_network_is_refused(tmp_path):
+    with pytest.raises(CheckpointError, match="no checkpoint here"):
+        load_weights(small(), tmp_path)
+    run = run_of(tmp_path / "run", small())
+    with pytest.raises(CheckpointError, match="holds weights of resnet18: choose that backbone"):
+        load_weights(create_model("tsn", backbone="resnet34", num_classes=5), run)
+    both = create_model("multiplier", backbone="resnet18", motion_backbone="resnet18", num_classes=5)
+    with pytest.raises(CheckpointError, match="several networks in one"):
+        load_weights(small(), run_of(tmp_path / "both", both))
 
 
 def test_states_from_before_batchnorm_counted_load(tmp_path, source):

@@ -57,7 +57,7 @@ def train(
         typer.Option("--set", help="Override one setting: section.key=value. May be given many times."),
     ] = None,
     weights: Annotated[
-        str | None, typer.Option(help="Start weights: state dict (.pt, .pth), .safetensors or .npz.")
+        str | None, typer.Option(help="Start weights: state dict (.pt, .pth), .safetensors, .npz, or a run.")
     ] = None,
     start: Annotated[
         str | None,

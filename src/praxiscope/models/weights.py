@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from praxiscope.checkpoint import ModelCard, find_checkpoint, load_card, load_tensors
 from praxiscope.errors import CheckpointError
 from praxiscope.models.backbones import (
     MINUS_ONE_TO_ONE,
@@ -24,7 +25,8 @@ from praxiscope.tensorfile import State, read_tensors
 __all__ = ["WeightReport", "load_weights"]
 
 _LISTED = 5  # names of each kind that an error spells out
-_PREFIXES = ("module.", "base_model.", "backbone.")  # DistributedDataParallel, TSN's and TSM's code, ours
+_OURS = "backbone."
+_PREFIXES = ("module.", "base_model.", _OURS)  # DistributedDataParallel, TSN's and TSM's code, ours
 # GoogLeNet's side classifiers, which are never built here; and how much change a cluster of full-video spans, which
 # is of the run that learned it and no part of an image network.
 _TRAINING_ONLY = ("aux1.", "aux2.", "counts.")
@@ -62,7 +64,9 @@ class WeightReport:
     input: InputContract | None
 
 
-def load_weights(model: nn.Module, path: str | Path, *, strict: bool = True) -> WeightReport:
+def load_weights(
+    model: nn.Module, path: str | Path, *, labels: Sequence[str] | None = None, strict: bool = True
+) -> WeightReport:
     """Load weights into a model's backbone, in place.
 
     Reads a torch state dict (.pt, .pth, …; also nested under "state_dict" or "model", with the prefixes that
@@ -71,9 +75,13 @@ def load_weights(model: nn.Module, path: str | Path, *, strict: bool = True) -> 
     filters are averaged for a first convolution with other channels (cross-modality initialisation), for each one
     where there are several stems; for a stack of RGB frames they are inflated.
 
+    A run folder means its checkpoint, as everywhere, with the normalisation that it was trained with.
+
     Args:
         model: a network with a ``backbone``, or a backbone itself.
-        path: the file.
+        path: the file; or a run or model folder.
+        labels: the model's classes, in the order of its scores: a run's classifier is taken where it has the same.
+            None takes it where it has as many.
         strict: everything but the classifier must be there, with its shape, and nothing else.
 
     Returns:
@@ -86,9 +94,25 @@ def load_weights(model: nn.Module, path: str | Path, *, strict: bool = True) -> 
     path = Path(path)
     network = model.backbone if isinstance(getattr(model, "backbone", None), nn.Module) else model
     assert isinstance(network, nn.Module)
-    state, source, contract = _convert(read_tensors(path))
     last = classifier_name(network)
-    state = _plain_names(state, last)
+    source: str | None
+    contract: InputContract | None
+    card: ModelCard | None = None
+    if path.is_dir():
+        state, card = _of_run(path)
+        if card.input.flow is not None and "rgb" in getattr(model, "streams", ()):
+            raise CheckpointError(
+                f"{path}: has learned from flow, and this network sees RGB frames. Add --flow."
+            )
+        source = str(card.kwargs.get("backbone"))
+        contract = (
+            InputContract(mean=card.input.mean, std=card.input.std) if card.input.flow is None else None
+        )
+        if labels is not None and card.labels != tuple(labels):
+            state = {name: value for name, value in state.items() if name.rpartition(".")[0] != last}
+    else:
+        state, source, contract = _convert(read_tensors(path))
+        state = _plain_names(state, last)
 
     own = network.state_dict()
     first = first_convolution_name(network)
@@ -127,7 +151,23 @@ def load_weights(model: nn.Module, path: str | Path, *, strict: bool = True) -> 
     set_contract: Callable[[InputContract], None] | None = getattr(model, "set_rgb_contract", None)
     if contract is not None and set_contract is not None:
         set_contract(contract)
+    if card is not None and card.input.flow is not None and "flow" in getattr(model, "streams", ()):
+        flow = InputContract(mean=card.input.flow_mean, std=card.input.flow_std)
+        model.input_contract = flow  # type: ignore[assignment]
     return report
+
+
+def _of_run(path: Path) -> tuple[State, ModelCard]:
+    """The backbone's tensors in a run's checkpoint, and its card."""
+    folder = find_checkpoint(path)
+    card = load_card(folder)
+    tensors = load_tensors(folder)
+    state = {name.removeprefix(_OURS): value for name, value in tensors.items() if name.startswith(_OURS)}
+    if not state:
+        raise CheckpointError(
+            f"{path}: holds {card.name}, several networks in one. Name a run of one network."
+        )
+    return state, card
 
 
 def _plain_names(state: State, classifier: str) -> State:

@@ -101,7 +101,7 @@ def _load_start(run: str | Path, load: Load, **options: Any) -> Recogniser:
         torch.manual_seed(mix_seeds(settings.run.seed, 0))  # as `praxiscope.recipes.train` begins
         model = create_model(card.name, **{**card.kwargs, **settings.model.keywords()})
         if settings.model.weights:
-            load_weights(model, settings.model.weights)
+            load_weights(model, settings.model.weights, labels=card.labels)
     with TemporaryDirectory() as place:
         save_checkpoint(Path(place) / "start", model, card)
         return load(Path(place) / "start", **options)

@@ -367,7 +367,7 @@ def build_model(
         )
     contracts: Any = None
     if given.weights:
-        report = load_weights(model, given.weights)
+        report = load_weights(model, given.weights, labels=manifest.classes)
         kept = " but the classifier, whose classes differ" if report.skipped_classifier else ""
         reporter.line(f"Loaded {len(report.loaded)} tensors from {given.weights}: all{kept}.")
     if given.start:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from praxiscope.checkpoint import FUSION_FILE, ModelCard, load_card, write_json
-from praxiscope.data.dataset import Skip
+from praxiscope.data.dataset import Skip, ignore
 from praxiscope.data.splitlist import SplitList
 from praxiscope.errors import ArgumentError, CheckpointError, ScoresError
 from praxiscope.evaluation.fusion import SvmFusion, combine, fuse
@@ -96,6 +96,7 @@ class FusedRecogniser:
         workers: int = 2,
         time_limit_s: float = 300.0,
         reporter: Reporter | None = None,
+        note_damage: Callable[[Iterable[Skip]], None] = ignore,
     ) -> tuple[Scores, list[Skip]]:
         """Score many videos; see ``Recogniser.score``. A video that one part cannot read is left out."""
         found: list[Scores] = []
@@ -109,6 +110,7 @@ class FusedRecogniser:
                 workers=workers,
                 time_limit_s=time_limit_s,
                 reporter=reporter,
+                note_damage=note_damage,
             )
             found.append(scores)
             skipped.update({skip.id: skip for skip in skips})

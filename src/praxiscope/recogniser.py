@@ -6,7 +6,7 @@ S snippets of a view, V temporal views, C channels, H rows, W columns, K classes
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from praxiscope._memory import keep_worker_memory
 from praxiscope.checkpoint import ModelCard, save_checkpoint
-from praxiscope.data.dataset import ClipReader, Skip, TestClips, clear_errors
+from praxiscope.data.dataset import ClipReader, Skip, TestClips, clear_errors, ignore
 from praxiscope.data.flow_reader import FlowSource
 from praxiscope.data.splitlist import SplitList
 from praxiscope.errors import ArgumentError, DataError, VideoError
@@ -29,7 +29,7 @@ from praxiscope.progress import Reporter
 from praxiscope.streaming import frame_chunks
 from praxiscope.timeline import windows
 from praxiscope.types import Clip, Prediction, Segment, VideoRecord
-from praxiscope.video.decode import open_video
+from praxiscope.video.decode import known_damage, open_video
 from praxiscope.video.transforms import BatchAugment, Kind, kind_of
 
 if TYPE_CHECKING:
@@ -274,6 +274,7 @@ class Recogniser:
         workers: int = 2,
         time_limit_s: float = 300.0,
         reporter: Reporter | None = None,
+        note_damage: Callable[[Iterable[Skip]], None] = ignore,
     ) -> tuple[Scores, list[Skip]]:
         """Score many videos.
 
@@ -285,6 +286,7 @@ class Recogniser:
             workers: processes that read.
             time_limit_s: seconds that reading one video may take.
             reporter: shows progress.
+            note_damage: takes the videos that were scored although frames of them are lost, with what is lost.
 
         Returns:
             The scores of the videos that could be read (there may be none), and those that could not, with
@@ -316,6 +318,8 @@ class Recogniser:
                     if isinstance(item, Skip):
                         skipped.append(item)
                     else:
+                        if item.damage:
+                            note_damage([Skip(item.id, item.damage)])
                         yield item
 
             for clip, logits in self.scorer(chosen).score(readable()):
@@ -331,6 +335,8 @@ class Recogniser:
                 except (VideoError, DataError) as error:
                     skipped.append(Skip(record.id, str(error)))
                 else:
+                    if damage := known_damage(record.path):
+                        note_damage([Skip(record.id, damage)])
                     ids.append(record.id)
                     kept.append(targets[number])
                 bar.advance()

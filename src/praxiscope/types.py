@@ -52,12 +52,14 @@ class Clip:
         target: int64 [] class number, or float32 [K] of zeros and ones for multi-label data.
         id: the record's id.
         seed: seeds every random draw that is still to come for this sample (flip, colour jitter).
+        damage: which frames of the video turned out not to decode, as a clause; empty for none.
     """
 
     streams: dict[str, Tensor]
     target: Tensor
     id: str
     seed: int = 0
+    damage: str = ""
 
 
 @dataclass
@@ -131,9 +133,11 @@ class Prediction:
         labels: class names, the most probable first.
         scores: their probabilities (softmax, or sigmoid for multi-label models).
         segments: the timeline, where one was asked for.
+        damage: which frames of the video turned out not to decode, as a clause; empty for none.
     """
 
     source: str
     labels: list[str]
     scores: list[float]
     segments: list[Segment] = field(default_factory=list)
+    damage: str = ""

@@ -115,6 +115,8 @@ def predict(
             stride_s=stride_s,
         ):
             bar.advance()
+            if not isinstance(result, Failure) and result.damage:
+                speaker.line(f"Damaged: {result.source}: {result.damage}")
             if isinstance(result, Failure):
                 failed = True
                 speaker.line(f"error: {result.error}")
@@ -146,6 +148,7 @@ def _stream_csv(
 ) -> bool:
     from praxiscope.errors import DataError, VideoError
     from praxiscope.recipes.predict import Failure
+    from praxiscope.video.decode import known_damage
 
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(["source", "start_s", "end_s", "rank", "label", "score"])
@@ -164,6 +167,8 @@ def _stream_csv(
         except (VideoError, DataError) as error:
             print(f"error: {error}", file=sys.stderr)
             failed = True
+        if damage := known_damage(source):
+            print(f"Damaged: {source}: {damage}", file=sys.stderr)
     return failed
 
 

@@ -17,7 +17,7 @@ from praxiscope.data.batch import Request, collate_dense, collate_packed, collat
 from praxiscope.data.shared import SlotPool
 from praxiscope.errors import DataError, VideoError
 from praxiscope.types import STEM, Batch, Clip, VideoRecord
-from praxiscope.video.decode import Video, open_video
+from praxiscope.video.decode import Video, known_damage, open_video
 from praxiscope.video.geometry import Box, Size, as_pair, kind_of, resize
 from praxiscope.video.pixels import scaled_size
 from praxiscope.video.sampling import expand
@@ -37,6 +37,7 @@ __all__ = [
     "collate",
     "collate_whole",
     "frame_range",
+    "ignore",
 ]
 
 T = TypeVar("T")
@@ -50,6 +51,10 @@ class Skip(NamedTuple):
 
     id: str
     problem: str
+
+
+def ignore(skips: Iterable[Skip]) -> None:
+    """Take what was skipped or lost, and say nothing."""
 
 
 class Geometry(Protocol):
@@ -186,7 +191,7 @@ class ClipReader:
         if self.geometry is not None:
             size = as_pair(self.geometry.size)
             streams = {name: resize(x, size, kind_of(name)) for name, x in streams.items()}
-        return Clip(streams, self.targets[index], record.id, mix_seeds(seed, 1))
+        return Clip(streams, self.targets[index], record.id, mix_seeds(seed, 1), known_damage(record.path))
 
     def _draw(self, record: VideoRecord, video: Video, generator: torch.Generator | None) -> Box | None:
         """One box for all streams, drawn on the first one's frame; the others cut the same part of theirs."""
@@ -198,14 +203,15 @@ class ClipReader:
 
 @dataclass
 class Loaded:
-    """What a worker sends back: the batch, and the videos that had to be left out on the way to it."""
+    """What a worker sends back: the batch, the videos left out on the way to it, and what is lost of those in it."""
 
     batch: Batch
     skipped: list[Skip] = field(default_factory=list)
+    damaged: list[Skip] = field(default_factory=list)
 
     def pin_memory(self) -> Loaded:
         """For torch's data loader: the batch in page-locked memory, from which GPUs copy beside other work."""
-        return Loaded(self.batch.pin_memory(), self.skipped)
+        return Loaded(self.batch.pin_memory(), self.skipped, self.damaged)
 
 
 class TrainingClips(Dataset[tuple[Clip, list[Skip]]]):
@@ -272,14 +278,18 @@ def collate(
         # Who begins is drawn, so that a batch of one video, or a last one alone, sees each stem in its time.
         numbers = (torch.arange(len(batch)) + batch.seeds[0] % stems) % stems
         batch.streams[STEM] = numbers[:, None].repeat(1, snippets)
-    return Loaded(batch, [skip for _, skips in samples for skip in skips])
+    return _loaded(batch, samples)
 
 
 def collate_whole(samples: Sequence[tuple[Clip, list[Skip]]], padded: bool = False) -> Loaded:
     """Samples of any lengths to a packed (or padded) batch, with what was skipped."""
     clips = [clip for clip, _ in samples]
-    batch = collate_padded(clips) if padded else collate_packed(clips)
-    return Loaded(batch, [skip for _, skips in samples for skip in skips])
+    return _loaded(collate_padded(clips) if padded else collate_packed(clips), samples)
+
+
+def _loaded(batch: Batch, samples: Sequence[tuple[Clip, list[Skip]]]) -> Loaded:
+    skipped = [skip for _, skips in samples for skip in skips]
+    return Loaded(batch, skipped, [Skip(clip.id, clip.damage) for clip, _ in samples if clip.damage])
 
 
 def clear_errors(loader: Iterable[T]) -> Iterator[T]:

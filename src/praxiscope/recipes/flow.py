@@ -23,10 +23,10 @@ from praxiscope.flow.estimate import Estimator, create_estimator, estimate_flow
 from praxiscope.flow.jpeg import folders
 from praxiscope.flow.store import STORE_FILE, FlowContract, FlowStore, create_store, describe_source, flow_key
 from praxiscope.progress import Reporter
-from praxiscope.recipes.lists import check_skips, write_skipped
+from praxiscope.recipes.lists import DamageList, check_skips, write_skipped
 from praxiscope.recipes.parallel import advance, run_jobs
 from praxiscope.types import VideoRecord
-from praxiscope.video.decode import open_video
+from praxiscope.video.decode import known_damage, open_video
 from praxiscope.video.framefiles import source_bytes
 
 __all__ = ["FlowSummary", "extract_flow", "parse_parameters"]
@@ -177,7 +177,9 @@ def extract_flow(
         if not jobs:
             whole = " and whole" if verify else ""
             reporter.line(f"Nothing to do: the flow of all {len(clips)} videos is stored{whole} in {target}.")
-        video_s, skipped = _extract_all(jobs, count, already, reporter)
+        video_s, skipped = _extract_all(
+            jobs, count, already, reporter, DamageList(target / "damaged.csv", reporter)
+        )
         seconds = time.perf_counter() - began
         write_skipped(target / "skipped.csv", skipped)
     if len(skipped) == len(clips):
@@ -218,7 +220,7 @@ def _value(text: str) -> Any:
 
 
 def _extract_all(
-    jobs: Sequence[_Job], workers: int, already: int, reporter: Reporter
+    jobs: Sequence[_Job], workers: int, already: int, reporter: Reporter, note_damage: DamageList
 ) -> tuple[float, dict[str, str]]:
     """Do all jobs: seconds of video that they had, and problems by key."""
     skipped: dict[str, str] = {}
@@ -235,6 +237,7 @@ def _extract_all(
             for job, outcome in run_jobs(_extract, jobs, workers, lost=_lost, watch=watch):
                 bar.advance()
                 video_s += outcome.video_s
+                note_damage([(job.key, outcome.damage)])
                 if outcome.problem:
                     skipped[job.key] = outcome.problem
                     reporter.line(f"Skipped: {outcome.problem}")
@@ -282,10 +285,11 @@ def _damage(job: _Job) -> str:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What became of a video: its length, and the problem, empty when all went well."""
+    """What became of a video: its length, the problem and what frames are lost, both empty when all went well."""
 
     video_s: float = 0.0
     problem: str = ""
+    damage: str = ""
 
 
 def _lost(job: _Job) -> _Outcome:
@@ -322,7 +326,7 @@ def _extract(job: _Job) -> _Outcome:
     except PraxiscopeError as error:
         named = str(error).startswith(str(job.video))
         return _Outcome(problem=str(error) if named else f"{job.video}: {error}")
-    return _Outcome(video_s=frames / video.fps)
+    return _Outcome(video_s=frames / video.fps, damage=known_damage(job.video))
 
 
 def _chunks(job: _Job, video: Any) -> Iterator[Tensor]:

@@ -1,15 +1,16 @@
-"""The list of what was skipped, which stands in a run's folder."""
+"""The lists of what was skipped, and of what has lost frames, which stand in a run's folder."""
 
 from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from praxiscope.errors import TrainingError
+from praxiscope.progress import Reporter
 
-__all__ = ["check_skips", "merge_skipped", "read_skipped", "write_skipped"]
+__all__ = ["DamageList", "check_skips", "merge_skipped", "read_skipped", "write_skipped"]
 
 DEFAULT_MAX_SKIP, ALWAYS_ALLOWED = 0.05, 3
 
@@ -46,19 +47,49 @@ def write_skipped(path: Path, skipped: Mapping[str, str]) -> None:
     os.replace(temporary, path)
 
 
+class DamageList:
+    """Lists the videos that were read although frames of them are lost, each once, and says so.
+
+    Args:
+        path: the list, which begins to be with the first of them. What it holds already is kept.
+        reporter: is told of each.
+    """
+
+    def __init__(self, path: Path, reporter: Reporter) -> None:
+        self.path, self.reporter = path, reporter
+        self.found: dict[str, str] = {}
+
+    def __call__(self, damaged: Iterable[tuple[str, str]]) -> None:
+        """Take (id, what is lost) of videos."""
+        new = {name: problem for name, problem in damaged if problem and self.found.get(name) != problem}
+        if not new:
+            return
+        self.found |= new
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_skipped(self.path, _read(self.path) | self.found)
+        for name, problem in new.items():
+            self.reporter.line(f"Damaged: {name}: {problem}")
+
+
 def merge_skipped(run: Path) -> None:
-    """Bring the lists of all processes of a run (``skipped.N.csv``) into its ``skipped.csv``."""
-    if others := sorted(run.glob("skipped.*.csv")):
-        write_skipped(run / "skipped.csv", read_skipped(run))
-        for path in others:
-            path.unlink(missing_ok=True)
+    """Bring the lists of all processes of a run (``skipped.N.csv``, ``damaged.N.csv``) into one each."""
+    for kind in ("skipped", "damaged"):
+        if others := sorted(run.glob(f"{kind}.*.csv")):
+            write_skipped(run / f"{kind}.csv", read_skipped(run, kind))
+            for path in others:
+                path.unlink(missing_ok=True)
 
 
-def read_skipped(run: Path) -> dict[str, str]:
+def read_skipped(run: Path, kind: str = "skipped") -> dict[str, str]:
     """The problems by id that the processes of a run have listed so far."""
     found: dict[str, str] = {}
-    for path in (*sorted(run.glob("skipped.*.csv")), run / "skipped.csv"):
-        if path.is_file():
-            with path.open(newline="", encoding="utf-8", errors="replace") as file:
-                found |= {row["id"]: row["problem"] for row in csv.DictReader(file) if row.get("id")}
+    for path in (*sorted(run.glob(f"{kind}.*.csv")), run / f"{kind}.csv"):
+        found |= _read(path)
     return found
+
+
+def _read(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        return {}
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        return {row["id"]: row["problem"] for row in csv.DictReader(file) if row.get("id")}

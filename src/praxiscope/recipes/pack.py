@@ -19,9 +19,9 @@ from praxiscope.data.csvfile import write_csv
 from praxiscope.data.manifest import MANIFEST_NAME, load_records
 from praxiscope.errors import ArgumentError, DataError, PraxiscopeError
 from praxiscope.progress import Reporter
-from praxiscope.recipes.lists import check_skips, write_skipped
+from praxiscope.recipes.lists import DamageList, check_skips, write_skipped
 from praxiscope.types import VideoRecord
-from praxiscope.video.decode import open_video
+from praxiscope.video.decode import known_damage, open_video
 from praxiscope.video.framefiles import source_bytes
 from praxiscope.video.pack import SUFFIX, pack_video
 from praxiscope.video.packed import PackedVideo
@@ -119,9 +119,11 @@ def pack(
     _refuse_same_place(jobs)
     open_jobs = [job for job in jobs if not _is_complete(job)]
     skipped: dict[str, str] = {}
+    note_damage = DamageList(target / "damaged.csv", reporter)
     with reporter.bar("packing", len(jobs), len(jobs) - len(open_jobs)) as bar:
-        for record_id, problem in _run(open_jobs, workers or os.cpu_count() or 1):
+        for record_id, problem, damage in _run(open_jobs, workers or os.cpu_count() or 1):
             bar.advance()
+            note_damage([(record_id, damage)])
             if problem:
                 skipped[record_id] = problem
                 reporter.line(f"Skipped: {problem}")
@@ -227,8 +229,8 @@ def _is_complete(job: _Job) -> bool:
     return isinstance(video, PackedVideo) and video.source == meant
 
 
-def _run(jobs: list[_Job], workers: int) -> Iterator[tuple[str, str]]:
-    """Pack all; yields (id, problem) as they are done."""
+def _run(jobs: list[_Job], workers: int) -> Iterator[tuple[str, str, str]]:
+    """Pack all; yields (id, problem, what frames are lost) as they are done."""
     if workers == 1 or len(jobs) < 2:
         yield from map(_pack_one, jobs)
         return
@@ -236,9 +238,9 @@ def _run(jobs: list[_Job], workers: int) -> Iterator[tuple[str, str]]:
     pool = ProcessPoolExecutor(min(workers, len(jobs)), mp_context=get_context("spawn"))
     try:
         for done in as_completed([pool.submit(_pack_one, job) for job in jobs]):
-            record_id, problem = done.result()
-            del left[record_id]
-            yield record_id, problem
+            result = done.result()
+            del left[result[0]]
+            yield result
     except BrokenProcessPool:
         pass
     finally:
@@ -249,11 +251,11 @@ def _run(jobs: list[_Job], workers: int) -> Iterator[tuple[str, str]]:
             try:
                 yield single.submit(_pack_one, job).result()
             except BrokenProcessPool:
-                yield job.record.id, f"{job.record.path}: ends the process that reads it. Leave it out."
+                yield job.record.id, f"{job.record.path}: ends the process that reads it. Leave it out.", ""
 
 
-def _pack_one(job: _Job) -> tuple[str, str]:
-    """Pack one clip; (id, problem), the problem empty when all went well."""
+def _pack_one(job: _Job) -> tuple[str, str, str]:
+    """Pack one clip; (id, problem, what frames are lost), the latter two empty when all went well."""
     job.target.parent.mkdir(parents=True, exist_ok=True)
     try:
         pack_video(
@@ -266,5 +268,5 @@ def _pack_one(job: _Job) -> tuple[str, str]:
             end_s=job.record.end_s,
         )
     except PraxiscopeError as error:
-        return job.record.id, str(error)
-    return job.record.id, ""
+        return job.record.id, str(error), ""
+    return job.record.id, "", known_damage(job.record.path)

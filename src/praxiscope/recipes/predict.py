@@ -6,7 +6,7 @@ import glob
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from praxiscope.data.files import is_video, left_out_note, search
 from praxiscope.data.textfile import numbered_lines, read_text
 from praxiscope.errors import ArgumentError, DataError, VideoError
 from praxiscope.types import Prediction
+from praxiscope.video.decode import known_damage
 from praxiscope.video.framefiles import is_frame_folder
 from praxiscope.video.sources import is_address, no_file
 
@@ -156,9 +157,10 @@ def predict(
             continue
         try:
             if window_s is None:
-                yield recogniser.predict(source, top=top, protocol=protocol, average=average)
+                found = recogniser.predict(source, top=top, protocol=protocol, average=average)
             else:
-                yield _timeline(recogniser, source, window_s, stride_s or window_s / 2, top)
+                found = _timeline(recogniser, source, window_s, stride_s or window_s / 2, top)
+            yield replace(found, damage=known_damage(source))
         except (VideoError, DataError) as error:
             yield Failure(source, str(error))
 

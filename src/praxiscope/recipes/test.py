@@ -23,7 +23,7 @@ from praxiscope.evaluation.scores import Scores
 from praxiscope.fused import AnyRecogniser
 from praxiscope.loading import load
 from praxiscope.progress import Reporter
-from praxiscope.recipes.lists import check_skips, write_skipped
+from praxiscope.recipes.lists import DamageList, check_skips, write_skipped
 from praxiscope.recipes.report import report_run
 from praxiscope.types import VideoRecord
 
@@ -122,6 +122,8 @@ def test(
     targets = _targets(recogniser, manifest, records)
     for note in notes:
         reporter.line(f"Note: {note}")
+    listing = (Path(out).parent if out is not None else Path(run)) / "skipped_test.csv"
+    note_damage = DamageList(listing.with_name("damaged_test.csv"), reporter)
     scores, skipped = recogniser.score(
         records,
         targets,
@@ -130,6 +132,7 @@ def test(
         workers=workers,
         time_limit_s=time_limit_s,
         reporter=reporter,
+        note_damage=note_damage,
     )
     scores.protocol["data"] = manifest.name
     scores.protocol["split"] = split
@@ -140,13 +143,16 @@ def test(
     if out is not None and len(scores):
         scores.save(out)
     if skipped:
-        listing = (Path(out).parent if out is not None else folder) / "skipped_test.csv"
         listing.parent.mkdir(parents=True, exist_ok=True)
         write_skipped(listing, dict(skipped))
         notes.append(f"{len(skipped)} videos could not be read; they are listed in {listing}.")
         for skip in skipped:
             reporter.line(f"Skipped: {skip.problem}")
         check_skips(len(skipped), len(records), max_skip, listing)
+    if note_damage.found:
+        notes.append(
+            f"{len(note_damage.found)} videos have lost frames; they are listed in {note_damage.path}."
+        )
     if not len(scores):
         raise DataError(f"none of the {len(records)} videos could be read. The first: {skipped[0].problem}")
     try:

@@ -39,7 +39,7 @@ from praxiscope.models.weights import load_weights
 from praxiscope.progress import Reporter
 from praxiscope.recipes.backprop import check_watching, learned_snippets, make_step, snippets_at_once
 from praxiscope.recipes.course import Course, length_of
-from praxiscope.recipes.lists import merge_skipped
+from praxiscope.recipes.lists import DamageList, merge_skipped
 from praxiscope.recipes.monitor import Monitor, save
 from praxiscope.recipes.reading import (
     SkipList,
@@ -126,6 +126,7 @@ def train(
     listing = run / ("skipped.csv" if fabric.is_global_zero else f"skipped.{fabric.global_rank}.csv")
     fabric.barrier()
     note_skips = SkipList(listing, state.skipped, manifest, settings.data.max_skip, reporter)
+    note_damage = DamageList(listing.with_name(listing.name.replace("skipped", "damaged", 1)), reporter)
     note_skips(scan(settings, manifest.records, reporter, store))
     if not resume:
         state.left_out = sorted(state.skipped)
@@ -227,6 +228,7 @@ def train(
             prepare=prepare,
             log=log.write if log else lambda row: None,
             note_skips=note_skips,
+            note_damage=note_damage,
             save=saver,
             end_epoch=monitor,
             reporter=reporter,

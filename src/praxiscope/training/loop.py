@@ -125,6 +125,7 @@ def fit(
     prepare: Callable[[Batch], Batch],
     log: Callable[[dict[str, float]], None],
     note_skips: Callable[[list[Any]], None],
+    note_damage: Callable[[list[Any]], None],
     save: Callable[[TrainState], None],
     end_epoch: Callable[[TrainState], dict[str, float]],
     reporter: Reporter,
@@ -142,6 +143,7 @@ def fit(
         prepare: brings a batch to the device and to floats (augmentation, normalisation).
         log: takes a row of figures per update.
         note_skips: takes the videos a batch had to leave out; raises when there are too many.
+        note_damage: takes the videos of a batch that have lost frames.
         save: writes a checkpoint.
         end_epoch: validates, and returns figures to log.
         draw_seed: mixes numbers into a seed.
@@ -173,6 +175,7 @@ def fit(
                 outputs = []
                 for number, item in enumerate(group):
                     note_skips(item.skipped)
+                    note_damage(item.damaged)
                     with fabric.no_backward_sync(model, enabled=number < len(group) - 1):
                         output = step(
                             model,

@@ -34,7 +34,7 @@ from praxiscope.video.index import FrameIndex
 from praxiscope.video.pixels import Converter, Crop, check_crop, check_indices, scaled_size
 from praxiscope.video.times import part, rising, same_within
 
-__all__ = ["DecodedFrame", "Video", "open_video"]
+__all__ = ["DecodedFrame", "Video", "known_damage", "open_video"]
 
 _SHORT_FILE = 4000  # packets; up to here an index is confirmed by a full decode
 _WORTH_SEEKING = 500  # packets to pass over; reading fewer is as fast as a seek
@@ -61,6 +61,12 @@ def open_video(path: str | Path, *, time_limit_s: float = 300.0) -> Video:
     if is_packed(path):
         return PackedVideo(path, time_limit_s=time_limit_s)
     return Video(path, time_limit_s=time_limit_s)
+
+
+def known_damage(path: str | Path) -> str:
+    """What reads of a file by this process have found lost, as a clause ("3 of 40 frames do not decode: …"), or ""."""
+    index = indexing.recalled(Path(path))
+    return index.problems[0] if index is not None and index.lost else ""
 
 
 @dataclass

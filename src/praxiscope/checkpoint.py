@@ -88,7 +88,7 @@ class InputContract:
         length: consecutive frames per snippet.
         flow: of a model that sees flow; else None.
         pictures: of a model that sees flow: whether it sees the pictures of the same instants, too.
-        flip: whether the model has learned from mirror images, too, as images of the same class.
+        flip: whether the model has learned from flipped frames, too, as frames of the same class.
     """
 
     size: int = 224

@@ -130,7 +130,7 @@ class Recogniser:
 
     def default_protocol(self) -> str:
         """What ``predict`` uses: every frame, whole, for models that take them all; 25 whole frames for models that see
-        any number together, and their mirror images where training had such; 25 frames for models that average; else
+        any number together, and the same flipped where training had such; 25 frames for models that average; else
         one centred clip."""
         if self.every_frame:
             return "allxfull"

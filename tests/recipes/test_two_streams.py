@@ -393,7 +393,7 @@ def test_the_time_of_a_prediction_is_told_by_its_parts(run: Path, streams: Strea
         assert row["videos"] == 4
         assert sum(row["parts"].values()) == pytest.approx(row["seconds"])
         assert all(
-            row["parts"][name] > 0 for name in ("pictures", "flow: reading", "flow: estimation", "network")
+            row["parts"][name] > 0 for name in ("RGB frames", "flow: reading", "flow: estimation", "network")
         )
     whole = bench_predict(run, moving[0], device="cpu", flow=moving[1])
     assert whole[0]["protocol"] == "25xfull"
@@ -401,7 +401,7 @@ def test_the_time_of_a_prediction_is_told_by_its_parts(run: Path, streams: Strea
     assert 0 <= whole[0]["top1"] <= 1
     assert whole[0]["videos"] == 20
     (pictures,) = bench_predict(streams[0], moving[0], ["2x1"], device="cpu", videos=2)
-    assert pictures["parts"]["flow: reading"] == 0 < pictures["parts"]["pictures"]
+    assert pictures["parts"]["flow: reading"] == 0 < pictures["parts"]["RGB frames"]
     with pytest.raises(ArgumentError, match="flow_range = 20 is of stored flow"):
         bench_predict(run, moving[0], flow_range=20)
     cells = format_predict(estimated)

@@ -88,7 +88,7 @@ def principal(
         list[str] | None, typer.Option(help="May be given many times. Default: resnet18 and resnet50.")
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Videos of a step.")] = 4,
-    size: Annotated[int, typer.Option(min=32, help="Side of a picture, pixels.")] = 224,
+    size: Annotated[int, typer.Option(min=32, help="Side of a frame, pixels.")] = 224,
     most: Annotated[int, typer.Option(min=1, help="Full-1 … Full-m and PB-1-1 … PB-m-1 up to this m.")] = 8,
     steps: Annotated[int, typer.Option(min=1, help="Timed steps of each; their median counts.")] = 3,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",

@@ -68,7 +68,7 @@ class Protocol:
             ``stride`` frames apart. "all": one view, which has every frame, for models that take any number.
         crops: "center": one crop in the middle. "three": left, middle and right (or top to bottom). "ten":
             four corners and the middle, each also mirrored. "full": the whole frame, for fully
-            convolutional models. "full-mirrored": also its mirror image.
+            convolutional models. "full-mirrored": also the same flipped.
         stride: frames from one snippet of a window to the next; used by "dense" only.
         short_side_ratio: the frame's short side over the crop's side (for whole frames: over the model's
             input size), before cropping.
@@ -118,7 +118,7 @@ def parse_protocol(text: str, average: str | None = None) -> Protocol:
 
     Args:
         text: ``VxP``, ``denseVxP`` or ``allxP``: V temporal views (1 to 9999), and P one of 1 (a centre crop), 3, 10
-            (corners and centre, mirrored), ``full`` (the whole frame) or ``full-mirrored`` (and its mirror image). Or
+            (corners and centre, mirrored), ``full`` (the whole frame) or ``full-mirrored`` (and the same flipped). Or
             ``fully-convolutional``, which is 25xfull-mirrored, or ``two-stream``, 25x10 with ``average="softmax"``.
             Case does not matter.
         average: "logits" or "softmax", in place of the protocol's own: "softmax" of ``two-stream``, else "logits".
@@ -141,7 +141,7 @@ def parse_protocol(text: str, average: str | None = None) -> Protocol:
             f"unknown protocol {text!r}. Write VIEWSxCROPS with crops 1, 3, 10, full or full-mirrored, for "
             "example 1x1 (one centred view), 25x1, 25x10, 2x3, 1xfull, dense10x3 (windows of neighbouring frames), "
             "allx1 (every frame, for models that take them), two-stream (25x10, softmax scores averaged), or "
-            "fully-convolutional (25 whole frames and their mirror images)."
+            "fully-convolutional (25 whole frames and the same flipped)."
         )
     dense, views, crops = found.groups()
     kind = _CROPS_BY_NAME[crops]

@@ -29,7 +29,7 @@ __all__ = ["HEADER", "PARTS", "bench_predict", "format_table"]
 
 T = TypeVar("T")
 
-PARTS = ("opening", "pictures", "flow: reading", "flow: estimation", "network")
+PARTS = ("opening", "RGB frames", "flow: reading", "flow: estimation", "network")
 
 
 class _Clock:
@@ -186,13 +186,13 @@ def _predict(recogniser: Recogniser, record: VideoRecord, protocol: Protocol, fo
         reader = recogniser.clip_reader([record], [torch.tensor(-1)], protocol)
     finally:
         recogniser.flow_source = before
-    names = {"rgb": "pictures", "flow": "flow: reading"}
+    names = {"rgb": "RGB frames", "flow": "flow: reading"}
     reader.readers = {name: _TimedReader(inner, names[name], clock) for name, inner in reader.readers.items()}
     clip = clock.measure("opening", lambda: reader.read(0))
     ((_, logits),) = clock.measure("network", lambda: list(recogniser.scorer(protocol).score([clip])))
     seconds = clock.seconds
     # What lies within another's time counts once.
-    seconds["opening"] -= seconds["pictures"] + seconds["flow: reading"]
+    seconds["opening"] -= seconds["RGB frames"] + seconds["flow: reading"]
     seconds["flow: reading"] -= seconds["flow: estimation"]
     for name, value in seconds.items():
         found.parts[name] = found.parts.get(name, 0.0) + value

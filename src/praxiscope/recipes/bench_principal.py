@@ -1,6 +1,6 @@
 """What learning costs: time of a step and peak memory, by how many snippets are watched and learned from.
 
-Every row is measured in processes of its own (see `praxiscope.recipes.bench_step`), on random pictures that lie in
+Every row is measured in processes of its own (see `praxiscope.recipes.bench_step`), on random frames that lie in
 memory as uint8, so that reading videos is not in it. The step is the one that training makes: preparing the pixels,
 forward, backward, and the update.
 """
@@ -123,7 +123,7 @@ def bench_principal(
         backbones: of `tsn`, from random weights, partial BatchNorm.
         rows: by default `rows_of_paper`.
         batch: videos of a step.
-        size: side of a picture, pixels.
+        size: side of a frame, pixels.
         steps: timed ones after one that is not; their median counts.
         device: "cpu" or "cuda".
         precision: "32" or "bf16".

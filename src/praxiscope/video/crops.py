@@ -266,7 +266,7 @@ class ThreeCrop(_CropViews):
 
 @dataclass(frozen=True)
 class TenCrop(_CropViews):
-    """Four corners and the centre, then their mirror images (two-stream, section 3; torchvision's order).
+    """Four corners and the centre, then the same flipped (two-stream, section 3; torchvision's order).
 
     Views 0-4: top left, top right, bottom left, bottom right, centre. Views 5-9: the same five, mirrored.
     """

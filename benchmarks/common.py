@@ -10,7 +10,6 @@ import argparse
 import datetime
 import json
 import os
-import platform
 import shlex
 import statistics
 import sys
@@ -18,12 +17,11 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-
 from praxiscope.checkpoint import read_pointer, write_json
 from praxiscope.data.splitlist import SplitList
 from praxiscope.errors import ArgumentError, PraxiscopeError
 from praxiscope.progress import ConsoleReporter
+from praxiscope.recipes.machine import made_now
 from praxiscope.recipes.resuming import changed_settings
 from praxiscope.recipes.settings import TaskSource, TrainSettings, load_yaml
 from praxiscope.recipes.test import test
@@ -36,7 +34,6 @@ __all__ = [
     "Table",
     "describe",
     "experiment",
-    "machine",
     "parser",
     "publish",
     "read_run",
@@ -167,7 +164,7 @@ def experiment(
             workers=settings.data.workers,
             reporter=reporter,
         )
-        write_json(result, {**tested.figures, "made": _made_now()})
+        write_json(result, {**tested.figures, "made": made_now()})
     return read_run(run, protocol, result, source=source)
 
 
@@ -245,25 +242,6 @@ def score_cells(values: Sequence[float], digits: int = 3) -> list[str]:
 # ------------------------------------------------------------------------------------------------- tables
 
 
-def machine() -> str:
-    """The processor, its cores and the threads that were used, in words."""
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        names = [
-            line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line
-        ]
-        model = names[0] if names else model
-    if torch.cuda.is_available():
-        model += f", {torch.cuda.get_device_name()}"
-    threads = f"{torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)}"
-    return f"{model}, {os.cpu_count()} cores, {threads}, torch {torch.__version__}"
-
-
-def _made_now() -> str:
-    return f"{datetime.date.today()}, {machine()}"
-
-
 def _short(word: str) -> str:
     """A path's last part, also behind ``--option=`` and ``LAYOUT:``; other words as they are."""
     option, equals, value = word.rpartition("=")
@@ -301,7 +279,7 @@ def write_tables(
         lines += [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
         lines += [f"| {' | '.join(str(cell) for cell in row)} |" for row in rows]
         lines.append("")
-    made = dict.fromkeys(run.made for run in runs) or [_made_now()]
+    made = dict.fromkeys(run.made for run in runs) or [made_now()]
     command = shlex.join(["python", f"benchmarks/{Path(script).name}", *map(_short, sys.argv[1:])])
     lines += [note, "", f"{'; '.join(made)}.", f"Command: `{command}`", ""]
     text = "\n".join(lines)

@@ -16,8 +16,11 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.stats import binomtest, ttest_rel
+from typer.testing import CliRunner
 
+from praxiscope.cli.main import app
 from praxiscope.errors import ArgumentError
+from praxiscope.recipes.machine import made_now
 from praxiscope.recipes.settings import dump_yaml, get_recipe
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "benchmarks"
@@ -233,6 +236,29 @@ def test_spread_is_the_sample_standard_deviation(common: ModuleType) -> None:
     values = [0.841, 0.889, 0.889]
     assert common.score_cells(values) == ["0.873", f"{np.std(values, ddof=1):.3f}", "0.841, 0.889, 0.889"]
     assert common.score_cells([0.5]) == ["0.500", "", "0.500"]
+
+
+def test_bench_commands_say_when_on_what_and_how_a_table_was_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = {"protocol": "1x1", "views": 1, "videos": 4, "seconds": 0.1, "parts": {}, "top1": 0.5}
+    monkeypatch.setattr("praxiscope.recipes.bench_predict.bench_predict", lambda *_, **__: [measured])
+    monkeypatch.setattr("sys.argv", ["praxiscope", "bench", "predict", "a run", "data"])
+    done = CliRunner().invoke(app, ["bench", "predict", "a run", "data"])
+    assert done.exit_code == 0, done.output
+    assert done.output.endswith(f"{made_now()}.\nCommand: `praxiscope bench predict 'a run' data`\n")
+    # Runs that are read back keep the date and the machine of their own test.
+    for seed, name in enumerate(("TSM-8", "TSM-8", "TSM-80")):
+        folder = tmp_path / f"{name}-{seed}"
+        folder.mkdir()
+        made = "another day" if name == "TSM-80" else "2026-01-02, a machine"
+        (folder / "result.json").write_text(json.dumps({"top1": 0.5, "made": made}))
+    row = {"name": "TSM-8", "top1": [0.5], "multiply_adds": 1, "bytes": 1, "epoch_seconds": 1}
+    monkeypatch.setattr("praxiscope.recipes.bench_full_video.bench_full_video", lambda *_, **__: [row])
+    done = CliRunner().invoke(app, ["bench", "full-video", "--out", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    assert "\n2026-01-02, a machine.\nCommand: " in done.output
+    assert "another day" not in done.output
 
 
 # ------------------------------------------------------------------------------------------ paired tests

@@ -15,6 +15,7 @@ from praxiscope.cli.common import (
     Json,
     Split,
     Task,
+    command_line,
     print_json,
     reporter,
 )
@@ -70,7 +71,7 @@ def load(
     if json:
         print_json(rows)
     else:
-        print(format_bench(rows))
+        _print_text(format_bench(rows))
 
 
 @app.command(
@@ -121,7 +122,7 @@ def principal(
     if json:
         print_json(rows)
     else:
-        print(format_bench_principal(rows))
+        _print_text(format_bench_principal(rows))
 
 
 @app.command(
@@ -157,6 +158,7 @@ def full_video(
     json: Json = False,
 ) -> None:
     from praxiscope.recipes.bench_full_video import HEADER, bench_full_video, format_table
+    from praxiscope.recipes.experiment import made_of
 
     rows = bench_full_video(
         out,
@@ -174,7 +176,7 @@ def full_video(
     if json:
         print_json(rows)
         return
-    _print_table(HEADER, format_table(rows))
+    _print_table(HEADER, format_table(rows), made_of(out, (row["name"] for row in rows)))
 
 
 @app.command(
@@ -260,6 +262,7 @@ def multiplier(
     json: Json = False,
 ) -> None:
     from praxiscope.recipes.bench_multiplier import HEADER, bench_multiplier, format_table
+    from praxiscope.recipes.experiment import made_of
 
     rows = bench_multiplier(
         data,
@@ -279,12 +282,19 @@ def multiplier(
     if json:
         print_json(rows)
         return
-    _print_table(HEADER, format_table(rows))
+    _print_table(HEADER, format_table(rows), made_of(out, (row["name"] for row in rows)))
 
 
-def _print_table(header: list[str], rows: list[list[str]]) -> None:
-    for cells in (header, ["---"] * len(header), *rows):
-        print(f"| {' | '.join(cells)} |")
+def _print_table(header: list[str], rows: list[list[str]], made: str = "") -> None:
+    text = "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows))
+    _print_text(text, made)
+
+
+def _print_text(table: str, made: str = "") -> None:
+    """A table, and under it when, on what and by which command it was made; by default now and here."""
+    from praxiscope.recipes.machine import made_now
+
+    print(f"{table}\n\n{made or made_now()}.\nCommand: `{command_line()}`")
 
 
 @app.command(
@@ -338,4 +348,4 @@ def full_video_cost(
     if json:
         print_json(rows)
     else:
-        print(format_cost(rows))
+        _print_text(format_cost(rows))

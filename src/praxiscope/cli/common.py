@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,6 +27,7 @@ __all__ = [
     "Split",
     "Task",
     "Workers",
+    "command_line",
     "print_json",
     "print_table",
     "reporter",
@@ -87,6 +89,11 @@ Task = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
+
+
+def command_line() -> str:
+    """The command as it was typed, for a shell to take again."""
+    return shlex.join(["praxiscope", *sys.argv[1:]])
 
 
 def reporter() -> Reporter:

@@ -209,7 +209,7 @@ def _timed(recogniser: Recogniser, clock: _Clock) -> FlowSource | None:
     return _TimedEstimator(source or flow_estimator(wanted), clock)
 
 
-HEADER = ["protocol", "views", "s / video", *PARTS, "top-1", "times the first's speed"]
+HEADER = ["protocol", "views", "videos", "s / video", *PARTS, "top-1", "times the first's speed"]
 
 
 def format_table(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
@@ -218,6 +218,7 @@ def format_table(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
         [
             row["protocol"],
             str(row["views"]),
+            str(row["videos"]),
             f"{row['seconds']:.3f}",
             *(f"{row['parts'].get(name, 0.0):.3f}" for name in PARTS),
             "" if row["top1"] is None else f"{row['top1']:.3f}",

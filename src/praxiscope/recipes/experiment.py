@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import datetime
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 from praxiscope.checkpoint import write_json
 from praxiscope.errors import ArgumentError, TrainingError
 from praxiscope.progress import Reporter
+from praxiscope.recipes.machine import made_now
 from praxiscope.recipes.resuming import changed_settings
 from praxiscope.recipes.settings import TrainSettings, load_yaml
 from praxiscope.recipes.test import test
 from praxiscope.recipes.train import train
 
-__all__ = ["SCORES", "accuracy_of"]
+__all__ = ["SCORES", "accuracy_of", "made_of"]
 
 SCORES = "scores.npz"
 _RESULT = "result.json"
@@ -56,5 +59,20 @@ def accuracy_of(settings: TrainSettings, run: Path, protocol: str, reporter: Rep
         workers=data.workers,
         reporter=reporter,
     )
-    write_json(result, tested.figures)
+    write_json(result, {**tested.figures, "made": made_now()})
     return float(tested.figures["top1"])
+
+
+def made_of(out: Path, names: Iterable[str]) -> str:
+    """Dates and machines of the tests of runs that `accuracy_of` has finished.
+
+    Args:
+        out: the folder of the runs.
+        names: of rows; their runs are the folders ``NAME-SEED``.
+    """
+    found: dict[str, None] = {}
+    for name in names:
+        for result in sorted(out.glob(f"{name}-*/{_RESULT}")):
+            made = json.loads(result.read_text(encoding="utf-8")).get("made")
+            found[made or str(datetime.date.fromtimestamp(result.stat().st_mtime))] = None
+    return "; ".join(found)

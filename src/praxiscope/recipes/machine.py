@@ -1,0 +1,32 @@
+"""When and on what a figure was measured, in words: what stands under every table."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+from pathlib import Path
+
+import torch
+
+__all__ = ["machine", "made_now"]
+
+
+def machine() -> str:
+    """The processor, a GPU if there is one, cores, torch's threads and its version."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        lines = cpuinfo.read_text(encoding="utf-8").splitlines()
+        model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), model)
+    if torch.cuda.is_available():
+        model += f", {torch.cuda.get_device_name()}"
+    threads = torch.get_num_threads()
+    return (
+        f"{model}, {os.cpu_count()} cores, {threads} thread{'s' * (threads > 1)}, torch {torch.__version__}"
+    )
+
+
+def made_now() -> str:
+    """Today's date and this machine."""
+    return f"{datetime.date.today()}, {machine()}"

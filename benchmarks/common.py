@@ -229,7 +229,8 @@ def _seen(run: Run) -> str:
     if run.settings.model.name == "full-video":
         return f"all frames in {run.settings.model.keywords().get('clusters')} clusters"
     count = run.settings.input.snippets
-    return f"{count} snippet{'s' * (count > 1)}"
+    frames = run.settings.input.frames
+    return f"{count} snippet{'s' * (count > 1)}" + (f" of {frames} frames" if frames > 1 else "")
 
 
 def score_cells(values: Sequence[float], digits: int = 3) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,40 @@ def colour_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for clip in range(8):
             write_clip(root / name / f"{clip}.mp4", number, seed=100 * number + clip)
     return root
+
+
+class Page(HTMLParser):
+    """Tags, attributes and visible text of a page; raises where elements do not nest."""
+
+    VOID = frozenset({"meta", "img", "br", "source"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str, str | None]] = []
+        self.text = ""
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(tag, *pair) for pair in attrs]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if not self.open or self.open[-1] != "style":
+            self.text += data
+
+
+def read_page(path: Path) -> Page:
+    """A report."""
+    return Page(path.read_text(encoding="utf-8"))
 
 
 FLOW_PARAMETERS = {"warps": 2, "iterations": 10}

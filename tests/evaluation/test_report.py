@@ -5,48 +5,21 @@ from __future__ import annotations
 import base64
 import math
 import re
-from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote, urljoin, urlsplit
 
 import numpy as np
 import pytest
 import torch
 
+from conftest import Page
+from conftest import read_page as read
 from praxiscope.evaluation import pictures
-from praxiscope.evaluation.metrics import summarise
-from praxiscope.evaluation.report import Strip, pick_clips, write_report
+from praxiscope.evaluation.metrics import shown_figures, summarise
+from praxiscope.evaluation.report import Strip, TestLink, pick_clips, write_report
 from praxiscope.evaluation.scores import Scores
 
 EVIL = "<script>alert('x')</script>\"onload=\"&amp;"
-VOID = {"meta", "img", "br", "source"}
-
-
-class Page(HTMLParser):
-    """Tags, attributes and visible text; raises where elements do not nest."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.tags, self.attributes, self.text = [], [], [], ""
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += [(tag, *pair) for pair in attrs]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if not self.open or self.open[-1] != "style":
-            self.text += data
-
-
-def read(path):
-    return Page(path.read_text(encoding="utf-8"))
 
 
 def scores_of(classes, per_class=4, seed=0, multi_label=False, **changes):
@@ -219,3 +192,66 @@ def test_a_failed_report_leaves_the_old_one(tmp_path, monkeypatch):
     monkeypatch.undo()
     assert "the old one" in path.read_text(encoding="utf-8")
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_videos_play_from_where_they_lie(tmp_path):
+    odd = tmp_path / "my clips" / 'a "b" #1: 50%?.mp4'
+    page_folder = tmp_path / "runs" / "a" / "tests"
+    strips = [
+        Strip("one", frames(), "jump", [("run", 0.7)], video=odd),
+        Strip("part", frames(), "jump", [("run", 0.7)], video=odd, start_s=0.5, end_s=1.25),
+        Strip("rest", frames(), "jump", [("run", 0.7)], video=odd, start_s=2.0),
+        Strip("head", frames(), "jump", [("run", 0.7)], video=odd, end_s=2.0),
+        Strip("old", frames(), "jump", [("jump", 0.7)], unplayed="mpeg4 in .avi"),
+    ]
+    path = write_report(page_folder, name="x.html", strips=strips, title="<b>", run="../report.html")
+    assert path == page_folder / "x.html"
+    page = read(path)
+    sources = [value for tag, name, value in page.attributes if (tag, name) == ("video", "src")]
+    assert [source.partition("#t=")[2] for source in sources] == ["", "0.5,1.25", "2", "0,2"]
+    for source in sources:  # as a browser finds it
+        address = urljoin(path.as_uri(), source)
+        assert address.startswith("file:///")
+        assert Path(unquote(urlsplit(address).path)) == odd
+    assert "mpeg4 in .avi" in page.text
+    assert page.tags.count("video") == 4
+    posters = [value for tag, name, value in page.attributes if name == "poster"]
+    assert all(value.startswith("data:image/jpeg;base64,") for value in posters)
+    policy = next(
+        value for tag, name, value in page.attributes if name == "content" and "default-src" in value
+    )
+    assert "media-src 'self' file:;" in policy
+
+
+def test_settings_are_folded_and_commands_are_not(tmp_path):
+    path = write_report(tmp_path, settings={"optim": {"lr": 0.25}}, commands=["praxiscope train <videos>"])
+    text = path.read_text(encoding="utf-8")
+    folded = "".join(re.findall(r"<details>.*?</details>", text, re.DOTALL))
+    assert "lr: 0.25" in folded
+    assert "praxiscope train &lt;videos&gt;" in text
+    assert "praxiscope train" not in folded
+
+
+def test_tests_are_linked_with_their_figures(tmp_path):
+    few, many = ({"top1": 0.5, "top5": 1.0, "videos": 8, "classes": k} for k in (4, 40))
+    links = [
+        TestLink("tests/a.html", "2026-11-28", "ours", "1x1", few),
+        TestLink("tests/<b>.html", "2026-11-27", "<theirs>", "25x1", many),
+        TestLink("tests/c.html", "", "c", ""),
+    ]
+    page = read(write_report(tmp_path, tests=links))
+    assert [v for t, n, v in page.attributes if (t, n) == ("a", "href")] == [link.href for link in links]
+    assert page.text.count("50.0 %") == 2
+    assert page.text.count("100.0 %") == 1  # the best five of four classes are no figure
+    assert "<theirs>" in page.text
+
+
+@pytest.mark.parametrize(("classes", "shown"), [(4, False), (5, False), (6, True)])
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_the_best_five_of_five_classes_are_not_shown(tmp_path, classes, shown, multi_label):
+    scores = scores_of([f"c{k}" for k in range(classes)], multi_label=multi_label)
+    page = read(write_report(tmp_path, scores=scores))
+    assert ("Top-5" in page.text or "Hit@5" in page.text) is shown
+    names = {"top5", "hit5"} & summarise(scores).keys()
+    assert len(names) == 1
+    assert bool(names & shown_figures(summarise(scores)).keys()) is shown

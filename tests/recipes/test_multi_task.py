@@ -166,7 +166,8 @@ def test_a_test_finds_the_task_where_all_classes_are_of_one_alone(
     found = run_test(run, colour_set, workers=0, reporter=spoken)  # "green" is a class of one task alone
     assert found.scores.protocol["task"] == "plain"
     assert any("of the task plain: its classifier is tested" in line for line in spoken.lines)
-    assert "plain" in (run / "report.html").read_text()
+    assert found.report is not None
+    assert "plain" in found.report.read_text()
     with pytest.raises(
         px.ArgumentError, match=r"plain, swapped each have all of these 2 classes.*--task plain"
     ):

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import csv
+import json
+import re
 import shutil
+import sys
+from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +15,11 @@ import pytest
 
 import praxiscope as px
 from conftest import SMALL, write_clip
+from conftest import read_page as read
+from praxiscope.cli import main as entry
 from praxiscope.progress import Reporter
 from praxiscope.recipes import test as module
-from praxiscope.recipes.settings import get_recipe, override
+from praxiscope.recipes.settings import get_recipe, load_yaml, override
 from praxiscope.recipes.test import test as run_test
 from praxiscope.recipes.train import train
 
@@ -39,13 +45,13 @@ def run(colour_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-real_report = module.report_run
+real_report = module.report_test
 
 
 @pytest.fixture(autouse=True)
 def _no_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes longer than testing these clips; one test below looks at the report."""
-    monkeypatch.setattr(module, "report_run", lambda *args, **options: None)
+    monkeypatch.setattr(module, "report_test", lambda *args, **options: None)
 
 
 def sides(run: Path) -> dict[str, set[str]]:
@@ -207,16 +213,111 @@ def test_nothing_but_broken_videos_is_an_error(run: Path, tmp_path: Path) -> Non
     assert (tmp_path / "skipped_test.csv").is_file()
 
 
-def test_the_runs_report_is_renewed_with_the_figures(
-    run: Path, colour_set: Path, monkeypatch: pytest.MonkeyPatch
+def texts(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()} if folder.is_dir() else {}
+
+
+def test_each_test_has_a_report_of_its_own_and_the_runs_links_them_all(
+    run: Path, colour_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "report_run", real_report)
-    before = (run / "report.html").read_text()
-    tested = run_test(run, colour_set, protocol="2x1", workers=0).scores.ids
-    after = (run / "report.html").read_text()
-    # Film strips show clips of the test.
-    assert not any(video in before for video in tested)
-    assert any(video in after for video in tested)
+    monkeypatch.setattr(module, "report_test", real_report)
+    run = Path(shutil.copytree(run, tmp_path / "run"))
+    for number, name in enumerate(("red", "green")):
+        write_clip(tmp_path / "new clips" / name / "other.mp4", number, seed=77)
+    today = f"{datetime.now(timezone.utc):%Y-%m-%d}"
+    kept: dict[str, bytes] = {}
+    pages = []
+    for data, protocol, subset in (
+        (colour_set, "2x1", "test"),
+        (tmp_path / "new clips", "1x1", "test"),
+        (colour_set, "2x1", "test"),  # the same again
+        (colour_set, "2x1", "train"),
+    ):
+        result = run_test(
+            run, data, protocol=protocol, subset=subset, workers=0, command=f"praxiscope test {data}"
+        )
+        assert result.report is not None
+        pages.append(result.report)
+        assert kept.items() <= texts(run / "tests").items()  # none was replaced
+        kept = texts(run / "tests")
+        page = read(result.report)
+        assert any(video in page.text for video in result.scores.ids)
+        assert f"praxiscope test {data}" in page.text
+        assert ("a", "href", "../report.html") in page.attributes
+        about = json.loads(result.report.with_suffix(".json").read_text())
+        assert about["figures"] == result.figures
+        assert about["source"] == str(data)
+        for note in result.notes:
+            assert note in page.text
+    name = colour_set.name
+    assert [page.name for page in pages] == [
+        f"{name}-2x1-{today}.html",
+        f"new_clips-1x1-{today}.html",
+        f"{name}-2x1-{today}-2.html",
+        f"{name}-train-2x1-{today}.html",
+    ]
+    titles = [re.search("<title>(.*?)</title>", page.read_text()) for page in pages]
+    assert all(found and "tsn (squeezenet1_1)" in found[1] and today in found[1] for found in titles)
+    main = read(run / "report.html")
+    links = [value for tag, key, value in main.attributes if (tag, key) == ("a", "href")]
+    assert sorted(links) == sorted(f"tests/{page.name}" for page in pages)
+    assert all((run / link).is_file() for link in links)
+
+
+def test_a_runs_report_names_model_data_date_and_command(run: Path, colour_set: Path, tmp_path: Path) -> None:
+    page = read(run / "report.html")
+    first = (run / "commands.txt").read_text().splitlines()
+    assert len(first) == 1
+    title = re.search("<title>(.*?)</title>", (run / "report.html").read_text())
+    assert title
+    assert all(part in title[1] for part in ("tsn (squeezenet1_1)", colour_set.name, first[0][:10]))
+    assert first[0] in page.text
+    repeat = re.search(r"To repeat it: praxiscope (.*?) --out NEW", page.text)
+    assert repeat
+    again = get_recipe(repeat[1].split()[-1])
+    assert again == load_yaml(run / "settings.yaml")
+
+
+def test_the_figures_of_few_classes_have_no_top5_on_paper(
+    run: Path,
+    colour_set: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(module, "report_test", real_report)
+    run = Path(shutil.copytree(run, tmp_path / "run"))
+    words = ["praxiscope", "test", str(run), str(colour_set), "--protocol", "1x1", "--workers", "0"]
+    for more in ([], ["--json"]):
+        monkeypatch.setattr(sys, "argv", [*words, *more])
+        with pytest.raises(SystemExit) as ended:
+            entry.main()
+        assert ended.value.code == 0
+        out = capsys.readouterr().out
+        if more:  # for programs it is there, and what it must be
+            answer = json.loads(out)
+            assert answer["top5"] == 1
+            assert Path(answer["report"]).is_file()
+        else:
+            assert "top1" in out
+            assert "top5" not in out
+    for page in [run / "report.html", *(run / "tests").glob("*.html")]:
+        assert "Top-1" in read(page).text
+        assert "Top-5" not in read(page).text
+
+
+def test_a_damaged_list_of_figures_costs_its_row_only(
+    run: Path, colour_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "report_test", real_report)
+    run = Path(shutil.copytree(run, tmp_path / "run"))
+    first = run_test(run, colour_set, protocol="1x1", workers=0).report
+    assert first is not None
+    first.with_suffix(".json").write_text("{")
+    second = run_test(run, colour_set, protocol="2x1", workers=0).report
+    assert second is not None
+    links = [value for tag, key, value in read(run / "report.html").attributes if (tag, key) == ("a", "href")]
+    assert sorted(links) == sorted(f"tests/{page.name}" for page in (first, second))
 
 
 def test_a_report_that_cannot_be_written_does_not_cost_the_figures(
@@ -225,10 +326,10 @@ def test_a_report_that_cannot_be_written_does_not_cost_the_figures(
     def refuse(*args: object, **options: object) -> None:
         raise PermissionError(13, "Permission denied", "report.html")
 
-    monkeypatch.setattr(module, "report_run", refuse)
+    monkeypatch.setattr(module, "report_test", refuse)
     result = run_test(run, colour_set, protocol="1x1", workers=0)
     assert "top1" in result.figures
-    assert any("could not be renewed (Permission denied)" in note for note in result.notes)
+    assert any("could not be written (Permission denied)" in note for note in result.notes)
 
 
 def test_a_model_folder_is_tested_like_its_run(run: Path, colour_set: Path, tmp_path: Path) -> None:

@@ -226,7 +226,7 @@ def test_scores_fuse_and_the_report_shows_what_was_found(
         assert fused["map"] == pytest.approx(found["map"])
         assert fused["top1"] == found["top1"]
         assert not px.Scores.load(tmp_path / "fused.npz").sigmoid
-    page = (run / "report.html").read_text()
+    page = Path(found["report"]).read_text()
     assert "2 of no class" in page
     assert "Left out of the means, for want of test videos: Blue" in page
     assert "sigmoid" not in page

@@ -57,6 +57,7 @@ def fuse(
     task: Task = None,
     json: Json = False,
 ) -> None:
+    from praxiscope.evaluation.metrics import shown_figures
     from praxiscope.recipes.fuse import fuse as run_fuse
     from praxiscope.recipes.fuse import fuse_runs
 
@@ -113,7 +114,7 @@ def fuse(
         return
     for note in result.notes:
         speaker.line(f"Note: {note}")
-    shown = _columns(result.figures)
+    shown = shown_figures(result.figures)
     rows = [
         [name, *(_cell(own.get(column)) for column in shown)]
         for name, own in zip(
@@ -147,13 +148,6 @@ def _paths(given: list[str]) -> list[Path]:
     return [
         Path(part) for text in given for part in ([text] if Path(text).is_file() else text.split(",")) if part
     ]
-
-
-def _columns(figures: dict[str, Any]) -> list[str]:
-    """The metrics to show; the best five of five classes or fewer are always right."""
-    few = figures["classes"] <= 5
-    names = [name for name, value in figures.items() if isinstance(value, float)]
-    return [name for name in names if not (few and name in ("top5", "hit5"))]
 
 
 def _title(kind: str, weights: list[float] | None, svm: Any) -> str:

@@ -20,6 +20,7 @@ from praxiscope.cli.common import (
     Split,
     Task,
     Workers,
+    command_line,
     print_json,
     print_table,
     reporter,
@@ -57,7 +58,7 @@ def test(
     max_skip: MaxSkip = None,
     json: Json = False,
 ) -> None:
-    from praxiscope.evaluation.metrics import per_class_table
+    from praxiscope.evaluation.metrics import per_class_table, shown_figures
     from praxiscope.recipes.test import test as run_test
 
     speaker = reporter()
@@ -78,6 +79,7 @@ def test(
         device=device,
         workers=workers,
         max_skip=max_skip,
+        command=command_line(),
         reporter=speaker,
     )
     if json:
@@ -87,6 +89,7 @@ def test(
                 "protocol": result.scores.protocol["name"],
                 "average": result.scores.protocol.get("average"),
                 "scores": None if out is None else str(out),
+                "report": None if result.report is None else str(result.report),
                 "skipped": [{"id": skip.id, "problem": skip.problem} for skip in result.skipped],
                 "notes": result.notes,
             }
@@ -96,9 +99,11 @@ def test(
     if rows:
         headers = [str(key) for key in rows[0]]
         print_table(headers, [[_cell(row[key]) for key in headers] for row in rows])
-    shown = {key: value for key, value in result.figures.items() if isinstance(value, float)}
+    shown = shown_figures(result.figures)
     print_table(["metric", result.scores.protocol["name"]], [[k, f"{v:.4f}"] for k, v in shown.items()])
-    speaker.line(f"{result.figures['videos']} videos. Pictures: {Path(run) / 'report.html'}")
+    tested = result.figures["videos"]
+    where = "" if result.report is None else f" Pictures: {result.report}"
+    speaker.line(f"{tested} video{'' if tested == 1 else 's'}.{where}")
 
 
 def _cell(value: object) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from praxiscope.cli.common import Annotations, FlowRange, MaxSkip, Split, reporter
+from praxiscope.cli.common import Annotations, FlowRange, MaxSkip, Split, command_line, reporter
 
 if TYPE_CHECKING:
     from praxiscope.recipes.settings import TrainSettings
@@ -211,7 +211,7 @@ def train(
         raise ArgumentError(
             f"--watch {watch}: full-video sees every frame. Leave it out, or name another model by --model."
         )
-    complete = run_training(settings, out, resume=resume, reporter=reporter())
+    complete = run_training(settings, out, resume=resume, command=command_line(), reporter=reporter())
     if not complete:
         raise typer.Exit(130)
 

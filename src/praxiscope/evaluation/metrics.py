@@ -10,7 +10,7 @@ that the result does not depend on the order of the videos.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ __all__ = [
     "mean_over_splits",
     "per_class_table",
     "probabilities",
+    "shown_figures",
     "softmax",
     "summarise",
     "top_k",
@@ -240,7 +241,8 @@ def summarise(scores: Scores) -> dict[str, Any]:
     and ``hit1``, ``hit5`` (right where a label is among the best), which are called ``top1``, ``top5`` where the
     network was trained with one label for each video. Always: ``videos``, ``labelled`` (videos with a known label;
     only these have a top-1), ``classes`` (K), ``classes_without_videos`` (names; left out of the means).
-    Figures are fractions; where no video is labelled they are missing.
+    Figures are fractions; where no video is labelled they are missing. The best five of five classes or fewer are
+    always right: ``top5`` and ``hit5`` are then 1, and `shown_figures` leaves them out.
     """
     labels, chances = _known(scores)
     figures: dict[str, float] = {}
@@ -262,6 +264,14 @@ def summarise(scores: Scores) -> dict[str, Any]:
         "classes": len(scores.classes),
         "classes_without_videos": missing,
     }
+
+
+def shown_figures(summary: Mapping[str, Any]) -> dict[str, float]:
+    """The figures of a summary that say something, for a person to read: of five classes or fewer, not ``top5`` and
+    ``hit5``, which are 1 whatever was answered."""
+    figures = {name: value for name, value in summary.items() if isinstance(value, float)}
+    few = summary.get("classes", 0) <= 5
+    return {name: value for name, value in figures.items() if not (few and name in ("top5", "hit5"))}
 
 
 def mean_over_splits(summaries: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""A run's report: one HTML file that holds everything it shows.
+"""Reports of runs and tests: one HTML file each, that holds everything it shows but the videos that it plays.
 
 The page asks nothing of the network (its own policy forbids it), runs no script, follows the reader's light
 or dark setting and fits a phone. Whatever comes from files (class names, ids, settings) is escaped.
@@ -17,6 +17,7 @@ from html import escape
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import yaml
@@ -28,12 +29,14 @@ from praxiscope.evaluation.metrics import (
     confusion_matrix,
     per_class_table,
     probabilities,
+    shown_figures,
     summarise,
     wilson_interval,
 )
 from praxiscope.evaluation.scores import Scores
+from praxiscope.video.browser import PLAYED
 
-__all__ = ["Strip", "pick_clips", "write_report"]
+__all__ = ["Strip", "TestLink", "pick_clips", "write_report"]
 
 _TITLES = {
     "top1": "Top-1",
@@ -49,7 +52,7 @@ _DISTRIBUTIONS = ("praxiscope", "torch", "torchvision", "lightning-fabric", "num
 
 @dataclass(frozen=True)
 class Strip:
-    """A test clip to look at.
+    """A test clip to look at, and to play where a browser can.
 
     Attributes:
         id: the video's id.
@@ -57,6 +60,9 @@ class Strip:
         target: its class; several as one text.
         predicted: the best classes with their probabilities, the best first.
         right: whether it was recognised; None compares the best class with ``target``.
+        video: its file, where a browser plays it.
+        start_s, end_s: the part of the file that is meant.
+        unplayed: why a browser does not play it.
     """
 
     id: str
@@ -64,6 +70,10 @@ class Strip:
     target: str
     predicted: list[tuple[str, float]]
     right: bool | None = None
+    video: Path | None = None
+    start_s: float | None = None
+    end_s: float | None = None
+    unplayed: str | None = None
 
     @property
     def recognised(self) -> bool:
@@ -71,6 +81,25 @@ class Strip:
         if self.right is not None:
             return self.right
         return bool(self.predicted) and self.predicted[0][0] == self.target
+
+
+@dataclass(frozen=True)
+class TestLink:
+    """A test's report, for a run's to name.
+
+    Attributes:
+        href: the page's path from the folder of the run's.
+        date, data, protocol: of the test, as they are shown.
+        figures: what `summarise` made of it; None where it is not known.
+    """
+
+    href: str
+    date: str
+    data: str
+    protocol: str
+    figures: Mapping[str, Any] | None = None
+
+    __test__ = False  # pytest would take the name for a test's
 
 
 def pick_clips(scores: Scores, best: int = 4, worst: int = 6) -> tuple[list[int], list[int]]:
@@ -107,16 +136,26 @@ def write_report(
     strips: Sequence[Strip] | None = None,
     settings: Mapping[str, Any] | None = None,
     notes: str | Sequence[str] | None = None,
+    title: str | None = None,
+    name: str = "report.html",
+    commands: Sequence[str] = (),
+    tests: Sequence[TestLink] = (),
+    run: str | None = None,
 ) -> Path:
-    """Write ``report.html`` into a run's folder; what is not given is left out of the page.
+    """Write a report into a folder, that of a run as a rule; what is not given is left out of the page.
 
     Args:
-        run_folder: its name is the page's title. It is made if it does not exist.
+        run_folder: the folder. It is made if it does not exist.
         scores: the test's result: figures, confusion matrix, classes.
         history: rows of the training log (see ``pictures.draw_curves``).
         strips: clips to show; those recognised and those not are parted here, in the order given.
         settings: what the run was made with; plain values.
         notes: sentences for the top of the page (a warning, a count of skipped videos).
+        title: of the page; by default the folder's name.
+        name: of the file.
+        commands: those that made what is shown, in their order.
+        tests: reports to link to.
+        run: of a test's report, the path of its run's from the folder.
 
     Returns:
         The file's path. It appears whole or not at all.
@@ -128,19 +167,28 @@ def write_report(
     folder.mkdir(parents=True, exist_ok=True)
     sections = [
         _notes([notes] if isinstance(notes, str) else notes or []),
+        _tests(tests),
         _figures(scores) if scores is not None else "",
         _curves(history or []),
-        _clips(strips or []),
+        _clips(strips or [], folder),
         _classes(scores) if scores is not None else "",
-        _settings(settings or {}),
+        _making(commands, settings or {}),
     ]
-    name = folder.resolve().name or "run"
+    shown = title or folder.resolve().name or "run"
+    # Videos are the only files that a page may open; one without them may open none.
+    media = "media-src 'self' file:; " if any(strip.video for strip in strips or ()) else ""
+    up = "" if run is None else f' · <a href="{escape(run)}">report of the run</a>'
     written = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
     page = _PAGE.format(
-        title=escape(name), style=_STYLE, written=written, body="\n".join(filter(None, sections))
+        title=escape(shown),
+        style=_STYLE,
+        media=media,
+        written=written,
+        up=up,
+        body="\n".join(filter(None, sections)),
     )
-    path = folder / "report.html"
-    part = folder / f".report.html.{os.getpid()}.part"
+    path = folder / name
+    part = folder / f".{name}.{os.getpid()}.part"
     try:
         # Names of files that are not valid text may hold lone surrogates, which UTF-8 cannot.
         part.write_text(page, encoding="utf-8", errors="replace")
@@ -154,11 +202,30 @@ def _notes(notes: Iterable[str]) -> str:
     return "".join(f'<p class="note">{escape(str(note))}</p>' for note in notes)
 
 
+def _tests(tests: Sequence[TestLink]) -> str:
+    """A table of links, with the figures that any of the tests has."""
+    figures = [{} if test.figures is None else shown_figures(test.figures) for test in tests]
+    columns = [key for key in _TITLES if any(key in known for known in figures)]
+    rows = "".join(
+        f'<tr><td><a href="{escape(test.href)}">{escape(test.data)}</a></td><td>{escape(test.protocol)}</td>'
+        f"<td>{escape(test.date)}</td><td>{escape(_plain((test.figures or {}).get('videos', '–')))}</td>"
+        + "".join(f"<td>{_share(known.get(key), 1)}</td>" for key in columns)
+        + "</tr>"
+        for test, known in zip(tests, figures, strict=True)
+    )
+    names = ["data", "protocol", "date", "videos", *(_TITLES[key] for key in columns)]
+    head = "".join(f"<th>{name}</th>" for name in names)
+    return (
+        _section("Tests", f'<div class="scroll"><table><tr>{head}</tr>{rows}</table></div>') if rows else ""
+    )
+
+
 def _figures(scores: Scores) -> str:
     summary = summarise(scores)
+    shown = shown_figures(summary)
     cards = []
     for key, title in _TITLES.items():
-        if key in summary:
+        if key in shown:
             below = ""
             if key in ("top1", "hit1"):
                 low, high = wilson_interval(summary[key], summary["labelled"])
@@ -177,8 +244,8 @@ def _figures(scores: Scores) -> str:
         )
         body += f'<dl class="facts">{facts}</dl>'
     if missing := summary["classes_without_videos"]:
-        shown = ", ".join(missing[:10]) + (", …" if len(missing) > 10 else "")
-        body += f'<p class="small">Left out of the means, for want of test videos: {escape(shown)}.</p>'
+        named = ", ".join(missing[:10]) + (", …" if len(missing) > 10 else "")
+        body += f'<p class="small">Left out of the means, for want of test videos: {escape(named)}.</p>'
     return _section("Test", body)
 
 
@@ -199,18 +266,20 @@ def _curves(history: Sequence[Mapping[str, Any]]) -> str:
     return _section("Training", f'<div class="curves">{shown}</div>')
 
 
-def _clips(strips: Sequence[Strip]) -> str:
+def _clips(strips: Sequence[Strip], folder: Path) -> str:
     body = ""
     for title, kind, wanted in (("Not recognised", "wrong", False), ("Recognised", "right", True)):
         shown = "".join(
-            _clip(strip, kind) for strip in strips if strip.recognised is wanted and len(strip.frames)
+            _clip(strip, kind, folder) for strip in strips if strip.recognised is wanted and len(strip.frames)
         )
         if shown:
             body += f"<h3>{title}</h3>{shown}"
+    if body and any(strip.unplayed for strip in strips):
+        body += f'<p class="small">{PLAYED}</p>'
     return _section("Clips", body) if body else ""
 
 
-def _clip(strip: Strip, kind: str) -> str:
+def _clip(strip: Strip, kind: str, folder: Path) -> str:
     film = pictures.draw_strip(strip.frames)
     data = _data("jpeg", pictures.strip_jpeg(film))
     least = min(film.shape[1], 700)  # on a phone the film scrolls, rather than shrinks
@@ -223,8 +292,30 @@ def _clip(strip: Strip, kind: str) -> str:
         f'<figure class="clip"><div class="scroll"><img src="{data}" style="min-width:{least}px" '
         f'alt="Frames of {escape(strip.id)}"></div>'
         f"<figcaption><p><b>{escape(strip.target)}</b><br><code>{escape(strip.id)}</code></p>"
-        f"<ol>{guesses}</ol></figcaption></figure>"
+        f"<ol>{guesses}</ol></figcaption>{_player(strip, folder)}</figure>"
     )
+
+
+def _player(strip: Strip, folder: Path) -> str:
+    """The video itself, from where it lies, behind the strip's first frame; or why it does not play."""
+    if strip.video is None:
+        return f'<p class="small">Not played here: {escape(strip.unplayed)}.</p>' if strip.unplayed else ""
+    part = [f"{bound or 0:g}" for bound in (strip.start_s, strip.end_s)][: 1 if strip.end_s is None else 2]
+    fragment = "" if strip.start_s is None and strip.end_s is None else f"#t={','.join(part)}"
+    poster = _data("jpeg", pictures.strip_jpeg(pictures.draw_strip(strip.frames[:1])))
+    return (
+        f'<video controls muted playsinline preload="none" poster="{poster}" '
+        f'src="{escape(_address(strip.video, folder))}{fragment}"></video>'
+    )
+
+
+def _address(file: Path, folder: Path) -> str:
+    """A file's address for a page in ``folder``: relative, so that both can move together; whole on another drive."""
+    there, here = os.path.abspath(file), os.path.abspath(folder)  # noqa: PTH100  (links are to stay links)
+    try:
+        return quote(os.fsencode(os.path.relpath(there, here).replace(os.sep, "/")))
+    except ValueError:
+        return Path(there).as_uri()
 
 
 def _classes(scores: Scores) -> str:
@@ -278,17 +369,21 @@ def _class_table(rows: Sequence[Mapping[str, Any]], key: str) -> str:
     return f'<div class="scroll"><table class="{key}"><tr>{head}</tr>{"".join(lines)}</table></div>'
 
 
-def _settings(settings: Mapping[str, Any]) -> str:
+def _making(commands: Sequence[str], settings: Mapping[str, Any]) -> str:
     versions = {"python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}"}
     for name in _DISTRIBUTIONS:
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    body = ""
+    body = f"<pre>{escape(chr(10).join(commands))}</pre>" if commands else ""
     if settings:
-        body += f"<h3>Settings</h3><pre>{escape(_plain_yaml(settings))}</pre>"
-    return _section("How it was made", body + f"<h3>Versions</h3><pre>{escape(_plain_yaml(versions))}</pre>")
+        body += _folded("Settings", _plain_yaml(settings))
+    return _section("How it was made", body + _folded("Versions", _plain_yaml(versions)))
+
+
+def _folded(title: str, text: str) -> str:
+    return f"<details><summary>{title}</summary><pre>{escape(text)}</pre></details>"
 
 
 def _plain_yaml(values: Mapping[str, Any]) -> str:
@@ -321,8 +416,8 @@ def _section(title: str, body: str) -> str:
     return f"<section><h2>{title}</h2>{body}</section>"
 
 
-def _share(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.0f} %"
+def _share(value: float | None, digits: int = 0) -> str:
+    return "–" if value is None else f"{100 * value:.{digits}f} %"
 
 
 def _bar(value: float | None) -> str:
@@ -344,12 +439,12 @@ _PAGE = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <meta http-equiv="Content-Security-Policy"
-  content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+  content="default-src 'none'; img-src data:; {media}style-src 'unsafe-inline'">
 <title>{title} – praxiscope</title>
 <style>{style}</style>
 </head>
 <body>
-<header><h1>{title}</h1><p class="small">praxiscope report, {written}</p></header>
+<header><h1>{title}</h1><p class="small">praxiscope report, {written}{up}</p></header>
 {body}
 </body>
 </html>
@@ -384,6 +479,9 @@ img { display: block; max-width: 100%; height: auto; }
 .scroll { overflow-x: auto; }
 .scroll img { max-width: none; margin: 0 auto; }
 .clip { margin: 0 0 1.4rem; }
+video { display: block; width: 20rem; max-width: 100%; margin-top: .4rem; border-radius: .3rem;
+  background: #000; }
+a { color: var(--right); }
 .clip img { max-width: 100%; margin: 0; border-radius: .3rem; }
 figcaption { display: flex; flex-wrap: wrap; gap: .3rem 2rem; padding-top: .4rem; font-size: .9rem; }
 figcaption > p { flex: 1 1 16rem; overflow-wrap: anywhere; }
@@ -405,6 +503,7 @@ table.accuracy th:nth-child(2) { width: 8%; } table.accuracy th:nth-child(3) { w
 table.accuracy td { overflow-wrap: anywhere; }
 summary { margin: .8rem 0; cursor: pointer; color: var(--right); }
 code { font-size: .8rem; color: var(--faint); }
-pre { margin: 0; padding: .8rem; overflow-x: auto; font-size: .82rem; background: var(--page);
+pre { margin: 0; padding: .8rem; white-space: pre-wrap; overflow-wrap: anywhere; overflow-x: auto;
+  font-size: .82rem; background: var(--page);
   border-radius: .4rem; }
 """

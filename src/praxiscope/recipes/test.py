@@ -24,7 +24,7 @@ from praxiscope.fused import AnyRecogniser
 from praxiscope.loading import load
 from praxiscope.progress import Reporter
 from praxiscope.recipes.lists import DamageList, check_skips, write_skipped
-from praxiscope.recipes.report import report_run
+from praxiscope.recipes.report import report_test
 from praxiscope.types import VideoRecord
 
 __all__ = ["TestResult", "test"]
@@ -39,6 +39,7 @@ class TestResult:
         figures: the metrics, as fractions, by name.
         skipped: videos that could not be read.
         notes: sentences worth saying.
+        report: the page that shows them; None where it could not be written.
     """
 
     __test__ = False  # pytest would take the name for a test's
@@ -47,6 +48,7 @@ class TestResult:
     figures: dict[str, Any]
     skipped: list[Skip]
     notes: list[str]
+    report: Path | None = None
 
 
 def test(
@@ -68,9 +70,10 @@ def test(
     workers: int = 2,
     max_skip: float | None = None,
     time_limit_s: float = 300.0,
+    command: str | None = None,
     reporter: Reporter | None = None,
 ) -> TestResult:
-    """Score the held-out videos of a data set, and renew the run's report.
+    """Score the held-out videos of a data set, and write a report of it into the run's folder ``tests/``.
 
     Of a data set without splits, the videos that the run held out are taken where they are the run's own, and
     else all of them. Videos that the run was trained on are named.
@@ -88,6 +91,7 @@ def test(
         task: of a network that was trained on several data sets, which of them this one is; None takes the one whose
             classes hold all of this one's, where there is one alone.
         max_skip: largest share of unreadable videos; None is 5 %, but three never stop the test.
+        command: the command line that asks for it, for the report.
         reporter: shows progress.
 
     Raises:
@@ -155,11 +159,6 @@ def test(
         )
     if not len(scores):
         raise DataError(f"none of the {len(records)} videos could be read. The first: {skipped[0].problem}")
-    try:
-        report_run(folder, scores=scores, records=records)
-    except OSError as error:  # somebody else's run: its figures are wanted all the same
-        notes.append(f"The report in {folder} could not be renewed ({error.strerror}).")
-        reporter.line(f"Note: {notes[-1]}")
     figures = summarise(scores)
     said = len(notes)
     if scores.multi_label and (without := len(scores) - figures["labelled"]):
@@ -172,9 +171,14 @@ def test(
             f"{len(empty)} of {figures['classes']} classes have no tested video and are left out of the means: "
             f"{first_few(empty)}"
         )
+    report = None
+    try:
+        report = report_test(folder, scores, records, source=str(data), command=command, notes=notes)
+    except OSError as error:  # somebody else's run: its figures are wanted all the same
+        notes.append(f"The report in {folder} could not be written ({error.strerror}).")
     for note in notes[said:]:
         reporter.line(f"Note: {note}")
-    return TestResult(scores, figures, skipped, notes)
+    return TestResult(scores, figures, skipped, notes, report)
 
 
 def _find_task(card: ModelCard, manifest: Manifest) -> str:

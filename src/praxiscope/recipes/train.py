@@ -52,7 +52,7 @@ from praxiscope.recipes.reading import (
     seen_streams,
     weights_of_classes,
 )
-from praxiscope.recipes.report import report_run
+from praxiscope.recipes.report import note_command, report_run
 from praxiscope.recipes.resuming import check_resumable, is_finished, make_schedule, take_length
 from praxiscope.recipes.settings import InputSettings, OptimSettings, TrainSettings, dump_yaml, load_yaml
 from praxiscope.recipes.streams import start_from
@@ -69,17 +69,23 @@ __all__ = ["build_model", "train"]
 
 
 def train(
-    settings: TrainSettings, out: str | Path, *, resume: bool = False, reporter: Reporter | None = None
+    settings: TrainSettings,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    command: str | None = None,
+    reporter: Reporter | None = None,
 ) -> bool:
     """Train a recogniser and leave a run folder.
 
     Args:
         settings: everything that decides the result.
-        out: the run's folder. It gets ``settings.yaml``, ``split.csv``, ``log.csv``, ``skipped.csv``,
-            ``checkpoints/``, ``tensorboard/`` and ``report.html``.
+        out: the run's folder. It gets ``settings.yaml``, ``commands.txt``, ``split.csv``, ``log.csv``,
+            ``skipped.csv``, ``checkpoints/``, ``tensorboard/`` and ``report.html``.
         resume: go on from the folder's last checkpoint, as if the run had never stopped. Settings that have a say in
             the weights must be those of its beginning, but for its length (``optim.epochs``, ``optim.steps``): with
             another one the run goes on to that. A finished run is left as it is.
+        command: the command line that asks for it, for the report.
         reporter: shows progress.
 
     Returns:
@@ -118,6 +124,7 @@ def train(
     if fabric.is_global_zero:
         run.mkdir(parents=True, exist_ok=True)
         dump_yaml(settings, run / "settings.yaml")
+        note_command(run, command)
         write_split(run, manifest.records)
         if not resume:  # of a run that ended before its first checkpoint: the videos may have been repaired
             for stale in run.glob("skipped.*.csv"):

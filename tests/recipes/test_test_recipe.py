@@ -204,6 +204,20 @@ def test_broken_videos_are_left_out_listed_and_counted(run: Path, broken_set: Pa
         run_test(run, broken_set, protocol="1x1", workers=0, out=out, max_skip=0)
 
 
+def test_what_a_test_skipped_stays_known_after_the_next(
+    run: Path, broken_set: Path, colour_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "report_test", real_report)
+    run = Path(shutil.copytree(run, tmp_path / "run"))
+    first, second = (
+        run_test(run, data, protocol="1x1", workers=0).report for data in (broken_set, colour_set)
+    )
+    assert first is not None
+    assert second is not None
+    assert list(json.loads(first.with_suffix(".json").read_text())["skipped"]) == ["red/x1.mp4"]
+    assert json.loads(second.with_suffix(".json").read_text())["skipped"] == {}
+
+
 def test_nothing_but_broken_videos_is_an_error(run: Path, tmp_path: Path) -> None:
     (tmp_path / "videos" / "red").mkdir(parents=True)
     (tmp_path / "videos" / "red" / "x.mp4").write_text("no video\n" * 100)

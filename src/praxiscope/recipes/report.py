@@ -85,6 +85,7 @@ def report_test(
     source: str = "",
     command: str | None = None,
     notes: Sequence[str] = (),
+    skipped: Mapping[str, str] | None = None,
 ) -> Path:
     """Write a report of a test into a run's ``tests/``, and a link to it into the run's report.
 
@@ -98,6 +99,7 @@ def report_test(
         source: the data as they were named.
         command: that made the test.
         notes: what is to be known of it.
+        skipped: why each video that could not be read was left out, by id.
 
     Returns:
         The report's path.
@@ -119,6 +121,7 @@ def report_test(
         "figures": summarise(scores),
         "command": command,
         "notes": list(notes),
+        "skipped": dict(skipped or {}),
     }
     try:
         path = write_report(

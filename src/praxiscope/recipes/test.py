@@ -173,7 +173,9 @@ def test(
         )
     report = None
     try:
-        report = report_test(folder, scores, records, source=str(data), command=command, notes=notes)
+        report = report_test(
+            folder, scores, records, source=str(data), command=command, notes=notes, skipped=dict(skipped)
+        )
     except OSError as error:  # somebody else's run: its figures are wanted all the same
         notes.append(f"The report in {folder} could not be written ({error.strerror}).")
     for note in notes[said:]:

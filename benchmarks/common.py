@@ -107,7 +107,7 @@ def run_command(main: Callable[[], None]) -> None:
     """Run a command; what is wrong with its input is one line on standard error."""
     try:
         main()
-    except PraxiscopeError as error:
+    except (PraxiscopeError, OSError) as error:
         sys.exit(f"Error: {error}")
 
 
@@ -291,6 +291,7 @@ def write_tables(
     print(text)
     if options.publish:
         written = publish(page, text)
+        print("What stands outside its marks is as it was: see whether it still fits the table.")
     print(f"Written to {written}")
     return written
 

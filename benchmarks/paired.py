@@ -1,6 +1,7 @@
-"""Whether rows of a table of accuracies differ by more than chance: paired tests from the table's own figures.
+"""Whether accuracies differ by more than chance: paired tests of two files of scores, or from a table's own figures.
 
-Two tests for each pair of rows of a Markdown table that lists the score of each seed:
+`paired.py ONE.npz OTHER.npz` (of `praxiscope test --out`, the same videos): the exact McNemar test, two-sided.
+`paired.py PAGE.md --clips N`: two tests for each pair of rows of a Markdown table that lists the score of each seed:
 
 * over the seeds: the paired t test of the scores, two-sided;
 * over the test clips, for each seed: an upper bound of the two-sided exact McNemar test. The test needs the clips that
@@ -19,7 +20,11 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
 
+from common import run_command
 from scipy.stats import binomtest, t
+
+from praxiscope.errors import ArgumentError
+from praxiscope.evaluation.scores import Scores
 
 
 def paired_t(one: Sequence[float], other: Sequence[float]) -> float:
@@ -83,13 +88,28 @@ def _is_number(word: str) -> bool:
     return True
 
 
+def alone_right(one: Scores, other: Scores) -> tuple[int, int]:
+    """Videos that the one alone, and that the other alone, has right; of videos with one label each.
+
+    Raises:
+        ArgumentError: videos with several labels.
+        ScoresError: the scores are of other videos or classes.
+    """
+    if one.multi_label:
+        raise ArgumentError("the videos have several labels each, which are not right or wrong as a whole")
+    one.check_same(other, protocols=False)
+    other = other.reordered(one.ids)
+    first, second = (scores.logits.argmax(axis=1) == scores.targets for scores in (one, other))
+    return int((first & ~second).sum()), int((second & ~first).sum())
+
+
 def main() -> None:
-    """Print a line for each pair of rows."""
+    """Print a line for each pair of rows, or for the two files."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("table", type=Path, help="a Markdown file")
-    parser.add_argument("--clips", type=int, required=True, help="test clips of each score")
+    parser.add_argument("source", type=Path, nargs="+", help="a Markdown file, or two files of scores")
+    parser.add_argument("--clips", type=int, help="of a Markdown file: test clips of each score")
     parser.add_argument(
         "--column", type=int, default=1, help="which column of scores, where there are several"
     )
@@ -97,7 +117,17 @@ def main() -> None:
         "--below", type=float, default=1.0, help="print pairs with a p value below this alone"
     )
     options = parser.parse_args()
-    for scores in read_scores(options.table.read_text(encoding="utf-8").splitlines(), options.column):
+    if len(options.source) == 2:
+        counts = alone_right(*(Scores.load(path) for path in options.source))
+        print(f"right alone: {counts[0]} and {counts[1]}; p = {mcnemar(*counts):.2g} (exact McNemar test)")
+        return
+    if len(options.source) > 2 or options.clips is None:
+        parser.error("give two files of scores, or one Markdown file and --clips")
+    (page,) = options.source
+    tables = list(read_scores(page.read_text(encoding="utf-8").splitlines(), options.column))
+    if not tables:
+        raise ArgumentError(f"{page}: no table has a column `each seed` with several scores in a cell")
+    for scores in tables:
         print("| | against | difference of the means | p, seeds | p, clips, at most, of each seed |")
         print("|---|---|---|---|---|")
         scale = 100 if max(max(values) for values in scores.values()) > 1 else 1
@@ -117,4 +147,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

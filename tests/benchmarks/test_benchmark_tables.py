@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 
 from praxiscope.cli.main import app
 from praxiscope.errors import ArgumentError
+from praxiscope.evaluation.scores import Scores
 from praxiscope.recipes.machine import made_now
 from praxiscope.recipes.settings import dump_yaml, get_recipe
 
@@ -282,6 +283,20 @@ def test_the_mcnemar_bound_is_the_largest_value_of_all_tables_with_these_counts(
             b, c = one - both, other - both
             found.append(binomtest(b, b + c).pvalue if b + c else 1.0)
         assert paired.mcnemar_bound(one, other, clips) == pytest.approx(max(found))
+
+
+def test_two_files_of_scores_are_compared_video_by_video(paired: ModuleType, tmp_path: Path) -> None:
+    targets = np.array([0, 0, 1, 1, 1, 0])
+    guesses = {"one": [0, 0, 1, 1, 1, 1], "other": [1, 1, 1, 1, 0, 0]}
+    ids, files = list("abcdef"), {}
+    for name, guess in guesses.items():
+        order = np.arange(6)[::-1] if name == "other" else np.arange(6)  # files need not have one order
+        logits = np.eye(2, dtype=np.float32)[guess][order]
+        scores = Scores([ids[i] for i in order], logits, targets[order], ["x", "y"])
+        files[name] = Scores.load(scores.save(tmp_path / f"{name}.npz"))
+    counts = paired.alone_right(files["one"], files["other"])
+    assert counts == (3, 1)
+    assert paired.mcnemar(*counts) == binomtest(3, 4).pvalue == 0.625
 
 
 def test_scores_of_each_seed_are_read_from_the_tables_of_a_page(paired: ModuleType) -> None:

@@ -142,6 +142,24 @@ def test_a_broken_link_is_said_alike_everywhere(clip: Path, tmp_path: Path) -> N
     assert find_sources([str(tmp_path), str(link)]) == [str(tmp_path / "red" / "1.mp4"), str(link)]
 
 
+@pytest.mark.parametrize("source", [0, None, 1.5, [b"a.mp4"]])
+def test_what_is_no_path_is_an_argument_s_error(source: object) -> None:
+    with pytest.raises(ArgumentError, match="cameras and open files are not read"):
+        open_video(source)  # type: ignore[arg-type]
+
+
+def test_no_file_has_a_zero_byte_in_its_name() -> None:
+    with pytest.raises(VideoError, match="zero byte"):
+        open_video("a\0.mp4")
+
+
+def test_a_csv_is_no_source_of_predictions(clip: Path, tmp_path: Path) -> None:
+    place(clip, tmp_path / "a.mp4")
+    (tmp_path / "l.csv").write_text("path,label\na.mp4,x\n")
+    with pytest.raises(ArgumentError, match=r"l\.csv: is no video\. Lists of videos are \.txt"):
+        find_sources([str(tmp_path / "l.csv")])
+
+
 # Pictures
 
 

@@ -61,6 +61,8 @@ def find_sources(
         elif os.path.isfile(path) and path.suffix.lower() in (".txt", ".list"):  # noqa: PTH113
             found += _listed(path)
             continue
+        elif path.suffix.lower() in (".csv", ".tsv"):
+            raise ArgumentError(f"{source}: is no video. Lists of videos are .txt, with a path a line.")
         elif os.path.lexists(path):
             found.append(source)
             continue

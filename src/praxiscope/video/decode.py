@@ -32,6 +32,7 @@ from praxiscope.video import index as indexing
 from praxiscope.video.container import CONVERT, Deadline
 from praxiscope.video.index import FrameIndex
 from praxiscope.video.pixels import Converter, Crop, check_crop, check_indices, scaled_size
+from praxiscope.video.sources import check_path
 from praxiscope.video.times import part, rising, same_within
 
 __all__ = ["DecodedFrame", "Video", "known_damage", "open_video"]
@@ -52,11 +53,13 @@ def open_video(path: str | Path, *, time_limit_s: float = 300.0) -> Video:
 
     Raises:
         VideoError: the file is missing, empty, not a video, without a video stream, or unreadable.
+        ArgumentError: no path was given, but a camera's number, say.
     """
     from praxiscope.video.framefolder import FrameFolder
     from praxiscope.video.packed import PackedVideo, is_packed
 
-    if Path(path).is_dir():
+    path = check_path(path)
+    if path.is_dir():
         return FrameFolder(path, time_limit_s=time_limit_s)
     if is_packed(path):
         return PackedVideo(path, time_limit_s=time_limit_s)

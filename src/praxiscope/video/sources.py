@@ -6,13 +6,31 @@ import os
 import re
 from pathlib import Path
 
-__all__ = ["is_address", "meant", "no_file"]
+from praxiscope.errors import ArgumentError, VideoError
+
+__all__ = ["check_path", "is_address", "meant", "no_file"]
 
 # Of a path, which has one of an address's two slashes.
 _ADDRESS = re.compile(
     r"[A-Za-z][A-Za-z0-9+.-]+:/.*|(?:pipe|fd|tcp|udp|rtp|v4l2|dshow|avfoundation):.*", re.DOTALL
 )
 _CAMERA = re.compile(r"[0-9]{1,2}|/dev/video[0-9]+|(?:cam(?:era)?|webcam)[ _:]?[0-9]*", re.IGNORECASE)
+
+
+def check_path(path: object) -> Path:
+    """A video's path as one.
+
+    Raises:
+        ArgumentError: it is something else, as the number of a camera or an open file.
+        VideoError: no file can have that name.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise ArgumentError(
+            f"a video is named by its path, not by {path!r}: cameras and open files are not read"
+        )
+    if "\0" in (name := os.fsdecode(path)):
+        raise VideoError(repr(name), "is no file's name, as it holds a zero byte", "Check the path.")
+    return Path(name)
 
 
 def is_address(name: str) -> bool:

@@ -137,6 +137,14 @@ def test_linked_folders_of_something_something_are_read(tmp_path: Path) -> None:
     assert ids(manifest) == [f"20bn-something-something-v2/{number}.webm" for number in (1, 2)]
 
 
+def test_known_sets_name_what_is_no_video_and_no_list(tmp_path: Path) -> None:
+    touch(*(tmp_path / f"{person}_bend.avi" for person in ("daria", "ido")))
+    touch(*(tmp_path / name for name in ("ido_run", "lists/classes.txt", "masks.mat", "lena_run.xyz")))
+    manifest = load_records(f"weizmann:{tmp_path}", random_split=False)
+    assert manifest.left_out == ("ido_run", "lena_run.xyz")
+    assert sum("ido_run, lena_run.xyz" in note for note in manifest.notes) == 1
+
+
 def test_nothing_left_out_is_no_note(tmp_path: Path) -> None:
     assert left_out_note(tmp_path, []) == ()
 

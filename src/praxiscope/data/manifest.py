@@ -27,6 +27,23 @@ MANIFEST_NAME = "praxiscope.csv"
 
 _SUPPORTED = "Give a folder of class folders, a CSV or LAYOUT:FOLDER."
 
+# Lists, annotations and archives of known sets.
+_PUBLISHED = (
+    ".csv",
+    ".gz",
+    ".html",
+    ".json",
+    ".labels",
+    ".mat",
+    ".md",
+    ".pdf",
+    ".rar",
+    ".tar",
+    ".txt",
+    ".xml",
+    ".zip",
+)
+
 #: Classes with fewer training clips than this are named in a note.
 FEW_CLIPS = 5
 
@@ -193,12 +210,20 @@ def _read(data: str | Path, split: int | str | None, annotations: Path | None) -
     """Find out what ``data`` is and read it: its name, its root, its listing."""
     layout, path = find_data(data, split, annotations)
     if layout is not None:
-        return layout, path, replace(LAYOUTS.get(layout)(path, split, annotations), official=True)
+        listing = LAYOUTS.get(layout)(path, split, annotations)
+        return layout, path, replace(listing, official=True, left_out=_beside(path, listing))
     if path.is_dir():
         listed = path / MANIFEST_NAME
         name = path.resolve().name
         return name, path, _read_listed(listed) if listed.is_file() else _read_folder(path)
     return path.stem, path.parent, _read_listed(path)
+
+
+def _beside(root: Path, listing: Listing) -> tuple[Path, ...]:
+    """What lies among the videos of a known set and is neither a video nor what such sets are published with."""
+    if any(record.path.is_dir() for record in listing.records[:1]):
+        return ()  # frames by the million
+    return tuple(path for path in search(root)[1] if path.suffix.lower() not in _PUBLISHED)
 
 
 def _read_listed(path: Path) -> Listing:

@@ -79,6 +79,24 @@ def test_epochs_and_milestones_become_steps() -> None:
     assert Course.of(settings, 8) == Course(80, 8, 4, (32, 60), 16)
 
 
+def test_sampled_epochs_leave_some_of_a_run_that_counts_steps() -> None:
+    settings = get_recipe("full-video-move4mnist").updated(
+        {"optim.steps": 13}
+    )  # the first 6 epochs are sampled
+    assert Course.of(settings, 2).steps == 13
+    with pytest.raises(
+        px.ArgumentError, match=r"sampled_epochs = 6 of 13 steps \(3 an epoch\).*raise optim.steps"
+    ):
+        Course.of(settings, 3)
+
+
+def test_the_logged_rate_is_the_runs_whatever_its_first_layers_is(videos: Path, tmp_path: Path) -> None:
+    short = ("optim.steps=3", "optim.batch=2", "run.validate_epochs=0", "optim.first_conv_lr_scale=5")
+    assert train(settings(videos, *short, *STEPPED, "optim.milestone_steps=[2]"), tmp_path / "run")
+    rates = [row["lr"] for row in read_log(tmp_path / "run" / "log.csv")]
+    assert rates == pytest.approx([1e-3, 1e-3, 1e-4])
+
+
 def test_steps_replace_epochs_and_epochs_replace_steps(tmp_path: Path) -> None:
     assert TrainSettings().optim.epochs == 30
     assert OptimSettings(steps=5).epochs is None

@@ -90,7 +90,9 @@ def train(
         list[str] | None,
         typer.Option(metavar="NAME=FOLDER", help="--annotations of one of several data sets."),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the data.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Passes over the data; also in place of a recipe's optim.steps.")
+    ] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Videos per device and step.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of every draw of the run.")] = None,
     devices: Annotated[int | None, typer.Option(min=1, help="Devices (processes) on this machine.")] = None,

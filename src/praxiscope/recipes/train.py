@@ -223,6 +223,7 @@ def train(
                 steps=course.steps,
                 steps_per_epoch=steps_per_epoch,
                 schedule=make_schedule(optim, course),
+                lr=optim.lr,
                 accumulate=optim.accumulate,
                 clip_norm=optim.clip_norm,
                 seed=settings.run.seed,

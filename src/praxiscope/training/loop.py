@@ -35,6 +35,7 @@ class Plan:
         accumulate: batches per update.
         clip_norm: bound on the gradient's norm; None leaves it.
         schedule: number of an update -> factor on every group's learning rate.
+        lr: the learning rate at factor 1, to be logged; groups may have multiples of it.
         seed: the run's seed.
         checkpoint_steps: save also every so many updates; None saves after epochs only.
     """
@@ -42,6 +43,7 @@ class Plan:
     steps: int
     steps_per_epoch: int
     schedule: Callable[[int], float]
+    lr: float
     accumulate: int = 1
     clip_norm: float | None = None
     seed: int = 0
@@ -169,8 +171,9 @@ def fit(
                 before_step(state.step)
                 group, waited = _take(loaded, plan.accumulate)
                 before_update([item.batch for item in group])
+                factor = plan.schedule(state.step)
                 for rate, parameters in zip(base_rates, optimizer.param_groups, strict=True):
-                    parameters["lr"] = rate * plan.schedule(state.step)
+                    parameters["lr"] = rate * factor
                 torch.manual_seed(draw_seed(plan.seed, 3, state.step, fabric.global_rank))
                 outputs = []
                 for number, item in enumerate(group):
@@ -198,7 +201,7 @@ def fit(
                 state.step += 1
                 state.step_in_epoch += 1
                 figures |= {
-                    "lr": optimizer.param_groups[0]["lr"],
+                    "lr": plan.lr * factor,
                     "seconds": time.perf_counter() - started,
                     "waiting_seconds": waited,
                 }

@@ -161,6 +161,32 @@ def test_parts_are_counted_as_parts(tmp_path: Path) -> None:
         "train": 0, "val": 0, "test": 0, "unsplit": 2}}  # fmt: skip
 
 
+def test_parts_of_a_damaged_file_hold_the_frames_that_decode(tmp_path: Path) -> None:
+    path = tmp_path / "v.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10, options={"g": "10", "bf": "0"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        draw = np.random.default_rng(0)
+        for _ in range(30):
+            pixels = draw.integers(0, 255, (48, 64, 3), dtype=np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode(None))
+    with av.open(str(path)) as container:
+        places = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    content = bytearray(path.read_bytes())
+    for place, size in places[10:20]:
+        content[place : place + size] = bytes(size)
+    path.write_bytes(content)
+    (tmp_path / "l.csv").write_text(
+        "path,label,start,end\nv.mp4,a,0,1\nv.mp4,a,1,2\nv.mp4,a,2,3\nv.mp4,a,,\n"
+    )
+    manifest = load_records(tmp_path / "l.csv", random_split=False)
+    report = inspect(manifest, full=True, workers=1)
+    assert [video.frames for video in report.videos] == [10, None, 10, 20]
+    assert [video.readable for video in report.videos] == [True, False, True, True]
+    assert [video.id for video in report.damaged] == ["v.mp4@0-1", "v.mp4@2-3", "v.mp4"]
+
+
 def test_a_list_with_missing_files_is_not_whole(tmp_path: Path) -> None:
     _video(tmp_path / "v.mp4")
     (tmp_path / "l.csv").write_text("path,label\nv.mp4,a\n")

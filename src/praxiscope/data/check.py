@@ -10,13 +10,16 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from praxiscope.data.dataset import frame_range
+import numpy as np
+from numpy.typing import NDArray
+
 from praxiscope.data.manifest import Manifest
 from praxiscope.data.splits import leaking_groups
-from praxiscope.errors import DataError, PraxiscopeError, VideoError
+from praxiscope.errors import PraxiscopeError, VideoError
 from praxiscope.types import VideoRecord
-from praxiscope.video.decode import Video, open_video
+from praxiscope.video.decode import open_video
 from praxiscope.video.framefiles import source_bytes, source_files
+from praxiscope.video.times import part
 
 __all__ = ["CheckReport", "Copies", "VideoCheck", "inspect"]
 
@@ -219,11 +222,11 @@ def _with_part(video: VideoCheck, record: VideoRecord, frames: Mapping[Part, int
     if not count:
         problem = f"no frame between {start_s:g} and {end_s:g} s"
         return replace(video, readable=False, frames=None, duration_s=None, problem=problem)
-    part = replace(video, frames=count, duration_s=min(end_s, length) - start_s)
+    inside = replace(video, frames=count, duration_s=min(end_s, length) - start_s)
     # Times are often rounded: a frame too late is no mistake.
     if end_s > length + 1 / (video.fps or 25) and not video.problem:
-        return replace(part, problem=f"ends at {length:.2f} s, before the part does ({end_s:g} s)")
-    return part
+        return replace(inside, problem=f"ends at {length:.2f} s, before the part does ({end_s:g} s)")
+    return inside
 
 
 def _look_at(path: Path, full: bool, *parts: Part) -> _Look:
@@ -244,7 +247,8 @@ def _look_at(path: Path, full: bool, *parts: Part) -> _Look:
             readable=True,
             problem="; ".join(video.problems) or None,
         )
-        frames = {part: _frames_of(part, video) for part in parts}
+        times, same_s = video.timestamps(), video.same_s
+        frames = {(start_s, end_s): _frames_of(times, start_s, end_s, same_s) for start_s, end_s in parts}
     except VideoError as error:
         where = "" if error.frame is None else f" at frame {error.frame}"
         check = replace(check, readable=False, problem=f"{error.problem}{where}")
@@ -255,13 +259,9 @@ def _look_at(path: Path, full: bool, *parts: Part) -> _Look:
     return check, digest, frames
 
 
-def _frames_of(part: Part, video: Video) -> int:
-    """How many frames training takes a part of a video to have."""
-    try:
-        first, last = frame_range(VideoRecord("", video.path, (), *part), video)
-    except DataError:
-        return 0
-    return last - first
+def _frames_of(times: NDArray[np.float64], start_s: float | None, end_s: float | None, same_s: float) -> int:
+    first, last = part(times, start_s, end_s, same_s)
+    return max(last - first, 0)
 
 
 def _look_at_all(
@@ -318,8 +318,8 @@ def _edge_digest(path: Path) -> str:
 
 def _digest(path: Path) -> str:
     digest = hashlib.sha256()
-    for part in source_files(path):
-        with part.open("rb") as file:
+    for source in source_files(path):
+        with source.open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()

@@ -17,7 +17,7 @@ from conftest import spread_scores, write_clip
 from praxiscope.checkpoint import InputContract, ModelCard, save_checkpoint
 from praxiscope.errors import ArgumentError, ScoresError
 from praxiscope.evaluation.fusion import fuse
-from praxiscope.evaluation.protocols import parse_protocol
+from praxiscope.evaluation.protocols import name_with_average, parse_protocol
 from praxiscope.evaluation.scores import Scores
 from praxiscope.evaluation.views import ViewMean
 from praxiscope.fused import FusedRecogniser
@@ -81,6 +81,19 @@ def test_protocols_name_their_average_and_another_can_be_asked_for() -> None:
     assert {**paper.as_dict(), "name": "25x10", "average": "logits"} == parse_protocol("25x10").as_dict()
     with pytest.raises(ArgumentError, match="average must be logits or softmax, got 'mean'"):
         parse_protocol("25x10", "mean")
+
+
+def test_another_average_than_the_protocols_own_is_part_of_its_name() -> None:
+    names = {
+        ("25x10", None): "25x10",
+        ("25x10", "logits"): "25x10",
+        ("25x10", "softmax"): "25x10 (softmax)",
+        ("two-stream", None): "two-stream",
+        ("two-stream", "logits"): "two-stream (logits)",
+    }
+    for (name, average), shown in names.items():
+        assert name_with_average(parse_protocol(name, average).as_dict()) == shown
+    assert name_with_average({"name": "25x1"}) == "25x1"  # of scores that do not record it
 
 
 CONTRACT = InputContract(size=32, short_side=36, mean=(0.5,) * 3, std=(0.05,) * 3, snippets=2)

@@ -59,6 +59,7 @@ def test(
     json: Json = False,
 ) -> None:
     from praxiscope.evaluation.metrics import per_class_table, shown_figures
+    from praxiscope.evaluation.protocols import name_with_average
     from praxiscope.recipes.test import test as run_test
 
     speaker = reporter()
@@ -100,7 +101,9 @@ def test(
         headers = [str(key) for key in rows[0]]
         print_table(headers, [[_cell(row[key]) for key in headers] for row in rows])
     shown = shown_figures(result.figures)
-    print_table(["metric", result.scores.protocol["name"]], [[k, f"{v:.4f}"] for k, v in shown.items()])
+    print_table(
+        ["metric", name_with_average(result.scores.protocol)], [[k, f"{v:.4f}"] for k, v in shown.items()]
+    )
     tested = result.figures["videos"]
     where = "" if result.report is None else f" Pictures: {result.report}"
     speaker.line(f"{tested} video{'' if tested == 1 else 's'}.{where}")

@@ -10,6 +10,7 @@ Axis letters: V temporal views, S snippets of one view.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -18,7 +19,7 @@ from praxiscope.errors import ArgumentError
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Average", "Crops", "Protocol", "Sampling", "parse_protocol", "view_indices"]
+__all__ = ["Average", "Crops", "Protocol", "Sampling", "name_with_average", "parse_protocol", "view_indices"]
 
 Sampling = Literal["segments", "dense", "all"]
 Crops = Literal["center", "three", "ten", "full", "full-mirrored"]
@@ -153,6 +154,14 @@ def parse_protocol(text: str, average: str | None = None) -> Protocol:
         short_side_ratio=_SHORT_SIDE_RATIOS[kind],
         average=own if average is None else average,  # type: ignore[arg-type]  # checked there
     )
+
+
+def name_with_average(protocol: Mapping[str, Any]) -> str:
+    """The name of a protocol as scores record it, with what was averaged where that is not the name's own: "25x10",
+    "25x10 (softmax)"."""
+    name, average = str(protocol.get("name", "")), protocol.get("average")
+    own = _ALIASES.get(name, (name, "logits"))[1]
+    return name if average in (None, own) else f"{name} ({average})"
 
 
 def view_indices(

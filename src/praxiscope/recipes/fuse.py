@@ -11,6 +11,7 @@ from praxiscope.errors import ArgumentError
 from praxiscope.evaluation.fusion import SvmFusion, check_fit, check_training
 from praxiscope.evaluation.fusion import fuse as fuse_scores
 from praxiscope.evaluation.metrics import summarise, top_k
+from praxiscope.evaluation.protocols import name_with_average
 from praxiscope.evaluation.scores import Scores
 from praxiscope.fused import FusedRecogniser, load_fused, save_fused
 from praxiscope.loading import load_single
@@ -192,13 +193,8 @@ def _svm_notes(machine: SvmFusion, training: Sequence[Scores], streams: Sequence
             "Every stream answers nearly all of its training videos correctly, so they can teach the SVM little "
             "about which stream to trust on new ones."
         )
-    views = [(_views(a), _views(b)) for a, b in zip(training, streams, strict=True)]
+    pairs = zip(training, streams, strict=True)
+    views = [(name_with_average(a.protocol), name_with_average(b.protocol)) for a, b in pairs]
     if different := [f"{a} and {b}" for a, b in views if a != b]:
         notes.append(f"Training and test scores come from different protocols ({different[0]}).")
     return notes
-
-
-def _views(scores: Scores) -> str:
-    """Which views a file's scores are of, and what of them was averaged where that is not as usual."""
-    name = str(scores.protocol.get("name"))
-    return name if scores.protocol.get("average", "logits") == "logits" else f"{name} (softmax averaged)"

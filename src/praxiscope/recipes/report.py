@@ -16,6 +16,7 @@ from praxiscope.checkpoint import find_checkpoint, read_pointer, write_json
 from praxiscope.data.dataset import frame_range
 from praxiscope.errors import PraxiscopeError
 from praxiscope.evaluation.metrics import probabilities, summarise
+from praxiscope.evaluation.protocols import name_with_average
 from praxiscope.evaluation.report import Strip, TestLink, pick_clips, write_report
 from praxiscope.evaluation.scores import Scores
 from praxiscope.recipes.resuming import describe_lengths, load_train_state
@@ -105,7 +106,7 @@ def report_test(
         The report's path.
     """
     folder, now, protocol = Path(run) / TESTS, _now(), scores.protocol
-    data, views = str(protocol.get("data", "test")), str(protocol.get("name", ""))
+    data, views = str(protocol.get("data", "test")), name_with_average(protocol)
     part = [str(protocol[key]) for key in ("task", "split") if protocol.get(key) is not None]
     part += [str(protocol["subset"])] if protocol.get("subset", "test") != "test" else []
     name = _claim(folder, [data, *part, views, f"{now:%Y-%m-%d}"])
@@ -175,7 +176,7 @@ def _links(folder: Path) -> list[TestLink]:
                 href=f"{TESTS}/{quote(page.name)}",
                 date=str(about["date"])[:16].replace("T", " "),
                 data=str(about["data"]),
-                protocol=str(about["protocol"].get("name", "")),
+                protocol=name_with_average(about["protocol"]),
                 figures=dict(about["figures"]),
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError):

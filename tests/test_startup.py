@@ -24,32 +24,39 @@ HEAVY = {
     "cv2",
 }
 _CODE = """
-import json, sys
+import contextlib, io, json, sys
 from praxiscope.cli import main
-sys.argv = ["praxiscope", *json.loads(sys.argv[1])]
-code = 0
-try:
-    main.main()
-except SystemExit as end:
-    code = end.code or 0
-finally:
-    print(json.dumps([code, [name for name in json.loads(sys.stdin.read()) if name in sys.modules]]), file=sys.stderr)
+commands, modules = json.loads(sys.stdin.read())
+found = []
+for words in commands:
+    sys.argv = ["praxiscope", *words.split()]
+    code, said = 0, io.StringIO()
+    with contextlib.redirect_stderr(said):
+        try:
+            main.main()
+        except SystemExit as end:
+            code = end.code or 0
+    found.append([code, [name for name in modules if name in sys.modules], said.getvalue()])
+print("found:", json.dumps(found))
 """
 
 
-def loaded(words: list[str], modules: set[str], where: Path) -> tuple[int, list[str], str]:
-    """Run a command in a process of its own: its exit code, which of the modules it has imported, what it said."""
+def answers(commands: list[str], modules: set[str], where: Path) -> list[tuple[int, list[str], str]]:
+    """Run commands, one after the other, in a process of their own.
+
+    Returns:
+        Of each its exit code, which of the modules were imported by then, and what it said on standard error.
+    """
     done = subprocess.run(
-        [sys.executable, "-c", _CODE, json.dumps(words)],
-        input=json.dumps(sorted(modules)),
+        [sys.executable, "-c", _CODE],
+        input=json.dumps([commands, sorted(modules)]),
         capture_output=True,
         text=True,
         cwd=where,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
-    *said, last = done.stderr.splitlines()
-    code, found = json.loads(last)
-    return code, found, "\n".join([*said, done.stdout])
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.rpartition("found: ")[2])
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +70,113 @@ def place(colour_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     train(settings, folder / "run")
     (folder / "videos").symlink_to(colour_set)
     return folder
+
+
+MISTAKES = [
+    "train nosuch --out x",
+    "train videos/red/0.mp4 --out x",
+    "train ucf100:videos --out x",
+    "train videos --out run",
+    "train videos --out x --model nosuch",
+    "train videos --out x --recipe nosuch",
+    "train videos --out x --device gpu",
+    "train videos --out x --device cuda:1 --devices 2",
+    "train videos --out x --set optim.lr=abc",
+    "train videos --out x --set optim.nosuch=1",
+    "train videos --out x --set model.backbone=resnet81",
+    "train videos --out x --set model.dorpout=0.1",
+    "train videos --out x --set run.protocol=25x11",
+    "train videos --out x --watch 4 --choose 2 --memory much",
+    "train videos --out x --weights nosuch.pt",
+    "train videos --out x --from nosuch,other",
+    "train videos --out x --flow nosuch",
+    "train videos --out x --model multiplier",
+    "train --out nosuch --resume",
+    "test nosuch videos",
+    "test run nosuch",
+    "test run videos --protocol 25x11",
+    "test run videos --device gpu",
+    "test run videos --subset all",
+    "test run videos --out scores.csv",
+    "predict nosuch videos/red/0.mp4",
+    "predict run nosuch.mp4",
+    "predict run videos/red/0.mp4 --protocol 25x11",
+    "predict run videos/red/0.mp4 --device gpu",
+    "predict run videos/red/0.mp4 --window soon",
+    "predict run videos/red/0.mp4 --flow-range 20",
+    "predict run videos/red/0.mp4 --task other",
+    "check nosuch",
+    "pack nosuch out",
+    "flow nosuch --out out",
+    "flow videos --out out --method nosuch",
+    "flow videos --out out --set warps",
+    "flow videos --out out --device gpu",
+    "explain nosuch --filters",
+    "explain run nosuch.mp4 --principal",
+    "explain nosuch.mp4 --flow",
+    "explain videos/red/0.mp4 --flow --method nosuch",
+    "explain videos/red/0.mp4 --flow --out picture.txt",
+    "explain nosuch --losses",
+    "fuse nosuch.npz other.npz",
+    "fuse run nosuch --out x",
+    "fuse run videos --out x",
+    "dataset move4mnist out --digits nosuch",
+    "dataset move4mnist out --backgrounds nosuch",
+    "bench load nosuch",
+    "bench predict nosuch videos",
+    "bench predict run videos --protocol 25x11",
+    "bench principal --backbone resnet81",
+    "bench principal --device gpu",
+    "bench full-video --preset huge",
+    "bench full-video-cost --backbone resnet81",
+    "bench multiplier videos --flow nosuch",
+    "recipes nosuch",
+]
+
+
+def test_mistakes_are_told_before_anything_large_is_imported(place: Path) -> None:
+    for words, (code, found, said) in zip(MISTAKES, answers(MISTAKES, HEAVY, place), strict=True):
+        assert code in (1, 2), (words, said)
+        assert found == [], words
+        assert said.startswith("error: "), words
+        assert len(said.splitlines()) == 1, said
+
+
+COMMANDS = [
+    "check",
+    "pack",
+    "flow",
+    "train",
+    "test",
+    "fuse",
+    "predict",
+    "explain",
+    "recipes",
+    "dataset",
+    "bench",
+]
+COMMANDS += ["dataset move4mnist"]
+COMMANDS += [
+    f"bench {one}" for one in ("load", "principal", "full-video", "predict", "multiplier", "full-video-cost")
+]
+
+
+def test_help_imports_nothing_large(tmp_path: Path) -> None:
+    commands = [f"{words} --help".strip() for words in ("", *COMMANDS)] + [
+        "--version",
+        "recipes",
+        "recipes tsm",
+    ]
+    for words, (code, found, _) in zip(commands, answers(commands, HEAVY | {"numpy"}, tmp_path), strict=True):
+        assert (code, found) == (0, []), words
+
+
+def test_presets_and_methods_are_those_that_there_are() -> None:
+    from praxiscope.flow.estimate import estimators
+    from praxiscope.recipes import bench_full_video, bench_multiplier, named
+
+    assert list(named.PRESETS) == list(bench_full_video.PRESETS) == list(bench_multiplier.PRESETS)
+    assert list(named.FLOW_METHODS) == estimators.names()
 
 
 def test_a_prediction_imports_torch_and_little_else(place: Path) -> None:
@@ -79,5 +193,5 @@ def test_a_prediction_imports_torch_and_little_else(place: Path) -> None:
         ),
         *("torchvision.ops.roi_align", "torchvision.datasets.vision", "torchvision.models.detection"),
     }
-    code, found, said = loaded(["predict", "run", "videos/red/0.mp4"], late | {"torch"}, place)
+    ((code, found, said),) = answers(["predict run videos/red/0.mp4"], late | {"torch"}, place)
     assert (code, found) == (0, ["torch"]), said

@@ -111,21 +111,6 @@ def test_the_help_lists_all_commands(call: Call) -> None:
         assert f"\n  {command.split()[0]} " in result.out, command
 
 
-def test_help_version_and_recipes_import_no_torch() -> None:
-    # A second of waiting for who only wants to read.
-    code = (
-        "import sys; from praxiscope.cli import main\n"
-        "for words in (['--help'], ['train', '--help'], ['--version'], ['recipes'], ['recipes', 'tsm']):\n"
-        "    sys.argv = ['praxiscope', *words]\n"
-        "    try: main.main()\n"
-        "    except SystemExit as end: assert end.code == 0, words\n"
-        "    heavy = {'torch', 'av', 'sklearn', 'matplotlib', 'lightning_fabric'} & set(sys.modules)\n"
-        "    assert not heavy, (words, heavy)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-
-
 def assert_one_line(result: Result, code: int, *parts: str) -> None:
     """A clear end: the exit code, nothing on standard output, one line of error and no traceback."""
     errors = [line for line in result.err.splitlines() if line.startswith("error: ")]

@@ -27,7 +27,8 @@ from praxiscope.flow.store import FlowStore, flow_key, through_store
 from praxiscope.progress import Reporter
 from praxiscope.recipes import flow as recipe
 from praxiscope.recipes import parallel
-from praxiscope.recipes.flow import extract_flow, parse_parameters
+from praxiscope.recipes.flow import extract_flow
+from praxiscope.recipes.named import parse_parameters
 from praxiscope.video.pack import pack_video
 
 FAST = {"warps": 1, "iterations": 3}

@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
+from praxiscope._lazy import quick_imports
 from praxiscope.cli.common import (
     Annotations,
     Data,
+    Device,
     FlowRange,
     FlowWeights,
     Json,
@@ -53,8 +55,13 @@ def load(
     seconds: Annotated[float, typer.Option(min=0, help="What a turn lasts at least.")] = 3.0,
     json: Json = False,
 ) -> None:
-    from praxiscope.recipes.bench import bench_data
-    from praxiscope.recipes.bench_load import format_bench
+    from praxiscope.data.manifest import find_data
+
+    for source in (data, *(packed or ())):
+        find_data(source)
+    with quick_imports():
+        from praxiscope.recipes.bench import bench_data
+        from praxiscope.recipes.bench_load import format_bench
 
     rows = bench_data(
         data,
@@ -92,21 +99,27 @@ def principal(
     size: Annotated[int, typer.Option(min=32, help="Side of a frame, pixels.")] = 224,
     most: Annotated[int, typer.Option(min=1, help="Full-1 … Full-m and PB-1-1 … PB-m-1 up to this m.")] = 8,
     steps: Annotated[int, typer.Option(min=1, help="Timed steps of each; their median counts.")] = 3,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: Device = "cpu",
     precision: Annotated[str, typer.Option(help="32 or bf16.")] = "32",
     picture: Annotated[Path | None, typer.Option(help="Draw time and memory over m into this PNG.")] = None,
     json: Json = False,
 ) -> None:
-    from praxiscope.recipes.bench_principal import (
-        bench_principal,
-        draw_bench,
-        format_bench_principal,
-        rows_of_paper,
-    )
-    from praxiscope.recipes.explain import check_picture_path
+    from praxiscope.devices import check_device
+    from praxiscope.models.names import check_backbone
+    from praxiscope.recipes.named import check_picture_path
 
     if picture is not None:
         check_picture_path(picture)
+    check_device(device)
+    for name in backbone or ():
+        check_backbone(name)
+    with quick_imports():
+        from praxiscope.recipes.bench_principal import (
+            bench_principal,
+            draw_bench,
+            format_bench_principal,
+            rows_of_paper,
+        )
     rows = bench_principal(
         backbone or ("resnet18", "resnet50"),
         rows=rows_of_paper(most),
@@ -154,11 +167,17 @@ def full_video(
         bool, typer.Option("--pretrained", help="Download ImageNet weights to start from.")
     ] = False,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read.")] = 2,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
     json: Json = False,
 ) -> None:
-    from praxiscope.recipes.bench_full_video import HEADER, bench_full_video, format_table
-    from praxiscope.recipes.experiment import made_of
+    from praxiscope.devices import check_device
+    from praxiscope.recipes.named import check_preset
+
+    check_preset(preset)
+    check_device(device)
+    with quick_imports():
+        from praxiscope.recipes.bench_full_video import HEADER, bench_full_video, format_table
+        from praxiscope.recipes.experiment import made_of
 
     rows = bench_full_video(
         out,
@@ -203,10 +222,17 @@ def predict(
     ] = None,
     split: Split = None,
     annotations: Annotations = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
     json: Json = False,
 ) -> None:
-    from praxiscope.recipes.bench_predict import HEADER, bench_predict, format_table
+    from praxiscope.checkpoint import check_flow_options
+    from praxiscope.recipes.named import check_test
+
+    check_flow_options(flow, flow_range, flow_weights)
+    for name in protocol or (None,):
+        check_test(run, data, protocol=name, split=split, annotations=annotations, device=device)
+    with quick_imports():
+        from praxiscope.recipes.bench_predict import HEADER, bench_predict, format_table
 
     rows = bench_predict(
         run,
@@ -258,11 +284,20 @@ def multiplier(
     annotations: Annotations = None,
     flow_range: FlowRange = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read.")] = 2,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
     json: Json = False,
 ) -> None:
-    from praxiscope.recipes.bench_multiplier import HEADER, bench_multiplier, format_table
-    from praxiscope.recipes.experiment import made_of
+    from praxiscope.data.manifest import find_data
+    from praxiscope.devices import check_device
+    from praxiscope.recipes.named import check_flow_folder, check_preset
+
+    check_preset(preset)
+    check_device(device)
+    find_data(data, split, annotations)
+    check_flow_folder(flow)
+    with quick_imports():
+        from praxiscope.recipes.bench_multiplier import HEADER, bench_multiplier, format_table
+        from praxiscope.recipes.experiment import made_of
 
     rows = bench_multiplier(
         data,
@@ -316,7 +351,7 @@ def full_video_cost(
         int, typer.Option(min=1, help="Frames at a time, where the first stage is made again.")
     ] = 16,
     steps: Annotated[int, typer.Option(min=1, help="Timed steps of each; their median counts.")] = 3,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: Device = "cpu",
     precision: Annotated[str, typer.Option(help="32, bf16, or auto: what trains fastest here.")] = "auto",
     keep_memory: Annotated[
         bool, typer.Option("--keep-memory", help="As with the setting run.keep_memory: faster, takes more.")
@@ -326,11 +361,16 @@ def full_video_cost(
     ] = None,
     json: Json = False,
 ) -> None:
-    from praxiscope.recipes.bench_full_video_cost import bench_full_video_cost, draw_cost, format_cost
-    from praxiscope.recipes.explain import check_picture_path
+    from praxiscope.devices import check_device
+    from praxiscope.models.names import check_backbone
+    from praxiscope.recipes.named import check_picture_path
 
     if picture is not None:
         check_picture_path(picture)
+    check_device(device)
+    check_backbone(backbone)
+    with quick_imports():
+        from praxiscope.recipes.bench_full_video_cost import bench_full_video_cost, draw_cost, format_cost
     rows = bench_full_video_cost(
         frames or (32, 64, 128, 256, 512),
         backbone=backbone,

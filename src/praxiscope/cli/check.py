@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from praxiscope._lazy import quick_imports
 from praxiscope.cli.common import Annotations, Data, Json, Split, Workers, print_json, print_table, reporter
 
 HELP = """Look at a data set before training: what is there, what is broken, is it balanced, do groups leak.
@@ -22,8 +23,12 @@ def check(
     workers: Workers = 2,
     json: Json = False,
 ) -> None:
-    from praxiscope.recipes.check import check as run_check
-    from praxiscope.recipes.check import describe
+    from praxiscope.data.manifest import find_data
+
+    find_data(data, split, annotations)
+    with quick_imports():
+        from praxiscope.recipes.check import check as run_check
+        from praxiscope.recipes.check import describe
 
     speaker = reporter()
     report = run_check(

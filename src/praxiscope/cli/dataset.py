@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from praxiscope._lazy import quick_imports
 from praxiscope.cli.common import Json, print_json, reporter
 
 app = typer.Typer(help="Make a data set.", no_args_is_help=True, rich_markup_mode=None)
@@ -58,9 +59,14 @@ def move4mnist(
     workers: Annotated[int | None, typer.Option(min=1, help="Processes. Default: one per core.")] = None,
     json: Json = False,
 ) -> None:
-    from praxiscope.recipes.dataset import move4mnist as make
+    from praxiscope.errors import DataError
 
     design = {"chunk": _pair("--chunk", chunk, int), "speed": _pair("--speed", speed, float), "still": still}
+    for what, named in (("digits", digits), ("background videos", backgrounds)):
+        if named is not None and not named.is_dir():
+            raise DataError(f"{named}: no such folder of {what}")
+    with quick_imports():
+        from praxiscope.recipes.dataset import move4mnist as make
     folder = make(
         out,
         train=train,

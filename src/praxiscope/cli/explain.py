@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from praxiscope._lazy import quick_imports
 from praxiscope.cli.common import Device, Json, Task, print_json, reporter
 
 HELP = """Draw what a network sees, what it has learned, or how.
@@ -158,8 +159,11 @@ def explain(
     ] = None,
     json: Json = False,
 ) -> None:
+    from praxiscope.checkpoint import check_recogniser
+    from praxiscope.devices import check_device
     from praxiscope.errors import ArgumentError
-    from praxiscope.recipes.explain import check_picture_path, save_explanation
+    from praxiscope.recipes.named import check_flow_method, check_log, check_picture_path
+    from praxiscope.video.sources import check_there
 
     given = (flow, filters, principal, losses, clusters, gradients, cluster_gradients)
     chosen = [name for name, is_given in zip(_TAKES, given, strict=True) if is_given]
@@ -183,7 +187,20 @@ def explain(
         of_video = "VIDEO" in takes
         named = Path(sources[wanted - 1]).stem if of_video else Path(sources[0]).resolve().name
         out = Path(f"{named}_{chosen[0][2:].replace('-', '_')}.png")
-    check_picture_path(out)  # a typing error should not cost the time to draw
+    check_picture_path(out)
+    check_device(device)
+    if flow:
+        check_flow_method(method)
+    elif losses:
+        for run in sources:
+            check_log(run)
+    else:
+        check_recogniser(sources[0], checkpoint, None if filters else task)
+    if "VIDEO" in takes:
+        for video in sources[wanted - 1 :]:
+            check_there(video)
+    with quick_imports():
+        from praxiscope.recipes.explain import save_explanation
     if flow:
         from praxiscope.recipes.explain import explain_flow
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from praxiscope._lazy import quick_imports
 from praxiscope.cli.common import Annotations, Data, Json, MaxSkip, Split, print_json, reporter
 
 HELP = """Estimate and store the optical flow of a data set's videos. Run it again to go on where it stopped.
@@ -56,13 +57,21 @@ def flow(
 ) -> None:
     from dataclasses import asdict
 
-    from praxiscope.recipes.flow import extract_flow, parse_parameters
+    from praxiscope.data.manifest import find_data
+    from praxiscope.devices import check_device
+    from praxiscope.recipes.named import check_flow_method, parse_parameters
 
+    check_flow_method(method)
+    check_device(device)
+    parameters = parse_parameters(assignments or [])
+    find_data(data, split, annotations)
+    with quick_imports():
+        from praxiscope.recipes.flow import extract_flow
     summary = extract_flow(
         data,
         out,
         method=method,
-        parameters=parse_parameters(assignments or []),
+        parameters=parameters,
         range=range,
         short_side=short_side,
         backward=backward,

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from praxiscope._lazy import quick_imports
 from praxiscope.cli.common import Annotations, Data, Json, MaxSkip, Split, print_json, reporter
 
 HELP = """Make a training-ready copy of a data set: small frames, any of which decodes alone.
@@ -36,7 +37,11 @@ def pack(
 ) -> None:
     from dataclasses import asdict
 
-    from praxiscope.recipes.pack import pack as run_pack
+    from praxiscope.data.manifest import find_data
+
+    find_data(data, split, annotations)
+    with quick_imports():
+        from praxiscope.recipes.pack import pack as run_pack
 
     speaker = reporter()
     summary = run_pack(

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from praxiscope._lazy import quick_imports
 from praxiscope.cli.common import (
     Annotations,
     Average,
@@ -58,9 +59,26 @@ def test(
     max_skip: MaxSkip = None,
     json: Json = False,
 ) -> None:
-    from praxiscope.evaluation.metrics import per_class_table, shown_figures
-    from praxiscope.evaluation.protocols import name_with_average
-    from praxiscope.recipes.test import test as run_test
+    from praxiscope.checkpoint import check_flow_options
+    from praxiscope.recipes.named import check_test
+
+    check_flow_options(flow, flow_range, flow_weights)
+    check_test(
+        run,
+        data,
+        protocol=protocol,
+        average=average,
+        split=split,
+        annotations=annotations,
+        subset=subset,
+        out=out,
+        checkpoint=checkpoint,
+        device=device,
+    )
+    with quick_imports():
+        from praxiscope.evaluation.metrics import per_class_table, shown_figures
+        from praxiscope.evaluation.protocols import name_with_average
+        from praxiscope.recipes.test import test as run_test
 
     speaker = reporter()
     result = run_test(

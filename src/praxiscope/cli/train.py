@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from praxiscope._lazy import quick_imports
 from praxiscope.cli.common import Annotations, FlowRange, MaxSkip, Split, command_line, reporter
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ def train(
     ] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Videos per device and step.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of every draw of the run.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps. Default: auto.")] = None,
     devices: Annotated[int | None, typer.Option(min=1, help="Devices (processes) on this machine.")] = None,
     workers: Annotated[
         int | None, typer.Option(min=0, help="Processes that read videos, per device.")
@@ -142,11 +144,12 @@ def train(
         bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")
     ] = False,
 ) -> None:
+    from praxiscope.checkpoint import check_recogniser
+    from praxiscope.devices import check_device
     from praxiscope.errors import ArgumentError
     from praxiscope.models import default_stream
+    from praxiscope.recipes.named import check_training
     from praxiscope.recipes.settings import get_recipe, load_yaml, override, recipe_of
-    from praxiscope.recipes.streams import settings_of_runs
-    from praxiscope.recipes.train import train as run_training
 
     saved = out / "settings.yaml"
     if resume and not saved.is_file():
@@ -169,7 +172,12 @@ def train(
                 f"--from {start}: is for a model of pictures and flow; {name} sees one of them. Leave --from or "
                 f"--{'clusters' if clusters is not None else 'model'} out."
             )
-        taken_over = settings_of_runs([run for run in start.split(",") if run])
+        runs = [run for run in start.split(",") if run]
+        for run in runs:
+            check_recogniser(run)
+        with quick_imports():
+            from praxiscope.recipes.streams import settings_of_runs
+        taken_over = settings_of_runs(runs)
     single = flow and default_stream(name) != "both"
     several = _data_sets(settings, data, tasks, data_split, data_annotations, flow)
     given = {
@@ -193,6 +201,7 @@ def train(
         "optim.epochs": epochs,
         "optim.batch": batch,
         "run.seed": seed,
+        "run.accelerator": None if device is None else check_device(device),
         "run.devices": devices,
     }
     changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
@@ -213,6 +222,9 @@ def train(
         raise ArgumentError(
             f"--watch {watch}: full-video sees every frame. Leave it out, or name another model by --model."
         )
+    check_training(settings, out, resume)
+    with quick_imports():
+        from praxiscope.recipes.train import train as run_training
     complete = run_training(settings, out, resume=resume, command=command_line(), reporter=reporter())
     if not complete:
         raise typer.Exit(130)

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from praxiscope.checkpoint import InputContract
+from praxiscope.devices import pick_device
 from praxiscope.errors import ArgumentError, PraxiscopeError
 from praxiscope.models import create_model
 from praxiscope.progress import Reporter
@@ -157,7 +158,7 @@ def bench_principal(
 
 def measure_row(job: dict[str, Any]) -> dict[str, float]:
     """Time and peak of one row, in this process."""
-    row, device = Row(**job["row"]), torch.device(job["device"])
+    row, device = Row(**job["row"]), pick_device(job["device"])
     settings = TrainSettings().updated(row.settings(job["batch"], job["size"]))
     torch.manual_seed(0)
     model = create_model(

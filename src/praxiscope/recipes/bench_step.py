@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from praxiscope._memory import keep_memory
+from praxiscope.devices import pick_device
 from praxiscope.errors import ArgumentError, PraxiscopeError
 from praxiscope.evaluation.views import bf16_pays
 from praxiscope.models import create_model
@@ -103,7 +104,7 @@ def measure_step(job: Job) -> dict[str, Any]:
 
 
 def _measure(job: Job) -> dict[str, Any]:
-    device = torch.device(job.device)
+    device = pick_device(job.device)
     if job.keep_memory and not keep_memory():
         raise ArgumentError("freed memory cannot be kept here: the C library is not glibc")
     torch.manual_seed(0)

@@ -27,6 +27,7 @@ from praxiscope.flow.colour import colour_wheel, flow_to_rgb
 from praxiscope.flow.estimate import Estimator, create_estimator, estimate_flow
 from praxiscope.loading import load
 from praxiscope.progress import Reporter
+from praxiscope.recipes.named import check_picture_path
 from praxiscope.types import STEM
 from praxiscope.video.decode import open_video
 from praxiscope.video.sampling import segment_indices
@@ -35,7 +36,6 @@ __all__ = [
     "TEXT",
     "Explanation",
     "blank_figure",
-    "check_picture_path",
     "draw_filters",
     "dress",
     "explain_filters",
@@ -44,7 +44,6 @@ __all__ = [
 ]
 
 TEXT = "#24272c"
-_FORMATS = ("png", "jpg", "pdf", "svg")
 _DOTS_PER_INCH = 160
 _COLUMNS = 4  # frames side by side
 _SCALE_QUANTILE = 0.995  # a few wild vectors must not leave all others white
@@ -66,16 +65,6 @@ class Explanation:
 
     figure: Any
     facts: dict[str, Any] = field(default_factory=dict)
-
-
-def check_picture_path(path: str | Path) -> Path:
-    """The path, if a picture can be written there. Raises ArgumentError for another suffix or a missing folder."""
-    path = Path(path)
-    if path.suffix.lower().lstrip(".") not in _FORMATS:
-        raise ArgumentError(f"{path}: pictures are written as {', '.join('.' + name for name in _FORMATS)}")
-    if not path.parent.is_dir():
-        raise ArgumentError(f"{path}: there is no folder {path.parent}")
-    return path
 
 
 def save_explanation(explanation: Explanation, path: str | Path) -> Path:

@@ -23,6 +23,7 @@ from praxiscope.evaluation.pictures import smooth
 from praxiscope.layers.consensus import average
 from praxiscope.recipes.backprop import default_rule, learned_snippets
 from praxiscope.recipes.explain import TEXT, Explanation, blank_figure, dress
+from praxiscope.recipes.named import no_losses
 from praxiscope.recipes.networks import load_one, load_other
 from praxiscope.recipes.settings import TrainSettings, load_yaml
 from praxiscope.recogniser import Recogniser, best_labels
@@ -288,7 +289,7 @@ def _curves(run: str | Path) -> dict[str, _Curve]:
         window = 2 * int(len(steps) * _HALF_WINDOW) + 1
         curves[key] = _Curve(steps, values, smooth(values, window), window)
     if not curves:
-        raise ArgumentError(f"{run}: has no log.csv with losses. Name a run that has made its first step.")
+        raise no_losses(run)
     return curves
 
 

@@ -29,7 +29,7 @@ from praxiscope.types import VideoRecord
 from praxiscope.video.decode import known_damage, open_video
 from praxiscope.video.framefiles import source_bytes
 
-__all__ = ["FlowSummary", "extract_flow", "parse_parameters"]
+__all__ = ["FlowSummary", "extract_flow"]
 
 # Pixels of the frames that are in memory together. A GPU is fed with as many pairs as it can work on at once.
 _CPU_PIXELS, _DEVICE_PIXELS = 1 << 20, 1 << 23
@@ -197,26 +197,6 @@ def extract_flow(
         seconds,
         video_s,
     )
-
-
-def parse_parameters(assignments: Sequence[str]) -> dict[str, Any]:
-    """Parameters of a method from ``name=value`` texts. Raises ArgumentError for other text."""
-    parameters = {}
-    for text in assignments:
-        name, equals, value = text.partition("=")
-        if not equals or not name.strip():
-            raise ArgumentError(f"--set {text}: expected name=value, as in --set warps=3.")
-        parameters[name.strip()] = _value(value.strip())
-    return parameters
-
-
-def _value(text: str) -> Any:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return {"true": True, "false": False}.get(text.lower(), text)
 
 
 def _extract_all(

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from praxiscope._lazy import quick_imports
+from praxiscope.checkpoint import check_recogniser, is_fused
 from praxiscope.errors import ArgumentError
 from praxiscope.evaluation.fusion import SvmFusion, check_fit, check_training
 from praxiscope.evaluation.fusion import fuse as fuse_scores
 from praxiscope.evaluation.metrics import summarise, top_k
 from praxiscope.evaluation.protocols import name_with_average
 from praxiscope.evaluation.scores import Scores
-from praxiscope.fused import FusedRecogniser, load_fused, save_fused
-from praxiscope.loading import load_single
+
+if TYPE_CHECKING:
+    from praxiscope.fused import FusedRecogniser
 
 __all__ = ["FuseResult", "fuse", "fuse_runs"]
 
@@ -122,6 +125,11 @@ def fuse_runs(
     if len(runs) < 2:
         raise ArgumentError(f"fusion needs at least 2 runs, got {len(runs)}")
     _check_svm(runs, kind, weights, svm, svm_c)
+    for run in runs:
+        check_recogniser(run, task=None if is_fused(run) else task)
+    with quick_imports():
+        from praxiscope.fused import load_fused, save_fused
+        from praxiscope.loading import load_single
     machine = None
     if svm:
         training = [Scores.load(path) for path in svm]

@@ -14,7 +14,6 @@ from praxiscope.data.files import is_video, left_out_note, search
 from praxiscope.data.textfile import numbered_lines, read_text
 from praxiscope.errors import ArgumentError, DataError, VideoError
 from praxiscope.types import Prediction
-from praxiscope.video.decode import known_damage
 from praxiscope.video.framefiles import is_frame_folder
 from praxiscope.video.sources import is_address, no_file
 
@@ -153,6 +152,8 @@ def predict(
         window_s: seconds; predict every window of that length instead, for a timeline.
         stride_s: from one window to the next; None is half a window.
     """
+    from praxiscope.video.decode import known_damage  # which imports torch; videos are found without it
+
     for source in sources:
         if isinstance(source, Failure):
             yield source

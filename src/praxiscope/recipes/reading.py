@@ -29,13 +29,13 @@ from praxiscope.data.joined_flow import JoinedFlow, store_of
 from praxiscope.data.manifest import Manifest
 from praxiscope.data.shared import SlotPool
 from praxiscope.data.splits import class_weights, epoch_order
-from praxiscope.errors import ArgumentError, DataError, VideoError
+from praxiscope.errors import DataError, VideoError
 from praxiscope.flow.stack import stackings
 from praxiscope.flow.store import FlowStore, flow_key
 from praxiscope.inputs import stream_readers
-from praxiscope.models import default_stream
 from praxiscope.progress import Reporter
 from praxiscope.recipes.lists import check_skips, read_skipped, write_skipped
+from praxiscope.recipes.named import flow_folders
 from praxiscope.recipes.settings import InputSettings, TrainSettings
 from praxiscope.types import STEM, Batch, VideoRecord
 from praxiscope.video.decode import open_video
@@ -61,7 +61,6 @@ __all__ = [
     "flow_store",
     "preparer",
     "scan",
-    "seen_streams",
     "targets_of",
     "training_crop",
     "waiting_bytes",
@@ -240,12 +239,6 @@ def check_worthwhile(settings: TrainSettings, manifest: Manifest) -> None:
             )
 
 
-def seen_streams(settings: TrainSettings) -> tuple[str, ...]:
-    """Names of the streams that a run's model sees, before it is built."""
-    stream = settings.model.keywords().get("stream", default_stream(settings.model.name))
-    return ("rgb", "flow") if stream == "both" else (str(stream),)
-
-
 def flow_store(settings: TrainSettings) -> FlowStore | None:
     """The stored flow of a run that trains on flow.
 
@@ -253,32 +246,10 @@ def flow_store(settings: TrainSettings) -> FlowStore | None:
         ArgumentError: flow is given and not used, or used and not given.
         DataError: the folder is no store, one of another range, or one without backward flow for a bidirectional stack.
     """
-    streams = seen_streams(settings)
-    folders = {name: source.flow for name, source in settings.data.sources().items()}
-    if "flow" in streams and None in folders.values():
-        lacking = ", ".join(name for name, folder in folders.items() if folder is None)
-        of_whom, example = (f" of {lacking}", f"{lacking.partition(',')[0]}=") if lacking else ("", "")
-        raise ArgumentError(
-            f"{settings.model.name} on {' and '.join(streams)}: training needs stored flow{of_whom}. Make it by "
-            f"`praxiscope flow DATA --out flow/`, and name it by --flow {example}flow/."
-        )
-    given = {name: folder for name, folder in folders.items() if folder is not None}
-    bound = settings.data.flow_range
+    given = flow_folders(settings)
     if not given:
-        if bound is not None:
-            raise ArgumentError(
-                f"data.flow_range = {bound:g} is of stored flow: name its folder by --flow, or leave it out."
-            )
         return None
-    if "flow" not in streams:
-        raise ArgumentError(
-            f"--flow {next(iter(given.values()))}: the model sees {streams[0]!r}, no flow. "
-            + (
-                "Add --stream flow, or leave --flow out."
-                if default_stream(settings.model.name) == "rgb"
-                else f"{settings.model.name} sees both; leave --stream out."
-            )
-        )
+    bound = settings.data.flow_range
     stores = {name: FlowStore(folder, range=bound) for name, folder in given.items()}
     for store in stores.values():
         check_directions(store, settings.input.flow_kind)

@@ -5,18 +5,21 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from praxiscope.checkpoint import find_checkpoint, load_state, read_pointer
 from praxiscope.errors import ArgumentError, CheckpointError
 from praxiscope.recipes.course import Course, length_of
 from praxiscope.recipes.settings import OptimSettings, TrainSettings, load_yaml
-from praxiscope.training.loop import TrainState
-from praxiscope.training.optim import Schedule, schedule
+
+if TYPE_CHECKING:
+    from praxiscope.training.loop import TrainState
+    from praxiscope.training.optim import Schedule
 
 __all__ = [
     "changed_settings",
     "check_resumable",
+    "check_settings",
     "describe_lengths",
     "is_finished",
     "load_train_state",
@@ -67,6 +70,19 @@ def check_resumable(run: Path, settings: TrainSettings) -> TrainState:
         ArgumentError: there is no checkpoint yet, other settings differ, or the run has made more steps already.
         CheckpointError: a checkpoint of another version, or a damaged one.
     """
+    check_settings(run, settings)
+    state = load_train_state(run)
+    left = _steps_left(state, settings.optim)
+    if left is not None and left < 0:
+        raise ArgumentError(
+            f"--resume: {run} has made {state.step} steps (epoch {state.epoch}) already, more than "
+            f"{length_of(settings.optim)}. Give it a greater length, or leave it out."
+        )
+    return state
+
+
+def check_settings(run: Path, settings: TrainSettings) -> None:
+    """Raise ArgumentError where a run has no checkpoint, or began with other settings than these."""
     if not read_pointer(run):
         raise ArgumentError(f"--resume: {run} holds no checkpoint yet; start the run without --resume.")
     changed = changed_settings(load_yaml(run / "settings.yaml"), settings)
@@ -79,18 +95,12 @@ def check_resumable(run: Path, settings: TrainSettings) -> TrainState:
             f"them out, or start a new run from its weights: --weights {run} --out NEW. What may change is the length "
             f"(--epochs) and what has no say in the weights: {', '.join(sorted(_MAY_DIFFER))}."
         )
-    state = load_train_state(run)
-    left = _steps_left(state, settings.optim)
-    if left is not None and left < 0:
-        raise ArgumentError(
-            f"--resume: {run} has made {state.step} steps (epoch {state.epoch}) already, more than "
-            f"{length_of(settings.optim)}. Give it a greater length, or leave it out."
-        )
-    return state
 
 
 def load_train_state(run: Path) -> TrainState:
     """The state of a run's last checkpoint. Raises CheckpointError for one of another version."""
+    from praxiscope.training.loop import TrainState
+
     checkpoint = find_checkpoint(run, "last")
     try:
         return TrainState(**load_state(checkpoint))
@@ -115,6 +125,8 @@ def _steps_left(state: TrainState, optim: OptimSettings) -> int | None:
 
 def make_schedule(optim: OptimSettings, course: Course) -> Schedule:
     """The factor on the learning rate by step."""
+    from praxiscope.training.optim import schedule
+
     return schedule(
         optim.schedule,
         total_steps=course.steps,

@@ -22,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 
+from praxiscope.devices import check_device
 from praxiscope.errors import ArgumentError, unknown_name
 from praxiscope.registry import Registry
 
@@ -370,7 +371,9 @@ class RunSettings(_Section):
     seed: int = Field(0, ge=0)
     devices: int = Field(1, ge=1)
     nodes: int = Field(1, ge=1)
-    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    accelerator: str = Field(
+        "auto", description="where it trains (--device): auto (CUDA, or else the CPU), cpu, cuda, cuda:1, mps"
+    )
     precision: Annotated[Literal["auto", "32", "bf16", "16"], BeforeValidator(_as_text)] = "auto"
     channels_last: bool | Literal["auto"] = "auto"
     deterministic: bool = False
@@ -387,10 +390,21 @@ class RunSettings(_Section):
     protocol: str = Field("auto", description="protocol of the validation during training")
     tensorboard: bool = True
 
+    @field_validator("accelerator")
+    @classmethod
+    def _is_device(cls, name: str) -> str:
+        return check_device(name)
+
+    @model_validator(mode="after")
+    def _one_device(self) -> RunSettings:
+        if ":" in self.accelerator and self.devices > 1:
+            raise ValueError(f"accelerator {self.accelerator} is one device, and devices = {self.devices}")
+        return self
+
     @field_validator("protocol")
     @classmethod
     def _is_known(cls, text: str) -> str:
-        # Said before the first epoch, not after it. (Imports torch, which the list of recipes does not need.)
+        # Said before the first epoch, not after it.
         if text == "auto":
             return text
         from praxiscope.evaluation.protocols import parse_protocol

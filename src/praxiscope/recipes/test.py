@@ -18,12 +18,12 @@ from praxiscope.data.manifest import Manifest, load_records
 from praxiscope.data.splitlist import SplitList
 from praxiscope.errors import ArgumentError, DataError
 from praxiscope.evaluation.metrics import summarise
-from praxiscope.evaluation.protocols import parse_protocol
 from praxiscope.evaluation.scores import Scores
 from praxiscope.fused import AnyRecogniser
 from praxiscope.loading import load
 from praxiscope.progress import Reporter
 from praxiscope.recipes.lists import DamageList, check_skips, write_skipped
+from praxiscope.recipes.named import check_test
 from praxiscope.recipes.report import report_test
 from praxiscope.types import VideoRecord
 
@@ -100,11 +100,18 @@ def test(
         TrainingError: more than ``max_skip`` of the videos cannot be read.
     """
     reporter = reporter or Reporter()
-    if subset not in ("train", "val", "test"):
-        raise ArgumentError(f"subset must be train, val or test, got {subset!r}")
-    parse_protocol(protocol or "1x1", average)  # a typing error should not cost the time to load
-    if out is not None and Path(out).suffix not in (".npz", ".parquet"):
-        raise ArgumentError(f"--out {out}: scores are written as .npz or .parquet")
+    check_test(
+        run,
+        data,
+        protocol=protocol,
+        average=average,
+        split=split,
+        annotations=annotations,
+        subset=subset,
+        out=out,
+        checkpoint=checkpoint,
+        device=device,
+    )
     card = None if is_fused(run) else load_card(find_checkpoint(run, checkpoint))
     manifest = load_records(
         data, split=split, annotations=Path(annotations) if annotations else None, random_split=False

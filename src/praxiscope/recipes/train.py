@@ -24,12 +24,12 @@ from praxiscope.checkpoint import (
     load_card,
     load_model_weights,
     load_optimizer,
-    read_pointer,
 )
 from praxiscope.data.batch import EpochBatches, mix_seeds
 from praxiscope.data.manifest import Manifest, load_records
 from praxiscope.data.splitlist import SplitList, write_split
 from praxiscope.data.tasks import join
+from praxiscope.devices import pick_device
 from praxiscope.errors import ArgumentError, DataError
 from praxiscope.evaluation.views import bf16_pays
 from praxiscope.flow.store import FlowStore
@@ -41,6 +41,7 @@ from praxiscope.recipes.backprop import check_watching, learned_snippets, make_s
 from praxiscope.recipes.course import Course, length_of
 from praxiscope.recipes.lists import DamageList, merge_skipped
 from praxiscope.recipes.monitor import Monitor, save
+from praxiscope.recipes.named import check_start, check_training, seen_streams
 from praxiscope.recipes.reading import (
     SkipList,
     channels_last,
@@ -49,7 +50,6 @@ from praxiscope.recipes.reading import (
     epoch_loader,
     flow_store,
     scan,
-    seen_streams,
     weights_of_classes,
 )
 from praxiscope.recipes.report import note_command, report_run
@@ -96,15 +96,13 @@ def train(
         TrainingError: the loss is not finite, or too many videos cannot be read.
     """
     run = Path(out)
-    _check_folder(run, resume)
+    check_training(settings, run, resume)
     state, before = TrainState(), settings
     if resume:
         state, before = check_resumable(run, settings), load_yaml(run / "settings.yaml")
         if is_finished(state, settings.optim):
             return _leave(run, settings, state, reporter or Reporter())
     optim = settings.optim
-    frozen = optim.frozen_epochs
-    _check_start(settings, frozen == "all" or (optim.epochs is not None and frozen >= optim.epochs))
     fabric = _launch(settings)
     reporter = (reporter or Reporter()) if fabric.is_global_zero else Reporter()
     on_cpu = fabric.device.type == "cpu"
@@ -152,7 +150,7 @@ def train(
             f"of {settings.optim.batch}. Lower optim.accumulate or optim.batch."
         )
     course = Course.of(settings, steps_per_epoch)
-    _check_start(settings, course.frozen >= course.steps)
+    check_start(settings, course.frozen >= course.steps)
     if channels_last(settings, fabric.device):
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     model = fabric.to_device(model)
@@ -431,29 +429,6 @@ def _normalisation(
     return made
 
 
-def _check_folder(run: Path, resume: bool) -> None:
-    for place in (run, *run.parents):
-        if place.is_file():
-            raise ArgumentError(f"--out {run}: {place} is a file; name a folder.")
-    if not resume and (pointer := read_pointer(run)):
-        raise ArgumentError(
-            f"--out {run}: holds a run already (last checkpoint: {pointer.get('last')}). Go on with it by "
-            "--resume, or name another folder."
-        )
-
-
-def _check_start(settings: TrainSettings, frozen: bool) -> None:
-    """Refuse to train nothing but a classifier (``frozen``) on a network that has never learnt anything."""
-    optim, given = settings.optim, settings.model
-    started = given.weights or given.start or given.keywords().get("pretrained")
-    if frozen and not started:
-        epochs = optim.frozen_epochs if optim.frozen_epochs == "all" else f"{optim.frozen_epochs:g}"
-        raise ArgumentError(
-            f"optim.frozen_epochs = {epochs} of {length_of(optim)}: only the classifier would learn, "
-            "on random weights. Give start weights (--weights FILE or --pretrained), or --set optim.frozen_epochs=0."
-        )
-
-
 def _launch(settings: TrainSettings) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -463,15 +438,16 @@ def _launch(settings: TrainSettings) -> Any:
         for name in ("lightning_fabric", "lightning.fabric"):
             logging.getLogger(name).setLevel(logging.WARNING)
         wish, run = settings.run.precision, settings.run
-        accelerator = run.accelerator
-        if accelerator == "auto":
-            accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+        name = run.accelerator
+        if name == "auto":
+            name = "cuda" if torch.cuda.is_available() else "cpu"
+        device = pick_device(name)
         if wish == "auto":
-            wish = "bf16" if bf16_pays(torch.device(accelerator)) else "32"
+            wish = "bf16" if bf16_pays(device) else "32"
         devices, nodes = _processes(run.devices, run.nodes)
         fabric = Fabric(
-            accelerator=accelerator,
-            devices=devices,
+            accelerator=device.type,
+            devices=devices if device.index is None else [device.index],
             num_nodes=nodes,
             strategy=_strategy(devices * nodes, settings),
             precision={"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}[wish],

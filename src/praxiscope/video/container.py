@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from praxiscope.errors import VideoError
-from praxiscope.video.sources import meant
+from praxiscope.video.sources import missing
 
 __all__ = ["CONVERT", "Deadline", "decode_packet", "demux", "failures", "file_name", "open_container"]
 
@@ -72,7 +72,7 @@ def open_container(path: Path, limit_s: float) -> tuple[Any, Any]:
             raise VideoError(path, "is empty (0 bytes)", leave_out)
         container = av.open(file_name(path), timeout=limit_s)
     except FileNotFoundError as error:
-        raise VideoError(path, *(meant(path) or ("does not exist", "Check the path."))) from error
+        raise missing(path) from error
     except (IsADirectoryError, PermissionError) as error:
         raise VideoError(
             path, f"cannot be read ({error.strerror})", "Check the path and its rights."

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from praxiscope.errors import ArgumentError, VideoError
 
-__all__ = ["check_path", "is_address", "meant", "no_file"]
+__all__ = ["check_path", "check_there", "is_address", "meant", "missing", "no_file"]
 
 # Of a path, which has one of an address's two slashes.
 _ADDRESS = re.compile(
@@ -58,3 +58,14 @@ def no_file(source: str | Path, supported: str) -> str:
     """The line that says so of a name, with what may be named instead, as a sentence."""
     problem, remedy = meant(source) or ("no such file or folder", "")
     return " ".join(filter(None, (f"{source}: {problem}.", remedy, supported)))
+
+
+def missing(path: str | Path) -> VideoError:
+    """The error for a video that is not there."""
+    return VideoError(path, *(meant(path) or ("does not exist", "Check the path.")))
+
+
+def check_there(path: str | Path) -> None:
+    """Raise VideoError where a video is not there."""
+    if not os.path.exists(path):  # noqa: PTH110  (pathlib raises for a name too long for a file)
+        raise missing(path)

@@ -207,21 +207,70 @@ def test_cutting_before_the_relu_opens_a_block_at_its_end(backbone: str) -> None
 # ------------------------------------------------------------------------- a first stage that is made again
 
 
-@pytest.mark.parametrize("early_frames", [1, 5, 18, 100])
-def test_a_first_stage_in_parts_gives_the_same_scores_and_gradients(early_frames: int) -> None:
-    whole = build(batchnorm="frozen").double().train()
-    parts = build(batchnorm="frozen", early_frames=early_frames).double().train()
-    parts.load_state_dict(whole.state_dict())
-    x, targets = frames().double(), torch.tensor([0, 1, 2])
-    outputs = [model(x, OFFSETS) for model in (whole, parts)]
-    torch.testing.assert_close(outputs[0].logits, outputs[1].logits, rtol=1e-10, atol=1e-12)
-    assert outputs[0].ids.tolist() == outputs[1].ids.tolist()
-    for output in outputs:
-        F.cross_entropy(output.logits, targets).backward()
-    for (name, p), q in zip(whole.named_parameters(), parts.parameters(), strict=True):
-        assert (p.grad is None) == (q.grad is None), name
-        if p.grad is not None:
-            torch.testing.assert_close(p.grad, q.grad, rtol=1e-9, atol=1e-12)
+PARTED: list[dict[str, Any]] = [
+    {"early_frames": 1},
+    {"early_frames": 18, "clustering": "slope"},
+    {"early_frames": 7, "clustering": "slope"},
+    {"early_frames": 7, "clustering": "uniform"},
+    {"early_frames": 4, "clusters": "auto", "cluster_budget": 3},
+    {"early_frames": 4, "aggregate": "pre"},
+    {"early_frames": 5, "batchnorm": "partial"},
+    {"early_frames": 5, "batchnorm": "frozen"},
+    {"early_frames": 100, "batchnorm": "frozen"},
+    {"early_frames": 7, "backbone": "mobilenet_v2"},
+    {"early_frames": 7, "backbone": "squeezenet1_1"},
+    {
+        "early_frames": 7,
+        "backbone": "timm/regnetx_002",
+    },  # BatchNorm and ReLU in one module, and a shortcut that has one
+]
+
+
+def randomised(model: FullVideoNetwork) -> FullVideoNetwork:
+    """In float64, with BatchNorm layers that do something of their own."""
+    for layer in model.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            nn.init.uniform_(layer.weight, 0.5, 1.5)
+            nn.init.normal_(layer.bias, std=0.3)
+    return model.double()
+
+
+@pytest.mark.parametrize("keywords", PARTED)
+def test_a_first_stage_in_parts_is_that_of_one_piece(keywords: dict[str, Any]) -> None:
+    parts = randomised(build(**keywords)).train()
+    whole = build(**{**keywords, "early_frames": None}).double().train()
+    whole.load_state_dict(parts.state_dict())
+    x, targets = frames(side=32).double(), torch.tensor([0, 1, 2])
+    x[4:6] = x[3]  # the same frame on both sides of a border
+    for step in range(2):
+        inputs = [x.clone().requires_grad_() for _ in "ab"]
+        outputs = [model(one, OFFSETS) for model, one in zip((whole, parts), inputs, strict=True)]
+        torch.testing.assert_close(outputs[1].logits, outputs[0].logits, rtol=1e-8, atol=1e-10)
+        assert outputs[1].ids.tolist() == outputs[0].ids.tolist()
+        assert outputs[1].distances.tolist() == outputs[0].distances.tolist()
+        assert outputs[1].distances[3:5].tolist() == [0, int(outputs[0].distances[4])]
+        for output in outputs:
+            F.cross_entropy(output.logits, targets).backward()
+        torch.testing.assert_close(inputs[1].grad, inputs[0].grad, rtol=1e-7, atol=1e-10)
+        for (name, p), q in zip(whole.named_parameters(), parts.parameters(), strict=True):
+            assert (p.grad is None) == (q.grad is None), name
+            if p.grad is not None:
+                torch.testing.assert_close(q.grad, p.grad, rtol=1e-7, atol=1e-10, msg=name)
+        # Statistics move once, as those of one piece.
+        for (name, own), other in zip(whole.named_buffers(), parts.named_buffers(), strict=True):
+            torch.testing.assert_close(other[1], own, rtol=1e-9, atol=1e-12, msg=name)
+        assert [m.training for m in whole.modules()] == [m.training for m in parts.modules()], step
+    for mode in (True, False):  # without a gradient: kept, and not kept
+        whole.train(mode)
+        parts.train(mode)
+        with torch.no_grad():
+            one, two = whole(x, OFFSETS), parts(x, OFFSETS)
+            parts.load_state_dict(whole.state_dict())
+            kept = parts.eval().forward_stream(lambda: x.split(5), OFFSETS) if not mode else two
+        for other in (two, kept):
+            torch.testing.assert_close(other.logits, one.logits, rtol=1e-8, atol=1e-10)
+            assert other.ids.tolist() == one.ids.tolist()
+            assert other.distances.tolist() == one.distances.tolist()
 
 
 def test_many_frames_go_through_in_parts_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,24 +305,65 @@ def test_tests_of_very_many_frames_do_not_keep_what_leaves_the_first_stage(
         expected = model(frames(), OFFSETS).logits
         monkeypatch.setattr(full_video, "_KEPT_PIXELS", 8 * 48 * 48)
         monkeypatch.setattr(full_video, "_KEPT_BYTES", 1000)
-        streamed: list[int] = []
-        real = FullVideoNetwork.forward_stream
+        sizes: list[int] = []
+        real = FullVideoNetwork.early
 
-        def watched(self: FullVideoNetwork, *rest: Any) -> Any:
-            streamed.append(1)
-            return real(self, *rest)
+        def watched(self: FullVideoNetwork, x: Tensor) -> Tensor:
+            sizes.append(len(x))
+            return real(self, x)
 
-        monkeypatch.setattr(FullVideoNetwork, "forward_stream", watched)
+        monkeypatch.setattr(FullVideoNetwork, "early", watched)
         torch.testing.assert_close(model(frames(), OFFSETS).logits, expected, rtol=1e-4, atol=1e-5)
-    assert streamed == [1]
+    assert (
+        sizes == [2] + [2] * 9 * 2
+    )  # one to see how large they are; then for the distances, and for the means
 
 
-def test_batchnorm_learns_once_from_frames_that_are_seen_three_times() -> None:
-    whole, parts = build().train(), build(early_frames=18).train()
-    for model in (whole, parts):
-        model(frames(), OFFSETS).logits.sum().backward()
-    for (name, own), other in zip(whole.named_buffers(), parts.buffers(), strict=True):
-        torch.testing.assert_close(own, other, msg=name)
+@pytest.mark.parametrize(("batchnorm", "norms"), [("train", 3), ("partial", 1), ("frozen", 0)])
+def test_what_parts_keep_does_not_grow_with_the_frames(
+    monkeypatch: pytest.MonkeyPatch, batchnorm: str, norms: int
+) -> None:
+    model = build(early_frames=3, batchnorm=batchnorm).train()
+    sizes: list[int] = []
+    real = FullVideoNetwork.early
+
+    def watched(self: FullVideoNetwork, x: Tensor) -> Tensor:
+        sizes.append(len(x))
+        return real(self, x)
+
+    monkeypatch.setattr(FullVideoNetwork, "early", watched)
+
+    def kept(count: int) -> int:
+        """Bytes that wait for the backward pass."""
+        waiting: list[int] = []
+        hooks = torch.autograd.graph.saved_tensors_hooks(lambda x: waiting.append(x.nbytes) or x, lambda x: x)
+        sizes.clear()
+        with hooks:
+            loss = model(frames(count), torch.tensor([0, count])).logits.square().sum()
+        assert sizes == [3] * (count // 3) * (norms + 2)  # for statistics, distances and means
+        sizes.clear()
+        loss.backward()
+        assert sizes == [3] * (count // 3) * (norms + 1)
+        return sum(waiting)
+
+    few, many = kept(12), kept(48)
+    assert many - few < frames(1).nbytes  # 36 frames more leave their numbers
+
+
+@pytest.mark.parametrize("low", [False, True])
+def test_parts_normalise_alike_in_the_precision_of_a_run(low: bool) -> None:
+    # Frames that stand still: in one normalisation nothing changes anywhere, also from one part to the next.
+    still = frames(1).expand(16, -1, -1, -1) + 0
+    still[8:] = frames(9)[8]
+    model = build(early_frames=3, clusters=2).train()
+    with torch.autocast("cpu", torch.bfloat16, enabled=low):
+        output = model(still, torch.tensor([0, 16]))
+    distances = output.distances.tolist()
+    assert distances[:7] + distances[8:] == [0] * 14
+    assert distances[7] > 0
+    assert output.ids.tolist() == [0] * 8 + [1] * 8
+    output.logits.float().sum().backward()
+    assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in model.parameters())
 
 
 def test_a_stream_of_frames_gives_the_scores_of_all_at_once() -> None:

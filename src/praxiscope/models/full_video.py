@@ -10,13 +10,11 @@ K classes. Frame offsets are int64 [B + 1]: video b owns the rows ``offsets[b]:o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from praxiscope.errors import ArgumentError
 from praxiscope.layers.clustering import (
@@ -26,9 +24,8 @@ from praxiscope.layers.clustering import (
     hamming_distances,
     segment_mean,
     segment_sizes,
-    segment_sum,
 )
-from praxiscope.layers.normalisation import statistics_held
+from praxiscope.layers.parted import PartedStage, Parts
 from praxiscope.layers.shift import SnippetCount, insert_shift
 from praxiscope.models.registered import models
 from praxiscope.models.shift_places import shift_places
@@ -39,9 +36,6 @@ __all__ = ["AutoClusters", "FixedClusters", "FullVideoNetwork", "FullVideoOutput
 
 _KEPT_PIXELS = 256 * 224 * 224  # of a ResNet-18 about 4 GiB of activations
 _KEPT_BYTES = 2**29  # of activations of frames that are tested together
-
-Chunks = Callable[[], Iterable[Tensor]]
-"""Makes the frames of a batch, [n, C, H, W] at a time, anew at each call."""
 
 
 class FullVideoOutput(NamedTuple):
@@ -135,9 +129,10 @@ class FullVideoNetwork(SnippetNetwork):
         early_shift: shift also between the frames of the first stage.
         early_frames: frames that go through the first stage at once. Their activations are not kept but made again
             for the backward pass, so that memory does not grow with the number of frames beyond their pixels; the
-            price is two more passes through the first stage. BatchNorm that learns sees these frames together; frozen,
-            the gradient is the same to rounding. None: all frames at once, all activations kept. "auto": all at once
-            up to the pixels of 256 frames of 224 x 224, and in parts of a quarter of that beyond.
+            price is two more passes through the first stage, and several for each BatchNorm layer in it that learns
+            (see `praxiscope.layers.parted`). Clusters, scores, statistics and gradients are those of all frames at
+            once, to rounding. None: all frames at once, all activations kept. "auto": all at once up to the pixels
+            of 256 frames of 224 x 224, and in parts of a quarter of that beyond.
 
     Attributes:
         takes: "packed": frames of any number for each video, see `forward`.
@@ -221,14 +216,14 @@ class FullVideoNetwork(SnippetNetwork):
             self.early_count.offsets = None if dense else offsets
             return self._output(*self.cluster_means(self.early(rows), offsets))
         parts = torch.split(rows, part)
-        if torch.is_grad_enabled():
-            return self.forward_stream(lambda: parts, offsets)
-        # Without a gradient only what leaves the first stage is kept, where that is not much; then once is enough.
-        first = self.early(parts[0])
-        if first.nbytes * len(parts) > _KEPT_BYTES:
-            return self.forward_stream(lambda: parts, offsets)
-        rest = (self.early(x) for x in parts[1:])
-        return self._output(*self.cluster_means(torch.cat([first, *rest]), offsets))
+        stage = self._stage(lambda: parts)
+        if not torch.is_grad_enabled():
+            # Only what leaves the first stage is kept, where that is not much; then once is enough.
+            first = stage(parts[0])
+            if first.nbytes * len(parts) <= _KEPT_BYTES:
+                rest = (stage(x) for x in parts[1:])
+                return self._output(*self.cluster_means(torch.cat([first, *rest]), offsets))
+        return self._streamed(stage, offsets, rows)
 
     def parts_of(self, frames: int, height: int, width: int | None = None) -> int | None:
         """How many of a batch's ``frames`` go through the first stage at once; None: all, and they are kept."""
@@ -252,14 +247,15 @@ class FullVideoNetwork(SnippetNetwork):
         distances = hamming_distances(activations)
         return (*self._assign(distances, offsets, activations[0].numel()), distances)
 
-    def forward_stream(self, chunks: Chunks, offsets: Tensor | None = None) -> FullVideoOutput:
+    def forward_stream(self, parts: Parts, offsets: Tensor | None = None) -> FullVideoOutput:
         """Score videos whose frames never lie in memory together.
 
         They are gone through twice: for the distances, and, once the clusters are known, for their means. With a
-        gradient each chunk's activations are made once more in the backward pass.
+        gradient each part's activations are made once more in the backward pass, and with BatchNorm that learns more
+        often (see `praxiscope.layers.parted`). Clusters, scores and gradients are those of all frames at once.
 
         Args:
-            chunks: gives the frames, [n, C, H, W] at a time; called twice, with the same result.
+            parts: gives the frames, [n, C, H, W] at a time; called several times, with the same result.
             offsets: int64 [B + 1]; None: all frames are of one video.
 
         Raises:
@@ -270,58 +266,33 @@ class FullVideoNetwork(SnippetNetwork):
                 "with early_shift a network looks at neighbouring frames and cannot be shown a few at a time. Train "
                 "one without it."
             )
+        return self._streamed(self._stage(parts), offsets)
+
+    def _stage(self, parts: Parts) -> PartedStage:
+        return PartedStage(self.early, parts, early_stage(self.backbone, self.backbone_name))
+
+    def _streamed(
+        self, stage: PartedStage, offsets: Tensor | None, rows: Tensor | None = None
+    ) -> FullVideoOutput:
         found: list[Tensor] = []
         last: Tensor | None = None
         count = places = 0
-        with torch.no_grad(), statistics_held(self):
-            for chunk in chunks():
-                activations = self.early(chunk)
+        with torch.no_grad():
+            for part in stage.parts():
+                activations = stage(part)
                 if last is not None:
                     activations = torch.cat([last, activations])
                 found.append(hamming_distances(activations))
-                last, places, count = activations[-1:].clone(), activations[0].numel(), count + len(chunk)
-                kind = activations.dtype
+                last, places, count = activations[-1:].clone(), activations[0].numel(), count + len(part)
         if last is None:
             raise ArgumentError("a video needs at least one frame")
         distances = torch.cat(found)
         if offsets is None:
             offsets = torch.tensor([0, count], device=distances.device)
         segments, ids, own = self._assign(distances, offsets, places)
-        total = int(own[-1])
-        means: Tensor | None = None
-        first = 0
-        for chunk in chunks():
-            mine = segments[first : first + len(chunk)]
-            start, end = int(mine[0]), int(mine[-1]) + 1
-            part = self._sums(chunk, mine - start, end - start)
-            place = torch.arange(start, end, device=mine.device)
-            if means is None:
-                means = segment_sum(part, place, total)
-            else:
-                means = (
-                    means.index_add(0, place, part)
-                    if part.requires_grad
-                    else means.index_add_(0, place, part)
-                )
-            first += len(chunk)
-        assert means is not None
-        means = means / segment_sizes(segments, total, means)
-        return self._output(means.to(kind), own, ids, distances)
-
-    def _sums(self, frames: Tensor, segments: Tensor, count: int) -> Tensor:
-        """Sums of activations over segments, [count, C, H, W]; with a gradient, made again for it."""
-
-        def run(x: Tensor) -> Tensor:
-            return segment_sum(self.early(x), segments, count)
-
-        if not torch.is_grad_enabled():
-            return run(frames)
-
-        def contexts() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
-            return nullcontext(), statistics_held(self)  # statistics move once for each part
-
-        result: Tensor = checkpoint(run, frames, use_reentrant=False, context_fn=contexts)
-        return result
+        sums = stage.sums(segments, int(own[-1]), rows)
+        means = sums / segment_sizes(segments, len(sums), sums)
+        return self._output(means.to(last.dtype), own, ids, distances)
 
     def _assign(self, distances: Tensor, offsets: Tensor, places: int) -> tuple[Tensor, Tensor, Tensor]:
         """Clusters of frames: among all videos' [N], in its own video [N], and the clusters' offsets [B + 1]."""

@@ -257,6 +257,7 @@ def test_a_transport_stream_that_is_cut_out_begins_with_its_first_frame(tmp_path
     assert len(video) == len(truth) < 100
     assert video.timestamps()[0] == pytest.approx(0.0, abs=1e-6)
     assert video.duration_s == pytest.approx(len(truth) / 25, abs=0.05)
+    assert video.lost == []
 
 
 def test_the_length_of_a_file_cut_off_is_that_of_what_decodes(tmp_path: Path) -> None:

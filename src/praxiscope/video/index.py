@@ -135,7 +135,8 @@ class FrameIndex:
         """
         came = np.zeros(len(times), dtype=bool)
         came[decoded] = True
-        gone = np.sort(times[~came & np.isfinite(times)])
+        # What comes before second 0 cannot be shown: packets before the first key frame of a stream that was cut out.
+        gone = np.sort(times[~came & (times > -0.5 * self.step)])
         shown = np.sort(times[came & np.isfinite(times)])
         # The second field of a picture makes no frame of its own: there is one half a frame away.
         if len(shown):

@@ -14,8 +14,9 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,flow,timm,parquet]'
 	@touch $@
 
+# make demo DATA=videos/ trains on your own action clips; OPTIONS are more of praxiscope train.
 demo: install
-	$(BIN)/python -m praxiscope.recipes.demo demo
+	$(BIN)/python -m praxiscope.recipes.demo demo $(if $(DATA),--data '$(DATA)') $(OPTIONS)
 
 test: install
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile

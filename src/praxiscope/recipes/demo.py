@@ -1,43 +1,89 @@
 """The five-minute path, command by command: make videos, train, test, predict, look.
 
 python -m praxiscope.recipes.demo demo
+python -m praxiscope.recipes.demo demo --data videos/        # a folder of class folders with action clips
 """
 
 from __future__ import annotations
 
-import shutil
+import argparse
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+
+from praxiscope.data.manifest import load_records
+from praxiscope.data.splitlist import SplitList
+from praxiscope.errors import PraxiscopeError
+from praxiscope.evaluation.metrics import summarise
+from praxiscope.evaluation.scores import Scores
+from praxiscope.recipes.settings import TaskSource, load_yaml
 
 __all__ = ["demo", "main"]
 
 
-def demo(folder: Path) -> None:
-    """Run the commands a newcomer would type, each shown before it runs.
+def demo(folder: Path, data: str | None = None, options: Sequence[str] = ()) -> None:
+    """Run the commands a newcomer would type, each shown before it runs, and say what came out.
+
+    What an earlier demo has finished is not done again, and what it has begun goes on.
 
     Args:
-        folder: gets ``videos/``, ``unseen/`` and ``run/``. A ``run/`` of an earlier demo is replaced.
+        folder: gets ``videos/`` and ``run/``; with ``data``, ``run-NAME/``.
+        data: a data set of action clips, as for ``praxiscope train``; None makes videos of moving digits.
+        options: more of ``praxiscope train``: start weights, say.
 
     Raises:
         subprocess.CalledProcessError: a command failed.
+        PraxiscopeError: the data set or the run cannot be read.
     """
-    videos, unseen, run = folder / "videos", folder / "unseen", folder / "run"
-    shutil.rmtree(run, ignore_errors=True)
     started = time.perf_counter()
-    small = ["--size", "64", "--frames", "32"]
-    _type("dataset", "move4mnist", videos, "--train", 800, "--test", 120, *small, "--seed", 0)
-    # Videos of another seed, none of which is in the set above.
-    _type("dataset", "move4mnist", unseen, "--train", 4, "--test", 4, *small, "--seed", 1)
-    _type("check", videos)
-    _type("train", videos, "--recipe", "move4mnist-64", "--epochs", 7, "--out", run)
-    _type("test", run, videos, "--protocol", "1x1", "--out", run / "scores.npz")
-    clips = sorted((unseen / "test").rglob("*.mp4"))
-    _type("predict", run, *clips[:2], "--top", 4)
-    minutes = (time.perf_counter() - started) / 60
+    run = folder / ("run" if data is None else f"run-{Path(data.rpartition(':')[2]).stem}")
+    source: str | Path = folder / "videos" if data is None else data
+    if data is None:
+        sizes = ("--size", 64, "--frames", 32)
+        _type("dataset", "move4mnist", source, "--train", 800, "--test", 120, *sizes, "--seed", 0)
+    scores = run / "scores.npz"
+    if not (run / "run.json").is_file():  # which stands for a checkpoint to go on from
+        _type("check", source)
+        recipe = "demo" if data is None else "demo-own"
+        _type("train", source, "--recipe", recipe, "--out", run, *options)
+    else:
+        _type("train", "--resume", "--out", run)
+    trained_on = load_yaml(run / "settings.yaml").data.sources()[""]
+    if not scores.is_file() or scores.stat().st_mtime < (run / "run.json").stat().st_mtime:
+        given = {"--split": trained_on.split, "--annotations": trained_on.annotations}
+        words = [word for key, value in given.items() if value for word in (key, value)]
+        _type("test", run, source, *words, "--protocol", "1x1", "--out", scores)
+    held_out = _held_out(run, trained_on)
+    _type("predict", run, *held_out[:4], "--top", min(4, len(held_out)))
+    if data is not None:
+        _type("predict", run, held_out[0], "--window", "1s", "--top", 1)
+    _say_result(scores)
+    print(f"The report with its pictures: {(run / 'report.html').resolve()}")
+    print(f"Done in {(time.perf_counter() - started) / 60:.1f} minutes.")
+
+
+def _held_out(run: Path, source: TaskSource) -> list[Path]:
+    """A video of each class that the run has not learned from."""
+    sides = SplitList(run).sides()
+    manifest = load_records(
+        source.source,
+        split=source.split,
+        annotations=Path(source.annotations) if source.annotations else None,
+        random_split=False,
+    )
+    records = [record for record in manifest.records if sides.get(record.id) in ("test", "val")]
+    return [path for _, path in sorted({record.labels: record.path for record in records}.items())]
+
+
+def _say_result(scores: Path) -> None:
+    found = Scores.load(scores)
+    figures, classes = summarise(found), len(found.classes)
+    name = "top1" if "top1" in figures else "map"
     print(
-        f"\nDone in {minutes:.1f} minutes. Open the report with its pictures: {(run / 'report.html').resolve()}"
+        f"\nOn {len(found)} held-out videos of {classes} classes: {name} {figures[name]:.3f}; guessing gives "
+        f"{1 / classes:.3f}."
     )
 
 
@@ -48,13 +94,20 @@ def _type(*words: object) -> None:
 
 
 def main() -> None:
-    """Entry point: the folder is the only argument."""
+    """Entry point."""
+    parser = argparse.ArgumentParser(description="Make or take videos, train, test, predict, look.")
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("demo"))
+    parser.add_argument("--data", help="action clips: a folder of class folders, a CSV, or LAYOUT:FOLDER")
+    known, options = parser.parse_known_args()
     try:
-        demo(Path(sys.argv[1] if len(sys.argv) > 1 else "demo"))
+        demo(known.folder, known.data or None, options)
     except subprocess.CalledProcessError as error:
-        sys.exit(f"The demo stopped: its last command ended with exit code {error.returncode}.")
+        again = " The same command goes on from here." if error.returncode in (130, -2) else ""
+        sys.exit(f"The demo stopped: its last command ended with exit code {error.returncode}.{again}")
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit("\nThe demo stopped. The same command goes on from here.")
+    except PraxiscopeError as error:
+        sys.exit(f"Error: {error}")
 
 
 if __name__ == "__main__":

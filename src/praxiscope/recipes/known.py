@@ -67,6 +67,31 @@ def move4mnist_64() -> TrainSettings:
     )
 
 
+@recipes.register("demo")
+def demo() -> TrainSettings:
+    """What `make demo` trains: Move4MNIST at 64 pixels in minutes on a CPU."""
+    return move4mnist_64().updated(
+        {
+            "model.backbone": "resnet10",
+            "optim.epochs": 4,
+            "run.checkpoint_steps": 25,
+            "run.tensorboard": False,
+        }
+    )
+
+
+@recipes.register("demo-own")
+def demo_own() -> TrainSettings:
+    """What `make demo DATA=…` trains: action clips at 112 pixels, 400 steps, from random weights unless some are
+    named."""
+    return TrainSettings(
+        model=ModelSettings(name="tsm", backbone="resnet10", dropout=0.5),
+        input=InputSettings(size=112, short_side=128, snippets=8),
+        optim=OptimSettings(lr=0.02, epochs=None, steps=400, batch=8, weight_decay=5e-4),
+        run=RunSettings(validate_epochs=10, checkpoint_steps=25, tensorboard=False),
+    )
+
+
 @recipes.register("full-video")
 def full_video() -> TrainSettings:
     """Every frame of each video in 8 clusters, TSM's published settings; clusters from the first epoch on."""

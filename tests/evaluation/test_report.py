@@ -235,8 +235,8 @@ def test_settings_are_folded_and_commands_are_not(tmp_path):
 def test_tests_are_linked_with_their_figures(tmp_path):
     few, many = ({"top1": 0.5, "top5": 1.0, "videos": 8, "classes": k} for k in (4, 40))
     links = [
-        TestLink("tests/a.html", "2026-11-28", "ours", "1x1", few),
-        TestLink("tests/<b>.html", "2026-11-27", "<theirs>", "25x1", many),
+        TestLink("tests/a.html", "2026-11-28", "ours", "1x1", "step-00000012", few),
+        TestLink("tests/<b>.html", "2026-11-27", "<theirs>", "25x1", figures=many),
         TestLink("tests/c.html", "", "c", ""),
     ]
     page = read(write_report(tmp_path, tests=links))
@@ -244,6 +244,7 @@ def test_tests_are_linked_with_their_figures(tmp_path):
     assert page.text.count("50.0 %") == 2
     assert page.text.count("100.0 %") == 1  # the best five of four classes are no figure
     assert "<theirs>" in page.text
+    assert page.text.count("step-00000012") == 1
 
 
 @pytest.mark.parametrize(("classes", "shown"), [(4, False), (5, False), (6, True)])

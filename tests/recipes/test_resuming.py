@@ -335,6 +335,18 @@ def test_more_epochs_of_a_cosine_go_on_with_that_of_the_longer_run_and_say_so(
     assert len(spoken.lines) > 1
 
 
+def test_the_rates_of_a_warm_up_are_said_with_the_highest(tmp_path: Path) -> None:
+    data, run = make_videos(tmp_path / "videos"), tmp_path / "run"
+    assert train(settings(data), run)  # the rate rises in the first of 2 epochs of 3 steps
+    spoken = Spoken()
+    assert train(settings(data, "optim.epochs=3"), run, resume=True, reporter=spoken)
+    made = rates(run)
+    said = next(line for line in spoken.lines if line.startswith("3 epochs in place of"))
+    assert max(made[:6]) == pytest.approx(1e-3)
+    assert f"{made[0]:.3g} over 0.001 to {made[5]:.3g}" in said
+    assert f"{made[6]:.3g} to {made[-1]:.3g}" in said
+
+
 def yaml_of(run: Path) -> dict[str, dict[str, object]]:
     return yaml.safe_load((run / "settings.yaml").read_text())
 

@@ -16,6 +16,7 @@ import pytest
 import praxiscope as px
 from conftest import SMALL, write_clip
 from conftest import read_page as read
+from praxiscope.checkpoint import find_checkpoint
 from praxiscope.cli import main as entry
 from praxiscope.progress import Reporter
 from praxiscope.recipes import test as module
@@ -261,6 +262,7 @@ def test_each_test_has_a_report_of_its_own_and_the_runs_links_them_all(
         about = json.loads(result.report.with_suffix(".json").read_text())
         assert about["figures"] == result.figures
         assert about["source"] == str(data)
+        assert about["checkpoint"] == find_checkpoint(run).name
         for note in result.notes:
             assert note in page.text
     name = colour_set.name

@@ -89,7 +89,7 @@ class TestLink:
 
     Attributes:
         href: the page's path from the folder of the run's.
-        date, data, protocol: of the test, as they are shown.
+        date, data, protocol, checkpoint: of the test, as they are shown.
         figures: what `summarise` made of it; None where it is not known.
     """
 
@@ -97,6 +97,7 @@ class TestLink:
     date: str
     data: str
     protocol: str
+    checkpoint: str = ""
     figures: Mapping[str, Any] | None = None
 
     __test__ = False  # pytest would take the name for a test's
@@ -208,12 +209,13 @@ def _tests(tests: Sequence[TestLink]) -> str:
     columns = [key for key in _TITLES if any(key in known for known in figures)]
     rows = "".join(
         f'<tr><td><a href="{escape(test.href)}">{escape(test.data)}</a></td><td>{escape(test.protocol)}</td>'
-        f"<td>{escape(test.date)}</td><td>{escape(_plain((test.figures or {}).get('videos', '–')))}</td>"
+        f"<td>{escape(test.checkpoint)}</td><td>{escape(test.date)}</td>"
+        f"<td>{escape(_plain((test.figures or {}).get('videos', '–')))}</td>"
         + "".join(f"<td>{_share(known.get(key), 1)}</td>" for key in columns)
         + "</tr>"
         for test, known in zip(tests, figures, strict=True)
     )
-    names = ["data", "protocol", "date", "videos", *(_TITLES[key] for key in columns)]
+    names = ["data", "protocol", "checkpoint", "date", "videos", *(_TITLES[key] for key in columns)]
     head = "".join(f"<th>{name}</th>" for name in names)
     return (
         _section("Tests", f'<div class="scroll"><table><tr>{head}</tr>{rows}</table></div>') if rows else ""
@@ -241,6 +243,7 @@ def _figures(scores: Scores) -> str:
             f"<div><dt>{'protocol' if key == 'name' else escape(str(key))}</dt>"
             f"<dd>{escape(_plain(value))}</dd></div>"
             for key, value in scores.protocol.items()
+            if value is not None
         )
         body += f'<dl class="facts">{facts}</dl>'
     if missing := summary["classes_without_videos"]:
@@ -292,7 +295,7 @@ def _clip(strip: Strip, kind: str, folder: Path) -> str:
         f'<figure class="clip"><div class="scroll"><img src="{data}" style="min-width:{least}px" '
         f'alt="Frames of {escape(strip.id)}"></div>'
         f"<figcaption><p><b>{escape(strip.target)}</b><br><code>{escape(strip.id)}</code></p>"
-        f"<ol>{guesses}</ol></figcaption>{_player(strip, folder)}</figure>"
+        f"<ol>{guesses}</ol>{_player(strip, folder)}</figcaption></figure>"
     )
 
 
@@ -479,8 +482,7 @@ img { display: block; max-width: 100%; height: auto; }
 .scroll { overflow-x: auto; }
 .scroll img { max-width: none; margin: 0 auto; }
 .clip { margin: 0 0 1.4rem; }
-video { display: block; width: 20rem; max-width: 100%; margin-top: .4rem; border-radius: .3rem;
-  background: #000; }
+video { height: 9rem; min-width: 13rem; max-width: 100%; border-radius: .3rem; background: #000; }
 a { color: var(--right); }
 .clip img { max-width: 100%; margin: 0; border-radius: .3rem; }
 figcaption { display: flex; flex-wrap: wrap; gap: .3rem 2rem; padding-top: .4rem; font-size: .9rem; }

@@ -84,6 +84,7 @@ def report_test(
     records: Sequence[VideoRecord],
     *,
     source: str = "",
+    checkpoint: str | None = None,
     command: str | None = None,
     notes: Sequence[str] = (),
     skipped: Mapping[str, str] | None = None,
@@ -98,6 +99,7 @@ def report_test(
         scores: the test's result.
         records: the tested videos, from which the film strips are cut.
         source: the data as they were named.
+        checkpoint: name of the one that was tested.
         command: that made the test.
         notes: what is to be known of it.
         skipped: why each video that could not be read was left out, by id.
@@ -118,6 +120,7 @@ def report_test(
         "data": " ".join([data, *part]),
         "source": source,
         "model": model,
+        "checkpoint": checkpoint,
         "protocol": protocol,
         "figures": summarise(scores),
         "command": command,
@@ -132,7 +135,7 @@ def report_test(
             scores=scores,
             strips=_strips(scores, records),
             settings=_plain(_settings(Path(run))),
-            notes=notes,
+            notes=[*([f"Checkpoint: {checkpoint}."] if checkpoint else []), *notes],
             commands=[*_commands(Path(run)), made],
             run="../report.html",
         )
@@ -177,11 +180,12 @@ def _links(folder: Path) -> list[TestLink]:
                 date=str(about["date"])[:16].replace("T", " "),
                 data=str(about["data"]),
                 protocol=name_with_average(about["protocol"]),
+                checkpoint=str(about.get("checkpoint") or ""),
                 figures=dict(about["figures"]),
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             link = TestLink(href=f"{TESTS}/{quote(page.name)}", date="", data=page.stem, protocol="")
-        found.append((link.date, page.name, link))
+        found.append((str(about.get("date", "")) if link.date else "", page.name, link))
     return [link for *_, link in sorted(found, key=lambda entry: entry[:2], reverse=True)]
 
 

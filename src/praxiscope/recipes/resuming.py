@@ -191,7 +191,9 @@ def _rates(lr: float, factors: list[float]) -> str:
     rates = [lr * factor for factor in factors]
     if not rates:
         return "none"
-    return f"{rates[0]:.3g} to {rates[-1]:.3g}" if rates[0] != rates[-1] else f"{rates[0]:.3g}"
+    first, last, most = rates[0], rates[-1], max(rates)
+    between = "" if most in (first, last) else f" over {most:.3g}"  # behind a warm-up
+    return f"{first:.3g}{between} to {last:.3g}" if first != last or between else f"{first:.3g}"
 
 
 def _plain(key: str, value: Any) -> Any:

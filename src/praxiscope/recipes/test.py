@@ -112,7 +112,8 @@ def test(
         checkpoint=checkpoint,
         device=device,
     )
-    card = None if is_fused(run) else load_card(find_checkpoint(run, checkpoint))
+    tested = None if is_fused(run) else find_checkpoint(run, checkpoint)
+    card = None if tested is None else load_card(tested)
     manifest = load_records(
         data, split=split, annotations=Path(annotations) if annotations else None, random_split=False
     )
@@ -181,7 +182,14 @@ def test(
     report = None
     try:
         report = report_test(
-            folder, scores, records, source=str(data), command=command, notes=notes, skipped=dict(skipped)
+            folder,
+            scores,
+            records,
+            source=str(data),
+            checkpoint=None if tested is None else tested.name,
+            command=command,
+            notes=notes,
+            skipped=dict(skipped),
         )
     except OSError as error:  # somebody else's run: its figures are wanted all the same
         notes.append(f"The report in {folder} could not be written ({error.strerror}).")

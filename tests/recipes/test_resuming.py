@@ -277,6 +277,23 @@ def test_a_finished_run_is_left_as_it_is(tmp_path: Path, monkeypatch: pytest.Mon
     assert train(settings(data), run, resume=True)
 
 
+def test_what_has_no_say_in_the_weights_may_change(tmp_path: Path, stop_after: Stop) -> None:
+    data, whole, cut = make_videos(tmp_path / "videos"), tmp_path / "whole", tmp_path / "cut"
+    assert train(settings(data), whole)
+    stop_after(2)
+    assert not train(settings(data), cut)
+    stop_after(None)
+    others = (
+        "data.workers=1",
+        "data.scan=0",
+        "run.accelerator=cpu",
+        "run.checkpoint_steps=1",
+        "data.max_skip=0.5",
+    )
+    assert train(settings(data, *others), cut, resume=True)
+    assert_same(cut, whole)
+
+
 def test_a_report_that_a_kill_at_the_very_end_cost_is_made_up_for(tmp_path: Path) -> None:
     data, run = make_videos(tmp_path / "videos"), tmp_path / "run"
     assert train(settings(data), run)

@@ -27,7 +27,8 @@ __all__ = [
     "take_length",
 ]
 
-# What a resumed run may change: none of these has a say in the weights that come out.
+# What a resumed run may change: none of these has a say in the weights that come out. (Another accelerator rounds
+# otherwise, as "auto" does on another machine.)
 _MAY_DIFFER = {
     "data.workers",
     "data.time_limit_s",
@@ -35,6 +36,7 @@ _MAY_DIFFER = {
     "data.scan",
     "data.allow_one_class",
     "data.allow_no_test",
+    "run.accelerator",
     "run.tensorboard",
     "run.checkpoint_steps",
     "run.keep_epochs",

@@ -10,7 +10,7 @@ import torch
 
 import praxiscope as px
 from conftest import read_page, write_clip
-from praxiscope.recipes.report import _claim, _strips, note_command, report_run
+from praxiscope.recipes.report import _claim, _strips, note_command, report_run, report_test
 
 
 def test_a_film_strip_shows_the_part_that_was_scored(tmp_path: Path) -> None:
@@ -83,3 +83,21 @@ def test_commands_are_noted_one_a_line(tmp_path: Path) -> None:
     assert len(lines) == 2
     assert "praxiscope train 'a b'" in lines[0]
     assert "Python" in lines[1]
+
+
+def test_a_test_of_a_known_set_names_its_split(tmp_path: Path) -> None:
+    protocol = {
+        "name": "25x10",
+        "model": "tsn",
+        "data": "ucf101",
+        "split": "2",
+        "subset": "val",
+        "task": "ucf",
+    }
+    scores = px.Scores(["a"], np.eye(2)[:1], np.array([0]), ["run", "walk"], protocol)
+    path = report_test(tmp_path, scores, [])
+    assert path.name.startswith("ucf101-ucf-split_2-val-25x10-2")
+    about = json.loads(path.with_suffix(".json").read_text())
+    assert about["data"] == "ucf101 ucf split 2 val"
+    assert about["figures"]["top1"] == 1
+    assert "tsn tested on ucf101 ucf split 2 val, 25x10" in read_page(path).text

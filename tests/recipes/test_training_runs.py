@@ -25,6 +25,7 @@ from praxiscope.checkpoint import find_checkpoint
 from praxiscope.data.dataset import Skip
 from praxiscope.data.manifest import Manifest, load_records
 from praxiscope.progress import Reporter
+from praxiscope.recipes.check import check, describe
 from praxiscope.recipes.reading import SkipList
 from praxiscope.recipes.settings import TrainSettings, get_recipe, override
 from praxiscope.recipes.train import train
@@ -430,3 +431,26 @@ def test_what_is_allowed_stays_allowed_in_a_resume(tmp_path: Path) -> None:
     data, run = train_folder(tmp_path / "videos", "red", "green"), tmp_path / "run"
     assert train(settings(data, *QUICK, "data.allow_no_test=true"), run)
     assert train(settings(data, *QUICK), run, resume=True)
+
+
+def test_held_out_videos_that_all_are_broken_are_spoken_of(tmp_path: Path) -> None:
+    data = train_folder(tmp_path / "videos", "red", "green")
+    (data / "test" / "red").mkdir(parents=True)
+    (data / "test" / "red" / "x.mp4").write_text("no video\n" * 100)
+    spoken = Spoken()
+    assert train(settings(data, *QUICK), tmp_path / "run", reporter=spoken)
+    assert sum("no held-out video can be read" in line for line in spoken.lines) == 1
+
+
+def test_check_and_train_ask_about_a_misspelt_label(tmp_path: Path) -> None:
+    data = train_folder(tmp_path / "videos", "Archery", "Diving", "SkyDiving")
+    write_clip(data / "train" / "Archrey" / "0.mp4", 1, frames=6)
+    write_clip(data / "test" / "Diving" / "0.mp4", 1, frames=6)
+    asked = [*describe(check(data)), "--"]
+    spoken = Spoken()
+    assert train(settings(data, *QUICK), tmp_path / "run", reporter=spoken)
+    asked += spoken.lines
+    about = [place for place, line in enumerate(asked) if "did you mean" in line]
+    assert len(about) == 2
+    assert about[0] < asked.index("--") < about[1]
+    assert all("'Archrey' (1)" in asked[place] and "'Archery' (4)" in asked[place] for place in about)

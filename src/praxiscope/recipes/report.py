@@ -109,7 +109,8 @@ def report_test(
     """
     folder, now, protocol = Path(run) / TESTS, _now(), scores.protocol
     data, views = str(protocol.get("data", "test")), name_with_average(protocol)
-    part = [str(protocol[key]) for key in ("task", "split") if protocol.get(key) is not None]
+    part = [str(protocol["task"])] if protocol.get("task") is not None else []
+    part += [f"split {protocol['split']}"] if protocol.get("split") is not None else []
     part += [str(protocol["subset"])] if protocol.get("subset", "test") != "test" else []
     name = _claim(folder, [data, *part, views, f"{now:%Y-%m-%d}"])
     backbone = protocol.get("backbone")
@@ -223,7 +224,7 @@ def _data(settings: TrainSettings) -> str:
     source = settings.data.source
     layout = re.match(r"([A-Za-z][\w-]+):", source)
     name = layout[1].lower() if layout and not Path(source).exists() else Path(source).resolve().stem
-    return f"{name} {settings.data.split}" if settings.data.split else name
+    return f"{name} split {settings.data.split}" if settings.data.split else name
 
 
 def _by_task(history: Sequence[Mapping[str, float]]) -> str:

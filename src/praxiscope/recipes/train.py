@@ -138,6 +138,10 @@ def train(
     manifest = replace(manifest, records=tuple(r for r in manifest.records if r.id not in state.left_out))
     records = manifest.to_train()
     check_trainable(manifest, records, listing)
+    if not settings.data.allow_no_test and all(record.split == "train" for record in manifest.records):
+        reporter.line(
+            f"Note: no held-out video can be read ({listing}): nothing will tell how good the result is."
+        )
     if settings.optim.batch > max(len(records), OptimSettings().batch):
         raise ArgumentError(
             f"optim.batch = {settings.optim.batch}, but there are {len(records)} training videos. Lower --batch."

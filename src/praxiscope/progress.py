@@ -8,14 +8,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["Bar", "ConsoleReporter", "Reporter"]
+__all__ = ["Bar", "ConsoleReporter", "Reporter", "clock"]
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds, 2:05, or hours, 1:02:05."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 class Bar:
     """A bar that is not drawn."""
 
-    def advance(self, amount: int = 1, note: str = "") -> None:
-        """Move on by ``amount``, with a few words on where things stand."""
+    def advance(self, amount: int = 1, note: str = "", share: float | None = None) -> None:
+        """Move on by ``amount``.
+
+        Args:
+            amount: units of the bar's total.
+            note: a few words on where things stand.
+            share: of the work that there was when the bar began, how much is done by now, where that is known better
+                than by units that are done: of videos of different lengths, say.
+        """
 
 
 class Reporter:
@@ -33,44 +47,90 @@ class Reporter:
 class _RichBar(Bar):
     def __init__(self, progress: Any, task: Any) -> None:
         self._progress, self._task = progress, task
+        self._started = time.monotonic()
 
-    def advance(self, amount: int = 1, note: str = "") -> None:
+    def advance(self, amount: int = 1, note: str = "", share: float | None = None) -> None:
+        if share:  # rich reckons by units
+            left = (time.monotonic() - self._started) * (1 / share - 1)
+            note = f"{note}, {clock(left)} left".removeprefix(", ")
         self._progress.update(self._task, advance=amount, note=note)
 
 
 class _LineBar(Bar):
-    """For logs: a line now and then instead of a picture that moves."""
+    """For logs: a line after every tenth and every minute, instead of a bar that moves.
 
-    EVERY_S = 30.0
+    Args:
+        reporter: says the lines.
+        description, total, done: see `Reporter.bar`.
+        tenths: False for work inside of other work, of which a line a minute is enough.
+    """
 
-    def __init__(self, reporter: Reporter, description: str, total: int | None, done: int) -> None:
+    MOST_S, LEAST_S = 60.0, 1.0  # between two lines
+
+    def __init__(
+        self, reporter: Reporter, description: str, total: int | None, done: int, tenths: bool = True
+    ) -> None:
         self._reporter, self._description, self._total, self._done = reporter, description, total, done
-        self._spoken = time.monotonic()
+        self._first, self._tenths = done, tenths
+        self._started = self._spoken = time.monotonic()
+        self._said = self._tenth(None)
 
-    def advance(self, amount: int = 1, note: str = "") -> None:
+    def _tenth(self, share: float | None) -> int:
+        if share is not None:
+            return int(share * 10)
+        return self._done * 10 // self._total if self._total else 0
+
+    def advance(self, amount: int = 1, note: str = "", share: float | None = None) -> None:
         self._done += amount
-        if time.monotonic() - self._spoken >= self.EVERY_S:
-            self._spoken = time.monotonic()
-            of_total = "" if self._total is None else f" of {self._total}"
-            self._reporter.line(f"{self._description}: {self._done}{of_total}  {note}".rstrip())
+        now = time.monotonic()
+        waited, tenth = now - self._spoken, self._tenth(share)
+        another = self._tenths and tenth > self._said and waited >= self.LEAST_S
+        if not another and waited < self.MOST_S:
+            return
+        self._spoken, self._said = now, tenth
+        if share is None and self._total and self._total > self._first:
+            share = (self._done - self._first) / (self._total - self._first)
+        of_total = "" if self._total is None else f" of {self._total}"
+        passed = now - self._started
+        left = f", {clock(passed * (1 / share - 1))} left" if share else ""
+        said = f"{self._description}: {self._done}{of_total}, {clock(passed)} passed{left}"
+        self._reporter.line(f"{said}  {note}".rstrip())
 
 
 class ConsoleReporter(Reporter):
-    """Draws with rich on standard error, so that standard output stays free for results."""
+    """Draws with rich on standard error, so that standard output stays free for results; elsewhere than in a terminal
+    it writes whole lines."""
 
     def __init__(self) -> None:
-        from rich.console import Console
+        self.console: Any = None
+        self._progress: Any = None  # while bars are drawn
+        self._open = 0
+        if sys.stderr.isatty():
+            from rich.console import Console
 
-        # Redirected output keeps whole lines: a file or a pipe is no 80-column screen.
-        self.console = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+            self.console = Console(stderr=True, highlight=False)
 
     def line(self, text: str = "") -> None:
-        self.console.print(text, markup=False)
+        if self.console is None:
+            print(text, file=sys.stderr, flush=True)
+        else:
+            self.console.print(text, markup=False)
 
     @contextmanager
     def bar(self, description: str, total: int | None, done: int = 0) -> Iterator[Bar]:
-        if not self.console.is_terminal:
-            yield _LineBar(self, description, total, done)
+        if self.console is None:
+            self._open += 1
+            try:
+                yield _LineBar(self, description, total, done, tenths=self._open == 1)
+            finally:
+                self._open -= 1
+            return
+        if self._progress is not None:  # work inside of other work: below its bar, while it lasts
+            task = self._progress.add_task(description, total=total, completed=done, note="")
+            try:
+                yield _RichBar(self._progress, task)
+            finally:
+                self._progress.remove_task(task)
             return
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -81,6 +141,9 @@ class ConsoleReporter(Reporter):
             TimeRemainingColumn(elapsed_when_finished=True),
             TextColumn("{task.fields[note]}"),
         )
-        with Progress(*columns, console=self.console) as progress:
-            task = progress.add_task(description, total=total, completed=done, note="")
-            yield _RichBar(progress, task)
+        with Progress(*columns, console=self.console) as self._progress:
+            task = self._progress.add_task(description, total=total, completed=done, note="")
+            try:
+                yield _RichBar(self._progress, task)
+            finally:
+                self._progress = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -25,6 +26,7 @@ from praxiscope.cli.common import (
 
 if TYPE_CHECKING:
     from praxiscope.fused import AnyRecogniser
+    from praxiscope.progress import Reporter
     from praxiscope.recipes.predict import Failure
     from praxiscope.types import Prediction
 
@@ -98,7 +100,7 @@ def predict(
     failed = False
     if window_s is not None and as_csv:
         # Rows as they come: a timeline of hours is never held in memory.
-        failed = _stream_csv(recogniser, files, window_s, stride_s or window_s / 2, top)
+        failed = _stream_csv(recogniser, files, window_s, stride_s or window_s / 2, top, speaker)
         raise typer.Exit(1 if failed else 0)
     rows = csv.writer(sys.stdout, lineterminator="\n")
     if as_csv:
@@ -144,31 +146,49 @@ def _as_json(result: Prediction | Failure) -> dict[str, Any]:
 
 
 def _stream_csv(
-    recogniser: AnyRecogniser, files: list[str | Failure], window_s: float, stride_s: float, top: int
+    recogniser: AnyRecogniser,
+    files: list[str | Failure],
+    window_s: float,
+    stride_s: float,
+    top: int,
+    speaker: Reporter,
 ) -> bool:
     from praxiscope.errors import DataError, VideoError
+    from praxiscope.progress import clock
     from praxiscope.recipes.predict import Failure
-    from praxiscope.video.decode import known_damage
+    from praxiscope.video.decode import known_damage, open_video
 
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(["source", "start_s", "end_s", "rank", "label", "score"])
     failed = False
-    for source in files:
-        if isinstance(source, Failure):
-            print(f"error: {source.error}", file=sys.stderr)
-            failed = True
-            continue
-        try:
-            for segment in recogniser.timeline(source, window_s=window_s, stride_s=stride_s, top=top):
-                for rank, (label, score) in enumerate(zip(segment.labels, segment.scores, strict=True), 1):
-                    times = (f"{segment.start_s:.3f}", f"{segment.end_s:.3f}")
-                    writer.writerow([source, *times, rank, label, f"{score:.6f}"])
-                sys.stdout.flush()
-        except (VideoError, DataError) as error:
-            print(f"error: {error}", file=sys.stderr)
-            failed = True
-        if damage := known_damage(source):
-            print(f"Damaged: {source}: {damage}", file=sys.stderr)
+    with speaker.bar("predicting", len(files)) as bar:
+        for number, source in enumerate(files):
+            bar.advance(min(number, 1))
+            if isinstance(source, Failure):
+                speaker.line(f"error: {source.error}")
+                failed = True
+                continue
+            try:
+                video = open_video(source)
+                video.quick_length()  # so that its length is told without decoding it
+                length_s = video.duration_s
+                for segment in recogniser.timeline(source, window_s=window_s, stride_s=stride_s, top=top):
+                    for rank, (label, score) in enumerate(
+                        zip(segment.labels, segment.scores, strict=True), 1
+                    ):
+                        times = (f"{segment.start_s:.3f}", f"{segment.end_s:.3f}")
+                        writer.writerow([source, *times, rank, label, f"{score:.6f}"])
+                    sys.stdout.flush()
+                    part = min(1.0, segment.end_s / length_s) if length_s else 0.0
+                    bar.advance(
+                        0, f"{Path(source).name} at {clock(segment.end_s)}", (number + part) / len(files)
+                    )
+            except (VideoError, DataError) as error:
+                speaker.line(f"error: {error}")
+                failed = True
+            if damage := known_damage(source):
+                speaker.line(f"Damaged: {source}: {damage}")
+        bar.advance()
     return failed
 
 

@@ -45,4 +45,4 @@ def bench_data(
         copies[f"{name}, {folder}" if name in copies else name] = found
     reporter.line(f"{len(videos)} clips; every reader reads each of them several times.")
     in_order = {name: [found[clip] for clip in videos] for name, found in copies.items()}
-    return bench_load(list(videos.values()), in_order, **options)
+    return bench_load(list(videos.values()), in_order, reporter=reporter, **options)

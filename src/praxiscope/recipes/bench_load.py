@@ -29,6 +29,7 @@ from praxiscope._memory import keep_worker_memory
 from praxiscope.data.batch import stack
 from praxiscope.data.shared import SlotPool
 from praxiscope.errors import ArgumentError
+from praxiscope.progress import Bar, Reporter
 from praxiscope.video.container import file_name
 from praxiscope.video.decode import open_video
 from praxiscope.video.pixels import scaled_size
@@ -285,6 +286,7 @@ def bench_load(
     repeat: int = 3,
     seconds: float = 3.0,
     rivals: Sequence[str] = ("torchcodec", "opencv", "decord"),
+    reporter: Reporter | None = None,
 ) -> list[dict[str, Any]]:
     """Measure clips per second of our reading, raw and packed, and of other readers.
 
@@ -298,6 +300,7 @@ def bench_load(
         repeat: timed turns of each reader.
         seconds: a turn goes through the clips as often as fills so many seconds, and at least once.
         rivals: the other readers; one that is not installed is reported as missing.
+        reporter: shows progress.
 
     Returns:
         One row per reader and number of frames: ``reader``, ``frames``, ``clips_per_s`` (median),
@@ -337,9 +340,10 @@ def bench_load(
     }
     _warm([path for paths in {id(paths): paths for paths, _ in readers.values()}.values() for path in paths])
     rows: list[dict[str, Any]] = []
-    for count in frames:
-        rows += _measure(readers, count, short_side, crop, workers, repeat, seconds, wrong)
-        rows += [{"reader": name, "frames": count, "missing": reason} for name, reason in missing.items()]
+    with (reporter or Reporter()).bar("measuring", len(frames) * len(readers) * (1 + repeat)) as bar:
+        for count in frames:
+            rows += _measure(readers, count, short_side, crop, workers, repeat, seconds, wrong, bar)
+            rows += [{"reader": name, "frames": count, "missing": reason} for name, reason in missing.items()]
     return rows
 
 
@@ -352,6 +356,7 @@ def _measure(
     repeat: int,
     seconds: float,
     wrong: dict[str, float],
+    bar: Bar,
 ) -> list[dict[str, Any]]:
     """Alternate the readers' turns, and sum them up in one row each."""
     loaders: dict[str, tuple[DataLoader[Tensor], _Draws]] = {}
@@ -372,11 +377,13 @@ def _measure(
         )
         loaders[name] = (loader, draws)
         first[name], failed[name] = _take_turn(loader, draws, 0)
+        bar.advance(1, name)
         draws.passes = max(1, math.ceil(seconds * first[name] / len(paths)))
     speeds: dict[str, list[float]] = {name: [] for name in readers}
     for turn in range(1, repeat + 1):
         for name, (loader, draws) in loaders.items():
             speeds[name].append(_take_turn(loader, draws, turn)[0])
+            bar.advance(1, name)
     return [
         {
             "reader": name,

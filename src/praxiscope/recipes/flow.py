@@ -210,8 +210,7 @@ def _extract_all(
 
         def watch(fields: int, weight: int) -> None:
             passed = time.perf_counter() - started
-            left = passed * (total - weight) / weight if weight else 0.0
-            bar.advance(0, f"{fields / max(passed, 1e-9):.1f} fields/s, {_duration(left)} left")
+            bar.advance(0, f"{fields / max(passed, 1e-9):.1f} fields/s", share=weight / max(1, total))
 
         try:
             for job, outcome in run_jobs(_extract, jobs, workers, lost=_lost, watch=watch):
@@ -406,9 +405,3 @@ def _summarise(
         seconds=seconds,
         seconds_per_minute=seconds / video_s * 60 if video_s else None,
     )
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -135,6 +135,7 @@ class Monitor:
             protocol,
             workers=self.settings.data.workers,
             time_limit_s=self.settings.data.time_limit_s,
+            reporter=self.reporter,
         )
         self.note_skips(skipped)
         sums = torch.zeros(len(self.tasks), 3, dtype=torch.float64)

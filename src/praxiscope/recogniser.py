@@ -25,6 +25,7 @@ from praxiscope.evaluation.protocols import Protocol, parse_protocol
 from praxiscope.evaluation.scores import Scores
 from praxiscope.evaluation.views import Precision, ViewMean, ViewScorer, inference_precision
 from praxiscope.inputs import ViewSampler, crops_of, stream_readers, takes_one_size
+from praxiscope.processes import run_once
 from praxiscope.progress import Reporter
 from praxiscope.streaming import frame_chunks
 from praxiscope.timeline import windows
@@ -294,6 +295,8 @@ class Recogniser:
         """
         reporter = reporter or Reporter()
         chosen = parse_protocol(protocol or self.default_protocol(), average)
+        if workers:
+            run_once()
         reader = self.clip_reader(records, targets, chosen, time_limit_s)
         loader = torch.utils.data.DataLoader(
             TestClips(reader),

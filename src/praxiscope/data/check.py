@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from praxiscope.data.manifest import Manifest
 from praxiscope.data.splits import leaking_groups
 from praxiscope.errors import PraxiscopeError, VideoError
+from praxiscope.processes import blame_script
 from praxiscope.types import VideoRecord
 from praxiscope.video.decode import open_video
 from praxiscope.video.framefiles import source_bytes, source_files
@@ -284,7 +285,7 @@ def _look_at_all(
             del left[futures[future]]
             yield futures[future], result
     except BrokenProcessPool:
-        pass
+        blame_script()
     finally:
         pool.shutdown(cancel_futures=True)
     # A file that kills its process took the others' results with it: look at the rest one by one.

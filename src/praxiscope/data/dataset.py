@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 from praxiscope.data.batch import Request, collate_dense, collate_packed, collate_padded, mix_seeds
 from praxiscope.data.shared import SlotPool
 from praxiscope.errors import DataError, VideoError
+from praxiscope.processes import blame_script
 from praxiscope.types import STEM, Batch, Clip, VideoRecord
 from praxiscope.video.decode import Video, known_damage, open_video
 from praxiscope.video.geometry import Box, Size, as_pair, kind_of, resize
@@ -306,6 +307,7 @@ def clear_errors(loader: Iterable[T]) -> Iterator[T]:
     except RuntimeError as error:
         if "DataLoader worker" not in str(error) or "exited unexpectedly" not in str(error):
             raise
+        blame_script()
         raise DataError(
             "a process that reads videos ended unexpectedly. Either the memory is full (use fewer workers), or a "
             "video kills its reader: `praxiscope check` finds it."

@@ -33,6 +33,7 @@ from praxiscope.data.move4mnist_draw import (
 )
 from praxiscope.data.move4mnist_plan import CLASSES, KINDS, SPLITS, Design, Plan, draw_plan, require
 from praxiscope.errors import DataError
+from praxiscope.processes import blame_script, run_once
 from praxiscope.types import VideoRecord
 
 __all__ = ["CLASSES", "KINDS", "Design", "Plan", "draw_plan", "make_move4mnist", "read_relevance", "render"]
@@ -134,6 +135,7 @@ def make_move4mnist(
     require(seed >= 0, "seed", "0 or more", seed)
     require(workers is None or workers >= 1, "workers", "1 or more", workers)
     root = Path(out)
+    run_once()
     digit_folder = None if digits is None else Path(digits)
     videos = None if backgrounds is None else _background_videos(Path(backgrounds), train, test, seed)
     parameters = {
@@ -246,9 +248,10 @@ def _make_all(maker: _Maker, tasks: Sequence[tuple[str, int]], workers: int) -> 
         for future in as_completed([pool.submit(_work, task) for task in tasks]):
             yield future.result()
     except BrokenProcessPool:
+        blame_script()
         raise DataError(
-            f"{maker.root}: a worker process died (out of memory, or a script without "
-            "`if __name__ == '__main__':`). Run again to go on, with workers=1 if it happens again."
+            f"{maker.root}: a worker process died (out of memory). Run again to go on, with workers=1 if it happens "
+            "again."
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from praxiscope.data.check import CheckReport, VideoCheck, inspect
 from praxiscope.data.manifest import load_records
+from praxiscope.processes import run_once
 from praxiscope.progress import Reporter
 
 __all__ = ["check", "describe"]
@@ -34,6 +35,7 @@ def check(
     Raises:
         DataError: the set cannot be listed at all.
     """
+    run_once()
     reporter = reporter or Reporter()
     manifest = load_records(data, split=split, annotations=Path(annotations) if annotations else None)
     files = len({record.path for record in manifest.records})

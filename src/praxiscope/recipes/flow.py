@@ -22,6 +22,7 @@ from praxiscope.flow.contract import Loss
 from praxiscope.flow.estimate import Estimator, create_estimator, estimate_flow
 from praxiscope.flow.jpeg import folders
 from praxiscope.flow.store import STORE_FILE, FlowContract, FlowStore, create_store, describe_source, flow_key
+from praxiscope.processes import run_once
 from praxiscope.progress import Reporter
 from praxiscope.recipes.lists import DamageList, check_skips, write_skipped
 from praxiscope.recipes.parallel import advance, run_jobs
@@ -128,6 +129,7 @@ def extract_flow(
         DataError: none of the videos could be read.
         TrainingError: more than ``max_skip`` of the videos cannot be read.
     """
+    run_once()
     began = time.perf_counter()
     reporter, target = reporter or Reporter(), Path(out)
     parameters = dict(parameters or {})

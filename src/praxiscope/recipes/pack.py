@@ -18,6 +18,7 @@ from praxiscope.checkpoint import write_json
 from praxiscope.data.csvfile import write_csv
 from praxiscope.data.manifest import MANIFEST_NAME, load_records
 from praxiscope.errors import ArgumentError, DataError, PraxiscopeError
+from praxiscope.processes import blame_script, run_once
 from praxiscope.progress import Reporter
 from praxiscope.recipes.lists import DamageList, check_skips, write_skipped
 from praxiscope.types import VideoRecord
@@ -95,6 +96,7 @@ def pack(
         ArgumentError: ``out`` lies in the data set, or holds other things, or clips packed with other settings.
         TrainingError: more than ``max_skip`` of the videos cannot be read.
     """
+    run_once()
     if short_side < 1 or (fps is not None and not fps > 0) or not 0 <= quality <= 31:
         raise ArgumentError(
             f"short_side must be at least 1, fps above 0 and quality from 0 to 31, got {short_side}, {fps}, {quality}."
@@ -242,7 +244,7 @@ def _run(jobs: list[_Job], workers: int) -> Iterator[tuple[str, str, str]]:
             del left[result[0]]
             yield result
     except BrokenProcessPool:
-        pass
+        blame_script()
     finally:
         pool.shutdown(cancel_futures=True)
     # A video that kills the process that reads it took the others' results along: the rest one by one.

@@ -18,6 +18,8 @@ from typing import Any, TypeVar
 
 import torch
 
+from praxiscope.processes import blame_script
+
 __all__ = ["Stopped", "advance", "one_thread", "run_jobs"]
 
 J = TypeVar("J")
@@ -91,7 +93,7 @@ def run_jobs(
             for number, result in results(executor, list(left)):
                 yield left.pop(number), result
     except BrokenProcessPool:
-        pass
+        blame_script()
     # A job that kills its process took the others' results along: the rest one by one.
     for number in list(left):
         with _ended(pool(1), stop) as executor:

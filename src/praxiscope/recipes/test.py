@@ -21,6 +21,7 @@ from praxiscope.evaluation.metrics import summarise
 from praxiscope.evaluation.scores import Scores
 from praxiscope.fused import AnyRecogniser
 from praxiscope.loading import load
+from praxiscope.processes import run_once
 from praxiscope.progress import Reporter
 from praxiscope.recipes.lists import DamageList, check_skips, write_skipped
 from praxiscope.recipes.named import check_test
@@ -99,6 +100,7 @@ def test(
         DataError: a label that the model does not know, or nothing to test.
         TrainingError: more than ``max_skip`` of the videos cannot be read.
     """
+    run_once()
     reporter = reporter or Reporter()
     check_test(
         run,

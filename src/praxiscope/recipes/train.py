@@ -36,6 +36,7 @@ from praxiscope.flow.store import FlowStore
 from praxiscope.loading import build_from_card
 from praxiscope.models import create_model
 from praxiscope.models.weights import load_weights
+from praxiscope.processes import run_once
 from praxiscope.progress import Reporter
 from praxiscope.recipes.backprop import check_watching, learned_snippets, make_step, snippets_at_once
 from praxiscope.recipes.course import Course, length_of
@@ -95,6 +96,7 @@ def train(
         ArgumentError, DataError, CheckpointError: something cannot be used as asked.
         TrainingError: the loss is not finite, or too many videos cannot be read.
     """
+    run_once()
     run = Path(out)
     check_training(settings, run, resume)
     state, before = TrainState(), settings

@@ -356,6 +356,19 @@ def test_the_choice_does_not_depend_on_how_many_are_watched_at_once_nor_on_the_c
     assert alone.tolist() == choices[0][:2]
 
 
+@pytest.mark.parametrize("chunk", [None, 1, 4, 7])
+def test_snippets_that_are_compared_are_normalised_alike(chunk: int | None) -> None:
+    # Six times the same snippet: whatever BatchNorm has seen, they are equal, and so are the losses of any of them.
+    batch = raw_batch()
+    batch.streams["rgb"] = batch.streams["rgb"][:, :1].expand(-1, 6, -1, -1, -1)
+    for rule in ("max", "kl"):
+        output, chosen, _ = run(model_of("resnet10"), batch, 2, rule, statistics="batch", chunk=chunk)
+        assert chosen.tolist() == [[0, 1]] * 3
+        assert float(output.metrics["loss_full"]) == pytest.approx(
+            float(output.metrics["loss_chosen"]), rel=1e-5
+        )
+
+
 @pytest.mark.parametrize("backbone", ["squeezenet1_1", "resnet10"])
 def test_batches_of_any_size_are_chosen_from_alike_before_training(backbone: str) -> None:
     # All scores are nearly equal, and their last bits depend on how many a convolution computes together.

@@ -244,6 +244,17 @@ def _pulling(norms: Sequence[_Norm]) -> Iterator[None]:
             one.remove()
 
 
+def _autocast(device: str) -> dict[str, Any]:
+    """What makes the present autocast again."""
+    if hasattr(torch, "get_autocast_dtype"):
+        dtype, enabled = torch.get_autocast_dtype(device), torch.is_autocast_enabled(device)
+    else:  # torch 2.3
+        cpu = device == "cpu"
+        dtype = torch.get_autocast_cpu_dtype() if cpu else torch.get_autocast_gpu_dtype()
+        enabled = torch.is_autocast_cpu_enabled() if cpu else torch.is_autocast_enabled()
+    return {"device_type": device, "dtype": dtype, "enabled": enabled}
+
+
 class _Sums(torch.autograd.Function):
     """`PartedStage.sums`: (stage, segments, G, rows or None, *parameters) -> [G, C, H, W]."""
 
@@ -253,11 +264,7 @@ class _Sums(torch.autograd.Function):
     ) -> Tensor:
         device = segments.device.type
         ctx.stage, ctx.rows_wanted = stage, rows is not None and rows.requires_grad
-        ctx.autocast = {
-            "device_type": device,
-            "dtype": torch.get_autocast_dtype(device),
-            "enabled": torch.is_autocast_enabled(device),
-        }
+        ctx.autocast = _autocast(device)
         ctx.save_for_backward(segments)
         total: Tensor | None = None
         for part, own, start, end in stage.pieces(segments):

@@ -209,7 +209,8 @@ def principal(
         context: makes the context to watch in (autocast).
         statistics: what BatchNorm normalises by, see `praxiscope.steps.rows.watching`.
         chunk: the most snippets to watch at once; by default B * n, as many as are learned from. On a CPU one video at
-            a time is watched, so that the choice does not depend on what is beside it.
+            a time is watched, so that the choice does not depend on what is beside it; with statistics "batch" whole
+            videos are, one at the least.
         tasks: as `make_loss` takes them: a video's choice looks at the classes of its own task alone.
         note_choice: takes what was chosen.
 
@@ -225,16 +226,18 @@ def principal(
     def step(model: nn.Module, batch: Batch, backward: Callable[[Tensor], Any]) -> StepOutput:
         if getattr(model, "consensus", average) is not average:
             raise ArgumentError("principal backpropagation needs a model whose consensus is the average")
-        together = len(batch) * n if chunk is None else chunk
+        most, count = len(batch) * n if chunk is None else chunk, snippet_count(batch)
         with watching(model, statistics), context():
-            if statistics == "running" and next(model.parameters()).device.type == "cpu":
+            if statistics == "batch":
+                # Snippets of a video are compared, so one normalisation is for all of them.
+                parts = [watch(model, part, prepare, len(part) * count) for part in chunks(batch, most)]
+            elif next(model.parameters()).device.type == "cpu":
                 # The last bits of a score depend on how many are computed together. One video at a time they are the
                 # same in a batch of any size: in one process, in several, and where batches are accumulated.
-                videos = chunks(batch, snippet_count(batch))
-                seen = torch.cat([watch(model, video, prepare, together) for video in videos])
+                parts = [watch(model, video, prepare, most) for video in chunks(batch, count)]
             else:
-                seen = watch(model, batch, prepare, together)
-        seen = in_float64(seen)
+                parts = [watch(model, batch, prepare, most)]
+        seen = in_float64(torch.cat(parts))
         targets = batch.targets.to(seen.device)
         seen = own_task(seen, targets, tasks)
         # Another stream of numbers than the one that flips and jitters the video.

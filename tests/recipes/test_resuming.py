@@ -328,7 +328,7 @@ def test_more_epochs_of_a_schedule_that_does_not_look_ahead_are_those_of_a_longe
     assert [name for name in one if not torch.equal(one[name], other[name])] == []
 
 
-@pytest.mark.parametrize("stop", [None, 2, 3])
+@pytest.mark.parametrize("stop", [None, 2])
 def test_more_epochs_of_a_cosine_go_on_with_that_of_the_longer_run_and_say_so(
     tmp_path: Path, stop_after: Stop, stop: int | None
 ) -> None:
@@ -398,16 +398,20 @@ def test_a_state_without_a_length_goes_on(tmp_path: Path) -> None:
     assert len(rates(run)) == 9
 
 
-@pytest.mark.parametrize(
-    "change",
-    ["optim.lr=0.1", "input.snippets=3", "data.sampling=class-uniform", "run.seed=5", "model.dropout=0.1"],
-)
-def test_other_settings_are_refused_by_name(tmp_path: Path, change: str) -> None:
+def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
     data, run = make_videos(tmp_path / "videos"), tmp_path / "run"
     assert train(settings(data, "optim.epochs=1"), run)
     before = files(run)
-    with pytest.raises(px.ArgumentError, match=f"{change.partition('=')[0]} .* → .*--weights"):
-        train(settings(data, "optim.epochs=2", change), run, resume=True)
+    others = (
+        "optim.lr=0.1",
+        "input.snippets=3",
+        "data.sampling=class-uniform",
+        "run.seed=5",
+        "model.dropout=0.1",
+    )
+    for change in others:
+        with pytest.raises(px.ArgumentError, match=f"{change.partition('=')[0]} .* → .*--weights"):
+            train(settings(data, "optim.epochs=2", change), run, resume=True)
     assert files(run) == before
 
 

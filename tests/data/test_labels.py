@@ -49,6 +49,7 @@ def test_a_slip_of_one_or_two_clips_is_found(slip: str, meant: str, count: int) 
         ("SkyDiving", "sky_diving"),
         ("sky diving", "sky-diving"),
         ("sky diving", "skydiving "),
+        ("take-1", "take 1"),
         ("caf\u00e9", unicodedata.normalize("NFD", "caf\u00e9")),
     ],
 )
@@ -72,6 +73,8 @@ def test_the_same_spelling_is_found_however_many_clips(one: str, other: str) -> 
         ("speed_a", "speed_b"),
         ("shoot_ball", "shoot_bow"),
         ("left", "right"),
+        ("-1", "1"),
+        ("turn -30", "turn 30"),
     ],
 )
 def test_names_of_two_things_are_left_in_peace(one: str, other: str) -> None:

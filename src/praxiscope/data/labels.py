@@ -72,6 +72,7 @@ def _words(label: str) -> tuple[str, ...]:
     """The words of a label in small letters: "SkyDiving", "sky_diving" and "Sky Diving" have two."""
     text = unicodedata.normalize("NFKC", label)
     text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text)
+    text = re.sub(r"(?<![^\s_])-(?=\d)", "\N{MINUS SIGN}", text)  # "turn -30" is not "turn 30"
     return tuple(word.casefold() for word in re.split(r"[\s_\-]+", text) if word)
 
 

@@ -152,7 +152,7 @@ def test_a_prediction_averages_what_was_asked_for(folder: Path, name: str, avera
     apart = np.abs(
         mean_of(by_hand, "logits", probabilities) - mean_of(by_hand, "softmax", probabilities)
     ).max()
-    assert apart > 0.02
+    assert apart > 2e-3  # the tolerance below is a twentieth of that
     found = recogniser.predict(path, top=4, protocol="2x3", average=average)
     scores = [found.scores[found.labels.index(label)] for label in LABELS]
     assert scores == pytest.approx(expected.tolist(), abs=1e-4)

@@ -33,6 +33,7 @@ from praxiscope.recipes.settings import TrainSettings, get_recipe, override, rec
 from praxiscope.recipes.streams import settings_of_runs
 from praxiscope.recipes.test import test as run_test
 from praxiscope.recipes.train import build_model, train
+from praxiscope.recogniser import Recogniser
 from praxiscope.training.log import read_log
 from praxiscope.types import VideoRecord
 from praxiscope.video.geometry import mirror
@@ -308,7 +309,8 @@ def test_the_streams_decide_on_mirror_images_and_normalisation(
 
 def test_views_of_a_joint_network_are_averaged_as_asked_for(run: Path, moving: Moving) -> None:
     path = moving[0] / "left" / "1.mp4"
-    recogniser = px.load(run, flow=moving[1], device="cpu")
+    loaded = px.load(run, flow=moving[1], device="cpu")
+    recogniser = Recogniser(loaded.model, loaded.card, precision="32", flow_source=loaded.flow_source)
     protocol = parse_protocol("3x10")
     record = VideoRecord("left/1.mp4", path, ())
     clip = recogniser.clip_reader([record], [torch.tensor(-1)], protocol).read(0)
@@ -328,8 +330,8 @@ def test_views_of_a_joint_network_are_averaged_as_asked_for(run: Path, moving: M
     expected = {"logits": softmax(rows.mean(0)), "softmax": softmax(rows).mean(0)}
     for average, wanted in expected.items():
         logits = recogniser.video_logits(path, "3x10", average)
-        np.testing.assert_allclose(softmax(logits.double().numpy()), wanted, atol=1e-2)
-    assert np.abs(expected["logits"] - expected["softmax"]).max() > 0.03
+        np.testing.assert_allclose(softmax(logits.double().numpy()), wanted, atol=1e-3)
+    assert np.abs(expected["logits"] - expected["softmax"]).max() > 5e-3
 
 
 def test_what_acts_on_no_other_instant_is_seen_in_chunks(run: Path, moving: Moving) -> None:

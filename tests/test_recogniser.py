@@ -20,6 +20,7 @@ import praxiscope as px
 from conftest import write_clip
 from praxiscope._compat import import_torchvision
 from praxiscope.checkpoint import InputContract, ModelCard, point_to, save_checkpoint
+from praxiscope.evaluation import views
 from praxiscope.models import create_model
 from praxiscope.recogniser import Recogniser
 from praxiscope.timeline import windows
@@ -174,6 +175,26 @@ def test_a_timeline_names_the_windows_like_single_forward_passes(
             order = expected.argsort(descending=True).tolist()
             assert segment.labels == [LABELS[i] for i in order]
             assert segment.scores == pytest.approx(expected[order].tolist(), abs=1e-5)
+
+
+@pytest.mark.parametrize("protocol", ["25x1", "25x10", "25xfull"])
+def test_a_prediction_in_chunks_is_that_of_all_snippets_at_once(
+    recogniser: Recogniser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, protocol: str
+) -> None:
+    write_clip(tmp_path / "clip.mp4", 2, frames=30, size=(36, 48))
+    sizes: list[int] = []
+    handle = recogniser.model.register_forward_pre_hook(lambda _, inputs: sizes.append(inputs[0].shape[0]))
+    found = {}
+    for pixels in (1, 5 * 36 * 48, 2**40):
+        monkeypatch.setattr(views, "_CPU_PIXELS", pixels)
+        monkeypatch.setattr(views, "_MOST", 2**20)
+        found[pixels] = recogniser.video_logits(tmp_path / "clip.mp4", protocol)
+    handle.remove()
+    whole, crops = found[2**40], {"25x1": 1, "25x10": 10, "25xfull": 1}[protocol]
+    assert sizes[: 25 * crops] == [1] * 25 * crops
+    assert sizes[-1] == 25 * crops
+    for logits in found.values():
+        torch.testing.assert_close(logits, whole, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(("window", "stride"), [(0, 1), (1, 0), (-1, 1)])

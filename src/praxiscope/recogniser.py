@@ -23,7 +23,7 @@ from praxiscope.data.splitlist import SplitList
 from praxiscope.errors import ArgumentError, DataError, VideoError
 from praxiscope.evaluation.protocols import Protocol, parse_protocol
 from praxiscope.evaluation.scores import Scores
-from praxiscope.evaluation.views import Precision, ViewMean, ViewScorer, inference_precision
+from praxiscope.evaluation.views import Precision, ViewMean, ViewScorer, forward_snippets, inference_precision
 from praxiscope.inputs import ViewSampler, crops_of, stream_readers, takes_one_size
 from praxiscope.processes import run_once
 from praxiscope.progress import Reporter
@@ -47,7 +47,7 @@ class Recogniser:
         card: what ``model.json`` says.
         device: where it runs.
         precision: "auto", "32" or "bf16"; or all of it, where the weights' layout must stay as it is.
-        chunk_snippets: the most snippets in one forward pass; bounds the memory.
+        chunk_snippets: the most snippets in one forward pass; None takes what is fastest for their size.
         flow_source: of a model that sees flow: stored flow, or the estimator; None makes that of the contract.
         split: which videos it was trained on, to be saved with it.
     """
@@ -59,7 +59,7 @@ class Recogniser:
         *,
         device: torch.device | None = None,
         precision: str | Precision = "auto",
-        chunk_snippets: int = 64,
+        chunk_snippets: int | None = None,
         flow_source: FlowSource | None = None,
         split: SplitList | None = None,
     ) -> None:
@@ -113,6 +113,10 @@ class Recogniser:
     def span(self) -> int:
         """Frames that a snippet needs from its first one on."""
         return stream_readers(self.card.input, self.card.input.short_side, self.flow_source)[1]
+
+    def at_once(self, height: int, width: int) -> int:
+        """Snippets of this size that go through the network together."""
+        return self.chunk_snippets or forward_snippets(self.device, height, width)
 
     def save(self, folder: str | Path) -> None:
         """Write a model folder that ``load`` reads: of one task of a network with several, say.
@@ -194,10 +198,11 @@ class Recogniser:
         self, record: VideoRecord, protocol: Protocol, crop: int = 0, time_limit_s: float = 300.0
     ) -> FullVideoOutput:
         """What the model says of crop number ``crop`` of a whole video; see `stream_logits`."""
+        short_side = self._short_side(protocol)
         read = frame_chunks(
             record,
-            short_side=self._short_side(protocol),
-            chunk=self.chunk_snippets,
+            short_side=short_side,
+            chunk=self.at_once(short_side, short_side),
             time_limit_s=time_limit_s,
         )
 
@@ -258,7 +263,7 @@ class Recogniser:
         )
         kind = kind_of(stream)
         (crop,) = crops_of(protocol.crops, self.card.input.size, clips.read(0).streams[stream], kind)
-        together = len(starts) if self.clip_snippets > 1 else self.chunk_snippets
+        together = len(starts) if self.clip_snippets > 1 else self.at_once(*crop.shape[-2:])
         rows = []
         for part in torch.split(crop, together):
             with torch.inference_mode(), self.precision.context(self.device):
@@ -392,7 +397,8 @@ class Recogniser:
         if window_s <= 0 or stride_s <= 0:
             raise ArgumentError(f"window and stride must be above 0 s, got {window_s} and {stride_s}")
         scorer = self.scorer(parse_protocol("1x1"))
-        most = 1 if self.every_frame else max(1, self.chunk_snippets // self.card.input.snippets)
+        size = self.card.input.size
+        most = 1 if self.every_frame else max(1, self.at_once(size, size) // self.card.input.snippets)
         coming = windows(
             source, window_s, stride_s, self.card.input, self.flow_source, every=self.every_frame
         )
@@ -459,7 +465,7 @@ class Recogniser:
             crop=partial(crops_of, protocol.crops, self.card.input.size),
             streams=self.streams,
             clip_snippets=None if self.every_frame and protocol.sampling == "all" else together,
-            chunk_snippets=self.chunk_snippets,
+            chunk_snippets=self.at_once,
             precision=self.precision,
             average=protocol.average,
             sigmoid=self.card.multi_label,

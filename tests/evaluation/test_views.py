@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from praxiscope.evaluation.views import Precision, ViewScorer, inference_precision
+from praxiscope.evaluation.views import Precision, ViewScorer, forward_snippets, inference_precision
 from praxiscope.inputs import crops_of
 from praxiscope.types import Clip, SnippetOutput
 
@@ -103,6 +103,36 @@ def test_scores_are_the_mean_over_views_of_single_forward_passes(crops: str, chu
         ]
         assert logits.dtype == torch.float32
         torch.testing.assert_close(logits, torch.stack(rows).mean(0), rtol=1e-6, atol=1e-6)
+
+
+def test_the_number_of_snippets_in_a_pass_follows_their_size() -> None:
+    model = Mixing(None).eval()
+    clips = make_clips([(10, 12), (10, 12), (5, 6)], 6)
+    scorer = ViewScorer(
+        model,
+        prepare=prepare,
+        crop=partial(crops_of, "full", SIZE),
+        clip_snippets=1,
+        chunk_snippets=lambda height, width: 480 // (height * width),
+    )
+    assert len(list(scorer.score(iter(clips)))) == 3
+    # Six of 10 x 12 pixels, at most four at a time, of either clip; six of 5 x 6 at once.
+    assert [shape[0] for shape in model.seen] == [4, 2, 4, 2, 6]
+
+
+@pytest.mark.parametrize(
+    ("device", "size", "count"),
+    [
+        ("cpu", (224, 224), 5),
+        ("cpu", (256, 340), 3),
+        ("cpu", (112, 112), 20),
+        ("cpu", (32, 32), 64),
+        ("cpu", (2000, 2000), 1),
+        ("cuda", (224, 224), 64),
+    ],
+)
+def test_a_pass_on_a_cpu_has_a_quarter_of_a_mebipixel(device: str, size: tuple[int, int], count: int) -> None:
+    assert forward_snippets(torch.device(device), *size) == count
 
 
 def test_whole_frames_of_flow_are_mirrored_with_their_vectors() -> None:

@@ -111,6 +111,21 @@ def inference_precision(device: torch.device, wish: str = "auto") -> Precision:
     return Precision(name, channels_last=device.type in ("cpu", "cuda"))
 
 
+# Snippets in a forward pass: few enough for bounded memory and, on a CPU, so few pixels that a layer's output stays
+# near the cache and below the 32 MiB from which the C library has the system hand out the memory each time anew.
+_MOST, _CPU_PIXELS = 64, 2**18
+
+
+def forward_snippets(device: torch.device, height: int, width: int) -> int:
+    """How many snippets of a size go through a network together where no gradient is made: the fastest number.
+
+    On a CPU 5 of 224 pixels and 20 of 112 (measured: ``benchmarks/predict_chunks.md``), elsewhere 64.
+    """
+    if device.type != "cpu":
+        return _MOST
+    return max(1, min(_MOST, _CPU_PIXELS // (height * width)))
+
+
 class ViewScorer:
     """Averages a model's scores over the views of each video.
 
@@ -124,7 +139,8 @@ class ViewScorer:
         crop: frames of one video [V * S, C, H, W] and their kind -> its crops, one at a time, each [V * S, C, h, w].
         streams: names, in the order of the model's inputs.
         clip_snippets: S; None: all snippets of a video are one view.
-        chunk_snippets: the most snippets in one forward pass.
+        chunk_snippets: the most snippets in one forward pass (but a view is never cut); or a function that gives it
+            for their height and width.
         precision: the numbers to run in.
         average, sigmoid: see `ViewMean`.
     """
@@ -137,7 +153,7 @@ class ViewScorer:
         crop: Callable[[Tensor, Kind], Iterable[Tensor]],
         streams: Sequence[str] = ("rgb",),
         clip_snippets: int | None,
-        chunk_snippets: int = 64,
+        chunk_snippets: int | Callable[[int, int], int] = 64,
         precision: Precision | None = None,
         average: Average = "logits",
         sigmoid: bool = False,
@@ -148,6 +164,13 @@ class ViewScorer:
         self.clip_snippets = clip_snippets
         self.chunk_snippets = chunk_snippets
         self.precision = precision or Precision()
+
+    def _at_once(self, height: int, width: int) -> int:
+        return (
+            self.chunk_snippets
+            if isinstance(self.chunk_snippets, int)
+            else self.chunk_snippets(height, width)
+        )
 
     @torch.inference_mode()
     def forward(self, *views: Tensor) -> Tensor:
@@ -191,7 +214,7 @@ class ViewScorer:
             )
             for crop in zip(*crops, strict=True):
                 seen = self.clip_snippets or len(crop[0])
-                chunk_views = max(1, self.chunk_snippets // seen)
+                chunk_views = max(1, self._at_once(*crop[0].shape[-2:]) // seen)
                 views = [x.reshape(-1, seen, *x.shape[1:]) for x in crop]  # [V, S, C, h, w]
                 video.left += len(views[0])
                 for part in zip(*(torch.split(x, chunk_views) for x in views), strict=True):

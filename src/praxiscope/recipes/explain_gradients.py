@@ -258,9 +258,8 @@ def explain_cluster_gradients(
             seen = see_frames(recogniser, video, label, frames)
             gradient = gradient_maker(recogniser, seen.target, parameters)
             with torch.no_grad():
-                x = torch.cat(
-                    [model.early(part) for part in torch.split(seen.frames, recogniser.chunk_snippets)]
-                )
+                parts = torch.split(seen.frames, recogniser.at_once(*seen.frames.shape[-2:]))
+                x = torch.cat([model.early(part) for part in parts])
             rules = _cluster_distances(x, seen.clusters, gradient)
             facts.append({"video": str(video), "label": seen.label, "frames": seen.numbers, "rules": rules})
             bar.advance()

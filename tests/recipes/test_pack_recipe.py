@@ -172,7 +172,7 @@ def test_nothing_readable_is_an_error(tmp_path: Path) -> None:
 real_pack_one = recipe._pack_one
 
 
-def _die_on_the_second(job: recipe._Job) -> tuple[str, str]:
+def _die_on_the_second(job: recipe._Job) -> tuple[str, str, str]:
     if job.record.id.endswith("1.mp4"):
         os._exit(9)
     return real_pack_one(job)
@@ -187,7 +187,7 @@ def test_a_video_that_kills_its_reader_costs_only_itself(
     jobs = [recipe._Job(r, recipe._place(tmp_path / "out", r), 36, None, 3) for r in records]
     monkeypatch.setattr(recipe, "_pack_one", _die_on_the_second)
     monkeypatch.setattr(recipe, "get_context", lambda _: multiprocessing.get_context("fork"))
-    problems = dict(recipe._run(jobs, 2))
+    problems = {name: problem for name, problem, _ in recipe._run(jobs, 2)}
     assert set(problems) == {"a/0.mp4", "a/1.mp4", "a/2.mp4"}
     assert problems["a/0.mp4"] == problems["a/2.mp4"] == ""
     assert "ends the process that reads it" in problems["a/1.mp4"]

@@ -26,6 +26,7 @@ from praxiscope.loading import load_single
 from praxiscope.progress import Reporter
 from praxiscope.recogniser import Recogniser, best_labels
 from praxiscope.types import Prediction, Segment, VideoRecord
+from praxiscope.words import counted
 
 __all__ = ["FUSION_FILE", "AnyRecogniser", "FusedRecogniser", "load_fused", "save_fused"]
 
@@ -205,7 +206,8 @@ def _check_splits(splits: Sequence[SplitList]) -> None:
         first, others = known[0]
         if different := [name for name in sides if others.get(name, sides[name]) != sides[name]]:
             raise ArgumentError(
-                f"{first} and {path} put {len(different)} videos on different sides, {different[0]} for one: what "
+                f"{first} and {path} put {counted(len(different), 'video')} on different sides, "
+                f"{different[0]} for one: what "
                 "one network was tested on, the other was trained on. Train both with one split."
             )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -24,6 +24,7 @@ from praxiscope.inputs import stream_readers
 from praxiscope.models import create_model
 from praxiscope.models.undrawn import Undrawn
 from praxiscope.recogniser import Recogniser
+from praxiscope.words import counted
 
 if TYPE_CHECKING:
     from praxiscope.fused import FusedRecogniser
@@ -124,8 +125,10 @@ def build_from_card(card: ModelCard, folder: Path) -> nn.Module:
         model = create_model(card.name, **card.kwargs)
     except (ArgumentError, TypeError) as error:
         raise CheckpointError(f"{folder}: its model cannot be built. {error}") from error
-    if len(card.labels) != model.num_classes:
+    classes: Any = model.num_classes
+    if len(card.labels) != classes:
         raise CheckpointError(
-            f"{folder}: names {len(card.labels)} labels for {model.num_classes} scores. Take another checkpoint."
+            f"{folder}: names {counted(len(card.labels), 'label')} for {counted(classes, 'score')}. "
+            "Take another checkpoint."
         )
     return model

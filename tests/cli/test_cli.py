@@ -282,7 +282,7 @@ def test_pack_prints_figures_or_one_document(call: Call, clips: Path, tmp_path: 
     write_clip(tmp_path / "v" / "a" / "0.mp4", 0)
     packed = call("pack", tmp_path / "v", tmp_path / "p", "--short-side", 36, "--workers", 1)
     assert packed.code == 0
-    assert "1 clips, 12 frames" in packed.out
+    assert "1 clip, 12 frames" in packed.out
     again = call("pack", tmp_path / "v", tmp_path / "p", "--short-side", 36, "--workers", 1, "--json")
     summary = document(again)
     assert (summary["clips"], summary["frames"], summary["already"], summary["skipped"]) == (1, 12, 1, 0)

@@ -68,7 +68,7 @@ def test_label_person_and_camera_come_from_the_names(videos: Path) -> None:
         record = by_id[f"{ROOT}/P03/{name}"]
         assert (record.labels, record.group, record.split) == (("tea",), "P03", "train")
         assert record.path == videos / ROOT / "P03" / name
-    assert said(manifest, "1 stereo recordings are there from both eyes (_ch0, _ch1): two videos each.")
+    assert said(manifest, "1 stereo recording is there from both eyes (_ch0, _ch1): two videos each.")
 
 
 def test_videos_of_other_names_are_told_and_left_out(videos: Path) -> None:

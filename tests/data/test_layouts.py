@@ -70,7 +70,7 @@ def test_ucf101_follows_the_official_lists_wherever_they_lie(tmp_path: Path, pla
     assert _said(manifest, "1 of the 3 classes have no video on disk")
     assert _said(manifest, "1 of 5 listed videos are not on disk: YoYo/v_YoYo_g20_c01.avi")
     assert _said(
-        manifest, "1 videos are in neither list of split 2 and left out: Archery/v_Archery_g01_c99.avi"
+        manifest, "1 video is in neither list of split 2 and left out: Archery/v_Archery_g01_c99.avi"
     )
 
 
@@ -95,7 +95,7 @@ def test_ucf101_without_lists_goes_by_group_numbers(tmp_path: Path) -> None:
     assert first.classes == ("Archery", "HandstandPushups")
     assert _said(first, "split 1 was made by its rule (groups 1 to 7 test")
     assert _said(first, "No split was named")
-    assert _said(first, "1 videos are not named as UCF-101 clips are and left out: Archery/other.avi")
+    assert _said(first, "1 video is not named as UCF-101 clips are and left out: Archery/other.avi")
     assert {r.id for r in load_records(f"ucf101:{tmp_path}", split="2").of("test")} == {
         UCF_FILES[1],
         UCF_FILES[3],
@@ -166,7 +166,7 @@ def test_hmdb51_marks_are_train_test_and_unused(tmp_path: Path) -> None:
         ("run", "train", "run/A"),
     ]
     assert manifest.missing == ("run/C_run_u_nm_np1_ba_med_1.avi",)
-    assert _said(manifest, "1 videos on disk are not used by split 1: B_run_u_nm_np1_ba_med_0.avi")
+    assert _said(manifest, "1 video on disk is not used by split 1: B_run_u_nm_np1_ba_med_0.avi")
     with pytest.raises(DataError, match=r"run_test_split2\.txt, line 1: expected a file name and 0, 1 or 2"):
         load_records(f"hmdb51:{tmp_path / 'videos'}", split=2)
     with pytest.raises(DataError, match=r"CLASS_test_split3\.txt were not found; looked in"):
@@ -186,7 +186,7 @@ def test_weizmann_leaves_out_a_person_by_name_or_number(tmp_path: Path) -> None:
     }  # fmt: skip
     assert {r.group for r in manifest.of("train")} == {"ido"}
     assert len(manifest.missing) == 90 - 4
-    assert _said(manifest, "1 videos are not named PERSON_ACTION and left out: eli_dance.avi")
+    assert _said(manifest, "1 video is not named PERSON_ACTION and left out: eli_dance.avi")
 
 
 @pytest.mark.parametrize("split", ["anna", 0, 10, "-1"])

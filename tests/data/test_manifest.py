@@ -62,7 +62,7 @@ def test_a_packed_copy_keeps_its_id_and_may_not_lie_beside_the_original(tmp_path
     _touch(tmp_path, "run/a.avi.pxv")
     assert "run/a.avi" in {r.id for r in load_records(tmp_path).records}
     _touch(tmp_path, "run/a.avi")
-    with pytest.raises(DataError, match=r"1 videos are there both packed and as they were: run/a\.avi"):
+    with pytest.raises(DataError, match=r"1 video is there both packed and as they were: run/a\.avi"):
         load_records(tmp_path)
 
 
@@ -107,7 +107,7 @@ def test_a_list_gives_labels_splits_and_groups(tmp_path: Path) -> None:
     assert manifest.multi_label
     assert manifest.numbers(manifest.records[0]) == (0, 1)
     assert manifest.name == "list"
-    assert _said(manifest, "1 groups stand on several sides of the split")
+    assert _said(manifest, "1 group stands on several sides of the split")
     assert _said(manifest, "g (1 train, 1 test)")
 
 
@@ -148,7 +148,7 @@ def test_missing_files_are_named_and_left_out(tmp_path: Path) -> None:
 def test_small_classes_and_a_single_class_are_noted(tmp_path: Path) -> None:
     assert _said(load_records(_many(tmp_path, "videos")), "has one class only, 'videos'")
     manifest = load_records(_many(tmp_path, "few", count=3))
-    assert _said(manifest, "1 classes have fewer than 5 training videos: few (2)")
+    assert _said(manifest, "1 class has fewer than 5 training videos: few (2)")
 
 
 def test_a_folder_without_videos_is_left_out_with_a_note(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_a_folder_without_videos_is_left_out_with_a_note(tmp_path: Path) -> None
     manifest = load_records(tmp_path)
     assert manifest.classes == ("a", "b")
     assert _said(manifest, "lists holds no video and is left out")
-    assert _said(manifest, "1 videos lie outside the class folders and are left out: stray.mp4")
+    assert _said(manifest, "1 video lies outside the class folders and left out: stray.mp4")
 
 
 def test_a_set_of_test_videos_alone_is_allowed(tmp_path: Path) -> None:
@@ -209,7 +209,7 @@ def test_duplicates_are_an_error(tmp_path: Path) -> None:
 
 def test_a_split_for_some_videos_only_is_an_error(tmp_path: Path) -> None:
     _touch(tmp_path, "1.mp4", "2.mp4")
-    with pytest.raises(DataError, match=r"1 of 2 videos have no split: 2\.mp4"):
+    with pytest.raises(DataError, match=r"1 of 2 videos has no split: 2\.mp4"):
         load_records(_csv(tmp_path, "path,label,split\n1.mp4,a,train\n2.mp4,a,\n"))
 
 

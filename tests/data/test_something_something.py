@@ -127,7 +127,7 @@ def test_version_2_is_listed_wherever_its_lists_lie(
     assert said(manifest, "Something-Something v2: its validation videos are tested")
     assert said(manifest, "1 of 6 listed videos are not on disk: 7")
     assert said(manifest, "2 videos on disk are of the test list, without labels, and left out: 1420, 3")
-    assert said(manifest, f"1 videos are in no list and left out: {before}5.webm")
+    assert said(manifest, f"1 video is in no list and left out: {before}5.webm")
 
 
 @pytest.mark.parametrize(("end", "mark"), [("\n", ""), ("\r\n", "\ufeff")])
@@ -141,7 +141,7 @@ def test_version_1_is_listed_with_folders_of_frames_for_videos(tmp_path: Path, e
     assert [record.id for record in manifest.of("test")] == [f"{CLIPS[1]}/74225", f"{CLIPS[1]}/116154"]
     assert manifest.missing == ("7",)
     assert said(manifest, "Something-Something v1: its validation videos are tested")
-    assert said(manifest, "1 videos on disk are of the test list, without labels, and left out: 1420")
+    assert said(manifest, "1 video on disk is of the test list, without labels, and left out: 1420")
     video = px.open_video(manifest.records[0].path)
     assert (len(video), video.fps) == (4, 12.0)
 

@@ -64,7 +64,7 @@ def test_a_file_that_one_set_trains_on_and_another_holds_out_is_named() -> None:
     twin = a_set("sport", {"run/g2": "train", "jump/g3": "train", "run/g9": "test"})
     notes = join({"a": SPORT, "b": twin}).notes
     assert notes[2:] == (
-        "1 held-out videos lie in files that another of the data sets trains on, which flatters tests: a/run/g2",
+        "1 held-out video lies in a file that another of the data sets trains on, which flatters tests: a/run/g2",
     )
 
 

@@ -187,7 +187,7 @@ def test_no_videos_fuse_to_no_videos():
         (make(1, n=5), ["videos differ", "1 only in the first (v5)"]),
         (make(1, classes=["jump", "run", "walk"]), ["classes differ", "wave", "walk"]),
         (make(1, classes=["run", "jump", "wave"]), ["another order, from number 0"]),
-        (make(1, targets=np.array([1, 1, 2, 0, 1, 2])), ["targets differ for 1 videos: v0 (jump and run)"]),
+        (make(1, targets=np.array([1, 1, 2, 0, 1, 2])), ["targets differ for 1 video: v0 (jump and run)"]),
         (make(1, multi_label=True), ["only one of the two is multi-label"]),
         (with_protocol(make(1), activation="sigmoid"), ["only one of the two is read by sigmoid"]),
         (with_protocol(make(1), name="25x1"), ["name '25x10' and '25x1'", "--any-protocol"]),
@@ -366,7 +366,7 @@ def test_the_svm_refuses_what_it_cannot_learn_from():
     with pytest.raises(ScoresError, match="multi-label"):
         SvmFusion.fit(several)
     never = [make(seed, targets=np.array([0, 1, 0, 1, 0, -1])) for seed in range(2)]
-    with pytest.raises(ScoresError, match=r"no video of 1 classes \(wave\)"):
+    with pytest.raises(ScoresError, match=r"no video of 1 class \(wave\)"):
         SvmFusion.fit(never)
     once = [make(seed, targets=np.array([0, 1, 0, 1, 0, 2])) for seed in range(2)]
     with pytest.raises(ScoresError, match=r"'wave' has 1 training video.*--svm-c 1"):

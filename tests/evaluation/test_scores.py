@@ -95,7 +95,7 @@ def test_reordered_gives_the_videos_in_the_order_asked_for():
     assert part.ids == order
     np.testing.assert_array_equal(part.logits, scores.logits[[3, 0, 4]])
     np.testing.assert_array_equal(part.targets, scores.targets[[3, 0, 4]])
-    with pytest.raises(ScoresError, match="1 videos have no scores: elsewhere"):
+    with pytest.raises(ScoresError, match="1 video has no scores: elsewhere"):
         scores.reordered(["elsewhere", scores.ids[0]])
 
 

@@ -173,7 +173,7 @@ def test_a_test_finds_the_task_where_all_classes_are_of_one_alone(
     ):
         run_test(run, swapped_set, workers=0)
     write_clip(tmp_path / "sea" / "0.mp4", 0)
-    with pytest.raises(px.ArgumentError, match=r"none of plain, swapped has all of these 1 classes"):
+    with pytest.raises(px.ArgumentError, match=r"none of plain, swapped has all of these 1 class"):
         run_test(run, tmp_path, workers=0)
 
 

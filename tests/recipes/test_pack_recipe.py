@@ -165,7 +165,7 @@ def test_broken_videos_are_left_out_and_listed(tmp_path: Path) -> None:
 def test_nothing_readable_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "videos" / "a").mkdir(parents=True)
     (tmp_path / "videos" / "a" / "1.mp4").write_text("no video\n" * 100)
-    with pytest.raises(px.DataError, match=r"none of its 1 videos could be read; see .*skipped\.csv"):
+    with pytest.raises(px.DataError, match=r"none of its 1 video could be read; see .*skipped\.csv"):
         pack(tmp_path / "videos", tmp_path / "out", workers=1)
 
 

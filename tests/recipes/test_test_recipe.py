@@ -89,7 +89,7 @@ def test_other_videos_without_splits_are_all_tested(run: Path, tmp_path: Path) -
         write_clip(tmp_path / "new" / name / "other.mp4", number, seed=77)
     result = run_test(run, tmp_path / "new", protocol="1x1", workers=0)
     assert result.scores.ids == ["green/other.mp4", "red/other.mp4"]
-    assert any("brings no split: all of its 2 videos are tested" in note for note in result.notes)
+    assert any("brings no split: all of it is tested, 2 videos" in note for note in result.notes)
     # Targets are the model's class numbers, not those of a set that lacks a class.
     assert result.scores.classes == ["blue", "green", "red"]
     assert result.scores.targets.tolist() == [1, 2]
@@ -222,7 +222,7 @@ def test_what_a_test_skipped_stays_known_after_the_next(
 def test_nothing_but_broken_videos_is_an_error(run: Path, tmp_path: Path) -> None:
     (tmp_path / "videos" / "red").mkdir(parents=True)
     (tmp_path / "videos" / "red" / "x.mp4").write_text("no video\n" * 100)
-    with pytest.raises(px.DataError, match=r"none of the 1 videos could be read. The first: .*x\.mp4"):
+    with pytest.raises(px.DataError, match=r"none of the 1 video could be read. The first: .*x\.mp4"):
         run_test(run, tmp_path / "videos", workers=0, out=tmp_path / "scores.npz")
     assert not (tmp_path / "scores.npz").exists()
     assert (tmp_path / "skipped_test.csv").is_file()

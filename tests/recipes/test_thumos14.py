@@ -119,13 +119,13 @@ def test_the_layout_has_the_subsets_on_their_sides(thumos: Path) -> None:
     assert manifest.missing == ("video_test_0000009",)
     for phrase in (
         "1 of 15 listed videos are not on disk: video_test_0000009",
-        "1 training videos with several labels are learned once for each label",
-        "1 test videos have several labels",
-        "2 background videos are tested as negatives of every class",
+        "1 training video with several labels: learned once for each label",
+        "1 test video has several labels",
+        "2 background videos are tested, negative of every class",
         "6 of the 13320 UCF-101 clips",
-        "1 annotated classes have no video on disk and are left out: Yellow",
-        "1 validation videos have no label and are left out: video_validation_0000003",
-        "1 videos are not in thumos14.json and left out: video_test_0000077.mp4",
+        "1 annotated class has no video on disk, left out: Yellow",
+        "1 validation video has no label, left out: video_validation_0000003",
+        "1 video is not in thumos14.json and left out: video_test_0000077.mp4",
     ):
         assert any(phrase in note for note in manifest.notes), phrase
 

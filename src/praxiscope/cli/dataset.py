@@ -10,6 +10,7 @@ import typer
 
 from praxiscope._lazy import quick_imports
 from praxiscope.cli.common import Json, print_json, reporter
+from praxiscope.words import counted
 
 app = typer.Typer(help="Make a data set.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -84,7 +85,7 @@ def move4mnist(
     if json:
         print_json({"out": str(folder), "train": train, "test": test})
     else:
-        print(f"{train} training and {test} test videos: {folder}")
+        print(f"{counted(train, 'training video')} and {counted(test, 'test video')}: {folder}")
 
 
 def _pair(option: str, text: str | None, kind: Callable[[str], Any]) -> tuple[Any, Any] | None:

@@ -9,6 +9,7 @@ import typer
 
 from praxiscope._lazy import quick_imports
 from praxiscope.cli.common import Device, Json, Task, print_json, reporter
+from praxiscope.words import counted
 
 HELP = """Draw what a network sees, what it has learned, or how.
 
@@ -214,7 +215,7 @@ def explain(
             reporter=reporter(),
             **parameters,
         )
-        said = f"{len(made.facts['frames'])} frames, full colours at {made.facts['scale_px']:g} pixels"
+        said = f"{counted(len(made.facts['frames']), 'frame')}, full colours at {made.facts['scale_px']:g} pixels"
     elif filters:
         from praxiscope.recipes.explain import explain_filters
 
@@ -233,7 +234,7 @@ def explain(
             device=device,
         )
         stand = ", ".join(str(made.facts["frames"][number]) for number in made.facts["chosen"])
-        said = f"{made.facts['label']}; nearest to all {len(made.facts['frames'])} snippets: frames {stand}"
+        said = f"{made.facts['label']}; nearest to all {counted(len(made.facts['frames']), 'snippet')}: frames {stand}"
     elif clusters:
         from praxiscope.recipes.explain_clusters import explain_clusters
 
@@ -247,7 +248,10 @@ def explain(
             reporter=reporter(),
         )
         facts = made.facts
-        said = f"{facts['label']}; {facts['frames']} frames in {len(facts['clusters'])} clusters, {facts['rule']}"
+        said = (
+            f"{facts['label']}; {counted(facts['frames'], 'frame')} in "
+            f"{counted(len(facts['clusters']), 'cluster')}, {facts['rule']}"
+        )
     elif gradients or cluster_gradients:
         from praxiscope.recipes.explain_gradients import explain_cluster_gradients, explain_gradients
 
@@ -266,7 +270,7 @@ def explain(
         from praxiscope.recipes.explain_principal import explain_losses
 
         made = explain_losses(sources)
-        said = ", ".join(f"{one['run']} {one['steps']} steps" for one in made.facts["runs"])
+        said = ", ".join(f"{one['run']} {counted(one['steps'], 'step')}" for one in made.facts["runs"])
     save_explanation(made, out)
     if json:
         print_json({"picture": str(out), **made.facts})
@@ -280,7 +284,8 @@ def _found(facts: dict[str, Any]) -> str:
         means = ", ".join(f"{rule} {mean['distance']:.3g}" for rule, mean in facts["mean"].items())
         return f"mean distance of a cluster's gradient ({facts['parameters']}): {means}"
     return "; ".join(
-        f"{Path(one['video']).name}: {one['pairs']} pairs, Pearson {one['hamming']['pearson']:.2f} (Hamming), "
+        f"{Path(one['video']).name}: {counted(one['pairs'], 'pair')}, Pearson {one['hamming']['pearson']:.2f} "
+        "(Hamming), "
         f"{one['euclidean']['pearson']:.2f} (Euclidean)"
         for one in facts["videos"]
     )

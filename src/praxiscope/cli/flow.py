@@ -9,6 +9,7 @@ import typer
 
 from praxiscope._lazy import quick_imports
 from praxiscope.cli.common import Annotations, Data, Json, MaxSkip, Split, print_json, reporter
+from praxiscope.words import counted
 
 HELP = """Estimate and store the optical flow of a data set's videos. Run it again to go on where it stopped.
 
@@ -89,7 +90,7 @@ def flow(
         print_json(asdict(summary))
         raise typer.Exit(code)
     print(
-        f"{summary.clips} clips, {summary.fields} fields, {summary.bytes / 1e6:.1f} MB: "
+        f"{counted(summary.clips, 'clip')}, {counted(summary.fields, 'field')}, {summary.bytes / 1e6:.1f} MB: "
         f"{summary.bytes_per_field:.0f} bytes per field, {summary.compression:.0f} times less than float32."
     )
     print(

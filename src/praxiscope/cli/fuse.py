@@ -9,6 +9,7 @@ import typer
 
 from praxiscope.cli.common import Json, Task, print_json, print_table, reporter
 from praxiscope.errors import ArgumentError
+from praxiscope.words import counted
 
 HELP = """Fuse several streams (RGB and flow, say): scores of the same videos, or the networks themselves.
 
@@ -82,7 +83,7 @@ def fuse(
             print_json({**about, "streams": [part.stream for part in made.parts]})
         else:
             speaker.line(
-                f"{out} answers for {len(made.parts)} networks, {_title(made.kind, made.weights, made.svm)}."
+                f"{out} answers for {counted(len(made.parts), 'network')}, {_title(made.kind, made.weights, made.svm)}."
             )
         return
     if task is not None:
@@ -127,7 +128,8 @@ def fuse(
     figures = result.figures
     empty = len(figures["classes_without_videos"])
     speaker.line(
-        f"{figures['videos']} videos, {figures['labelled']} of them labelled, {figures['classes']} classes"
+        f"{counted(figures['videos'], 'video')}, {figures['labelled']} of them labelled, "
+        f"{counted(figures['classes'], 'class', 'classes')}"
         f"{f', of which {empty} without a video are left out of the means' if empty else ''}."
     )
 

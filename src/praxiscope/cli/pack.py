@@ -9,6 +9,7 @@ import typer
 
 from praxiscope._lazy import quick_imports
 from praxiscope.cli.common import Annotations, Data, Json, MaxSkip, Split, print_json, reporter
+from praxiscope.words import counted
 
 HELP = """Make a training-ready copy of a data set: small frames, any of which decodes alone.
 
@@ -60,7 +61,7 @@ def pack(
         print_json(asdict(summary))
         return
     print(
-        f"{summary.clips} clips, {summary.frames} frames: {summary.bytes_in / 1e6:.1f} MB became "
+        f"{counted(summary.clips, 'clip')}, {counted(summary.frames, 'frame')}: {summary.bytes_in / 1e6:.1f} MB became "
         f"{summary.bytes_out / 1e6:.1f} MB ({summary.bytes_out / max(1, summary.bytes_in):.2f} times, "
         f"{summary.bytes_out / max(1, summary.frames) / 1e3:.1f} kB per frame)."
     )

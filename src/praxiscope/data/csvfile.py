@@ -16,6 +16,7 @@ from praxiscope.data.files import first_few, split_name, video_id
 from praxiscope.data.textfile import numbered_lines, read_text
 from praxiscope.errors import DataError
 from praxiscope.types import VideoRecord
+from praxiscope.words import counted
 
 __all__ = ["CLASS_LIST", "COLUMNS", "read_class_list", "read_csv", "write_csv"]
 
@@ -114,7 +115,7 @@ def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
                 header = _header(path, cells)
             elif len(cells) != len(header):
                 raise DataError(
-                    f"{path}, line {reader.line_num}: {len(cells)} cells, but {len(header)} in the header. "
+                    f"{path}, line {reader.line_num}: {counted(len(cells), 'cell')}, but {len(header)} in the header. "
                     "Put a path or label that holds a comma in double quotes."
                 )
             else:

@@ -23,6 +23,7 @@ from praxiscope.video.geometry import Box, Size, as_pair, kind_of, resize
 from praxiscope.video.pixels import scaled_size
 from praxiscope.video.sampling import expand
 from praxiscope.video.times import part
+from praxiscope.words import counted
 
 __all__ = [
     "ClipReader",
@@ -239,7 +240,7 @@ class TrainingClips(Dataset[tuple[Clip, list[Skip]]]):
                 skipped.append(Skip(self.reader.records[index].id, str(error)))
                 index = int(torch.randint(len(self.reader), (), generator=generator))
         raise DataError(
-            f"none of {len(skipped)} videos tried could be read; the last error: {skipped[-1].problem} "
+            f"none of {counted(len(skipped), 'video')} tried could be read; the last error: {skipped[-1].problem} "
             "Run `praxiscope check` on the data."
         )
 

@@ -19,6 +19,7 @@ from praxiscope.errors import ArgumentError, DataError
 from praxiscope.types import VideoRecord
 from praxiscope.video.framefiles import is_frame_folder
 from praxiscope.video.sources import is_address, no_file
+from praxiscope.words import counted
 
 __all__ = ["MANIFEST_NAME", "Manifest", "find_data", "load_records", "read_csv", "write_csv"]
 
@@ -153,7 +154,8 @@ def load_records(
     if unsplit := [record.id for record in records if record.split is None]:
         if len(unsplit) < len(records):
             raise DataError(
-                f"{data}: {len(unsplit)} of {len(records)} videos have no split: {first_few(unsplit)}. "
+                f"{data}: {len(unsplit)} of {counted(len(records), 'video')} "
+                f"{'has' if len(unsplit) == 1 else 'have'} no split: {first_few(unsplit)}. "
                 "Give every video one, or none."
             )
         if random_split:
@@ -289,12 +291,13 @@ def _read_classes(root: Path, folder: Path, split: str | None) -> Listing:
         ]
     if stray and not records:
         raise DataError(
-            f"{folder}: holds {len(stray)} videos but no class folders ({first_few(stray)}). "
+            f"{folder}: holds {counted(len(stray), 'video')} but no class folders ({first_few(stray)}). "
             "Put each class's videos in a folder of its name, or list them in a CSV (path,label)."
         )
     if stray:
         notes.append(
-            f"{len(stray)} videos lie outside the class folders and are left out: {first_few(stray)}"
+            f"{counted(len(stray), 'video lies', 'videos lie')} outside the class folders and left out: "
+            f"{first_few(stray)}"
         )
     return Listing(records, tuple(classes), notes=tuple(notes), left_out=tuple(left_out))
 
@@ -319,13 +322,14 @@ def _refuse_duplicates(records: Sequence[VideoRecord]) -> None:
     places = Counter((os.path.abspath(r.path), r.start_s, r.end_s) for r in records)  # noqa: PTH100
     if twice := [f"{key[0]} ({count} times)" for key, count in places.items() if count > 1]:
         raise DataError(
-            f"{len(twice)} videos are listed more than once with the same start and end: {first_few(twice)}. "
+            f"{counted(len(twice), 'video is', 'videos are')} listed more than once with the same start and "
+            f"end: {first_few(twice)}. "
             "Keep one line for each; several labels are written a|b."
         )
     ids = Counter(record.id for record in records)
     if twice := [name for name, count in ids.items() if count > 1]:
         raise DataError(
-            f"{len(twice)} videos are there both packed and as they were: {first_few(twice)}. "
+            f"{counted(len(twice), 'video is', 'videos are')} there both packed and as they were: {first_few(twice)}. "
             "Keep the packed copies in a folder of their own."
         )
 
@@ -352,7 +356,9 @@ def _check_classes(records: Sequence[VideoRecord], classes: Sequence[str], name:
         notes.append(f"{name} has one class only, {classes[0]!r}: are the class folders one level deeper?")
     if few := [label for label in classes if trained[label] < FEW_CLIPS]:
         phrase = first_few([f"{label} ({trained[label]})" for label in few])
-        notes.append(f"{len(few)} classes have fewer than {FEW_CLIPS} training videos: {phrase}")
+        notes.append(
+            f"{counted(len(few), 'class has', 'classes have')} fewer than {FEW_CLIPS} training videos: {phrase}"
+        )
     if not tested:
         notes.append(f"{name} holds no video out: all {sum(trained.values())} are to train on.")
     notes += [
@@ -376,7 +382,7 @@ def _describe_random_split(records: Sequence[VideoRecord], seed: int) -> str:
     elif grouped == 0:
         groups = "groups are unknown, so each video counts as its own"
     else:
-        groups = f"by group; the {len(records) - grouped} videos without a group count as their own"
+        groups = f"by group; {counted(len(records) - grouped, 'video')} without a group each on its own"
     return f"Random split made with seed {seed}: {len(records) - tests} train, {tests} test ({groups})."
 
 
@@ -389,5 +395,6 @@ def _describe_leaks(records: Sequence[VideoRecord]) -> list[str]:
         for group, sides in leaks.items()
     ]
     return [
-        f"{len(leaks)} groups stand on several sides of the split, which flatters tests: {first_few(phrases)}"
+        f"{counted(len(leaks), 'group stands', 'groups stand')} on several sides of the split, which flatters "
+        f"tests: {first_few(phrases)}"
     ]

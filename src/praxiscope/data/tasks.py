@@ -17,6 +17,7 @@ from praxiscope.data.files import first_few
 from praxiscope.data.manifest import Manifest
 from praxiscope.errors import ArgumentError, DataError
 from praxiscope.types import VideoRecord
+from praxiscope.words import counted
 
 __all__ = ["join"]
 
@@ -92,6 +93,7 @@ def _describe_leaks(manifests: Mapping[str, Manifest]) -> list[str]:
     if not leaks:
         return []
     return [
-        f"{len(leaks)} held-out videos lie in files that another of the data sets trains on, which flatters tests: "
+        f"{counted(len(leaks), 'held-out video lies', 'held-out videos lie')} in a file that another of the "
+        "data sets trains on, which flatters tests: "
         f"{first_few(leaks)}"
     ]

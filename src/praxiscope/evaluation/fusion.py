@@ -33,6 +33,7 @@ from numpy.typing import ArrayLike, NDArray
 from praxiscope.errors import ArgumentError, ScoresError, unknown_name
 from praxiscope.evaluation.metrics import softmax
 from praxiscope.evaluation.scores import Scores
+from praxiscope.words import counted
 
 __all__ = ["FUSIONS", "SVM_GRID", "SvmFusion", "check_fit", "check_training", "combine", "fuse"]
 
@@ -255,7 +256,8 @@ class SvmFusion:
             raise ScoresError("an SVM needs at least 2 classes, and these scores have 1")
         if missing := [name for name, count in zip(classes, counts, strict=True) if count == 0]:
             raise ScoresError(
-                f"the training scores hold no video of {len(missing)} classes ({', '.join(missing[:3])}), "
+                f"the training scores hold no video of {counted(len(missing), 'class', 'classes')} "
+                f"({', '.join(missing[:3])}), "
                 "which the SVM could never answer. Test the training videos of all classes."
             )
         tried = {} if c is not None else _cross_validate(features, labels, counts, classes, seed)

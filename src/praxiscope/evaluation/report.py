@@ -35,6 +35,7 @@ from praxiscope.evaluation.metrics import (
 )
 from praxiscope.evaluation.scores import Scores
 from praxiscope.video.browser import PLAYED
+from praxiscope.words import counted
 
 __all__ = ["Strip", "TestLink", "pick_clips", "write_report"]
 
@@ -328,7 +329,8 @@ def _classes(scores: Scores) -> str:
     body = _class_table(rows[:_OPEN_ROWS], key)
     if len(rows) > _OPEN_ROWS:
         rest = _class_table(rows[_OPEN_ROWS:], key)
-        body += f"<details><summary>The other {len(rows) - _OPEN_ROWS} classes</summary>{rest}</details>"
+        others = counted(len(rows) - _OPEN_ROWS, "other class", "other classes")
+        body += f"<details><summary>{others}</summary>{rest}</details>"
     sections = _section("Classes, the weakest first", body)
     if scores.multi_label or not (scores.targets >= 0).any():
         return sections

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from praxiscope.errors import ScoresError
+from praxiscope.words import counted
 
 __all__ = ["Scores"]
 
@@ -134,7 +135,9 @@ class Scores:
         """
         rows = {name: row for row, name in enumerate(self.ids)}
         if missing := [name for name in ids if name not in rows]:
-            raise ScoresError(f"{len(missing)} videos have no scores: {_examples(missing)}")
+            raise ScoresError(
+                f"{counted(len(missing), 'video has', 'videos have')} no scores: {_examples(missing)}"
+            )
         order = np.array([rows[name] for name in ids], dtype=np.int64)
         return replace(self, ids=list(ids), logits=self.logits[order], targets=self.targets[order])
 
@@ -162,7 +165,7 @@ class Scores:
             problems.append("activations differ: only one of the two is read by sigmoid")
         elif different := self._other_targets(other):
             problems.append(
-                f"targets differ for {len(different)} videos: "
+                f"targets differ for {counted(len(different), 'video')}: "
                 + _examples([f"{name} ({a or 'no label'} and {b or 'no label'})" for name, a, b in different])
             )
         mine, theirs = self.protocol.get("name"), other.protocol.get("name")

@@ -11,6 +11,7 @@ from praxiscope.errors import DataError
 from praxiscope.progress import Reporter
 from praxiscope.recipes.bench_load import bench_load
 from praxiscope.video.decode import open_video
+from praxiscope.words import counted
 
 __all__ = ["bench_data"]
 
@@ -43,6 +44,6 @@ def bench_data(
             raise DataError(f"{folder}: holds no packed clip of {data}. Make it with praxiscope pack.")
         name = f"praxiscope packed, {open_video(next(iter(found.values()))).codec}"
         copies[f"{name}, {folder}" if name in copies else name] = found
-    reporter.line(f"{len(videos)} clips; every reader reads each of them several times.")
+    reporter.line(f"{counted(len(videos), 'clip')}; every reader reads each several times.")
     in_order = {name: [found[clip] for clip in videos] for name, found in copies.items()}
     return bench_load(list(videos.values()), in_order, reporter=reporter, **options)

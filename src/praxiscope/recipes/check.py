@@ -8,6 +8,7 @@ from praxiscope.data.check import CheckReport, VideoCheck, inspect
 from praxiscope.data.manifest import load_records
 from praxiscope.processes import run_once
 from praxiscope.progress import Reporter
+from praxiscope.words import counted
 
 __all__ = ["check", "describe"]
 
@@ -58,7 +59,8 @@ def describe(report: CheckReport) -> list[str]:
         files = len({video.path for video in videos})
         parts = "" if files == len(videos) else f", parts of {files} files"
         lines.append(
-            f"{len(videos)} readable videos{parts}, {seconds / 60:.1f} minutes; {frames[0]} to {frames[-1]} frames "
+            f"{counted(len(videos), 'readable video')}{parts}, {seconds / 60:.1f} minutes; {frames[0]} to "
+            f"{counted(frames[-1], 'frame')} "
             f"(median {frames[len(frames) // 2]})"
         )
         for what, values in (("sizes", sizes), ("frames per second", rates), ("codecs", codecs)):

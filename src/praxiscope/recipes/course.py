@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from praxiscope.errors import ArgumentError
+from praxiscope.words import counted
 
 if TYPE_CHECKING:
     from praxiscope.recipes.settings import OptimSettings, TrainSettings
@@ -15,7 +16,7 @@ __all__ = ["Course", "length_of"]
 
 def length_of(optim: OptimSettings) -> str:
     """How long a run is, in the words of its settings."""
-    return f"{optim.steps} steps" if optim.steps else f"{optim.epochs} epochs"
+    return counted(optim.steps, "step") if optim.steps else counted(optim.epochs or 0, "epoch")
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,11 @@ class Course:
     def describe(self, optim: OptimSettings) -> list[str]:
         """How long the run is, in words that a line may begin with; and notes on milestones that do nothing."""
         last = self.steps % self.steps_per_epoch
-        lines = [f"{self.epochs} epochs x {self.steps_per_epoch} steps"]
+        lines = [f"{counted(self.epochs, 'epoch')} x {counted(self.steps_per_epoch, 'step')}"]
         if last:
             lines = [
-                f"{self.steps} steps ({self.epochs} epochs x {self.steps_per_epoch}, the last of {last})"
+                f"{counted(self.steps, 'step')} ({counted(self.epochs, 'epoch')} x {self.steps_per_epoch}, "
+                f"the last of {last})"
             ]
         key = "optim.milestone_steps" if optim.milestone_steps else "optim.milestones"
         if optim.schedule != "step" and (optim.milestone_steps or optim.milestones):

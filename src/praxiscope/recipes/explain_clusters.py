@@ -28,6 +28,7 @@ from praxiscope.recipes.networks import load_full_video, load_other, network_of,
 from praxiscope.recogniser import Recogniser, best_labels
 from praxiscope.video.decode import Video, open_video
 from praxiscope.video.sampling import segment_indices
+from praxiscope.words import counted
 
 __all__ = ["explain_clusters", "rule_name"]
 
@@ -147,7 +148,10 @@ def explain_clusters(
         facts["rows_left_out"] = len(clusters) - len(drawn)
     if left_out:
         facts["checkpoints_left_out"] = left_out
-    said = f"{own.network}: {own.label}, {100 * own.probability:.0f} %; {len(times) - 1} frames in {len(clusters)} "
+    said = (
+        f"{own.network}: {own.label}, {100 * own.probability:.0f} %; {counted(len(times) - 1, 'frame')} in "
+        f"{len(clusters)} "
+    )
     said += f"clusters, rule: {own.rule}"
     if shown is not None:
         alike = ", ".join(f"{rule} {100 * share:.0f} %" for rule, share in facts["alike"].items())

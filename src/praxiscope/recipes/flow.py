@@ -29,6 +29,7 @@ from praxiscope.recipes.parallel import advance, run_jobs
 from praxiscope.types import VideoRecord
 from praxiscope.video.decode import known_damage, open_video
 from praxiscope.video.framefiles import source_bytes
+from praxiscope.words import counted
 
 __all__ = ["FlowSummary", "extract_flow"]
 
@@ -178,7 +179,9 @@ def extract_flow(
         already = len(clips) - len(jobs)
         if not jobs:
             whole = " and whole" if verify else ""
-            reporter.line(f"Nothing to do: the flow of all {len(clips)} videos is stored{whole} in {target}.")
+            reporter.line(
+                f"Nothing to do: the flow of all {counted(len(clips), 'video')} is stored{whole} in {target}."
+            )
         video_s, skipped = _extract_all(
             jobs, count, already, reporter, DamageList(target / "damaged.csv", reporter)
         )
@@ -186,7 +189,7 @@ def extract_flow(
         write_skipped(target / "skipped.csv", skipped)
     if len(skipped) == len(clips):
         raise DataError(
-            f"{data}: none of its {len(clips)} videos could be read; see {target / 'skipped.csv'}."
+            f"{data}: none of its {counted(len(clips), 'video')} could be read; see {target / 'skipped.csv'}."
         )
     check_skips(len(skipped), len(clips), max_skip, target / "skipped.csv")
     return _summarise(

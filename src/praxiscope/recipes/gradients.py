@@ -29,6 +29,7 @@ from praxiscope.recogniser import Recogniser, best_labels
 from praxiscope.steps import make_loss
 from praxiscope.video.decode import open_video
 from praxiscope.video.sampling import segment_indices
+from praxiscope.words import counted
 
 __all__ = ["Seen", "first_block", "gradient_maker", "load_apart", "see_frames", "third_block"]
 
@@ -89,7 +90,7 @@ def see_frames(recogniser: Recogniser, video: str | Path, label: str | None, fra
     output = see_whole(recogniser, video)
     count = min(len(output.ids), len(open_video(video)))
     if count < 3:
-        raise DataError(f"{video}: has {count} frames; pairs and clusters of them need 3.")
+        raise DataError(f"{video}: has {counted(count, 'frame')}; pairs and clusters of them need 3.")
     if label is None:
         (label,), _ = best_labels(output.logits[0].float().cpu(), labels, several, 1)
     numbers = segment_indices(count, min(count, frames))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from praxiscope.errors import TrainingError
 from praxiscope.progress import Reporter
+from praxiscope.words import counted
 
 __all__ = ["DamageList", "check_skips", "merge_skipped", "read_skipped", "write_skipped"]
 
@@ -32,7 +33,7 @@ def check_skips(count: int, total: int, max_skip: float | None, listing: Path) -
     if count > allowed:
         share = DEFAULT_MAX_SKIP if max_skip is None else max_skip
         raise TrainingError(
-            f"{count} of {total} videos cannot be read, more than --max-skip {share:g}; they are listed in "
+            f"{count} of {counted(total, 'video')} cannot be read, more than --max-skip {share:g}; they are listed in "
             f"{listing}. Repair or remove them, or raise --max-skip."
         )
 

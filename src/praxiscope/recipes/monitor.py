@@ -23,6 +23,7 @@ from praxiscope.recogniser import Recogniser
 from praxiscope.steps import make_loss
 from praxiscope.training.loop import TrainState
 from praxiscope.types import VideoRecord
+from praxiscope.words import counted
 
 __all__ = ["Monitor", "save"]
 
@@ -91,7 +92,7 @@ class Monitor:
         )
         self.reporter.line(
             f"Epoch {state.epoch}: {name.removeprefix('val_')} {figures[name]:.3f}{f' ({each})' if each else ''}, loss "
-            f"{figures['val_loss']:.3f} on {int(sums[:, 0].sum())} {self.split} videos"
+            f"{figures['val_loss']:.3f} on {counted(int(sums[:, 0].sum()), f'{self.split} video')}"
         )
         return figures
 

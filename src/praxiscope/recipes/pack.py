@@ -27,6 +27,7 @@ from praxiscope.video.framefiles import source_bytes
 from praxiscope.video.pack import SUFFIX, pack_video
 from praxiscope.video.packed import PackedVideo
 from praxiscope.video.sampling import segment_indices
+from praxiscope.words import counted
 
 __all__ = ["PackSummary", "pack"]
 
@@ -133,7 +134,7 @@ def pack(
     packed = [job for job in jobs if job.record.id not in skipped]
     if not packed:
         raise DataError(
-            f"{data}: none of its {len(jobs)} videos could be read; see {target / 'skipped.csv'}."
+            f"{data}: none of its {counted(len(jobs), 'video')} could be read; see {target / 'skipped.csv'}."
         )
     write_csv(
         target / MANIFEST_NAME,
@@ -162,7 +163,7 @@ def _speedup(jobs: list[_Job], clips: int = 12, frames: int = 8) -> float:
     whole = [job for job in jobs if job.record.start_s is None and job.record.end_s is None] or jobs
     chosen = whole[:: -(-len(whole) // clips)]
     seconds = [0.0, 0.0]
-    for counted in (False, True):
+    for timed in (False, True):
         for number, job in enumerate(chosen):
             for side, path in enumerate((job.record.path, job.target)):
                 started = time.perf_counter()
@@ -173,7 +174,7 @@ def _speedup(jobs: list[_Job], clips: int = 12, frames: int = 8) -> float:
                     video.frames(starts, short_side=job.short_side)
                 except PraxiscopeError:  # a damaged original; the packed clip holds what could be had of it
                     continue
-                seconds[side] += (time.perf_counter() - started) * counted
+                seconds[side] += (time.perf_counter() - started) * timed
     return seconds[0] / seconds[1] if seconds[1] else 0.0
 
 

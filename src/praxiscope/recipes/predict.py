@@ -16,6 +16,7 @@ from praxiscope.errors import ArgumentError, DataError, VideoError
 from praxiscope.types import Prediction
 from praxiscope.video.framefiles import is_frame_folder
 from praxiscope.video.sources import is_address, no_file
+from praxiscope.words import counted
 
 if TYPE_CHECKING:
     from praxiscope.fused import AnyRecogniser
@@ -126,7 +127,7 @@ def _listed(path: Path) -> list[str | Failure]:
         first = found[0]
         assert isinstance(first, Failure)
         raise ArgumentError(
-            f"none of the {len(found)} lines of this list names a file that is there. {first.error}"
+            f"none of the {counted(len(found), 'line')} of this list names a file that is there. {first.error}"
         )
     return found
 

@@ -50,6 +50,7 @@ from praxiscope.video.transforms import (
     MultiScaleCrop,
     RandomCrop,
 )
+from praxiscope.words import counted
 
 __all__ = [
     "SkipList",
@@ -175,7 +176,9 @@ def scan(
     forked. A large set is not scanned: there, broken videos are found when it is their turn.
     """
     if len(records) > settings.data.scan:
-        reporter.line(f"{len(records)} videos: broken ones will be skipped as they come up (data.scan).")
+        reporter.line(
+            f"{counted(len(records), 'video')}: broken ones will be skipped as they come up (data.scan)."
+        )
         return []
     skips = []
     both_ways = stackings.get(settings.input.flow_kind).bidirectional

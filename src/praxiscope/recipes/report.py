@@ -26,6 +26,7 @@ from praxiscope.types import VideoRecord
 from praxiscope.video.browser import why_not_played
 from praxiscope.video.decode import open_video
 from praxiscope.video.sampling import segment_indices
+from praxiscope.words import counted
 
 __all__ = ["TESTS", "note_command", "report_run", "report_test"]
 
@@ -58,7 +59,7 @@ def report_run(run: str | Path) -> Path:
         notes += _lengths(folder)
     skipped = folder / "skipped.csv"
     if skipped.is_file() and (count := len(skipped.read_text(encoding="utf-8").splitlines()) - 1):
-        notes.append(f"{count} videos could not be read in training; see skipped.csv.")
+        notes.append(f"{counted(count, 'video')} could not be read in training; see skipped.csv.")
     history = read_log(folder / "log.csv")
     if by_task := _by_task(history):
         notes.append(f"Trained on several data sets. Held-out top-1 at the last look: {by_task}.")

@@ -20,6 +20,7 @@ from praxiscope.recipes.course import Course
 from praxiscope.recipes.reading import example_inputs
 from praxiscope.recipes.settings import TrainSettings
 from praxiscope.video.decode import open_video
+from praxiscope.words import counted
 
 __all__ = ["Costs", "announce", "describe_model", "measure"]
 
@@ -159,7 +160,7 @@ def announce(
     if backprop := describe_backprop(settings, model, at_once):
         reporter.line(backprop)
     if course.frozen:
-        part = f"{min(course.frozen, course.steps)} of the {course.steps} steps"
+        part = f"{min(course.frozen, course.steps)} of the {counted(course.steps, 'step')}"
         reporter.line(f"Only the classifier learns in {part}.")
     try:
         together = min(
@@ -182,7 +183,7 @@ def announce(
     reporter.line(costs)
     reporter.line(
         f"On {fabric.world_size} x {fabric.device.type}, precision {fabric._precision.precision}, "
-        f"{settings.data.workers} reading processes."
+        f"{counted(settings.data.workers, 'reading process', 'reading processes')}."
     )
 
 
@@ -205,10 +206,12 @@ def _snippets(settings: TrainSettings, model: nn.Module) -> str:
     wanted = settings.input
     if model.takes != "packed":
         each = f" of {wanted.frames} RGB frames" if wanted.frames > 1 else ""
-        return f"{wanted.snippets} snippets{each}"
+        return f"{counted(wanted.snippets, 'snippet')}{each}"
     text = "all frames" if wanted.max_frames is None else f"all frames (of {wanted.max_frames} at the most)"
     if wanted.sampled_epochs:
-        text += f" ({model.clip_snippets} sampled ones in the first {wanted.sampled_epochs} epochs)"
+        text += (
+            f" ({model.clip_snippets} sampled ones in the first {counted(wanted.sampled_epochs, 'epoch')})"
+        )
     return text
 
 
@@ -226,7 +229,8 @@ def _describe_data(settings: TrainSettings, manifest: Manifest) -> Iterator[str]
         training = sum(record.split == "train" for record in records)
         each = [train for train, _ in classes.values()]
         yield (
-            f"{task or manifest.name}: {training} training clips of {len(classes)} classes ({min(each)} to "
+            f"{task or manifest.name}: {counted(training, 'training clip')} of "
+            f"{counted(len(classes), 'class', 'classes')} ({min(each)} to "
             f"{max(each)} each), {len(records) - training} held out."
         )
         if len(classes) <= 20:

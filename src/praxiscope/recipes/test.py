@@ -27,6 +27,7 @@ from praxiscope.recipes.lists import DamageList, check_skips, write_skipped
 from praxiscope.recipes.named import check_test
 from praxiscope.recipes.report import report_test
 from praxiscope.types import VideoRecord
+from praxiscope.words import counted
 
 __all__ = ["TestResult", "test"]
 
@@ -159,16 +160,18 @@ def test(
     if skipped:
         listing.parent.mkdir(parents=True, exist_ok=True)
         write_skipped(listing, dict(skipped))
-        notes.append(f"{len(skipped)} videos could not be read; they are listed in {listing}.")
+        notes.append(f"{counted(len(skipped), 'video')} could not be read, listed in {listing}.")
         for skip in skipped:
             reporter.line(f"Skipped: {skip.problem}")
         check_skips(len(skipped), len(records), max_skip, listing)
     if note_damage.found:
         notes.append(
-            f"{len(note_damage.found)} videos have lost frames; they are listed in {note_damage.path}."
+            f"{counted(len(note_damage.found), 'video has', 'videos have')} lost frames, listed in {note_damage.path}."
         )
     if not len(scores):
-        raise DataError(f"none of the {len(records)} videos could be read. The first: {skipped[0].problem}")
+        raise DataError(
+            f"none of the {counted(len(records), 'video')} could be read. The first: {skipped[0].problem}"
+        )
     figures = summarise(scores)
     said = len(notes)
     if scores.multi_label and (without := len(scores) - figures["labelled"]):
@@ -208,7 +211,8 @@ def _find_task(card: ModelCard, manifest: Manifest) -> str:
     who = f"{', '.join(fitting)} each have" if fitting else f"none of {', '.join(card.tasks)} has"
     raise ArgumentError(
         f"{manifest.name}: the network was trained on several data sets, and {who} all of these "
-        f"{len(manifest.classes)} classes. Name the one that is meant: --task {(fitting or list(card.tasks))[0]}."
+        f"{counted(len(manifest.classes), 'class', 'classes')}. Name the one that is meant: --task "
+        f"{(fitting or list(card.tasks))[0]}."
     )
 
 
@@ -222,7 +226,9 @@ def _choose(manifest: Manifest, known: Mapping[str, str], subset: str, notes: li
             )
         else:
             chosen = list(manifest.records)
-            notes.append(f"{manifest.name} brings no split: all of its {len(chosen)} videos are tested.")
+            notes.append(
+                f"{manifest.name} brings no split: all of it is tested, {counted(len(chosen), 'video')}."
+            )
     else:
         chosen = list(manifest.of(subset))
     if not chosen:
@@ -233,7 +239,10 @@ def _choose(manifest: Manifest, known: Mapping[str, str], subset: str, notes: li
         )
     seen = [r.id for r in chosen if known.get(r.id) == "train"]
     if seen and subset != "train":
-        notes.append(f"{len(seen)} of {len(chosen)} tested videos were trained on, {seen[0]} for one.")
+        notes.append(
+            f"{len(seen)} of {counted(len(chosen), 'tested video')} {'was' if len(seen) == 1 else 'were'} "
+            f"trained on, {seen[0]} for one."
+        )
     return chosen
 
 
@@ -245,7 +254,7 @@ def _targets(recogniser: AnyRecogniser, manifest: Manifest, records: Sequence[Vi
     if unknown:
         count = sum(any(label in unknown for label in record.labels) for record in records)
         raise DataError(
-            f"{manifest.name}: {count} videos have labels that the model does not know: "
+            f"{manifest.name}: {counted(count, 'video has', 'videos have')} labels that the model does not know: "
             f"{', '.join(unknown[:5])}{' …' if len(unknown) > 5 else ''}. {did_you_mean(unknown, numbers)}It knows "
             f"{len(numbers)}: {', '.join(recogniser.labels[:5])}{' …' if len(numbers) > 5 else ''}."
         )

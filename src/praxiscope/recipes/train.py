@@ -65,6 +65,7 @@ from praxiscope.training.log import ChoiceLog, RunLog, merge_choices
 from praxiscope.training.loop import Plan, TrainState, fit
 from praxiscope.training.optim import TrunkFreeze, make_optimizer, parameter_groups
 from praxiscope.types import Batch
+from praxiscope.words import counted
 
 __all__ = ["build_model", "train"]
 
@@ -146,13 +147,15 @@ def train(
         )
     if settings.optim.batch > max(len(records), OptimSettings().batch):
         raise ArgumentError(
-            f"optim.batch = {settings.optim.batch}, but there are {len(records)} training videos. Lower --batch."
+            f"optim.batch = {settings.optim.batch}, but the set has "
+            f"{counted(len(records), 'training video')}. Lower --batch."
         )
     batches = EpochBatches.count(len(records), settings.optim.batch, fabric.world_size)
     steps_per_epoch = batches // settings.optim.accumulate
     if not steps_per_epoch:
         raise ArgumentError(
-            f"optim.accumulate = {settings.optim.accumulate}: an epoch of {len(records)} videos has {batches} batches "
+            f"optim.accumulate = {settings.optim.accumulate}: an epoch of {counted(len(records), 'video')} "
+            f"has {counted(batches, 'batch', 'batches')} "
             f"of {settings.optim.batch}. Lower optim.accumulate or optim.batch."
         )
     course = Course.of(settings, steps_per_epoch)
@@ -383,7 +386,7 @@ def build_model(
     if given.weights:
         report = load_weights(model, given.weights, labels=manifest.classes)
         kept = " but the classifier, whose classes differ" if report.skipped_classifier else ""
-        reporter.line(f"Loaded {len(report.loaded)} tensors from {given.weights}: all{kept}.")
+        reporter.line(f"Loaded {counted(len(report.loaded), 'tensor')} from {given.weights}: all{kept}.")
     if given.start:
         contracts, lines = start_from(model, given.start, manifest.classes, store)
         for line in lines:
@@ -495,8 +498,10 @@ def _leave(run: Path, settings: TrainSettings, state: TrainState, reporter: Repo
 
 def _say_goodbye(run: Path, state: TrainState, complete: bool, seconds: float, reporter: Reporter) -> None:
     if state.skipped:
-        reporter.line(f"{len(state.skipped)} videos could not be read: {run / 'skipped.csv'}")
+        reporter.line(f"{counted(len(state.skipped), 'video')} could not be read: {run / 'skipped.csv'}")
     if complete:
-        reporter.line(f"Done: {state.step} steps in {seconds:.0f} s. Pictures: {run / 'report.html'}")
+        reporter.line(
+            f"Done: {counted(state.step, 'step')} in {seconds:.0f} s. Pictures: {run / 'report.html'}"
+        )
     else:
         reporter.line(f"Stopped and saved after step {state.step}. Go on with --resume --out {run}")

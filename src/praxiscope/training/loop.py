@@ -21,6 +21,7 @@ from praxiscope.errors import TrainingError
 from praxiscope.progress import Reporter
 from praxiscope.steps import Step, StepOutput
 from praxiscope.types import Batch
+from praxiscope.words import counted
 
 __all__ = ["Plan", "StopRequest", "TrainState", "fit"]
 
@@ -228,7 +229,9 @@ def _take(loaded: Iterator[Any], count: int) -> tuple[list[Any], float]:
     started = time.perf_counter()
     group = list(islice(loaded, count))
     if len(group) < count:
-        raise TrainingError(f"the data ended early: {len(group)} of {count} batches for an update.")
+        raise TrainingError(
+            f"the data ended early: {len(group)} of {counted(count, 'batch', 'batches')} for an update."
+        )
     return group, time.perf_counter() - started
 
 

@@ -33,6 +33,7 @@ from praxiscope.errors import VideoError
 from praxiscope.video.container import CONVERT, Deadline, decode_packet, demux, failures, open_container
 from praxiscope.video.pixels import Orientation, orientation
 from praxiscope.video.times import alone, as_shown, continued, shown_for, typical_step
+from praxiscope.words import counted
 
 __all__ = ["FrameIndex", "build", "forget", "recall", "recalled", "verify"]
 
@@ -155,7 +156,10 @@ class FrameIndex:
         spans = [f"{a:.2f} s" if a == b else f"{a:.2f} to {b:.2f} s" for a, b in self.lost]
         more = f" and {len(spans) - 4} more stretches" if len(spans) > 4 else ""
         total = int(np.isfinite(times).sum())
-        problem = f"{len(gone)} of {total} frames do not decode: {', '.join(spans[:4])}{more}"
+        problem = (
+            f"{len(gone)} of {counted(total, 'frame')} {'does' if len(gone) == 1 else 'do'} not decode: "
+            f"{', '.join(spans[:4])}{more}"
+        )
         if problem not in self.problems:  # first of all: this is what the damage means to who uses the file
             self.problems.insert(0, problem)
 
@@ -290,7 +294,7 @@ def _scan(path: Path, container: Any, stream: Any, unpack: bool, deadline: Deadl
         except failures():
             first = None
         if first is None:
-            raise VideoError(path, f"no frame decodes ({len(keys)} packets read)", CONVERT)
+            raise VideoError(path, f"no frame decodes ({counted(len(keys), 'packet')} read)", CONVERT)
     stamps, stamps_of_decoding = (np.array(seconds, dtype=np.float64) for seconds in (shown, decoded))
     if by_dts and np.isfinite(stamps).any():
         known = np.isfinite(stamps)

@@ -18,6 +18,7 @@ from praxiscope.data.files import Listing, video_id, videos_below
 from praxiscope.data.layouts.common import LAYOUTS, bare_stem, split_number, unlisted_note
 from praxiscope.errors import DataError
 from praxiscope.types import VideoRecord
+from praxiscope.words import counted
 
 __all__ = ["ACTIVITIES", "breakfast"]
 
@@ -86,6 +87,9 @@ def breakfast(folder: Path, split: int | str | None = None, annotations: Path | 
             "left out.",
         )
     if pairs := sum(count == 2 for count in eyes.values()):
-        notes += (f"{pairs} stereo recordings are there from both eyes (_ch0, _ch1): two videos each.",)
+        notes += (
+            f"{counted(pairs, 'stereo recording is', 'stereo recordings are')} there from both eyes (_ch0, "
+            "_ch1): two videos each.",
+        )
     notes += unlisted_note(folder, others, "not named PXX_ACTIVITY (P03 to P54)")
     return Listing(records, tuple(name for name in ACTIVITIES if name in here), notes=notes)

@@ -9,6 +9,7 @@ from praxiscope.data.files import Listing, first_few, video_id, videos_below
 from praxiscope.data.textfile import numbered_lines, read_text
 from praxiscope.errors import DataError
 from praxiscope.registry import Registry
+from praxiscope.words import counted
 
 __all__ = [
     "LAYOUTS",
@@ -99,4 +100,4 @@ def unlisted_note(folder: Path, videos: Sequence[Path], what: str) -> tuple[str,
     if not videos:
         return ()
     names = first_few([path.relative_to(folder).as_posix() for path in videos])
-    return (f"{len(videos)} videos are {what} and left out: {names}",)
+    return (f"{counted(len(videos), 'video is', 'videos are')} {what} and left out: {names}",)

@@ -18,6 +18,7 @@ from praxiscope.data.layouts.common import (
 )
 from praxiscope.errors import DataError
 from praxiscope.types import VideoRecord
+from praxiscope.words import counted
 
 __all__ = ["hmdb51"]
 
@@ -90,7 +91,10 @@ def hmdb51(folder: Path, split: int | str | None = None, annotations: Path | Non
     if absent := len(order) - len(here):
         notes += (f"{absent} of the {len(order)} classes have no video on disk and are left out.",)
     if unused:
-        notes += (f"{len(unused)} videos on disk are not used by split {number}: {first_few(unused)}",)
+        notes += (
+            f"{counted(len(unused), 'video on disk is', 'videos on disk are')} not used by split {number}: "
+            f"{first_few(unused)}",
+        )
     notes += unlisted_note(folder, list(videos.values()), "in no list")
     return Listing(
         records, tuple(name for name in order if name in here), present_first(missing, here), notes

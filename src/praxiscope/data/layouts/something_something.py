@@ -29,6 +29,7 @@ from praxiscope.data.files import Listing, first_few, is_video, video_id, walk
 from praxiscope.data.layouts.common import LAYOUTS, bare_stem, list_text, read_lines, unlisted_note
 from praxiscope.errors import DataError
 from praxiscope.types import VideoRecord
+from praxiscope.words import counted
 
 __all__ = ["something_something"]
 
@@ -107,7 +108,8 @@ def something_something(
         notes += (f"{absent} of the {len(order)} classes have no video on disk and are left out.",)
     if unused := [name for name in videos if name in untold]:
         notes += (
-            f"{len(unused)} videos on disk are of the test list, without labels, and left out: {first_few(unused)}",
+            f"{counted(len(unused), 'video on disk is', 'videos on disk are')} of the test list, without "
+            f"labels, and left out: {first_few(unused)}",
         )
     others = [video for name, video in videos.items() if name not in untold]
     notes += unlisted_note(folder, others, "in no list")

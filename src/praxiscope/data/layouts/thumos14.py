@@ -19,6 +19,7 @@ from praxiscope.data.layouts.ucf101 import clip_name
 from praxiscope.data.textfile import read_text
 from praxiscope.errors import DataError
 from praxiscope.types import VideoRecord
+from praxiscope.words import counted
 
 __all__ = ["thumos14"]
 
@@ -82,11 +83,13 @@ def thumos14(folder: Path, split: int | str | None = None, annotations: Path | N
         notes.append(f"{clips} of the {_UCF101_CLIPS} UCF-101 clips, the training subset, are on disk.")
     if absent := {label for _, labels in listed.values() for label in labels} - here:
         notes.append(
-            f"{len(absent)} annotated classes have no video on disk and are left out: {first_few(sorted(absent))}"
+            f"{counted(len(absent), 'annotated class has', 'annotated classes have')} no video on disk, left "
+            f"out: {first_few(sorted(absent))}"
         )
     if unlearned:
         notes.append(
-            f"{len(unlearned)} validation videos have no label and are left out: {first_few(unlearned)}"
+            f"{counted(len(unlearned), 'validation video has', 'validation videos have')} no label, left out: "
+            f"{first_few(unlearned)}"
         )
     notes += unlisted_note(folder, list(videos.values()), f"not in {source.name}")
     return Listing(
@@ -103,11 +106,15 @@ def _describe(records: Sequence[VideoRecord]) -> list[str]:
     kinds = Counter((record.split, min(len(record.labels), 2)) for record in records)
     notes = []
     if count := kinds["train", 2]:
-        notes.append(f"{count} training videos with several labels are learned once for each label.")
+        notes.append(f"{counted(count, 'training video')} with several labels: learned once for each label.")
     if count := kinds["test", 2]:
-        notes.append(f"{count} test videos have several labels and are positives of each.")
+        notes.append(
+            f"{counted(count, 'test video has', 'test videos have')} several labels: a positive of each."
+        )
     if count := kinds["test", 0]:
-        notes.append(f"{count} background videos are tested as negatives of every class.")
+        notes.append(
+            f"{counted(count, 'background video is', 'background videos are')} tested, negative of every class."
+        )
     return notes
 
 

@@ -108,3 +108,12 @@ def test_a_command_that_fails_ends_the_demo_with_its_exit_code(
     monkeypatch.setattr(sys, "argv", ["demo", str(tmp_path), "--data", str(tmp_path / "none")])
     with pytest.raises(SystemExit, match="exit code 1"):
         demo_module.main()
+
+
+def test_other_words_are_options_of_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(demo_module, "demo", lambda *given: asked.extend(given))
+    options = ["--weights", "w.npz", "--set", "run.precision=32"]
+    monkeypatch.setattr(sys, "argv", ["demo", str(tmp_path), "--data", "clips/", *options])
+    demo_module.main()
+    assert asked == [tmp_path, "clips/", options]

@@ -93,6 +93,28 @@ def test_a_joined_clock_goes_on() -> None:
         assert np.allclose(times, np.r_[one, one + 10 * STEP])
 
 
+@pytest.mark.parametrize("came", [20, 6])
+@pytest.mark.parametrize("wrong", [0.0, 1.3])
+def test_a_clock_that_goes_on_behind_wrong_times_is_not_joined(came: int, wrong: float) -> None:
+    times = np.arange(100) / 25
+    kept = np.r_[:50, 50 : 50 + came, 70:100]
+    said = times[kept].copy()
+    said[50 : 50 + came] = wrong
+    repaired, joined = continued(said, said, 0.04, jumps_ahead=False)
+    assert not joined
+    np.testing.assert_allclose(repaired[:50], times[:50])
+    np.testing.assert_allclose(repaired[50 + came :], times[70:])
+    assert (np.diff(repaired) > 0).all()
+
+
+def test_a_joined_file_may_have_a_pause_that_ends_behind_the_first_one() -> None:
+    first, second = np.arange(50) / 25, np.r_[np.arange(25) / 25, 2.96 + np.arange(25) / 25]
+    stamps = np.r_[first, second]
+    times, joined = continued(stamps, stamps, 0.04, jumps_ahead=False)
+    assert joined
+    np.testing.assert_allclose(times, np.r_[first, second + 2])
+
+
 def test_a_pause_is_no_joint() -> None:
     shown = np.r_[EVEN, 9.9 + EVEN]
     for jumps in (True, False):

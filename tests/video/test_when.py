@@ -106,6 +106,39 @@ def test_a_part_behind_or_in_damage_is_read_to_its_end(tmp_path: Path, start: fl
     assert np.allclose([at for at, _ in ours], [at for at, _ in truth], atol=2e-3)
 
 
+@pytest.mark.parametrize("lost", [(10, 35), (20, 22), (30, 31)])
+def test_damage_that_takes_the_times_too_moves_no_other_frame(tmp_path: Path, lost: tuple[int, int]) -> None:
+    # In FLV the bytes before the content are those of the time, which becomes 0.
+    path = damaged(make_colours(tmp_path / "whole.flv", "flv", b_frames=0), tmp_path / "a.flv", *lost)
+    video = open_video(path)
+    assert first_blue(video) == pytest.approx(2.0, abs=2e-3)
+    assert len(video) == len(shown_by_ffmpeg(path))
+    assert first_blue(video) == pytest.approx(2.0, abs=2e-3)
+    assert video.duration_s == pytest.approx(4.0, abs=2e-3)
+    indexing.forget()
+    video = open_video(path)
+    video.quick_length()
+    assert video.timestamps()[-1] == pytest.approx(3.96, abs=2e-3)
+
+
+@pytest.mark.parametrize("packet", [29, 36, 40])
+def test_damage_before_a_part_that_reaches_into_it_is_met(tmp_path: Path, packet: int) -> None:
+    options = {"preset": "ultrafast", "x265-params": "log-level=none:bframes=3"}
+    path = make_colours(tmp_path / "a.mkv", "libx265", b_frames=3, options=options)
+    with av.open(str(path)) as container:
+        places = [(p.pos, p.size) for p in container.demux(video=0) if p.size]
+    content, (place, size) = bytearray(path.read_bytes()), places[packet]
+    content[place + 12 : place + size] = np.random.default_rng(6).bytes(size - 12)
+    path.write_bytes(content)
+    before = shown(open_video(path), start_s=1.64)
+    truth = [(at, name) for at, name in shown_by_ffmpeg(path) if at >= 1.64]
+    assert [name for _, name in before] == [name for _, name in truth]
+    indexing.forget()
+    video = open_video(path)
+    assert len(video) < 100
+    assert shown(video, start_s=1.64) == before
+
+
 def test_damage_is_named_once_with_what_was_lost(tmp_path: Path) -> None:
     path = damaged(make_colours(tmp_path / "whole.mp4", b_frames=0), tmp_path / "a.mp4", 25, 50)
     for look in (lambda video: len(video), lambda video: list(video.decode())):

@@ -300,11 +300,14 @@ class Video:
         Raises:
             VideoError: the file cannot be read, no frame decodes, or none came for ``time_limit_s``.
         """
-        index = self._index
-        if not index.trusted and not index.verified and (len(index.ranks) <= _SHORT_FILE or index.doubtful):
-            indexing.verify(self.path, index, Deadline(self.path, self.time_limit_s), per_frame=True)
-        same_s = self.same_s
+        index, same_s = self._index, self.same_s
         first, last = part(index.times, start_s, end_s, same_s)
+        short = len(index.ranks) <= _SHORT_FILE
+        # A part is entered in the middle: damage before it, which can reach into it, would not be met.
+        unsure = short or index.doubtful if not index.trusted else short and first > 0
+        if unsure and not index.verified:
+            indexing.verify(self.path, index, Deadline(self.path, self.time_limit_s), per_frame=True)
+            first, last = part(index.times, start_s, end_s, same_s)
         convert = Converter(index.size)
         deadline = Deadline(self.path, self.time_limit_s)
         expected = -1

@@ -103,6 +103,8 @@ def continued(
 ) -> tuple[NDArray[np.float64], bool]:
     """Let the times of a joined file go on where its clock starts again.
 
+    Where it goes back, and later on as if it had not, the times between are wrong (damaged headers), and are replaced.
+
     Args:
         stamps: float64 [packets] seconds in decode order; NaN where a packet says nothing.
         decoded: float64 [packets] times of decoding, which rise within each of the joined files.
@@ -115,12 +117,19 @@ def continued(
     clock = _filled(_without_outliers(np.where(np.isnan(decoded), stamps, decoded), step_s))
     steps = np.diff(clock)
     joints = steps < -_JITTER * step_s
+    stamps = stamps.copy()
+    for before, after in _interruptions(clock, joints, step_s):
+        joints[before:after] = steps[before:after] = 0
+        inner = np.arange(before + 1, after)
+        far = _JITTER * step_s
+        wrong = inner[~((stamps[inner] > clock[before] - far) & (stamps[inner] < clock[after] + far))]
+        stamps[wrong] = np.interp(wrong, [before, after], clock[[before, after]])
     if jumps_ahead:
         joints |= steps > _LONGEST_JUMP_S
     edges = [0, *(np.flatnonzero(joints) + 1).tolist(), len(stamps)]
     if len(edges) == 2:
         return stamps, False
-    out = stamps.copy()
+    out = stamps
     end: float | None = None
     for first, last in pairwise(edges):
         section = _without_outliers(out[first:last], step_s)
@@ -131,6 +140,31 @@ def continued(
             section += end - np.nanmin(section)
         end = float(np.nanmax(section)) + step_s
     return out, True
+
+
+def _interruptions(
+    clock: NDArray[np.float64], joints: NDArray[np.bool_], step_s: float
+) -> list[tuple[int, int]]:
+    """Where a clock goes back and later on as if it had not: packets with wrong times, and no joint.
+
+    Returns:
+        The last packet before, and the first one after, of each such stretch.
+    """
+    found: list[tuple[int, int]] = []
+    ahead = np.flatnonzero(np.diff(clock) > _JITTER * step_s) + 1
+    for before in np.flatnonzero(joints).tolist():
+        if found and before < found[-1][1]:
+            continue
+        for after in ahead[ahead > before + 1].tolist():
+            gone, length = clock[after] - clock[before], (after - before) * step_s
+            passed = np.ptp(clock[before + 1 : after]) / length
+            # Damage takes packets, too: then fewer come than there is time for, but a joined file's clock would run.
+            if (passed < 0.25 and gone > 0) or (
+                not 0.75 < passed < 1.25 and abs(gone - length) <= _JITTER * step_s
+            ):
+                found.append((before, after))
+                break
+    return found
 
 
 def typical_step(stamps: NDArray[np.float64], default_s: float) -> float:

@@ -117,7 +117,7 @@ _MOST, _CPU_PIXELS = 64, 2**18
 
 
 def forward_snippets(device: torch.device, height: int, width: int) -> int:
-    """How many snippets of a size go through a network together where no gradient is made: the fastest number.
+    """How many snippets of a size go through a network together where no gradient is made, so that it is fast.
 
     On a CPU 5 of 224 pixels and 20 of 112 (measured: ``benchmarks/predict_chunks.md``), elsewhere 64.
     """

@@ -125,6 +125,17 @@ def test_train_test_and_predict_say_and_list_what_is_lost(data: Path, tmp_path: 
     assert_lists_the_damaged(tmp_path / "damaged_test.csv")
     assert set(trained) <= {"early/0.mp4", "late/0.mp4"}
     assert trained, "at least one of the two is among the training videos of this seed"
+    # Damage that only validation meets.
+    held_out = data / "held_out.csv"
+    rows = [
+        f"{name}/{clip}.mp4,{name},{'train' if clip else 'test'}"
+        for name in ("early", "late")
+        for clip in range(4)
+    ]
+    held_out.write_text("path,label,split\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    done = runner.invoke(app, ["train", str(held_out), "--out", str(tmp_path / "watched"), *settings])
+    assert done.exit_code == 0, done.output
+    assert_lists_the_damaged(tmp_path / "watched" / "damaged.csv")
     indexing.forget()
     for how in ([], ["--window", "1s"]):
         done = runner.invoke(app, ["predict", str(run), str(data / "early"), "--json", *how])

@@ -70,8 +70,9 @@ def describe(report: CheckReport) -> list[str]:
     for copies in report.copies:
         where = f", in {' and '.join(copies.splits)}" if len(copies.splits) > 1 else ""
         lines.append(f"Same content: {', '.join(copies.ids)}{where}")
-    lines += [f"Damaged: {video.path}: {video.problem}" for video in report.damaged]
-    lines += [f"Broken: {_with_path(video)}" for video in report.broken]
+    # What is wrong with a file is said once, however many of its parts are listed.
+    lines += dict.fromkeys(f"Damaged: {video.path}: {video.problem}" for video in report.damaged)
+    lines += dict.fromkeys(f"Broken: {_with_path(video)}" for video in report.broken)
     lines.append(
         f"{len(report.broken)} broken, {len(report.damaged)} damaged, {len(report.missing)} listed but missing."
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from praxiscope.checkpoint import ModelCard, point_to, save_checkpoint
+from praxiscope.data.dataset import Skip, ignore
 from praxiscope.data.manifest import Manifest
 from praxiscope.evaluation.metrics import summarise
 from praxiscope.evaluation.scores import Scores
@@ -42,8 +43,10 @@ class Monitor:
         reporter: Reporter,
         store: FlowStore | None = None,
         last_step: int | None = None,
+        *,
+        note_damage: Callable[[Iterable[Skip]], None] = ignore,
     ) -> None:
-        self.store, self.last_step = store, last_step
+        self.store, self.last_step, self.note_damage = store, last_step, note_damage
         self.settings, self.fabric, self.reporter = settings, fabric, reporter
         self.note_skips = note_skips
         self.model, self.card, self.manifest = model, card, manifest
@@ -137,6 +140,7 @@ class Monitor:
             workers=self.settings.data.workers,
             time_limit_s=self.settings.data.time_limit_s,
             reporter=self.reporter,
+            note_damage=self.note_damage,
         )
         self.note_skips(skipped)
         sums = torch.zeros(len(self.tasks), 3, dtype=torch.float64)

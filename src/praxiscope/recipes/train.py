@@ -209,7 +209,18 @@ def train(
         note_choice=_choices(run, settings, state, fabric),
     )
     started = time.perf_counter()
-    monitor = Monitor(settings, manifest, bare, card, fabric, note_skips, reporter, store, course.steps)
+    monitor = Monitor(
+        settings,
+        manifest,
+        bare,
+        card,
+        fabric,
+        note_skips,
+        reporter,
+        store,
+        course.steps,
+        note_damage=note_damage,
+    )
     kept = KeptMemory(settings.run.devices)
     auto = settings.run.keep_memory == "auto" and on_cpu and settings.backprop.memory is None
     freeze = TrunkFreeze(bare, course.frozen)

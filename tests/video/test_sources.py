@@ -148,6 +148,16 @@ def test_what_is_no_path_is_an_argument_s_error(source: object) -> None:
         open_video(source)  # type: ignore[arg-type]
 
 
+def test_an_empty_name_is_not_the_folder_that_one_is_in(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(clip.parent)
+    with pytest.raises(ArgumentError, match="empty name"):
+        find_sources([""])
+    with pytest.raises(VideoError, match="empty name"):
+        open_video("")
+    with pytest.raises(DataError, match="empty name"):
+        load_records("")
+
+
 def test_no_file_has_a_zero_byte_in_its_name() -> None:
     with pytest.raises(VideoError, match="zero byte"):
         open_video("a\0.mp4")

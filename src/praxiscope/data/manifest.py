@@ -201,7 +201,7 @@ def find_data(
                 f"{argument}={value!r} is for a known set, written LAYOUT:FOLDER (layouts: "
                 f"{', '.join(LAYOUTS)}); {path} brings its own split or gets a random one. Leave it out."
             )
-    if not path.exists():
+    if not path.exists() or not str(data):  # an empty name is not the folder that one is in
         raise DataError(no_file(data, _SUPPORTED))
     if path.is_file() and is_video(path):
         raise DataError(f"{path}: is a single video. {_SUPPORTED}")

@@ -51,7 +51,7 @@ def find_sources(
     found: list[str | Failure] = []
     for source in sources:
         path = Path(source)
-        if os.path.isdir(path):  # noqa: PTH112  (pathlib raises for a name too long for a file)
+        if source and os.path.isdir(path):  # noqa: PTH112  (pathlib raises for a name too long for a file)
             videos, left_out = _inside(path)
             if not videos:
                 raise ArgumentError(
@@ -63,7 +63,7 @@ def find_sources(
             continue
         elif path.suffix.lower() in (".csv", ".tsv"):
             raise ArgumentError(f"{source}: is no video. Lists of videos are .txt, with a path a line.")
-        elif os.path.lexists(path):
+        elif source and os.path.lexists(path):
             found.append(source)
             continue
         elif any(sign in source for sign in "*?[") and not is_address(source):

@@ -28,7 +28,9 @@ def check_path(path: object) -> Path:
         raise ArgumentError(
             f"a video is named by its path, not by {path!r}: cameras and open files are not read"
         )
-    if "\0" in (name := os.fsdecode(path)):
+    if not (name := os.fsdecode(path)):
+        raise VideoError("''", "is an empty name", "Check what it was to be.")
+    if "\0" in name:
         raise VideoError(repr(name), "is no file's name, as it holds a zero byte", "Check the path.")
     return Path(name)
 
@@ -41,6 +43,8 @@ def is_address(name: str) -> bool:
 def meant(source: str | Path) -> tuple[str, str] | None:
     """What a name for which there is no file means, as a clause, and the remedy, as a sentence; None for a mistake."""
     name = str(source)
+    if not name:
+        return "'' is an empty name", "Check what it was to be."
     if name == "-":
         return "is standard input, and only files are read", "Write the video to a file, and name that."
     if name.startswith("file:"):
@@ -57,7 +61,8 @@ def meant(source: str | Path) -> tuple[str, str] | None:
 def no_file(source: str | Path, supported: str) -> str:
     """The line that says so of a name, with what may be named instead, as a sentence."""
     problem, remedy = meant(source) or ("no such file or folder", "")
-    return " ".join(filter(None, (f"{source}: {problem}.", remedy, supported)))
+    name = f"{source}: " if str(source) else ""
+    return " ".join(filter(None, (f"{name}{problem}.", remedy, supported)))
 
 
 def missing(path: str | Path) -> VideoError:

@@ -96,6 +96,30 @@ def test_another_average_than_the_protocols_own_is_part_of_its_name() -> None:
     assert name_with_average({"name": "25x1"}) == "25x1"  # of scores that do not record it
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "fits"),
+    [
+        (("two-stream", None), ("25x10", "softmax"), True),
+        (("two-stream", "logits"), ("25x10", None), True),
+        (("fully-convolutional", None), ("25xfull-mirrored", None), True),
+        (("two-stream", None), ("25x10", None), False),
+        (("two-stream", None), ("25x1", "softmax"), False),
+    ],
+)
+def test_streams_fit_by_their_views_and_average_whatever_these_are_called(
+    first: tuple[str, str | None], second: tuple[str, str | None], fits: bool
+) -> None:
+    streams = [
+        Scores(["v"], np.zeros((1, 2), np.float32), np.array([0]), ["a", "b"], parse_protocol(*one).as_dict())
+        for one in (first, second)
+    ]
+    if fits:
+        fuse(streams)
+        return
+    with pytest.raises(ScoresError, match="protocols differ"):
+        fuse(streams)
+
+
 CONTRACT = InputContract(size=32, short_side=36, mean=(0.5,) * 3, std=(0.05,) * 3, snippets=2)
 
 

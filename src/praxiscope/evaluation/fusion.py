@@ -32,6 +32,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from praxiscope.errors import ArgumentError, ScoresError, unknown_name
 from praxiscope.evaluation.metrics import softmax
+from praxiscope.evaluation.protocols import views_named
 from praxiscope.evaluation.scores import Scores
 from praxiscope.words import counted
 
@@ -161,9 +162,9 @@ def check_fit(
 ) -> list[Scores]:
     """Return the streams in the first one's order of videos, or say why they do not belong together.
 
-    Videos, classes and known targets must be the same, and so must the protocol's name (the views), what of the views
-    was averaged, split and subset where both streams record them: a video that one network was tested and the other
-    trained on has no honest fused score.
+    Videos, classes and known targets must be the same, and so must the views (whatever the protocol calls them), what
+    of them was averaged, split and subset where both streams record them: a video that one network was tested and the
+    other trained on has no honest fused score.
 
     Args:
         streams: scores of at least two streams.
@@ -426,8 +427,13 @@ def _shares(weights: Sequence[float] | None, count: int) -> _Array:
 
 def _differences(first: Scores, second: Scores, keys: Sequence[str]) -> str:
     """The protocol's entries that both record, and not alike."""
-    pairs = [(key, first.protocol.get(key), second.protocol.get(key)) for key in keys]
-    return ", ".join(f"{key} {a!r} and {b!r}" for key, a, b in pairs if a != b and None not in (a, b))
+    pairs: list[tuple[str, Any, Any]] = [
+        (key, first.protocol.get(key), second.protocol.get(key)) for key in keys
+    ]
+    both = [(key, a, b) for key, a, b in pairs if a != b and None not in (a, b)]
+    return ", ".join(
+        f"{key} {a!r} and {b!r}" for key, a, b in both if key != "name" or views_named(a) != views_named(b)
+    )
 
 
 def _known_targets(aligned: Sequence[Scores]) -> NDArray[np.int64]:

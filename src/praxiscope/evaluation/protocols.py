@@ -19,7 +19,16 @@ from praxiscope.errors import ArgumentError
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Average", "Crops", "Protocol", "Sampling", "name_with_average", "parse_protocol", "view_indices"]
+__all__ = [
+    "Average",
+    "Crops",
+    "Protocol",
+    "Sampling",
+    "name_with_average",
+    "parse_protocol",
+    "view_indices",
+    "views_named",
+]
 
 Sampling = Literal["segments", "dense", "all"]
 Crops = Literal["center", "three", "ten", "full", "full-mirrored"]
@@ -162,6 +171,11 @@ def name_with_average(protocol: Mapping[str, Any]) -> str:
     name, average = str(protocol.get("name", "")), protocol.get("average")
     own = _ALIASES.get(name, (name, "logits"))[1]
     return name if average in (None, own) else f"{name} ({average})"
+
+
+def views_named(name: str) -> str:
+    """The views that a protocol's name stands for, as they are written: "25x10" for "two-stream"."""
+    return _ALIASES.get(name, (name, "logits"))[0]
 
 
 def view_indices(

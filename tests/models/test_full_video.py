@@ -406,6 +406,16 @@ def test_automatic_clusters_of_a_test_do_not_depend_on_what_is_beside_a_video() 
     torch.testing.assert_close(packed.logits, alone, rtol=1e-4, atol=1e-5)
 
 
+def test_automatic_clusters_before_a_span_is_known_are_the_budget_of_each_video() -> None:
+    model = build(clusters="auto", cluster_budget=3).eval()
+    assert float(model.counts.span) == 0
+    x = frames()
+    packed = model(x, OFFSETS)
+    assert packed.cluster_offsets.diff().tolist() == [min(3, count) for count in COUNTS]
+    alone = torch.cat([model(video[None]).logits for video in x.split(COUNTS)])
+    torch.testing.assert_close(packed.logits, alone, rtol=1e-4, atol=1e-5)
+
+
 def test_the_span_of_a_cluster_is_learned_from_clustered_frames_alone() -> None:
     counts = AutoClusters(2).train()
     counts(torch.tensor([0.5, 0.25]), torch.tensor([2, 2]))  # sampled: every frame is a cluster

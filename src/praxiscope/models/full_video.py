@@ -83,7 +83,7 @@ class AutoClusters(nn.Module):
     Our answer to the paper's stated limit: a fixed number suits no video with more shots than clusters. In training
     the clusters of a batch, ``budget`` for each video in the mean, are divided among its videos in proportion to their
     length in signs, so that clusters span equal changes; the mean of that span is remembered. At a test a video has as
-    many clusters as such spans fit into it, whatever is beside it.
+    many clusters as such spans fit into it, whatever is beside it: ``budget`` where no span is known yet.
 
     Args:
         budget: mean number of clusters of a video.
@@ -108,8 +108,10 @@ class AutoClusters(nn.Module):
             frames: of each video, int64 [B].
         """
         most = frames.clamp(max=self.MOST * self.budget)
-        if not self.training and self.span > 0:
-            return (lengths / self.span).round().long().clamp(min=1).minimum(most)
+        if not self.training:
+            if self.span > 0:
+                return (lengths / self.span).round().long().clamp(min=1).minimum(most)
+            return most.clamp(max=self.budget)
         counts = apportion(self.budget * len(frames), lengths, most)
         # Where every frame is its own cluster (sampled frames) nothing is learned of how many there should be.
         if self.training and bool((counts < frames).any()) and bool(lengths.sum() > 0):

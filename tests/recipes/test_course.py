@@ -90,6 +90,18 @@ def test_sampled_epochs_leave_some_of_a_run_that_counts_steps() -> None:
         Course.of(settings, 3)
 
 
+@pytest.mark.parametrize(
+    ("length", "most", "remedy"),
+    [({"steps": 13}, 6, "raise optim.steps"), ({"epochs": 2}, None, "raise optim.epochs")],
+)
+def test_a_warm_up_fits_into_the_run(length: dict[str, int], most: int | None, remedy: str) -> None:
+    settings = TrainSettings(optim=OptimSettings(warmup_epochs=2, **length))
+    assert Course.of(settings, most or 7).warmup == 2 * (most or 7)
+    longer = settings.updated({"optim.warmup_epochs": 2.5})
+    with pytest.raises(px.ArgumentError, match=rf"optim.warmup_epochs = 2.5 of .*{remedy}"):
+        Course.of(longer, most or 7)
+
+
 def test_the_logged_rate_is_the_runs_whatever_its_first_layers_is(videos: Path, tmp_path: Path) -> None:
     short = ("optim.steps=3", "optim.batch=2", "run.validate_epochs=0", "optim.first_conv_lr_scale=5")
     assert train(settings(videos, *short, *STEPPED, "optim.milestone_steps=[2]"), tmp_path / "run")

@@ -42,22 +42,29 @@ class Course:
         """The course of a run.
 
         Raises:
-            ArgumentError: sampled epochs that leave none of the others.
+            ArgumentError: sampled epochs that leave none of the others, or a warm-up that is longer than the run.
         """
         optim = settings.optim
         steps = optim.steps or (optim.epochs or 0) * steps_per_epoch
         sampled = settings.input.sampled_epochs
+        of_them = f" ({steps_per_epoch} an epoch)" if optim.steps else ""
+        longer = f"raise optim.{'steps' if optim.steps else 'epochs'}"
         if sampled and sampled * steps_per_epoch >= steps:
-            of_them = f" ({steps_per_epoch} an epoch)" if optim.steps else ""
             raise ArgumentError(
                 f"input.sampled_epochs = {sampled} of {length_of(optim)}{of_them}: none would see every frame. Lower "
-                f"it, or raise optim.{'steps' if optim.steps else 'epochs'}."
+                f"it, or {longer}."
+            )
+        warmup = round(optim.warmup_epochs * steps_per_epoch)
+        if warmup > steps:
+            raise ArgumentError(
+                f"optim.warmup_epochs = {optim.warmup_epochs:g} of {length_of(optim)}{of_them}: the rate would not "
+                f"reach optim.lr. Lower it, or {longer}."
             )
         milestones = optim.milestone_steps or tuple(round(m * steps_per_epoch) for m in optim.milestones)
         return cls(
             steps,
             steps_per_epoch,
-            round(optim.warmup_epochs * steps_per_epoch),
+            warmup,
             milestones if optim.schedule == "step" else (),
             steps if optim.frozen_epochs == "all" else round(float(optim.frozen_epochs) * steps_per_epoch),
         )

@@ -500,9 +500,12 @@ def _leave(run: Path, settings: TrainSettings, state: TrainState, reporter: Repo
         merge_skipped(run)
         merge_choices(run)
         report_run(run)
+    length = length_of(settings.optim)
+    if not settings.optim.steps:
+        length += f", {counted(state.step, 'step')}"
     reporter.line(
-        f"{run} is finished already: {length_of(settings.optim)}, {state.step} steps. To go on with it, give more: "
-        f"--resume --epochs N. Pictures: {run / 'report.html'}"
+        f"{run} is finished already: {length}. To go on with it, give more: --resume --epochs N. "
+        f"Pictures: {run / 'report.html'}"
     )
     return True
 

@@ -82,7 +82,8 @@ def test_the_store_holds_the_rounded_estimates_of_both_directions(
 
 
 def test_the_summary_counts_what_is_on_disk(videos: Path, tmp_path: Path) -> None:
-    summary = extract_flow(videos, tmp_path / "out", **TINY, range=1.5)
+    bound = 0.5  # some of the flow goes further
+    summary = extract_flow(videos, tmp_path / "out", **TINY, range=bound)
     store = FlowStore(tmp_path / "out")
     sizes = [p.stat().st_size for p in (tmp_path / "out").rglob("*.pxf")]
     assert summary.bytes == sum(sizes)
@@ -94,8 +95,8 @@ def test_the_summary_counts_what_is_on_disk(videos: Path, tmp_path: Path) -> Non
             px.open_video(videos / key).frames(range(len(store.clip(key)) + 1)), "tvl1", **FAST
         )
         error = store.clip(key).fields(range(len(made))) - made
-        errors.append(error[made.abs() <= 1.5].double())
-        outside, total = outside + int((made.abs() > 1.5).sum()), total + made.numel()
+        errors.append(error[made.abs() <= bound].double())
+        outside, total = outside + int((made.abs() > bound).sum()), total + made.numel()
     assert summary.clipped == pytest.approx(outside / total)
     assert 0 < summary.clipped < 1
     assert summary.error_px == pytest.approx(float(torch.cat(errors).square().mean().sqrt()))

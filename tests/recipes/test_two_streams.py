@@ -143,7 +143,8 @@ def test_the_joint_network_learns_and_tests_with_stored_and_estimated_flow(run: 
 def test_a_prediction_is_one_pass_over_whole_frames_and_their_mirror_images(
     run: Path, moving: Moving
 ) -> None:
-    recogniser = px.load(run, flow=moving[1], device="cpu")
+    loaded = px.load(run, flow=moving[1], device="cpu")
+    recogniser = Recogniser(loaded.model, loaded.card, precision="32", flow_source=loaded.flow_source)
     path = moving[0] / "left" / "2.mp4"
     found = recogniser.video_logits(path, "fully-convolutional")
     readers, span = stream_readers(recogniser.card.input, 36, FlowStore(moving[1]))
@@ -261,8 +262,15 @@ def test_a_resumed_joint_run_ends_as_an_uninterrupted_one(
     ],
 )
 def test_what_a_joint_training_cannot_use_is_said(
-    assignments: list[str], message: str, moving: Moving, streams: Streams, tmp_path: Path
+    assignments: list[str],
+    message: str,
+    moving: Moving,
+    streams: Streams,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.savez("w.npz", weight=np.zeros(1, np.float32))  # a file that is there; it is not read
     with pytest.raises((ArgumentError, CheckpointError)) as caught:
         train(joint(moving, streams, *assignments), tmp_path / "run")
     assert message in str(caught.value)

@@ -39,6 +39,6 @@ def pick_device(name: str = "auto") -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ArgumentError(f"device {name!r} cannot be used: {reason} Try --device cpu.") from None
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise ArgumentError(f"device {name!r} cannot be used: {reason}. Try --device cpu.") from None
     return device

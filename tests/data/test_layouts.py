@@ -67,7 +67,7 @@ def test_ucf101_follows_the_official_lists_wherever_they_lie(tmp_path: Path, pla
         (UCF_FILES[3], "test", "HandstandPushups/g09"),
     ]
     assert manifest.missing == ("YoYo/v_YoYo_g20_c01.avi",)
-    assert _said(manifest, "1 of the 3 classes have no video on disk")
+    assert _said(manifest, "1 of the 3 classes has no video on disk and is left out")
     assert _said(manifest, "1 of 5 listed videos are not on disk: YoYo/v_YoYo_g20_c01.avi")
     assert _said(
         manifest, "1 video is in neither list of split 2 and left out: Archery/v_Archery_g01_c99.avi"

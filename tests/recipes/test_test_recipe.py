@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shlex
 import shutil
 import sys
 from datetime import datetime, timezone
@@ -20,6 +21,7 @@ from praxiscope.checkpoint import find_checkpoint
 from praxiscope.cli import main as entry
 from praxiscope.progress import Reporter
 from praxiscope.recipes import test as module
+from praxiscope.recipes.report import report_run
 from praxiscope.recipes.settings import get_recipe, load_yaml, override
 from praxiscope.recipes.test import test as run_test
 from praxiscope.recipes.train import train
@@ -292,6 +294,15 @@ def test_a_runs_report_names_model_data_date_and_command(run: Path, colour_set: 
     assert repeat
     again = get_recipe(repeat[1].split()[-1])
     assert again == load_yaml(run / "settings.yaml")
+
+
+def test_the_command_that_repeats_a_run_can_be_pasted(run: Path, tmp_path: Path) -> None:
+    moved = Path(shutil.copytree(run, tmp_path / "it's run 2"))
+    report_run(moved)
+    repeat = re.search(r"To repeat it: (.*? --out NEW)", read(moved / "report.html").text)
+    assert repeat
+    words = shlex.split(repeat[1])
+    assert words == ["praxiscope", "train", "--recipe", str(moved / "settings.yaml"), "--out", "NEW"]
 
 
 def test_the_figures_of_few_classes_have_no_top5_on_paper(

@@ -60,10 +60,13 @@ def flow(
 
     from praxiscope.data.manifest import find_data
     from praxiscope.devices import check_device
+    from praxiscope.flow.contract import check_range, check_storage
     from praxiscope.recipes.named import check_flow_method, parse_parameters
 
     check_flow_method(method)
     check_device(device)
+    check_range(range)
+    check_storage(format)
     parameters = parse_parameters(assignments or [])
     find_data(data, split, annotations)
     with quick_imports():

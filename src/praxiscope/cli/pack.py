@@ -39,7 +39,10 @@ def pack(
     from dataclasses import asdict
 
     from praxiscope.data.manifest import find_data
+    from praxiscope.recipes.named import check_fps
 
+    if fps is not None:
+        check_fps(fps)
     find_data(data, split, annotations)
     with quick_imports():
         from praxiscope.recipes.pack import pack as run_pack

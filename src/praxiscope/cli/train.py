@@ -148,7 +148,7 @@ def train(
     from praxiscope.devices import check_device
     from praxiscope.errors import ArgumentError
     from praxiscope.models import default_stream
-    from praxiscope.recipes.named import check_training
+    from praxiscope.recipes.named import check_streams, check_training
     from praxiscope.recipes.settings import get_recipe, load_yaml, override, recipe_of
 
     saved = out / "settings.yaml"
@@ -173,6 +173,7 @@ def train(
                 f"--{'clusters' if clusters is not None else 'model'} out."
             )
         runs = [run for run in start.split(",") if run]
+        check_streams(runs)
         for run in runs:
             check_recogniser(run)
         with quick_imports():

@@ -25,6 +25,7 @@ from praxiscope.video.decode import Video
 from praxiscope.video.framefiles import source_bytes
 from praxiscope.video.geometry import Box, Size, resize
 from praxiscope.video.pixels import scaled_size
+from praxiscope.words import counted
 
 __all__ = [
     "EstimatedFlowReader",
@@ -118,8 +119,8 @@ class StoredFlowReader(FlowReader):
         frames = video.quick_length()
         if not clip.fits(frames):
             raise DataError(
-                f"{record.id}: has {frames} frames, but its stored flow was made of {clip.frames}. Run `praxiscope "
-                "flow` again on these videos."
+                f"{record.id}: has {counted(frames, 'frame')}, but its stored flow was made of {clip.frames}. Run "
+                "`praxiscope flow` again on these videos."
             )
         return clip
 

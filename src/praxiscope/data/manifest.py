@@ -13,7 +13,7 @@ from pathlib import Path
 from praxiscope.data.csvfile import CLASS_LIST, read_class_list, read_csv, write_csv
 from praxiscope.data.files import Listing, first_few, is_video, left_out_note, search, split_name, video_id
 from praxiscope.data.labels import did_you_mean, similar_labels
-from praxiscope.data.layouts import LAYOUTS
+from praxiscope.data.layouts import LAYOUTS, SPLITS
 from praxiscope.data.splits import group_split, leaking_groups
 from praxiscope.errors import ArgumentError, DataError
 from praxiscope.types import VideoRecord
@@ -194,6 +194,8 @@ def find_data(
         root = Path(known[2])
         if not root.is_dir():
             raise DataError(f"{root}: no such folder (the {known[1]} videos were looked for there)")
+        if check_split := SPLITS.get(known[1].lower()):
+            check_split(split)
         return known[1].lower(), root
     for argument, value in (("split", split), ("annotations", annotations)):
         if value is not None:

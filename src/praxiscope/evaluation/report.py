@@ -236,7 +236,7 @@ def _figures(scores: Scores) -> str:
             cards.append(_card(title, f"{100 * summary[key]:.1f}<small> %</small>", below))
     unknown = summary["videos"] - summary["labelled"]
     what = "no class" if scores.multi_label else "unknown class"
-    below = f"{unknown} of {what}" if unknown else f"{summary['classes']} classes"
+    below = f"{unknown} of {what}" if unknown else counted(summary["classes"], "class", "classes")
     cards.append(_card("Videos", f"{summary['videos']:,}", below))
     body = f'<div class="cards">{"".join(cards)}</div>'
     if scores.protocol:

@@ -78,7 +78,7 @@ class Scores:
         broken = np.flatnonzero(~np.isfinite(self.logits).all(axis=1))
         if broken.size:
             raise ScoresError(
-                f"{broken.size} videos have scores that are not finite: "
+                f"{counted(broken.size, 'video has', 'videos have')} scores that are not finite: "
                 f"{_examples([self.ids[i] for i in broken])}. The model that made them has probably diverged."
             )
         self._check_targets()

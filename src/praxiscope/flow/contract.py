@@ -9,19 +9,21 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from praxiscope.errors import ArgumentError, DataError
 
+if TYPE_CHECKING:  # a range is checked without torch
+    from torch import Tensor
+
 __all__ = [
     "FRAME",
+    "STORAGES",
     "UNKNOWN",
     "FlowContract",
     "Loss",
     "check_range",
+    "check_storage",
     "dequantise",
     "quantise",
     "through_store",
@@ -116,6 +118,16 @@ class FlowContract:
             raise DataError(f"a description of flow is wrong: {error}") from error
 
 
+STORAGES = ("ffv1", "jpeg")
+
+
+def check_storage(storage: str) -> str:
+    """The name, if flow can be stored so. Raises ArgumentError."""
+    if storage not in STORAGES:
+        raise ArgumentError(f"flow is stored as {' or '.join(STORAGES)}, not as {storage!r}")
+    return storage
+
+
 def check_range(value: float | str) -> float | str:
     """The range as a number above 0 or "frame"; text that is a number counts as one. Raises ArgumentError."""
     if value == FRAME:
@@ -150,6 +162,8 @@ def quantise(flow: Tensor, range: float | str) -> tuple[Tensor, Tensor]:
     Raises:
         DataError: a displacement that is no number.
     """
+    import torch
+
     if not bool(torch.isfinite(flow).all()):
         raise DataError("the method gave flow that is not a number, or infinite")
     if range == FRAME:

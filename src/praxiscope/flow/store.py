@@ -22,10 +22,12 @@ from praxiscope.checkpoint import write_json
 from praxiscope.errors import ArgumentError, DataError, VideoError
 from praxiscope.flow.clip import FlowClip
 from praxiscope.flow.contract import (
+    STORAGES,
     UNKNOWN,
     FlowContract,
     Loss,
     check_range,
+    check_storage,
     through_store,
 )
 from praxiscope.flow.ffv1 import FlowFile, FlowFileWriter
@@ -47,7 +49,6 @@ __all__ = [
 ]
 
 STORE_FILE = "flow.json"
-STORAGES = ("ffv1", "jpeg")
 _SUFFIXES = {False: ".forward.pxf", True: ".backward.pxf"}
 _AGAIN = "Run `praxiscope flow` on its video again."
 
@@ -257,8 +258,7 @@ def create_store(root: str | Path, contract: FlowContract, storage: str = "ffv1"
         ArgumentError: the folder holds flow that was made or stored in another way, or other things.
     """
     root = Path(root)
-    if storage not in STORAGES:
-        raise ArgumentError(f"flow is stored as {' or '.join(STORAGES)}, not as {storage!r}")
+    check_storage(storage)
     if storage == "jpeg" and isinstance(contract.range, str):
         raise ArgumentError(
             "JPEG folders hold no range for each field: take a bound in pixels, or the format ffv1"

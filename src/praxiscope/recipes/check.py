@@ -57,7 +57,7 @@ def describe(report: CheckReport) -> list[str]:
     if videos:
         seconds = sum(video.duration_s or 0 for video in videos)
         files = len({video.path for video in videos})
-        parts = "" if files == len(videos) else f", parts of {files} files"
+        parts = "" if files == len(videos) else f", parts of {counted(files, 'file')}"
         lines.append(
             f"{counted(len(videos), 'readable video')}{parts}, {seconds / 60:.1f} minutes; {frames[0]} to "
             f"{counted(frames[-1], 'frame')} "

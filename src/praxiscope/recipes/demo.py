@@ -19,6 +19,7 @@ from praxiscope.errors import PraxiscopeError
 from praxiscope.evaluation.metrics import summarise
 from praxiscope.evaluation.scores import Scores
 from praxiscope.recipes.settings import TaskSource, load_yaml
+from praxiscope.words import counted
 
 __all__ = ["demo", "main"]
 
@@ -82,8 +83,8 @@ def _say_result(scores: Path) -> None:
     figures, classes = summarise(found), len(found.classes)
     name = "top1" if "top1" in figures else "map"
     print(
-        f"\nOn {len(found)} held-out videos of {classes} classes: {name} {figures[name]:.3f}; guessing gives "
-        f"{1 / classes:.3f}."
+        f"\nOn {counted(len(found), 'held-out video')} of {classes} classes: {name} {figures[name]:.3f}; guessing "
+        f"gives {1 / classes:.3f}."
     )
 
 

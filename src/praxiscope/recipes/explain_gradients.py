@@ -33,6 +33,7 @@ from praxiscope.recipes.gradients import (
     third_block,
 )
 from praxiscope.recipes.networks import network_of
+from praxiscope.words import counted
 
 __all__ = ["explain_cluster_gradients", "explain_gradients"]
 
@@ -193,7 +194,7 @@ def _draw_pairs(drawn: Sequence[tuple[Seen, _Pairs]], facts: Sequence[dict[str, 
             )
             found = "Pearson {pearson:.2f}, Spearman {spearman:.2f}".format(**fact[name])
             head = (
-                f"{seen.name}, loss of {seen.label}: {fact['pairs']} pairs\n"
+                f"{seen.name}, loss of {seen.label}: {counted(fact['pairs'], 'pair')}\n"
                 if kind == 0 or not single
                 else "\n"
             )
@@ -337,15 +338,14 @@ def _draw_clusters(
     if single:
         bars.set_xticks(range(len(heights)), [str(number + 1) for number in range(len(heights))])
         bars.set_xlabel("cluster", fontsize=9)
-        head = (
-            f"{Path(facts[0]['video']).name}, loss of {facts[0]['label']}: {len(facts[0]['frames'])} frames"
-        )
+        frames = counted(len(facts[0]["frames"]), "frame")
+        head = f"{Path(facts[0]['video']).name}, loss of {facts[0]['label']}: {frames}"
     else:
         few = len(facts) <= _NAMED_VIDEOS
         names = [Path(fact["video"]).stem[:16] if few else str(n) for n, fact in enumerate(facts, start=1)]
         bars.set_xticks(range(len(facts)), names, rotation=25 if few else 0, ha="right" if few else "center")
         bars.set_xlabel("video", fontsize=9)
-        head = f"{len(facts)} videos: mean over the clusters of each"
+        head = f"{counted(len(facts), 'video')}: mean over the clusters of each"
     bars.set_title(head, loc="left", fontsize=9, color=TEXT, parse_math=False)
     bars.legend(
         frameon=False, fontsize=9, labelcolor=TEXT, ncols=3, loc="upper center", bbox_to_anchor=(0.5, 1.01)

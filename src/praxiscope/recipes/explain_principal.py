@@ -32,6 +32,7 @@ from praxiscope.steps.surrogates import divergence
 from praxiscope.training.log import read_log
 from praxiscope.video.decode import open_video
 from praxiscope.video.sampling import segment_indices
+from praxiscope.words import counted
 
 __all__ = ["explain_losses", "explain_principal"]
 
@@ -128,7 +129,9 @@ def explain_principal(
     starts = segment_indices(frames, count, span)
     n = min(_learned(run) or 3, count) if choose is None else choose
     if not 1 <= n <= count:
-        raise ArgumentError(f"{video}: has {count} snippets to choose from here, not {n}. Lower --choose.")
+        raise ArgumentError(
+            f"{video}: has {counted(count, 'snippet')} to choose from here, not {n}. Lower --choose."
+        )
     if comb(count, n) > _MOST_SUBSETS:
         raise ArgumentError(
             f"{count} snippets have {comb(count, n)} subsets of {n}; all are compared. Lower --snippets or --choose."
@@ -182,7 +185,7 @@ def _draw_views(frames: Tensor, captions: list[str], views: Sequence[_View], vid
     across = max(min(_WIDTH_INCHES, 2.0 * count), _LEAST_CELL * count, _LEAST_INCHES)
     tall = across / count * height / width
     figure = blank_figure(across + 0.7, tall + 1.8 * len(views) + 1.1)
-    title = f"{video}: class probabilities of {count} snippets against those of all"
+    title = f"{video}: class probabilities of {counted(count, 'snippet')} against those of all"
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, color=TEXT, parse_math=False)
     film, *panels = figure.subplots(1 + len(views), 1, sharex=True, height_ratios=[tall, *[1.5] * len(views)])
     rows = 0.94 * height / width  # in the unit of the bars
@@ -277,7 +280,7 @@ def _setting(run: str | Path) -> str:
     if settings.backprop.name == "principal":
         n, m = learned_snippets(settings), settings.input.snippets
         return f"{n} of {m} snippets, rule {default_rule(settings)}"
-    return f"{settings.backprop.name} backpropagation of {settings.input.snippets} snippets"
+    return f"{settings.backprop.name} backpropagation of {counted(settings.input.snippets, 'snippet')}"
 
 
 def _curves(run: str | Path) -> dict[str, _Curve]:

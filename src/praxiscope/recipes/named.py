@@ -5,6 +5,7 @@ Whoever uses the arguments finds out all the same; nothing relies on what was lo
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,11 +26,13 @@ __all__ = [
     "check_flow_folder",
     "check_flow_method",
     "check_folder",
+    "check_fps",
     "check_log",
     "check_network",
     "check_picture_path",
     "check_preset",
     "check_start",
+    "check_streams",
     "check_test",
     "check_training",
     "flow_folders",
@@ -141,6 +144,21 @@ def check_log(run: str | Path) -> None:
     """Raise ArgumentError where there is no log of a run."""
     if not (Path(run) / "log.csv").is_file():
         raise no_losses(run)
+
+
+def check_fps(fps: float) -> None:
+    """Raise ArgumentError for a rate that is no number of frames per second."""
+    if not 0 < fps < math.inf:
+        raise ArgumentError(f"fps must be a number above 0, got {fps:g}")
+
+
+def check_streams(runs: Sequence[str]) -> None:
+    """Raise ArgumentError unless two runs are named to start from."""
+    if len(runs) != 2:
+        raise ArgumentError(
+            f"--from {','.join(runs)}: name two runs, one of pictures and one of flow, as in --from "
+            "runs/rgb,runs/motion"
+        )
 
 
 def check_preset(name: str) -> None:

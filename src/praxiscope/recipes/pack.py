@@ -21,6 +21,7 @@ from praxiscope.errors import ArgumentError, DataError, PraxiscopeError
 from praxiscope.processes import blame_script, run_once
 from praxiscope.progress import Reporter
 from praxiscope.recipes.lists import DamageList, check_skips, write_skipped
+from praxiscope.recipes.named import check_fps
 from praxiscope.types import VideoRecord
 from praxiscope.video.decode import known_damage, open_video
 from praxiscope.video.framefiles import source_bytes
@@ -98,9 +99,11 @@ def pack(
         TrainingError: more than ``max_skip`` of the videos cannot be read.
     """
     run_once()
-    if short_side < 1 or (fps is not None and not fps > 0) or not 0 <= quality <= 31:
+    if fps is not None:
+        check_fps(fps)
+    if short_side < 1 or not 0 <= quality <= 31:
         raise ArgumentError(
-            f"short_side must be at least 1, fps above 0 and quality from 0 to 31, got {short_side}, {fps}, {quality}."
+            f"short_side must be at least 1 and quality from 0 to 31, got {short_side}, {quality}."
         )
     reporter = reporter or Reporter()
     target = Path(out)

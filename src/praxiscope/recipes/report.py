@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -67,7 +68,9 @@ def report_run(run: str | Path) -> Path:
     if settings is not None:
         title = f"{_model(settings.model.name, settings.model.backbone)} on {_data(settings)}"
         title += f", {commands[-1][:10]}" if commands else ""
-        commands.append(f"To repeat it: praxiscope train --recipe {folder / 'settings.yaml'} --out NEW")
+        commands.append(
+            f"To repeat it: praxiscope train --recipe {shlex.quote(str(folder / 'settings.yaml'))} --out NEW"
+        )
     return write_report(
         folder,
         title=title,

@@ -11,6 +11,7 @@ from praxiscope.checkpoint import find_checkpoint, load_state, read_pointer
 from praxiscope.errors import ArgumentError, CheckpointError
 from praxiscope.recipes.course import Course, length_of
 from praxiscope.recipes.settings import OptimSettings, TrainSettings, load_yaml
+from praxiscope.words import counted
 
 if TYPE_CHECKING:
     from praxiscope.training.loop import TrainState
@@ -77,7 +78,7 @@ def check_resumable(run: Path, settings: TrainSettings) -> TrainState:
     left = _steps_left(state, settings.optim)
     if left is not None and left < 0:
         raise ArgumentError(
-            f"--resume: {run} has made {state.step} steps (epoch {state.epoch}) already, more than "
+            f"--resume: {run} has made {counted(state.step, 'step')} (epoch {state.epoch}) already, more than "
             f"{length_of(settings.optim)}. Give it a greater length, or leave it out."
         )
     return state
@@ -168,7 +169,7 @@ def take_length(
         state.epoch, state.step_in_epoch = divmod(step, course.steps_per_epoch)
     old, now = length_of(started.optim), length_of(optim)
     if old == now:  # the run ended before its first checkpoint with the new length
-        old = f"{state.lengths[-2][1]} steps"
+        old = counted(state.lengths[-2][1], "step")
     lines = [
         f"{now} in place of {old}, from step {step + 1} on. Learning rate so far: {_rates(optim.lr, past)}; from here, "
         f"as in a {optim.schedule} schedule of {now}: "
@@ -186,7 +187,7 @@ def describe_lengths(state: TrainState) -> str:
         return ""
     (_, first), *later = state.lengths
     changes = ", ".join(f"after step {step} for {steps}" for step, steps in later)
-    return f"Begun as a run of {first} steps; resumed {changes}."
+    return f"Begun as a run of {counted(first, 'step')}; resumed {changes}."
 
 
 def _rates(lr: float, factors: list[float]) -> str:

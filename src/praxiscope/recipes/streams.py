@@ -16,6 +16,7 @@ from praxiscope.checkpoint import ModelCard, find_checkpoint, is_fused, load_car
 from praxiscope.errors import ArgumentError, CheckpointError, DataError
 from praxiscope.flow.store import FlowContract, FlowStore
 from praxiscope.models.backbones import classifier_name
+from praxiscope.recipes.named import check_streams
 
 __all__ = ["TrainedStream", "settings_of_runs", "start_from", "trained_streams"]
 
@@ -45,11 +46,7 @@ def trained_streams(runs: Sequence[str]) -> dict[str, TrainedStream]:
         ArgumentError: not one of each, or a network that is more than a backbone and a mean.
         CheckpointError: there is no model, or it is damaged.
     """
-    if len(runs) != 2:
-        raise ArgumentError(
-            f"--from {','.join(runs)}: name two runs, one of pictures and one of flow, as in --from "
-            "runs/rgb,runs/motion"
-        )
+    check_streams(runs)
     found: dict[str, TrainedStream] = {}
     for run in runs:
         if is_fused(run):

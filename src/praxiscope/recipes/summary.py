@@ -130,7 +130,7 @@ def _describe_whole(model: nn.Module, card: ModelCard, *, batch: int, optimizer:
     pixels = card.input.channels * card.input.size**2 * 5  # as they were read, and as floats
     copies = {"sgd": 3, "adamw": 4}[optimizer]
     memory = copies * long["weight_bytes"] + batch * late + together * slope("saved_bytes") + every * pixels
-    return _say(card, long["parameters"], max(flops, 0.0), f"clip of {frames} frames", memory)
+    return _say(card, long["parameters"], max(flops, 0.0), f"clip of {counted(frames, 'frame')}", memory)
 
 
 def announce(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from praxiscope.errors import ArgumentError
+from praxiscope.words import counted
 
 __all__ = ["Converter", "Crop", "Orientation", "check_crop", "check_indices", "orientation", "scaled_size"]
 
@@ -41,7 +42,7 @@ def check_indices(indices: Sequence[int] | Tensor | NDArray[Any], length: int, p
     for i in wanted:
         if not 0 <= i < length:
             raise ArgumentError(
-                f"frame {i} was asked of {path}, which has {length} frames (0 to {length - 1})"
+                f"frame {i} was asked of {path}, which has {counted(length, 'frame')} (0 to {length - 1})"
             )
     return wanted
 

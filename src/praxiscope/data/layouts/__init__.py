@@ -11,10 +11,11 @@ from praxiscope.data.layouts import (
     ucf101,
     weizmann,
 )
-from praxiscope.data.layouts.common import LAYOUTS, Layout
+from praxiscope.data.layouts.common import LAYOUTS, SPLITS, Layout
 
 __all__ = [
     "LAYOUTS",
+    "SPLITS",
     "Layout",
     "breakfast",
     "hmdb51",

@@ -15,7 +15,7 @@ import re
 from pathlib import Path
 
 from praxiscope.data.files import Listing, video_id, videos_below
-from praxiscope.data.layouts.common import LAYOUTS, bare_stem, split_number, unlisted_note
+from praxiscope.data.layouts.common import LAYOUTS, SPLITS, bare_stem, split_number, unlisted_note
 from praxiscope.errors import DataError
 from praxiscope.types import VideoRecord
 from praxiscope.words import counted
@@ -93,3 +93,6 @@ def breakfast(folder: Path, split: int | str | None = None, annotations: Path | 
         )
     notes += unlisted_note(folder, others, "not named PXX_ACTIVITY (P03 to P54)")
     return Listing(records, tuple(name for name in ACTIVITIES if name in here), notes=notes)
+
+
+SPLITS["breakfast"] = lambda split: split_number(split, "breakfast", len(_TESTED))

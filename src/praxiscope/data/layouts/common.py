@@ -30,6 +30,10 @@ Layout = Callable[[Path, "int | str | None", "Path | None"], Listing]
 LAYOUTS: Registry[Layout] = Registry("layout")
 
 
+#: Of layouts whose splits have names or numbers: refuses all others.
+SPLITS: dict[str, Callable[[int | str | None], object]] = {}
+
+
 def split_number(split: int | str | None, name: str, count: int = 3) -> int:
     """The number of an official split, 1 when none is given. Raises DataError for one that is not."""
     text = "1" if split is None else str(split)

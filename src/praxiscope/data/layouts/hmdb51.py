@@ -8,6 +8,7 @@ from pathlib import Path
 from praxiscope.data.files import Listing, first_few, video_id
 from praxiscope.data.layouts.common import (
     LAYOUTS,
+    SPLITS,
     bare_stem,
     find_lists,
     present_first,
@@ -89,7 +90,10 @@ def hmdb51(folder: Path, split: int | str | None = None, annotations: Path | Non
         () if split is not None else ("No split was named: this is official split 1 of 3.",)
     )
     if absent := len(order) - len(here):
-        notes += (f"{absent} of the {len(order)} classes have no video on disk and are left out.",)
+        notes += (
+            f"{absent} of the {len(order)} classes {'has' if absent == 1 else 'have'} no video on disk and "
+            f"{'is' if absent == 1 else 'are'} left out.",
+        )
     if unused:
         notes += (
             f"{counted(len(unused), 'video on disk is', 'videos on disk are')} not used by split {number}: "
@@ -105,3 +109,6 @@ def _source(stem: str, label: str) -> str:
     """The part of a clip's name that names its film or upload."""
     name = _NAME.fullmatch(stem)
     return name["head"].removesuffix(f"_{label}") if name else stem
+
+
+SPLITS["hmdb51"] = lambda split: split_number(split, "hmdb51")

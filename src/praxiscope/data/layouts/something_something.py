@@ -105,7 +105,10 @@ def something_something(
         "labels.",
     )
     if absent := len(order) - len(here):
-        notes += (f"{absent} of the {len(order)} classes have no video on disk and are left out.",)
+        notes += (
+            f"{absent} of the {len(order)} classes {'has' if absent == 1 else 'have'} no video on disk and "
+            f"{'is' if absent == 1 else 'are'} left out.",
+        )
     if unused := [name for name in videos if name in untold]:
         notes += (
             f"{counted(len(unused), 'video on disk is', 'videos on disk are')} of the test list, without "

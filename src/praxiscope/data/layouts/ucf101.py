@@ -8,6 +8,7 @@ from pathlib import Path
 from praxiscope.data.files import Listing, video_id
 from praxiscope.data.layouts.common import (
     LAYOUTS,
+    SPLITS,
     bare_stem,
     find_lists,
     present_first,
@@ -64,7 +65,10 @@ def _from_lists(folder: Path, lists: Path, number: int, notes: tuple[str, ...]) 
                 records.append(_record(folder, video, listed[1], side))
     here = {record.labels[0] for record in records}
     if absent := len(order) - len(here):
-        notes += (f"{absent} of the {len(order)} classes have no video on disk and are left out.",)
+        notes += (
+            f"{absent} of the {len(order)} classes {'has' if absent == 1 else 'have'} no video on disk and "
+            f"{'is' if absent == 1 else 'are'} left out.",
+        )
     notes += unlisted_note(folder, list(videos.values()), f"in neither list of split {number}")
     return Listing(
         records, tuple(name for name in order if name in here), present_first(missing, here), notes
@@ -120,3 +124,6 @@ def _record(folder: Path, video: Path, label: str, side: str) -> VideoRecord:
         split=side,
         group=f"{label}/g{name[1]:02d}" if name else None,
     )
+
+
+SPLITS["ucf101"] = lambda split: split_number(split, "ucf101")

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from praxiscope.data.files import Listing, first_few, video_id
-from praxiscope.data.layouts.common import LAYOUTS, unlisted_note, videos_by_stem
+from praxiscope.data.layouts.common import LAYOUTS, SPLITS, unlisted_note, videos_by_stem
 from praxiscope.errors import DataError
 from praxiscope.types import VideoRecord
 
@@ -78,3 +78,6 @@ def _person(split: int | str | None) -> str:
     raise DataError(
         f"weizmann leaves out one of {', '.join(PEOPLE)} (or 1 to {len(PEOPLE)}), got split {split!r}"
     )
+
+
+SPLITS["weizmann"] = _person

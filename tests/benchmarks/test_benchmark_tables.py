@@ -244,6 +244,8 @@ def test_bench_commands_say_when_on_what_and_how_a_table_was_made(
 ) -> None:
     measured = {"protocol": "1x1", "views": 1, "videos": 4, "seconds": 0.1, "parts": {}, "top1": 0.5}
     monkeypatch.setattr("praxiscope.recipes.bench_predict.bench_predict", lambda *_, **__: [measured])
+    for check in ("check_recogniser", "check_data", "check_test"):
+        monkeypatch.setattr(f"praxiscope.recipes.named.{check}", lambda *_, **__: None, raising=False)
     monkeypatch.setattr("sys.argv", ["praxiscope", "bench", "predict", "a run", "data"])
     done = CliRunner().invoke(app, ["bench", "predict", "a run", "data"])
     assert done.exit_code == 0, done.output

@@ -36,6 +36,17 @@ def test_names_are_those_of_what_can_be_built() -> None:
         names.check_backbone("resnet81")
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(("mean", "low", "high"), [(0.0, -2.0, 2.0), (0.0, 3.0, 5.0), (9.0, -1.0, 1.0)])
+@pytest.mark.filterwarnings("ignore:mean is more than 2 std")
+def test_truncated_draws_end_whatever_memory_holds(mean: float, low: float, high: float) -> None:
+    for held in (1e30, float("nan"), -7.0):
+        weight = torch.full((4, 5), held)
+        with Undrawn():
+            torch.nn.init.trunc_normal_(weight, mean, 1.0, low, high)
+        assert ((weight >= low) & (weight <= high)).all()
+
+
 @pytest.mark.parametrize("name", ["resnet18", "squeezenet1_1", "googlenet", "mobilenet_v1", "cnn_m_2048"])
 def test_a_network_to_be_loaded_draws_nothing(name: str) -> None:
     drawn = create_backbone(name, num_classes=3)

@@ -12,14 +12,16 @@ from torch.overrides import TorchFunctionMode
 __all__ = ["Undrawn"]
 
 _DRAWS = {
-    *(Tensor.normal_, Tensor.uniform_),
     *(init.normal_, init.uniform_, init.trunc_normal_, init.orthogonal_),
     *(init.kaiming_normal_, init.kaiming_uniform_, init.xavier_normal_, init.xavier_uniform_),
 }
 
 
 class Undrawn(TorchFunctionMode):
-    """While it is entered, what would be drawn at random keeps whatever its memory holds.
+    """While it is entered, what would be drawn at random keeps whatever its memory holds, or is constant.
+
+    Draws that are repeated until they suit (truncated normal ones) get what suits at once: the mean of a normal
+    distribution, the lower end of a uniform one.
 
     Example:
         >>> with Undrawn():
@@ -34,6 +36,11 @@ class Undrawn(TorchFunctionMode):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
+        named = dict(kwargs or {})
         if func in _DRAWS:
-            return args[0] if args else (kwargs or {})["tensor"]
-        return func(*args, **(kwargs or {}))
+            return args[0] if args else named["tensor"]
+        if func in (Tensor.normal_, Tensor.uniform_):
+            tensor, *given = args
+            name = "mean" if func is Tensor.normal_ else "from"
+            return tensor.fill_(given[0] if given else named.get(name, 0.0))
+        return func(*args, **named)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import struct
 from pathlib import Path
 from typing import Any
@@ -306,6 +307,16 @@ MATRICES = [(1, 0, 0, 1), (-1, 0, 0, 1), (1, 0, 0, -1), (-1, 0, 0, -1)]
 MATRICES += [(0, 1, 1, 0), (0, 1, -1, 0), (0, -1, 1, 0), (0, -1, -1, 0)]
 
 
+def turned(source: Path, target: Path, matrix: tuple[int, int, int, int]) -> Path:
+    """A copy of an mp4 file with another display matrix."""
+    data = bytearray(source.read_bytes())
+    at = data.index(b"tkhd") + 4 + 4 + (32 if data[data.index(b"tkhd") + 4] else 20) + 16
+    a, b, c, d = matrix
+    data[at : at + 36] = struct.pack(">9i", a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
+    target.write_bytes(data)
+    return target
+
+
 @pytest.mark.parametrize("matrix", MATRICES)
 def test_every_display_matrix_is_obeyed(tmp_path: Path, matrix: tuple[int, int, int, int]) -> None:
     """Against the matrix itself: it sends pixel (p, q) to (a p + c q, b p + d q), up to a shift."""
@@ -319,12 +330,8 @@ def test_every_display_matrix_is_obeyed(tmp_path: Path, matrix: tuple[int, int, 
         for _ in range(3):
             out.mux(stream.encode(av.VideoFrame.from_ndarray(stored, format="rgb24")))
         out.mux(stream.encode(None))
-    data = bytearray(plain.read_bytes())
-    at = data.index(b"tkhd") + 4 + 4 + (32 if data[data.index(b"tkhd") + 4] else 20) + 16
     a, b, c, d = matrix
-    data[at : at + 36] = struct.pack(">9i", a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
-    path = tmp_path / "turned.mp4"
-    path.write_bytes(data)
+    path = turned(plain, tmp_path / "turned.mp4", matrix)
     corners = {}
     for p, q in ((0, 0), (1, 0), (0, 1), (1, 1)):
         x, y = a * (2 * p - 1) + c * (2 * q - 1), b * (2 * p - 1) + d * (2 * q - 1)
@@ -409,3 +416,26 @@ def test_the_kept_cases_are_right(data_folder: Path) -> None:
             for x in (1, 3)
         )
         assert found == expected, name
+
+
+@pytest.mark.parametrize("matrix", MATRICES)
+def test_an_orientation_knows_its_angle(tmp_path: Path, matrix: tuple[int, int, int, int]) -> None:
+    a, b, c, d = matrix
+    path = turned(make_colours(tmp_path / "plain.mp4", red=2, blue=0), tmp_path / "turned.mp4", matrix)
+    frame = next(open_video(path).decode())
+    assert frame.upright.quarter_turns == round(frame.raw.rotation / 90) % 4
+    assert frame.upright == ((True, c < 0, b < 0) if b else (False, a < 0, d < 0))
+
+
+def test_frames_that_were_read_are_freed_at_once(tmp_path: Path) -> None:
+    """Without waiting for the garbage collector: a decoder then uses their memory again."""
+    path = make_colours(tmp_path / "a.mp4", red=30, blue=0)
+    gc.collect()
+    gc.disable()
+    try:
+        for frame in open_video(path).decode():
+            frame.rgb(24)
+        open_video(path).frames([3, 9])
+        assert sum(type(thing) is av.VideoFrame for thing in gc.get_objects()) <= 3
+    finally:
+        gc.enable()

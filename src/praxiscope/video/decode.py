@@ -31,7 +31,7 @@ from praxiscope.video import container as files
 from praxiscope.video import index as indexing
 from praxiscope.video.container import CONVERT, Deadline
 from praxiscope.video.index import FrameIndex
-from praxiscope.video.pixels import Converter, Crop, check_crop, check_indices, scaled_size
+from praxiscope.video.pixels import Converter, Crop, Orientation, check_crop, check_indices, scaled_size
 from praxiscope.video.sources import check_path
 from praxiscope.video.times import part, rising, same_within
 
@@ -86,6 +86,11 @@ class DecodedFrame:
     time_s: float
     raw: Any = field(repr=False)
     _convert: Converter = field(repr=False)
+
+    @property
+    def upright(self) -> Orientation:
+        """How ``raw`` is set upright."""
+        return self._convert.upright(self.raw)
 
     def rgb(self, short_side: int | None = None) -> Tensor:
         """The pixels: uint8 [3, H, W], the short side scaled to ``short_side`` pixels if given."""
@@ -250,7 +255,7 @@ class Video:
         top, left, rows, columns = check_crop(crop, width, height)
         places = _places(self.renumbered(torch.tensor(wanted, dtype=torch.int64)).tolist())
         out = np.empty((len(wanted), rows, columns, 3), dtype=np.uint8)
-        convert = Converter(index.size)
+        convert = Converter(index.size, index.upright)
         deadline = Deadline(self.path, self.time_limit_s)
         missing = set(places)
         for remedy in ("none", "no omissions", "full pass", "counting"):
@@ -308,7 +313,7 @@ class Video:
         if unsure and not index.verified:
             indexing.verify(self.path, index, Deadline(self.path, self.time_limit_s), per_frame=True)
             first, last = part(index.times, start_s, end_s, same_s)
-        convert = Converter(index.size)
+        convert = Converter(index.size, index.upright)
         deadline = Deadline(self.path, self.time_limit_s)
         expected = -1
         if first > 0 and not index.sequential:

@@ -19,7 +19,7 @@ from praxiscope.video.decode import DecodedFrame, Video, open_video
 from praxiscope.video.framefiles import source_bytes
 from praxiscope.video.packed import MPEG2, PACKED, PLANES, PackedVideo, checksum, is_packed
 from praxiscope.video.picturefile import PictureWriter, replacing
-from praxiscope.video.pixels import Converter, orientation, scaled_size
+from praxiscope.video.pixels import Converter, scaled_size
 
 __all__ = ["SUFFIX", "PackReport", "PackedVideo", "is_packed", "pack_video"]
 
@@ -209,11 +209,11 @@ class _Encoder:
 
     def _planes(self, frame: DecodedFrame) -> list[NDArray[np.uint8]]:
         """Y, U and V of the frame: scaled, upright, in the colours a decoder assumes."""
-        raw, upright = frame.raw, orientation(frame.raw)
+        raw, upright = frame.raw, frame.upright
         width, height = self._size
         if any(upright):
             raw = self._av.VideoFrame.from_ndarray(
-                Converter(upright.size(width, height))(raw), format="rgb24"
+                Converter(upright.size(width, height), upright)(raw), format="rgb24"
             )
         # SWS_CS_ITU601 = 5, AVCOL_RANGE_MPEG = 1: what an MPEG-2 decoder assumes.
         picture = self._reformat(

@@ -73,6 +73,11 @@ class Orientation(NamedTuple):
     flipped: bool = False
     upside_down: bool = False
 
+    @property
+    def quarter_turns(self) -> int:
+        """What FFmpeg makes of the matrix where it asks for an angle alone: quarter turns counter-clockwise."""
+        return (1 if self.upside_down else 3) if self.transposed else 2 * self.flipped
+
     def size(self, width: int, height: int) -> tuple[int, int]:
         """The (width, height) of an upright frame that is stored with these."""
         return (height, width) if self.transposed else (width, height)
@@ -111,18 +116,26 @@ class Converter:
 
     Args:
         size: (width, height) as stored; frames of another size are scaled to it.
+        upright: how the file's frames are set upright. A frame's own matrix is looked at only where its angle is
+            another one: PyAV's frame and its side data hold each other, and so keep the frame's memory for long.
     """
 
-    def __init__(self, size: tuple[int, int]) -> None:
+    def __init__(self, size: tuple[int, int], upright: Orientation = Orientation()) -> None:
         from av.video.reformatter import VideoReformatter
 
         self._scale = VideoReformatter().reformat
         self._colour = VideoReformatter().reformat
         self._size = size
+        self._upright = upright
+
+    def upright(self, frame: Any) -> Orientation:
+        """How a frame is set upright."""
+        turns = round(frame.rotation / 90) % 4
+        return self._upright if turns == self._upright.quarter_turns else orientation(frame)
 
     def __call__(self, frame: Any, short_side: int | None = None) -> NDArray[np.uint8]:
         width, height = scaled_size(*self._size, short_side)
-        upright = orientation(frame)
+        upright = self.upright(frame)
         larger = (
             (width, height) != (frame.width, frame.height) and width >= frame.width and height >= frame.height
         )

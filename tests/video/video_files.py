@@ -67,15 +67,21 @@ def sequential(path: Path, *, hold: bool = False) -> list[np.ndarray]:
     """
     out, held = [], []
     with av.open(str(path)) as container:
-        # With a single slice thread, as on a machine of one core, FFmpeg would paint over what is lost.
         stream = container.streams.best("video")
-        stream.codec_context.thread_count = 2
+        # One thread, as with more it depends on their order which slices of a damaged frame are decoded. FFmpeg would
+        # then paint over what is lost.
+        stream.thread_type = "NONE"
+        if stream.codec_context.name == "h264":
+            stream.codec_context.options = {"enable_er": "0"}
         packets = container.demux(stream)
         while True:
             try:
                 packet = next(packets)
             except (StopIteration, av.FFmpegError):
                 break
+            except IndexError:  # of a stream that damage has made up
+                packets = container.demux(stream)
+                continue
             try:
                 decoded = packet.decode()
             except av.FFmpegError:

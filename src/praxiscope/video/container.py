@@ -146,16 +146,25 @@ def demux(container: Any, stream: Any, unpack: bool = False) -> Iterator[Any]:
     Reading stops at a place that cannot be read, with one of `failures`.
     """
     if not unpack:
-        for packet in container.demux(stream):
-            if packet.size:
-                yield packet
+        yield from _packets(container, stream)
         return
     from av.bitstream import BitStreamFilterContext
 
     unpacker = BitStreamFilterContext("mpeg4_unpack_bframes", stream)
-    for packet in container.demux(stream):
-        if packet.size:
-            yield from unpacker.filter(packet)
+    for packet in _packets(container, stream):
+        yield from unpacker.filter(packet)
+
+
+def _packets(container: Any, stream: Any) -> Iterator[Any]:
+    more = True
+    while more:
+        more = False
+        try:
+            for packet in container.demux(stream):
+                if packet.size:
+                    yield packet
+        except IndexError:
+            more = True  # a packet of a stream that damage has made up, which PyAV does not know: go on behind it
 
 
 def decode_packet(stream: Any, packet: Any) -> list[Any]:

@@ -81,7 +81,8 @@ def test_backpropagation_in_chunks_makes_the_run_of_all_snippets(colour_set: Pat
     assert train(settings(colour_set, *same, *CACHED), tmp_path / "cached")
     one, two = weights(tmp_path / "full"), weights(tmp_path / "cached")
     for name in one:
-        torch.testing.assert_close(two[name], one[name], rtol=1e-4, atol=1e-6, msg=name)
+        # Rounding can turn a ReLU or the winner of a pooling, which moves a weight by a little.
+        torch.testing.assert_close(two[name], one[name], rtol=1e-3, atol=2e-4, msg=name)
 
 
 def test_one_process_two_and_accumulated_batches_choose_the_same(colour_set: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 # make demo DATA=videos/ trains on your own action clips; OPTIONS are more of praxiscope train.
 demo: install
-	$(BIN)/python -m praxiscope.recipes.demo demo $(if $(DATA),--data '$(DATA)') $(OPTIONS)
+	$(BIN)/python -m praxiscope.commands.demo demo $(if $(DATA),--data '$(DATA)') $(OPTIONS)
 
 test: install
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile

@@ -15,12 +15,12 @@ import torch
 from common import Table, parser, run_command, write_tables
 
 from praxiscope.data.manifest import load_records
-from praxiscope.loading import load
-from praxiscope.recipes.backprop import shrink
-from praxiscope.recipes.reading import epoch_loader, flow_store, preparer
+from praxiscope.inference.loading import load
 from praxiscope.recipes.settings import load_yaml
 from praxiscope.steps.principal import Rule, choose_all
 from praxiscope.steps.rows import watch, watching
+from praxiscope.training.loader import epoch_loader, flow_store, preparer
+from praxiscope.training.make_step import shrink
 
 
 def main() -> None:

@@ -17,15 +17,15 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from praxiscope.bench.machine import made_now
 from praxiscope.checkpoint import read_pointer, write_json
+from praxiscope.commands.test import test
+from praxiscope.commands.train import train
 from praxiscope.data.splitlist import SplitList
 from praxiscope.errors import ArgumentError, PraxiscopeError
 from praxiscope.progress import ConsoleReporter
-from praxiscope.recipes.machine import made_now
-from praxiscope.recipes.resuming import changed_settings
 from praxiscope.recipes.settings import TaskSource, TrainSettings, load_yaml
-from praxiscope.recipes.test import test
-from praxiscope.recipes.train import train
+from praxiscope.training.resuming import changed_settings
 
 __all__ = [
     "BEGIN",

@@ -19,8 +19,8 @@ from torch import Tensor
 from praxiscope.flow import tvl1
 from praxiscope.flow.estimate import create_estimator
 from praxiscope.flow.flo import end_point_error, read_flo
-from praxiscope.video.decode import open_video
 from praxiscope.video.geometry import resize
+from praxiscope.video.opening import open_video
 
 SIZE = (240, 320)  # rows and columns at which speed is measured
 CPU_BATCH = 16

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from common import Table, parser, run_command, write_tables
 
+from praxiscope.commands.flow import FlowSummary, extract_flow
 from praxiscope.progress import ConsoleReporter
-from praxiscope.recipes.flow import FlowSummary, extract_flow
 
 
 def measure(data: str, out: Path, method: str, workers: int, device: str, range: str) -> FlowSummary:

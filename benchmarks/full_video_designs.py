@@ -9,8 +9,8 @@ from typing import Any
 
 from common import Run, Table, describe, parser, read_run, run_command, score_cells, write_tables
 
+from praxiscope.bench.full_video import PRESETS, Preset, bench_full_video
 from praxiscope.progress import ConsoleReporter
-from praxiscope.recipes.bench_full_video import PRESETS, Preset, bench_full_video
 
 ROWS = ("TSM-8", "uniform-8", "slope-8", "cumulative-8")
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from common import Table, describe, experiment, parser, run_command, score_cells, write_tables
 from weizmann import PEOPLE
 
-from praxiscope.recipes.settings import TrainSettings, get_recipe, override
+from praxiscope.recipes.named import get_recipe
+from praxiscope.recipes.settings import TrainSettings, override
 
 MODELS = {
     "TSM-8": (["model.name=tsm", "input.snippets=8"], "1xfull"),

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from common import Table, describe, experiment, parser, run_command, write_tables
 
+from praxiscope.commands.dataset import move4mnist
 from praxiscope.progress import ConsoleReporter
-from praxiscope.recipes.dataset import move4mnist
-from praxiscope.recipes.settings import get_recipe, override
+from praxiscope.recipes.named import get_recipe
+from praxiscope.recipes.settings import override
 
 
 def main() -> None:

@@ -8,7 +8,8 @@ from typing import Any
 from common import Run, Table, describe, experiment, parser, run_command, score_cells, write_tables
 
 from praxiscope.data.manifest import load_records
-from praxiscope.recipes.settings import TaskSource, TrainSettings, get_recipe, override
+from praxiscope.recipes.named import get_recipe
+from praxiscope.recipes.settings import TaskSource, TrainSettings, override
 
 PROTOCOL = "25x1"
 NAMES = {"ucf": "UCF-101", "wei": "Weizmann"}

@@ -12,10 +12,11 @@ from pathlib import Path
 
 from common import Run, Table, describe, experiment, parser, run_command, score_cells, write_tables
 
+from praxiscope.commands.flow import extract_flow
 from praxiscope.data.move4mnist import make_move4mnist
 from praxiscope.progress import ConsoleReporter
-from praxiscope.recipes.flow import extract_flow
-from praxiscope.recipes.settings import TrainSettings, get_recipe, override
+from praxiscope.recipes.named import get_recipe
+from praxiscope.recipes.settings import TrainSettings, override
 
 PROTOCOL = "25x1"
 PRINCIPAL = ("input.snippets=6", "backprop.name=principal", "backprop.choose=3")

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from common import Table, describe, experiment, parser, run_command, write_tables
 
-from praxiscope.recipes.fuse import fuse
-from praxiscope.recipes.settings import TrainSettings, get_recipe, override
+from praxiscope.commands.fuse import fuse
+from praxiscope.recipes.named import get_recipe
+from praxiscope.recipes.settings import TrainSettings, override
 
 PROTOCOL = "25x1"
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from html.parser import HTMLParser
+import sys
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
+
+from support import FLOW_PARAMETERS, Call, Result, write_clip, write_moving
 
 # Tests that run side by side have one thread each, and so has what they start.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -30,26 +30,6 @@ def data_folder() -> Path:
     return root
 
 
-def write_clip(
-    path: Path, colour: int, frames: int = 12, seed: int = 0, size: tuple[int, int] = (48, 64)
-) -> None:
-    """A small H.264 clip: a bright square on noise; ``colour`` picks its channel, ``seed`` the rest."""
-    import av
-
-    rng = np.random.default_rng(seed)
-    height, width = size
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=12)
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        top, left = rng.integers(0, height - 20), rng.integers(0, width - 30)
-        for number in range(frames):
-            picture = rng.integers(0, 60, (height, width, 3), dtype=np.uint8)
-            picture[top : top + 20, left + number : left + number + 20, colour % 3] = 220
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode(None))
-
-
 @pytest.fixture(scope="session")
 def colour_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of class folders: 24 clips of red, green and blue squares, which any model learns."""
@@ -60,67 +40,10 @@ def colour_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-class Page(HTMLParser):
-    """Tags, attributes and visible text of a page; raises where elements do not nest."""
-
-    VOID = frozenset({"meta", "img", "br", "source"})
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str, str | None]] = []
-        self.text = ""
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += [(tag, *pair) for pair in attrs]
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if not self.open or self.open[-1] != "style":
-            self.text += data
-
-
-def read_page(path: Path) -> Page:
-    """A report."""
-    return Page(path.read_text(encoding="utf-8"))
-
-
-FLOW_PARAMETERS = {"warps": 2, "iterations": 10}
-
-
-def write_moving(path: Path, step: int, seed: int, frames: int = 14) -> None:
-    """A square that moves by ``step`` pixels a frame over still noise."""
-    import av
-
-    draw = np.random.default_rng(seed)
-    ground = draw.integers(0, 90, (48, 64, 3), dtype=np.uint8)
-    pattern = draw.integers(120, 255, (20, 20, 3), dtype=np.uint8)
-    top, left = int(draw.integers(2, 26)), int(draw.integers(17, 27))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=12, options={"crf": "12"})
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for number in range(frames):
-            picture = ground.copy()
-            x = left + step * (number - frames // 2)
-            picture[top : top + 20, x : x + 20] = pattern
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode(None))
-
-
 @pytest.fixture(scope="session")
 def moving(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Videos of squares that go left or right, and their stored flow, both ways."""
-    from praxiscope.recipes.flow import extract_flow
+    from praxiscope.commands.flow import extract_flow
 
     root = tmp_path_factory.mktemp("moving")
     for name, step in (("left", -2), ("right", 2)):
@@ -128,23 +51,6 @@ def moving(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
             write_moving(root / "videos" / name / f"{clip}.mp4", step, clip)
     extract_flow(root / "videos", root / "flow", parameters=FLOW_PARAMETERS, backward=True, workers=1)
     return root / "videos", root / "flow"
-
-
-SMALL = (
-    "model.name=tsn",
-    "model.backbone=squeezenet1_1",
-    "model.dropout=0.2",
-    "input.size=32",
-    "input.short_side=36",
-    "input.snippets=2",
-    "optim.epochs=2",
-    "optim.batch=4",
-    "optim.lr=0.001",
-    "optim.name=adamw",
-    "data.workers=0",
-    "run.precision=32",
-    "run.tensorboard=false",
-)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -155,14 +61,24 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def spread_scores(classifiers: list[Any], rows: np.ndarray) -> None:
-    """Scale and shift classifiers, in place, so that the scores [V, K] that a network gave to some views lie apart,
-    about a mean that prefers the first class: the mean of their softmax is then not the softmax of their mean."""
-    import torch
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Call:
+    """Run a command in this process and a folder of its own, by the entry point that the console script calls.
 
-    rows = rows - rows.mean(1, keepdims=True)
-    factor = 2 / float(rows.std(0).max())
-    for layer in classifiers:
-        layer.weight.data *= factor
-        centred = layer.bias.data - torch.from_numpy(rows.mean(0)).float()
-        layer.bias.data = factor * centred + torch.linspace(2, 0, rows.shape[1])
+    It is given in words, ``call("test", run, data)``, or as one line, ``call("test a b")``.
+    """
+    from praxiscope.cli import main as entry
+
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: object) -> Result:
+        given = str(words[0]).split() if len(words) == 1 else [str(word) for word in words]
+        monkeypatch.setattr(sys, "argv", ["praxiscope", *given])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            entry.main()
+        out, err = capsys.readouterr()
+        code = ended.value.code
+        return Result(code if isinstance(code, int) else 0, out, err)
+
+    return run

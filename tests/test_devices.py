@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from conftest import SMALL
+from praxiscope.commands.train import train
 from praxiscope.devices import check_device, pick_device
 from praxiscope.errors import ArgumentError
 from praxiscope.recipes.settings import TrainSettings, override
-from praxiscope.recipes.train import train
+from support import SMALL
 
 
 @pytest.mark.parametrize("name", ["auto", "cpu", "cuda", "cuda:0", "cuda:1", "mps"])

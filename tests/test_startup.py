@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import SMALL
+from support import SMALL
 
 HEAVY = {
     "torch",
@@ -62,8 +62,8 @@ def answers(commands: list[str], modules: set[str], where: Path) -> list[tuple[i
 @pytest.fixture(scope="module")
 def place(colour_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a run, a set and a clip."""
+    from praxiscope.commands.train import train
     from praxiscope.recipes.settings import TrainSettings, override
-    from praxiscope.recipes.train import train
 
     folder = tmp_path_factory.mktemp("place")
     settings = override(TrainSettings(), [*SMALL, f"data.source={colour_set}", "optim.epochs=1"])

@@ -25,11 +25,12 @@ if TYPE_CHECKING:
         VideoError,
     )
     from praxiscope.evaluation.scores import Scores
-    from praxiscope.loading import load
+    from praxiscope.inference.loading import load
+    from praxiscope.inference.recogniser import Recogniser
     from praxiscope.models import create_model, list_models
-    from praxiscope.recogniser import Recogniser
     from praxiscope.types import Batch, Clip, Prediction, Segment, SnippetOutput, VideoRecord
-    from praxiscope.video.decode import Video, open_video
+    from praxiscope.video.decode import Video
+    from praxiscope.video.opening import open_video
 
 __all__ = [
     "ArgumentError",
@@ -61,13 +62,13 @@ _TYPES = ["Batch", "Clip", "Prediction", "Segment", "SnippetOutput", "VideoRecor
 _HOMES = {
     **dict.fromkeys(_ERRORS, "errors"),
     **dict.fromkeys(_TYPES, "types"),
-    "Recogniser": "recogniser",
+    "Recogniser": "inference.recogniser",
     "Scores": "evaluation.scores",
     "Video": "video.decode",
     "create_model": "models",
     "list_models": "models",
-    "load": "loading",
-    "open_video": "video.decode",
+    "load": "inference.loading",
+    "open_video": "video.opening",
 }
 
 _find_module = _submodules(__name__)

@@ -50,7 +50,7 @@ CARD_FILE = "model.json"
 OPTIMIZER_FILE = "optimizer.safetensors"
 STATE_FILE = "state.json"
 POINTER_FILE = "run.json"
-FUSION_FILE = "fusion.json"  # of several networks that answer as one, see `praxiscope.fused`
+FUSION_FILE = "fusion.json"  # of several networks that answer as one, see `praxiscope.inference.fused`
 
 _COUNTS = ("size", "short_side", "channels", "snippets", "length")
 _CARD_TYPES = {"name": str, "kwargs": dict}

@@ -18,11 +18,12 @@ import pytest
 from scipy.stats import binomtest, ttest_rel
 from typer.testing import CliRunner
 
+from praxiscope.bench.machine import made_now
 from praxiscope.cli.main import app
 from praxiscope.errors import ArgumentError
 from praxiscope.evaluation.scores import Scores
-from praxiscope.recipes.machine import made_now
-from praxiscope.recipes.settings import dump_yaml, get_recipe
+from praxiscope.recipes.named import get_recipe
+from praxiscope.recipes.settings import dump_yaml
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "benchmarks"
 
@@ -243,9 +244,9 @@ def test_bench_commands_say_when_on_what_and_how_a_table_was_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured = {"protocol": "1x1", "views": 1, "videos": 4, "seconds": 0.1, "parts": {}, "top1": 0.5}
-    monkeypatch.setattr("praxiscope.recipes.bench_predict.bench_predict", lambda *_, **__: [measured])
+    monkeypatch.setattr("praxiscope.bench.predict.bench_predict", lambda *_, **__: [measured])
     for check in ("check_recogniser", "check_data", "check_test"):
-        monkeypatch.setattr(f"praxiscope.recipes.named.{check}", lambda *_, **__: None, raising=False)
+        monkeypatch.setattr(f"praxiscope.commands.arguments.{check}", lambda *_, **__: None, raising=False)
     monkeypatch.setattr("sys.argv", ["praxiscope", "bench", "predict", "a run", "data"])
     done = CliRunner().invoke(app, ["bench", "predict", "a run", "data"])
     assert done.exit_code == 0, done.output
@@ -257,7 +258,7 @@ def test_bench_commands_say_when_on_what_and_how_a_table_was_made(
         made = "another day" if name == "TSM-80" else "2026-01-02, a machine"
         (folder / "result.json").write_text(json.dumps({"top1": 0.5, "made": made}))
     row = {"name": "TSM-8", "top1": [0.5], "multiply_adds": 1, "bytes": 1, "epoch_seconds": 1}
-    monkeypatch.setattr("praxiscope.recipes.bench_full_video.bench_full_video", lambda *_, **__: [row])
+    monkeypatch.setattr("praxiscope.bench.full_video.bench_full_video", lambda *_, **__: [row])
     done = CliRunner().invoke(app, ["bench", "full-video", "--out", str(tmp_path)])
     assert done.exit_code == 0, done.output
     assert "\n2026-01-02, a machine.\nCommand: " in done.output

@@ -11,51 +11,21 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import torch
 
-from conftest import SMALL, write_clip
 from praxiscope.checkpoint import find_checkpoint, load_tensors
-from praxiscope.cli import main as entry
-
-
-class Result(NamedTuple):
-    """What a command left: exit code, standard output, standard error."""
-
-    code: int
-    out: str
-    err: str
-
-
-Call = Callable[..., Result]
-SETS = [word for text in SMALL for word in ("--set", text)]
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    """Run a command in this process, by the entry point that the console script calls."""
-
-    def run(*words: object) -> Result:
-        monkeypatch.setattr(sys, "argv", ["praxiscope", *map(str, words)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            entry.main()
-        out, err = capsys.readouterr()
-        code = ended.value.code
-        return Result(code if isinstance(code, int) else 0, out, err)
-
-    return run
+from support import SMALL, Call, Result, sets, write_clip
 
 
 @pytest.fixture(scope="module")
 def run(colour_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run, made by the command that makes runs."""
     folder = tmp_path_factory.mktemp("runs") / "a"
-    words = ["train", str(colour_set), "--out", str(folder), *SETS, "--epochs", "1", "--seed", "1"]
+    words = ["train", str(colour_set), "--out", str(folder), *sets(SMALL), "--epochs", "1", "--seed", "1"]
     done = subprocess.run([sys.executable, "-m", "praxiscope", *words], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
@@ -220,7 +190,7 @@ def test_a_full_disk_is_one_line(
     def full(path: Path, content: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
-    monkeypatch.setattr("praxiscope.recipes.pack.write_json", full)
+    monkeypatch.setattr("praxiscope.commands.pack.write_json", full)
     result = call("pack", colour_set, tmp_path / "out", "--short-side", 36, "--workers", 1)
     assert_one_line(result, 1, "pack.json: No space left on device")
 
@@ -256,7 +226,17 @@ def test_check_counts_parts_and_fails_where_listed_files_are_missing(call: Call,
 
 
 def test_training_starts_from_a_run(call: Call, run: Path, colour_set: Path, tmp_path: Path) -> None:
-    words = ["train", colour_set, "--out", tmp_path / "o", *SETS, "--epochs", 1, "--set", "optim.lr=1e-30"]
+    words = [
+        "train",
+        colour_set,
+        "--out",
+        tmp_path / "o",
+        *sets(SMALL),
+        "--epochs",
+        1,
+        "--set",
+        "optim.lr=1e-30",
+    ]
     assert call(*words, "--weights", run).code == 0
     first, second = (load_tensors(find_checkpoint(folder)) for folder in (run, tmp_path / "o"))
     for name in first:  # nothing is learnt from there

@@ -12,7 +12,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from conftest import write_clip
 from praxiscope.data.batch import Request, mix_seeds
 from praxiscope.data.dataset import (
     ClipReader,
@@ -24,14 +23,16 @@ from praxiscope.data.dataset import (
     collate,
     frame_range,
 )
-from praxiscope.data.shared import SlotPool
+from praxiscope.data.shared_memory import SlotPool
 from praxiscope.errors import DataError, VideoError
 from praxiscope.types import VideoRecord
-from praxiscope.video.decode import Video, open_video
+from praxiscope.video.decode import Video
 from praxiscope.video.geometry import Box, Size, resize
+from praxiscope.video.opening import open_video
 from praxiscope.video.pack import pack_video
 from praxiscope.video.sampling import segment_indices
 from praxiscope.video.transforms import CenterCrop, MultiScaleCrop, RandomCrop
+from support import write_clip
 
 
 def sample(num_frames: int, generator: torch.Generator | None, snippets: int = 3) -> Tensor:

@@ -9,11 +9,11 @@ import av
 import numpy as np
 import pytest
 
+from praxiscope.commands.check import describe
 from praxiscope.data import check
 from praxiscope.data.check import _look_at as look_at
 from praxiscope.data.check import inspect
 from praxiscope.data.manifest import load_records
-from praxiscope.recipes.check import describe
 from praxiscope.video.pack import pack_video
 
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from conftest import write_clip
+from praxiscope.commands.predict import find_sources
 from praxiscope.data.check import inspect
 from praxiscope.data.files import is_video, left_out_note, search, walk
+from praxiscope.data.joined import join
 from praxiscope.data.manifest import Manifest, load_records
-from praxiscope.data.tasks import join
 from praxiscope.errors import ArgumentError, DataError
-from praxiscope.recipes.predict import find_sources
+from support import write_clip
 
 
 def touch(*paths: Path) -> None:

@@ -22,7 +22,7 @@ from praxiscope.data.move4mnist_draw import (
 )
 from praxiscope.data.move4mnist_plan import CLASSES, Design, Plan, draw_plan
 from praxiscope.errors import ArgumentError, DataError
-from praxiscope.video.decode import open_video
+from praxiscope.video.opening import open_video
 
 LABELS = np.arange(1000) % 10
 

@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 import praxiscope as px
+from praxiscope.commands.flow import extract_flow
+from praxiscope.commands.pack import pack
 from praxiscope.data.manifest import Manifest, load_records
 from praxiscope.errors import DataError
-from praxiscope.recipes.flow import extract_flow
-from praxiscope.recipes.pack import pack
 
 CLIPS = {1: "20bn-something-something-v1", 2: "20bn-something-something-v2"}
 # Numbers are out of alphabetical order on purpose.

@@ -13,17 +13,17 @@ import torch
 from numpy.typing import NDArray
 
 import praxiscope as px
-from conftest import spread_scores, write_clip
 from praxiscope.checkpoint import InputContract, ModelCard, save_checkpoint
 from praxiscope.errors import ArgumentError, ScoresError
 from praxiscope.evaluation.fusion import fuse
 from praxiscope.evaluation.protocols import name_with_average, parse_protocol
 from praxiscope.evaluation.scores import Scores
 from praxiscope.evaluation.views import ViewMean
-from praxiscope.fused import FusedRecogniser
+from praxiscope.inference.fused import FusedRecogniser
+from praxiscope.inference.recogniser import Recogniser
 from praxiscope.models import create_model
-from praxiscope.recogniser import Recogniser
 from praxiscope.types import VideoRecord
+from support import spread_scores, write_clip
 
 Array = NDArray[np.float64]
 LABELS = ("a", "b", "c", "d")

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import Page
-from conftest import read_page as read
 from praxiscope.evaluation import pictures
 from praxiscope.evaluation.metrics import shown_figures, summarise
 from praxiscope.evaluation.report import Strip, TestLink, pick_clips, write_report
 from praxiscope.evaluation.scores import Scores
+from support import Page
+from support import read_page as read
 
 EVIL = "<script>alert('x')</script>\"onload=\"&amp;"
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from praxiscope.evaluation.views import Precision, ViewScorer, forward_snippets, inference_precision
-from praxiscope.inputs import crops_of
+from praxiscope.inference.inputs import crops_of
 from praxiscope.types import Clip, SnippetOutput
 
 SIZE = 8

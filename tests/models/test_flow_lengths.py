@@ -12,13 +12,13 @@ from torch import nn
 
 from praxiscope.checkpoint import InputContract, ModelCard, load_card, load_model_weights, save_checkpoint
 from praxiscope.errors import ArgumentError, CheckpointError
-from praxiscope.loading import build_from_card
+from praxiscope.inference.loading import build_from_card
 from praxiscope.models import create_model, list_models
 from praxiscope.models.backbones import first_convolution
 from praxiscope.models.weights import load_weights
-from praxiscope.recipes.summary import describe_model
 from praxiscope.steps import call_model, learn_at_once, learn_in_chunks, make_loss
 from praxiscope.training.optim import parameter_groups
+from praxiscope.training.summary import describe_model
 from praxiscope.types import Batch
 
 FIRST = {"resnet18": "conv1", "squeezenet1_1": "features.0"}

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import praxiscope as px
+from praxiscope.bench.step import Job, measure_step
 from praxiscope.layers.clustering import clusterings, hamming_distances
 from praxiscope.layers.shift import temporal_shift
 from praxiscope.models.backbones import create_backbone, list_backbones
 from praxiscope.models.full_video import AutoClusters, FullVideoNetwork
 from praxiscope.models.stages import early_stage, late_stages
-from praxiscope.recipes.bench_step import Job, measure_step
 
 COUNTS = [5, 1, 12]
 OFFSETS = torch.tensor([0, 5, 6, 18])

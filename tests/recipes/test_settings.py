@@ -9,16 +9,9 @@ import pytest
 import torch
 
 from praxiscope.errors import ArgumentError, UnknownNameError
-from praxiscope.recipes.reading import training_crop
-from praxiscope.recipes.settings import (
-    InputSettings,
-    TrainSettings,
-    dump_yaml,
-    get_recipe,
-    load_yaml,
-    override,
-    recipes,
-)
+from praxiscope.recipes.named import get_recipe, recipes
+from praxiscope.recipes.settings import InputSettings, TrainSettings, dump_yaml, load_yaml, override
+from praxiscope.training.loader import training_crop
 
 DEFAULT = TrainSettings()
 

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from conftest import SMALL
 from praxiscope import _memory
+from praxiscope.commands import train as training
 from praxiscope.errors import ArgumentError
 from praxiscope.progress import Reporter
-from praxiscope.recipes import train as training
-from praxiscope.recipes.settings import TrainSettings, get_recipe, override
+from praxiscope.recipes.named import get_recipe
+from praxiscope.recipes.settings import TrainSettings, override
+from support import SMALL
 
 _MEBIBYTES = """
 import sys

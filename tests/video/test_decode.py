@@ -16,12 +16,12 @@ import av
 import numpy as np
 import pytest
 import torch
-from video_files import make_video, pixels, sequential
 
 from praxiscope.errors import ArgumentError, VideoError
 from praxiscope.video import container as files
 from praxiscope.video import index as indexing
-from praxiscope.video.decode import open_video
+from praxiscope.video.opening import open_video
+from video_files import make_video, pixels, sequential
 
 
 def b_frames(count: int, gop: int = 12) -> Any:

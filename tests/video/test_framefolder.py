@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from video_files import make_video, picture, pixels
 
 import praxiscope as px
+from praxiscope.commands.predict import find_sources
 from praxiscope.data.check import inspect
 from praxiscope.data.manifest import load_records
 from praxiscope.errors import ArgumentError, VideoError
-from praxiscope.recipes.predict import find_sources
 from praxiscope.video.framefolder import FrameFolder, is_frame_folder, source_bytes
 from praxiscope.video.pack import pack_video
+from video_files import make_video, picture, pixels
 
 
 def write_frames(

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from video_files import make_video, pixels
 
 from praxiscope.errors import ArgumentError, VideoError
 from praxiscope.video import pack as packing
-from praxiscope.video.decode import open_video
+from praxiscope.video.opening import open_video
 from praxiscope.video.pack import is_packed, pack_video
+from video_files import make_video, pixels
 
 
 def psnr(a: torch.Tensor, b: torch.Tensor) -> float:

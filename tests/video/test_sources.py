@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import write_clip
+from praxiscope.commands.flow import extract_flow
+from praxiscope.commands.pack import pack
+from praxiscope.commands.predict import Failure, find_sources
 from praxiscope.data.check import inspect
 from praxiscope.data.manifest import load_records
 from praxiscope.errors import ArgumentError, DataError, VideoError
-from praxiscope.recipes.flow import extract_flow
-from praxiscope.recipes.pack import pack
-from praxiscope.recipes.predict import Failure, find_sources
-from praxiscope.video.decode import open_video
+from praxiscope.video.opening import open_video
 from praxiscope.video.sources import meant
+from support import write_clip
 
 COLONS = (
     "12:30.mp4",

@@ -11,14 +11,15 @@ import av
 import numpy as np
 import pytest
 import torch
-from video_files import colour, damaged, make_colours, pixels, sequential, shown_by_ffmpeg
 
 from praxiscope.data.dataset import frame_range
 from praxiscope.errors import DataError
 from praxiscope.types import VideoRecord
 from praxiscope.video import index as indexing
-from praxiscope.video.decode import Video, open_video
+from praxiscope.video.decode import Video
+from praxiscope.video.opening import open_video
 from praxiscope.video.pack import pack_video
+from video_files import colour, damaged, make_colours, pixels, sequential, shown_by_ffmpeg
 
 CODECS: dict[str, dict[str, Any]] = {
     "h264.mp4": {},

@@ -60,8 +60,8 @@ def load(
     for source in (data, *(packed or ())):
         find_data(source)
     with quick_imports():
-        from praxiscope.recipes.bench import bench_data
-        from praxiscope.recipes.bench_load import format_bench
+        from praxiscope.bench.load import format_bench
+        from praxiscope.bench.named import bench_data
 
     rows = bench_data(
         data,
@@ -105,8 +105,8 @@ def principal(
     json: Json = False,
 ) -> None:
     from praxiscope.devices import check_device
+    from praxiscope.explain.checks import check_picture_path
     from praxiscope.models.names import check_backbone
-    from praxiscope.recipes.named import check_picture_path
 
     if picture is not None:
         check_picture_path(picture)
@@ -114,7 +114,7 @@ def principal(
     for name in backbone or ():
         check_backbone(name)
     with quick_imports():
-        from praxiscope.recipes.bench_principal import (
+        from praxiscope.bench.principal import (
             bench_principal,
             draw_bench,
             format_bench_principal,
@@ -170,14 +170,14 @@ def full_video(
     device: Device = "auto",
     json: Json = False,
 ) -> None:
+    from praxiscope.commands.arguments import check_preset
     from praxiscope.devices import check_device
-    from praxiscope.recipes.named import check_preset
 
     check_preset(preset)
     check_device(device)
     with quick_imports():
-        from praxiscope.recipes.bench_full_video import HEADER, bench_full_video, format_table
-        from praxiscope.recipes.experiment import made_of
+        from praxiscope.bench.experiment import made_of
+        from praxiscope.bench.full_video import HEADER, bench_full_video, format_table
 
     rows = bench_full_video(
         out,
@@ -226,13 +226,13 @@ def predict(
     json: Json = False,
 ) -> None:
     from praxiscope.checkpoint import check_flow_options
-    from praxiscope.recipes.named import check_test
+    from praxiscope.commands.arguments import check_test
 
     check_flow_options(flow, flow_range, flow_weights)
     for name in protocol or (None,):
         check_test(run, data, protocol=name, split=split, annotations=annotations, device=device)
     with quick_imports():
-        from praxiscope.recipes.bench_predict import HEADER, bench_predict, format_table
+        from praxiscope.bench.predict import HEADER, bench_predict, format_table
 
     rows = bench_predict(
         run,
@@ -287,17 +287,18 @@ def multiplier(
     device: Device = "auto",
     json: Json = False,
 ) -> None:
+    from praxiscope.commands.arguments import check_preset
     from praxiscope.data.manifest import find_data
     from praxiscope.devices import check_device
-    from praxiscope.recipes.named import check_flow_folder, check_preset
+    from praxiscope.training.checks import check_flow_folder
 
     check_preset(preset)
     check_device(device)
     find_data(data, split, annotations)
     check_flow_folder(flow)
     with quick_imports():
-        from praxiscope.recipes.bench_multiplier import HEADER, bench_multiplier, format_table
-        from praxiscope.recipes.experiment import made_of
+        from praxiscope.bench.experiment import made_of
+        from praxiscope.bench.multiplier import HEADER, bench_multiplier, format_table
 
     rows = bench_multiplier(
         data,
@@ -327,7 +328,7 @@ def _print_table(header: list[str], rows: list[list[str]], made: str = "") -> No
 
 def _print_text(table: str, made: str = "") -> None:
     """A table, and under it when, on what and by which command it was made; by default now and here."""
-    from praxiscope.recipes.machine import made_now
+    from praxiscope.bench.machine import made_now
 
     print(f"{table}\n\n{made or made_now()}.\nCommand: `{command_line()}`")
 
@@ -362,15 +363,15 @@ def full_video_cost(
     json: Json = False,
 ) -> None:
     from praxiscope.devices import check_device
+    from praxiscope.explain.checks import check_picture_path
     from praxiscope.models.names import check_backbone
-    from praxiscope.recipes.named import check_picture_path
 
     if picture is not None:
         check_picture_path(picture)
     check_device(device)
     check_backbone(backbone)
     with quick_imports():
-        from praxiscope.recipes.bench_full_video_cost import bench_full_video_cost, draw_cost, format_cost
+        from praxiscope.bench.full_video_cost import bench_full_video_cost, draw_cost, format_cost
     rows = bench_full_video_cost(
         frames or (32, 64, 128, 256, 512),
         backbone=backbone,

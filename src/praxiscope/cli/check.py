@@ -27,8 +27,8 @@ def check(
 
     find_data(data, split, annotations)
     with quick_imports():
-        from praxiscope.recipes.check import check as run_check
-        from praxiscope.recipes.check import describe
+        from praxiscope.commands.check import check as run_check
+        from praxiscope.commands.check import describe
 
     speaker = reporter()
     report = run_check(

@@ -10,7 +10,7 @@ import typer
 
 from praxiscope._lazy import quick_imports
 from praxiscope.cli.common import Json, print_json, reporter
-from praxiscope.words import counted
+from praxiscope.units import counted
 
 app = typer.Typer(help="Make a data set.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -67,7 +67,7 @@ def move4mnist(
         if named is not None and not named.is_dir():
             raise DataError(f"{named}: no such folder of {what}")
     with quick_imports():
-        from praxiscope.recipes.dataset import move4mnist as make
+        from praxiscope.commands.dataset import move4mnist as make
     folder = make(
         out,
         train=train,

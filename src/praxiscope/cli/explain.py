@@ -9,7 +9,7 @@ import typer
 
 from praxiscope._lazy import quick_imports
 from praxiscope.cli.common import Device, Json, Task, print_json, reporter
-from praxiscope.words import counted
+from praxiscope.units import counted
 
 HELP = """Draw what a network sees, what it has learned, or how.
 
@@ -161,9 +161,10 @@ def explain(
     json: Json = False,
 ) -> None:
     from praxiscope.checkpoint import check_recogniser
+    from praxiscope.commands.arguments import check_flow_method
     from praxiscope.devices import check_device
     from praxiscope.errors import ArgumentError
-    from praxiscope.recipes.named import check_flow_method, check_log, check_picture_path
+    from praxiscope.explain.checks import check_log, check_picture_path
     from praxiscope.video.sources import check_there
 
     given = (flow, filters, principal, losses, clusters, gradients, cluster_gradients)
@@ -201,9 +202,9 @@ def explain(
         for video in sources[wanted - 1 :]:
             check_there(video)
     with quick_imports():
-        from praxiscope.recipes.explain import save_explanation
+        from praxiscope.explain.pictures import save_explanation
     if flow:
-        from praxiscope.recipes.explain import explain_flow
+        from praxiscope.explain.pictures import explain_flow
 
         parameters = {} if weights is None else {"weights": weights}
         made = explain_flow(
@@ -217,12 +218,12 @@ def explain(
         )
         said = f"{counted(len(made.facts['frames']), 'frame')}, full colours at {made.facts['scale_px']:g} pixels"
     elif filters:
-        from praxiscope.recipes.explain import explain_filters
+        from praxiscope.explain.pictures import explain_filters
 
         made = explain_filters(sources[0], checkpoint=checkpoint)
         said = ", ".join(f"{one['stream']} {one['shape']}" for one in made.facts["streams"])
     elif principal:
-        from praxiscope.recipes.explain_principal import explain_principal
+        from praxiscope.explain.principal import explain_principal
 
         made = explain_principal(
             *sources,
@@ -236,7 +237,7 @@ def explain(
         stand = ", ".join(str(made.facts["frames"][number]) for number in made.facts["chosen"])
         said = f"{made.facts['label']}; nearest to all {counted(len(made.facts['frames']), 'snippet')}: frames {stand}"
     elif clusters:
-        from praxiscope.recipes.explain_clusters import explain_clusters
+        from praxiscope.explain.clusters import explain_clusters
 
         made = explain_clusters(
             *sources,
@@ -253,7 +254,7 @@ def explain(
             f"{counted(len(facts['clusters']), 'cluster')}, {facts['rule']}"
         )
     elif gradients or cluster_gradients:
-        from praxiscope.recipes.explain_gradients import explain_cluster_gradients, explain_gradients
+        from praxiscope.explain.gradients import explain_cluster_gradients, explain_gradients
 
         made = (explain_gradients if gradients else explain_cluster_gradients)(
             sources[0],
@@ -267,7 +268,7 @@ def explain(
         )
         said = _found(made.facts)
     else:
-        from praxiscope.recipes.explain_principal import explain_losses
+        from praxiscope.explain.principal import explain_losses
 
         made = explain_losses(sources)
         said = ", ".join(f"{one['run']} {counted(one['steps'], 'step')}" for one in made.facts["runs"])

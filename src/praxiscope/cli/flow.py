@@ -9,7 +9,7 @@ import typer
 
 from praxiscope._lazy import quick_imports
 from praxiscope.cli.common import Annotations, Data, Json, MaxSkip, Split, print_json, reporter
-from praxiscope.words import counted
+from praxiscope.units import counted
 
 HELP = """Estimate and store the optical flow of a data set's videos. Run it again to go on where it stopped.
 
@@ -58,10 +58,10 @@ def flow(
 ) -> None:
     from dataclasses import asdict
 
+    from praxiscope.commands.arguments import check_flow_method, parse_parameters
     from praxiscope.data.manifest import find_data
     from praxiscope.devices import check_device
     from praxiscope.flow.contract import check_range, check_storage
-    from praxiscope.recipes.named import check_flow_method, parse_parameters
 
     check_flow_method(method)
     check_device(device)
@@ -70,7 +70,7 @@ def flow(
     parameters = parse_parameters(assignments or [])
     find_data(data, split, annotations)
     with quick_imports():
-        from praxiscope.recipes.flow import extract_flow
+        from praxiscope.commands.flow import extract_flow
     summary = extract_flow(
         data,
         out,

@@ -9,7 +9,7 @@ import typer
 
 from praxiscope.cli.common import Json, Task, print_json, print_table, reporter
 from praxiscope.errors import ArgumentError
-from praxiscope.words import counted
+from praxiscope.units import counted
 
 HELP = """Fuse several streams (RGB and flow, say): scores of the same videos, or the networks themselves.
 
@@ -58,9 +58,9 @@ def fuse(
     task: Task = None,
     json: Json = False,
 ) -> None:
+    from praxiscope.commands.fuse import fuse as run_fuse
+    from praxiscope.commands.fuse import fuse_runs
     from praxiscope.evaluation.metrics import shown_figures
-    from praxiscope.recipes.fuse import fuse as run_fuse
-    from praxiscope.recipes.fuse import fuse_runs
 
     speaker = reporter()
     folders = [path for path in files if path.is_dir()]

@@ -9,7 +9,7 @@ import typer
 
 from praxiscope._lazy import quick_imports
 from praxiscope.cli.common import Annotations, Data, Json, MaxSkip, Split, print_json, reporter
-from praxiscope.words import counted
+from praxiscope.units import counted
 
 HELP = """Make a training-ready copy of a data set: small frames, any of which decodes alone.
 
@@ -38,14 +38,14 @@ def pack(
 ) -> None:
     from dataclasses import asdict
 
+    from praxiscope.commands.arguments import check_fps
     from praxiscope.data.manifest import find_data
-    from praxiscope.recipes.named import check_fps
 
     if fps is not None:
         check_fps(fps)
     find_data(data, split, annotations)
     with quick_imports():
-        from praxiscope.recipes.pack import pack as run_pack
+        from praxiscope.commands.pack import pack as run_pack
 
     speaker = reporter()
     summary = run_pack(

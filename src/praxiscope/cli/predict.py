@@ -25,9 +25,9 @@ from praxiscope.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from praxiscope.fused import AnyRecogniser
+    from praxiscope.commands.predict import Failure
+    from praxiscope.inference.fused import AnyRecogniser
     from praxiscope.progress import Reporter
-    from praxiscope.recipes.predict import Failure
     from praxiscope.types import Prediction
 
 HELP = """Name the action in videos, or with --window in every stretch of them.
@@ -62,11 +62,12 @@ def predict(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV on standard output.")] = False,
 ) -> None:
     from praxiscope.checkpoint import check_flow_options, check_recogniser
+    from praxiscope.commands.predict import Failure, find_sources
+    from praxiscope.commands.predict import predict as run_prediction
     from praxiscope.devices import check_device
     from praxiscope.errors import ArgumentError
     from praxiscope.evaluation.protocols import parse_protocol
-    from praxiscope.recipes.predict import Failure, find_sources, parse_duration
-    from praxiscope.recipes.predict import predict as run_prediction
+    from praxiscope.units import parse_duration
 
     if json and as_csv:
         raise ArgumentError("--json and --csv both claim standard output; give one of them.")
@@ -86,7 +87,7 @@ def predict(
     speaker = reporter()
     files = find_sources(sources, lambda text: speaker.line(f"Note: {text}"))
     with quick_imports():
-        from praxiscope.loading import load
+        from praxiscope.inference.loading import load
     recogniser = load(
         run,
         checkpoint=checkpoint,
@@ -137,7 +138,7 @@ def predict(
 
 
 def _as_json(result: Prediction | Failure) -> dict[str, Any]:
-    from praxiscope.recipes.predict import Failure
+    from praxiscope.commands.predict import Failure
 
     content = asdict(result)
     if not isinstance(result, Failure):
@@ -153,10 +154,11 @@ def _stream_csv(
     top: int,
     speaker: Reporter,
 ) -> bool:
+    from praxiscope.commands.predict import Failure
     from praxiscope.errors import DataError, VideoError
     from praxiscope.progress import clock
-    from praxiscope.recipes.predict import Failure
-    from praxiscope.video.decode import known_damage, open_video
+    from praxiscope.video.decode import known_damage
+    from praxiscope.video.opening import open_video
 
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(["source", "start_s", "end_s", "rank", "label", "score"])

@@ -22,17 +22,17 @@ def recipes(
 
     import yaml
 
-    from praxiscope.recipes import known  # noqa: F401  (importing registers them)
-    from praxiscope.recipes.settings import recipes as registry
+    from praxiscope.recipes.named import get_recipe, list_recipes
+    from praxiscope.recipes.named import recipes as registry
 
     if name is not None:
-        settings = registry.get(name)().model_dump(mode="json")
+        settings = get_recipe(name).model_dump(mode="json")
         if json:
             print_json(settings)
         else:
             print(yaml.safe_dump(settings, sort_keys=False).rstrip())
         return
-    described = {name: inspect.getdoc(registry.get(name)) or "" for name in registry.names()}
+    described = {name: inspect.getdoc(registry.get(name)) or "" for name in list_recipes()}
     if json:
         print_json(described)
     else:

@@ -60,7 +60,7 @@ def test(
     json: Json = False,
 ) -> None:
     from praxiscope.checkpoint import check_flow_options
-    from praxiscope.recipes.named import check_test
+    from praxiscope.commands.arguments import check_test
 
     check_flow_options(flow, flow_range, flow_weights)
     check_test(
@@ -76,9 +76,9 @@ def test(
         device=device,
     )
     with quick_imports():
+        from praxiscope.commands.test import test as run_test
         from praxiscope.evaluation.metrics import per_class_table, shown_figures
         from praxiscope.evaluation.protocols import name_with_average
-        from praxiscope.recipes.test import test as run_test
 
     speaker = reporter()
     result = run_test(

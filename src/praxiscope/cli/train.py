@@ -148,8 +148,9 @@ def train(
     from praxiscope.devices import check_device
     from praxiscope.errors import ArgumentError
     from praxiscope.models import default_stream
-    from praxiscope.recipes.named import check_streams, check_training
-    from praxiscope.recipes.settings import get_recipe, load_yaml, override, recipe_of
+    from praxiscope.recipes.named import get_recipe, recipe_of
+    from praxiscope.recipes.settings import load_yaml, override
+    from praxiscope.training.checks import check_streams, check_training
 
     saved = out / "settings.yaml"
     if resume and not saved.is_file():
@@ -177,7 +178,7 @@ def train(
         for run in runs:
             check_recogniser(run)
         with quick_imports():
-            from praxiscope.recipes.streams import settings_of_runs
+            from praxiscope.training.warm_start import settings_of_runs
         taken_over = settings_of_runs(runs)
     single = flow and default_stream(name) != "both"
     several = _data_sets(settings, data, tasks, data_split, data_annotations, flow)
@@ -225,7 +226,7 @@ def train(
         )
     check_training(settings, out, resume)
     with quick_imports():
-        from praxiscope.recipes.train import train as run_training
+        from praxiscope.commands.train import train as run_training
     complete = run_training(settings, out, resume=resume, command=command_line(), reporter=reporter())
     if not complete:
         raise typer.Exit(130)

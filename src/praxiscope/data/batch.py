@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from praxiscope.data.shared import SlotPool
+from praxiscope.data.shared_memory import SlotPool
 from praxiscope.errors import ArgumentError
 from praxiscope.types import Batch, Clip
 

@@ -18,8 +18,8 @@ from praxiscope.data.splits import leaking_groups
 from praxiscope.errors import PraxiscopeError, VideoError
 from praxiscope.processes import blame_script
 from praxiscope.types import VideoRecord
-from praxiscope.video.decode import open_video
 from praxiscope.video.framefiles import source_bytes, source_files
+from praxiscope.video.opening import open_video
 from praxiscope.video.times import part
 
 __all__ = ["CheckReport", "Copies", "VideoCheck", "inspect"]

@@ -16,7 +16,7 @@ from praxiscope.data.files import first_few, split_name, video_id
 from praxiscope.data.textfile import numbered_lines, read_text
 from praxiscope.errors import DataError
 from praxiscope.types import VideoRecord
-from praxiscope.words import counted
+from praxiscope.units import counted
 
 __all__ = ["CLASS_LIST", "COLUMNS", "read_class_list", "read_csv", "write_csv"]
 

@@ -14,16 +14,17 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from praxiscope.data.batch import Request, collate_dense, collate_packed, collate_padded, mix_seeds
-from praxiscope.data.shared import SlotPool
+from praxiscope.data.shared_memory import SlotPool
 from praxiscope.errors import DataError, VideoError
 from praxiscope.processes import blame_script
 from praxiscope.types import STEM, Batch, Clip, VideoRecord
-from praxiscope.video.decode import Video, known_damage, open_video
+from praxiscope.units import counted
+from praxiscope.video.decode import Video, known_damage
 from praxiscope.video.geometry import Box, Size, as_pair, kind_of, resize
+from praxiscope.video.opening import open_video
 from praxiscope.video.pixels import scaled_size
 from praxiscope.video.sampling import expand
 from praxiscope.video.times import part
-from praxiscope.words import counted
 
 __all__ = [
     "ClipReader",

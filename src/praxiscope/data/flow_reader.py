@@ -21,11 +21,11 @@ from praxiscope.flow.estimate import SMALLEST_SIDE, Estimator, estimate_flow, es
 from praxiscope.flow.stack import check_kind, field_numbers, stack_fields, stackings
 from praxiscope.flow.store import FlowStore, flow_key
 from praxiscope.types import VideoRecord
+from praxiscope.units import counted
 from praxiscope.video.decode import Video
 from praxiscope.video.framefiles import source_bytes
 from praxiscope.video.geometry import Box, Size, resize
 from praxiscope.video.pixels import scaled_size
-from praxiscope.words import counted
 
 __all__ = [
     "EstimatedFlowReader",

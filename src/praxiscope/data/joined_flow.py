@@ -1,4 +1,4 @@
-"""The stored flow of several data sets that are one (`praxiscope.data.tasks`)."""
+"""The stored flow of several data sets that are one (`praxiscope.data.joined`)."""
 
 from __future__ import annotations
 

@@ -17,9 +17,9 @@ from praxiscope.data.layouts import LAYOUTS, SPLITS
 from praxiscope.data.splits import group_split, leaking_groups
 from praxiscope.errors import ArgumentError, DataError
 from praxiscope.types import VideoRecord
+from praxiscope.units import counted
 from praxiscope.video.framefiles import is_frame_folder
 from praxiscope.video.sources import is_address, no_file
-from praxiscope.words import counted
 
 __all__ = ["MANIFEST_NAME", "Manifest", "find_data", "load_records", "read_csv", "write_csv"]
 
@@ -66,7 +66,7 @@ class Manifest:
         left_out: files that lie in class folders and are not named as videos are, and links to folders that are not
             followed; below ``root``.
         official: whether the lists are a known set's own, of which somebody may have a part on purpose.
-        tasks: of several sets joined (`praxiscope.data.tasks.join`): each one's first class number and the one
+        tasks: of several sets joined (`praxiscope.data.joined.join`): each one's first class number and the one
             after its last, by its name; else empty.
     """
 

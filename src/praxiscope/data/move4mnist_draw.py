@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from praxiscope.errors import DataError, VideoError
 from praxiscope.video.container import file_name
-from praxiscope.video.decode import open_video
+from praxiscope.video.opening import open_video
 
 __all__ = [
     "drifting_texture",

@@ -34,7 +34,7 @@ from praxiscope.errors import ArgumentError, ScoresError, unknown_name
 from praxiscope.evaluation.metrics import softmax
 from praxiscope.evaluation.protocols import views_named
 from praxiscope.evaluation.scores import Scores
-from praxiscope.words import counted
+from praxiscope.units import counted
 
 __all__ = ["FUSIONS", "SVM_GRID", "SvmFusion", "check_fit", "check_training", "combine", "fuse"]
 

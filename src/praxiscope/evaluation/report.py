@@ -34,8 +34,8 @@ from praxiscope.evaluation.metrics import (
     wilson_interval,
 )
 from praxiscope.evaluation.scores import Scores
+from praxiscope.units import counted
 from praxiscope.video.browser import PLAYED
-from praxiscope.words import counted
 
 __all__ = ["Strip", "TestLink", "pick_clips", "write_report"]
 

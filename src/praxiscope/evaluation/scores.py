@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from praxiscope.errors import ScoresError
-from praxiscope.words import counted
+from praxiscope.units import counted
 
 __all__ = ["Scores"]
 

@@ -1,1 +1,1 @@
-"""Whole experiments: each function wires the parts for one purpose. The command line only calls these."""
+"""Settings of training runs, and published ones by name (recipes)."""

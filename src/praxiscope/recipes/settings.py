@@ -6,7 +6,7 @@ A recipe is a function that returns ``TrainSettings``. ``--set optim.lr=0.01`` o
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -24,7 +24,6 @@ from pydantic import (
 
 from praxiscope.devices import check_device
 from praxiscope.errors import ArgumentError, unknown_name
-from praxiscope.registry import Registry
 
 __all__ = [
     "BackpropSettings",
@@ -36,11 +35,8 @@ __all__ = [
     "TaskSource",
     "TrainSettings",
     "dump_yaml",
-    "get_recipe",
     "load_yaml",
     "override",
-    "recipe_of",
-    "recipes",
 ]
 
 
@@ -341,7 +337,7 @@ class BackpropSettings(_Section):
     @classmethod
     def _is_a_size(cls, text: str | None) -> str | None:
         if text is not None:
-            from praxiscope.training.memory import parse_size
+            from praxiscope.units import parse_size
 
             parse_size(text)
         return text
@@ -455,27 +451,6 @@ def _change(content: dict[str, Any], values: Mapping[str, Any]) -> None:
     for one, other in (*_INSTEAD.items(), *((b, a) for a, b in _INSTEAD.items())):
         if values.get(f"optim.{one}") and f"optim.{other}" not in values:
             content["optim"].pop(other, None)
-
-
-recipes: Registry[Callable[[], TrainSettings]] = Registry("recipe")
-
-
-def get_recipe(name_or_path: str) -> TrainSettings:
-    """Settings by a recipe's name, or from a run's YAML file."""
-    from praxiscope.recipes import known  # noqa: F401  (importing registers the recipes)
-
-    path = Path(name_or_path)
-    if path.suffix in (".yaml", ".yml"):
-        return load_yaml(path)
-    return recipes.get(name_or_path)()
-
-
-def recipe_of(model: str) -> TrainSettings:
-    """The settings that a model starts from where no recipe is named: ``default-MODEL``, or else ``default``."""
-    from praxiscope.recipes import known  # noqa: F401
-
-    own = f"default-{model}"
-    return recipes.get(own if own in recipes else "default")()
 
 
 _ALTERNATIVES = ("bool", "float", "literal['auto']", "literal['all']")

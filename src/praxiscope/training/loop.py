@@ -21,7 +21,7 @@ from praxiscope.errors import TrainingError
 from praxiscope.progress import Reporter
 from praxiscope.steps import Step, StepOutput
 from praxiscope.types import Batch
-from praxiscope.words import counted
+from praxiscope.units import counted
 
 __all__ = ["Plan", "StopRequest", "TrainState", "fit"]
 

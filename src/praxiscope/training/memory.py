@@ -3,41 +3,21 @@
 from __future__ import annotations
 
 import gc
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from praxiscope._memory import trim_memory
 from praxiscope.errors import ArgumentError
+from praxiscope.units import format_size
 
 if TYPE_CHECKING:  # a size in words is read without torch
     import torch
 
-__all__ = ["PeakMemory", "fit_snippets", "parse_size", "say_size"]
+__all__ = ["PeakMemory", "fit_snippets"]
 
-_UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4}
-_UNITS |= {"ki": 1024, "mi": 1024**2, "gi": 1024**3, "ti": 1024**4}
 # A training run's passes take a little more than the first ones, as its memory falls to pieces.
 _MARGIN = 1.08
-
-
-def parse_size(text: str) -> int:
-    """Bytes of a size in words: "6GiB", "500 MB", "2g" (decimal without the i).
-
-    Raises:
-        ArgumentError: another text, or no size above 0.
-    """
-    found = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([kmgt]?i?)b?\s*", text, re.IGNORECASE)
-    unit = found.group(2).lower() if found else None
-    if found is None or unit not in _UNITS or float(found.group(1)) <= 0:
-        raise ArgumentError(f"memory {text!r}: expected a size such as 6GiB or 800MB")
-    return int(float(found.group(1)) * _UNITS[unit])
-
-
-def say_size(size: float) -> str:
-    """Bytes in words: "1.5 GiB", "300 MiB"."""
-    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
 
 
 class PeakMemory:
@@ -123,8 +103,8 @@ def fit_snippets(
     fits, least = 0, peak_of(unit)
     if least > budget:
         raise ArgumentError(
-            f"memory {say_size(budget)} is too little: {unit} snippet{'s' * (unit > 1)} at a time take "
-            f"{say_size(least)}"
+            f"memory {format_size(budget)} is too little: {unit} snippet{'s' * (unit > 1)} at a time take "
+            f"{format_size(least)}"
         )
     before, peak = (0, 0.0), least
     for place, size in enumerate(sizes):

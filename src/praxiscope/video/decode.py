@@ -32,38 +32,12 @@ from praxiscope.video import index as indexing
 from praxiscope.video.container import CONVERT, Deadline
 from praxiscope.video.index import FrameIndex
 from praxiscope.video.pixels import Converter, Crop, Orientation, check_crop, check_indices, scaled_size
-from praxiscope.video.sources import check_path
 from praxiscope.video.times import part, rising, same_within
 
-__all__ = ["DecodedFrame", "Video", "known_damage", "open_video"]
+__all__ = ["DecodedFrame", "Video", "known_damage"]
 
 _SHORT_FILE = 4000  # packets; up to here an index is confirmed by a full decode
 _WORTH_SEEKING = 500  # packets to pass over; reading fewer is as fast as a seek
-
-
-def open_video(path: str | Path, *, time_limit_s: float = 300.0) -> Video:
-    """Open a video file, a packed clip or a folder of numbered pictures for reading.
-
-    Args:
-        path: the file, or the folder: its pictures are the frames, 12 a second.
-        time_limit_s: seconds that one call may take (for iteration: the time without a new frame).
-
-    Returns:
-        The video. It keeps no file open between calls, so it can be pickled and outlives a fork.
-
-    Raises:
-        VideoError: the file is missing, empty, not a video, without a video stream, or unreadable.
-        ArgumentError: no path was given, but a camera's number, say.
-    """
-    from praxiscope.video.framefolder import FrameFolder
-    from praxiscope.video.packed import PackedVideo, is_packed
-
-    path = check_path(path)
-    if path.is_dir():
-        return FrameFolder(path, time_limit_s=time_limit_s)
-    if is_packed(path):
-        return PackedVideo(path, time_limit_s=time_limit_s)
-    return Video(path, time_limit_s=time_limit_s)
 
 
 def known_damage(path: str | Path) -> str:

@@ -30,10 +30,10 @@ from numpy.typing import NDArray
 
 from praxiscope._memory import trim_memory
 from praxiscope.errors import VideoError
+from praxiscope.units import counted
 from praxiscope.video.container import CONVERT, Deadline, decode_packet, demux, failures, open_container
 from praxiscope.video.pixels import Orientation, orientation
 from praxiscope.video.times import alone, as_shown, continued, shown_for, typical_step
-from praxiscope.words import counted
 
 __all__ = ["FrameIndex", "build", "forget", "recall", "recalled", "verify"]
 

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from praxiscope.errors import ArgumentError, VideoError
-from praxiscope.video.decode import DecodedFrame, Video, open_video
+from praxiscope.video.decode import DecodedFrame, Video
 from praxiscope.video.framefiles import source_bytes
+from praxiscope.video.opening import open_video
 from praxiscope.video.packed import MPEG2, PACKED, PLANES, PackedVideo, checksum, is_packed
 from praxiscope.video.picturefile import PictureWriter, replacing
 from praxiscope.video.pixels import Converter, scaled_size

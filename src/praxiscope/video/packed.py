@@ -22,7 +22,7 @@ from torch import Tensor
 
 from praxiscope.errors import VideoError
 from praxiscope.video.container import failures
-from praxiscope.video.decode import DecodedFrame, Video, open_video
+from praxiscope.video.decode import DecodedFrame, Video
 from praxiscope.video.picturefile import PictureKind
 from praxiscope.video.pixels import Converter, Crop, check_crop, check_indices, scaled_size
 from praxiscope.video.times import part, same_within
@@ -77,7 +77,7 @@ class PackedVideo(Video):
         self._about = about
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return open_video_with_limit, (str(self.path), self.time_limit_s)
+        return _reopen, (str(self.path), self.time_limit_s)
 
     def _damaged(self, problem: str, frame: int | None = None) -> VideoError:
         return PACKED.damaged(self.path, problem, frame)
@@ -241,6 +241,6 @@ def _picture_decoder() -> Any:
     return decode
 
 
-def open_video_with_limit(path: str, time_limit_s: float) -> Video:
+def _reopen(path: str, time_limit_s: float) -> PackedVideo:
     """Open a video by plain arguments: what unpickling calls."""
-    return open_video(path, time_limit_s=time_limit_s)
+    return PackedVideo(path, time_limit_s=time_limit_s)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from praxiscope.errors import ArgumentError
-from praxiscope.words import counted
+from praxiscope.units import counted
 
 __all__ = ["Converter", "Crop", "Orientation", "check_crop", "check_indices", "orientation", "scaled_size"]
 

@@ -10,11 +10,15 @@ Every function says what it does with a video that is shorter than asked: none f
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from praxiscope.errors import ArgumentError
+
+if TYPE_CHECKING:
+    pass
 
 __all__ = [
     "dense_window",

@@ -18,7 +18,7 @@ from praxiscope.data.files import Listing, video_id, videos_below
 from praxiscope.data.layouts.common import LAYOUTS, SPLITS, bare_stem, split_number, unlisted_note
 from praxiscope.errors import DataError
 from praxiscope.types import VideoRecord
-from praxiscope.words import counted
+from praxiscope.units import counted
 
 __all__ = ["ACTIVITIES", "breakfast"]
 

@@ -9,7 +9,7 @@ from praxiscope.data.files import Listing, first_few, video_id, videos_below
 from praxiscope.data.textfile import numbered_lines, read_text
 from praxiscope.errors import DataError
 from praxiscope.registry import Registry
-from praxiscope.words import counted
+from praxiscope.units import counted
 
 __all__ = [
     "LAYOUTS",

@@ -19,7 +19,7 @@ from praxiscope.data.layouts.common import (
 )
 from praxiscope.errors import DataError
 from praxiscope.types import VideoRecord
-from praxiscope.words import counted
+from praxiscope.units import counted
 
 __all__ = ["hmdb51"]
 

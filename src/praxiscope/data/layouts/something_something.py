@@ -29,7 +29,7 @@ from praxiscope.data.files import Listing, first_few, is_video, video_id, walk
 from praxiscope.data.layouts.common import LAYOUTS, bare_stem, list_text, read_lines, unlisted_note
 from praxiscope.errors import DataError
 from praxiscope.types import VideoRecord
-from praxiscope.words import counted
+from praxiscope.units import counted
 
 __all__ = ["something_something"]
 

@@ -19,7 +19,7 @@ from praxiscope.data.layouts.ucf101 import clip_name
 from praxiscope.data.textfile import read_text
 from praxiscope.errors import DataError
 from praxiscope.types import VideoRecord
-from praxiscope.words import counted
+from praxiscope.units import counted
 
 __all__ = ["thumos14"]
 

@@ -1,0 +1,141 @@
+"""What seeing every frame costs: time and peak memory of a training step, by the number of frames.
+
+All frames through the whole network (TSM-all) beside clusters of them, with the first stage's activations kept, or made
+again for the backward pass a few frames at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from praxiscope.bench.step import Job, measure_step
+from praxiscope.progress import Reporter
+
+__all__ = ["bench_full_video_cost", "draw_cost", "format_cost"]
+
+_NAMES = ("TSM-all", "cumulative", "cumulative, first stage again", "clustering", "means")
+
+
+def bench_full_video_cost(
+    frames: Sequence[int] = (32, 64, 128, 256, 512),
+    *,
+    backbone: str = "resnet18",
+    clusters: int = 8,
+    size: int = 224,
+    early_frames: int = 16,
+    steps: int = 3,
+    device: str = "cpu",
+    precision: str = "auto",
+    keep_memory: bool = False,
+    reporter: Reporter | None = None,
+) -> list[dict[str, Any]]:
+    """Measure a step over one video of each length.
+
+    Args:
+        frames: of the video.
+        backbone, clusters: of the network.
+        size: side of a frame, pixels.
+        early_frames: frames at a time, where the first stage's activations are not kept.
+        steps: timed ones after one that is not; their median counts.
+        device, precision, keep_memory: see `praxiscope.bench.step.Job`.
+        reporter: shows progress.
+
+    Returns:
+        Dicts with ``name``, ``frames``, ``seconds``, ``bytes`` (of the process or the GPU) and ``pixel_bytes`` (of the
+        frames as floats).
+
+    Raises:
+        ArgumentError: one could not be measured.
+    """
+    found = []
+    with (reporter or Reporter()).bar("measuring", len(_NAMES) * len(frames)) as bar:
+        for count in frames:
+            plain = Job(
+                "tsm",
+                {"backbone": backbone, "snippets": count},
+                frames=count,
+                size=size,
+                steps=steps,
+                device=device,
+                precision=precision,
+                keep_memory=keep_memory,
+            )
+            few = {"backbone": backbone, "clusters": clusters, "early_frames": None}
+            full = plain.updated(model="full-video", keywords=few)
+            again = full.updated(keywords={**few, "early_frames": early_frames, "batchnorm": "frozen"})
+            jobs = (plain, full, again, full.updated(part="clustering"), full.updated(part="means"))
+            for name, job in zip(_NAMES, jobs, strict=True):
+                bar.advance(0, f"{name}, {count} frames")
+                figures = measure_step(job)
+                found.append(
+                    {
+                        "name": name,
+                        "frames": count,
+                        "seconds": figures["seconds"],
+                        "bytes": figures["bytes"],
+                        "pixel_bytes": count * 3 * size * size * 4,
+                    }
+                )
+                bar.advance()
+    return found
+
+
+def format_cost(rows: Sequence[dict[str, Any]]) -> str:
+    """A Markdown table: a line for each number of frames."""
+    by_place = {(row["name"], row["frames"]): row for row in rows}
+    lines = [
+        "| frames | TSM-all, s | clusters, s | of TSM-all | first stage again, s | clustering, of the step "
+        "| with means and their gradient | TSM-all, MiB | clusters, MiB | first stage again, MiB | pixels, MiB |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for count in dict.fromkeys(row["frames"] for row in rows):
+        plain, full, again, alone, means = (by_place[name, count] for name in _NAMES)
+        seconds = [plain["seconds"], full["seconds"]]
+        mebibytes = [row["bytes"] / 2**20 for row in (plain, full, again)]
+        cells = [
+            str(count),
+            *(f"{value:.3g}" for value in seconds),
+            f"{full['seconds'] / plain['seconds']:.2f}",
+            f"{again['seconds']:.3g}",
+            *(f"{part['seconds'] / full['seconds']:.3f}" for part in (alone, means)),
+            *(f"{value:.0f}" for value in mebibytes),
+            f"{plain['pixel_bytes'] / 2**20:.0f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def draw_cost(rows: Sequence[dict[str, Any]], path: str | Path) -> Path:
+    """Time and peak memory over the number of frames."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    styles = dict(zip(_NAMES, ("o-", "s-", "^-"), strict=False))
+    figure, axes = plt.subplots(1, 2, figsize=(10, 3.8), constrained_layout=True)
+    for axis, key, label, unit in (
+        (axes[0], "seconds", "seconds of a step", 1),
+        (axes[1], "bytes", "peak memory, GiB", 2**30),
+    ):
+        for name, style in styles.items():
+            curve = [row for row in rows if row["name"] == name]
+            axis.plot([r["frames"] for r in curve], [r[key] / unit for r in curve], style, label=name)
+        axis.set(xlabel="frames of the video", ylabel=label)
+        axis.set_ylim(bottom=0)
+        axis.grid(alpha=0.3)
+    first = [row for row in rows if row["name"] == _NAMES[0]]
+    axes[1].plot(
+        [r["frames"] for r in first],
+        [r["pixel_bytes"] / 2**30 for r in first],
+        ":",
+        color="grey",
+        label="of which pixels",
+    )
+    axes[1].legend()
+    target = Path(path)
+    figure.savefig(target, dpi=120)
+    plt.close(figure)
+    return target

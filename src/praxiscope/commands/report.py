@@ -1,0 +1,272 @@
+"""Reports: of a run its log and its tests; of each test its figures, and film strips of its best and worst clips."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+
+from praxiscope.checkpoint import find_checkpoint, read_pointer, write_json
+from praxiscope.data.dataset import frame_range
+from praxiscope.errors import PraxiscopeError
+from praxiscope.evaluation.metrics import probabilities, summarise
+from praxiscope.evaluation.protocols import name_with_average
+from praxiscope.evaluation.report import Strip, TestLink, pick_clips, write_report
+from praxiscope.evaluation.scores import Scores
+from praxiscope.recipes.settings import TrainSettings, load_yaml
+from praxiscope.training.log import read_log
+from praxiscope.training.resuming import describe_lengths, load_train_state
+from praxiscope.types import VideoRecord
+from praxiscope.units import counted
+from praxiscope.video.browser import why_not_played
+from praxiscope.video.opening import open_video
+from praxiscope.video.sampling import segment_indices
+
+__all__ = ["TESTS", "note_command", "report_run", "report_test"]
+
+#: The folder of a run that holds the reports of its tests, and a JSON file of the same name beside each.
+TESTS = "tests"
+
+_COMMANDS = "commands.txt"
+
+
+def note_command(run: Path, command: str | None) -> None:
+    """Add a line to a run's ``commands.txt``: when it was trained, and by which command."""
+    with (run / _COMMANDS).open("a", encoding="utf-8", errors="replace") as file:
+        file.write(f"{_now():%Y-%m-%d %H:%M UTC}  {' '.join((command or '(called from Python)').split())}\n")
+
+
+def report_run(run: str | Path) -> Path:
+    """Write ``report.html`` into a run's folder: how it was trained, and links to the reports of its tests.
+
+    Args:
+        run: the run's folder.
+
+    Returns:
+        The report's path.
+    """
+    folder = Path(run)
+    settings = _settings(folder)
+    notes = []
+    if read_pointer(folder):
+        notes.append(f"Checkpoint of this run: {find_checkpoint(folder).name}.")
+        notes += _lengths(folder)
+    skipped = folder / "skipped.csv"
+    if skipped.is_file() and (count := len(skipped.read_text(encoding="utf-8").splitlines()) - 1):
+        notes.append(f"{counted(count, 'video')} could not be read in training; see skipped.csv.")
+    history = read_log(folder / "log.csv")
+    if by_task := _by_task(history):
+        notes.append(f"Trained on several data sets. Held-out top-1 at the last look: {by_task}.")
+    commands, title = _commands(folder), None
+    if settings is not None:
+        title = f"{_model(settings.model.name, settings.model.backbone)} on {_data(settings)}"
+        title += f", {commands[-1][:10]}" if commands else ""
+        commands.append(
+            f"To repeat it: praxiscope train --recipe {shlex.quote(str(folder / 'settings.yaml'))} --out NEW"
+        )
+    return write_report(
+        folder,
+        title=title,
+        history=history,
+        settings=_plain(settings),
+        notes=notes,
+        commands=commands,
+        tests=_links(folder),
+    )
+
+
+def report_test(
+    run: str | Path,
+    scores: Scores,
+    records: Sequence[VideoRecord],
+    *,
+    source: str = "",
+    checkpoint: str | None = None,
+    command: str | None = None,
+    notes: Sequence[str] = (),
+    skipped: Mapping[str, str] | None = None,
+) -> Path:
+    """Write a report of a test into a run's ``tests/``, and a link to it into the run's report.
+
+    The name is made of the data, the split, the protocol and the date. One that is taken gets a number, so that no
+    report of an earlier test is lost. A JSON file of the same name holds the figures.
+
+    Args:
+        run: the run's folder.
+        scores: the test's result.
+        records: the tested videos, from which the film strips are cut.
+        source: the data as they were named.
+        checkpoint: name of the one that was tested.
+        command: that made the test.
+        notes: what is to be known of it.
+        skipped: why each video that could not be read was left out, by id.
+
+    Returns:
+        The report's path.
+    """
+    folder, now, protocol = Path(run) / TESTS, _now(), scores.protocol
+    data, views = str(protocol.get("data", "test")), name_with_average(protocol)
+    part = [str(protocol["task"])] if protocol.get("task") is not None else []
+    part += [f"split {protocol['split']}"] if protocol.get("split") is not None else []
+    part += [str(protocol["subset"])] if protocol.get("subset", "test") != "test" else []
+    name = _claim(folder, [data, *part, views, f"{now:%Y-%m-%d}"])
+    backbone = protocol.get("backbone")
+    model = _model(str(protocol.get("model") or "fused networks"), str(backbone) if backbone else None)
+    made = f"{now:%Y-%m-%d %H:%M UTC}  {command or '(called from Python)'}"
+    about = {
+        "date": now.isoformat(timespec="seconds"),
+        "data": " ".join([data, *part]),
+        "source": source,
+        "model": model,
+        "checkpoint": checkpoint,
+        "protocol": protocol,
+        "figures": summarise(scores),
+        "command": command,
+        "notes": list(notes),
+        "skipped": dict(skipped or {}),
+    }
+    try:
+        path = write_report(
+            folder,
+            name=f"{name}.html",
+            title=f"{model} tested on {about['data']}, {views}, {now:%Y-%m-%d}",
+            scores=scores,
+            strips=_strips(scores, records),
+            settings=_plain(_settings(Path(run))),
+            notes=[*([f"Checkpoint: {checkpoint}."] if checkpoint else []), *notes],
+            commands=[*_commands(Path(run)), made],
+            run="../report.html",
+        )
+        write_json(folder / f"{name}.json", about)
+    except BaseException:
+        if not (folder / f"{name}.html").exists():
+            (folder / f"{name}.json").unlink(missing_ok=True)  # the name is free again
+        raise
+    report_run(run)
+    return path
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+def _claim(folder: Path, parts: Iterable[str]) -> str:
+    """A file's name, without its suffix, that no other test has; this one has it from now on."""
+    folder.mkdir(parents=True, exist_ok=True)
+    plain = (re.sub(r"[^\w.-]+", "_", part).strip("_.-")[:60] for part in parts)
+    base = "-".join(filter(None, plain))
+    number = 1
+    while True:
+        name = base if number == 1 else f"{base}-{number}"
+        try:
+            (folder / f"{name}.json").touch(exist_ok=False)
+        except FileExistsError:
+            number += 1
+        else:
+            return name
+
+
+def _links(folder: Path) -> list[TestLink]:
+    """The tests of a run, the newest first; of a damaged list of figures the page alone."""
+    found = []
+    for page in (folder / TESTS).glob("*.html"):
+        about: dict[str, Any] = {}
+        try:
+            about = json.loads(page.with_suffix(".json").read_text(encoding="utf-8"))
+            link = TestLink(
+                href=f"{TESTS}/{quote(page.name)}",
+                date=str(about["date"])[:16].replace("T", " "),
+                data=str(about["data"]),
+                protocol=name_with_average(about["protocol"]),
+                checkpoint=str(about.get("checkpoint") or ""),
+                figures=dict(about["figures"]),
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            link = TestLink(href=f"{TESTS}/{quote(page.name)}", date="", data=page.stem, protocol="")
+        found.append((str(about.get("date", "")) if link.date else "", page.name, link))
+    return [link for *_, link in sorted(found, key=lambda entry: entry[:2], reverse=True)]
+
+
+def _settings(folder: Path) -> TrainSettings | None:
+    """Those of a run; None for a model folder, which has none."""
+    path = folder / "settings.yaml"
+    return load_yaml(path) if path.is_file() else None
+
+
+def _plain(settings: TrainSettings | None) -> dict[str, Any] | None:
+    return None if settings is None else settings.model_dump(mode="json")
+
+
+def _commands(folder: Path) -> list[str]:
+    path = folder / _COMMANDS
+    return path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+
+
+def _lengths(folder: Path) -> list[str]:
+    try:
+        said = describe_lengths(load_train_state(folder))
+    except PraxiscopeError:  # a checkpoint that cannot be gone on from can be reported all the same
+        return []
+    return [said] if said else []
+
+
+def _model(name: str, backbone: str | None) -> str:
+    return f"{name} ({backbone})" if backbone else name
+
+
+def _data(settings: TrainSettings) -> str:
+    """The data set's name, as its tests give it; several with a plus between."""
+    if settings.data.tasks is not None:
+        return " + ".join(settings.data.tasks)
+    source = settings.data.source
+    layout = re.match(r"([A-Za-z][\w-]+):", source)
+    name = layout[1].lower() if layout and not Path(source).exists() else Path(source).resolve().stem
+    return f"{name} split {settings.data.split}" if settings.data.split else name
+
+
+def _by_task(history: Sequence[Mapping[str, float]]) -> str:
+    """The last validation's figure of each data set, in words; nothing where there is one data set."""
+    prefix = "val_top1_"
+    rows = [{key: value for key, value in row.items() if key.startswith(prefix)} for row in history]
+    last = next((row for row in reversed(rows) if row), {})
+    return ", ".join(f"{key.removeprefix(prefix)} {100 * value:.1f} %" for key, value in last.items())
+
+
+def _strips(scores: Scores, records: Sequence[VideoRecord], frames: int = 6, side: int = 96) -> list[Strip]:
+    by_id = {record.id: record for record in records}
+    certainty = probabilities(scores)
+    best, worst = pick_clips(scores)
+    strips = []
+    for row in [*best, *worst]:
+        record = by_id.get(scores.ids[row])
+        if record is None:
+            continue
+        try:
+            video = open_video(record.path)
+            first, last = frame_range(record, video)
+            pixels = video.frames(first + segment_indices(last - first, frames), short_side=side)
+        except PraxiscopeError:  # it was readable a moment ago; a report without one strip is still a report
+            continue
+        order = np.argsort(-certainty[row], kind="stable")[:3]
+        unplayed = why_not_played(record.path)
+        strips.append(
+            Strip(
+                record.id,
+                pixels,
+                " | ".join(record.labels),
+                [(scores.classes[i], float(certainty[row, i])) for i in order],
+                right=scores.classes[order[0]] in record.labels,
+                video=None if unplayed else record.path,
+                start_s=record.start_s,
+                end_s=record.end_s,
+                unplayed=unplayed,
+            )
+        )
+    return strips

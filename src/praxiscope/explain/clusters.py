@@ -1,0 +1,291 @@
+"""Pictures of full-video recognition: which frames of a video went together.
+
+They are those of the paper (Liu et al., 2021, figures 7 and 8; see `praxiscope.models.full_video`).
+
+Axis letters: N frames of a video, G clusters of it, C channels, H rows, W columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from praxiscope.checkpoint import kept_checkpoints, load_card
+from praxiscope.data.move4mnist import read_relevance
+from praxiscope.errors import DataError
+from praxiscope.explain.clusters_draw import Cluster, Row, draw_timeline
+from praxiscope.explain.networks import load_full_video, load_other, network_of, see_whole
+from praxiscope.explain.pictures import Explanation
+from praxiscope.inference.recogniser import Recogniser, best_labels
+from praxiscope.layers.clustering import clusterings
+from praxiscope.progress import Reporter
+from praxiscope.units import counted
+from praxiscope.video.decode import Video
+from praxiscope.video.opening import open_video
+from praxiscope.video.sampling import segment_indices
+
+__all__ = ["explain_clusters", "rule_name"]
+
+_MOST_NETWORKS = 24  # strips of one picture
+_MOST_CLUSTERS = 24  # rows of thumbnails
+_THUMBNAILS = 8  # of a cluster
+_FILM = 12  # frames above the strips
+_THUMBNAIL_PIXELS = 128
+
+_Ids = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class _View:
+    """How one network sees a video.
+
+    Attributes:
+        network: its name.
+        label, probability: of the whole video.
+        rule: its clustering's name.
+        ids: by rule, each frame's cluster, from 0 on, [N]: all of the network's own distances and number of clusters.
+        changed: of neighbouring frames, places whose sign differs, [N - 1].
+        places: activations of a frame.
+    """
+
+    network: str
+    label: str
+    probability: float
+    rule: str
+    ids: dict[str, _Ids]
+    changed: NDArray[np.int64]
+    places: int
+
+
+def explain_clusters(
+    run: str | Path,
+    video: str | Path,
+    *,
+    compare: Sequence[str | Path] = (),
+    epochs: bool = False,
+    checkpoint: str | None = None,
+    task: str | None = None,
+    device: str = "auto",
+    reporter: Reporter | None = None,
+) -> Explanation:
+    """Draw a timeline of which frames of a video went together, and a strip of the frames of each cluster.
+
+    The video goes through each network a few frames at a time: memory does not grow with its length.
+
+    Args:
+        run: a run folder, or a model folder, of a full-video network that sees frames.
+        video: a video file. Of a Move4MNIST video with its labels beside it, what each frame shows is drawn, too.
+        compare: other networks, a strip for each: run or model folders; or of this run "last", "best" or "start", the
+            network before its training.
+        epochs: a strip for each checkpoint that the run has kept (``run.keep_epochs``); of many, 24 evenly spread.
+        checkpoint: "last" or "best"; None takes the run's choice.
+        task: of a run with several data sets, whose classes are meant.
+        device: where the networks run.
+        reporter: shows progress.
+
+    Returns:
+        The picture with facts ``video``, ``network``, ``label``, ``probability``, ``rule``, ``frames``;
+        ``clusters``: of each its ``number`` (from 1), ``start_frame``, ``end_frame`` (its last), ``start_s``, ``end_s``
+        (where the next one starts) and ``frames``; ``boundaries``: by rule, the first frame of each cluster but the
+        first; ``distances`` of neighbouring frames, as shares of the ``places`` compared; ``alike`` of a Move4MNIST
+        video: by rule, the share of frames that show what most of their cluster does; ``compare``: of each other
+        network ``network``, ``label``, ``probability``, ``rule`` and ``boundaries``, of its own rule;
+        ``rows_left_out`` and ``checkpoints_left_out``, where there were too many to draw.
+
+    Raises:
+        ArgumentError: a network that makes no clusters of frames, or is fused.
+        CheckpointError: there is no model, or it is damaged.
+        VideoError, DataError: the video cannot be read.
+    """
+    options = {"task": task, "device": device}
+    others, left_out = _kept(run) if epochs else ([], 0)
+    views = []
+    with (reporter or Reporter()).bar("clustering", 1 + len(compare) + len(others)) as bar:
+        network = load_full_video(run, checkpoint=checkpoint, **options)
+        views.append(_view(Path(run).resolve().name, network, video))
+        bar.advance()
+        for one in compare:
+            views.append(_view(*load_other(run, one, load_full_video, **options), video))
+            bar.advance()
+        for name, folder in others:
+            views.append(_view(name, load_full_video(folder, **options), video))
+            bar.advance()
+    own = views[0]
+    source = open_video(video)
+    times = _times(source, len(own.ids[own.rule]))
+    clusters = _clusters(own.ids[own.rule], times)
+    shares = own.changed / own.places
+    facts: dict[str, Any] = {
+        "video": str(video),
+        "network": own.network,
+        "label": own.label,
+        "probability": own.probability,
+        "rule": own.rule,
+        "frames": len(times) - 1,
+        "clusters": [one.facts() for one in clusters],
+        "boundaries": {rule: _boundaries(ids) for rule, ids in own.ids.items()},
+        "distances": {
+            "places": own.places,
+            "total": float(shares.sum()),
+            "mean": float(shares.mean()) if len(shares) else 0.0,
+            "largest": float(shares.max(initial=0)),
+            "largest_after_frame": int(shares.argmax()) if len(shares) else 0,
+        },
+    }
+    shown = _shown(video, len(times) - 1)
+    if shown is not None:
+        facts["alike"] = {rule: _alike(ids, shown) for rule, ids in own.ids.items()}
+    if len(views) > 1:
+        facts["compare"] = [_of_other(view) for view in views[1:]]
+    drawn = [clusters[n] for n in segment_indices(len(clusters), min(len(clusters), _MOST_CLUSTERS)).tolist()]
+    if len(clusters) > len(drawn):
+        facts["rows_left_out"] = len(clusters) - len(drawn)
+    if left_out:
+        facts["checkpoints_left_out"] = left_out
+    said = (
+        f"{own.network}: {own.label}, {100 * own.probability:.0f} %; {counted(len(times) - 1, 'frame')} in "
+        f"{len(clusters)} "
+    )
+    said += f"clusters, rule: {own.rule}"
+    if shown is not None:
+        alike = ", ".join(f"{rule} {100 * share:.0f} %" for rule, share in facts["alike"].items())
+        said += f"; frames that show what most of their cluster does: {alike}"
+    figure = draw_timeline(
+        title=f"{Path(video).name}: which frames went together",
+        said=said,
+        rows=_rows(views, shown),
+        times=times,
+        gone=np.concatenate([[0.0], shares.cumsum()]),
+        levels=len(clusters) if own.rule == "cumulative" else 0,
+        clusters=clusters,
+        drawn=drawn,
+        film=_film(source, times),
+        thumbnails=[_thumbnails(source, one) for one in drawn],
+    )
+    return Explanation(figure, facts)
+
+
+def rule_name(network: Recogniser) -> str:
+    """The name of a network's clustering."""
+    return next(name for name in clusterings.names() if clusterings.get(name) is network_of(network).cluster)
+
+
+def _kept(run: str | Path) -> tuple[list[tuple[str, Path]], int]:
+    """Names and folders of the checkpoints of a run, evenly spread, and how many are left out."""
+    found = kept_checkpoints(run)
+    chosen = [found[n] for n in segment_indices(len(found), min(len(found), _MOST_NETWORKS)).tolist()]
+    named = []
+    for folder in chosen:
+        training = load_card(folder).training
+        whole = not folder.name.endswith("-unvalidated")  # of a run that was stopped inside an epoch
+        named.append((f"epoch {training['epoch']}" if whole else f"step {training['step']}", folder))
+    return named, len(found) - len(chosen)
+
+
+def _view(name: str, recogniser: Recogniser, video: str | Path) -> _View:
+    output, own = see_whole(recogniser, video), rule_name(recogniser)
+    count = int(output.ids[-1]) + 1
+    distances = output.distances.cpu()
+    others = {rule: clusterings.get(rule)(distances, count) for rule in clusterings.names() if rule != own}
+    ids = {own: output.ids.cpu().numpy(), **{rule: found.numpy() for rule, found in others.items()}}
+    with torch.inference_mode():
+        first = network_of(recogniser).early(recogniser.whole_frames(video, torch.tensor([0])))
+    (label,), (probability,) = best_labels(
+        output.logits[0].float().cpu(), recogniser.labels, recogniser.card.multi_label, 1
+    )
+    return _View(name, label, probability, own, ids, distances.numpy(), first.numel())
+
+
+def _of_other(view: _View) -> dict[str, Any]:
+    return {
+        "network": view.network,
+        "label": view.label,
+        "probability": view.probability,
+        "rule": view.rule,
+        "boundaries": _boundaries(view.ids[view.rule]),
+    }
+
+
+def _times(source: Video, count: int) -> NDArray[np.float64]:
+    """Seconds at which frames appear, and at which the last one ends: [N + 1]."""
+    times = np.append(source.timestamps(), source.duration_s)
+    # Of a long damaged file the index may promise fewer frames than a decoder has given.
+    more = np.arange(1, count + 2 - len(times)) / source.fps
+    return np.append(times, times[-1] + more)[: count + 1]
+
+
+def _boundaries(ids: _Ids) -> list[int]:
+    return (np.flatnonzero(np.diff(ids)) + 1).tolist()
+
+
+def _clusters(ids: _Ids, times: NDArray[np.float64]) -> list[Cluster]:
+    edges = [0, *_boundaries(ids), len(ids)]
+    return [
+        Cluster(number, start, end - 1, float(times[start]), float(times[end]))
+        for number, (start, end) in enumerate(pairwise(edges), start=1)
+    ]
+
+
+def _shown(video: str | Path, count: int) -> list[str] | None:
+    """What each frame shows, of a Move4MNIST video with its labels beside it."""
+    try:
+        shown = read_relevance(video)
+    except DataError:
+        return None
+    return shown if len(shown) == count else None
+
+
+def _alike(ids: _Ids, shown: Sequence[str]) -> float:
+    """The share of frames that show what most frames of their cluster show."""
+    kinds = np.unique(shown, return_inverse=True)[1]
+    return sum(int(np.bincount(kinds[ids == k]).max()) for k in np.unique(ids)) / len(ids)
+
+
+def _rows(views: Sequence[_View], shown: Sequence[str] | None) -> list[Row]:
+    """The strips, from above: what frames show, the network's own clusters, those of other rules and networks."""
+    own = views[0]
+    rows = []
+    if shown is not None:
+        starts, at = [], 0
+        for _, group in groupby(shown):
+            starts.append(at)
+            at += len(list(group))
+        rows.append(Row("what frames show", starts, [shown[start] for start in starts]))
+    for rule, ids in own.ids.items():
+        mark = f" ({own.network})" if len(views) > 1 else " (this run)"
+        rows.append(
+            Row(rule + (mark if rule == own.rule else ""), [0, *_boundaries(ids)], own=rule == own.rule)
+        )
+    for view in views[1:]:
+        rule = "" if view.rule == own.rule else f", {view.rule}"
+        rows.append(Row(view.network + rule, [0, *_boundaries(view.ids[view.rule])]))
+    return rows
+
+
+def _film(source: Video, times: NDArray[np.float64]) -> tuple[list[int], NDArray[np.uint8]]:
+    """Frames that show in the middle of equal parts of the time: their numbers and pixels [n, H, W, 3]."""
+    count = min(len(times) - 1, _FILM)
+    middles = times[-1] * (np.arange(count) + 0.5) / count
+    numbers = (np.searchsorted(times[:-1], middles, side="right") - 1).tolist()
+    return numbers, _pixels(source, numbers)
+
+
+def _thumbnails(source: Video, cluster: Cluster) -> tuple[list[int], NDArray[np.uint8]]:
+    """A cluster's frames, evenly thinned: their numbers and pixels [n, H, W, 3]."""
+    chosen = segment_indices(cluster.frames, min(cluster.frames, _THUMBNAILS))
+    numbers = (cluster.start_frame + chosen).tolist()
+    return numbers, _pixels(source, numbers)
+
+
+def _pixels(source: Video, numbers: Sequence[int]) -> NDArray[np.uint8]:
+    last = len(source) - 1
+    short_side = min(_THUMBNAIL_PIXELS, source.width, source.height)
+    frames = source.frames([min(number, last) for number in numbers], short_side=short_side)
+    return frames.permute(0, 2, 3, 1).numpy()

@@ -1,0 +1,143 @@
+"""Gradients of single frames, and of means of clusters, by the parameters of a full-video network.
+
+Readings of the paper (Liu et al., 2021, section 4.2; see `praxiscope.models.full_video`). "Gradients" are those of the
+loss by the weights w, as in equation (1). Figure 5 takes activations "and gradients" from "the 1st block of ResNet-18",
+which is the stage before the clusters, layer1 (the paper clusters "after the first block"): its output, and its
+parameters. Figure 6 takes those "from 3rd block", layer3, which lies behind the clusters, so that equation (1) speaks
+of it. The loss of a frame, L(h(x_i w)), is a function of this frame alone: each frame, and each mean of a cluster, goes
+through the network as a video of its own, with nothing beside it to shift in.
+
+Axis letters: N frames of a video, C channels, H rows, W columns, K classes, P parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from praxiscope.errors import ArgumentError, DataError, unknown_name
+from praxiscope.explain.networks import load_full_video, network_of, see_whole
+from praxiscope.inference.recogniser import Recogniser, best_labels
+from praxiscope.models.full_video import FullVideoNetwork
+from praxiscope.models.stages import early_stage
+from praxiscope.steps import make_loss
+from praxiscope.units import counted
+from praxiscope.video.opening import open_video
+from praxiscope.video.sampling import segment_indices
+
+__all__ = ["Seen", "first_block", "gradient_maker", "load_apart", "see_frames", "third_block"]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A video as a network sees it.
+
+    Attributes:
+        name: of the file.
+        label: the class whose loss is taken.
+        target: of that class, as the loss takes it: [1] or [1, K].
+        clusters: how many the network makes of the whole video.
+        numbers: of the frames that are looked at, [N].
+        frames: these, normalised, [N, C, H, W].
+    """
+
+    name: str
+    label: str
+    target: Tensor
+    clusters: int
+    numbers: list[int]
+    frames: Tensor
+
+
+def load_apart(run: str | Path, **options: Any) -> Recogniser:
+    """`load_full_video`, of a network whose frames can be told apart in the first stage.
+
+    Raises:
+        ArgumentError: it makes no clusters of frames, or its first stage mixes them.
+    """
+    recogniser = load_full_video(run, **options)
+    if recogniser.card.kwargs.get("early_shift"):
+        raise ArgumentError(
+            f"{run}: has early_shift, which mixes neighbouring frames; they have no gradients of their own"
+        )
+    return recogniser
+
+
+def see_frames(recogniser: Recogniser, video: str | Path, label: str | None, frames: int) -> Seen:
+    """Look at a video, and read its frames.
+
+    Args:
+        recogniser: a full-video network.
+        video: a file.
+        label: the class whose loss is taken; None: what the network says of the whole video.
+        frames: the most to read, evenly spread.
+
+    Raises:
+        ArgumentError: fewer than 3 frames are asked for, or the label is unknown.
+        DataError: the video has fewer.
+    """
+    if frames < 3:
+        raise ArgumentError(f"frames must be at least 3, got {frames}")
+    labels, several = recogniser.labels, recogniser.card.multi_label
+    if label is not None and label not in labels:
+        raise unknown_name("label", label, labels)
+    output = see_whole(recogniser, video)
+    count = min(len(output.ids), len(open_video(video)))
+    if count < 3:
+        raise DataError(f"{video}: has {counted(count, 'frame')}; pairs and clusters of them need 3.")
+    if label is None:
+        (label,), _ = best_labels(output.logits[0].float().cpu(), labels, several, 1)
+    numbers = segment_indices(count, min(count, frames))
+    target = torch.tensor([labels.index(label)], device=recogniser.device)
+    if several:
+        target = F.one_hot(target, len(labels))
+    clusters = int(output.ids[-1]) + 1
+    pixels = recogniser.whole_frames(video, numbers)
+    return Seen(Path(video).name, label, target, clusters, numbers.tolist(), pixels)
+
+
+def gradient_maker(
+    recogniser: Recogniser, target: Tensor, parameters: Sequence[nn.Parameter]
+) -> Callable[[Tensor], Tensor]:
+    """What makes of one activation of the first stage, [1, C, H, W], its loss's gradient by parameters, [P].
+
+    In evaluation mode, as the recogniser's network is, and in float32: nothing is drawn, and nothing is rounded away.
+    """
+    model, loss = network_of(recogniser), make_loss(recogniser.card.multi_label)
+    alone = torch.tensor([0, 1], device=recogniser.device)
+
+    def gradient(x: Tensor) -> Tensor:
+        with torch.enable_grad():
+            logits, _ = model.late(x, alone)
+            found = torch.autograd.grad(loss(logits, target), parameters, materialize_grads=True)
+        return torch.cat([one.flatten() for one in found])
+
+    return gradient
+
+
+def first_block(model: FullVideoNetwork) -> tuple[str, list[nn.Parameter]]:
+    """layer1 of a ResNet; of other networks all of the stage before the clusters."""
+    if hasattr(model.backbone, "layer1"):
+        return "layer1", _learned(model.backbone.get_submodule("layer1"))
+    stage = nn.ModuleList(early_stage(model.backbone, model.backbone_name))
+    return "the first stage", _learned(stage)
+
+
+def third_block(model: FullVideoNetwork) -> tuple[str, list[nn.Parameter]]:
+    """layer3 of a ResNet; of other networks all that lies behind the clusters."""
+    if hasattr(model.backbone, "layer3"):
+        return "layer3", _learned(model.backbone.get_submodule("layer3"))
+    early = {
+        id(p) for module in early_stage(model.backbone, model.backbone_name) for p in module.parameters()
+    }
+    return "all behind the first stage", [p for p in _learned(model.backbone) if id(p) not in early]
+
+
+def _learned(module: nn.Module) -> list[nn.Parameter]:
+    return [parameter for parameter in module.parameters() if parameter.requires_grad]

@@ -1,0 +1,287 @@
+"""Several recognisers that answer as one: two-stream networks (Simonyan and Zisserman, 2014), for one.
+
+A folder holds a model folder for each part and ``fusion.json``, which says how their scores meet, as
+``praxiscope.evaluation.fusion`` fuses score files: what it answers for a video is what fusing the parts' tests gives.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from praxiscope.checkpoint import FUSION_FILE, ModelCard, load_card, write_json
+from praxiscope.data.dataset import Skip, ignore
+from praxiscope.data.splitlist import SplitList
+from praxiscope.errors import ArgumentError, CheckpointError, ScoresError
+from praxiscope.evaluation.fusion import SvmFusion, combine, fuse
+from praxiscope.evaluation.scores import Scores
+from praxiscope.inference.loading import load_single
+from praxiscope.inference.recogniser import Recogniser, best_labels
+from praxiscope.progress import Reporter
+from praxiscope.types import Prediction, Segment, VideoRecord
+from praxiscope.units import counted
+
+__all__ = ["FUSION_FILE", "AnyRecogniser", "FusedRecogniser", "load_fused", "save_fused"]
+
+_SVM_FILE = "svm.safetensors"
+_FORMAT = 1
+
+
+class FusedRecogniser:
+    """Recognisers of the same classes, whose scores are fused.
+
+    Args:
+        parts: two or more recognisers.
+        kind: how scores are fused, see ``praxiscope.evaluation.fusion``; "svm" with ``svm``.
+        weights: one per part; None for equal ones.
+        svm: a fitted SVM, for the kind "svm".
+
+    Raises:
+        ArgumentError: parts of different classes, or a fusion that does not fit them.
+    """
+
+    def __init__(
+        self,
+        parts: Sequence[Recogniser],
+        *,
+        kind: str = "average",
+        weights: Sequence[float] | None = None,
+        svm: SvmFusion | None = None,
+    ) -> None:
+        self.parts, self.kind, self.svm = list(parts), kind, svm
+        self.weights = None if weights is None else [float(weight) for weight in weights]
+        first = parts[0].card
+        for part in parts[1:]:
+            if part.labels != first.labels or part.card.multi_label != first.multi_label:
+                raise ArgumentError(
+                    "the parts of a fused recogniser must know the same classes, in one order"
+                )
+        if (kind == "svm") != (svm is not None):
+            raise ArgumentError(
+                "a fused recogniser of kind 'svm' needs a fitted SVM, and no other kind takes one"
+            )
+        self._fuse(torch.zeros(len(parts), 1, len(first.labels)))  # raises where kind and weights do not fit
+
+    @property
+    def card(self) -> ModelCard:
+        """The first part's card: labels are those of all."""
+        return self.parts[0].card
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names, in the order of the scores."""
+        return self.card.labels
+
+    def predict(
+        self, source: str | Path, top: int = 5, protocol: str | None = None, average: str | None = None
+    ) -> Prediction:
+        """Name what happens in one video; see ``Recogniser.predict``. ``average`` is of each part's views."""
+        rows = [part.video_logits(source, protocol, average) for part in self.parts]
+        labels, scores = self._top(self._fuse(torch.stack(rows)[:, None])[0], top)
+        return Prediction(str(source), labels, scores)
+
+    def score(
+        self,
+        records: Sequence[VideoRecord],
+        targets: Sequence[Tensor],
+        protocol: str | None = None,
+        *,
+        average: str | None = None,
+        workers: int = 2,
+        time_limit_s: float = 300.0,
+        reporter: Reporter | None = None,
+        note_damage: Callable[[Iterable[Skip]], None] = ignore,
+    ) -> tuple[Scores, list[Skip]]:
+        """Score many videos; see ``Recogniser.score``. A video that one part cannot read is left out."""
+        found: list[Scores] = []
+        skipped: dict[str, Skip] = {}
+        for part in self.parts:
+            scores, skips = part.score(
+                records,
+                targets,
+                protocol,
+                average=average,
+                workers=workers,
+                time_limit_s=time_limit_s,
+                reporter=reporter,
+                note_damage=note_damage,
+            )
+            found.append(scores)
+            skipped.update({skip.id: skip for skip in skips})
+        kept = [name for name in found[0].ids if name not in skipped]
+        found = [scores.reordered(kept) for scores in found]
+        names = [part.stream for part in self.parts]
+        if self.svm is not None:
+            fused = self.svm.fuse(found, names=names, any_protocol=True)
+        else:
+            fused = fuse(found, kind=self.kind, weights=self.weights, names=names, any_protocol=True)
+        return fused, list(skipped.values())
+
+    def timeline(
+        self, source: str | Path, *, window_s: float = 2.0, stride_s: float = 1.0, top: int = 1
+    ) -> Iterator[Segment]:
+        """Name what happens in every window of a video; see ``Recogniser.timeline``."""
+        streams = [part.window_logits(source, window_s, stride_s) for part in self.parts]
+        for rows in zip(*streams, strict=True):
+            start_s, end_s, _ = rows[0]
+            logits = self._fuse(torch.stack([row for _, _, row in rows])[:, None])
+            yield Segment(start_s, end_s, *self._top(logits[0], top))
+
+    def _fuse(self, logits: Tensor) -> Tensor:
+        """Scores of the parts before softmax [F, n, K] to those of all [n, K]."""
+        arrays = list(logits.numpy())
+        if self.svm is not None:
+            return torch.from_numpy(self.svm.decide(arrays)).float()
+        fused = combine(arrays, kind=self.kind, weights=self.weights, multi_label=self.card.multi_label)
+        return torch.from_numpy(np.asarray(fused)).float()
+
+    def _top(self, logits: Tensor, top: int) -> tuple[list[str], list[float]]:
+        return best_labels(logits, self.labels, self.card.multi_label, top)
+
+
+AnyRecogniser: TypeAlias = Recogniser | FusedRecogniser
+"""What ``praxiscope.load`` gives."""
+
+
+def save_fused(
+    folder: str | Path,
+    runs: Sequence[str | Path],
+    *,
+    kind: str = "average",
+    weights: Sequence[float] | None = None,
+    svm: SvmFusion | None = None,
+    task: str | None = None,
+) -> None:
+    """Copy recognisers and the way to fuse them into one folder, which needs nothing else.
+
+    Args:
+        folder: appears whole or not at all.
+        runs: run or model folders of the parts.
+        kind, weights, svm: as `FusedRecogniser` takes them.
+        task: of runs on several data sets, whose classes are meant: that part of each.
+
+    Raises:
+        ArgumentError: the folder exists, or the parts do not fit together.
+        CheckpointError: a run holds no model.
+    """
+    target = Path(folder)
+    if target.exists():
+        raise ArgumentError(f"--out {target}: exists already. Name another folder, or remove it.")
+    fused = FusedRecogniser(
+        [load_single(run, device="cpu", task=task) for run in runs], kind=kind, weights=weights, svm=svm
+    )
+    splits = [SplitList(Path(run), task) for run in runs]
+    _check_splits(splits)
+    temporary = target.with_name(target.name + ".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    names = [f"{number}-{part.stream}" for number, part in enumerate(fused.parts, 1)]
+    for name, part in zip(names, fused.parts, strict=True):
+        part.save(temporary / name)
+    content: dict[str, Any] = {"format": _FORMAT, "parts": names, "kind": kind, "weights": fused.weights}
+    for split in [split for split in splits if split.path.is_file()][:1]:
+        split.copy_to(temporary)  # what the parts were trained on stays known
+    if svm is not None:
+        from safetensors.numpy import save_file
+
+        arrays = {"coefficients": svm.coefficients, "intercepts": svm.intercepts}
+        save_file(
+            {name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary / _SVM_FILE
+        )
+        content["svm"] = {"c": svm.c, "sources": list(svm.sources)}
+    write_json(temporary / FUSION_FILE, content)
+    temporary.replace(target)
+
+
+def _check_splits(splits: Sequence[SplitList]) -> None:
+    """Refuse parts of which one was trained on what another was tested on."""
+    known = [(split.path, sides) for split in splits if (sides := split.sides())]
+    for path, sides in known[1:]:
+        first, others = known[0]
+        if different := [name for name in sides if others.get(name, sides[name]) != sides[name]]:
+            raise ArgumentError(
+                f"{first} and {path} put {counted(len(different), 'video')} on different sides, "
+                f"{different[0]} for one: what "
+                "one network was tested on, the other was trained on. Train both with one split."
+            )
+
+
+def load_fused(
+    folder: str | Path,
+    *,
+    device: str = "auto",
+    flow: str | Path | None = None,
+    flow_range: float | None = None,
+    flow_weights: str | Path | None = None,
+) -> FusedRecogniser:
+    """Load a fused recogniser.
+
+    Args:
+        folder: as `save_fused` leaves it.
+        device: where it runs.
+        flow: folder of stored flow for the parts that see flow.
+        flow_range: for stored flow that another tool has made: its bound in pixels.
+        flow_weights: raft's, for the parts that see flow by raft; see ``praxiscope.load``.
+
+    Raises:
+        CheckpointError: it is damaged, or a part is.
+        ArgumentError: flow is given and no part sees flow, or weights and none sees flow by raft.
+    """
+    root = Path(folder)
+    try:
+        content = json.loads((root / FUSION_FILE).read_text(encoding="utf-8"))
+        if content["format"] != _FORMAT:
+            raise CheckpointError(f"{root / FUSION_FILE}: format {content['format']!r} is not known here")
+        names, kind, weights = (
+            [str(name) for name in content["parts"]],
+            str(content["kind"]),
+            content["weights"],
+        )
+        cards = [load_card(root / name) for name in names]
+        svm = _load_svm(root, content["svm"], cards[0].labels) if kind == "svm" else None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"{root / FUSION_FILE}: not readable ({error}). Fuse the runs anew.") from error
+    methods = [None if card.input.flow is None else card.input.flow.made.get("method") for card in cards]
+    if flow is not None and not any(methods):
+        raise ArgumentError(f"{root}: sees no flow; leave out {flow}")
+    if flow_weights is not None and "raft" not in methods:
+        raise ArgumentError(f"{root}: sees no flow by raft; leave out {flow_weights}")
+    parts = [
+        load_single(
+            root / name,
+            device=device,
+            flow=flow if method else None,
+            flow_range=flow_range if method else None,
+            flow_weights=flow_weights if method == "raft" else None,
+        )
+        for name, method in zip(names, methods, strict=True)
+    ]
+    try:
+        return FusedRecogniser(parts, kind=kind, weights=weights, svm=svm)
+    except (ArgumentError, ScoresError) as error:
+        raise CheckpointError(f"{root}: its parts do not fit together. {error}") from error
+
+
+def _load_svm(root: Path, about: dict[str, Any], labels: Sequence[str]) -> SvmFusion:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        arrays = load_file(root / _SVM_FILE)
+    except SafetensorError as error:
+        raise CheckpointError(f"{root / _SVM_FILE}: not readable ({error}). Fuse the runs anew.") from error
+    return SvmFusion(
+        arrays["coefficients"],
+        arrays["intercepts"],
+        tuple(labels),
+        float(about["c"]),
+        sources=tuple(about["sources"]),
+    )

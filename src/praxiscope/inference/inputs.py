@@ -1,0 +1,76 @@
+"""What a model is shown of a video: the readers of its streams, the frames of a protocol's views, their crops.
+
+S snippets of a view, V temporal views, C channels, H rows, W columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from praxiscope.checkpoint import InputContract
+from praxiscope.data.dataset import RgbReader, StreamReader
+from praxiscope.data.flow_reader import FlowSource, flow_reader
+from praxiscope.evaluation.protocols import Crops, Protocol, view_indices
+from praxiscope.inference.streaming import LONG_FRAMES
+from praxiscope.video.transforms import CenterCrop, Kind, TenCrop, ThreeCrop, mirror
+
+__all__ = ["ViewSampler", "crops_of", "stream_readers", "takes_one_size"]
+
+
+def stream_readers(
+    contract: InputContract, short_side: int, flow_source: FlowSource | None = None
+) -> tuple[dict[str, StreamReader], int]:
+    """What reads a model's streams by its contract, and the frames that a snippet needs.
+
+    Beside flow a picture is that of the stack's middle: its L fields lie from L / 2 before it to L / 2 - 1 behind it
+    (Feichtenhofer et al., 2017, section 4.1).
+    """
+    if contract.flow is None:
+        return {"rgb": RgbReader(short_side, contract.length)}, contract.length
+    flow = flow_reader(contract.flow, short_side, flow_source)
+    readers: dict[str, StreamReader] = {
+        "rgb": RgbReader(short_side, offset=contract.flow.length // 2),
+        "flow": flow,
+    }
+    return {name: readers[name] for name in contract.streams}, flow.span
+
+
+def crops_of(crops: Crops, size: int, frames: Tensor, kind: Kind = "rgb") -> Iterator[Tensor]:
+    """The crops of frames [N, C, H, W], one place at a time, so that not all of them are in memory."""
+    if crops in ("full", "full-mirrored"):
+        yield frames
+        if crops == "full-mirrored":
+            yield mirror(frames, kind)
+    elif crops == "center":
+        yield CenterCrop(size)({kind: frames})[kind]
+    else:
+        places = ThreeCrop(size) if crops == "three" else TenCrop(size)
+        for box in places.draw((frames.shape[-2], frames.shape[-1])):
+            yield from places.apply(frames, (box,), kind)
+
+
+class ViewSampler:
+    """All frames of all temporal views, one view after the other: int64 [V * S]."""
+
+    def __init__(
+        self, protocol: Protocol, clip_snippets: int | None, length: int, leave_long: bool = False
+    ) -> None:
+        self.protocol, self.clip_snippets, self.length = protocol, clip_snippets, length
+        self.leave_long = leave_long
+
+    def __call__(self, num_frames: int, generator: torch.Generator | None) -> Tensor:
+        chosen = view_indices(self.protocol, num_frames, self.clip_snippets, self.length).flatten()
+        # Of a long video nothing is read here: it will go through the model in parts.
+        return chosen[:0] if self.leave_long and len(chosen) > LONG_FRAMES else chosen
+
+
+def takes_one_size(model: nn.Module) -> bool:
+    """Whether timm says that a network takes pictures of the one size for which it was made."""
+    return any(
+        configured.get("fixed_input_size", False)
+        for module in model.modules()
+        if isinstance(configured := getattr(module, "default_cfg", None), dict)
+    )

@@ -1,0 +1,144 @@
+"""What a training run needs, checked before torch is imported: its folder, model, data, flow and start weights.
+
+The parts check again what they use; nothing relies on what was found here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from praxiscope.checkpoint import read_pointer
+from praxiscope.data.manifest import find_data
+from praxiscope.errors import ArgumentError, CheckpointError, DataError
+from praxiscope.models.names import check_backbone, check_keywords, default_stream
+from praxiscope.training.duration import length_of
+
+if TYPE_CHECKING:
+    from praxiscope.recipes.settings import ModelSettings, TrainSettings
+
+__all__ = [
+    "check_flow_folder",
+    "check_folder",
+    "check_network",
+    "check_start",
+    "check_streams",
+    "check_training",
+    "flow_folders",
+    "seen_streams",
+]
+
+
+def check_folder(run: Path, resume: bool) -> None:
+    for place in (run, *run.parents):
+        if place.is_file():
+            raise ArgumentError(f"--out {run}: {place} is a file; name a folder.")
+    if not resume and (pointer := read_pointer(run)):
+        raise ArgumentError(
+            f"--out {run}: holds a run already (last checkpoint: {pointer.get('last')}). Go on with it by "
+            "--resume, or name another folder."
+        )
+
+
+def check_start(settings: TrainSettings, frozen: bool) -> None:
+    """Refuse to train nothing but a classifier (``frozen``) on a network that has never learnt anything."""
+    optim, given = settings.optim, settings.model
+    started = given.weights or given.start or given.keywords().get("pretrained")
+    if frozen and not started:
+        epochs = optim.frozen_epochs if optim.frozen_epochs == "all" else f"{optim.frozen_epochs:g}"
+        raise ArgumentError(
+            f"optim.frozen_epochs = {epochs} of {length_of(optim)}: only the classifier would learn, "
+            "on random weights. Give start weights (--weights FILE or --pretrained), or --set optim.frozen_epochs=0."
+        )
+
+
+def seen_streams(settings: TrainSettings) -> tuple[str, ...]:
+    """Names of the streams that a run's model sees, before it is built."""
+    stream = settings.model.keywords().get("stream", default_stream(settings.model.name))
+    return ("rgb", "flow") if stream == "both" else (str(stream),)
+
+
+def flow_folders(settings: TrainSettings) -> dict[str, str]:
+    """The folders of stored flow that a run trains on, by data set.
+
+    Raises:
+        ArgumentError: flow is given and not used, or used and not given.
+    """
+    streams = seen_streams(settings)
+    folders = {name: source.flow for name, source in settings.data.sources().items()}
+    if "flow" in streams and None in folders.values():
+        lacking = ", ".join(name for name, folder in folders.items() if folder is None)
+        of_whom, example = (f" of {lacking}", f"{lacking.partition(',')[0]}=") if lacking else ("", "")
+        raise ArgumentError(
+            f"{settings.model.name} on {' and '.join(streams)}: training needs stored flow{of_whom}. Make it by "
+            f"`praxiscope flow DATA --out flow/`, and name it by --flow {example}flow/."
+        )
+    given = {name: folder for name, folder in folders.items() if folder is not None}
+    bound = settings.data.flow_range
+    if not given:
+        if bound is not None:
+            raise ArgumentError(
+                f"data.flow_range = {bound:g} is of stored flow: name its folder by --flow, or leave it out."
+            )
+        return {}
+    if "flow" not in streams:
+        raise ArgumentError(
+            f"--flow {next(iter(given.values()))}: the model sees {streams[0]!r}, no flow. "
+            + (
+                "Add --stream flow, or leave --flow out."
+                if default_stream(settings.model.name) == "rgb"
+                else f"{settings.model.name} sees both; leave --stream out."
+            )
+        )
+    return given
+
+
+def check_network(given: ModelSettings) -> None:
+    """Raise UnknownNameError or ArgumentError for a model, a keyword of it, or a backbone that there is not."""
+    words = given.keywords()
+    check_keywords(given.name, words)
+    for key in ("backbone", "motion_backbone"):
+        if (name := words.get(key)) is not None:
+            check_backbone(str(name))
+
+
+def check_flow_folder(folder: str | Path) -> None:
+    """Raise DataError where there is no folder of stored flow."""
+    if not Path(folder).is_dir():
+        raise DataError(f"{folder}: no such folder. `praxiscope flow DATA --out {folder}` makes one.")
+
+
+def check_streams(runs: Sequence[str]) -> None:
+    """Raise ArgumentError unless two runs are named to start from."""
+    if len(runs) != 2:
+        raise ArgumentError(
+            f"--from {','.join(runs)}: name two runs, one of pictures and one of flow, as in --from "
+            "runs/rgb,runs/motion"
+        )
+
+
+def check_training(settings: TrainSettings, out: str | Path, resume: bool = False) -> None:
+    """Look for what a training run names: its model, its data, its folder.
+
+    Raises:
+        ArgumentError, DataError, CheckpointError: something is not there, or cannot be used as asked.
+    """
+    from praxiscope.training.resuming import check_settings
+
+    run, optim = Path(out), settings.optim
+    check_folder(run, resume)
+    check_network(settings.model)
+    if resume:
+        check_settings(run, settings)
+    frozen = optim.frozen_epochs
+    check_start(settings, frozen == "all" or (optim.epochs is not None and frozen >= optim.epochs))
+    if resume:  # of a finished run nothing is read any more
+        return
+    for source in settings.data.sources().values():
+        find_data(source.source, source.split, source.annotations)
+    for folder in flow_folders(settings).values():
+        check_flow_folder(folder)
+    if (weights := settings.model.weights) and not os.path.exists(weights):  # noqa: PTH110
+        raise CheckpointError(f"{weights}: there is no such weights file")

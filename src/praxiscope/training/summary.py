@@ -1,0 +1,245 @@
+"""What a run is about to do, and what its model costs: parameters, FLOPs of a clip, memory of a training step."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from praxiscope.checkpoint import ModelCard
+from praxiscope.data.dataset import frame_range
+from praxiscope.data.manifest import Manifest
+from praxiscope.errors import ArgumentError, DataError, VideoError
+from praxiscope.progress import Reporter
+from praxiscope.recipes.settings import TrainSettings
+from praxiscope.training.duration import Course
+from praxiscope.training.loader import example_inputs
+from praxiscope.training.make_step import describe_backprop, learned_snippets
+from praxiscope.units import counted
+from praxiscope.video.opening import open_video
+
+__all__ = ["Costs", "announce", "describe_model", "measure"]
+
+
+_LOOKED_AT = 16  # videos whose frames are counted
+_MEASURED = (
+    32,
+    64,
+)  # frames of the clips that a model is measured with: more than there are clusters, as a rule
+
+
+class Costs(dict[str, float]):
+    """``parameters``, ``flops`` (of one clip's forward pass, a multiplication and an addition count as two),
+    ``saved_bytes`` (activations kept for one clip's backward pass) and ``weight_bytes``."""
+
+
+def measure(model: nn.Module, inputs: list[Tensor]) -> Costs:
+    """Count a forward pass on example inputs, without changing the model.
+
+    Args:
+        model: any model.
+        inputs: what its ``forward`` takes, a batch of one clip.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    saved: dict[int, int] = {}
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+
+    def keep(x: Tensor) -> Tensor:
+        storage = x.untyped_storage()
+        if storage.data_ptr() not in weights:
+            saved[storage.data_ptr()] = storage.nbytes()
+        held.append(x)  # a freed address would be taken again and be counted once
+        return x
+
+    held: list[Tensor] = []
+    # Running statistics must not move, so the model is counted as at test, with gradients on.
+    training = model.training
+    model.eval()
+    counter = FlopCounterMode(display=False)
+    hooks: Any = torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x)
+    state = torch.random.get_rng_state()
+    try:
+        with counter, hooks, nullcontext():
+            model(*inputs)
+    finally:
+        model.train(training)
+        torch.random.set_rng_state(state)
+    return Costs(
+        parameters=sum(p.numel() for p in model.parameters()),
+        flops=counter.get_total_flops(),
+        saved_bytes=sum(saved.values()),
+        weight_bytes=sum(p.numel() * p.element_size() for p in model.parameters()),
+    )
+
+
+def describe_model(
+    model: nn.Module,
+    card: ModelCard,
+    *,
+    batch: int,
+    optimizer: str,
+    at_once: int | None = None,
+    frames: int | None = None,
+) -> str:
+    """One line on what training this model will take.
+
+    The memory is an estimate: weights, gradients, the optimizer's buffers, and the activations of one batch in
+    float32, without the framework's own and the reading processes.
+
+    Args:
+        batch: clips of a step.
+        at_once: snippets whose activations are kept together; by default those of all clips.
+        frames: of a clip, for a model that sees every frame.
+    """
+    contract = card.input
+    if frames:
+        return _describe_whole(model, card, batch=batch, optimizer=optimizer, frames=frames)
+    clip = example_inputs(model, contract, 1, contract.snippets)
+    costs = measure(model, clip)
+    copies = {"sgd": 3, "adamw": 4}[optimizer]
+    kept = batch if at_once is None else at_once / contract.snippets
+    pixels = sum(x.nbytes for x in clip)
+    memory = copies * costs["weight_bytes"] + kept * (costs["saved_bytes"] + pixels)
+    return _say(card, costs["parameters"], costs["flops"], "clip", memory)
+
+
+def _say(card: ModelCard, parameters: float, flops: float, clip: str, memory: float) -> str:
+    return (
+        f"{card.name} on {card.kwargs.get('backbone')}: {parameters / 1e6:.2f} M parameters, "
+        f"{flops / 1e9:.2f} GFLOPs per {clip} (multiply and add counted apart), about "
+        f"{memory / 2**30:.1f} GiB for a step."
+    )
+
+
+def _describe_whole(model: nn.Module, card: ModelCard, *, batch: int, optimizer: str, frames: int) -> str:
+    """`describe_model` of a model that sees every frame: what two short clips take, and the line through both."""
+    few, more = _MEASURED
+    short, long = (measure(model, example_inputs(model, card.input, 1, count)) for count in (few, more))
+
+    def slope(key: str) -> float:
+        return (long[key] - short[key]) / (more - few)
+
+    every, flops = batch * frames, long["flops"] + (frames - more) * slope("flops")
+    together = min(every, model.parts_of(every, card.input.size) or every)  # type: ignore[operator]
+    late = max(0.0, long["saved_bytes"] - more * slope("saved_bytes"))
+    pixels = card.input.channels * card.input.size**2 * 5  # as they were read, and as floats
+    copies = {"sgd": 3, "adamw": 4}[optimizer]
+    memory = copies * long["weight_bytes"] + batch * late + together * slope("saved_bytes") + every * pixels
+    return _say(card, long["parameters"], max(flops, 0.0), f"clip of {counted(frames, 'frame')}", memory)
+
+
+def announce(
+    settings: TrainSettings,
+    manifest: Manifest,
+    model: nn.Module,
+    card: ModelCard,
+    fabric: Any,
+    course: Course,
+    at_once: int | None,
+    reporter: Reporter,
+) -> None:
+    """Say before the first step what will be done, on what, and what it will need."""
+    for note in manifest.notes:
+        reporter.line(f"Note: {note}")
+    for line in _describe_data(settings, manifest):
+        reporter.line(line)
+    optim = settings.optim
+    length, *notes = course.describe(optim)
+    reporter.line(
+        f"{length} of {optim.batch * optim.accumulate * fabric.world_size} "
+        f"clips x {_snippets(settings, model)} of {settings.input.size} px; {optim.name}, "
+        f"lr {optim.lr:g}, {optim.schedule} schedule."
+    )
+    for note in notes:
+        reporter.line(note)
+    if backprop := describe_backprop(settings, model, at_once):
+        reporter.line(backprop)
+    if course.frozen:
+        part = f"{min(course.frozen, course.steps)} of the {counted(course.steps, 'step')}"
+        reporter.line(f"Only the classifier learns in {part}.")
+    try:
+        together = min(
+            at_once or optim.batch * learned_snippets(settings), optim.batch * learned_snippets(settings)
+        )
+        costs = describe_model(
+            model,
+            card,
+            batch=optim.batch,
+            optimizer=optim.name,
+            at_once=together,
+            frames=_usual_frames(settings, manifest) if model.takes == "packed" else None,
+        )
+    except RuntimeError as error:  # of a layer that has nothing left to look at
+        reason = str(error).splitlines()[0]
+        raise ArgumentError(
+            f"{card.name} on {card.kwargs.get('backbone')} cannot take frames of {card.input.size} pixels: {reason}. "
+            "Raise input.size."
+        ) from None
+    reporter.line(costs)
+    reporter.line(
+        f"On {fabric.world_size} x {fabric.device.type}, precision {fabric._precision.precision}, "
+        f"{counted(settings.data.workers, 'reading process', 'reading processes')}."
+    )
+
+
+def _usual_frames(settings: TrainSettings, manifest: Manifest) -> int:
+    """Frames of a training video: the median of some, all of whose frames the model sees."""
+    counts = []
+    for record in manifest.to_train()[:_LOOKED_AT]:
+        try:
+            first, last = frame_range(
+                record, open_video(record.path, time_limit_s=settings.data.time_limit_s)
+            )
+        except (VideoError, DataError):
+            continue  # it will be skipped, and named, when it is its turn
+        counts.append(last - first)
+    usual = int(statistics.median(counts)) if counts else 32
+    return min(usual, settings.input.max_frames or usual)
+
+
+def _snippets(settings: TrainSettings, model: nn.Module) -> str:
+    wanted = settings.input
+    if model.takes != "packed":
+        each = f" of {wanted.frames} RGB frames" if wanted.frames > 1 else ""
+        return f"{counted(wanted.snippets, 'snippet')}{each}"
+    text = "all frames" if wanted.max_frames is None else f"all frames (of {wanted.max_frames} at the most)"
+    if wanted.sampled_epochs:
+        text += (
+            f" ({model.clip_snippets} sampled ones in the first {counted(wanted.sampled_epochs, 'epoch')})"
+        )
+    return text
+
+
+def _describe_data(settings: TrainSettings, manifest: Manifest) -> Iterator[str]:
+    """How many clips there are of what, by data set."""
+    counts = {name: [0, 0] for name in manifest.classes}
+    for record in manifest.records:
+        for label in record.labels:
+            counts[label][0 if record.split == "train" else 1] += 1
+    shares = {}
+    for task, (start, end) in (manifest.tasks or {"": (0, len(counts))}).items():
+        classes = dict(list(counts.items())[start:end])
+        records = [*manifest.to_train(), *(r for r in manifest.records if r.split != "train")]
+        records = [r for r in records if not task or r.labels[0] in classes]
+        training = sum(record.split == "train" for record in records)
+        each = [train for train, _ in classes.values()]
+        yield (
+            f"{task or manifest.name}: {counted(training, 'training clip')} of "
+            f"{counted(len(classes), 'class', 'classes')} ({min(each)} to "
+            f"{max(each)} each), {len(records) - training} held out."
+        )
+        if len(classes) <= 20:
+            listed = ", ".join(
+                f"{name.removeprefix(f'{task}/')} {train}+{held}" for name, (train, held) in classes.items()
+            )
+            yield f"  training + held-out clips per class: {listed}"
+        shares[task] = len(classes) if settings.data.sampling == "class-uniform" else training
+    if manifest.tasks:
+        part = settings.optim.batch / sum(shares.values())
+        mixed = ", ".join(f"{share * part:.1f} of {task}" for task, share in shares.items())
+        yield f"One network with a classifier for each data set; a batch has on average {mixed}."

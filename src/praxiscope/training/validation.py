@@ -1,0 +1,202 @@
+"""Watching a run: the held-out videos after an epoch, and the checkpoints that this decides on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from praxiscope.checkpoint import ModelCard, point_to, save_checkpoint
+from praxiscope.data.dataset import Skip, ignore
+from praxiscope.data.manifest import Manifest
+from praxiscope.evaluation.metrics import summarise
+from praxiscope.evaluation.scores import Scores
+from praxiscope.evaluation.views import Precision
+from praxiscope.flow.store import FlowStore
+from praxiscope.inference.recogniser import Recogniser
+from praxiscope.progress import Reporter
+from praxiscope.recipes.settings import TrainSettings
+from praxiscope.steps import make_loss
+from praxiscope.training.loader import SkipList, channels_last, targets_of
+from praxiscope.training.loop import TrainState
+from praxiscope.types import VideoRecord
+from praxiscope.units import counted
+
+__all__ = ["Monitor", "save"]
+
+
+class Monitor:
+    """Scores the held-out videos after an epoch, every process its share; after the run's last step in any case."""
+
+    def __init__(
+        self,
+        settings: TrainSettings,
+        manifest: Manifest,
+        model: nn.Module,
+        card: ModelCard,
+        fabric: Any,
+        note_skips: SkipList,
+        reporter: Reporter,
+        store: FlowStore | None = None,
+        last_step: int | None = None,
+        *,
+        note_damage: Callable[[Iterable[Skip]], None] = ignore,
+    ) -> None:
+        self.store, self.last_step, self.note_damage = store, last_step, note_damage
+        self.settings, self.fabric, self.reporter = settings, fabric, reporter
+        self.note_skips = note_skips
+        self.model, self.card, self.manifest = model, card, manifest
+        # Choosing a checkpoint on the test videos would make its figure on them too good. So the best one is
+        # preferred only where there are validation videos (of each task); else the test split is watched, no more.
+        self.tasks = manifest.tasks or {"": (0, len(manifest.classes))}
+        watched = {name: self._watched(block) for name, block in self.tasks.items()}
+        self.records = [record for records in watched.values() for record in records]
+        splits = sorted({str(record.split) for record in self.records})
+        self.split = "held-out" if len(splits) > 1 else splits[0] if splits else "test"
+        self.prefer = "best" if self.split == "val" and all(watched.values()) else "last"
+        # What is trained with one label for each video may be tested on videos with several, or none.
+        several = manifest.multi_label or any(len(record.labels) != 1 for record in self.records)
+        self.figure = "map" if several else "top1"
+
+    def _watched(self, block: tuple[int, int]) -> list[VideoRecord]:
+        """A task's validation videos, or else its test videos."""
+        classes = set(self.manifest.classes[slice(*block)])
+        for split in ("val", "test"):
+            records = self.manifest.of(split)
+            if self.manifest.tasks:
+                records = tuple(r for r in records if not classes.isdisjoint(r.labels))
+            if records:
+                return list(records)
+        return []
+
+    def __call__(self, state: TrainState) -> dict[str, float]:
+        every = self.settings.run.validate_epochs
+        if not self.records or not every or (state.epoch % every and state.step != self.last_step):
+            return {}
+        rank, world = self.fabric.global_rank, self.fabric.world_size
+        mine = [r for r in self.records[rank::world] if r.id not in self.note_skips.skipped]
+        sums = self._score(mine) if mine else torch.zeros(len(self.tasks), 3, dtype=torch.float64)
+        if world > 1:
+            sums = self.fabric.all_reduce(sums.to(self.fabric.device), reduce_op="sum").cpu()
+        figures = self._figures(sums)
+        if not figures:
+            return {}
+        name = f"val_{self.figure}"
+        if state.best is None or figures[name] > state.best:
+            state.best, state.best_step = figures[name], state.step
+        each = ", ".join(
+            f"{key.removeprefix(f'{name}_')} {value:.3f}"
+            for key, value in figures.items()
+            if key.startswith(f"{name}_")
+        )
+        self.reporter.line(
+            f"Epoch {state.epoch}: {name.removeprefix('val_')} {figures[name]:.3f}{f' ({each})' if each else ''}, loss "
+            f"{figures['val_loss']:.3f} on {counted(int(sums[:, 0].sum()), f'{self.split} video')}"
+        )
+        return figures
+
+    def _figures(self, sums: Tensor) -> dict[str, float]:
+        """What to log of the tasks' sums [tasks, 3]: the mean of their figures, as no task outweighs another, and
+        the sum of their losses, as in training. Tasks without a readable video are left out."""
+        name = f"val_{self.figure}"
+        known = {
+            task: (correct / videos, loss / videos)
+            for task, (videos, correct, loss) in zip(self.tasks, sums.tolist(), strict=True)
+            if videos
+        }
+        if not known:
+            return {}
+        shares = [share for share, _ in known.values()]
+        figures = {name: sum(shares) / len(shares), "val_loss": sum(loss for _, loss in known.values())}
+        if self.manifest.tasks:
+            figures |= {f"{name}_{task}": share for task, (share, _) in known.items()}
+        return figures
+
+    def _score(self, records: Sequence[VideoRecord]) -> Tensor:
+        """By task: videos, correct ones (or average precision), loss: sums over the readable ones, [tasks, 3]."""
+        # The weights' layout stays as training has it: another one would round the next steps differently.
+        precision = Precision(
+            {"32-true": "32"}.get(self.fabric._precision.precision, "bf16"),
+            channels_last(self.settings, self.fabric.device),
+        )
+        recogniser = Recogniser(
+            self.model, self.card, device=self.fabric.device, precision=precision, flow_source=self.store
+        )
+        protocol = self.settings.run.protocol
+        if protocol == "auto":
+            if recogniser.every_frame:
+                protocol = recogniser.default_protocol()
+            else:
+                averages = recogniser.clip_snippets in (1, None)
+                protocol = f"{self.settings.input.snippets}x1" if averages else "1x1"
+        scores, skipped = recogniser.score(
+            records,
+            targets_of(self.manifest, records),
+            protocol,
+            workers=self.settings.data.workers,
+            time_limit_s=self.settings.data.time_limit_s,
+            reporter=self.reporter,
+            note_damage=self.note_damage,
+        )
+        self.note_skips(skipped)
+        sums = torch.zeros(len(self.tasks), 3, dtype=torch.float64)
+        for row, block in zip(sums, self.tasks.values(), strict=True):
+            part = _of_block(scores, block) if self.manifest.tasks else scores
+            value = summarise(part).get(self.figure)
+            if value is not None:  # else there is no video, or none with a label
+                count, mean = len(part), self._loss(part)
+                row += torch.tensor([count, value * count, mean * count], dtype=row.dtype)
+        return sums
+
+    def _loss(self, scores: Scores) -> float:
+        """The loss of training: without ``multi_label`` a video counts once for each of its labels."""
+        logits, targets = torch.from_numpy(scores.logits), torch.from_numpy(scores.targets)
+        if scores.multi_label and not self.manifest.multi_label:
+            rows, targets = targets.nonzero(as_tuple=True)
+            logits = logits[rows]
+        return float(make_loss(self.manifest.multi_label)(logits, targets))
+
+
+def _of_block(scores: Scores, block: tuple[int, int]) -> Scores:
+    """The scores of a task's videos, for its own classes."""
+    start, end = block
+    own = (scores.targets >= start) & (scores.targets < end)
+    ids = [name for name, kept in zip(scores.ids, own, strict=True) if kept]
+    classes = scores.classes[start:end]
+    return Scores(ids, scores.logits[own, start:end], scores.targets[own] - start, classes, scores.protocol)
+
+
+def save(
+    state: TrainState,
+    *,
+    run: Path,
+    model: nn.Module,
+    optimizer: Any,
+    card: ModelCard,
+    fabric: Any,
+    monitor: Monitor,
+) -> None:
+    """Write a checkpoint, and point to it as the run's last one."""
+    if fabric.is_global_zero:
+        name = f"step-{state.step:08d}"
+        if state.step_in_epoch:
+            # A run that is stopped at the last step of an epoch saves the same step again after validation:
+            # under a name of its own, so that neither write touches what the pointer names.
+            name += "-unvalidated"
+        figures = {} if state.best is None else {f"best_{monitor.split.replace('-', '_')}": state.best}
+        save_checkpoint(
+            run / "checkpoints" / name,
+            model,
+            replace(card, metrics=figures, training={"step": state.step, "epoch": state.epoch}),
+            optimizer=getattr(optimizer, "optimizer", optimizer),
+            state={**state.to_dict(), "precision": fabric._precision.state_dict()},
+        )
+        best = f"step-{state.best_step:08d}" if state.best_step is not None else None
+        every = monitor.settings.run.keep_epochs
+        keep = every is not None and not state.step_in_epoch and state.epoch % every == 0
+        point_to(run, last=name, best=best, prefer=monitor.prefer, keep=keep)
+    fabric.barrier()

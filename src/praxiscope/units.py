@@ -1,0 +1,56 @@
+"""Sizes, durations and counts as people write them."""
+
+from __future__ import annotations
+
+import re
+
+from praxiscope.errors import ArgumentError
+
+__all__ = ["counted", "format_size", "parse_duration", "parse_size"]
+
+_UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4}
+_UNITS |= {"ki": 1024, "mi": 1024**2, "gi": 1024**3, "ti": 1024**4}
+
+
+def parse_size(text: str) -> int:
+    """Bytes of a size in words: "6GiB", "500 MB", "2g" (decimal without the i).
+
+    Raises:
+        ArgumentError: another text, or no size above 0.
+    """
+    found = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([kmgt]?i?)b?\s*", text, re.IGNORECASE)
+    unit = found.group(2).lower() if found else None
+    if found is None or unit not in _UNITS or float(found.group(1)) <= 0:
+        raise ArgumentError(f"memory {text!r}: expected a size such as 6GiB or 800MB")
+    return int(float(found.group(1)) * _UNITS[unit])
+
+
+def format_size(size: float) -> str:
+    """Bytes in words: "1.5 GiB", "300 MiB"."""
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
+
+
+def parse_duration(option: str, text: str) -> float:
+    """Seconds of "2s", "500ms", "1.5m" or a plain number. Raises ArgumentError for anything else."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(ms|s|m|min|h)?\s*", text)
+    seconds = 0.0
+    if found:
+        seconds = float(found[1]) * {"ms": 1e-3, "m": 60, "min": 60, "h": 3600}.get(found[2] or "s", 1.0)
+    if seconds <= 0:
+        raise ArgumentError(f"{option} {text}: expected a length above 0 such as 2s, 500ms or 1.5.")
+    return seconds
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """A number and what there is so many of.
+
+    Args:
+        number: how many.
+        one: the noun, or a clause, of a single one: "video", "video has".
+        many: of another number; None adds an s.
+
+    Example:
+        >>> counted(1, "video"), counted(2, "class is", "classes are")
+        ('1 video', '2 classes are')
+    """
+    return f"{number} {one if number == 1 else many or f'{one}s'}"

@@ -1,0 +1,232 @@
+"""Rules that keep the source easy to read: sizes, parameters, imports, and what is asked of a model.
+
+Each rule has a list of exceptions with a reason. A list is exact: a new offender fails, and so does one that is listed
+but no longer offends, so that it must be removed from the list.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import praxiscope
+
+ROOT = Path(praxiscope.__file__).parent
+MAX_FILE_LINES = 400
+MAX_FUNCTION_LINES = 60
+MAX_PARAMETERS = 8
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@cache
+def trees() -> dict[str, ast.Module]:
+    """Every source file, by its path inside the package."""
+    paths = sorted(ROOT.rglob("*.py"))
+    return {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in paths}
+
+
+def functions() -> Iterator[tuple[str, Function]]:
+    """Every function and method, by ``file:qualified.name``."""
+
+    def below(node: ast.AST, prefix: str) -> Iterator[tuple[str, Function]]:
+        for child in ast.iter_child_nodes(node):
+            inner = prefix
+            if isinstance(child, Function | ast.ClassDef):
+                inner = f"{prefix}{child.name}."
+            if isinstance(child, Function):
+                yield prefix + child.name, child
+            yield from below(child, inner)
+
+    for file, tree in trees().items():
+        yield from below(tree, f"{file}:")
+
+
+def is_command(name: str) -> bool:
+    """Whether the command line is made from a function's signature: its parameters are options with help texts."""
+    file, function = name.split(":")
+    return file.startswith("cli/") and not function.startswith("_") and "." not in function
+
+
+def long_files() -> set[str]:
+    lines = {file: len((ROOT / file).read_text(encoding="utf-8").splitlines()) for file in trees()}
+    return {file for file, count in lines.items() if count > MAX_FILE_LINES}
+
+
+def function_lines(name: str, function: Function) -> int:
+    """Lines without the docstring; of a command without its signature, which is the table of its options."""
+    first = function.body[0].lineno if is_command(name) else function.lineno
+    lines = (function.end_lineno or first) - first + 1
+    if ast.get_docstring(function) is not None:
+        lines -= (function.body[0].end_lineno or 0) - function.body[0].lineno + 1
+    return lines
+
+
+def long_functions() -> set[str]:
+    return {name for name, function in functions() if function_lines(name, function) > MAX_FUNCTION_LINES}
+
+
+def parameters(function: Function) -> list[str]:
+    """Names of the parameters, without ``self`` and ``cls``."""
+    given = function.args
+    listed = [*given.posonlyargs, *given.args, given.vararg, *given.kwonlyargs, given.kwarg]
+    return [each.arg for each in listed if each is not None and each.arg not in ("self", "cls")]
+
+
+def wide_functions() -> set[str]:
+    return {
+        name
+        for name, function in functions()
+        if len(parameters(function)) > MAX_PARAMETERS and not is_command(name)
+    }
+
+
+def module_name(file: str) -> str:
+    return f"praxiscope.{file.removesuffix('.py').replace('/', '.')}".removesuffix(".__init__")
+
+
+def imported(node: ast.AST, modules: set[str]) -> Iterator[str]:
+    """Modules of ours that a module imports as soon as it is imported itself."""
+    if isinstance(node, Function | ast.Lambda):
+        return
+    if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+        return
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names if alias.name in modules)
+    if isinstance(node, ast.ImportFrom):
+        inner = {f"{node.module}.{alias.name}" for alias in node.names}
+        yield from (inner & modules) or ({str(node.module)} & modules)
+    for child in ast.iter_child_nodes(node):
+        yield from imported(child, modules)
+
+
+def circles() -> set[str]:
+    """Modules that import themselves by way of others."""
+    modules = {module_name(file) for file in trees()}
+    direct = {module_name(file): set(imported(tree, modules)) for file, tree in trees().items()}
+    found = set()
+    for module, waiting in direct.items():
+        reached: set[str] = set()
+        while waiting:
+            reached |= waiting
+            waiting = set().union(*(direct[other] for other in waiting)) - reached
+        if module in reached:
+            found.add(module)
+    return found
+
+
+def attributes_asked() -> set[str]:
+    """Attributes of models that are read as if a model might lack them. The contract says what a model has."""
+    return {
+        f"{file}:{ast.unparse(node.args[1])}"
+        for file, tree in trees().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in ("getattr", "hasattr")
+        and ast.unparse(node.args[0]).split(".")[-1] in ("model", "network", "recogniser")
+    }
+
+
+@pytest.mark.parametrize(
+    "offenders",
+    [long_files, long_functions, wide_functions, circles, attributes_asked],
+    ids=lambda rule: rule.__name__,
+)
+def test_the_source_keeps_the_rule(offenders: Callable[[], set[str]]) -> None:
+    found, listed = offenders(), set(EXCEPTIONS[offenders.__name__])
+    assert sorted(found - listed) == []
+    assert sorted(listed - found) == [], "listed in EXCEPTIONS, but no longer an exception"
+
+
+EXCEPTIONS: dict[str, dict[str, str]] = {
+    "long_files": {
+        "bench/load.py": "to be changed",
+        "checkpoint.py": "to be changed",
+        "commands/flow.py": "to be changed",
+        "data/manifest.py": "to be changed",
+        "evaluation/fusion.py": "to be changed",
+        "evaluation/report.py": "to be changed",
+        "inference/recogniser.py": "to be changed",
+        "models/backbones.py": "to be changed",
+        "models/full_video.py": "to be changed",
+        "recipes/settings.py": "to be changed",
+        "video/decode.py": "to be changed",
+        "video/index.py": "to be changed",
+        "video/transforms.py": "to be changed",
+    },
+    "long_functions": {
+        "bench/full_video.py:bench_full_video": "to be changed",
+        "cli/explain.py:explain": "to be changed",
+        "cli/fuse.py:fuse": "to be changed",
+        "cli/predict.py:predict": "to be changed",
+        "cli/test.py:test": "to be changed",
+        "cli/train.py:train": "to be changed",
+        "commands/flow.py:extract_flow": "to be changed",
+        "commands/pack.py:pack": "to be changed",
+        "commands/test.py:test": "to be changed",
+        "commands/train.py:train": "to be changed",
+        "explain/clusters.py:explain_clusters": "to be changed",
+        "explain/clusters_draw.py:draw_timeline": "to be changed",
+        "inference/recogniser.py:Recogniser.score": "to be changed",
+        "inference/timeline.py:windows": "to be changed",
+        "models/multiplier.py:TwoStreamResidualNetwork.__init__": "to be changed",
+        "models/weights.py:load_weights": "to be changed",
+        "training/build_model.py:build_model": "to be changed",
+        "training/loader.py:epoch_loader": "to be changed",
+        "training/loop.py:fit": "to be changed",
+        "video/index.py:_scan": "to be changed",
+        "video/index.py:verify": "to be changed",
+    },
+    "wide_functions": {
+        "bench/full_video.py:bench_full_video": "to be changed",
+        "bench/full_video_cost.py:bench_full_video_cost": "to be changed",
+        "bench/load.py:_measure": "to be changed",
+        "bench/load.py:bench_load": "to be changed",
+        "bench/multiplier.py:bench_multiplier": "to be changed",
+        "bench/predict.py:bench_predict": "to be changed",
+        "commands/arguments.py:check_test": "to be changed",
+        "commands/flow.py:extract_flow": "to be changed",
+        "commands/pack.py:pack": "to be changed",
+        "commands/test.py:test": "to be changed",
+        "data/move4mnist.py:make_move4mnist": "to be changed",
+        "evaluation/report.py:write_report": "to be changed",
+        "evaluation/views.py:ViewScorer.__init__": "to be changed",
+        "explain/clusters_draw.py:draw_timeline": "to be changed",
+        "explain/principal.py:explain_principal": "to be changed",
+        "models/full_video.py:full_video": "to be changed",
+        "models/multiplier.py:TwoStreamResidualNetwork.__init__": "to be changed",
+        "models/multiplier.py:multiplier": "to be changed",
+        "models/snippets.py:SnippetNetwork.__init__": "to be changed",
+        "models/tsm.py:tsm": "to be changed",
+        "models/tsn.py:tsn": "to be changed",
+        "steps/principal.py:principal": "to be changed",
+        "training/loop.py:fit": "to be changed",
+        "training/validation.py:Monitor.__init__": "to be changed",
+    },
+    "circles": {},
+    "attributes_asked": {
+        "explain/pictures.py:'first_convolutions'": "to be changed",
+        "explain/pictures.py:'parts'": "to be changed",
+        "explain/principal.py:'consensus'": "to be changed",
+        "inference/recogniser.py:'early_shift'": "to be changed",
+        "inference/recogniser.py:'instants_apart'": "to be changed",
+        "models/backbones.py:'get_classifier'": "to be changed",
+        "models/backbones.py:'set_input_size'": "to be changed",
+        "models/multiplier.py:name": "to be changed",
+        "models/weights.py:'backbone'": "to be changed",
+        "models/weights.py:'sees_frames'": "to be changed",
+        "models/weights.py:'set_rgb_contract'": "to be changed",
+        "models/weights.py:'streams'": "to be changed",
+        "steps/learn.py:'consensus'": "to be changed",
+        "steps/principal.py:'consensus'": "to be changed",
+        "steps/rows.py:'_forward_module'": "to be changed",
+        "steps/rows.py:'clip_snippets'": "to be changed",
+        "training/optim.py:'classifiers'": "to be changed",
+        "training/optim.py:attribute": "to be changed",
+        "training/warm_start.py:'stream_networks'": "to be changed",
+    },
+}

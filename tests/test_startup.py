@@ -182,11 +182,12 @@ def test_help_imports_nothing_large(tmp_path: Path) -> None:
 
 
 def test_presets_and_methods_are_those_that_there_are() -> None:
+    from praxiscope.bench import full_video, multiplier
+    from praxiscope.commands import arguments
     from praxiscope.flow.estimate import estimators
-    from praxiscope.recipes import bench_full_video, bench_multiplier, named
 
-    assert list(named.PRESETS) == list(bench_full_video.PRESETS) == list(bench_multiplier.PRESETS)
-    assert list(named.FLOW_METHODS) == estimators.names()
+    assert list(arguments.PRESETS) == list(full_video.PRESETS) == list(multiplier.PRESETS)
+    assert list(arguments.FLOW_METHODS) == estimators.names()
 
 
 def test_a_prediction_imports_torch_and_little_else(place: Path) -> None:

@@ -86,7 +86,7 @@ def test_the_mean_of_snippet_scores_is_the_score_of_the_protocol(chosen_run, cli
 def test_snippets_of_a_model_that_mixes_them_are_seen_together(clip):
     model = create_model("tsm", backbone="resnet18", num_classes=2, snippets=4, input_size=32)
     card = ModelCard("tsm", {}, ("a", "b"), input=InputContract(size=32, short_side=36, snippets=4))
-    recogniser = px.recogniser.Recogniser(model, card, precision="32", chunk_snippets=1)
+    recogniser = px.Recogniser(model, card, precision="32", chunk_snippets=1)
     starts = segment_indices(30, 4)
     together = recogniser.snippet_logits(clip, starts)
     torch.testing.assert_close(together.mean(dim=0), recogniser.video_logits(clip, "1x1"))

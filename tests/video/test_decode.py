@@ -553,7 +553,7 @@ def test_a_header_that_promises_billions_of_frames_allocates_nothing(folder: Pat
     path = tmp_path / "liar.avi"
     path.write_bytes(data)
     code = (
-        "import resource, sys; from praxiscope.video.decode import open_video; v = open_video(sys.argv[1]);"
+        "import resource, sys; from praxiscope.video.opening import open_video; v = open_video(sys.argv[1]);"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss;"
         "print(v.quick_length(), len(v), len(v.timestamps()), v.frames([39]).shape[0], v.duration_s,"
         "(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)"

@@ -154,8 +154,6 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
         "models/backbones.py": "to be changed",
         "models/full_video.py": "to be changed",
         "recipes/settings.py": "to be changed",
-        "video/decode.py": "to be changed",
-        "video/index.py": "to be changed",
         "video/transforms.py": "to be changed",
     },
     "long_functions": {
@@ -178,8 +176,6 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
         "training/build_model.py:build_model": "to be changed",
         "training/loader.py:epoch_loader": "to be changed",
         "training/loop.py:fit": "to be changed",
-        "video/index.py:_scan": "to be changed",
-        "video/index.py:verify": "to be changed",
     },
     "wide_functions": {
         "bench/full_video.py:bench_full_video": "to be changed",

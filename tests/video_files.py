@@ -182,3 +182,10 @@ def shown_by_ffmpeg(path: Path) -> list[tuple[float, str]]:
 def colour(pixels: np.ndarray) -> str:
     """The name of what a frame [H, W, 3] mostly is."""
     return ("red", "green", "blue")[int(np.asarray(pixels, dtype=float).mean((0, 1)).argmax())]
+
+
+def forget_indices() -> None:
+    """Let the next reads of all files build their indices again, as a new process does."""
+    from praxiscope.video import index_cache
+
+    index_cache._cache = index_cache._Cache()

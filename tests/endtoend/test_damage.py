@@ -18,10 +18,9 @@ from praxiscope.data.flow_reader import StoredFlowReader
 from praxiscope.flow.store import FlowStore
 from praxiscope.inference.streaming import frame_chunks
 from praxiscope.types import VideoRecord
-from praxiscope.video import index as indexing
 from praxiscope.video.opening import open_video
 from support import SMALL
-from video_files import damaged, make_colours
+from video_files import damaged, forget_indices, make_colours
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +42,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _forget() -> None:
-    indexing.forget()
+    forget_indices()
 
 
 def listed(path: Path) -> dict[str, str]:
@@ -70,7 +69,7 @@ def test_packing_lists_what_is_lost(data: Path, tmp_path: Path) -> None:
 def test_flow_lists_what_is_lost_and_lies_where_its_frames_are(data: Path, tmp_path: Path) -> None:
     extract_flow(data, tmp_path / "flow", parameters={"warps": 1, "iterations": 2}, workers=1)
     assert_lists_the_damaged(tmp_path / "flow" / "damaged.csv")
-    indexing.forget()
+    forget_indices()
     store = FlowStore(tmp_path / "flow")
     record = VideoRecord("early/0.mp4", data / "early" / "0.mp4", ("early",))
     video = open_video(record.path)
@@ -90,7 +89,7 @@ def test_a_part_of_a_damaged_video_is_streamed_by_its_times(data: Path) -> None:
     frames = torch.cat(chunks).float().mean((2, 3))
     assert 10 <= len(frames) <= 15
     assert (frames[:, 2] > frames[:, 0]).all()
-    indexing.forget()
+    forget_indices()
     assert frame_range(record, open_video(record.path)) == (75, 90)
 
 
@@ -133,7 +132,7 @@ def test_train_test_and_predict_say_and_list_what_is_lost(data: Path, tmp_path: 
     done = runner.invoke(app, ["train", str(held_out), "--out", str(tmp_path / "watched"), *settings])
     assert done.exit_code == 0, done.output
     assert_lists_the_damaged(tmp_path / "watched" / "damaged.csv")
-    indexing.forget()
+    forget_indices()
     for how in ([], ["--window", "1s"]):
         done = runner.invoke(app, ["predict", str(run), str(data / "early"), "--json", *how])
         assert done.exit_code == 0, done.output

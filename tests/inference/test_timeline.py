@@ -14,9 +14,8 @@ import torch
 
 import praxiscope.inference.timeline as timeline
 from praxiscope.checkpoint import InputContract
-from praxiscope.video import index as indexing
 from praxiscope.video.times import same_within
-from video_files import make_colours
+from video_files import forget_indices, make_colours
 
 CONTRACT = InputContract(size=8, short_side=8, snippets=3)
 
@@ -117,7 +116,7 @@ def test_seven_strides_and_a_window_have_five_frames(monkeypatch: pytest.MonkeyP
 
 def test_a_timeline_counts_from_the_start_of_the_file(tmp_path: Path) -> None:
     path = make_colours(tmp_path / "late.mp4", times=3000 + np.arange(100) * 40, sound_s=8.0)
-    indexing.forget()
+    forget_indices()
     found = list(timeline.windows(path, 1.0, 1.0, InputContract(size=32, short_side=32, snippets=2)))
     assert [round(part.start_s) for part in found] == [3, 4, 5, 6]
     assert found[-1].end_s == pytest.approx(7.0, abs=0.05)

@@ -19,9 +19,9 @@ import torch
 
 from praxiscope.errors import ArgumentError, VideoError
 from praxiscope.video import container as files
-from praxiscope.video import index as indexing
+from praxiscope.video import scan, verify
 from praxiscope.video.opening import open_video
-from video_files import make_video, pixels, sequential
+from video_files import forget_indices, make_video, pixels, sequential
 
 
 def b_frames(count: int, gop: int = 12) -> Any:
@@ -101,7 +101,7 @@ KINDS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(autouse=True)
 def _forget() -> None:
-    indexing.forget()
+    forget_indices()
 
 
 @pytest.fixture(scope="session")
@@ -128,7 +128,7 @@ def assert_same_frames(path: Path, seed: int = 0, reads: int = 6) -> None:
     truth = sequential(path)
     draw = random.Random(seed)
     for by_packets in (True, False):
-        indexing.forget()
+        forget_indices()
         video = open_video(path)
         if by_packets:
             assert video.quick_length() == len(truth)
@@ -352,7 +352,7 @@ class Counter:
             self.packets += packet is not None
             return real(stream, packet)
 
-        for module in (files, indexing):
+        for module in (files, scan, verify):
             monkeypatch.setattr(module, "decode_packet", counted)
 
 

@@ -15,11 +15,10 @@ import torch
 from praxiscope.data.dataset import frame_range
 from praxiscope.errors import DataError
 from praxiscope.types import VideoRecord
-from praxiscope.video import index as indexing
 from praxiscope.video.decode import Video
 from praxiscope.video.opening import open_video
 from praxiscope.video.pack import pack_video
-from video_files import colour, damaged, make_colours, pixels, sequential, shown_by_ffmpeg
+from video_files import colour, damaged, forget_indices, make_colours, pixels, sequential, shown_by_ffmpeg
 
 CODECS: dict[str, dict[str, Any]] = {
     "h264.mp4": {},
@@ -33,7 +32,7 @@ CODECS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(autouse=True)
 def _forget() -> None:
-    indexing.forget()
+    forget_indices()
 
 
 def shown(video: Video, **part: float) -> list[tuple[float, str]]:
@@ -117,7 +116,7 @@ def test_damage_that_takes_the_times_too_moves_no_other_frame(tmp_path: Path, lo
     assert len(video) == len(shown_by_ffmpeg(path))
     assert first_blue(video) == pytest.approx(2.0, abs=2e-3)
     assert video.duration_s == pytest.approx(4.0, abs=2e-3)
-    indexing.forget()
+    forget_indices()
     video = open_video(path)
     video.quick_length()
     assert video.timestamps()[-1] == pytest.approx(3.96, abs=2e-3)
@@ -135,7 +134,7 @@ def test_damage_before_a_part_that_reaches_into_it_is_met(tmp_path: Path, packet
     before = shown(open_video(path), start_s=1.64)
     truth = [(at, name) for at, name in shown_by_ffmpeg(path) if at >= 1.64]
     assert [name for _, name in before] == [name for _, name in truth]
-    indexing.forget()
+    forget_indices()
     video = open_video(path)
     assert len(video) < 100
     assert shown(video, start_s=1.64) == before
@@ -144,7 +143,7 @@ def test_damage_before_a_part_that_reaches_into_it_is_met(tmp_path: Path, packet
 def test_damage_is_named_once_with_what_was_lost(tmp_path: Path) -> None:
     path = damaged(make_colours(tmp_path / "whole.mp4", b_frames=0), tmp_path / "a.mp4", 25, 50)
     for look in (lambda video: len(video), lambda video: list(video.decode())):
-        indexing.forget()
+        forget_indices()
         video = open_video(path)
         look(video)
         assert video.lost == [(1.0, 1.96)]
@@ -170,7 +169,7 @@ def test_a_packed_copy_keeps_the_times_of_a_damaged_video(tmp_path: Path) -> Non
     path = damaged(make_colours(tmp_path / "whole.mp4"), tmp_path / "a.mp4", 10, 35)
     pack_video(path, tmp_path / "a.pxv", short_side=48)
     assert first_blue(open_video(tmp_path / "a.pxv")) == pytest.approx(2.0)
-    indexing.forget()
+    forget_indices()
     pack_video(path, tmp_path / "b.pxv", short_side=48, fps=5)
     times = [at for at, _ in shown(open_video(tmp_path / "b.pxv"))]
     assert np.allclose(times, np.arange(20) / 5)

@@ -12,7 +12,16 @@ from typing import Any
 from praxiscope.errors import VideoError
 from praxiscope.video.sources import missing
 
-__all__ = ["CONVERT", "Deadline", "decode_packet", "demux", "failures", "file_name", "open_container"]
+__all__ = [
+    "CONVERT",
+    "Deadline",
+    "decode_packet",
+    "demux",
+    "failures",
+    "file_name",
+    "open_container",
+    "reason",
+]
 
 CONVERT = "Check that it plays; if so, convert it: ffmpeg -i OLD -c:v libx264 NEW.mp4."
 _MOST_PIXELS = 1 << 28  # 16384 x 16384: beyond this a header is taken to lie
@@ -28,6 +37,11 @@ def failures() -> tuple[type[BaseException], ...]:
     import av
 
     return av.FFmpegError, OSError, ValueError, EOFError
+
+
+def reason(error: BaseException) -> str:
+    """What a failure says, without FFmpeg's number and file name."""
+    return str(getattr(error, "strerror", None) or error)
 
 
 class Deadline:
@@ -82,8 +96,9 @@ def open_container(path: Path, limit_s: float) -> tuple[Any, Any]:
     except av.error.ExitError as error:
         raise _too_slow(path, limit_s) from error
     except failures() as error:
-        reason = getattr(error, "strerror", None) or error
-        raise VideoError(path, f"is not a video, or its header is damaged ({reason})", CONVERT) from error
+        raise VideoError(
+            path, f"is not a video, or its header is damaged ({reason(error)})", CONVERT
+        ) from error
     try:
         if container.format.name in _TEXT:
             raise VideoError(path, "is not a video (but text)", leave_out)

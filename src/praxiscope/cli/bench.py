@@ -21,8 +21,9 @@ from praxiscope.cli.common import (
     print_json,
     reporter,
 )
+from praxiscope.cli.help import App
 
-app = typer.Typer(help="Measure on this machine.", no_args_is_help=True, rich_markup_mode=None)
+app = App(help="Measure on this machine.")
 
 
 @app.callback()
@@ -345,8 +346,8 @@ def full_video_cost(
         list[int] | None,
         typer.Option(min=2, help="May be given many times. Default: 32, 64, 128, 256 and 512."),
     ] = None,
-    backbone: Annotated[str, typer.Option()] = "resnet18",
-    clusters: Annotated[int, typer.Option(min=1)] = 8,
+    backbone: Annotated[str, typer.Option(help="Network for each frame.")] = "resnet18",
+    clusters: Annotated[int, typer.Option(min=1, help="Clusters per video.")] = 8,
     size: Annotated[int, typer.Option(min=32, help="Side of a frame, pixels.")] = 224,
     early_frames: Annotated[
         int, typer.Option(min=1, help="Frames at a time, where the first stage is made again.")

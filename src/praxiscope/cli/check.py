@@ -7,10 +7,21 @@ from typing import Annotated
 import typer
 
 from praxiscope._lazy import quick_imports
-from praxiscope.cli.common import Annotations, Data, Json, Split, Workers, print_json, print_table, reporter
+from praxiscope.cli.common import (
+    DATA_PANEL,
+    Annotations,
+    Data,
+    Json,
+    Split,
+    Workers,
+    print_json,
+    print_table,
+    reporter,
+)
 
-HELP = """Look at a data set before training: what is there, what is broken, is it balanced, do groups leak.
+HELP = """Check a data set before training: broken videos, class balance, duplicates and leaks between splits.
 
+\b
 Example: praxiscope check videos/
 """
 
@@ -19,7 +30,12 @@ def check(
     data: Data,
     split: Split = None,
     annotations: Annotations = None,
-    full: Annotated[bool, typer.Option("--full", help="Decode every frame, to find damage inside.")] = False,
+    full: Annotated[
+        bool,
+        typer.Option(
+            "--full", help="Decode every frame, to find damaged ones. Slower.", rich_help_panel=DATA_PANEL
+        ),
+    ] = False,
     workers: Workers = 2,
     json: Json = False,
 ) -> None:

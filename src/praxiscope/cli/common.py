@@ -1,4 +1,4 @@
-"""What the commands share: options, output, and the way from an exception to an exit code."""
+"""Options that several commands take, and how commands print results."""
 
 from __future__ import annotations
 
@@ -15,8 +15,15 @@ if TYPE_CHECKING:
     from praxiscope.progress import Reporter
 
 __all__ = [
+    "DATA_PANEL",
+    "FLOW_PANEL",
+    "MODEL_PANEL",
+    "OUTPUT_PANEL",
+    "RUN_PANEL",
+    "TEST_PANEL",
     "Annotations",
     "Average",
+    "Checkpoint",
     "Data",
     "Device",
     "Flow",
@@ -33,6 +40,14 @@ __all__ = [
     "reporter",
 ]
 
+# Headings of the options in help texts.
+DATA_PANEL = "Data"
+MODEL_PANEL = "Model"
+TEST_PANEL = "Testing"
+FLOW_PANEL = "Optical flow"
+RUN_PANEL = "Machine and run"
+OUTPUT_PANEL = "Output"
+
 Data = Annotated[
     str,
     typer.Argument(
@@ -41,58 +56,84 @@ Data = Annotated[
 ]
 Split = Annotated[
     str | None,
-    typer.Option(help="Split of a layout: 1, 2, 3 (breakfast: to 4), or the person left out (weizmann)."),
+    typer.Option(
+        help="Official split of a LAYOUT: 1, 2 or 3 (breakfast: 1 to 4); weizmann: the person held out.",
+        rich_help_panel=DATA_PANEL,
+    ),
 ]
 Annotations = Annotated[
     str | None,
-    typer.Option(help="Folder (thumos14: or file) of a layout's official lists, if not beside the videos."),
+    typer.Option(
+        help="Folder of a LAYOUT's official lists (thumos14: or a file), if they are not beside the videos.",
+        rich_help_panel=DATA_PANEL,
+    ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
-Workers = Annotated[int, typer.Option(min=0, help="Processes that read videos.")]
+Json = Annotated[
+    bool,
+    typer.Option("--json", help="Print one JSON document on standard output.", rich_help_panel=OUTPUT_PANEL),
+]
+Workers = Annotated[
+    int, typer.Option(min=0, help="Number of processes that read videos.", rich_help_panel=RUN_PANEL)
+]
 MaxSkip = Annotated[
     float | None,
     typer.Option(
         min=0,
         max=1,
-        help="Stop when more than this share of the videos cannot be read. Default: 0.05, but 3 videos never stop.",
+        help="Stop when more than this fraction of the videos cannot be read. Default: 0.05, and at least 4 videos.",
+        rich_help_panel=DATA_PANEL,
+    ),
+]
+Checkpoint = Annotated[
+    str | None,
+    typer.Option(
+        help="Checkpoint to load: last or best. Default: the one the run prefers.",
+        rich_help_panel=MODEL_PANEL,
     ),
 ]
 Flow = Annotated[
     str | None,
     typer.Option(
-        help="Folder of stored flow (praxiscope flow), for models that see flow. Default: estimate it."
+        help="Folder of stored flow (praxiscope flow), for models of flow. Default: estimate the flow.",
+        rich_help_panel=FLOW_PANEL,
     ),
 ]
 FlowRange = Annotated[
     float | None,
     typer.Option(
-        help="Of a --flow folder of JPEGs that another tool has made: its bound in pixels, by custom 20."
+        help="Bound in pixels of flow that another tool stored as JPEGs in --flow, often 20.",
+        rich_help_panel=FLOW_PANEL,
     ),
 ]
 FlowWeights = Annotated[
     str | None,
     typer.Option(
-        help="Weights of raft, a file or 'download', to estimate flow for a model that was trained on raft's."
+        help="RAFT weights, a file or 'download', to estimate flow for a model trained on RAFT flow.",
+        rich_help_panel=FLOW_PANEL,
     ),
 ]
 Average = Annotated[
     str | None,
     typer.Option(
-        help="What of the views is averaged: logits (scores before softmax) or softmax (probabilities). Default: the "
-        "protocol's own, softmax of two-stream, else logits."
+        help="How views are averaged: logits (scores before softmax) or softmax (probabilities). Default: that of the "
+        "protocol; softmax for two-stream, logits for the others.",
+        rich_help_panel=TEST_PANEL,
     ),
 ]
 Task = Annotated[
     str | None,
     typer.Option(
-        help="Of a run with several data sets (train --data NAME=…): the name whose classes are meant."
+        help="Name of the data set whose classes to use, for a run on several (train --data NAME=…).",
+        rich_help_panel=MODEL_PANEL,
     ),
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
+Device = Annotated[
+    str, typer.Option(help="Device: auto, cpu, cuda, cuda:1 or mps.", rich_help_panel=RUN_PANEL)
+]
 
 
 def command_line() -> str:
-    """The command as it was typed, for a shell to take again."""
+    """The command line, quoted so that it can be pasted into a shell."""
     return shlex.join(["praxiscope", *sys.argv[1:]])
 
 
@@ -104,7 +145,7 @@ def reporter() -> Reporter:
 
 
 def print_json(content: Any) -> None:
-    """Print one JSON document; what JSON cannot say (NaN) becomes null."""
+    """Print one JSON document; values that JSON does not have (NaN) become null."""
     print(json.dumps(_plain(content), indent=2, ensure_ascii=False))
 
 
@@ -119,7 +160,7 @@ def _plain(value: Any) -> Any:
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> None:
-    """Print a table on standard output; columns of numbers are set to the right."""
+    """Print a table on standard output; columns of numbers are right-aligned."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

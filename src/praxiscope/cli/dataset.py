@@ -9,10 +9,12 @@ from typing import Annotated, Any
 import typer
 
 from praxiscope._lazy import quick_imports
-from praxiscope.cli.common import Json, print_json, reporter
+from praxiscope.cli.common import RUN_PANEL, Json, print_json, reporter
+from praxiscope.cli.help import App
 from praxiscope.units import counted
 
-app = typer.Typer(help="Make a data set.", no_args_is_help=True, rich_markup_mode=None)
+app = App(help="Generate a synthetic data set.")
+_VIDEOS, _MOTION = "Videos", "Motion of the digits"
 
 
 @app.callback()
@@ -22,42 +24,77 @@ def _group() -> None:
 
 @app.command(
     "move4mnist",
-    help="""Make Move4MNIST: digits that move up, down, left or right over a video background.
+    help="""Generate Move4MNIST: digits that move up, down, left or right over a background.
 
-Example: praxiscope dataset move4mnist OUT --train 1800 --test 600 --size 224 --frames 32 --seed 0
+\b
+Example: praxiscope dataset move4mnist OUT --train 1800 --test 600 --seed 0
 """,
 )
 def move4mnist(
-    out: Annotated[Path, typer.Argument(help="Folder of the set; goes on where an interrupted run stopped.")],
-    train: Annotated[int, typer.Option(min=4, help="Training videos, over four classes.")] = 1800,
-    test: Annotated[int, typer.Option(min=0, help="Test videos.")] = 600,
-    size: Annotated[int, typer.Option(min=16, help="Height and width, pixels.")] = 224,
-    frames: Annotated[int, typer.Option(min=2, help="Frames per video.")] = 32,
-    seed: Annotated[int, typer.Option(min=0, help="Decides every video.")] = 0,
+    out: Annotated[
+        Path, typer.Argument(help="Folder of the data set. An interrupted command continues there.")
+    ],
+    train: Annotated[
+        int, typer.Option(min=4, help="Number of training videos, in four classes.", rich_help_panel=_VIDEOS)
+    ] = 1800,
+    test: Annotated[int, typer.Option(min=0, help="Number of test videos.", rich_help_panel=_VIDEOS)] = 600,
+    size: Annotated[
+        int, typer.Option(min=16, help="Height and width of the frames, pixels.", rich_help_panel=_VIDEOS)
+    ] = 224,
+    frames: Annotated[int, typer.Option(min=2, help="Frames per video.", rich_help_panel=_VIDEOS)] = 32,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed of all random numbers.", rich_help_panel=_VIDEOS)
+    ] = 0,
     digits: Annotated[
-        Path | None, typer.Option(help="Folder of MNIST's idx files. Default: scikit-learn's digits.")
+        Path | None,
+        typer.Option(
+            help="Folder of the MNIST idx files. Default: the digits of scikit-learn.",
+            rich_help_panel=_VIDEOS,
+        ),
     ] = None,
     backgrounds: Annotated[
-        Path | None, typer.Option(help="Folder of background videos. Default: drawn textures.")
+        Path | None,
+        typer.Option(
+            help="Folder of background videos. Default: generated textures.", rich_help_panel=_VIDEOS
+        ),
     ] = None,
     chunk: Annotated[
         str | None,
-        typer.Option(help="LOW,HIGH: frames that show the moving digit. Default: a quarter to half of them."),
+        typer.Option(
+            metavar="LOW,HIGH",
+            help="Number of frames with a moving digit. Default: a quarter to half of the frames.",
+            rich_help_panel=_MOTION,
+        ),
     ] = None,
     speed: Annotated[
         str | None,
-        typer.Option(help="LOW,HIGH: of the digit, in frame sides per frame. Default: 0.02,0.035."),
+        typer.Option(
+            metavar="LOW,HIGH",
+            help="Speed of the digit, as a fraction of the frame size per frame. Default: 0.02,0.035.",
+            rich_help_panel=_MOTION,
+        ),
     ] = None,
     still: Annotated[
         float | None,
         typer.Option(
-            min=0, max=1, help="How likely another digit stays in place; or else it jumps. Default: 0.5."
+            min=0,
+            max=1,
+            help="Probability that the second digit stays in place rather than jumps. Default: 0.5.",
+            rich_help_panel=_MOTION,
         ),
     ] = None,
     inserted: Annotated[
-        bool, typer.Option("--inserted", help="The rest interrupts the motion, rather than being around it.")
+        bool,
+        typer.Option(
+            "--inserted",
+            help="Insert the still frames into the motion, instead of placing them around it.",
+            rich_help_panel=_MOTION,
+        ),
     ] = False,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes. Default: one per core.")] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Number of processes. Default: one per core.", rich_help_panel=RUN_PANEL),
+    ] = None,
     json: Json = False,
 ) -> None:
     from praxiscope.errors import DataError

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from praxiscope._lazy import quick_imports
+from praxiscope.cli import complete
 from praxiscope.cli.common import Annotations, Data, Json, MaxSkip, Split, print_json, reporter
 from praxiscope.units import counted
 
@@ -20,7 +21,9 @@ Example: praxiscope flow videos/ --method tvl1 --out flow/ --workers 2
 def flow(
     data: Data,
     out: Annotated[Path, typer.Option(help="Folder of the stored flow.")],
-    method: Annotated[str, typer.Option(help="tvl1, dis, farneback or raft.")] = "tvl1",
+    method: Annotated[
+        str, typer.Option(help="tvl1, dis, farneback or raft.", autocompletion=complete.flow_methods)
+    ] = "tvl1",
     assignments: Annotated[
         list[str] | None,
         typer.Option("--set", help="One parameter of the method: name=value. May be given many times."),

@@ -7,53 +7,75 @@ from typing import Annotated, Any
 
 import typer
 
-from praxiscope.cli.common import Json, Task, print_json, print_table, reporter
+from praxiscope.cli.common import OUTPUT_PANEL, Json, Task, print_json, print_table, reporter
 from praxiscope.errors import ArgumentError
 from praxiscope.units import counted
 
-HELP = """Fuse several streams (RGB and flow, say): scores of the same videos, or the networks themselves.
+HELP = """Fuse several streams, such as RGB and flow: their scores of the same videos, or the networks.
 
+\b
 Example: praxiscope fuse rgb.npz flow.npz --weights 1,1.5 --out fused.npz
-
-Runs become one folder that predicts videos: praxiscope fuse runs/rgb runs/flow --weights 1,1.5 --out runs/both
-
-Of runs on several data sets, one task: praxiscope fuse runs/rgb runs/flow --task own --out runs/own
-
-With an SVM: praxiscope fuse rgb.npz flow.npz --svm rgb_train.npz --svm flow_train.npz
+Fuse networks into one folder that predicts videos:
+  praxiscope fuse runs/rgb runs/flow --weights 1,1.5 --out runs/both
+The same for one of several data sets:
+  praxiscope fuse runs/rgb runs/flow --task own --out runs/own
+With an SVM:
+  praxiscope fuse rgb.npz flow.npz --svm rgb_train.npz --svm flow_train.npz
 """
+_FUSION = "Fusion"
 
 
 def fuse(
     files: Annotated[
-        list[Path], typer.Argument(help="Scores files of `praxiscope test`, or runs: two or more.")
+        list[Path],
+        typer.Argument(help="Two or more scores files (praxiscope test --out), or two or more runs."),
     ],
     weights: Annotated[
         str | None,
-        typer.Option(help="One per file: 1,1.5. Only their ratio counts. Without --kind: before softmax."),
+        typer.Option(
+            help="Weights of the streams, such as 1,1.5. Only their ratio matters. Scores are then averaged before "
+            "softmax unless --kind says otherwise.",
+            rich_help_panel=_FUSION,
+        ),
     ] = None,
     kind: Annotated[
         str | None,
         typer.Option(
-            help="What is averaged: average (softmax, the default), weighted (scores before softmax), l1 or l2 "
-            "(the same, each video's divided by their length)."
+            help="What is averaged: average (softmax probabilities, the default), weighted (scores before softmax), "
+            "l1 or l2 (scores before softmax, divided by their norm in each video).",
+            rich_help_panel=_FUSION,
         ),
     ] = None,
     svm: Annotated[
         list[str] | None,
         typer.Option(
             metavar="TRAIN_SCORES",
-            help="Scores of training videos, to fit an SVM on: once per file, in the files' order (or one list "
-            "with commas).",
+            help="Fit an SVM on scores of the training videos. Repeat it for each stream, in the same order, or "
+            "separate the files by commas.",
+            rich_help_panel=_FUSION,
         ),
     ] = None,
     svm_c: Annotated[
-        float | None, typer.Option(help="The SVM's C. Default: by cross-validation on the training scores.")
+        float | None,
+        typer.Option(
+            help="C of the SVM. Default: chosen by cross-validation on the training scores.",
+            rich_help_panel=_FUSION,
+        ),
     ] = None,
     any_protocol: Annotated[
-        bool, typer.Option("--any-protocol", help="Fuse files that were tested under different protocols.")
+        bool,
+        typer.Option(
+            "--any-protocol",
+            help="Fuse scores even if they were made with different protocols.",
+            rich_help_panel=_FUSION,
+        ),
     ] = False,
     out: Annotated[
-        Path | None, typer.Option(help="Scores file to write (.npz or .parquet); of runs, a new folder.")
+        Path | None,
+        typer.Option(
+            help="Scores file to write (.npz or .parquet). For runs: the new folder.",
+            rich_help_panel=OUTPUT_PANEL,
+        ),
     ] = None,
     task: Task = None,
     json: Json = False,

@@ -1,4 +1,4 @@
-"""``praxiscope``: the entry point. Modules that take long to import are imported by the commands."""
+"""``praxiscope``: the entry point. Commands import slow modules themselves, so that ``--help`` is fast."""
 
 from __future__ import annotations
 
@@ -9,17 +9,23 @@ import typer
 
 from praxiscope import __version__
 from praxiscope.cli import bench, check, dataset, explain, flow, fuse, pack, predict, recipes, test, train
+from praxiscope.cli.help import App
 from praxiscope.errors import ArgumentError, PraxiscopeError
 
 __all__ = ["app", "main"]
 
-app = typer.Typer(
+app = App(
     name="praxiscope",
-    help="Recognise actions in videos of any length, using every frame, on the machine you have.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+    help="""Recognise actions in videos of any length, using every frame, on the machine you have.
+
+\b
+First steps:
+  praxiscope train videos/ --out runs/a
+  praxiscope predict runs/a clip.mp4
+Completion of commands, options and names in your shell:
+  praxiscope --install-completion
+""",
+    add_completion=True,
 )
 
 
@@ -38,17 +44,24 @@ def _options(
     pass
 
 
-app.command("check", help=check.HELP)(check.check)
-app.command("pack", help=pack.HELP)(pack.pack)
-app.command("flow", help=flow.HELP)(flow.flow)
-app.command("train", help=train.HELP)(train.train)
-app.command("test", help=test.HELP)(test.test)
-app.command("fuse", help=fuse.HELP)(fuse.fuse)
-app.command("predict", help=predict.HELP)(predict.predict)
-app.command("explain", help=explain.HELP)(explain.explain)
-app.command("recipes", help=recipes.HELP)(recipes.recipes)
-app.add_typer(dataset.app, name="dataset")
-app.add_typer(bench.app, name="bench")
+_START, _DATA, _MOTION, _INSPECT, _MEASURE = (
+    "Start here",
+    "Prepare data",
+    "Motion and several streams",
+    "Explain",
+    "Recipes and benchmarks",
+)
+app.command("check", help=check.HELP, rich_help_panel=_START)(check.check)
+app.command("train", help=train.HELP, rich_help_panel=_START)(train.train)
+app.command("test", help=test.HELP, rich_help_panel=_START)(test.test)
+app.command("predict", help=predict.HELP, rich_help_panel=_START)(predict.predict)
+app.command("pack", help=pack.HELP, rich_help_panel=_DATA)(pack.pack)
+app.add_typer(dataset.app, name="dataset", rich_help_panel=_DATA)
+app.command("flow", help=flow.HELP, rich_help_panel=_MOTION)(flow.flow)
+app.command("fuse", help=fuse.HELP, rich_help_panel=_MOTION)(fuse.fuse)
+app.command("explain", help=explain.HELP, rich_help_panel=_INSPECT)(explain.explain)
+app.command("recipes", help=recipes.HELP, rich_help_panel=_MEASURE)(recipes.recipes)
+app.add_typer(bench.app, name="bench", rich_help_panel=_MEASURE)
 
 
 def main() -> NoReturn:
@@ -59,7 +72,7 @@ def main() -> NoReturn:
         _fail(str(error), 2 if isinstance(error, ArgumentError) else 1)
     except KeyboardInterrupt:
         _fail("interrupted", 130)
-    except BrokenPipeError:  # `praxiscope predict … | head`: the reader has gone, nobody wants a traceback
+    except BrokenPipeError:  # `praxiscope predict … | head`: the reader has left
         sys.stderr.close()
         sys.exit(1)
     except OSError as error:  # a full disk, a folder without rights
@@ -69,8 +82,7 @@ def main() -> NoReturn:
         if type(error).__name__ != "OutOfMemoryError":  # torch's, which is not imported here
             raise
         _fail(
-            "the device's memory is full. Lower optim.batch, input.snippets or input.size (training), or name "
-            "--device cpu.",
+            "the device is out of memory. For training, lower --batch, --watch or --size; or choose --device cpu.",
             1,
         )
     sys.exit(0)

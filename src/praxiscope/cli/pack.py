@@ -8,31 +8,51 @@ from typing import Annotated
 import typer
 
 from praxiscope._lazy import quick_imports
-from praxiscope.cli.common import Annotations, Data, Json, MaxSkip, Split, print_json, reporter
+from praxiscope.cli.common import (
+    RUN_PANEL,
+    Annotations,
+    Data,
+    Json,
+    MaxSkip,
+    Split,
+    print_json,
+    reporter,
+)
 from praxiscope.units import counted
 
-HELP = """Make a training-ready copy of a data set: small frames, any of which decodes alone.
+HELP = """Make a copy of a data set that trains faster: smaller frames, each of which decodes alone.
 
+\b
 Example: praxiscope pack videos/ packed/ --short-side 256
 """
+_FORMAT = "Frames"
 
 
 def pack(
     data: Data,
-    out: Annotated[Path, typer.Argument(help="Folder of the copy; every command takes it as DATA.")],
-    short_side: Annotated[int, typer.Option(min=16, help="Pixels of a frame's short side.")] = 256,
-    fps: Annotated[float | None, typer.Option(help="Frames per second to keep. Default: all.")] = None,
+    out: Annotated[Path, typer.Argument(help="Folder of the copy. Use it as DATA in other commands.")],
+    short_side: Annotated[
+        int, typer.Option(min=16, help="Short side of the frames, pixels.", rich_help_panel=_FORMAT)
+    ] = 256,
+    fps: Annotated[
+        float | None,
+        typer.Option(help="Frames per second to keep. Default: all frames.", rich_help_panel=_FORMAT),
+    ] = None,
     quality: Annotated[
         int,
         typer.Option(
             min=0,
             max=31,
-            help="0: planes as they are, 12 times the disk, least work. 1 (finest) to 31: MPEG-2's quantiser.",
+            help="1 (best) to 31: MPEG-2 quantiser. 0: uncompressed, about 12 times as large and fastest to read.",
+            rich_help_panel=_FORMAT,
         ),
     ] = 3,
     split: Split = None,
     annotations: Annotations = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes. Default: one per core.")] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Number of processes. Default: one per core.", rich_help_panel=RUN_PANEL),
+    ] = None,
     max_skip: MaxSkip = None,
     json: Json = False,
 ) -> None:

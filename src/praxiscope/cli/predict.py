@@ -11,8 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from praxiscope._lazy import quick_imports
+from praxiscope.cli import complete
 from praxiscope.cli.common import (
+    OUTPUT_PANEL,
+    TEST_PANEL,
     Average,
+    Checkpoint,
     Device,
     Flow,
     FlowRange,
@@ -30,36 +34,56 @@ if TYPE_CHECKING:
     from praxiscope.progress import Reporter
     from praxiscope.types import Prediction
 
-HELP = """Name the action in videos, or with --window in every stretch of them.
+HELP = """Predict the action in each video, or in each window of a video.
 
+\b
 Example: praxiscope predict runs/a clip.mp4 more/*.mp4 --top 5 --json
+A timeline of a long video: praxiscope predict runs/a long.mp4 --window 2s
 """
 
 
 def predict(
-    run: Annotated[str, typer.Argument(help="Run folder, or model folder.")],
+    run: Annotated[str, typer.Argument(help="Run folder or model folder.")],
     sources: Annotated[
-        list[str], typer.Argument(help="Videos, folders, globs, or .txt lists with a path per line.")
+        list[str],
+        typer.Argument(help="Videos, folders of videos, globs, or .txt lists with one path per line."),
     ],
-    top: Annotated[int, typer.Option(min=1, help="Classes to name per video.")] = 5,
+    top: Annotated[
+        int,
+        typer.Option(min=1, help="Number of classes to print per video.", rich_help_panel=OUTPUT_PANEL),
+    ] = 5,
     protocol: Annotated[
-        str | None, typer.Option(help="Views to average (25x10, …). Default: the model's own.")
+        str | None,
+        typer.Option(
+            help="Views to average for each video, such as 25x10. Default: that of the model.",
+            autocompletion=complete.protocols,
+            rich_help_panel=TEST_PANEL,
+        ),
     ] = None,
     average: Average = None,
     window: Annotated[
-        str | None, typer.Option(help="Length of a window, as 2s or 500ms: a timeline.")
+        str | None,
+        typer.Option(
+            help="Predict every window of this length, such as 2s or 500ms.", rich_help_panel=TEST_PANEL
+        ),
     ] = None,
     stride: Annotated[
-        str | None, typer.Option(help="From one window to the next, as 1s. Default: half a window.")
+        str | None,
+        typer.Option(
+            help="Time from one window to the next, such as 1s. Default: half a window.",
+            rich_help_panel=TEST_PANEL,
+        ),
     ] = None,
-    checkpoint: Annotated[str | None, typer.Option(help="last or best. Default: the run's choice.")] = None,
+    checkpoint: Checkpoint = None,
     flow: Flow = None,
     flow_range: FlowRange = None,
     flow_weights: FlowWeights = None,
     task: Task = None,
     device: Device = "auto",
     json: Json = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV on standard output.")] = False,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Print CSV on standard output.", rich_help_panel=OUTPUT_PANEL)
+    ] = False,
 ) -> None:
     from praxiscope.checkpoint import check_flow_options, check_recogniser
     from praxiscope.commands.predict import Failure, find_sources
@@ -70,13 +94,13 @@ def predict(
     from praxiscope.units import parse_duration
 
     if json and as_csv:
-        raise ArgumentError("--json and --csv both claim standard output; give one of them.")
+        raise ArgumentError("--json and --csv cannot be combined; both write to standard output.")
     if stride and not window:
-        raise ArgumentError("--stride is the step of a --window; give both.")
+        raise ArgumentError("--stride needs --window. Add --window, or leave --stride out.")
     if window and protocol:
-        raise ArgumentError("--protocol averages views of whole videos; a --window is one view.")
+        raise ArgumentError("--protocol cannot be combined with --window: each window is a single view.")
     if window and average:
-        raise ArgumentError("--average is of the views of whole videos; a --window is one view.")
+        raise ArgumentError("--average cannot be combined with --window: each window is a single view.")
     if protocol or average:
         parse_protocol(protocol or "1x1", average)
     window_s = parse_duration("--window", window) if window else None

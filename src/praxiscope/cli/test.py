@@ -8,9 +8,14 @@ from typing import Annotated
 import typer
 
 from praxiscope._lazy import quick_imports
+from praxiscope.cli import complete
 from praxiscope.cli.common import (
+    DATA_PANEL,
+    OUTPUT_PANEL,
+    TEST_PANEL,
     Annotations,
     Average,
+    Checkpoint,
     Data,
     Device,
     Flow,
@@ -29,27 +34,37 @@ from praxiscope.cli.common import (
 
 HELP = """Test a recogniser on held-out videos.
 
-Example: praxiscope test runs/a videos/ --protocol 25x10 --out runs/a/scores.npz
+\b
+Example: praxiscope test runs/a videos/ --protocol 25x10 --out scores.npz
 """
 
 __test__ = False
 
 
 def test(
-    run: Annotated[str, typer.Argument(help="Run folder, or model folder.")],
+    run: Annotated[str, typer.Argument(help="Run folder or model folder.")],
     data: Data,
     protocol: Annotated[
         str | None,
         typer.Option(
-            help="Views: 1x1, 25x1, 25x10, two-stream, dense10x3, 1xfull, … Default: the model's own."
+            help="Views to average for each video: 1x1, 25x1, 25x10, dense10x3, 1xfull, two-stream and others. "
+            "Default: that of the model.",
+            autocompletion=complete.protocols,
+            rich_help_panel=TEST_PANEL,
         ),
     ] = None,
     average: Average = None,
-    out: Annotated[Path | None, typer.Option(help="Scores file to write: .npz or .parquet.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Scores file to write: .npz or .parquet.", rich_help_panel=OUTPUT_PANEL),
+    ] = None,
     split: Split = None,
     annotations: Annotations = None,
-    subset: Annotated[str, typer.Option(help="train, val or test.")] = "test",
-    checkpoint: Annotated[str | None, typer.Option(help="last or best. Default: the run's choice.")] = None,
+    subset: Annotated[
+        str,
+        typer.Option(help="Part of the data to test on: train, val or test.", rich_help_panel=DATA_PANEL),
+    ] = "test",
+    checkpoint: Checkpoint = None,
     flow: Flow = None,
     flow_range: FlowRange = None,
     flow_weights: FlowWeights = None,

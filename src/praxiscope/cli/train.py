@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from praxiscope._lazy import quick_imports
-from praxiscope.cli.common import Annotations, FlowRange, MaxSkip, Split, command_line, reporter
-
-if TYPE_CHECKING:
-    from praxiscope.recipes.settings import TrainSettings
+from praxiscope.cli import complete
+from praxiscope.cli.common import (
+    DATA_PANEL,
+    FLOW_PANEL,
+    MODEL_PANEL,
+    RUN_PANEL,
+    Annotations,
+    FlowRange,
+    MaxSkip,
+    Split,
+    command_line,
+    reporter,
+)
 
 HELP = """Train a recogniser on labelled videos.
 
+\b
 Example: praxiscope train videos/ --model tsm --out runs/a
 
-Watch 8 snippets of each video, learn from 4: praxiscope train videos/ --watch 8 --choose 4 --out runs/pb
-
-Pictures and flow: praxiscope train videos/ --flow flow/ --model multiplier --from runs/rgb,runs/motion
-
-Several data sets, one network: praxiscope train --data ucf=ucf101:videos --data own=clips/ --data-split ucf=1
+\b
+Principal backpropagation, 8 snippets forward and 4 backward:
+  praxiscope train videos/ --watch 8 --choose 4
+One network of RGB and flow, from two trained runs:
+  praxiscope train videos/ --flow flow/ --from runs/rgb,runs/flow
+Several data sets:
+  praxiscope train --data a=ucf101:videos --data-split a=1 --data b=clips/
 """
+_TRAINING, _MEMORY = "Training", "Memory and long videos"
 
 
 def train(
@@ -31,274 +43,253 @@ def train(
         str | None,
         typer.Argument(
             help="Folder of class folders, CSV (path,label[,start,end,split,group]), or LAYOUT:FOLDER. "
-            "May be left out with --resume."
+            "Not needed with --resume."
         ),
     ] = None,
+    split: Split = None,
+    annotations: Annotations = None,
+    max_skip: MaxSkip = None,
     tasks: Annotated[
         list[str] | None,
         typer.Option(
             "--data",
             metavar="NAME=DATA",
-            help="One of several data sets, in place of DATA: one network learns all, with a classifier for each. "
-            "Give it once for each.",
+            help="One of several data sets, in place of DATA: one network with a classifier for each. Repeat it for "
+            "each data set.",
+            rich_help_panel=DATA_PANEL,
         ),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("runs/new"),
-    model: Annotated[
-        str | None, typer.Option(help="Name of the model: frame, tsn, tsm, full-video, multiplier.")
-    ] = None,
-    recipe: Annotated[
-        str,
-        typer.Option(
-            help="Name of a recipe (praxiscope recipes), or a run's YAML. Default: default-MODEL, where there is one."
-        ),
-    ] = "default",
-    assignments: Annotated[
+    data_split: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Override one setting: section.key=value. May be given many times."),
+        typer.Option(
+            metavar="NAME=SPLIT", help="--split for one of several data sets.", rich_help_panel=DATA_PANEL
+        ),
     ] = None,
+    data_annotations: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=FOLDER",
+            help="--annotations for one of several data sets.",
+            rich_help_panel=DATA_PANEL,
+        ),
+    ] = None,
+    allow_one_class: Annotated[
+        bool,
+        typer.Option(
+            "--allow-one-class", help="Train even if there is a single class.", rich_help_panel=DATA_PANEL
+        ),
+    ] = False,
+    allow_no_test: Annotated[
+        bool,
+        typer.Option(
+            "--allow-no-test",
+            help="Train even if no video is held out for validation or testing.",
+            rich_help_panel=DATA_PANEL,
+        ),
+    ] = False,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Name of the model: frame, tsn, tsm, full-video, multiplier, or a registered one. Default: tsn.",
+            autocompletion=complete.models,
+            rich_help_panel=MODEL_PANEL,
+        ),
+    ] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            help="Network for each frame, such as resnet50, squeezenet1_0 or timm/NAME.",
+            autocompletion=complete.backbones,
+            rich_help_panel=MODEL_PANEL,
+        ),
+    ] = None,
+    pretrained: Annotated[
+        bool,
+        typer.Option(
+            "--pretrained",
+            help="Download ImageNet weights (torchvision, timm) to start from.",
+            rich_help_panel=MODEL_PANEL,
+        ),
+    ] = False,
     weights: Annotated[
-        str | None, typer.Option(help="Start weights: state dict (.pt, .pth), .safetensors, .npz, or a run.")
+        str | None,
+        typer.Option(
+            help="Weights to start from: a state dict (.pt, .pth), .safetensors, .npz, or a run.",
+            rich_help_panel=MODEL_PANEL,
+        ),
     ] = None,
     start: Annotated[
         str | None,
         typer.Option(
             "--from",
             metavar="RGB_RUN,FLOW_RUN",
-            help="Train one network of pictures and flow (--model multiplier) from two trained runs.",
+            help="Warm start: train one network of RGB and flow (multiplier) from two trained runs.",
+            rich_help_panel=MODEL_PANEL,
+        ),
+    ] = None,
+    stream: Annotated[
+        str | None,
+        typer.Option(
+            help="Input of the model: rgb or flow. Default: flow if --flow is given, else rgb.",
+            rich_help_panel=MODEL_PANEL,
+        ),
+    ] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(
+            min=8,
+            help="Height and width of the frames that the model sees, pixels. Default: 224.",
+            rich_help_panel=MODEL_PANEL,
+        ),
+    ] = None,
+    recipe: Annotated[
+        str,
+        typer.Option(
+            help="Name of a recipe (see praxiscope recipes), or a run's settings.yaml. By default the recipe "
+            "default-MODEL, if there is one.",
+            autocompletion=complete.recipes,
+            rich_help_panel=_TRAINING,
+        ),
+    ] = "default",
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Passes over the data. Replaces the recipe's optim.epochs or optim.steps.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option(min=1, help="Videos per device and step.", rich_help_panel=_TRAINING)
+    ] = None,
+    lr: Annotated[
+        float | None, typer.Option(help="Learning rate, after warm-up.", rich_help_panel=_TRAINING)
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, help="Seed of all random numbers of the run.", rich_help_panel=_TRAINING),
+    ] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="SECTION.KEY=VALUE",
+            help="Override one setting of the recipe, such as optim.momentum=0.8. May be repeated.",
+            rich_help_panel=_TRAINING,
         ),
     ] = None,
     flow: Annotated[
         list[str] | None,
         typer.Option(
-            help="Folder of stored flow (praxiscope flow); trains on it. Of several data sets: NAME=FOLDER, for each."
+            metavar="FOLDER",
+            help="Folder of stored flow (praxiscope flow) to train on. With several data sets: NAME=FOLDER, for each.",
+            rich_help_panel=FLOW_PANEL,
         ),
     ] = None,
     flow_range: FlowRange = None,
-    stream: Annotated[
-        str | None, typer.Option(help="rgb or flow. Default: flow where --flow is given.")
-    ] = None,
-    pretrained: Annotated[
-        bool, typer.Option("--pretrained", help="Download ImageNet weights (torchvision, timm).")
-    ] = False,
-    split: Split = None,
-    annotations: Annotations = None,
-    data_split: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=SPLIT", help="--split of one of several data sets."),
-    ] = None,
-    data_annotations: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=FOLDER", help="--annotations of one of several data sets."),
-    ] = None,
-    epochs: Annotated[
-        int | None, typer.Option(min=1, help="Passes over the data; also in place of a recipe's optim.steps.")
-    ] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="Videos per device and step.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of every draw of the run.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps. Default: auto.")] = None,
-    devices: Annotated[int | None, typer.Option(min=1, help="Devices (processes) on this machine.")] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=0, help="Processes that read videos, per device.")
-    ] = None,
-    max_skip: MaxSkip = None,
     watch: Annotated[
-        int | None, typer.Option(min=1, help="Snippets of a video that a step looks at.")
+        int | None,
+        typer.Option(
+            min=1, help="Snippets of each video in the forward pass of a step.", rich_help_panel=_MEMORY
+        ),
     ] = None,
     choose: Annotated[
         int | None,
-        typer.Option(min=1, help="Principal backpropagation: learn from so many of the watched snippets."),
+        typer.Option(
+            min=1,
+            help="Principal backpropagation: snippets of --watch that get a backward pass.",
+            rich_help_panel=_MEMORY,
+        ),
     ] = None,
     rule: Annotated[
         str | None,
-        typer.Option(help="Which to choose: max, kl or random. Default: kl of pictures, max of flow."),
+        typer.Option(
+            help="How principal backpropagation chooses: max, kl or random. Default: kl for RGB, max for flow.",
+            rich_help_panel=_MEMORY,
+        ),
     ] = None,
     backprop: Annotated[
         str | None,
         typer.Option(
-            help="full; principal (the default with --choose); or cached: the exact gradient of all snippets, in the "
-            "memory of few."
+            help="How gradients are computed: full, principal (the default with --choose), or cached (the exact "
+            "gradient, a few snippets at a time).",
+            rich_help_panel=_MEMORY,
         ),
     ] = None,
     memory: Annotated[
         str | None,
-        typer.Option(help="What a step may take, such as 6GiB, with --backprop cached or principal."),
+        typer.Option(
+            help="Memory that a step may use, such as 6GiB, with --backprop cached or principal.",
+            rich_help_panel=_MEMORY,
+        ),
     ] = None,
     clusters: Annotated[
         str | None,
         typer.Option(
-            help="Every frame (--model full-video), in so many clusters for each video; auto: as many as it changes."
+            help="Train on every frame (--model full-video), in this many clusters per video; auto: as many as its "
+            "content changes.",
+            rich_help_panel=_MEMORY,
         ),
     ] = None,
-    allow_one_class: Annotated[
+    out: Annotated[Path, typer.Option(help="Folder of the run.", rich_help_panel=RUN_PANEL)] = Path(
+        "runs/new"
+    ),
+    device: Annotated[
+        str | None,
+        typer.Option(
+            help="Device: auto, cpu, cuda, cuda:1 or mps. Default: auto.", rich_help_panel=RUN_PANEL
+        ),
+    ] = None,
+    devices: Annotated[
+        int | None,
+        typer.Option(min=1, help="Number of devices (processes) on this machine.", rich_help_panel=RUN_PANEL),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Number of processes that read videos, per device.", rich_help_panel=RUN_PANEL
+        ),
+    ] = None,
+    resume: Annotated[
         bool,
         typer.Option(
-            "--allow-one-class", help="Train on a single class, which leaves nothing to tell apart."
+            "--resume", help="Continue from the last checkpoint in --out.", rich_help_panel=RUN_PANEL
         ),
     ] = False,
-    allow_no_test: Annotated[
-        bool,
-        typer.Option("--allow-no-test", help="Train where no video is held out for validation or a test."),
-    ] = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")
-    ] = False,
 ) -> None:
-    from praxiscope.checkpoint import check_recogniser
-    from praxiscope.devices import check_device
-    from praxiscope.errors import ArgumentError
-    from praxiscope.models import default_stream
-    from praxiscope.recipes.named import get_recipe, recipe_of
-    from praxiscope.recipes.settings import load_yaml, override
-    from praxiscope.training.checks import check_streams, check_training
+    from praxiscope.commands.train_options import DataOptions, TrainOptions, resolve
 
-    saved = out / "settings.yaml"
-    if resume and not saved.is_file():
-        raise ArgumentError(
-            f"--resume: {out} holds no run. Name the folder of one by --out, or leave --resume out."
-        )
-    if model is None:  # some options are of one model alone
-        model = "full-video" if clusters is not None else "multiplier" if start is not None else None
-    if resume and recipe == "default":
-        settings = load_yaml(saved)
-    else:
-        settings = recipe_of(model) if recipe == "default" and model else get_recipe(recipe)
-    name = model or settings.model.name
-    taken_over: dict[str, Any] = {}
-    if start is not None:
-        if resume:
-            raise ArgumentError(f"--from {start}: {out} has begun; leave --from or --resume out.")
-        if default_stream(name) != "both":
-            raise ArgumentError(
-                f"--from {start}: is for a model of pictures and flow; {name} sees one of them. Leave --from or "
-                f"--{'clusters' if clusters is not None else 'model'} out."
-            )
-        runs = [run for run in start.split(",") if run]
-        check_streams(runs)
-        for run in runs:
-            check_recogniser(run)
-        with quick_imports():
-            from praxiscope.training.warm_start import settings_of_runs
-        taken_over = settings_of_runs(runs)
-    single = flow and default_stream(name) != "both"
-    several = _data_sets(settings, data, tasks, data_split, data_annotations, flow)
-    given = {
-        "data.split": split,
-        "data.annotations": annotations,
-        "data.flow_range": flow_range,
-        "data.workers": workers,
-        "data.max_skip": max_skip,
-        "data.allow_one_class": allow_one_class or None,
-        "data.allow_no_test": allow_no_test or None,
-        "model.name": model,
-        "model.weights": weights,
-        "model.stream": stream or ("flow" if single else None),
-        "model.pretrained": True if pretrained else None,
-        "model.clusters": _clusters(clusters),
-        "input.snippets": watch,
-        "backprop.name": backprop or ("principal" if choose is not None else None),
-        "backprop.choose": choose,
-        "backprop.rule": rule,
-        "backprop.memory": memory,
-        "optim.epochs": epochs,
-        "optim.batch": batch,
-        "run.seed": seed,
-        "run.accelerator": None if device is None else check_device(device),
-        "run.devices": devices,
+    plain = {
+        "split": split,
+        "annotations": annotations,
+        "flow_range": flow_range,
+        "workers": workers,
+        "max_skip": max_skip,
+        "allow_one_class": allow_one_class or None,
+        "allow_no_test": allow_no_test or None,
+        "backbone": backbone,
+        "weights": weights,
+        "stream": stream,
+        "pretrained": pretrained or None,
+        "clusters": clusters,
+        "size": size,
+        "watch": watch,
+        "backprop": backprop,
+        "choose": choose,
+        "rule": rule,
+        "memory": memory,
+        "epochs": epochs,
+        "batch": batch,
+        "lr": lr,
+        "seed": seed,
+        "device": device,
+        "devices": devices,
     }
-    changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
-    if backprop is not None and backprop != "principal" and choose is None:
-        # In place of a recipe's choice.
-        changes = {"backprop.choose": None, "backprop.rule": rule, **changes}
-    told = epochs is not None or any(
-        text.startswith(("optim.epochs", "optim.steps")) for text in assignments or []
-    )
-    if resume and not told:
-        # A run keeps its length, whatever a recipe that is named again says, unless another one is asked for.
-        length = load_yaml(saved).optim
-        changes = {"optim.epochs": length.epochs, "optim.steps": length.steps} | changes
-    # All together: two options may fit one another, but not what the recipe has.
-    settings = override(settings, assignments or [], {**taken_over, **several, **changes})
-    settings.data.sources()  # where nothing is named, this says so
-    if watch is not None and settings.model.name == "full-video":
-        raise ArgumentError(
-            f"--watch {watch}: full-video sees every frame. Leave it out, or name another model by --model."
-        )
-    check_training(settings, out, resume)
+    source = DataOptions(data, tasks or (), data_split or (), data_annotations or (), flow or ())
+    options = TrainOptions(source, model, recipe, start, plain, assignments or ())
+    settings = resolve(options, out, resume)
     with quick_imports():
         from praxiscope.commands.train import train as run_training
-    complete = run_training(settings, out, resume=resume, command=command_line(), reporter=reporter())
-    if not complete:
+    complete_run = run_training(settings, out, resume=resume, command=command_line(), reporter=reporter())
+    if not complete_run:
         raise typer.Exit(130)
-
-
-def _clusters(text: str | None) -> int | str | None:
-    from praxiscope.errors import ArgumentError
-
-    if text is None or text == "auto":
-        return text
-    if not text.isdecimal() or int(text) < 1:
-        raise ArgumentError(f"--clusters {text}: expected a whole number of 1 or more, or auto.")
-    return int(text)
-
-
-def _data_sets(
-    settings: TrainSettings,
-    data: str | None,
-    tasks: Sequence[str] | None,
-    splits: Sequence[str] | None,
-    annotations: Sequence[str] | None,
-    flows: Sequence[str] | None,
-) -> dict[str, Any]:
-    """What the options say of one data set or of several, as settings; they win over a recipe's."""
-    from praxiscope.errors import ArgumentError, unknown_name
-
-    if data is not None and tasks:
-        raise ArgumentError(
-            f"{data} and --data {tasks[0]}: name one data set, or several by --data NAME=DATA."
-        )
-    named = _by_name("--data", tasks or ())
-    kept = settings.data.tasks if data is None and not named else None
-    sets: dict[str, dict[str, Any]] = {name: {"source": source} for name, source in named.items()}
-    sets |= {name: task.model_dump() for name, task in (kept or {}).items()}
-    several: dict[str, Any] = {}
-    if sets:
-        several = {"data.tasks": sets}
-        if named:  # a recipe's single one
-            several |= {"data.source": "", "data.split": None, "data.annotations": None, "data.flow": None}
-    elif data is not None:
-        several = {"data.source": data, "data.tasks": None}
-    options = [("--data-split", "split", splits), ("--data-annotations", "annotations", annotations)]
-    if sets:
-        options.append(("--flow", "flow", flows))
-    elif flows:
-        if len(flows) > 1:
-            raise ArgumentError(
-                f"--flow {' --flow '.join(flows)}: one data set has one. Name several data sets by --data."
-            )
-        several["data.flow"] = flows[0]
-    for option, key, texts in options:
-        for name, value in _by_name(option, texts or ()).items():
-            if not sets:
-                raise ArgumentError(
-                    f"{option} {name}={value}: name several data sets by --data NAME=DATA first."
-                )
-            if name not in sets:
-                raise ArgumentError(f"{option} {name}={value}: {unknown_name('data set', name, sets)}")
-            sets[name][key] = value
-    return several
-
-
-def _by_name(option: str, texts: Sequence[str]) -> dict[str, str]:
-    """NAME=VALUE options. Raises ArgumentError for other texts, and for a name that comes twice."""
-    from praxiscope.errors import ArgumentError
-
-    found: dict[str, str] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not (name and equals and value):
-            raise ArgumentError(f"{option} {text}: expected NAME=VALUE, as in {option} ucf=….")
-        if name in found:
-            raise ArgumentError(f"{option} {text}: {name} was given before, as {found[name]}.")
-        found[name] = value
-    return found

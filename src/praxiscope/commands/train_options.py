@@ -1,0 +1,261 @@
+"""From the options of ``praxiscope train``, or the keywords of ``praxiscope.train``, to the settings of a run.
+
+Nothing here imports torch, unless a model is started from runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from praxiscope._lazy import quick_imports
+from praxiscope.checkpoint import check_recogniser
+from praxiscope.devices import check_device
+from praxiscope.errors import ArgumentError, unknown_name
+from praxiscope.models import default_stream
+from praxiscope.recipes.named import get_recipe, recipe_of
+from praxiscope.recipes.settings import load_yaml, override
+from praxiscope.training.checks import check_streams, check_training
+
+if TYPE_CHECKING:
+    from praxiscope.recipes.settings import TrainSettings
+
+__all__ = ["SETTINGS", "DataOptions", "TrainOptions", "resolve"]
+
+SETTINGS = {
+    "split": "data.split",
+    "annotations": "data.annotations",
+    "flow_range": "data.flow_range",
+    "workers": "data.workers",
+    "max_skip": "data.max_skip",
+    "allow_one_class": "data.allow_one_class",
+    "allow_no_test": "data.allow_no_test",
+    "backbone": "model.backbone",
+    "weights": "model.weights",
+    "stream": "model.stream",
+    "pretrained": "model.pretrained",
+    "clusters": "model.clusters",
+    "size": "input.size",
+    "watch": "input.snippets",
+    "backprop": "backprop.name",
+    "choose": "backprop.choose",
+    "rule": "backprop.rule",
+    "memory": "backprop.memory",
+    "epochs": "optim.epochs",
+    "batch": "optim.batch",
+    "lr": "optim.lr",
+    "seed": "run.seed",
+    "device": "run.accelerator",
+    "devices": "run.devices",
+}
+"""The setting that each plain option sets."""
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Which data sets a run trains on, as options name them.
+
+    Attributes:
+        source: a single data set: a folder, a CSV, or LAYOUT:FOLDER.
+        tasks: several data sets, in place of ``source``: NAME=DATA.
+        splits: splits of several data sets: NAME=SPLIT.
+        annotations: folders of their official lists: NAME=FOLDER.
+        flow: the folder of stored flow of a single data set; of several: NAME=FOLDER.
+    """
+
+    source: str | None = None
+    tasks: Sequence[str] = ()
+    splits: Sequence[str] = ()
+    annotations: Sequence[str] = ()
+    flow: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What options say of a run.
+
+    Attributes:
+        data: the data sets.
+        model: name of the model; None: the recipe's.
+        recipe: name of a recipe, or a run's YAML file; "default" is ``default-MODEL`` where there is one.
+        start: two runs, RGB_RUN,FLOW_RUN, for a warm start of a network of both.
+        plain: values of the options in `SETTINGS`, by their names; None: not given.
+        assignments: ``section.key=value`` texts.
+        values: values by their settings' full names, "section.key".
+    """
+
+    data: DataOptions
+    model: str | None = None
+    recipe: str = "default"
+    start: str | None = None
+    plain: Mapping[str, Any] = field(default_factory=dict)
+    assignments: Sequence[str] = ()
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+def resolve(options: TrainOptions, out: Path, resume: bool = False) -> TrainSettings:
+    """The settings of a run, checked as far as torch is not needed for it.
+
+    Args:
+        options: what was asked for.
+        out: the folder of the run.
+        resume: go on with the run in ``out``.
+
+    Raises:
+        ArgumentError, DataError, CheckpointError: something cannot be used as asked.
+    """
+    saved = out / "settings.yaml"
+    if resume and not saved.is_file():
+        raise ArgumentError(f"--resume: {out} holds no run. Give the folder of a run as --out.")
+    plain = {name: value for name, value in options.plain.items() if value is not None}
+    model = options.model or _model_of(plain, options.start)
+    settings = _beginning(options.recipe, model, saved if resume else None)
+    name = model or settings.model.name
+    taken_over = _warm_start(options.start, name, plain, out, resume)
+    changes = _changes(plain, settings)
+    if model is not None:
+        changes["model.name"] = model
+    if "stream" not in plain and options.data.flow and default_stream(name) != "both":
+        changes["model.stream"] = "flow"
+    changes |= options.values
+    told = [*options.assignments, *changes]
+    if resume and not any(text.startswith(("optim.epochs", "optim.steps")) for text in told):
+        # A run keeps its length, whatever a recipe that is named again says, unless another one is asked for.
+        length = load_yaml(saved).optim
+        changes = {"optim.epochs": length.epochs, "optim.steps": length.steps} | changes
+    # All together: two options may fit one another, but not what the recipe has.
+    settings = override(
+        settings, options.assignments, {**taken_over, **_data_sets(settings, options.data), **changes}
+    )
+    settings.data.sources()  # raises where no data set is named
+    if "watch" in plain and settings.model.name == "full-video":
+        raise ArgumentError(
+            f"--watch {plain['watch']}: full-video sees every frame. Leave --watch out, or choose another --model."
+        )
+    check_training(settings, out, resume)
+    return settings
+
+
+def _model_of(plain: Mapping[str, Any], start: str | None) -> str | None:
+    """The model that an option is made for; None where none is."""
+    return "full-video" if "clusters" in plain else "multiplier" if start is not None else None
+
+
+def _beginning(recipe: str, model: str | None, saved: Path | None) -> TrainSettings:
+    """The settings to change: a recipe's, or those of a run to resume."""
+    if saved is not None and recipe == "default":
+        return load_yaml(saved)
+    return recipe_of(model) if recipe == "default" and model else get_recipe(recipe)
+
+
+def _warm_start(
+    start: str | None, model: str, plain: Mapping[str, Any], out: Path, resume: bool
+) -> dict[str, Any]:
+    """The settings that a network of both streams takes over from the runs that it starts from."""
+    if start is None:
+        return {}
+    if resume:
+        raise ArgumentError(
+            f"--from {start}: a warm start needs a new run, and {out} is resumed. Leave one out."
+        )
+    if default_stream(model) != "both":
+        raise ArgumentError(
+            f"--from {start}: needs a model of RGB and flow, such as multiplier; {model} sees one of them. Leave out "
+            f"--from or --{'clusters' if 'clusters' in plain else 'model'}."
+        )
+    runs = [run for run in start.split(",") if run]
+    check_streams(runs)
+    for run in runs:
+        check_recogniser(run)
+    with quick_imports():
+        from praxiscope.training.warm_start import settings_of_runs
+    return settings_of_runs(runs)
+
+
+def _changes(plain: Mapping[str, Any], settings: TrainSettings) -> dict[str, Any]:
+    """The settings that plain options change."""
+    if unknown := [name for name in plain if name not in SETTINGS]:
+        raise unknown_name("option", unknown[0], SETTINGS)
+    given = dict(plain)
+    if "device" in given:
+        given["device"] = check_device(given["device"])
+    if "clusters" in given:
+        given["clusters"] = _clusters(given["clusters"])
+    if given.get("choose") is not None:
+        given.setdefault("backprop", "principal")
+    changes = {SETTINGS[name]: value for name, value in given.items()}
+    if "size" in given:  # the frames around the crop keep their relation to it
+        shown = settings.input
+        changes["input.short_side"] = round(int(given["size"]) * shown.short_side / shown.size)
+    if "backprop" in given and given["backprop"] != "principal" and "choose" not in given:
+        changes = {"backprop.choose": None, "backprop.rule": None} | changes  # in place of a recipe's choice
+    return changes
+
+
+def _clusters(given: str | int) -> int | str:
+    if given == "auto":
+        return given
+    text = str(given)
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentError(f"--clusters {text}: expected a whole number of 1 or more, or auto.")
+    return int(text)
+
+
+def _data_sets(settings: TrainSettings, data: DataOptions) -> dict[str, Any]:
+    """The settings of one data set or of several; they win over a recipe's.
+
+    Raises:
+        ArgumentError: an option names a data set that there is not, or one and several are named.
+    """
+    if data.source is not None and data.tasks:
+        raise ArgumentError(
+            f"{data.source} and --data {data.tasks[0]}: give one data set, or several by --data NAME=DATA."
+        )
+    named = _by_name("--data", data.tasks)
+    kept = settings.data.tasks if data.source is None and not named else None
+    sets: dict[str, dict[str, Any]] = {name: {"source": source} for name, source in named.items()}
+    sets |= {name: task.model_dump() for name, task in (kept or {}).items()}
+    options = [
+        ("--data-split", "split", data.splits),
+        ("--data-annotations", "annotations", data.annotations),
+    ]
+    changes: dict[str, Any] = {}
+    if sets:
+        options.append(("--flow", "flow", data.flow))
+    else:
+        if data.source is not None:
+            changes = {"data.source": data.source, "data.tasks": None}
+        if len(data.flow) > 1:
+            raise ArgumentError(
+                f"--flow {' --flow '.join(data.flow)}: one data set has one folder of flow. Name several data sets by "
+                "--data NAME=DATA."
+            )
+        if data.flow:
+            changes["data.flow"] = data.flow[0]
+    for option, key, texts in options:
+        for name, value in _by_name(option, texts).items():
+            if not sets:
+                raise ArgumentError(f"{option} {name}={value}: needs several data sets, --data NAME=DATA.")
+            if name not in sets:
+                raise ArgumentError(f"{option} {name}={value}: {unknown_name('data set', name, sets)}")
+            sets[name][key] = value
+    if sets:
+        changes["data.tasks"] = sets
+        if named:  # in place of a recipe's single data set
+            changes |= {"data.source": "", "data.split": None, "data.annotations": None, "data.flow": None}
+    return changes
+
+
+def _by_name(option: str, texts: Sequence[str]) -> dict[str, str]:
+    """NAME=VALUE texts. Raises ArgumentError for other texts, and for a name that comes twice."""
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (name and equals and value):
+            raise ArgumentError(f"{option} {text}: expected NAME=VALUE, such as {option} ucf=….")
+        if name in found:
+            raise ArgumentError(f"{option} {text}: {name} is given twice; the first is {found[name]}.")
+        found[name] = value
+    return found

@@ -68,7 +68,7 @@ class App(typer.Typer):
     """A group of commands with this help. Takes the arguments of ``typer.Typer``."""
 
     def __init__(self, **options: Any) -> None:
-        defaults = {
+        defaults: dict[str, Any] = {
             "cls": _Group,
             "no_args_is_help": True,
             "add_completion": False,

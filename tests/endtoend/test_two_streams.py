@@ -351,7 +351,7 @@ def test_what_acts_on_no_other_instant_is_seen_in_chunks(run: Path, moving: Movi
         recogniser.video_logits(path, "allx1")
     keywords = {**recogniser.card.kwargs, "temporal": None, "pool_window": None}
     recogniser.model = px.create_model(recogniser.card.name, **keywords).eval()
-    assert recogniser.clip_snippets is None
+    assert recogniser.sees.together is None
     sizes: list[int] = []
     recogniser.model.register_forward_pre_hook(lambda _, inputs: sizes.append(inputs[0].shape[:2].numel()))
     whole = recogniser.video_logits(path, "25xfull")

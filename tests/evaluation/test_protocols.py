@@ -94,7 +94,7 @@ def test_instants_of_a_model_that_sees_any_number_are_one_view():
     assert views.shape == (1, 25)
     assert views[0].equal(segment_indices(300, 25, 11))
     assert view_indices(parse_protocol("allx1"), 30, None, 11).shape == (1, 20)
-    with pytest.raises(ArgumentError, match="needs a number of clip_snippets"):
+    with pytest.raises(ArgumentError, match="together"):
         view_indices(parse_protocol("dense2x3"), 300, None, 11)
 
 
@@ -149,7 +149,7 @@ def test_every_snippet_fits_into_the_video(name, snippets, length):
 def test_numbers_below_one_are_refused():
     for name, arguments in (
         ("num_frames", (0, 1)),
-        ("clip_snippets", (10, 0)),
+        ("together", (10, 0)),
         ("snippet_length", (10, 1, 0)),
     ):
         with pytest.raises(ArgumentError, match=name):

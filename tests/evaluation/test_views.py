@@ -86,7 +86,7 @@ def test_scores_are_the_mean_over_views_of_single_forward_passes(crops: str, chu
         model,
         prepare=prepare,
         crop=partial(crops_of, crops, SIZE),  # type: ignore[arg-type]
-        clip_snippets=snippets,
+        together=snippets,
         chunk_snippets=chunk,
     )
     found = list(scorer.score(iter(clips)))
@@ -112,7 +112,7 @@ def test_the_number_of_snippets_in_a_pass_follows_their_size() -> None:
         model,
         prepare=prepare,
         crop=partial(crops_of, "full", SIZE),
-        clip_snippets=1,
+        together=1,
         chunk_snippets=lambda height, width: 480 // (height * width),
     )
     assert len(list(scorer.score(iter(clips)))) == 3
@@ -146,7 +146,7 @@ def test_whole_frames_of_flow_are_mirrored_with_their_vectors() -> None:
 def test_short_protocols_of_several_videos_share_a_forward_pass() -> None:
     model = Mixing()
     scorer = ViewScorer(
-        model, prepare=prepare, crop=partial(crops_of, "center", SIZE), clip_snippets=2, chunk_snippets=8
+        model, prepare=prepare, crop=partial(crops_of, "center", SIZE), together=2, chunk_snippets=8
     )
     list(scorer.score(make_clips([(9, 9)] * 6, 2)))
     assert [shape[0] for shape in model.seen] == [4, 2]
@@ -161,7 +161,7 @@ def test_scores_come_as_soon_as_their_chunk_is_full() -> None:
             yield clip
 
     scorer = ViewScorer(
-        Mixing(), prepare=prepare, crop=partial(crops_of, "center", SIZE), clip_snippets=2, chunk_snippets=4
+        Mixing(), prepare=prepare, crop=partial(crops_of, "center", SIZE), together=2, chunk_snippets=4
     )
     results = scorer.score(clips())
     next(results)
@@ -169,13 +169,13 @@ def test_scores_come_as_soon_as_their_chunk_is_full() -> None:
 
 
 def test_a_scored_clip_comes_back_without_its_pixels() -> None:
-    scorer = ViewScorer(Mixing(), prepare=prepare, crop=partial(crops_of, "center", SIZE), clip_snippets=2)
+    scorer = ViewScorer(Mixing(), prepare=prepare, crop=partial(crops_of, "center", SIZE), together=2)
     [(clip, _)] = scorer.score(make_clips([(9, 9)], 2))
     assert clip.streams == {}
 
 
 def test_no_clips_give_no_scores() -> None:
-    scorer = ViewScorer(Mixing(), prepare=prepare, crop=partial(crops_of, "center", SIZE), clip_snippets=2)
+    scorer = ViewScorer(Mixing(), prepare=prepare, crop=partial(crops_of, "center", SIZE), together=2)
     assert list(scorer.score([])) == []
 
 
@@ -187,7 +187,7 @@ def test_bfloat16_is_used_when_asked_for_and_scores_stay_float32() -> None:
         model,
         prepare=prepare,
         crop=partial(crops_of, "center", SIZE),
-        clip_snippets=2,
+        together=2,
         precision=inference_precision(torch.device("cpu"), "bf16"),
     )
     [(_, logits)] = scorer.score(make_clips([(9, 9)], 2))
@@ -228,7 +228,7 @@ def test_streams_are_cut_alike_and_seen_together(together: int | None) -> None:
         prepare=prepared,
         crop=partial(crops_of, "ten", 8),
         streams=("rgb", "flow"),
-        clip_snippets=together,
+        together=together,
         chunk_snippets=5,
     )
     for clip, (_, logits) in zip(clips, scorer.score(iter(clips)), strict=True):

@@ -42,7 +42,7 @@ def test_the_baselines_are_registered():
 def test_scores_have_their_shapes_and_gradients_reach_everything(name, backbone, stream, channels, snippets):
     model = create_model(name, backbone=backbone, num_classes=5, stream=stream, dropout=0.0)
     assert model.streams == (stream,)
-    assert model.takes == ("packed" if name == "full-video" else "dense")
+    assert model.sees.frames == ("all" if name == "full-video" else "sampled")
     frames = torch.randn(2, snippets, channels, 64, 64, requires_grad=True)
     output = model(frames)
     assert output.logits.shape == (2, 5)
@@ -218,11 +218,11 @@ def test_batchnorm_modes_hold_through_train_calls(mode, moving):
     assert not any(m.training for m in model.modules())
 
 
-def test_clip_snippets_and_sizes_are_as_the_builders_say():
-    assert create_model("tsn", backbone="squeezenet1_0", num_classes=2).clip_snippets == 1
-    assert create_model("frame", backbone="squeezenet1_0", num_classes=2).clip_snippets == 1
+def test_what_is_seen_together_and_sizes_are_as_the_builders_say():
+    assert create_model("tsn", backbone="squeezenet1_0", num_classes=2).sees.together == 1
+    assert create_model("frame", backbone="squeezenet1_0", num_classes=2).sees.together == 1
     model = create_model("tsm", backbone="squeezenet1_0", num_classes=2, snippets=5, input_size=64)
-    assert (model.clip_snippets, model.input_size, model.num_classes) == (5, 64, 2)
+    assert (model.sees.together, model.input_size, model.num_classes) == (5, 64, 2)
 
 
 def test_dropout_is_the_papers_unless_told():

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from praxiscope.errors import ArgumentError
+from praxiscope.models.contract import Sees
 from praxiscope.models.multiplier import TwoStreamOutput
 from praxiscope.steps import TaskLoss, make_loss, ordinary
 from praxiscope.steps.base import accuracy
@@ -166,7 +167,7 @@ class TwoHeads(nn.Module):
     """A layer for each of two streams."""
 
     streams = ("rgb", "flow")
-    takes = "dense"
+    sees = Sees(together=None)
 
     def __init__(self) -> None:
         super().__init__()

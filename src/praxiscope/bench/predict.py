@@ -137,7 +137,7 @@ def bench_predict(
         run, device=device, flow=flow, flow_range=flow_range, flow_weights=flow_weights, task=task
     )
     chosen = [parse_protocol(name) for name in protocols or [recogniser.default_protocol()]]
-    if recogniser.every_frame:
+    if recogniser.sees.all_frames:
         raise ArgumentError(
             f"{run}: {recogniser.card.name} reads long videos in parts, which are not told apart here; time predict"
         )

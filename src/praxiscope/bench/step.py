@@ -116,7 +116,7 @@ def _measure(job: Job) -> dict[str, Any]:
     frames = torch.empty(shape, device=device).normal_().permute(0, 3, 1, 2)
     targets = torch.randint(0, CLASSES, (job.batch,), device=device)
     offsets = torch.arange(job.batch + 1) * job.frames
-    packed = model.takes == "packed"
+    packed = model.sees.all_frames
     inputs = (frames, offsets) if packed else (frames.reshape(job.batch, job.frames, *frames.shape[1:]),)
 
     def clocked(work: Any) -> float:

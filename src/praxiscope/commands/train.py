@@ -243,7 +243,7 @@ def train(
             ),
             state=state,
             batches=epoch_loader(
-                settings, manifest, records, fabric, state.skipped, card.input, store, bare.takes == "packed"
+                settings, manifest, records, fabric, state.skipped, card.input, store, bare.sees.all_frames
             ),
             prepare=prepare,
             log=log.write if log else lambda row: None,

@@ -1,6 +1,6 @@
 """Test protocols as data: which views of a video are scored, and what of them is averaged.
 
-A *view* is one input of the model: ``clip_snippets`` snippets (S; 1 for single-frame models and for those
+A *view* is one input of the model: ``together`` snippets (S; 1 for single-frame models and for those
 that only average over snippets, the model's own S for models that mix snippets), cut out at one place of
 the picture. A protocol with V temporal views and P crops scores V * P views of each video.
 
@@ -179,7 +179,7 @@ def views_named(name: str) -> str:
 
 
 def view_indices(
-    protocol: Protocol, num_frames: int, clip_snippets: int | None, snippet_length: int = 1
+    protocol: Protocol, num_frames: int, together: int | None, snippet_length: int = 1
 ) -> Tensor:
     """First frames of the snippets of every temporal view.
 
@@ -196,7 +196,7 @@ def view_indices(
     Args:
         protocol: the views that are asked for.
         num_frames: frames of the video.
-        clip_snippets: S, snippets of one model input. None, of segments: the V instants are one input, for models
+        together: S, snippets of one model input. None, of segments: the V instants are one input, for models
             that see any number together.
         snippet_length: frames that a snippet needs from its first frame on (1; more for stacks of frames).
 
@@ -213,7 +213,7 @@ def view_indices(
 
     for label, value in (
         ("num_frames", num_frames),
-        ("clip_snippets", 1 if clip_snippets is None else clip_snippets),
+        ("together", 1 if together is None else together),
         ("snippet_length", snippet_length),
     ):
         if value < 1:
@@ -222,20 +222,20 @@ def view_indices(
     starts = max(num_frames - snippet_length + 1, 1)  # frames at which a snippet can start
     if protocol.sampling == "all":
         return torch.arange(starts)[None]
-    if clip_snippets is None:
+    if together is None:
         if protocol.sampling != "segments":
-            raise ArgumentError(f"protocol {protocol.name} needs a number of clip_snippets")
+            raise ArgumentError(f"protocol {protocol.name} needs a number of snippets, together; got None")
         return segment_indices(num_frames, views, snippet_length)[None]
     if protocol.sampling == "segments":
         # Segment s begins at tick * s, and view k lies (k + 1/2) / V further: the middle of part s * V + k
         # of S * V equal parts.
-        middles = segment_indices(num_frames, clip_snippets * views, snippet_length)
-        return middles.reshape(clip_snippets, views).T.contiguous()  # [S * V] -> [V, S]
-    window = clip_snippets * protocol.stride
+        middles = segment_indices(num_frames, together * views, snippet_length)
+        return middles.reshape(together, views).T.contiguous()  # [S * V] -> [V, S]
+    window = together * protocol.stride
     last = max(starts - window, 0)  # TSM: a window counts S * stride frames, with S * stride = 64
     if views == 1:
         begins = torch.tensor([last // 2])
     else:
         begins = torch.arange(views) * last // (views - 1)
-    offsets = torch.arange(clip_snippets) * protocol.stride
+    offsets = torch.arange(together) * protocol.stride
     return (begins[:, None] + offsets[None, :]) % starts  # [V, 1] + [1, S] -> [V, S]

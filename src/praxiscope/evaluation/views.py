@@ -138,7 +138,7 @@ class ViewScorer:
             normalised.
         crop: frames of one video [V * S, C, H, W] and their kind -> its crops, one at a time, each [V * S, C, h, w].
         streams: names, in the order of the model's inputs.
-        clip_snippets: S; None: all snippets of a video are one view.
+        together: S; None: all snippets of a video are one view.
         chunk_snippets: the most snippets in one forward pass (but a view is never cut); or a function that gives it
             for their height and width.
         precision: the numbers to run in.
@@ -152,7 +152,7 @@ class ViewScorer:
         prepare: Callable[[Tensor, Kind], Tensor],
         crop: Callable[[Tensor, Kind], Iterable[Tensor]],
         streams: Sequence[str] = ("rgb",),
-        clip_snippets: int | None,
+        together: int | None,
         chunk_snippets: int | Callable[[int, int], int] = 64,
         precision: Precision | None = None,
         average: Average = "logits",
@@ -161,7 +161,7 @@ class ViewScorer:
         self.model, self.prepare, self.crop = model, prepare, crop
         self.average, self.sigmoid = average, sigmoid
         self.streams = tuple(streams)
-        self.clip_snippets = clip_snippets
+        self.together = together
         self.chunk_snippets = chunk_snippets
         self.precision = precision or Precision()
 
@@ -213,7 +213,7 @@ class ViewScorer:
                 Clip({}, clip.target, clip.id, clip.seed), ViewMean(self.average, self.sigmoid)
             )
             for crop in zip(*crops, strict=True):
-                seen = self.clip_snippets or len(crop[0])
+                seen = self.together or len(crop[0])
                 chunk_views = max(1, self._at_once(*crop[0].shape[-2:]) // seen)
                 views = [x.reshape(-1, seen, *x.shape[1:]) for x in crop]  # [V, S, C, h, w]
                 video.left += len(views[0])

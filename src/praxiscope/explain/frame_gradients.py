@@ -62,7 +62,7 @@ def load_apart(run: str | Path, **options: Any) -> Recogniser:
         ArgumentError: it makes no clusters of frames, or its first stage mixes them.
     """
     recogniser = load_full_video(run, **options)
-    if recogniser.card.kwargs.get("early_shift"):
+    if not recogniser.sees.streamable:
         raise ArgumentError(
             f"{run}: has early_shift, which mixes neighbouring frames; they have no gradients of their own"
         )

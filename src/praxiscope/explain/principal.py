@@ -149,7 +149,7 @@ def explain_principal(
 def _load(path: str | Path, **options: Any) -> Recogniser:
     """One network, whose scores of a video are the mean of those of its snippets."""
     recogniser = load_one(path, **options)
-    if getattr(recogniser.model, "consensus", None) is not average:
+    if recogniser.model.consensus is not average:
         raise ArgumentError(f"{path}: snippets are chosen for networks whose consensus is the average")
     return recogniser
 

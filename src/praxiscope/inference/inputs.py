@@ -56,13 +56,13 @@ class ViewSampler:
     """All frames of all temporal views, one view after the other: int64 [V * S]."""
 
     def __init__(
-        self, protocol: Protocol, clip_snippets: int | None, length: int, leave_long: bool = False
+        self, protocol: Protocol, together: int | None, length: int, leave_long: bool = False
     ) -> None:
-        self.protocol, self.clip_snippets, self.length = protocol, clip_snippets, length
+        self.protocol, self.together, self.length = protocol, together, length
         self.leave_long = leave_long
 
     def __call__(self, num_frames: int, generator: torch.Generator | None) -> Tensor:
-        chosen = view_indices(self.protocol, num_frames, self.clip_snippets, self.length).flatten()
+        chosen = view_indices(self.protocol, num_frames, self.together, self.length).flatten()
         # Of a long video nothing is read here: it will go through the model in parts.
         return chosen[:0] if self.leave_long and len(chosen) > LONG_FRAMES else chosen
 

@@ -27,6 +27,7 @@ from praxiscope.evaluation.views import Precision, ViewMean, ViewScorer, forward
 from praxiscope.inference.inputs import ViewSampler, crops_of, stream_readers, takes_one_size
 from praxiscope.inference.streaming import frame_chunks
 from praxiscope.inference.timeline import windows
+from praxiscope.models.contract import Sees
 from praxiscope.processes import run_once
 from praxiscope.progress import Reporter
 from praxiscope.types import Clip, Prediction, Segment, VideoRecord
@@ -99,16 +100,10 @@ class Recogniser:
         return "+".join(self.streams)
 
     @property
-    def clip_snippets(self) -> int | None:
-        """Snippets that the model must see together: 1 where it only averages over them, None where it takes any
-        number and sees all of them together."""
-        count: int | None = self.model.clip_snippets
-        return count
-
-    @property
-    def every_frame(self) -> bool:
-        """Whether the model takes any number of frames of a video together."""
-        return bool(self.model.takes == "packed")
+    def sees(self) -> Sees:
+        """What the model takes of a video."""
+        sees: Sees = self.model.sees
+        return sees
 
     @property
     def span(self) -> int:
@@ -138,11 +133,11 @@ class Recogniser:
         """What ``predict`` uses: every frame, whole, for models that take them all; 25 whole frames for models that see
         any number together, and the same flipped where training had such; 25 frames for models that average; else
         one centred clip."""
-        if self.every_frame:
+        if self.sees.all_frames:
             return "allxfull"
-        if self.clip_snippets is None:
+        if self.sees.together is None:
             return "fully-convolutional" if self.card.input.flip else "25xfull"
-        return "25x1" if self.clip_snippets == 1 else "1x1"
+        return "25x1" if self.sees.together == 1 else "1x1"
 
     def predict(
         self, source: str | Path, top: int = 5, protocol: str | None = None, average: str | None = None
@@ -179,8 +174,7 @@ class Recogniser:
     def streams_frames(self, protocol: Protocol) -> bool:
         """Whether long videos go through the model a few frames at a time; stacks of flow are read together, and so are
         frames that a first stage shifts among."""
-        apart = self.every_frame and not getattr(self.model, "early_shift", False)
-        return apart and protocol.sampling == "all" and self.card.input.flow is None
+        return self.sees.streamable and protocol.sampling == "all" and self.card.input.flow is None
 
     def stream_logits(self, record: VideoRecord, protocol: Protocol, time_limit_s: float = 300.0) -> Tensor:
         """`video_logits`, of every frame, in memory that does not grow with their number: float32 [K].
@@ -235,7 +229,7 @@ class Recogniser:
     def snippet_logits(self, source: str | Path, starts: Tensor) -> Tensor:
         """Scores of single snippets of one video before softmax, in centre crops.
 
-        Snippets of a model that mixes them (``clip_snippets`` above 1) are seen together.
+        Snippets of a model that mixes them (``sees.together`` above 1) are seen together.
 
         Args:
             source: a video file.
@@ -248,9 +242,9 @@ class Recogniser:
             VideoError, DataError: the file cannot be read.
             ArgumentError: the model does not score snippets: it sees every frame, or all snippets as one.
         """
-        if self.every_frame:
+        if self.sees.all_frames:
             raise ArgumentError(f"{self.card.name} scores clusters of frames, not snippets; see --clusters")
-        if self.clip_snippets is None:
+        if self.sees.together is None:
             raise ArgumentError(f"{self.card.name} scores a video as a whole, not its snippets")
         protocol = parse_protocol("1x1")
         readers, _ = stream_readers(self.card.input, self._short_side(protocol), self.flow_source)
@@ -264,7 +258,7 @@ class Recogniser:
         )
         kind = kind_of(stream)
         (crop,) = crops_of(protocol.crops, self.card.input.size, clips.read(0).streams[stream], kind)
-        together = len(starts) if self.clip_snippets > 1 else self.at_once(*crop.shape[-2:])
+        together = len(starts) if self.sees.together > 1 else self.at_once(*crop.shape[-2:])
         rows = []
         for part in torch.split(crop, together):
             with torch.inference_mode(), self.precision.context(self.device):
@@ -355,7 +349,7 @@ class Recogniser:
             "model": self.card.name,
             "backbone": self.card.kwargs.get("backbone"),
             "streams": list(self.streams),
-            "clip_snippets": self.clip_snippets,
+            "clip_snippets": self.sees.together,
             "size": self.card.input.size,
             "activation": "sigmoid" if self.card.multi_label else "softmax",
         }
@@ -399,9 +393,9 @@ class Recogniser:
             raise ArgumentError(f"window and stride must be above 0 s, got {window_s} and {stride_s}")
         scorer = self.scorer(parse_protocol("1x1"))
         size = self.card.input.size
-        most = 1 if self.every_frame else max(1, self.at_once(size, size) // self.card.input.snippets)
+        most = 1 if self.sees.all_frames else max(1, self.at_once(size, size) // self.card.input.snippets)
         coming = windows(
-            source, window_s, stride_s, self.card.input, self.flow_source, every=self.every_frame
+            source, window_s, stride_s, self.card.input, self.flow_source, every=self.sees.all_frames
         )
         while batch := list(islice(coming, most)):
             logits = scorer.forward(
@@ -436,10 +430,10 @@ class Recogniser:
 
     def _seen_together(self, protocol: Protocol) -> int | None:
         """Snippets of a view; None where all of a protocol's are one."""
-        if self.clip_snippets is None and protocol.sampling == "dense":
+        if self.sees.together is None and protocol.sampling == "dense":
             return self.card.input.snippets
         # Where nothing acts along time the score is a mean all the same, and memory need not grow with the instants.
-        return 1 if getattr(self.model, "instants_apart", False) else self.clip_snippets
+        return 1 if self.sees.instants_apart else self.sees.together
 
     def scorer(self, protocol: Protocol) -> ViewScorer:
         """What scores the clips that ``clip_reader`` reads.
@@ -448,7 +442,7 @@ class Recogniser:
             ArgumentError: the model cannot be shown such views.
         """
         together = self._seen_together(protocol)
-        if protocol.sampling == "all" and not self.every_frame and together != 1:
+        if protocol.sampling == "all" and not self.sees.all_frames and together != 1:
             takes = f"takes {together}. Take 1x1, or 2x3 for more views"
             if together is None:
                 takes = "sees all that it is shown together, and would need memory for all of them. Take 25x1"
@@ -465,7 +459,7 @@ class Recogniser:
             prepare=self._prepare,
             crop=partial(crops_of, protocol.crops, self.card.input.size),
             streams=self.streams,
-            clip_snippets=None if self.every_frame and protocol.sampling == "all" else together,
+            together=None if self.sees.all_frames and protocol.sampling == "all" else together,
             chunk_snippets=self.at_once,
             precision=self.precision,
             average=protocol.average,

@@ -27,6 +27,7 @@ from praxiscope.layers.clustering import (
 )
 from praxiscope.layers.parted import PartedStage, Parts
 from praxiscope.layers.shift import SnippetCount, insert_shift
+from praxiscope.models.contract import Sees
 from praxiscope.models.registered import models
 from praxiscope.models.shift_places import shift_places
 from praxiscope.models.snippets import BatchNormMode, SnippetNetwork, Stream
@@ -137,10 +138,8 @@ class FullVideoNetwork(SnippetNetwork):
             of 256 frames of 224 x 224, and in parts of a quarter of that beyond.
 
     Attributes:
-        takes: "packed": frames of any number for each video, see `forward`.
+        sees: all frames; a few at a time are enough unless the first stage shifts between frames.
     """
-
-    takes: Literal["dense", "packed"] = "packed"
 
     def __init__(
         self,
@@ -426,5 +425,5 @@ def full_video(
         pretrained=pretrained,
         batchnorm=batchnorm,
         input_size=input_size,
-        clip_snippets=together,
+        sees=Sees(frames="all", together=together, streamable=not early_shift),
     )

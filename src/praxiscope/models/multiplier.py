@@ -22,6 +22,7 @@ from praxiscope.layers.normalisation import freeze_batchnorm
 from praxiscope.layers.shift import SnippetCount
 from praxiscope.layers.temporal import AVERAGE, CENTRE, TemporalConvolution, temporal_max
 from praxiscope.models.backbones import IMAGENET, InputContract, classifier, create_backbone, flow_contract
+from praxiscope.models.contract import Sees
 from praxiscope.models.registered import models
 from praxiscope.models.residual import branch_width, residual_branch, residual_stages, residual_sum
 
@@ -73,8 +74,8 @@ class TwoStreamResidualNetwork(nn.Module):
 
     Attributes:
         streams: names of the inputs, in forward's order.
-        takes: "dense": batches are [B, S, C, H, W].
-        clip_snippets: None: any number of snippets, all of which are seen together.
+        sees: any number of snippets, all of which are seen together.
+        consensus: None, as snippets have no scores of their own.
         input_contracts: mean and std that normalise pictures (in [0, 1]) and flow (in pixels), by stream.
 
     Raises:
@@ -82,8 +83,7 @@ class TwoStreamResidualNetwork(nn.Module):
     """
 
     streams = ("rgb", "flow")
-    takes: Literal["dense", "packed"] = "dense"
-    clip_snippets: int | None = None
+    consensus = None
 
     def __init__(
         self,
@@ -111,6 +111,7 @@ class TwoStreamResidualNetwork(nn.Module):
         self.appearance, self.motion = appearance, motion
         self.batchnorm = batchnorm
         self.pool_window = pool_window
+        self.sees = Sees(together=None, instants_apart=temporal is None and pool_window is None)
         into = gate or _ungated
         self._into_appearance = into if direction != "appearance-to-motion" else _ungated
         self._into_motion = into if direction != "motion-to-appearance" else _ungated
@@ -146,11 +147,6 @@ class TwoStreamResidualNetwork(nn.Module):
                 name = f"{stream}_conv{number}"
                 self.temporal[name] = TemporalConvolution(width, self.snippet_count, taps)
         self.train()
-
-    @property
-    def instants_apart(self) -> bool:
-        """Whether no layer acts along time, so that a video's score is the mean of those of its instants."""
-        return self.temporal_place is None and self.pool_window is None
 
     @property
     def stream_networks(self) -> dict[str, nn.Module]:

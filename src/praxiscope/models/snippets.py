@@ -25,6 +25,7 @@ from praxiscope.models.backbones import (
     input_contract,
     native_input_size,
 )
+from praxiscope.models.contract import Sees
 from praxiscope.types import STEM, SnippetOutput
 
 __all__ = ["BatchNormMode", "Channels", "SnippetNetwork", "Stream"]
@@ -55,18 +56,14 @@ class SnippetNetwork(nn.Module):
             "frozen": none. Applies to the backbone, and holds through ``.train()``.
         consensus: name of a function of `praxiscope.layers.consensus`.
         input_size: side in pixels at which the model is trained and tested; by default the backbone's own.
-        clip_snippets: how many snippets of a video must be seen together at a test; 1 when they do not
-            depend on one another.
+        sees: what is taken of a video; its ``together`` is above 1 where layers mix snippets.
 
     Attributes:
         streams: names of the inputs, in forward's order; with several stems ("flow", "stem").
-        takes: "dense": batches are [B, S, C, H, W].
         input_contract: mean and std that normalise the input (colours in [0, 1], flow in pixels); of a stack of frames
             those of one.
         snippet_count: how many snippets the present forward has, for layers that mix them.
     """
-
-    takes: Literal["dense", "packed"] = "dense"
 
     def __init__(
         self,
@@ -80,15 +77,13 @@ class SnippetNetwork(nn.Module):
         batchnorm: BatchNormMode,
         consensus: str,
         input_size: int | None,
-        clip_snippets: int,
+        sees: Sees,
     ) -> None:
         super().__init__()
         if stream not in STREAM_CHANNELS:
             raise ArgumentError(f"stream must be 'rgb' or 'flow', got {stream!r}")
         if batchnorm not in _BATCHNORM_MODES:
             raise ArgumentError(f"batchnorm must be 'train', 'partial' or 'frozen', got {batchnorm!r}")
-        if clip_snippets < 1:
-            raise ArgumentError(f"snippets must be at least 1, got {clip_snippets}")
         channels = STREAM_CHANNELS[stream] if in_channels is None else in_channels
         if isinstance(channels, int):
             self.streams: tuple[str, ...] = (stream,)
@@ -103,7 +98,7 @@ class SnippetNetwork(nn.Module):
             )
         self.num_classes = num_classes
         self.input_size = native_input_size(backbone) if input_size is None else input_size
-        self.clip_snippets = clip_snippets
+        self.sees = sees
         self.batchnorm = batchnorm
         self.backbone_name = backbone
         self.set_rgb_contract(input_contract(backbone))

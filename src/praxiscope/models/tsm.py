@@ -6,6 +6,7 @@ Where the shift goes depends on the backbone (`praxiscope.models.shift_places`).
 from __future__ import annotations
 
 from praxiscope.layers.shift import insert_shift
+from praxiscope.models.contract import Sees
 from praxiscope.models.registered import models
 from praxiscope.models.shift_places import ShiftPlace, shift_places
 from praxiscope.models.snippets import BatchNormMode, Channels, SnippetNetwork, Stream
@@ -35,7 +36,7 @@ def tsm(
     should show it together.
 
     Args:
-        snippets: snippets of a video that are seen together (``clip_snippets``).
+        snippets: snippets of a video that are seen together.
         fold_div: 1 / fold_div of the channels travel each way.
         shift_place: "residual" or "block", see `shift_places`.
 
@@ -54,7 +55,7 @@ def tsm(
         batchnorm=batchnorm,
         consensus=consensus,
         input_size=input_size,
-        clip_snippets=snippets,
+        sees=Sees(together=snippets),
     )
     for place in shift_places(network.backbone, shift_place):
         insert_shift([place.module], network.snippet_count, fold_div, channels_last=place.channels_last)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from praxiscope.models.contract import Sees
 from praxiscope.models.registered import models
 from praxiscope.models.snippets import BatchNormMode, Channels, SnippetNetwork, Stream
 
@@ -42,5 +43,5 @@ def tsn(
         batchnorm=batchnorm,
         consensus=consensus,
         input_size=input_size,
-        clip_snippets=1,
+        sees=Sees(),
     )

@@ -54,7 +54,7 @@ def call_model(model: nn.Module, batch: Batch) -> Any:
         inputs.append(batch.streams[name])
     if batch.offsets is None:
         return model(*inputs)
-    if model.takes != "packed":
+    if not model.sees.all_frames:  # type: ignore[union-attr]
         raise ArgumentError(f"{type(model).__name__} takes dense batches; this one is packed")
     return model(*inputs, offsets=batch.offsets)
 

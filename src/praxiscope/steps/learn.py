@@ -65,13 +65,15 @@ def learn_in_chunks(loss_function: Loss, prepare: Prepare, snippets: int) -> Lea
         snippets: the most in one pass; models that mix snippets (temporal shift) take one whole video at least.
 
     Raises (when it is called):
-        ArgumentError: the model has no ``consensus`` that makes a video's scores of its snippets'.
+        ArgumentError: the model's ``consensus`` is None: it has no scores of single snippets.
     """
 
     def learn(model: nn.Module, batch: Batch, backward: Callable[[Tensor], Any]) -> tuple[Tensor, Tensor]:
-        consensus = getattr(model, "consensus", None)
+        consensus: Any = model.consensus
         if consensus is None:
-            raise ArgumentError(f"{type(model).__name__} has no consensus; backpropagate it at once")
+            raise ArgumentError(
+                f"{type(model).__name__} scores no snippets by themselves; use the step 'full'"
+            )
         count = snippet_count(batch)
         parts = list(chunks(batch if mixes_snippets(model) else as_rows(batch), snippets))
         states, scores = [], []

@@ -224,7 +224,7 @@ def principal(
     """
 
     def step(model: nn.Module, batch: Batch, backward: Callable[[Tensor], Any]) -> StepOutput:
-        if getattr(model, "consensus", average) is not average:
+        if model.consensus is not average:
             raise ArgumentError("principal backpropagation needs a model whose consensus is the average")
         most, count = len(batch) * n if chunk is None else chunk, snippet_count(batch)
         with watching(model, statistics), context():

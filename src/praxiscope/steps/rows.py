@@ -53,8 +53,7 @@ def snippet_count(batch: Batch) -> int:
 
 def mixes_snippets(model: nn.Module) -> bool:
     """Whether a snippet's scores depend on the others of its video (temporal shift), so that they stay together."""
-    count = getattr(model, "clip_snippets", 1)
-    return count is None or int(count) > 1
+    return bool(model.sees.together != 1)  # type: ignore[union-attr]
 
 
 def as_rows(batch: Batch) -> Batch:
@@ -130,7 +129,6 @@ def watch(model: nn.Module, batch: Batch, prepare: Prepare, snippets: int) -> Te
 
 def unsynchronised(model: nn.Module, wanted: bool = True) -> Any:
     """Within it, backward passes leave the exchange of gradients between devices to a later one."""
-    wrapped = getattr(model, "_forward_module", model)  # Fabric's wrapper holds that of torch
-    if wanted and isinstance(wrapped, DistributedDataParallel):
-        return wrapped.no_sync()
-    return nullcontext()
+    # Fabric's wrapper holds that of torch.
+    wrapped = next((m for m in model.modules() if isinstance(m, DistributedDataParallel)), None)
+    return wrapped.no_sync() if wanted and wrapped is not None else nullcontext()

@@ -63,29 +63,29 @@ def build_model(
         model = create_model(given.name, **kwargs)
     except TypeError as error:
         raise ArgumentError(f"model {given.name!r} cannot be built of {kwargs}: {error}") from error
-    if model.takes == "packed" and settings.backprop.name != "full":
+    if model.sees.all_frames and settings.backprop.name != "full":
         raise ArgumentError(
             f"backprop.name = {settings.backprop.name}: {given.name} sees every frame of a video together and has no "
             "snippets to choose among. Leave out --choose and --backprop."
         )
-    if model.clip_snippets is None and settings.backprop.name != "full":
+    if model.sees.together is None and settings.backprop.name != "full":
         raise ArgumentError(
             f"backprop.name = {settings.backprop.name}: {given.name} scores a video as a whole and has no snippets to "
             "choose among. Leave out --choose and --backprop."
         )
-    if model.takes == "packed" and wanted.frames > 1:
+    if model.sees.all_frames and wanted.frames > 1:
         raise ArgumentError(
             f"input.frames = {wanted.frames}: {given.name} sees every frame by itself. Leave it out, or take another "
             "model (--model tsn)."
         )
     unused = {"sampled_epochs": 0, "max_frames": None, "padded": False}
-    for key, default in unused.items() if model.takes != "packed" else ():
+    for key, default in unused.items() if not model.sees.all_frames else ():
         if (value := getattr(wanted, key)) != default:
             raise ArgumentError(
                 f"input.{key} = {value}: {given.name} sees sampled frames anyway; it is for a model that sees every "
                 "frame (--model full-video). Leave it out."
             )
-    if model.takes == "packed" and wanted.strides and not wanted.sampled_epochs:
+    if model.sees.all_frames and wanted.strides and not wanted.sampled_epochs:
         raise ArgumentError(
             f"input.strides = {list(wanted.strides)}: {given.name} sees every frame; strides are of its "
             "input.sampled_epochs, of which there are none. Leave it out."
@@ -122,7 +122,7 @@ def build_model(
             if "rgb" in streams
             else len(model.input_contracts[streams[0]]["mean"]),
             # What is seen together at a test, or, of models that average or see any number, in training.
-            snippets=model.clip_snippets if (model.clip_snippets or 1) > 1 else wanted.snippets,
+            snippets=model.sees.together if (model.sees.together or 1) > 1 else wanted.snippets,
             length=wanted.frames,
             pictures=len(streams) > 1,
             flip=wanted.flip,

@@ -172,7 +172,7 @@ def announce(
             batch=optim.batch,
             optimizer=optim.name,
             at_once=together,
-            frames=_usual_frames(settings, manifest) if model.takes == "packed" else None,
+            frames=_usual_frames(settings, manifest) if model.sees.all_frames else None,  # type: ignore[union-attr]
         )
     except RuntimeError as error:  # of a layer that has nothing left to look at
         reason = str(error).splitlines()[0]
@@ -204,13 +204,13 @@ def _usual_frames(settings: TrainSettings, manifest: Manifest) -> int:
 
 def _snippets(settings: TrainSettings, model: nn.Module) -> str:
     wanted = settings.input
-    if model.takes != "packed":
+    if not model.sees.all_frames:  # type: ignore[union-attr]
         each = f" of {wanted.frames} RGB frames" if wanted.frames > 1 else ""
         return f"{counted(wanted.snippets, 'snippet')}{each}"
     text = "all frames" if wanted.max_frames is None else f"all frames (of {wanted.max_frames} at the most)"
     if wanted.sampled_epochs:
         text += (
-            f" ({model.clip_snippets} sampled ones in the first {counted(wanted.sampled_epochs, 'epoch')})"
+            f" ({model.sees.together} sampled ones in the first {counted(wanted.sampled_epochs, 'epoch')})"  # type: ignore[union-attr]
         )
     return text
 

@@ -128,10 +128,10 @@ class Monitor:
         )
         protocol = self.settings.run.protocol
         if protocol == "auto":
-            if recogniser.every_frame:
+            if recogniser.sees.all_frames:
                 protocol = recogniser.default_protocol()
             else:
-                averages = recogniser.clip_snippets in (1, None)
+                averages = recogniser.sees.together in (1, None)
                 protocol = f"{self.settings.input.snippets}x1" if averages else "1x1"
         scores, skipped = recogniser.score(
             records,

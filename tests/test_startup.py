@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from praxiscope.cli.explain import NAMES
 from support import SMALL
 
 HEAVY = {
@@ -121,12 +122,17 @@ MISTAKES = [
     "flow videos --out out --method nosuch",
     "flow videos --out out --set warps",
     "flow videos --out out --device gpu",
-    "explain nosuch --filters",
-    "explain run nosuch.mp4 --principal",
-    "explain nosuch.mp4 --flow",
-    "explain videos/red/0.mp4 --flow --method nosuch",
-    "explain videos/red/0.mp4 --flow --out picture.txt",
-    "explain nosuch --losses",
+    "explain filters nosuch",
+    "explain principal run nosuch.mp4",
+    "explain flow nosuch.mp4",
+    "explain flow videos/red/0.mp4 --method nosuch",
+    "explain flow videos/red/0.mp4 --out picture.txt",
+    "explain losses nosuch",
+    "explain clusters run nosuch.mp4",
+    "explain gradients nosuch videos/red/0.mp4",
+    "explain cluster-gradients run videos/red/0.mp4 --device gpu",
+    "explain nosuch",
+    "explain videos/red/0.mp4 --flow",
     "fuse nosuch.npz other.npz",
     "fuse run nosuch --out x",
     "fuse run videos --out x",
@@ -166,6 +172,7 @@ COMMANDS = [
     "bench",
 ]
 COMMANDS += ["dataset move4mnist"]
+COMMANDS += [f"explain {one}" for one in NAMES]
 COMMANDS += [
     f"bench {one}" for one in ("load", "principal", "full-video", "predict", "multiplier", "full-video-cost")
 ]

@@ -56,7 +56,7 @@ COMMANDS = [
     "check",
     "pack",
     "flow",
-    "explain",
+    "explain flow",
     "fuse",
     "train",
     "test",

@@ -233,7 +233,7 @@ def test_one_task_of_several_runs_is_fused(
 
 
 def test_the_first_layer_of_several_tasks_can_be_drawn(both: tuple[Path, list[str]]) -> None:
-    from praxiscope.explain.pictures import explain_filters
+    from praxiscope.explain.filters import explain_filters
 
     (stream,) = explain_filters(both[0]).facts["streams"]
     assert stream["stream"] == "rgb"

@@ -16,7 +16,7 @@ from praxiscope.checkpoint import InputContract, ModelCard, find_checkpoint, loa
 from praxiscope.cli.main import app
 from praxiscope.commands.test import test as run_test
 from praxiscope.commands.train import train
-from praxiscope.explain.pictures import explain_filters
+from praxiscope.explain.filters import explain_filters
 from praxiscope.explain.principal import explain_principal
 from praxiscope.inference.recogniser import Recogniser
 from praxiscope.inference.timeline import windows

@@ -423,12 +423,12 @@ def test_the_time_of_a_prediction_is_told_by_its_parts(run: Path, streams: Strea
 
 def test_what_needs_scores_of_snippets_says_so(run: Path, moving: Moving, tmp_path: Path) -> None:
     clip, runner = str(moving[0] / "left" / "0.mp4"), CliRunner()
-    for wanted in ("--principal", "--clusters"):
-        done = runner.invoke(app, ["explain", str(run), clip, wanted, "--out", str(tmp_path / "a.png")])
+    for wanted in ("principal", "clusters"):
+        done = runner.invoke(app, ["explain", wanted, str(run), clip, "--out", str(tmp_path / "a.png")])
         assert isinstance(done.exception, ArgumentError)
     with pytest.raises(ArgumentError, match="scores a video as a whole"):
         px.load(run).snippet_logits(clip, torch.tensor([0]))
-    done = runner.invoke(app, ["explain", str(run), "--filters", "--out", str(tmp_path / "f.png")])
+    done = runner.invoke(app, ["explain", "filters", str(run), "--out", str(tmp_path / "f.png")])
     assert done.exit_code == 0, done.output
     assert (tmp_path / "f.png").stat().st_size > 1000
 

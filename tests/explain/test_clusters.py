@@ -20,7 +20,7 @@ from praxiscope.data.move4mnist import make_move4mnist
 from praxiscope.errors import ArgumentError, CheckpointError, VideoError
 from praxiscope.explain.clusters import explain_clusters
 from praxiscope.explain.clusters_draw import colour_of
-from praxiscope.explain.pictures import save_explanation
+from praxiscope.explain.explanation import save_explanation
 from praxiscope.inference.fused import save_fused
 from praxiscope.recipes.named import get_recipe
 from praxiscope.recipes.settings import override
@@ -264,11 +264,11 @@ def test_what_cannot_be_drawn_is_said_in_one_line(model, clip, tmp_path):
 def test_without_out_the_picture_is_named_after_video_or_run_and_kind(call, model, clip, tmp_path):
     save_model(tmp_path / "tsn", "tsn")
     for words, name in (
-        ((model, clip, "--clusters"), "square_clusters.png"),
-        ((tmp_path / "tsn", clip, "--principal"), "square_principal.png"),
-        ((model, clip, "--cluster-gradients", "--frames", 4), "square_cluster_gradients.png"),
-        ((f"{model}/", "--filters"), "full_filters.png"),
-        ((clip, "--flow", "--method", "farneback", "--frames", 1), "square_flow.png"),
+        (("clusters", model, clip), "square_clusters.png"),
+        (("principal", tmp_path / "tsn", clip), "square_principal.png"),
+        (("cluster-gradients", model, clip, "--frames", 4), "square_cluster_gradients.png"),
+        (("filters", f"{model}/"), "full_filters.png"),
+        (("flow", clip, "--method", "farneback", "--frames", 1), "square_flow.png"),
     ):
         code, out, err = call("explain", *words)
         assert code == 0, err
@@ -277,14 +277,12 @@ def test_without_out_the_picture_is_named_after_video_or_run_and_kind(call, mode
 
 
 def test_the_command_draws_clusters_with_several_networks(call, run, model, clip, tmp_path):
-    words = (run, clip, "--clusters", "--compare", "start", "--compare", model, "--epochs")
+    words = ("clusters", run, clip, "--compare", "start", "--compare", model, "--epochs")
     code, out, err = call("explain", *words, "--json", "--out", "a.png")
     assert code == 0, err
     facts = json.loads(out)
     assert (facts["picture"], len(facts["compare"]), len(facts["clusters"])) == ("a.png", 4, 3)
     assert facts["label"] in LABELS
-    code, out, err = call("explain", run, clip, "--clusters")
+    code, out, err = call("explain", "clusters", run, clip)
     assert out == f"square_clusters.png: {facts['label']}; {FRAMES} frames in 3 clusters, cumulative\n"
-    code, _, err = call("explain", run, clip, "--principal", "--compare", "start", "--compare", "last")
-    assert (code, err) == (2, "error: --principal compares with one network, got start last\n")
     assert find_checkpoint(run)  # nothing was written there

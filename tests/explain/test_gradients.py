@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from itertools import combinations
 from pathlib import Path
 
@@ -16,10 +15,10 @@ from torch.nn import functional as F
 import praxiscope as px
 from full_video_models import LABELS, save_model
 from praxiscope.checkpoint import find_checkpoint, load_card, load_model_weights
-from praxiscope.cli import main as entry
 from praxiscope.errors import ArgumentError, DataError, UnknownNameError
-from praxiscope.explain.gradients import explain_cluster_gradients, explain_gradients
-from praxiscope.explain.pictures import save_explanation
+from praxiscope.explain.cluster_gradients import explain_cluster_gradients
+from praxiscope.explain.explanation import save_explanation
+from praxiscope.explain.gradients import explain_gradients
 from praxiscope.layers.clustering import clusterings
 from praxiscope.models import create_model
 from praxiscope.video.sampling import segment_indices
@@ -256,26 +255,20 @@ def test_what_cannot_be_compared_is_said_in_one_line(model, clip, tmp_path):
 # ------------------------------------------------------------------------------------------- the command
 
 
-def test_the_command_draws_gradients(model, clip, tmp_path, monkeypatch, capsys):
-    def call(*words: object) -> str:
-        monkeypatch.setattr(sys, "argv", ["praxiscope", "explain", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            entry.main()
-        out, err = capsys.readouterr()
-        assert not ended.value.code, err
-        return out
-
-    monkeypatch.chdir(tmp_path)
+def test_the_command_draws_gradients(call, model, clip, tmp_path):
     words = (model, clip, "--frames", 4, "--label", "red")
-    facts = json.loads(call(*words, "--gradients", "--json"))
+    code, out, err = call("explain", "gradients", *words, "--json")
+    assert code == 0, err
+    facts = json.loads(out)
     assert (facts["picture"], facts["videos"][0]["pairs"]) == ("square_gradients.png", 6)
     found = [facts["videos"][0][name]["pearson"] for name in ("hamming", "euclidean")]
     said = f"square.mp4: 6 pairs, Pearson {found[0]:.2f} (Hamming), {found[1]:.2f} (Euclidean)"
-    assert call(*words, "--gradients") == f"square_gradients.png: {said}\n"
-    means = json.loads(call(model, clip, clip, "--cluster-gradients", "--frames", 6, "--json"))["mean"]
+    assert call("explain", "gradients", *words).out == f"square_gradients.png: {said}\n"
+    words = (model, clip, clip, "--frames", 6)
+    means = json.loads(call("explain", "cluster-gradients", *words, "--json").out)["mean"]
     said = ", ".join(f"{rule} {means[rule]['distance']:.3g}" for rule in RULES)
-    out = call(model, clip, clip, "--cluster-gradients", "--frames", 6)
+    out = call("explain", "cluster-gradients", *words).out
     assert out == f"square_cluster_gradients.png: mean distance of a cluster's gradient (layer3): {said}\n"
     for name in ("square_gradients.png", "square_cluster_gradients.png"):
-        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+        assert Path(name).read_bytes().startswith(b"\x89PNG")
     assert save_explanation(explain_gradients(model, [clip], frames=3), tmp_path / "b.svg").is_file()

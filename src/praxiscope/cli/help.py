@@ -8,7 +8,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-__all__ = ["App"]
+__all__ = ["App", "Group"]
 
 _LAST = "Options"
 
@@ -41,7 +41,9 @@ class _Command(TyperCommand):
         _write_parameters(self, ctx, formatter)
 
 
-class _Group(TyperGroup):
+class Group(TyperGroup):
+    """Commands in the order in which they were added, each with its first paragraph."""
+
     def format_options(self, ctx: Any, formatter: Any) -> None:
         self.format_commands(ctx, formatter)
         _write_parameters(self, ctx, formatter)
@@ -69,7 +71,7 @@ class App(typer.Typer):
 
     def __init__(self, **options: Any) -> None:
         defaults: dict[str, Any] = {
-            "cls": _Group,
+            "cls": Group,
             "no_args_is_help": True,
             "add_completion": False,
             "pretty_exceptions_enable": False,

@@ -59,7 +59,7 @@ app.command("pack", help=pack.HELP, rich_help_panel=_DATA)(pack.pack)
 app.add_typer(dataset.app, name="dataset", rich_help_panel=_DATA)
 app.command("flow", help=flow.HELP, rich_help_panel=_MOTION)(flow.flow)
 app.command("fuse", help=fuse.HELP, rich_help_panel=_MOTION)(fuse.fuse)
-app.command("explain", help=explain.HELP, rich_help_panel=_INSPECT)(explain.explain)
+app.add_typer(explain.app, name="explain", rich_help_panel=_INSPECT)
 app.command("recipes", help=recipes.HELP, rich_help_panel=_MEASURE)(recipes.recipes)
 app.add_typer(bench.app, name="bench", rich_help_panel=_MEASURE)
 

@@ -21,8 +21,8 @@ from praxiscope.checkpoint import kept_checkpoints, load_card
 from praxiscope.data.move4mnist import read_relevance
 from praxiscope.errors import DataError
 from praxiscope.explain.clusters_draw import Cluster, Row, draw_timeline
+from praxiscope.explain.explanation import Explanation
 from praxiscope.explain.networks import load_full_video, load_other, network_of, see_whole
-from praxiscope.explain.pictures import Explanation
 from praxiscope.inference.recogniser import Recogniser, best_labels
 from praxiscope.layers.clustering import clusterings
 from praxiscope.progress import Reporter

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from praxiscope.explain.pictures import TEXT, blank_figure, dress
+from praxiscope.explain.explanation import GREY, GRID, TEXT, new_figure, style_axes
 
 __all__ = ["Cluster", "Row", "colour_of", "draw_timeline"]
 
@@ -20,8 +20,6 @@ __all__ = ["Cluster", "Row", "colour_of", "draw_timeline"]
 # come again, lighter, then darker.
 _COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#8a8f98")
 _SHOWN = {"target": "#0b63a8", "distractor": "#e8710f", "background": "#c3c8cf", "black": "#24272c"}
-_QUIET = "#6b7078"
-_GRID = "#d9dce1"
 _WIDTH = 12.0  # inches, as all below
 _STRIP, _BETWEEN = 0.24, 0.07
 _CURVE = 1.5
@@ -131,13 +129,13 @@ def draw_timeline(
         0.85,
     )  # title, frame numbers, above the strips, above the curve, below it
     tall = sum(heads) + film_tall + strips_tall + _CURVE + lines * line_tall + 0.05
-    figure = blank_figure(_WIDTH, tall)
+    figure = new_figure(_WIDTH, tall)
     figure.set_layout_engine("none")
 
     def place(x: float, y: float, w: float, h: float) -> Any:
         """Axes whose upper left corner is x inches from the left and y from the top."""
         axes = figure.add_axes((x / _WIDTH, 1 - (y + h) / tall, w / _WIDTH, h / tall))
-        dress(axes)
+        style_axes(axes)
         return axes
 
     def write(x: float, y: float, text: str, size: float, **style: Any) -> None:
@@ -184,7 +182,7 @@ def _draw_strips(axes: Any, rows: Sequence[Row], times: NDArray[np.float64], wid
     for line, row in enumerate(rows):
         edges = times[[*row.starts, len(times) - 1]]
         lengths = np.diff(edges)
-        colours = [_SHOWN.get(kind, _QUIET) for kind in row.kinds] or [
+        colours = [_SHOWN.get(kind, GREY) for kind in row.kinds] or [
             colour_of(number + 1) for number in range(len(lengths))
         ]
         texts = row.kinds or [str(number + 1) for number in range(len(lengths))]
@@ -216,9 +214,9 @@ def _draw_curve(
 ) -> None:
     whole = float(gone[-1]) or 1.0
     for part in range(1, levels if levels <= _MOST_LEVELS else 0):
-        axes.axhline(whole * part / levels, color=_GRID, linewidth=0.7, linestyle=(0, (4, 3)), zorder=0)
+        axes.axhline(whole * part / levels, color=GRID, linewidth=0.7, linestyle=(0, (4, 3)), zorder=0)
     starts = times[:-1]
-    axes.plot(starts, gone, color=_QUIET, linewidth=0.8, zorder=1)
+    axes.plot(starts, gone, color=GREY, linewidth=0.8, zorder=1)
     dots = len(gone) <= 160
     for cluster in clusters:
         mine = slice(cluster.start_frame, cluster.end_frame + 1)
@@ -259,7 +257,7 @@ def _draw_cluster(
         x = _CAPTION + at * thumb
         axes.imshow(picture, extent=(x, x + 0.95 * thumb, 0, tall), aspect="auto")
         axes.text(
-            x + 0.475 * thumb, tall + 0.02, str(number), fontsize=6.5, color=_QUIET, ha="center", va="bottom"
+            x + 0.475 * thumb, tall + 0.02, str(number), fontsize=6.5, color=GREY, ha="center", va="bottom"
         )
     axes.set(xlim=(0, _CAPTION + _ACROSS * thumb), ylim=(0, tall + 0.16), xticks=[], yticks=[])
     axes.spines[:].set_visible(False)

@@ -18,10 +18,10 @@ from praxiscope.inference.recogniser import Recogniser
 from praxiscope.models import create_model
 from praxiscope.models.full_video import FullVideoNetwork, FullVideoOutput
 from praxiscope.models.weights import load_weights
-from praxiscope.recipes.settings import load_yaml
+from praxiscope.recipes.settings import TrainSettings, load_yaml
 from praxiscope.types import VideoRecord
 
-__all__ = ["load_full_video", "load_one", "load_other", "network_of", "see_whole"]
+__all__ = ["load_full_video", "load_one", "load_other", "network_of", "see_whole", "settings_of"]
 
 Load = Callable[..., Recogniser]
 
@@ -105,3 +105,9 @@ def _load_start(run: str | Path, load: Load, **options: Any) -> Recogniser:
     with TemporaryDirectory() as place:
         save_checkpoint(Path(place) / "start", model, card)
         return load(Path(place) / "start", **options)
+
+
+def settings_of(run: str | Path) -> TrainSettings | None:
+    """The settings of a run; None for a model folder."""
+    path = Path(run) / "settings.yaml"
+    return load_yaml(path) if path.is_file() else None

@@ -13,46 +13,26 @@ from math import comb
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from praxiscope.errors import ArgumentError
-from praxiscope.evaluation.pictures import smooth
-from praxiscope.explain.checks import no_losses
-from praxiscope.explain.networks import load_one, load_other
-from praxiscope.explain.pictures import TEXT, Explanation, blank_figure, dress
+from praxiscope.explain.explanation import BLUE, ORANGE, TEXT, Explanation, new_figure, set_title, style_axes
+from praxiscope.explain.networks import load_one, load_other, settings_of
 from praxiscope.inference.recogniser import Recogniser, best_labels
 from praxiscope.layers.consensus import average
-from praxiscope.recipes.settings import TrainSettings, load_yaml
 from praxiscope.steps.principal import choose as choose_snippets
 from praxiscope.steps.surrogates import divergence
-from praxiscope.training.log import read_log
-from praxiscope.training.make_step import default_rule, learned_snippets
 from praxiscope.units import counted
 from praxiscope.video.opening import open_video
 from praxiscope.video.sampling import segment_indices
 
-__all__ = ["explain_losses", "explain_principal"]
+__all__ = ["explain_principal"]
 
-_BLUE, _ORANGE, _BLACK = "#0b63a8", "#e8710f", "#101114"
 _MOST_SUBSETS = 200_000  # a few seconds, and 100 MB
 _WIDTH_INCHES = 12.0
 _LEAST_INCHES = 7.0  # titles need them
 _LEAST_CELL = 0.6  # inches: narrower bars have no room for their numbers
-_COLUMNS = 3  # runs side by side
-_HALF_WINDOW = 1 / 40  # of a run's steps: each smoothed value is the mean of a twentieth of them
-_WILD = 0.02  # the share of steps, above and below, that does not set the scale
-
-# Columns of a log: name in the legend, colour, and width: curves that cover one another are still all seen.
-_LOSSES = {
-    "loss_full": ("all watched", _BLUE, 3.4),
-    "loss_chosen": ("chosen", _ORANGE, 1.8),
-    "loss_unchosen": ("not chosen", _BLACK, 0.8),
-}
-# Watched scores are without dropout; what is learned from is with it.
-_OTHER_LOSS = {"loss": ("training loss (with dropout)", _BLUE, 1.8)}
 
 
 # --------------------------------------------------------------------------------------------- snippets
@@ -88,6 +68,8 @@ def explain_principal(
     checkpoint: str | None = None,
     task: str | None = None,
     flow: str | Path | None = None,
+    flow_range: float | None = None,
+    flow_weights: str | Path | None = None,
     device: str = "auto",
 ) -> Explanation:
     """Draw how far the class probabilities of a video's snippets are from those of all, and which few are nearest.
@@ -104,7 +86,7 @@ def explain_principal(
             "best" or "start", the network before its training, built again from its settings.
         checkpoint: "last" or "best"; None takes the run's choice.
         task: of a run with several data sets, whose classes are meant.
-        flow: folder of stored flow, for a network that sees flow; None estimates it.
+        flow, flow_range, flow_weights: of a network that sees flow; see `praxiscope.inference.loading.load`.
         device: where the networks run.
 
     Returns:
@@ -119,7 +101,8 @@ def explain_principal(
     """
     if snippets < 1:
         raise ArgumentError(f"snippets must be at least 1, got {snippets}")
-    options = {"task": task, "flow": flow, "device": device}
+    options: dict[str, Any] = {"task": task, "flow": flow, "device": device}
+    options |= {"flow_range": flow_range, "flow_weights": flow_weights}
     networks = [(Path(run).resolve().name, _load(run, checkpoint=checkpoint, **options))]
     if compare is not None:
         networks.append(load_other(run, compare, _load, **options))
@@ -156,13 +139,8 @@ def _load(path: str | Path, **options: Any) -> Recogniser:
 
 def _learned(run: str | Path) -> int | None:
     """How many snippets a run has chosen in training; None where it is not known, or it took all."""
-    settings = _settings(run)
+    settings = settings_of(run)
     return None if settings is None else settings.backprop.choose
-
-
-def _settings(run: str | Path) -> TrainSettings | None:
-    path = Path(run) / "settings.yaml"
-    return load_yaml(path) if path.is_file() else None
 
 
 def _view(name: str, network: Recogniser, video: str | Path, starts: Tensor, n: int) -> _View:
@@ -184,16 +162,16 @@ def _draw_views(frames: Tensor, captions: list[str], views: Sequence[_View], vid
     count, _, height, width = frames.shape
     across = max(min(_WIDTH_INCHES, 2.0 * count), _LEAST_CELL * count, _LEAST_INCHES)
     tall = across / count * height / width
-    figure = blank_figure(across + 0.7, tall + 1.8 * len(views) + 1.1)
+    figure = new_figure(across + 0.7, tall + 1.8 * len(views) + 1.1)
     title = f"{video}: class probabilities of {counted(count, 'snippet')} against those of all"
-    figure.suptitle(title, x=0.01, ha="left", fontsize=11, color=TEXT, parse_math=False)
+    set_title(figure, title)
     film, *panels = figure.subplots(1 + len(views), 1, sharex=True, height_ratios=[tall, *[1.5] * len(views)])
     rows = 0.94 * height / width  # in the unit of the bars
     for place, picture in enumerate(frames):
         extent = (place - 0.47, place + 0.47, 0, rows)
         film.imshow(picture.permute(1, 2, 0).numpy(), extent=extent, interpolation="bilinear")
     for place in views[0].chosen:
-        outline = Rectangle((place - 0.47, 0), 0.94, rows, fill=False, edgecolor=_ORANGE, linewidth=3)
+        outline = Rectangle((place - 0.47, 0), 0.94, rows, fill=False, edgecolor=ORANGE, linewidth=3)
         film.add_patch(outline).set_clip_on(False)
     film.set(xlim=(-0.5, count - 0.5), ylim=(0, rows), yticks=[])
     film.tick_params(bottom=False)
@@ -203,142 +181,24 @@ def _draw_views(frames: Tensor, captions: list[str], views: Sequence[_View], vid
     film.set_title(said, loc="left", fontsize=9, color=TEXT, parse_math=False)
     top = 1.2 * max(max(max(view.kl) for view in views), 1e-9)
     for axes, view in zip(panels, views, strict=True):
-        colours = [_ORANGE if place in view.chosen else _BLUE for place in range(count)]
+        colours = [ORANGE if place in view.chosen else BLUE for place in range(count)]
         bars = axes.bar(range(count), view.kl, width=0.6, color=colours)
         written = axes.bar_label(
             bars, [f"{value:.2g}" for value in view.kl], padding=2, fontsize=8, color=TEXT
         )
         for place in view.chosen:  # a good choice's bars are often too low to be seen
-            written[place].set(color=_ORANGE, fontweight="bold")
+            written[place].set(color=ORANGE, fontweight="bold")
         said = f"{view.network}: {view.label}, {100 * view.probability:.0f} %"
         nearest = f"{len(view.chosen)} chosen together: {view.kl_chosen:.2g} nats"
         axes.set_title(f"{said}; {nearest}", loc="left", fontsize=9, color=TEXT, parse_math=False)
         axes.set_ylabel(r"$\mathrm{KL}(p\,\|\,p_i)$, nats", fontsize=9)
         axes.set_ylim(0, top)
-        dress(axes)
+        style_axes(axes, frame=False)
         axes.tick_params(axis="x", length=0)
         axes.yaxis.get_offset_text().set_size(8)
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
     panels[-1].set_xticks(range(count), captions)
     panels[-1].set_xlabel("frame and time", fontsize=9)
     return figure
 
 
 # ----------------------------------------------------------------------------------------------- losses
-
-
-@dataclass(frozen=True)
-class _Curve:
-    """A loss over the steps of a run, and its mean over the neighbouring ones."""
-
-    steps: NDArray[np.float64]
-    values: NDArray[np.float64]
-    smoothed: NDArray[np.float64]
-    window: int
-
-
-def explain_losses(runs: Sequence[str | Path]) -> Explanation:
-    """Draw the losses of runs over their steps, side by side; of finished ones and of some that still train.
-
-    The paper's figures 4 and 5: of principal backpropagation, the loss of all watched snippets, of the chosen and of
-    the others, all without dropout; of other runs the loss that was learned from, with dropout. Each is drawn as the
-    mean of a window around every step, a twentieth of the run (shorter at its ends), over the values themselves.
-
-    Args:
-        runs: their folders.
-
-    Returns:
-        The picture with facts ``runs``: for each its name, how it made its gradient (``setting``), ``steps``,
-        ``window`` (steps of the mean) and ``losses``: by the log's column, the means of the ``first_tenth`` and of
-        the ``last_tenth`` of the steps.
-
-    Raises:
-        ArgumentError: no run, or one that has logged no step.
-    """
-    if not runs:
-        raise ArgumentError("name the runs whose losses to draw, got none")
-    drawn = [(Path(run).resolve().name, _setting(run), _curves(run)) for run in runs]
-    facts = [
-        {
-            "run": name,
-            "setting": setting,
-            "steps": int(next(iter(curves.values())).steps[-1]),
-            "window": next(iter(curves.values())).window,
-            "losses": {key: _tenths(curve.values) for key, curve in curves.items()},
-        }
-        for name, setting, curves in drawn
-    ]
-    return Explanation(_draw_losses(drawn), {"runs": facts})
-
-
-def _setting(run: str | Path) -> str:
-    """How a run made its gradient, in words; nothing where that is not known."""
-    settings = _settings(run)
-    if settings is None:
-        return ""
-    if settings.backprop.name == "principal":
-        n, m = learned_snippets(settings), settings.input.snippets
-        return f"{n} of {m} snippets, rule {default_rule(settings)}"
-    return f"{settings.backprop.name} backpropagation of {counted(settings.input.snippets, 'snippet')}"
-
-
-def _curves(run: str | Path) -> dict[str, _Curve]:
-    history = read_log(Path(run) / "log.csv")
-    known = {key for row in history for key in row}
-    curves = {}
-    for key in filter(known.__contains__, _LOSSES if "loss_full" in known else _OTHER_LOSS):
-        steps, values = np.array([(row["step"], row[key]) for row in history if key in row], dtype=float).T
-        window = 2 * int(len(steps) * _HALF_WINDOW) + 1
-        curves[key] = _Curve(steps, values, smooth(values, window), window)
-    if not curves:
-        raise no_losses(run)
-    return curves
-
-
-def _tenths(values: NDArray[np.float64]) -> dict[str, float]:
-    tenth = max(1, len(values) // 10)
-    return {"first_tenth": float(values[:tenth].mean()), "last_tenth": float(values[-tenth:].mean())}
-
-
-def _draw_losses(drawn: Sequence[tuple[str, str, dict[str, _Curve]]]) -> Any:
-    columns = min(len(drawn), _COLUMNS)
-    rows = -(-len(drawn) // columns)
-    figure = blank_figure(max(4.4 * columns, 5.5), 3.6 * rows + 0.4)
-    figure.suptitle(
-        "Losses of each step (faint) and their mean over a twentieth of the run",
-        x=0.01,
-        ha="left",
-        fontsize=11,
-        color=TEXT,
-    )
-    panels = figure.subplots(rows, columns, squeeze=False, sharey=True).flatten()
-    for axes in panels[::columns]:
-        axes.set_ylabel("cross-entropy, nats", fontsize=9)
-    for axes in panels[len(drawn) :]:
-        axes.set_visible(False)
-    for axes, (name, setting, curves) in zip(panels, drawn, strict=False):
-        for key, curve in curves.items():
-            label, colour, line = (_LOSSES | _OTHER_LOSS)[key]
-            axes.plot(curve.steps, curve.values, color=colour, alpha=0.2, linewidth=0.7)
-            axes.plot(curve.steps, curve.smoothed, color=colour, linewidth=line, label=label)
-        title = f"{name}\n{setting}" if setting else name
-        axes.set_title(title, loc="left", fontsize=10, color=TEXT, parse_math=False)
-        axes.set_xlabel("step", fontsize=9)
-        axes.tick_params(labelleft=True)
-        below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16), "ncols": 3}
-        axes.legend(**below, frameon=False, fontsize=9, labelcolor=TEXT)
-        axes.grid(True, color="#d9dce1", linewidth=0.6)
-        dress(axes)
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
-    panels[0].set_ylim(_limits([curve for _, _, curves in drawn for curve in curves.values()]))
-    return figure
-
-
-def _limits(curves: Sequence[_Curve]) -> tuple[float, float]:
-    """A scale that all smoothed values fit, and nearly all others: a few wild steps must not flatten the rest."""
-    low = min(min(np.quantile(one.values, _WILD), one.smoothed.min()) for one in curves)
-    high = max(max(np.quantile(one.values, 1 - _WILD), one.smoothed.max()) for one in curves)
-    room = 0.05 * (high - low) or 0.1
-    return max(low - room, 0.0), high + room

@@ -1,0 +1,121 @@
+"""``praxiscope explain``: one sub-command for each picture.
+
+A new picture is a file in ``praxiscope.explain``, which draws it, a file here with its sub-command, and its name in
+``NAMES``. A package of its own offers a picture as an entry point of the group ``praxiscope.pictures``, or registers it
+by `register_picture`.
+
+The sub-command is a function. typer makes its options from the signature. Its docstring is its help: first a line that
+says what is drawn, last a line "Example: praxiscope explain NAME …".
+"""
+
+from __future__ import annotations
+
+import inspect
+import shlex
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+import typer
+
+from praxiscope.cli.help import App, Group
+from praxiscope.errors import ArgumentError, unknown_name
+from praxiscope.registry import Registry
+
+__all__ = ["app", "register_picture"]
+
+NAMES = ("flow", "filters", "principal", "losses", "clusters", "gradients", "cluster-gradients")
+ENTRY_POINTS = "praxiscope.pictures"
+
+_HELP = """Draw what a network sees and what it has learned.
+
+Every picture is a command: praxiscope explain NAME --help shows its options.
+"""
+
+_registered: Registry[Callable[..., None]] = Registry("picture")
+
+
+def register_picture(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return a decorator that adds a function as ``praxiscope explain NAME``.
+
+    Raises:
+        ArgumentError: a picture has this name already.
+
+    Example:
+        >>> @register_picture("saliency")
+        ... def saliency(run: Run, video: Video, out: Out = None, json: Json = False) -> None:
+        ...     '''Draw where a network looks.
+        ...
+        ...     Example: praxiscope explain saliency runs/a clip.mp4
+        ...     '''
+    """
+    if name in NAMES:
+        raise ArgumentError(f"a picture named {name!r} is registered already")
+    return _registered.register(name)
+
+
+@cache
+def _offered() -> dict[str, Any]:
+    """Entry points of installed packages, by name."""
+    from importlib.metadata import entry_points
+
+    return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+
+
+class _Pictures(Group):
+    """Our pictures, those that were registered, and those that installed packages offer."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        others = {*_registered.names(), *_offered()} - {*NAMES}
+        return [*NAMES, *sorted(others)]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name in NAMES:
+            return super().get_command(ctx, cmd_name)
+        if cmd_name in _registered:
+            return _command(cmd_name, _registered.get(cmd_name))
+        if cmd_name in _offered():
+            return _command(cmd_name, _offered()[cmd_name].load())
+        return None
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        known = self.list_commands(ctx)
+        if args and args[0] not in known and not ctx.resilient_parsing:
+            _refuse(args, known)
+        return super().parse_args(ctx, args)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """A line and an example for each picture."""
+        rows = []
+        for name in self.list_commands(ctx):
+            lines = inspect.cleandoc(self.get_command(ctx, name).help or "").splitlines()
+            examples = [line for line in lines if line.startswith("Example: ")]
+            rows += [(name, lines[0] if lines else ""), *(("", line) for line in examples[:1])]
+        with formatter.section("Pictures"):
+            formatter.write_dl(rows)
+
+
+def _refuse(args: list[str], known: list[str]) -> None:
+    """Raise for a first word that names no picture; the earlier spelling ``explain VIDEO --flow`` has its own error."""
+    kinds = [word[2:] for word in args if word.startswith("--") and word[2:] in NAMES]
+    if kinds:
+        others = [word for word in args if word != f"--{kinds[0]}"]
+        now = shlex.join(["praxiscope", "explain", kinds[0], *others])
+        raise ArgumentError(f"explain takes the picture as its first word, not as an option: {now}")
+    if not args[0].startswith("-"):
+        raise unknown_name("picture", args[0], known)
+
+
+def _command(name: str, function: Callable[..., None]) -> Any:
+    """The click command of a function."""
+    one = App()
+    one.command(name)(function)
+    return typer.main.get_command(one)
+
+
+app = App(help=_HELP, cls=_Pictures)
+
+for _name in NAMES:
+    _file = _name.replace("-", "_")
+    app.command(_name)(getattr(import_module(f"{__name__}.{_file}"), _file))

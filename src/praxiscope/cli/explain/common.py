@@ -1,0 +1,77 @@
+"""Arguments that several pictures take, and how a picture is written and reported."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from praxiscope.cli.common import MODEL_PANEL, OUTPUT_PANEL, print_json
+
+if TYPE_CHECKING:
+    from praxiscope.explain.explanation import Explanation
+
+__all__ = ["Label", "Out", "Run", "Video", "Videos", "check_inputs", "output_path", "write"]
+
+Run = Annotated[str, typer.Argument(metavar="RUN", help="Run folder or model folder.", show_default=False)]
+Video = Annotated[str, typer.Argument(metavar="VIDEO", help="Video file.", show_default=False)]
+Videos = Annotated[
+    list[str], typer.Argument(metavar="VIDEO", help="One video file or more.", show_default=False)
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        help="Image file to write: .png, .jpg, .pdf or .svg. Default: a .png file in this folder, named after the "
+        "video, or else the run, and the picture.",
+        rich_help_panel=OUTPUT_PANEL,
+    ),
+]
+Label = Annotated[
+    str | None,
+    typer.Option(help="Class whose loss is differentiated. Default: the class predicted for the video."),
+]
+
+
+def output_path(out: Path | None, source: str, picture: str) -> Path:
+    """The file to write, checked; by default it is named after a video or a folder, and after the picture.
+
+    Raises:
+        ArgumentError: a picture cannot be written there.
+    """
+    from praxiscope.explain.checks import check_picture_path
+
+    if out is None:
+        path = Path(source)
+        out = Path(f"{path.resolve().name if path.is_dir() else path.stem}_{picture}.png")
+    return check_picture_path(out)
+
+
+def check_inputs(
+    run: str, videos: Sequence[str], checkpoint: str | None, task: str | None, device: str
+) -> None:
+    """Look for a network, videos and a device, before torch is imported.
+
+    Raises:
+        ArgumentError, CheckpointError, VideoError: one of them is not there.
+    """
+    from praxiscope.checkpoint import check_recogniser
+    from praxiscope.devices import check_device
+    from praxiscope.video.sources import check_there
+
+    check_device(device)
+    check_recogniser(run, checkpoint, task)
+    for video in videos:
+        check_there(video)
+
+
+def write(made: Explanation, out: Path, summary: str, json: bool) -> None:
+    """Write the picture, and print its path with a summary, or with all of its numbers as JSON."""
+    from praxiscope.explain.explanation import save_explanation
+
+    save_explanation(made, out)
+    if json:
+        print_json({"picture": str(out), **made.facts})
+    else:
+        print(f"{out}: {summary}")

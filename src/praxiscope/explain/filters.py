@@ -1,0 +1,175 @@
+"""TODO."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from praxiscope.checkpoint import find_checkpoint, is_fused, load_card
+from praxiscope.errors import ArgumentError
+from praxiscope.explain.explanation import TEXT, Explanation, new_figure, set_title, style_axes
+from praxiscope.inference.loading import load
+from praxiscope.types import STEM
+
+__all__ = ["draw_filters", "explain_filters"]
+
+
+_GAP = 6  # pixels between tiles
+
+
+_BETWEEN = (0.80, 0.87, 0.95)  # their colour: tiles are white, grey and black
+
+
+_WIDTH_INCHES = 12.0
+
+
+def explain_filters(run: str | Path, *, checkpoint: str | None = None) -> Explanation:
+    """Draw the filters of the first layer of a run's network, for each of its streams, and for each of several stems.
+
+    Filters of flow are drawn as in the paper's figure of them (Simonyan and Zisserman, 2014, figure 3): a column for
+    each filter, a row for each channel, dx over dy, from the first field of the stack to the last. Filters of
+    pictures are drawn in their colours.
+
+    Args:
+        run: a run folder, or a model folder.
+        checkpoint: "last" or "best"; None takes the run's choice.
+
+    Returns:
+        The picture with facts ``streams``: for each its name, the layer's shape and the share of the weights' energy
+        that lies in dx (of flow).
+
+    Raises:
+        CheckpointError: there is no model, or it is damaged.
+        ArgumentError: its first layer is no convolution.
+    """
+    # Several data sets share the first layer: any of a run's tasks will do.
+    tasks = {} if is_fused(run) else load_card(find_checkpoint(run, checkpoint)).tasks
+    recogniser = load(run, checkpoint=checkpoint, device="cpu", task=next(iter(tasks), None))
+    filters: list[tuple[str, Tensor]] = []
+    for part in getattr(recogniser, "parts", [recogniser]):  # a fused recogniser has several networks
+        layers: list[nn.Module] = list(getattr(part.model, "first_convolutions", ()))
+        convolutions = [layer for layer in layers if isinstance(layer, nn.Conv2d)]
+        streams = [str(stream) for stream in part.model.streams if stream != STEM]
+        if STEM in part.model.streams:  # a stem for each length of flow
+            streams = [f"{streams[0]} of {layer.in_channels // 2} fields" for layer in convolutions]
+        if not convolutions or len(convolutions) != len(streams):
+            raise ArgumentError(
+                f"{run}: {type(part.model).__name__} has no first convolution for each stream"
+            )
+        for stream, layer in zip(streams, convolutions, strict=True):
+            filters.append((stream, layer.weight.detach().float()))
+    return draw_filters(filters, title=f"{Path(run).resolve().name}: filters of the first layer")
+
+
+def draw_filters(
+    filters: Sequence[tuple[str, Tensor]], title: str = "Filters of the first layer"
+) -> Explanation:
+    """Draw first-layer filters.
+
+    Args:
+        filters: names of streams and their filters, float [F, C, K, K]. Streams whose names start with "flow" have
+            channels dx, dy, dx, dy, …; the others red, green and blue, once or for several frames.
+        title: of the picture.
+
+    Raises:
+        ArgumentError: channels that a stream cannot have.
+    """
+    drawn = [_Tiles.of(stream, weight) for stream, weight in filters]
+    mosaics = [tiles.mosaic() for tiles in drawn]
+    heights = [(_WIDTH_INCHES - 0.6) * mosaic.shape[0] / mosaic.shape[1] + 0.4 for mosaic in mosaics]
+    figure = new_figure(_WIDTH_INCHES, sum(heights) + 0.4)
+    set_title(figure, title)
+    panels = figure.subplots(len(drawn), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for axes, tiles, mosaic in zip(panels, drawn, mosaics, strict=True):
+        axes.imshow(mosaic, interpolation="nearest")
+        count, _, height, width, _ = tiles.pixels.shape
+        meaning = "grey is 0, white positive" if tiles.stream.startswith("flow") else "grey is 0"
+        caption = (
+            f"{tiles.stream}: {count} filters of {height} x {width}, each by its largest weight; {meaning}"
+        )
+        axes.set_title(caption, loc="left", fontsize=9, color=TEXT)
+        axes.set_xticks([])
+        axes.set_yticks([top + (tiles.size - 1) / 2 for top in tiles.tops], tiles.rows * tiles.bands)
+        style_axes(axes)
+        axes.tick_params(length=0, labelsize=8 if tiles.columns < 60 else 7)
+        axes.spines[:].set_visible(False)
+    return Explanation(figure, {"streams": [tiles.facts for tiles in drawn]})
+
+
+@dataclass(frozen=True)
+class _Tiles:
+    """Filters of one stream as tiles: a column for each filter, its ``rows`` below one another, all in bands."""
+
+    stream: str
+    pixels: NDArray[np.float32]  # [F, rows, K, K, 3] from 0 to 1; 0.5 is a weight of 0
+    rows: list[str]
+    columns: int
+    facts: dict[str, Any]
+
+    @classmethod
+    def of(cls, stream: str, weight: Tensor) -> _Tiles:
+        filters, channels, *kernel = weight.shape
+        facts: dict[str, Any] = {"stream": stream, "shape": list(weight.shape)}
+        # One scale for all channels of a filter: what is weak in it stays weak.
+        largest = weight.abs().amax(dim=(1, 2, 3), keepdim=True).clamp(min=1e-12)
+        scaled = (0.5 + 0.5 * weight / largest).numpy()
+        if stream.startswith("flow"):
+            if channels % 2:
+                raise ArgumentError(f"the stream {stream} has {channels} channels, which are no pairs dx, dy")
+            pixels = np.repeat(scaled[..., None], 3, axis=-1)
+            rows = [f"{name} {number}" for number in range(1, channels // 2 + 1) for name in ("dx", "dy")]
+            energy = weight.double().square()
+            facts["dx_energy"] = float(energy[:, 0::2].sum() / energy.sum().clamp(min=1e-300))
+        else:
+            if channels % 3:
+                raise ArgumentError(f"the stream {stream} has {channels} channels, which are no colours")
+            pixels = scaled.reshape(filters, channels // 3, 3, *kernel).transpose(0, 1, 3, 4, 2)
+            rows = [f"frame {number}" for number in range(1, channels // 3 + 1)] if channels > 3 else [""]
+        bands = max(1, round(filters / (64 if len(rows) > 1 else 24)))
+        return cls(stream, pixels, rows, math.ceil(filters / bands), facts)
+
+    @property
+    def bands(self) -> int:
+        """How often the columns start anew."""
+        return math.ceil(len(self.pixels) / self.columns)
+
+    @property
+    def zoom(self) -> int:
+        """Pixels of the mosaic per weight."""
+        return max(1, round(28 / self.pixels.shape[2]))
+
+    @property
+    def size(self) -> int:
+        """Rows and columns of a tile in the mosaic."""
+        return self.zoom * self.pixels.shape[2]
+
+    @property
+    def tops(self) -> list[int]:
+        """First row of the mosaic of each row of tiles: dy is near to its dx, bands are far apart."""
+        tops, top = [], _GAP
+        for _ in range(self.bands):
+            for name in self.rows:
+                tops.append(top)
+                top += self.size + (_GAP // 2 if name.startswith("dx") else _GAP)
+            top += 3 * _GAP if len(self.rows) > 1 else 0
+        return tops
+
+    def mosaic(self) -> NDArray[np.float32]:
+        """All tiles, float [rows, columns, 3] from 0 to 1."""
+        tops, across = self.tops, self.size + _GAP
+        mosaic = np.empty((tops[-1] + self.size + _GAP, _GAP + self.columns * across, 3), dtype=np.float32)
+        mosaic[:] = _BETWEEN
+        large = self.pixels.repeat(self.zoom, axis=2).repeat(self.zoom, axis=3)
+        for number, tile_rows in enumerate(large):
+            band, column = divmod(number, self.columns)
+            left = _GAP + column * across
+            for tile, top in zip(tile_rows, tops[band * len(self.rows) :], strict=False):
+                mosaic[top : top + self.size, left : left + self.size] = tile
+        return mosaic

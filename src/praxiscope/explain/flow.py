@@ -1,0 +1,138 @@
+"""TODO."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from praxiscope.devices import pick_device
+from praxiscope.errors import ArgumentError, DataError
+from praxiscope.explain.explanation import TEXT, Explanation, new_figure, set_title, style_axes
+from praxiscope.flow.colour import colour_wheel, flow_to_rgb
+from praxiscope.flow.estimate import Estimator, create_estimator, estimate_flow
+from praxiscope.progress import Reporter
+from praxiscope.video.opening import open_video
+from praxiscope.video.sampling import segment_indices
+
+__all__ = ["explain_flow"]
+
+
+_COLUMNS = 4  # frames side by side
+
+
+_SCALE_QUANTILE = 0.995  # a few wild vectors must not leave all others white
+
+
+_LEAST_SCALE = 1.0  # pixels: below it a still picture's noise would get the colours of motion
+
+
+_LINE = 217  # grey level of the line between a frame and its flow
+
+
+def explain_flow(
+    video: str | Path,
+    method: str | Estimator = "tvl1",
+    *,
+    frames: int = 8,
+    short_side: int = 256,
+    device: str = "auto",
+    reporter: Reporter | None = None,
+    **parameters: Any,
+) -> Explanation:
+    """Draw frames of a video over the flow that leads to their next frames.
+
+    Args:
+        video: a video file.
+        method: a name for `praxiscope.flow.estimate.create_estimator`, or an estimator.
+        frames: how many, evenly spread; as many as there are in a shorter video.
+        short_side: larger frames are scaled down to so many pixels.
+        device: where the flow is estimated.
+        reporter: shows progress.
+        parameters: of the method, where it is named.
+
+    Returns:
+        The picture with facts ``frames`` (numbers), ``method``, ``parameters``, ``scale_px`` (the length that has the
+        full colour), ``longest_px``, ``mean_px``, ``size`` (rows and columns of the fields).
+
+    Raises:
+        ArgumentError: the method or a number cannot be used.
+        DataError: the video has a single frame.
+        VideoError: it cannot be read.
+    """
+    if frames < 1:
+        raise ArgumentError(f"frames must be at least 1, got {frames}")
+    estimator = create_estimator(method, **parameters) if isinstance(method, str) else method
+    place_of_work = pick_device(device)
+    source = open_video(video)
+    if len(source) < 2:
+        raise DataError(f"{video}: has {len(source)} frame; flow needs two.")
+    numbers = segment_indices(len(source) - 1, min(frames, len(source) - 1)).tolist()
+    short_side = min(short_side, source.width, source.height)
+    wanted = sorted({n for number in numbers for n in (number, number + 1)})
+    pixels = source.frames(wanted, short_side=short_side)
+    places = [wanted.index(number) for number in numbers]
+    fields = []
+    with (reporter or Reporter()).bar("estimating flow", len(places)) as bar:
+        for place in places:
+            fields.append(estimate_flow(pixels[place : place + 2].to(place_of_work), estimator)[0].cpu())
+            bar.advance()
+    flow = torch.stack(fields)
+    times = [float(source.timestamps()[number]) for number in numbers]
+    lengths = torch.hypot(flow[:, 0], flow[:, 1])
+    scale = _scale(lengths)
+    captions = [f"frame {number}, {time:.2f} s" for number, time in zip(numbers, times, strict=True)]
+    title = f"{Path(video).name}: flow to the next frame by {estimator.name}"
+    facts = {
+        "frames": numbers,
+        "method": estimator.name,
+        "parameters": dict(estimator.parameters),
+        "scale_px": scale,
+        "longest_px": float(lengths.max()),
+        "mean_px": float(lengths.mean()),
+        "size": list(flow.shape[-2:]),
+    }
+    return Explanation(_draw_flow(pixels[places], flow, scale, captions, title), facts)
+
+
+def _scale(lengths: Tensor) -> float:
+    """The length for the full colour: nearly the longest, rounded up to two digits."""
+    # As numpy does it: torch's quantile refuses more than 16 million values.
+    length = max(float(np.quantile(lengths.numpy(), _SCALE_QUANTILE)), _LEAST_SCALE)
+    unit = 10.0 ** (math.floor(math.log10(length)) - 1)
+    return round(math.ceil(length / unit - 1e-6) * unit, 6)
+
+
+def _draw_flow(frames: Tensor, flow: Tensor, scale: float, captions: list[str], title: str) -> Any:
+    """Frames uint8 [T, 3, H, W] over flow [T, 2, H, W], and the wheel beside them."""
+    count, _, height, width = frames.shape
+    columns = min(count, _COLUMNS)
+    rows = math.ceil(count / columns)
+    cell, legend = 2.5, 1.75  # inches
+    figure = new_figure(columns * cell + legend, max(2.6, rows * (2 * cell * height / width + 0.25) + 0.4))
+    set_title(figure, title)
+    grid = figure.add_gridspec(rows, columns + 1, width_ratios=[cell] * columns + [legend])
+    line = torch.full((count, 3, max(1, height // 100), width), _LINE, dtype=torch.uint8)
+    pictures = torch.cat((frames, line, flow_to_rgb(flow, scale)), dim=-2)
+    for place, picture in enumerate(pictures):
+        axes = figure.add_subplot(grid[divmod(place, columns)])
+        axes.imshow(picture.permute(1, 2, 0).numpy())
+        axes.set_title(captions[place], fontsize=9, color=TEXT, pad=3)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        style_axes(axes)
+    _draw_wheel(figure.add_subplot(grid[:, columns]), scale)
+    return figure
+
+
+def _draw_wheel(axes: Any, scale: float) -> None:
+    axes.imshow(colour_wheel(301).permute(1, 2, 0).numpy(), extent=(-scale, scale, scale, -scale))
+    ticks = [-scale, 0, scale]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.set_xlabel("pixels per frame\n(darker: more)", fontsize=9)
+    style_axes(axes)

@@ -1,0 +1,159 @@
+"""TODO."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from praxiscope.errors import ArgumentError
+from praxiscope.evaluation.pictures import smooth
+from praxiscope.explain.checks import no_losses
+from praxiscope.explain.explanation import (
+    BLACK,
+    BLUE,
+    ORANGE,
+    TEXT,
+    Explanation,
+    new_figure,
+    set_title,
+    style_axes,
+)
+from praxiscope.explain.networks import settings_of
+from praxiscope.training.log import read_log
+from praxiscope.training.make_step import default_rule, learned_snippets
+from praxiscope.units import counted
+
+__all__ = ["explain_losses"]
+
+
+_COLUMNS = 3  # runs side by side
+
+
+_HALF_WINDOW = 1 / 40  # of a run's steps: each smoothed value is the mean of a twentieth of them
+
+
+_WILD = 0.02  # the share of steps, above and below, that does not set the scale
+
+
+# Columns of a log: name in the legend, colour, and width: curves that cover one another are still all seen.
+_LOSSES = {
+    "loss_full": ("all watched", BLUE, 3.4),
+    "loss_chosen": ("chosen", ORANGE, 1.8),
+    "loss_unchosen": ("not chosen", BLACK, 0.8),
+}
+
+
+# Watched scores are without dropout; what is learned from is with it.
+_OTHER_LOSS = {"loss": ("training loss (with dropout)", BLUE, 1.8)}
+
+
+@dataclass(frozen=True)
+class _Curve:
+    """A loss over the steps of a run, and its mean over the neighbouring ones."""
+
+    steps: NDArray[np.float64]
+    values: NDArray[np.float64]
+    smoothed: NDArray[np.float64]
+    window: int
+
+
+def explain_losses(runs: Sequence[str | Path]) -> Explanation:
+    """Draw the losses of runs over their steps, side by side; of finished ones and of some that still train.
+
+    The paper's figures 4 and 5: of principal backpropagation, the loss of all watched snippets, of the chosen and of
+    the others, all without dropout; of other runs the loss that was learned from, with dropout. Each is drawn as the
+    mean of a window around every step, a twentieth of the run (shorter at its ends), over the values themselves.
+
+    Args:
+        runs: their folders.
+
+    Returns:
+        The picture with facts ``runs``: for each its name, how it made its gradient (``setting``), ``steps``,
+        ``window`` (steps of the mean) and ``losses``: by the log's column, the means of the ``first_tenth`` and of
+        the ``last_tenth`` of the steps.
+
+    Raises:
+        ArgumentError: no run, or one that has logged no step.
+    """
+    if not runs:
+        raise ArgumentError("name the runs whose losses to draw, got none")
+    drawn = [(Path(run).resolve().name, _setting(run), _curves(run)) for run in runs]
+    facts = [
+        {
+            "run": name,
+            "setting": setting,
+            "steps": int(next(iter(curves.values())).steps[-1]),
+            "window": next(iter(curves.values())).window,
+            "losses": {key: _tenths(curve.values) for key, curve in curves.items()},
+        }
+        for name, setting, curves in drawn
+    ]
+    return Explanation(_draw_losses(drawn), {"runs": facts})
+
+
+def _setting(run: str | Path) -> str:
+    """How a run made its gradient, in words; nothing where that is not known."""
+    settings = settings_of(run)
+    if settings is None:
+        return ""
+    if settings.backprop.name == "principal":
+        n, m = learned_snippets(settings), settings.input.snippets
+        return f"{n} of {m} snippets, rule {default_rule(settings)}"
+    return f"{settings.backprop.name} backpropagation of {counted(settings.input.snippets, 'snippet')}"
+
+
+def _curves(run: str | Path) -> dict[str, _Curve]:
+    history = read_log(Path(run) / "log.csv")
+    known = {key for row in history for key in row}
+    curves = {}
+    for key in filter(known.__contains__, _LOSSES if "loss_full" in known else _OTHER_LOSS):
+        steps, values = np.array([(row["step"], row[key]) for row in history if key in row], dtype=float).T
+        window = 2 * int(len(steps) * _HALF_WINDOW) + 1
+        curves[key] = _Curve(steps, values, smooth(values, window), window)
+    if not curves:
+        raise no_losses(run)
+    return curves
+
+
+def _tenths(values: NDArray[np.float64]) -> dict[str, float]:
+    tenth = max(1, len(values) // 10)
+    return {"first_tenth": float(values[:tenth].mean()), "last_tenth": float(values[-tenth:].mean())}
+
+
+def _draw_losses(drawn: Sequence[tuple[str, str, dict[str, _Curve]]]) -> Any:
+    columns = min(len(drawn), _COLUMNS)
+    rows = -(-len(drawn) // columns)
+    figure = new_figure(max(4.4 * columns, 5.5), 3.6 * rows + 0.4)
+    set_title(figure, "Losses of each step (faint) and their mean over a twentieth of the run")
+    panels = figure.subplots(rows, columns, squeeze=False, sharey=True).flatten()
+    for axes in panels[::columns]:
+        axes.set_ylabel("cross-entropy, nats", fontsize=9)
+    for axes in panels[len(drawn) :]:
+        axes.set_visible(False)
+    for axes, (name, setting, curves) in zip(panels, drawn, strict=False):
+        for key, curve in curves.items():
+            label, colour, line = (_LOSSES | _OTHER_LOSS)[key]
+            axes.plot(curve.steps, curve.values, color=colour, alpha=0.2, linewidth=0.7)
+            axes.plot(curve.steps, curve.smoothed, color=colour, linewidth=line, label=label)
+        title = f"{name}\n{setting}" if setting else name
+        axes.set_title(title, loc="left", fontsize=10, color=TEXT, parse_math=False)
+        axes.set_xlabel("step", fontsize=9)
+        axes.tick_params(labelleft=True)
+        below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16), "ncols": 3}
+        axes.legend(**below, frameon=False, fontsize=9, labelcolor=TEXT)
+        style_axes(axes, frame=False, grid="both")
+    panels[0].set_ylim(_limits([curve for _, _, curves in drawn for curve in curves.values()]))
+    return figure
+
+
+def _limits(curves: Sequence[_Curve]) -> tuple[float, float]:
+    """A scale that all smoothed values fit, and nearly all others: a few wild steps must not flatten the rest."""
+    low = min(min(np.quantile(one.values, _WILD), one.smoothed.min()) for one in curves)
+    high = max(max(np.quantile(one.values, 1 - _WILD), one.smoothed.max()) for one in curves)
+    room = 0.05 * (high - low) or 0.1
+    return max(low - room, 0.0), high + room

@@ -1,0 +1,143 @@
+"""``praxiscope explain``: sub-commands, what they print and write, and pictures of other packages."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import praxiscope as px
+from praxiscope.checkpoint import ModelCard, save_checkpoint
+from praxiscope.cli import explain as package
+from praxiscope.cli.common import Json
+from praxiscope.cli.explain import NAMES
+from praxiscope.cli.explain.common import Out, Video, output_path, write
+from praxiscope.errors import ArgumentError
+from praxiscope.explain.explanation import Explanation, new_figure
+from praxiscope.models import create_model
+from praxiscope.registry import Registry
+from support import write_clip
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("clips") / "square.mp4"
+    write_clip(path, colour=1, frames=12)
+    return path
+
+
+@pytest.fixture(scope="module")
+def motion_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder of a network that sees stacks of two flow fields."""
+    folder = tmp_path_factory.mktemp("runs") / "motion"
+    arguments = {"backbone": "squeezenet1_1", "num_classes": 2, "stream": "flow", "in_channels": 4}
+    save_checkpoint(folder, create_model("tsn", **arguments), ModelCard("tsn", arguments, ("a", "b")))
+    return folder
+
+
+def test_the_command_draws_flow(call, clip, tmp_path):
+    path = tmp_path / "flow.png"
+    code, out, err = call("explain", "flow", clip, "--method", "dis", "--frames", 2, "--out", path, "--json")
+    assert code == 0, err
+    facts = json.loads(out)
+    assert facts["picture"] == str(path)
+    assert facts["method"] == "dis"
+    assert len(facts["frames"]) == 2
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_command_draws_filters(call, motion_run, tmp_path):
+    path = tmp_path / "filters.png"
+    code, out, err = call("explain", "filters", motion_run, "--out", path)
+    assert code == 0, err
+    assert out == f"{path}: flow [64, 4, 3, 3]\n"
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_group_lists_every_picture_with_a_line_and_an_example(call):
+    _, out, err = call("explain")
+    listed = (out + err).split("Pictures:")[1]
+    for name in NAMES:
+        (line, example) = listed.split(f"\n  {name} ")[1].split("Example: ")[:2]
+        assert line.strip()
+        assert example.startswith(f"praxiscope explain {name} ")
+
+
+@pytest.mark.parametrize(
+    ("words", "now"),
+    [
+        (("clip.mp4", "--flow", "--frames", 3), "praxiscope explain flow clip.mp4 --frames 3"),
+        (("--cluster-gradients", "run", "a.mp4"), "praxiscope explain cluster-gradients run a.mp4"),
+    ],
+)
+def test_a_picture_as_an_option_is_answered_with_the_command_to_type(call, words, now):
+    code, out, err = call("explain", *words)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert err.endswith(f"{now}\n")
+
+
+def test_an_unknown_picture_is_answered_with_the_nearest(call):
+    code, _, err = call("explain", "cluster", "run", "a.mp4")
+    assert code == 2
+    assert "'cluster'" in err
+    assert "'clusters'" in err
+    assert err.count("\n") == 1
+
+
+def test_each_picture_names_the_argument_that_is_missing(call):
+    for words, missing in ((("principal", "run"), "VIDEO"), (("filters",), "RUN"), (("losses",), "RUN")):
+        code, _, err = call("explain", *words)
+        assert code == 2
+        assert f"'{missing}'" in err
+
+
+@pytest.fixture
+def registered(monkeypatch):
+    monkeypatch.setattr(package, "_registered", Registry("picture"))
+
+
+def brightness(video: Video, out: Out = None, json: Json = False) -> None:
+    """Draw how bright a video is.
+
+    Example: praxiscope explain brightness clip.mp4
+    """
+    figure = new_figure(2, 2)
+    frames = px.open_video(video).frames([0, 1])
+    figure.add_subplot().plot(frames.float().mean(dim=(1, 2, 3)))
+    write(Explanation(figure, {"frames": len(frames)}), output_path(out, video, "brightness"), "bright", json)
+
+
+def test_a_registered_picture_is_a_command_like_ours(call, clip, registered):
+    package.register_picture("brightness")(brightness)
+    code, out, err = call("explain", "brightness", clip)
+    assert (code, out) == (0, "square_brightness.png: bright\n"), err
+    assert Path("square_brightness.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads(call("explain", "brightness", clip, "--json").out)["frames"] == 2
+    assert "Example: praxiscope explain brightness clip.mp4" in call("explain", "--help").out
+    for taken in ("brightness", "flow"):
+        with pytest.raises(ArgumentError, match=taken):
+            package.register_picture(taken)(brightness)
+
+
+def test_an_installed_package_offers_a_picture_as_an_entry_point(call, clip, tmp_path, monkeypatch):
+    (tmp_path / "offered-1.dist-info").mkdir()
+    (tmp_path / "offered-1.dist-info" / "METADATA").write_text("Name: offered\nVersion: 1\n")
+    (tmp_path / "offered-1.dist-info" / "entry_points.txt").write_text(
+        "[praxiscope.pictures]\nbrightness = offered:brightness\n"
+    )
+    (tmp_path / "offered.py").write_text(
+        "from praxiscope.cli.explain.common import Video\n\n\n"
+        "def brightness(video: Video) -> None:\n"
+        '    """Draw how bright a video is."""\n'
+        "    print(video)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    package._offered.cache_clear()
+    try:
+        code, out, err = call("explain", "brightness", clip)
+        assert (code, out) == (0, f"{clip}\n"), err
+        assert "Draw how bright a video is." in call("explain", "--help").out
+    finally:
+        package._offered.cache_clear()

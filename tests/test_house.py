@@ -206,7 +206,6 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
     "attributes_asked": {
         "explain/filters.py:'first_convolutions'": "to be changed",
         "explain/filters.py:'parts'": "to be changed",
-        "explain/principal.py:'consensus'": "to be changed",
         "inference/recogniser.py:'early_shift'": "to be changed",
         "inference/recogniser.py:'instants_apart'": "to be changed",
         "models/backbones.py:'get_classifier'": "to be changed",

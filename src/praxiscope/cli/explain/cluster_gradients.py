@@ -10,7 +10,6 @@ import typer
 from praxiscope._lazy import quick_imports
 from praxiscope.cli.common import Checkpoint, Device, Json, Task, reporter
 from praxiscope.cli.explain.common import (
-    Checkpoint,
     Label,
     Out,
     Run,

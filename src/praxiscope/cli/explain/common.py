@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from praxiscope.cli.common import MODEL_PANEL, OUTPUT_PANEL, print_json
+from praxiscope.cli.common import OUTPUT_PANEL, print_json
 
 if TYPE_CHECKING:
     from praxiscope.explain.explanation import Explanation

@@ -154,7 +154,6 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
         "models/backbones.py": "to be changed",
         "models/full_video.py": "to be changed",
         "recipes/settings.py": "to be changed",
-        "video/transforms.py": "to be changed",
     },
     "long_functions": {
         "bench/full_video.py:bench_full_video": "to be changed",

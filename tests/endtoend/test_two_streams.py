@@ -37,7 +37,7 @@ from praxiscope.training.build_model import build_model
 from praxiscope.training.log import read_log
 from praxiscope.training.warm_start import settings_of_runs
 from praxiscope.types import VideoRecord
-from praxiscope.video.geometry import mirror
+from praxiscope.video.geometry import flip
 from support import FLOW_PARAMETERS, SMALL, spread_scores, write_moving
 
 Moving = tuple[Path, Path]
@@ -125,7 +125,7 @@ def test_the_joint_network_learns_and_tests_with_stored_and_estimated_flow(run: 
     stored = run_test(run, moving[0], flow=moving[1], workers=0)
     assert (
         stored.scores.protocol["name"] == "25xfull"
-    )  # left is not right here: the streams had no mirror images
+    )  # left is not right here: the streams were trained without flips
     assert stored.scores.protocol["streams"] == ["rgb", "flow"]
     assert stored.figures["videos"] == 4
     rows = (run / "log.csv").read_text().splitlines()
@@ -142,9 +142,7 @@ def test_the_joint_network_learns_and_tests_with_stored_and_estimated_flow(run: 
     assert other.figures["videos"] == 4
 
 
-def test_a_prediction_is_one_pass_over_whole_frames_and_their_mirror_images(
-    run: Path, moving: Moving
-) -> None:
+def test_a_prediction_is_one_pass_over_whole_frames_and_the_same_flipped(run: Path, moving: Moving) -> None:
     loaded = px.load(run, flow=moving[1], device="cpu")
     recogniser = Recogniser(loaded.model, loaded.card, precision="32", flow_source=loaded.flow_source)
     path = moving[0] / "left" / "2.mp4"
@@ -160,7 +158,7 @@ def test_a_prediction_is_one_pass_over_whole_frames_and_their_mirror_images(
     assert seen["flow"].shape == (25, 8, 36, 48)
     rows = []
     with torch.inference_mode():
-        for turn in (lambda x, kind: x, mirror):
+        for turn in (lambda x, kind: x, flip):
             inputs = [recogniser._prepare(turn(seen[name], name)[None], name) for name in ("rgb", "flow")]
             rows.append(recogniser.model(*inputs).logits[0])
     torch.testing.assert_close(found, torch.stack(rows).mean(0), rtol=1e-4, atol=1e-5)

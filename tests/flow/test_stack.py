@@ -18,7 +18,7 @@ from praxiscope.flow.stack import (
     stackings,
     trajectory_stack,
 )
-from praxiscope.video.geometry import mirror, resize
+from praxiscope.video.geometry import flip, resize
 
 KINDS = ["stack", "trajectory", "stack-bidirectional", "trajectory-bidirectional"]
 LENGTHS = [(kind, length) for kind in KINDS for length in (1, 5, 10) if "bi" not in kind or length % 2 == 0]
@@ -221,7 +221,7 @@ def test_points_are_followed_through_the_cameras_motion():
 def test_a_mirrored_video_has_the_mirrored_stack(flows, kind):
     turned = tuple(np.ascontiguousarray(flow[..., ::-1]) * [[[-1.0]], [[1.0]]] for flow in flows)
     expected = twin(*turned, 4, kind, 6, True)
-    np.testing.assert_allclose(mirror(ours(*flows, 4, kind, 6, True), "flow"), expected, atol=1e-9)
+    np.testing.assert_allclose(flip(ours(*flows, 4, kind, 6, True), "flow"), expected, atol=1e-9)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -18,7 +18,7 @@ from praxiscope.video.transforms import (
     MultiScaleCrop,
     RandomCrop,
     ShortSide,
-    mirror,
+    flip,
     resize,
 )
 
@@ -96,19 +96,19 @@ def test_a_flip_negates_dx() -> None:
     expected = flow.numpy()[..., ::-1].copy()
     expected[:, 0::2] = -expected[:, 0::2]
     kept = flow.clone()
-    np.testing.assert_array_equal(mirror(flow, "flow").numpy(), expected)
+    np.testing.assert_array_equal(flip(flow, "flow").numpy(), expected)
     assert flow.equal(kept)
     frames = pixels(5, 3, 6, 7)
-    np.testing.assert_array_equal(mirror(frames).numpy(), frames.numpy()[..., ::-1])
+    np.testing.assert_array_equal(flip(frames).numpy(), frames.numpy()[..., ::-1])
 
 
 def test_a_flipped_pair_of_frames_has_the_flipped_flow() -> None:
-    # A bright column that moves 2 px to the right moves 2 px to the left in the mirror.
+    # A bright column that moves 2 px to the right moves 2 px to the left when it is flipped.
     frames = torch.zeros(2, 1, 4, 9)
     frames[0, ..., 3] = frames[1, ..., 5] = 1.0
     flow = torch.tensor([2.0, 0.0])[:, None, None].expand(2, 4, 9)
-    there, then = (int(frame[0, 0].argmax()) for frame in mirror(frames))
-    assert mirror(flow, "flow")[0, 0, 0] == then - there == -2
+    there, then = (int(frame[0, 0].argmax()) for frame in flip(frames))
+    assert flip(flow, "flow")[0, 0, 0] == then - there == -2
 
 
 def test_flip_comes_as_often_as_asked_and_the_same_for_all_frames() -> None:
@@ -193,8 +193,8 @@ def test_draws_repeat_with_their_seed_and_differ_between_videos() -> None:
     ("call", "named"),
     [
         (lambda: resize(torch.zeros(4, 4), (2, 2)), r"\[4, 4\]"),
-        (lambda: mirror(torch.zeros(3, 4, 4), "flow"), r"\[3, 4, 4\]"),
-        (lambda: mirror(pixels(2, 4, 4), "flow"), "uint8"),
+        (lambda: flip(torch.zeros(3, 4, 4), "flow"), r"\[3, 4, 4\]"),
+        (lambda: flip(pixels(2, 4, 4), "flow"), "uint8"),
         (lambda: Flip().draw((4, 4)), "Flip"),
         (lambda: Flip(1.5), "1.5"),
         (lambda: ShortSide(0), "got 0"),

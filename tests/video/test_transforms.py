@@ -279,7 +279,7 @@ def test_the_frames_that_were_given_are_not_changed() -> None:
 @pytest.mark.parametrize(
     ("call", "named"),
     [
-        (lambda: BatchAugment().stream(pixels(2, 3, 3, 4, 4), [1]), "2 videos need as many seeds, got 1"),
+        (lambda: BatchAugment().stream(pixels(2, 3, 3, 4, 4), [1]), "seeds.* 2 .* 1 "),
         (lambda: BatchAugment().stream(pixels(2, 3, 4, 4), [1, 2]), "without offsets"),
         (
             lambda: BatchAugment().stream(pixels(3, 4, 4), [1], "rgb", torch.tensor([0, 2])),

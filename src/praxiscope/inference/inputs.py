@@ -15,7 +15,7 @@ from praxiscope.data.dataset import RgbReader, StreamReader
 from praxiscope.data.flow_reader import FlowSource, flow_reader
 from praxiscope.evaluation.protocols import Crops, Protocol, view_indices
 from praxiscope.inference.streaming import LONG_FRAMES
-from praxiscope.video.transforms import CenterCrop, Kind, TenCrop, ThreeCrop, mirror
+from praxiscope.video.transforms import CenterCrop, Kind, TenCrop, ThreeCrop, flip
 
 __all__ = ["ViewSampler", "crops_of", "stream_readers", "takes_one_size"]
 
@@ -43,7 +43,7 @@ def crops_of(crops: Crops, size: int, frames: Tensor, kind: Kind = "rgb") -> Ite
     if crops in ("full", "full-mirrored"):
         yield frames
         if crops == "full-mirrored":
-            yield mirror(frames, kind)
+            yield flip(frames, kind)
     elif crops == "center":
         yield CenterCrop(size)({kind: frames})[kind]
     else:

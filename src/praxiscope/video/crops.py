@@ -1,8 +1,7 @@
 """Crops of frames, drawn for training, and views for testing.
 
-Axis letters: C channels, H rows, W columns. Frames are [..., C, H, W], as ``geometry`` says; a crop gives
-[..., C, h, w], views give [views, ..., C, h, w]. Boxes are numbers, so that a reader which can decode a part
-of a frame may use them.
+Axis letters: C channels, H rows, W columns. Frames are [..., C, H, W], as in ``geometry``. A crop returns [..., C, h,
+w], views return [views, ..., C, h, w]. Draws are boxes of plain numbers, so a reader can decode only a part of a frame.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from praxiscope.video.geometry import (
     Transform,
     as_pair,
     check_frames,
-    mirror,
+    flip,
     needed,
     resize,
 )
@@ -49,7 +48,7 @@ class _Crop(Transform[Box]):
         as_pair(self.size)
 
     def box(self, params: Box) -> tuple[int, int, int, int]:
-        """Top, left, height and width: all that a reader has to decode of a frame."""
+        """Top, left, height and width of the part of a frame that must be decoded."""
         return params.top, params.left, params.height, params.width
 
     def apply(self, frames: Tensor, params: Box, kind: Kind = "rgb") -> Tensor:
@@ -61,7 +60,7 @@ class _Crop(Transform[Box]):
 
 @dataclass(frozen=True)
 class CenterCrop(_Crop):
-    """The middle of the frame."""
+    """The centre of the frame."""
 
     def draw(self, size: Size, generator: torch.Generator | None = None) -> Box:
         (height, width), (down, right) = _slack(self, as_pair(self.size), size)
@@ -70,7 +69,7 @@ class CenterCrop(_Crop):
 
 @dataclass(frozen=True)
 class RandomCrop(_Crop):
-    """A place drawn uniformly."""
+    """A crop whose place is drawn uniformly."""
 
     def draw(self, size: Size, generator: torch.Generator | None = None) -> Box:
         return _anywhere(self, as_pair(self.size), size, needed(generator, self))
@@ -78,12 +77,12 @@ class RandomCrop(_Crop):
 
 @dataclass(frozen=True)
 class RandomResizedCrop(_Crop):
-    """A part of the frame of random area and aspect, resized (GoogLeNet, section 6; torchvision's rule).
+    """A part of the frame of random area and aspect ratio, resized (GoogLeNet, section 6; as in torchvision).
 
     Args:
         size: rows and columns of the result, or one number for both.
-        scale: least and largest area, as fractions of the frame's.
-        ratio: least and largest width over height.
+        scale: smallest and largest area, as fractions of the frame's.
+        ratio: smallest and largest width over height.
     """
 
     scale: tuple[float, float] = (0.08, 1.0)
@@ -93,8 +92,8 @@ class RandomResizedCrop(_Crop):
         super().__post_init__()
         if not (0 < self.scale[0] <= self.scale[1] <= 1 and 0 < self.ratio[0] <= self.ratio[1]):
             raise ArgumentError(
-                "RandomResizedCrop needs scale in (0, 1] and ratio above 0, the lesser first; "
-                f"got {self.scale} and {self.ratio}"
+                "RandomResizedCrop needs ranges (low, high), scale in (0, 1] and ratio above 0; "
+                f"got scale={self.scale} and ratio={self.ratio}"
             )
 
     def draw(self, size: Size, generator: torch.Generator | None = None) -> Box:
@@ -105,7 +104,7 @@ class RandomResizedCrop(_Crop):
             crop = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
             if 0 < crop[0] <= size[0] and 0 < crop[1] <= size[1]:
                 return _anywhere(self, crop, size, generator)
-        # No drawn shape fitted: the largest middle part of an allowed aspect.
+        # No drawn shape fits: the largest centred part of an allowed aspect ratio.
         ratio = min(max(size[1] / size[0], self.ratio[0]), self.ratio[1])
         crop = min(size[0], round(size[1] / ratio)), min(size[1], round(size[0] * ratio))
         (height, width), (down, right) = _slack(self, (max(1, crop[0]), max(1, crop[1])), size)
@@ -116,12 +115,13 @@ class RandomResizedCrop(_Crop):
 class JitteredCrop(_Crop):
     """A crop of about the result's size near the borders, resized (Feichtenhofer et al., 2017, section 4.1).
 
-    Height and width are drawn independently, within ``jitter`` of the result's and no larger than the frame, and the
-    place among those at most ``border`` of the frame's side away from one of either axis's borders.
+    Height and width are drawn independently. Along each axis, the place is drawn among those that are near one of the
+    two borders.
 
     Args:
         size: rows and columns of the result, or one number for both.
-        jitter, border: fractions.
+        jitter: largest difference of height and width from the result's, as a fraction of them.
+        border: largest distance of the crop from the nearer border, as a fraction of the frame's side.
     """
 
     size: int | Size = 224
@@ -132,7 +132,8 @@ class JitteredCrop(_Crop):
         super().__post_init__()
         if not (0 <= self.jitter < 1 and 0 <= self.border <= 1):
             raise ArgumentError(
-                f"JitteredCrop needs jitter in [0, 1) and border in [0, 1], got {self.jitter} and {self.border}"
+                f"JitteredCrop needs jitter in [0, 1) and border in [0, 1], "
+                f"got jitter={self.jitter} and border={self.border}"
             )
 
     def draw(self, size: Size, generator: torch.Generator | None = None) -> Box:
@@ -148,7 +149,7 @@ class JitteredCrop(_Crop):
 
     def _offset(self, slack: int, side: int, generator: torch.Generator) -> int:
         reach = int(self.border * side)
-        if slack <= 2 * reach:  # the places by one border and those by the other are all there are
+        if slack <= 2 * reach:  # every place is near one of the borders
             return _below(slack + 1, generator)
         offset = _below(2 * (reach + 1), generator)
         return offset if offset <= reach else slack - (offset - reach - 1)
@@ -163,9 +164,9 @@ class MultiScaleCrop(_Crop):
     Args:
         size: rows and columns of the result, or one number for both.
         scales: the steps, fractions of the shorter side.
-        max_distort: how many steps the height's scale may be away from the width's.
+        max_distort: largest number of steps between the scale of the height and that of the width.
         fix_crop: draw the place among fixed offsets; False draws it uniformly.
-        more_fix_crop: 13 offsets (corners, centre, middles of the sides, quarters); False has the first 5.
+        more_fix_crop: 13 offsets (corners, centre, middles of the sides, quarters); False for the first 5.
     """
 
     size: int | Size = 224
@@ -179,14 +180,14 @@ class MultiScaleCrop(_Crop):
         if not self.scales or not all(0 < scale <= 1 for scale in self.scales) or self.max_distort < 0:
             raise ArgumentError(
                 "MultiScaleCrop needs scales in (0, 1] and max_distort of 0 or more, "
-                f"got {self.scales} and {self.max_distort}"
+                f"got scales={self.scales} and max_distort={self.max_distort}"
             )
 
     def crop_sizes(self, size: Size) -> list[Size]:
         """The heights and widths that may be drawn for frames of ``size``, each pair equally probable."""
         sides = [max(1, int(min(size) * scale)) for scale in self.scales]
-        # As in TSN's code a side within 3 pixels of the result's is made equal to it, which saves a resize;
-        # here only where the frame is large enough.
+        # As in TSN's code, a side within 3 pixels of the result's is made equal to it, which saves a resize; here only
+        # where the frame is large enough.
         heights, widths = (
             [wanted if abs(side - wanted) < 3 and wanted <= most else side for side in sides]
             for wanted, most in zip(as_pair(self.size), size, strict=True)
@@ -199,7 +200,7 @@ class MultiScaleCrop(_Crop):
         ]
 
     def offsets(self, crop: Size, size: Size) -> list[tuple[int, int]]:
-        """The fixed tops and lefts of a crop: 5 or 13, in quarters of the room that the crop leaves."""
+        """The 5 or 13 fixed (top, left) offsets of a crop, in quarters of the free rows and columns."""
         (_, _), (down, right) = _slack(self, crop, size)
         quarters = [(0, 0), (0, 4), (4, 0), (4, 4), (2, 2)]
         if self.more_fix_crop:
@@ -218,12 +219,12 @@ class MultiScaleCrop(_Crop):
 
 
 class _Views(Transform[tuple[Box, ...]]):
-    """Several looks at the same frames: ``apply`` gives [views, ..., C, h, w]."""
+    """Several views of the same frames: ``apply`` returns [views, ..., C, h, w]."""
 
 
 @dataclass(frozen=True)
 class FullFrame(_Views):
-    """The whole frame as the only view, [1, ..., C, H, W]; every stream keeps its own size."""
+    """The whole frame as the only view, [1, ..., C, H, W]. Every stream keeps its own size."""
 
     def draw(self, size: Size, generator: torch.Generator | None = None) -> tuple[Box, ...]:
         return (Box(0, 0, *size, size),)
@@ -268,7 +269,7 @@ class ThreeCrop(_CropViews):
 class TenCrop(_CropViews):
     """Four corners and the centre, then the same flipped (two-stream, section 3; torchvision's order).
 
-    Views 0-4: top left, top right, bottom left, bottom right, centre. Views 5-9: the same five, mirrored.
+    Views 0-4: top left, top right, bottom left, bottom right, centre. Views 5-9: the same five, flipped.
     """
 
     def draw(self, size: Size, generator: torch.Generator | None = None) -> tuple[Box, ...]:
@@ -278,15 +279,15 @@ class TenCrop(_CropViews):
 
     def apply(self, frames: Tensor, params: tuple[Box, ...], kind: Kind = "rgb") -> Tensor:
         views = super().apply(frames, params, kind)
-        return torch.cat([views, mirror(views, kind)])
+        return torch.cat([views, flip(views, kind)])
 
 
 def _slack(transform: Transform[Any], crop: Size, size: Size) -> tuple[Size, Size]:
-    """The crop, and the rows and columns that it leaves free; raises where it does not fit."""
+    """The crop, and the rows and columns that it leaves free. Raises ArgumentError if it is larger than the frame."""
     if crop[0] > size[0] or crop[1] > size[1]:
         raise ArgumentError(
-            f"{type(transform).__name__} of {crop[0]} x {crop[1]} pixels does not fit into a frame of "
-            f"{size[0]} x {size[1]} (rows x columns). Resize first (ShortSide), or crop less."
+            f"{type(transform).__name__} of {crop[0]} x {crop[1]} pixels is larger than the frame of "
+            f"{size[0]} x {size[1]} (rows x columns). Resize first (ShortSide), or use a smaller crop."
         )
     return crop, (size[0] - crop[0], size[1] - crop[1])
 

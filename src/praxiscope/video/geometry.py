@@ -1,10 +1,9 @@
-"""What every transform of frames is, and those that keep the whole frame: resize and flip.
+"""The interface of transforms of frames, and the transforms that keep the whole frame: resize and flip.
 
 Axis letters: T frames, C channels, H rows, W columns, L flow fields in a stack.
-Frames are [..., C, H, W]. Kind "rgb" is any picture, uint8 or float; kind "flow" is float
-[..., 2L, H, W] in pixels, channels dx, dy, dx, dy, …: a mirrored flow turns its dx round, a resized one has
-its vectors scaled. uint8 comes back as uint8. Results may share memory with the frames that were given;
-these are never changed.
+Frames are [..., C, H, W]. Kind "rgb" is any image, uint8 or float. Kind "flow" is float [..., 2L, H, W] in pixels, with
+channels dx, dy, dx, dy, …: flipping changes the sign of dx, resizing scales the vectors. The result of uint8 is uint8.
+Results may share memory with the input, which is never changed.
 """
 
 from __future__ import annotations
@@ -30,9 +29,9 @@ __all__ = [
     "Transform",
     "as_pair",
     "check_frames",
+    "flip",
     "frame_size",
     "kind_of",
-    "mirror",
     "needed",
     "resize",
 ]
@@ -43,7 +42,7 @@ P = TypeVar("P")
 
 
 class Box(NamedTuple):
-    """A rectangle of a frame, in pixels, with the size of the frame it was drawn on."""
+    """A rectangle of a frame, in pixels, with the size of the frame that it was drawn for."""
 
     top: int
     left: int
@@ -62,16 +61,16 @@ class Box(NamedTuple):
         return Box(top, left, height, width, size)
 
     def cut(self, frames: Tensor) -> Tensor:
-        """The rectangle of frames [..., H, W] as a view; frames of another size lose the same part."""
+        """Crop frames [..., H, W], as a view. Frames of another size are cropped to the same part."""
         top, left, height, width, _ = self.on(frame_size(frames))
         return frames[..., top : top + height, left : left + width]
 
 
 class Transform(ABC, Generic[P]):
-    """One draw for one video, applied to any of its streams.
+    """A transform that is drawn once per video and applied to any of its streams.
 
-    ``draw`` makes plain numbers on the CPU; ``apply`` uses them on frames on any device. Calling the
-    transform draws once and applies the draw to every stream, so that colours and flow stay aligned.
+    ``draw`` returns plain numbers, on the CPU; ``apply`` uses them for frames on any device. Calling the transform
+    draws once and applies the draw to every stream, so that RGB frames and flow stay aligned.
     """
 
     @abstractmethod
@@ -80,19 +79,19 @@ class Transform(ABC, Generic[P]):
 
         Args:
             size: rows and columns of its frames.
-            generator: a CPU generator. Transforms without chance take None.
+            generator: a CPU generator. Transforms that are not random take None.
 
         Raises:
-            ArgumentError: the transform needs a generator, or does not fit frames of this size.
+            ArgumentError: the transform needs a generator, or frames of this size are too small.
         """
 
     @abstractmethod
     def apply(self, frames: Tensor, params: P, kind: Kind = "rgb") -> Tensor:
-        """Transform the frames [..., C, H, W] of one stream of one video as ``draw`` said."""
+        """Transform the frames [..., C, H, W] of one stream of a video with what ``draw`` returned."""
 
     @abstractmethod
     def size_after(self, size: Size, params: P) -> Size:
-        """Rows and columns of what ``apply`` makes of frames of ``size``, the size drawn for."""
+        """Rows and columns of the result of ``apply`` for frames of ``size``, the size that was drawn for."""
 
     def __call__(
         self, streams: Mapping[str, Tensor], generator: torch.Generator | None = None
@@ -100,9 +99,9 @@ class Transform(ABC, Generic[P]):
         """Draw once and apply to all streams of one video.
 
         Args:
-            streams: [..., C, H, W] by name. Names that start with "flow" hold flow, the others pictures.
-                The draw is made for the size of the first picture stream (the first stream if there is
-                none); a stream of another size gets the same part of its frame, and the same output size.
+            streams: [..., C, H, W] by name. Names that start with "flow" hold flow, the others RGB frames. The draw is
+                for the size of the first RGB stream (of the first stream if there is none). From a stream of another
+                size the same part of the frame is taken, with the same output size.
             generator: a CPU generator.
         """
         if not streams:
@@ -115,7 +114,7 @@ class Transform(ABC, Generic[P]):
 
 @dataclass(frozen=True)
 class Compose(Transform[tuple[Any, ...]]):
-    """Transforms one after the other; their draws are a tuple in the same order."""
+    """Apply several transforms in order. Their draws are a tuple in the same order."""
 
     transforms: tuple[Transform[Any], ...]
 
@@ -142,7 +141,7 @@ class Compose(Transform[tuple[Any, ...]]):
 
 @dataclass(frozen=True)
 class ShortSide(Transform[Size]):
-    """Resize so that the shorter side has ``size`` pixels and the aspect stays; draws the new size."""
+    """Resize the shorter side to ``size`` pixels and keep the aspect ratio. Its draw is the new size."""
 
     size: int
 
@@ -163,7 +162,7 @@ class ShortSide(Transform[Size]):
 
 @dataclass(frozen=True)
 class Flip(Transform[bool]):
-    """Mirror left and right with probability ``p``; draws whether to."""
+    """Flip horizontally with probability ``p``. Its draw is whether to flip."""
 
     p: float = 0.5
 
@@ -175,48 +174,48 @@ class Flip(Transform[bool]):
         return float(torch.rand((), generator=needed(generator, self))) < self.p
 
     def apply(self, frames: Tensor, params: bool, kind: Kind = "rgb") -> Tensor:
-        return mirror(frames, kind) if params else frames
+        return flip(frames, kind) if params else frames
 
     def size_after(self, size: Size, params: bool) -> Size:
         return size
 
 
 def kind_of(stream: str) -> Kind:
-    """What a stream of this name holds: "flow" if the name starts so, else "rgb"."""
+    """The kind of a stream: "flow" if its name starts with "flow", else "rgb"."""
     return "flow" if stream.startswith("flow") else "rgb"
 
 
-def mirror(frames: Tensor, kind: Kind = "rgb") -> Tensor:
-    """Mirror frames [..., C, H, W] left and right; flow [..., 2L, H, W] changes the sign of dx as well."""
+def flip(frames: Tensor, kind: Kind = "rgb") -> Tensor:
+    """Flip frames [..., C, H, W] horizontally. For flow [..., 2L, H, W] the sign of dx changes as well."""
     check_frames(frames, kind)
-    mirrored = frames.flip(-1)
+    flipped = frames.flip(-1)
     if kind == "flow":
-        mirrored[..., 0::2, :, :].neg_()
-    return mirrored
+        flipped[..., 0::2, :, :].neg_()
+    return flipped
 
 
 def resize(frames: Tensor, size: Size, kind: Kind = "rgb") -> Tensor:
-    """Resize frames to ``size``, bilinear with antialiasing; flow vectors grow and shrink along.
+    """Resize frames to ``size``, bilinear with antialiasing. Flow vectors are scaled in proportion.
 
     Args:
-        frames: [..., C, H, W]. uint8 on the CPU goes through torch's integer kernel, elsewhere through
-            float and rounding: the two differ by one grey level at most.
+        frames: [..., C, H, W]. For uint8, torch's integer kernel is used on the CPU, and float with rounding on other
+            devices. The two differ by at most one grey level.
         size: new rows and columns.
         kind: "rgb", or "flow" for [..., 2L, H, W] in pixels.
 
     Returns:
-        [..., C, h, w] of the same type; the frames themselves where they have this size.
+        [..., C, h, w] of the same type; the input itself if it has this size.
 
     Raises:
-        ArgumentError: the frames are no frames, or flow that is not float with pairs of channels.
+        ArgumentError: the input does not have the shape of frames, or flow is not float with pairs of channels.
     """
     check_frames(frames, kind)
     before = frame_size(frames)
     if before == size:
         return frames
     flat = frames.reshape(-1, *frames.shape[-3:])
-    # torch (2.13, CPU) is wrong where the result is one column wide: every row is the same, and the integer
-    # kernel may stop. Results of one row are right, so such a picture is turned over, and goes through float.
+    # torch (2.13, CPU) is wrong for results of one column: all rows are equal, and the integer kernel may crash.
+    # Results of one row are right, so such a frame is transposed, and resized in float.
     narrow = size[1] == 1
     rounds = frames.dtype == torch.uint8 and (narrow or frames.device.type != "cpu")
     flat = flat.float() if rounds else flat
@@ -258,9 +257,9 @@ def as_pair(size: int | Size) -> Size:
 
 
 def needed(generator: torch.Generator | None, transform: Transform[Any]) -> torch.Generator:
-    """The generator. Raises ArgumentError, naming the transform, where none was given."""
+    """The generator. Raises ArgumentError, naming the transform, if it is None."""
     if generator is None:
-        raise ArgumentError(f"{type(transform).__name__} draws at random: give it a torch.Generator")
+        raise ArgumentError(f"{type(transform).__name__} is random and needs a torch.Generator, got None")
     return generator
 
 

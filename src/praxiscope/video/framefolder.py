@@ -12,22 +12,15 @@ n frames, H rows, W columns.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from praxiscope.errors import VideoError
-from praxiscope.video.container import Deadline
-from praxiscope.video.decode import DecodedFrame, Video
 from praxiscope.video.framefiles import is_frame_folder, numbered_pictures, source_bytes, source_files
-from praxiscope.video.pixels import Converter, Crop, check_crop, check_indices, scaled_size
-from praxiscope.video.times import part, same_within
+from praxiscope.video.framesequence import FrameSequence
 
 __all__ = ["FPS", "FrameFolder", "is_frame_folder", "source_bytes", "source_files"]
 
@@ -38,7 +31,7 @@ _ORIENTATION = 0x0112  # the EXIF tag; from 5 on a picture lies on its side
 _REMEDY = "Replace it, or remove it: the others are read without it."
 
 
-class FrameFolder(Video):
+class FrameFolder(FrameSequence):
     """A folder of frames, read through the same interface as any other video.
 
     Frame k is the picture of the k-th smallest number. At native size the pixels are those that Pillow decodes, as
@@ -49,41 +42,13 @@ class FrameFolder(Video):
         self.path = Path(path)
         self.time_limit_s = time_limit_s
         numbers = numbered_pictures(self.path)
+        self._fps = FPS
         self._names = list(numbers)
         self._problems = _gaps(list(numbers.values()))
         self._size, self._codec = self._look()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopen, (str(self.path), self.time_limit_s)
-
-    @property
-    def fps(self) -> float:
-        """Frames per second: ``FPS``, as nothing says more."""
-        return FPS
-
-    @property
-    def width(self) -> int:
-        """Columns of a frame, set upright."""
-        return self._size[0]
-
-    @property
-    def height(self) -> int:
-        """Rows of a frame, set upright."""
-        return self._size[1]
-
-    @property
-    def duration_s(self) -> float:
-        """Seconds from the start of the video to the end of its last frame."""
-        return len(self._names) / FPS
-
-    @property
-    def same_s(self) -> float:
-        """Seconds up to which two times are the same."""
-        return same_within(0.0, 1 / FPS)
-
-    def end_of(self, last_s: float) -> float:
-        """When the last frame that was read, shown at ``last_s``, ends."""
-        return last_s + 1 / FPS
 
     @property
     def codec(self) -> str:
@@ -97,51 +62,6 @@ class FrameFolder(Video):
 
     def __len__(self) -> int:
         return len(self._names)
-
-    def quick_length(self) -> int:
-        """Number of frames."""
-        return len(self._names)
-
-    def decode_all(self) -> int:
-        """Decode every frame; return their number. Damage raises VideoError."""
-        return sum(1 for _ in self.decode())
-
-    def timestamps(self) -> NDArray[np.float64]:
-        """Seconds from the start of the video of each frame: float64 [N]."""
-        return np.arange(len(self._names)) / FPS
-
-    def frames(
-        self,
-        indices: Sequence[int] | Tensor | NDArray[Any],
-        *,
-        short_side: int | None = None,
-        crop: Crop | None = None,
-    ) -> Tensor:
-        """Frames by number, as `Video.frames` gives them."""
-        wanted = check_indices(indices, len(self._names), self.path)
-        width, height = scaled_size(self.width, self.height, short_side)
-        top, left, rows, columns = check_crop(crop, width, height)
-        out = np.empty((len(wanted), rows, columns, 3), dtype=np.uint8)
-        convert = Converter(self._size)
-        deadline = Deadline(self.path, self.time_limit_s)
-        done: dict[int, int] = {}
-        for place, number in enumerate(wanted):
-            deadline.check()
-            if number in done:
-                out[place] = out[done[number]]
-            else:
-                pixels = convert(self._frame(number), short_side)
-                out[place] = pixels[top : top + rows, left : left + columns]
-            done.setdefault(number, place)
-        return torch.from_numpy(out).permute(0, 3, 1, 2)
-
-    def decode(self, start_s: float | None = None, end_s: float | None = None) -> Iterator[DecodedFrame]:
-        """Frames one after the other, as `Video.decode` gives them."""
-        times = self.timestamps()
-        first, last = part(times, start_s, end_s, self.same_s)
-        convert = Converter(self._size)
-        for number in range(first, last):
-            yield DecodedFrame(number, float(times[number]), self._frame(number), convert)
 
     def _look(self) -> tuple[tuple[int, int], str]:
         """(width, height) of the first picture, set upright, and its codec; its pixels are not decoded."""

@@ -53,6 +53,7 @@ class Clip:
         id: the record's id.
         seed: seeds every random draw that is still to come for this sample (flip, colour jitter).
         damage: which frames of the video turned out not to decode, as a clause; empty for none.
+        long: the video has too many frames to be read at once; ``streams`` is empty.
     """
 
     streams: dict[str, Tensor]
@@ -60,6 +61,7 @@ class Clip:
     id: str
     seed: int = 0
     damage: str = ""
+    long: bool = False
 
 
 @dataclass

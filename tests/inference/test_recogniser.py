@@ -359,7 +359,7 @@ def test_a_device_that_is_not_there_is_named(model_folder: Path) -> None:
 
 
 def test_one_video_is_predicted_at_a_time(model_folder: Path) -> None:
-    with pytest.raises(px.ArgumentError, match="path of one video, got a list"):
+    with pytest.raises(px.ArgumentError, match=r"frame 0.* str"):
         px.load(model_folder).predict(["a.mp4"])  # type: ignore[arg-type]
 
 
@@ -371,8 +371,6 @@ def test_a_network_of_one_size_refuses_whole_frames(colour_set: Path) -> None:
     recogniser = Recogniser(create_model("tsn", **kwargs), ModelCard("tsn", kwargs, LABELS, input=contract))
     path = next(colour_set.rglob("*.mp4"))
     for protocol in ("1xfull", "fully-convolutional"):
-        with pytest.raises(
-            px.ArgumentError, match=r"vit_tiny_patch16_224 takes crops of 32 pixels only\. Take 25x1"
-        ):
+        with pytest.raises(px.ArgumentError, match=r"vit_tiny_patch16_224 .*32 pixels"):
             recogniser.video_logits(path, protocol)
     assert recogniser.video_logits(path, "2x1").shape == (3,)

@@ -89,7 +89,7 @@ def test_windows_are_those_of_exact_fractions(tick: Fraction | None, monkeypatch
         if any(0 < gap <= 2 * (tick or Fraction(1, 10**5)) for gap in apart):
             continue  # nearer than the clock can tell
         tried += 1
-        monkeypatch.setattr(timeline, "open_video", lambda source, video=video: video)
+        monkeypatch.setattr(timeline, "as_video", lambda source, video=video: video)
         expected = exact_windows(rate, count, first, window, stride)
         for every in (True, False):
             found = list(timeline.windows("x", float(window), float(stride), CONTRACT, every=every))
@@ -108,7 +108,7 @@ def test_windows_are_those_of_exact_fractions(tick: Fraction | None, monkeypatch
 
 def test_seven_strides_and_a_window_have_five_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     video = Numbered(Fraction(5), 20, None, Fraction(0))
-    monkeypatch.setattr(timeline, "open_video", lambda source: video)
+    monkeypatch.setattr(timeline, "as_video", lambda source: video)
     assert 7 * 0.2 + 1.0 > 2.4  # what plain comparison stumbles over
     found = list(timeline.windows("x", 1.0, 0.2, CONTRACT, every=True))
     assert {len(part.streams["rgb"]) for part in found} == {5}

@@ -45,8 +45,8 @@ __all__ = [
 
 T = TypeVar("T")
 
-Sampler = Callable[[int, "torch.Generator | None"], Tensor]
-"""(number of frames, generator or None) -> int64 starts of the snippets."""
+Sampler = Callable[[int, "torch.Generator | None"], "Tensor | None"]
+"""(number of frames, generator or None) -> int64 starts of snippets; None for a video that is too long to read."""
 
 
 class Skip(NamedTuple):
@@ -174,16 +174,27 @@ class ClipReader:
     def __len__(self) -> int:
         return len(self.records)
 
-    def read(self, index: int, seed: int = 0) -> Clip:
-        """Read one clip. Raises VideoError or DataError when its video cannot be read."""
+    def read(self, index: int, seed: int = 0, video: Video | None = None) -> Clip:
+        """Read one clip.
+
+        Args:
+            index: number of the record.
+            seed: of all random draws.
+            video: the video, if it is open; None opens that of the record.
+
+        Raises:
+            VideoError, DataError: the video cannot be read.
+        """
         record = self.records[index]
         if problem := self._broken.get(record.id) or self._known_broken.get(record.id):
             raise DataError(problem)
         generator = torch.Generator().manual_seed(seed) if self.random else None
         try:
-            video = open_video(record.path, time_limit_s=self.time_limit_s)
+            video = video or open_video(record.path, time_limit_s=self.time_limit_s)
             first, last = frame_range(record, video)
             starts = self.sampler(last - first, generator)
+            if starts is None:
+                return Clip({}, self.targets[index], record.id, long=True)
             box = self._draw(record, video, generator)
             streams = {
                 name: reader(record, video, starts, first, last, box) for name, reader in self.readers.items()

@@ -22,11 +22,13 @@ from praxiscope.data.splitlist import SplitList
 from praxiscope.errors import ArgumentError, CheckpointError, ScoresError
 from praxiscope.evaluation.fusion import SvmFusion, combine, fuse
 from praxiscope.evaluation.scores import Scores
+from praxiscope.inference.describe import recogniser_html, recogniser_text
 from praxiscope.inference.loading import load_single
 from praxiscope.inference.recogniser import Recogniser, best_labels
 from praxiscope.progress import Reporter
 from praxiscope.types import Prediction, Segment, VideoRecord
 from praxiscope.units import counted
+from praxiscope.video.opening import VideoSource, as_video
 
 __all__ = ["FUSION_FILE", "AnyRecogniser", "FusedRecogniser", "load_fused", "save_fused"]
 
@@ -69,6 +71,13 @@ class FusedRecogniser:
             )
         self._fuse(torch.zeros(len(parts), 1, len(first.labels)))  # raises where kind and weights do not fit
 
+    def __repr__(self) -> str:
+        return recogniser_text(self.parts)
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks: models, inputs, labels, metrics."""
+        return recogniser_html(self.parts)
+
     @property
     def card(self) -> ModelCard:
         """The first part's card: labels are those of all."""
@@ -80,12 +89,13 @@ class FusedRecogniser:
         return self.card.labels
 
     def predict(
-        self, source: str | Path, top: int = 5, protocol: str | None = None, average: str | None = None
+        self, source: VideoSource, top: int = 5, protocol: str | None = None, average: str | None = None
     ) -> Prediction:
-        """Name what happens in one video; see ``Recogniser.predict``. ``average`` is of each part's views."""
-        rows = [part.video_logits(source, protocol, average) for part in self.parts]
+        """Predict the action in one video; see `Recogniser.predict`. ``average`` applies to the views of each part."""
+        video = as_video(source)
+        rows = [part.video_logits(video, protocol, average) for part in self.parts]
         labels, scores = self._top(self._fuse(torch.stack(rows)[:, None])[0], top)
-        return Prediction(str(source), labels, scores)
+        return Prediction(str(video.path), labels, scores)
 
     def score(
         self,
@@ -125,10 +135,17 @@ class FusedRecogniser:
         return fused, list(skipped.values())
 
     def timeline(
-        self, source: str | Path, *, window_s: float = 2.0, stride_s: float = 1.0, top: int = 1
+        self,
+        source: VideoSource,
+        *,
+        window_s: float = 2.0,
+        stride_s: float = 1.0,
+        top: int = 1,
+        fps: float | None = None,
     ) -> Iterator[Segment]:
-        """Name what happens in every window of a video; see ``Recogniser.timeline``."""
-        streams = [part.window_logits(source, window_s, stride_s) for part in self.parts]
+        """Predict every window of a video; see `Recogniser.timeline`."""
+        video = as_video(source, fps, timed=True)
+        streams = [part.window_logits(video, window_s, stride_s) for part in self.parts]
         for rows in zip(*streams, strict=True):
             start_s, end_s, _ = rows[0]
             logits = self._fuse(torch.stack([row for _, _, row in rows])[:, None])

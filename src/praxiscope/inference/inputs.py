@@ -1,4 +1,4 @@
-"""What a model is shown of a video: the readers of its streams, the frames of a protocol's views, their crops.
+"""The input of a model: readers of its streams, the frames of a protocol's views, and their crops.
 
 S snippets of a view, V temporal views, C channels, H rows, W columns.
 """
@@ -23,10 +23,10 @@ __all__ = ["ViewSampler", "crops_of", "stream_readers", "takes_one_size"]
 def stream_readers(
     contract: InputContract, short_side: int, flow_source: FlowSource | None = None
 ) -> tuple[dict[str, StreamReader], int]:
-    """What reads a model's streams by its contract, and the frames that a snippet needs.
+    """Readers of a model's streams, by name, and the number of consecutive frames that a snippet needs.
 
-    Beside flow a picture is that of the stack's middle: its L fields lie from L / 2 before it to L / 2 - 1 behind it
-    (Feichtenhofer et al., 2017, section 4.1).
+    With both streams, the RGB frame is that in the middle of the stack: the L flow fields start L / 2 before it and
+    end L / 2 - 1 after it (Feichtenhofer et al., 2017, section 4.1).
     """
     if contract.flow is None:
         return {"rgb": RgbReader(short_side, contract.length)}, contract.length
@@ -39,7 +39,7 @@ def stream_readers(
 
 
 def crops_of(crops: Crops, size: int, frames: Tensor, kind: Kind = "rgb") -> Iterator[Tensor]:
-    """The crops of frames [N, C, H, W], one place at a time, so that not all of them are in memory."""
+    """Crops of frames [N, C, H, W], one position at a time, to save memory."""
     if crops in ("full", "full-mirrored"):
         yield frames
         if crops == "full-mirrored":
@@ -53,7 +53,14 @@ def crops_of(crops: Crops, size: int, frames: Tensor, kind: Kind = "rgb") -> Ite
 
 
 class ViewSampler:
-    """All frames of all temporal views, one view after the other: int64 [V * S]."""
+    """The frames of all temporal views, one view after the other: int64 [V * S].
+
+    Args:
+        protocol: the views.
+        together: S, snippets of a view; None: all snippets of the protocol.
+        length: consecutive frames of a snippet.
+        leave_long: return None for a video of more than `LONG_FRAMES` frames, which is then read a few at a time.
+    """
 
     def __init__(
         self, protocol: Protocol, together: int | None, length: int, leave_long: bool = False
@@ -61,14 +68,13 @@ class ViewSampler:
         self.protocol, self.together, self.length = protocol, together, length
         self.leave_long = leave_long
 
-    def __call__(self, num_frames: int, generator: torch.Generator | None) -> Tensor:
+    def __call__(self, num_frames: int, generator: torch.Generator | None) -> Tensor | None:
         chosen = view_indices(self.protocol, num_frames, self.together, self.length).flatten()
-        # Of a long video nothing is read here: it will go through the model in parts.
-        return chosen[:0] if self.leave_long and len(chosen) > LONG_FRAMES else chosen
+        return None if self.leave_long and len(chosen) > LONG_FRAMES else chosen
 
 
 def takes_one_size(model: nn.Module) -> bool:
-    """Whether timm says that a network takes pictures of the one size for which it was made."""
+    """Whether timm declares that a network takes images of a single size."""
     return any(
         configured.get("fixed_input_size", False)
         for module in model.modules()

@@ -111,8 +111,9 @@ def load_single(
             else flow_estimator(card.input.flow, flow_weights)
         )
         stream_readers(card.input, card.input.short_side, source)  # raises where it was made in another way
-    split = SplitList(Path(path), task)
-    return Recogniser(model, card, device=pick_device(device), flow_source=source, split=split)
+    recogniser = Recogniser(model, card, device=pick_device(device), flow_source=source)
+    recogniser.split = SplitList(Path(path), task)
+    return recogniser
 
 
 def build_from_card(card: ModelCard, folder: Path) -> nn.Module:

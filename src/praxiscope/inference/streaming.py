@@ -1,4 +1,4 @@
-"""Every frame of a video, a few at a time, as often as wanted: for models that see all of it in bounded memory."""
+"""All frames of a video, a few at a time and several times, for models that take all of them in bounded memory."""
 
 from __future__ import annotations
 
@@ -11,38 +11,45 @@ from torch import Tensor
 from praxiscope.data.dataset import frame_range
 from praxiscope.errors import DataError
 from praxiscope.types import VideoRecord
+from praxiscope.video.decode import Video
 from praxiscope.video.opening import open_video
 
 __all__ = ["LONG_FRAMES", "frame_chunks"]
 
-LONG_FRAMES = 512  # of a video with more the frames are never in memory together
+LONG_FRAMES = 512  # the frames of a longer video are never in memory together
 
 
 def frame_chunks(
-    record: VideoRecord, *, short_side: int | None, chunk: int, time_limit_s: float = 300.0
+    record: VideoRecord,
+    *,
+    short_side: int | None,
+    chunk: int,
+    time_limit_s: float = 300.0,
+    video: Video | None = None,
 ) -> Callable[[], Iterator[Tensor]]:
-    """A function that reads a video anew at each call: uint8 [at most chunk, 3, H, W] at a time.
+    """A function that reads a video from its start at each call: uint8 [at most chunk, 3, H, W] at a time.
 
     Args:
         record: the video, or a part of one.
-        short_side: pixels to which frames are scaled.
-        chunk: frames at a time.
-        time_limit_s: seconds that opening it may take.
+        short_side: short side of the scaled frames, pixels.
+        chunk: largest number of frames at a time.
+        time_limit_s: seconds that opening the video may take.
+        video: the video, if it is open; None opens that of ``record``.
 
-    Raises (when frames are taken):
+    Raises (when frames are read):
         VideoError, DataError: the file cannot be read, or the part holds no frame.
     """
 
     def read() -> Iterator[Tensor]:
-        video = open_video(record.path, time_limit_s=time_limit_s)
+        opened = video or open_video(record.path, time_limit_s=time_limit_s)
         if record.start_s is not None or record.end_s is not None:
-            frame_range(record, video)  # says what is wrong with an empty part
-        frames = (frame.rgb(short_side=short_side) for frame in video.decode(record.start_s, record.end_s))
+            frame_range(record, opened)  # raises for an empty part
+        frames = (frame.rgb(short_side=short_side) for frame in opened.decode(record.start_s, record.end_s))
         some = False
         while together := list(islice(frames, chunk)):
             some = True
             yield torch.stack(together)
         if not some:
-            raise DataError(f"{record.id}: not one frame could be read. Run `praxiscope check` on it.")
+            raise DataError(f"{record.id}: no frame can be read. Run `praxiscope check` on it.")
 
     return read

@@ -9,7 +9,6 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -23,7 +22,7 @@ from praxiscope.flow.stack import field_numbers, stack_fields, stackings
 from praxiscope.types import VideoRecord
 from praxiscope.video.decode import DecodedFrame, Video
 from praxiscope.video.geometry import resize
-from praxiscope.video.opening import open_video
+from praxiscope.video.opening import VideoSource, as_video
 from praxiscope.video.pixels import scaled_size
 from praxiscope.video.transforms import CenterCrop
 
@@ -46,7 +45,7 @@ class _Moment(NamedTuple):
 
 
 def windows(
-    source: str | Path,
+    source: VideoSource,
     window_s: float,
     stride_s: float,
     contract: InputContract,
@@ -62,7 +61,7 @@ def windows(
     window wants are made, and only as many windows are kept as overlap.
 
     Args:
-        source: a video file.
+        source: a video, read once from its start.
         window_s, stride_s: length of a window, and from the start of one to that of the next.
         contract: of the model.
         flow_source: of a model that sees flow: stored flow, or the estimator; None makes that of the contract.
@@ -88,7 +87,7 @@ def windows(
             made = shown.snippet()
         return made
 
-    video = open_video(source)
+    video = as_video(source)
     same_s = video.same_s
 
     def look(until: float) -> None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+from praxiscope.errors import ArgumentError
 from praxiscope.video.decode import Video
+from praxiscope.video.framearray import FrameArray, Frames
 from praxiscope.video.framefolder import FrameFolder
 from praxiscope.video.packed import PackedVideo, is_packed
 from praxiscope.video.sources import check_path
 
-__all__ = ["open_video"]
+__all__ = ["VideoSource", "as_video", "open_video"]
+
+VideoSource = str | Path | Video | Frames
+"""A video: its path, an open video, or frames in memory."""
 
 
 def open_video(path: str | Path, *, time_limit_s: float = 300.0) -> Video:
@@ -32,3 +38,25 @@ def open_video(path: str | Path, *, time_limit_s: float = 300.0) -> Video:
     if is_packed(path):
         return PackedVideo(path, time_limit_s=time_limit_s)
     return Video(path, time_limit_s=time_limit_s)
+
+
+def as_video(source: VideoSource, fps: float | None = None, *, timed: bool = False) -> Video:
+    """Open a video by its path, or make one of frames in memory. An open video is returned as it is.
+
+    Args:
+        source: a path; an open video; an array or tensor uint8 [T, H, W, 3] of RGB frames; or an iterable of frames
+            uint8 [H, W, 3].
+        fps: frames per second of frames in memory; None for a file, which has times of its own.
+        timed: whether the times of frames are needed, so that frames in memory need ``fps``.
+
+    Raises:
+        ArgumentError: frames of another type or shape, or ``fps`` is missing or not needed.
+        VideoError: the file cannot be read.
+    """
+    if not isinstance(source, (str, os.PathLike, Video)):
+        if timed and fps is None:
+            raise ArgumentError("fps is missing: frames in memory have no times of their own")
+        return FrameArray(source, fps=fps)
+    if fps is not None:
+        raise ArgumentError(f"fps = {fps:g} is for frames in memory; a file has times of its own")
+    return source if isinstance(source, Video) else open_video(source)

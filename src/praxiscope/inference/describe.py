@@ -1,0 +1,62 @@
+"""How a recogniser shows itself: in a line, and as a table in a notebook."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import TYPE_CHECKING
+
+from praxiscope.units import counted
+
+if TYPE_CHECKING:
+    from praxiscope.inference.network import TrainedNetwork
+
+__all__ = ["recogniser_html", "recogniser_text"]
+
+_FIGURES = ("top1", "top5", "mean_class_accuracy", "map")
+
+
+def _model(network: TrainedNetwork) -> str:
+    backbone = network.card.kwargs.get("backbone")
+    return f"{network.card.name} ({backbone})" if backbone else network.card.name
+
+
+def _input(network: TrainedNetwork) -> str:
+    """What one input of a network is, in words."""
+    shown = network.card.input
+    frames = "all frames" if network.sees.all_frames else counted(shown.snippets, "snippet")
+    flow = "" if shown.flow is None else f", {shown.flow.length} flow fields each"
+    return f"{network.stream}, {frames}{flow}, {shown.size} x {shown.size} pixels"
+
+
+def _labels(network: TrainedNetwork, most: int) -> str:
+    labels = network.card.labels
+    return ", ".join(labels[:most]) + (", …" if len(labels) > most else "")
+
+
+def _metrics(network: TrainedNetwork) -> str:
+    metrics = network.card.metrics
+    return ", ".join(
+        f"{name} {value:.3f}" for name in _FIGURES if isinstance(value := metrics.get(name), float)
+    )
+
+
+def recogniser_text(networks: Sequence[TrainedNetwork]) -> str:
+    """A line on the networks of a recogniser, their input, labels and metrics."""
+    parts = [f"{_model(network)} on {_input(network)}" for network in networks]
+    labels = f"{counted(len(networks[0].card.labels), 'label')}: {_labels(networks[0], 5)}"
+    metrics = [figures for network in networks if (figures := _metrics(network))]
+    found = f"; validation: {' | '.join(metrics)}" if metrics else ""
+    return f"<Recogniser {' + '.join(parts)}; {labels}{found}>"
+
+
+def recogniser_html(networks: Sequence[TrainedNetwork]) -> str:
+    """The same as a table."""
+    rows = []
+    for network in networks:
+        rows += [("model", _model(network)), ("input", _input(network))]
+        if figures := _metrics(network):
+            rows.append(("validation", figures))
+    rows.append((counted(len(networks[0].card.labels), "label"), _labels(networks[0], 20)))
+    cells = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in rows)
+    return f"<table><caption>Recogniser</caption>{cells}</table>"

@@ -1,0 +1,271 @@
+"""A trained network and how it is shown a video: by its input contract, in the views of a protocol.
+
+S snippets of a view, V temporal views, C channels, H rows, W columns, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from praxiscope.checkpoint import ModelCard
+from praxiscope.data.dataset import ClipReader
+from praxiscope.data.flow_reader import FlowSource
+from praxiscope.errors import ArgumentError
+from praxiscope.evaluation.protocols import Protocol, parse_protocol
+from praxiscope.evaluation.views import Precision, ViewScorer, forward_snippets, inference_precision
+from praxiscope.inference.inputs import ViewSampler, crops_of, stream_readers, takes_one_size
+from praxiscope.inference.streaming import frame_chunks
+from praxiscope.models.contract import Sees
+from praxiscope.types import VideoRecord
+from praxiscope.video.decode import Video
+from praxiscope.video.opening import open_video
+from praxiscope.video.transforms import BatchAugment, Kind, kind_of
+
+if TYPE_CHECKING:
+    from praxiscope.models.full_video import FullVideoOutput
+
+__all__ = ["TrainedNetwork"]
+
+
+class TrainedNetwork:
+    """A network, its input contract, and the device and precision in which it runs.
+
+    Args:
+        model: the network.
+        card: the content of ``model.json``.
+        device: where it runs.
+        precision: "auto", "32" or "bf16"; a `Precision` keeps the memory layout of the weights.
+        chunk_snippets: largest number of snippets in one forward pass; None takes what is fastest for their size.
+        flow_source: for a model of flow: stored flow, or the estimator; None takes the estimator of the contract.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        card: ModelCard,
+        *,
+        device: torch.device | None = None,
+        precision: str | Precision = "auto",
+        chunk_snippets: int | None = None,
+        flow_source: FlowSource | None = None,
+    ) -> None:
+        self.card = card
+        self.flow_source = flow_source
+        self.device = device or torch.device("cpu")
+        self.precision = (
+            precision if isinstance(precision, Precision) else inference_precision(self.device, precision)
+        )
+        self.chunk_snippets = chunk_snippets
+        layout = torch.channels_last if self.precision.channels_last else torch.preserve_format
+        self.model = model.to(self.device, memory_format=layout).eval()  # type: ignore[call-overload]
+        contract = card.input
+        self._augment = BatchAugment(
+            flip=False,
+            mean=contract.mean,
+            std=contract.std,
+            flow_mean=contract.flow_mean,
+            flow_std=contract.flow_std,
+            channels_last=self.precision.channels_last,
+        )
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """Names of the model's inputs: "rgb", "flow", or both, of the same instants."""
+        return self.card.input.streams
+
+    @property
+    def stream(self) -> str:
+        """The model's inputs as one word: "rgb", "flow" or "rgb+flow"."""
+        return "+".join(self.streams)
+
+    @property
+    def sees(self) -> Sees:
+        """What the model takes of a video."""
+        sees: Sees = self.model.sees
+        return sees
+
+    @property
+    def span(self) -> int:
+        """Number of consecutive frames that one snippet needs."""
+        return stream_readers(self.card.input, self.card.input.short_side, self.flow_source)[1]
+
+    def at_once(self, height: int, width: int) -> int:
+        """Number of snippets of this size in one forward pass."""
+        return self.chunk_snippets or forward_snippets(self.device, height, width)
+
+    def streams_frames(self, protocol: Protocol) -> bool:
+        """Whether long videos go through the model a few frames at a time. Stacks of flow are always read together."""
+        return self.sees.streamable and protocol.sampling == "all" and self.card.input.flow is None
+
+    def stream_output(
+        self,
+        record: VideoRecord,
+        protocol: Protocol,
+        crop: int = 0,
+        time_limit_s: float = 300.0,
+        video: Video | None = None,
+    ) -> FullVideoOutput:
+        """The model's output for all frames of one crop of a video, which is read a few frames at a time.
+
+        Args:
+            record: the video, or a part of one.
+            protocol: of all frames, see `streams_frames`.
+            crop: number of the crop.
+            time_limit_s: seconds that opening the video may take.
+            video: the video, if it is open; None opens that of ``record``.
+
+        Raises:
+            VideoError, DataError: the file cannot be read.
+        """
+        short_side = self._short_side(protocol)
+        read = frame_chunks(
+            record,
+            short_side=short_side,
+            chunk=self.at_once(short_side, short_side),
+            time_limit_s=time_limit_s,
+            video=video,
+        )
+
+        def chunks() -> Iterator[Tensor]:
+            for frames in read():
+                crops = crops_of(protocol.crops, self.card.input.size, frames)
+                yield self._prepare(next(islice(crops, crop, None))[None])[0]
+
+        with torch.inference_mode(), self.precision.context(self.device):
+            output: FullVideoOutput = self.model.forward_stream(chunks)
+        return output
+
+    def whole_frames(self, source: str | Path, numbers: Tensor) -> Tensor:
+        """Single frames of one video as input of a model of all frames: uncropped, scaled and normalised.
+
+        Args:
+            source: a video file.
+            numbers: int64 [n], numbers of the frames.
+
+        Returns:
+            float32 [n, C, H, W], on the device of the model.
+
+        Raises:
+            VideoError: the file cannot be read.
+        """
+        short_side = self._short_side(parse_protocol("allxfull"))
+        return self._prepare(open_video(source).frames(numbers, short_side=short_side)[None])[0]
+
+    def snippet_logits(self, source: str | Path, starts: Tensor) -> Tensor:
+        """Scores of single snippets of one video before softmax, in centre crops.
+
+        A model that mixes snippets (``sees.together`` above 1) takes all of them together.
+
+        Args:
+            source: a video file.
+            starts: int64 [S], first frame of each snippet; see ``span``.
+
+        Returns:
+            float32 [S, K]. For a model that scores snippets one by one, their mean is the score of the video.
+
+        Raises:
+            VideoError, DataError: the file cannot be read.
+            ArgumentError: the model does not score snippets.
+        """
+        if self.sees.all_frames:
+            raise ArgumentError(
+                f"{self.card.name} scores clusters of frames, not snippets. Use praxiscope explain clusters."
+            )
+        if self.sees.together is None:
+            raise ArgumentError(f"{self.card.name} scores a video as a whole, not single snippets")
+        protocol = parse_protocol("1x1")
+        readers, _ = stream_readers(self.card.input, self._short_side(protocol), self.flow_source)
+        (stream,) = readers
+        clips = ClipReader(
+            [VideoRecord(str(source), Path(source), ())],
+            [torch.tensor(-1)],
+            sampler=lambda frames, generator: starts,
+            readers=readers,
+            random=False,
+        )
+        kind = kind_of(stream)
+        (crop,) = crops_of(protocol.crops, self.card.input.size, clips.read(0).streams[stream], kind)
+        together = len(starts) if self.sees.together > 1 else self.at_once(*crop.shape[-2:])
+        rows = []
+        for part in torch.split(crop, together):
+            with torch.inference_mode(), self.precision.context(self.device):
+                rows.append(self.model(self._prepare(part[None], kind)).snippet_logits[0].float().cpu())
+        return torch.cat(rows)
+
+    def clip_reader(
+        self,
+        records: Sequence[VideoRecord],
+        targets: Sequence[Tensor],
+        protocol: Protocol,
+        time_limit_s: float = 300.0,
+    ) -> ClipReader:
+        """A reader of the views of a protocol of each video.
+
+        Args:
+            records: the videos.
+            targets: int64 [] class numbers (-1: unknown) or multi-hot [K], one per video.
+            protocol: the views.
+            time_limit_s: seconds that reading one video may take.
+        """
+        short_side = self._short_side(protocol)
+        readers, span = stream_readers(self.card.input, short_side, self.flow_source)
+        return ClipReader(
+            records,
+            targets,
+            sampler=ViewSampler(protocol, self._seen_together(protocol), span, self.streams_frames(protocol)),
+            readers=readers,
+            random=False,
+            time_limit_s=time_limit_s,
+        )
+
+    def _short_side(self, protocol: Protocol) -> int:
+        contract = self.card.input
+        # One and ten crops keep the frame size of training; three crops are as high as the frame.
+        return contract.size if protocol.crops == "three" else contract.short_side
+
+    def _seen_together(self, protocol: Protocol) -> int | None:
+        """Number of snippets in a view; None if all snippets of a protocol are one view."""
+        if self.sees.together is None and protocol.sampling == "dense":
+            return self.card.input.snippets
+        # If no layer mixes instants, the score is their mean: one at a time needs less memory.
+        return 1 if self.sees.instants_apart else self.sees.together
+
+    def scorer(self, protocol: Protocol) -> ViewScorer:
+        """The scorer of the clips that `clip_reader` reads.
+
+        Raises:
+            ArgumentError: the model cannot take such views.
+        """
+        together = self._seen_together(protocol)
+        if protocol.sampling == "all" and not self.sees.all_frames and together != 1:
+            takes = f"{self.card.name} takes {together} snippets. Use 1x1, or 2x3 for more views"
+            if together is None:
+                takes = f"{self.card.name} needs memory for all of them together. Use 25x1"
+            raise ArgumentError(f"protocol {protocol.name} scores every frame at once; {takes}.")
+        if protocol.crops in ("full", "full-mirrored") and takes_one_size(self.model):
+            raise ArgumentError(
+                f"protocol {protocol.name} scores uncropped frames; "
+                f"{self.card.kwargs.get('backbone', self.card.name)} takes crops of {self.card.input.size} pixels. "
+                "Use 25x1, or 25x10 for more views."
+            )
+        return ViewScorer(
+            self.model,
+            prepare=self._prepare,
+            crop=partial(crops_of, protocol.crops, self.card.input.size),
+            streams=self.streams,
+            together=None if self.sees.all_frames and protocol.sampling == "all" else together,
+            chunk_snippets=self.at_once,
+            precision=self.precision,
+            average=protocol.average,
+            sigmoid=self.card.multi_label,
+        )
+
+    def _prepare(self, views: Tensor, kind: Kind = "rgb") -> Tensor:
+        return self._augment.stream(views.to(self.device, non_blocking=True), (), kind)

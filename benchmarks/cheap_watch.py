@@ -20,7 +20,7 @@ from praxiscope.recipes.settings import load_yaml
 from praxiscope.steps.principal import Rule, choose_all
 from praxiscope.steps.rows import watch, watching
 from praxiscope.training.loader import epoch_loader, flow_store, preparer
-from praxiscope.training.make_step import shrink
+from praxiscope.training.make_step import resize_frames
 
 
 def main() -> None:
@@ -55,7 +55,10 @@ def main() -> None:
             context = torch.autocast("cpu", torch.bfloat16) if low else nullcontext()
             with watching(recogniser.model), context:
                 seen = watch(
-                    recogniser.model, item.batch, lambda part, size=size: prepare(shrink(part, size)), 64
+                    recogniser.model,
+                    item.batch,
+                    lambda part, size=size: prepare(resize_frames(part, size)),
+                    64,
                 )
             for rule in get_args(Rule)[:2]:
                 choice = choose_all(seen, item.batch.targets, n, rule)

@@ -24,7 +24,8 @@ from praxiscope.commands.train import train
 from praxiscope.data.splitlist import SplitList
 from praxiscope.errors import ArgumentError, PraxiscopeError
 from praxiscope.progress import ConsoleReporter
-from praxiscope.recipes.settings import TaskSource, TrainSettings, load_yaml
+from praxiscope.recipes.sections import TaskSource
+from praxiscope.recipes.settings import TrainSettings, load_yaml
 from praxiscope.training.resuming import changed_settings
 
 __all__ = [

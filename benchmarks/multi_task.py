@@ -9,7 +9,8 @@ from common import Run, Table, describe, experiment, parser, run_command, score_
 
 from praxiscope.data.manifest import load_records
 from praxiscope.recipes.named import get_recipe
-from praxiscope.recipes.settings import TaskSource, TrainSettings, override
+from praxiscope.recipes.sections import TaskSource
+from praxiscope.recipes.settings import TrainSettings, override
 
 PROTOCOL = "25x1"
 NAMES = {"ucf": "UCF-101", "wei": "Weizmann"}

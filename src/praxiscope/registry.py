@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
+from importlib.metadata import entry_points
 from typing import Generic, TypeVar
 
 from praxiscope.errors import ArgumentError, unknown_name
 
-__all__ = ["Registry"]
+__all__ = ["Registry", "load_entry_points"]
 
 T = TypeVar("T")
 
@@ -53,3 +55,10 @@ class Registry(Generic[T]):
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
+
+
+@lru_cache
+def load_entry_points(group: str) -> None:
+    """Import what other installed packages list under a group of entry points, once in a process."""
+    for point in entry_points(group=group):
+        point.load()

@@ -121,26 +121,26 @@ def test_the_command_line_watches_and_chooses(colour_set: Path, tmp_path: Path) 
     words = command("train", colour_set, "--out", tmp_path / "run", "--watch", 4, "--choose", 2, *options)
     done = subprocess.run([*words, "--epochs", "1"], env=ONE_THREAD, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "Watches 4 snippets of a video and learns from 2 of them (rule kl)." in done.stdout + done.stderr
+    assert re.search(r"4 snippets .* 2 of them .*\bkl\b", done.stdout + done.stderr)
     assert all(len(chosen) == 2 for _, _, chosen in read_choices(tmp_path / "run" / "chosen.csv"))
 
 
 @pytest.mark.parametrize(
     ("assignments", "message"),
     [
-        (("backprop.name=principal",), "needs choose"),
-        (("backprop.name=principal", "backprop.choose=3"), r"choose = 3 of input.snippets = 2"),
-        (("backprop.choose=1",), "choose = 1 is for name = principal, not full"),
-        (("backprop.name=cached", "backprop.rule=max"), "rule = 'max' is for name = principal"),
-        (("backprop.memory=2GB",), "memory = '2GB' is for name = cached"),
-        (("backprop.name=cached", "backprop.memory=much"), "a size such as 6GiB"),
-        (("backprop.name=cached", "backprop.memory=2GB", "backprop.chunk=3"), "leave one of them out"),
+        (("backprop.name=principal",), "principal.*choose"),
+        (("backprop.name=principal", "backprop.choose=3"), r"choose = 3.*input.snippets = 2"),
+        (("backprop.choose=1",), "choose = 1.*principal.*full"),
+        (("backprop.name=cached", "backprop.rule=max"), "rule = 'max'.*principal"),
+        (("backprop.memory=2GB",), "memory = '2GB'.*cached"),
+        (("backprop.name=cached", "backprop.memory=much"), "memory = 'much'"),
+        (("backprop.name=cached", "backprop.memory=2GB", "backprop.chunk=3"), "memory = 2GB.*chunk = 3"),
         (("backprop.name=cahced",), "full"),
-        (("backprop.watch_size=16",), "watch_size = 16 is for name = principal, not full"),
-        ((*PRINCIPAL, "backprop.watch_size=64"), "watch_size = 64 is larger than input.size = 32"),
+        (("backprop.watch_size=16",), "watch_size = 16.*principal"),
+        ((*PRINCIPAL, "backprop.watch_size=64"), "watch_size = 64.*input.size = 32"),
     ],
 )
-def test_settings_that_do_not_go_together_are_said(
+def test_settings_that_exclude_each_other_are_named(
     assignments: tuple[str, ...], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(px.ArgumentError, match=message):
@@ -170,8 +170,8 @@ def test_sizes_are_read(text: str, size: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "GiB", "-3GB", "0MB", "3 apples"])
-def test_what_is_no_size_is_said(text: str) -> None:
-    with pytest.raises(px.ArgumentError, match="a size such as 6GiB"):
+def test_a_text_that_is_not_a_size_is_refused(text: str) -> None:
+    with pytest.raises(px.ArgumentError, match="6GiB"):
         parse_size(text)
 
 
@@ -206,7 +206,7 @@ def test_as_many_snippets_are_taken_as_fit() -> None:
     assert count == 48
     assert max(passes) == 48  # nothing was tried that would not fit
     assert fit_snippets(run, base + 50 * each, torch.device("cpu"), most=5) == 5
-    with pytest.raises(px.ArgumentError, match=r"memory 1 MiB is too little: 2 snippets at a time take"):
+    with pytest.raises(px.ArgumentError, match="1 MiB.*2 snippets"):
         fit_snippets(run, 2**20, torch.device("cpu"), most=9, unit=2)
 
 
@@ -245,21 +245,21 @@ main()
 
     whole, _ = peak("whole", "--epochs", 1)
     bound = int(whole * 0.8)
-    within, said = peak("within", "--epochs", 1, "--backprop", "cached", "--memory", f"{bound // 2**20}MiB")
+    within, output = peak("within", "--epochs", 1, "--backprop", "cached", "--memory", f"{bound // 2**20}MiB")
     assert within <= bound
-    found = re.search(r"(\d+) of the 96 snippets of a step go through the network at once", said)
+    found = re.search(r"(\d+) of the 96 snippets", output)
     assert found
     assert 1 <= int(found.group(1)) < 96
     state = load_state(find_checkpoint(tmp_path / "within", "last"))
     assert state["at_once"] == int(found.group(1))
 
 
-def test_options_and_settings_are_looked_at_together(colour_set: Path, tmp_path: Path) -> None:
+def test_options_and_settings_are_checked_together(colour_set: Path, tmp_path: Path) -> None:
     from typer.testing import CliRunner
 
     from praxiscope.cli.main import app
 
-    def said(*words: object) -> str:
+    def answer(*words: object) -> str:
         result = CliRunner().invoke(app, ["train", str(tmp_path / "nothing"), *map(str, words)])
         return f"{result.output} {result.exception}"
 
@@ -268,13 +268,13 @@ def test_options_and_settings_are_looked_at_together(colour_set: Path, tmp_path:
         ("--watch", 3, "--backprop", "principal", "--set", "backprop.choose=2"),
         ("--recipe", "pbnet-6-3-rgb", "--backprop", "cached"),
     ):
-        assert "nothing" in said(*words)
-        assert "choose" not in said(*words)
+        assert "nothing" in answer(*words)
+        assert "choose" not in answer(*words)
 
 
-def test_watched_frames_that_are_too_small_are_said(colour_set: Path, tmp_path: Path) -> None:
+def test_watched_frames_that_are_too_small_are_refused(colour_set: Path, tmp_path: Path) -> None:
     wanted = settings(colour_set, *PRINCIPAL, "backprop.watch_size=8")
-    with pytest.raises(px.ArgumentError, match=r"backprop.watch_size = 8: squeezenet1_1 cannot take"):
+    with pytest.raises(px.ArgumentError, match=r"backprop.watch_size = 8\b"):
         train(wanted, tmp_path / "run")
 
 

@@ -71,9 +71,8 @@ def recogniser(run: Path) -> Recogniser:
 
 def seen_batches(monkeypatch: pytest.MonkeyPatch, wanted: TrainSettings, run: Path) -> list[Batch]:
     """The batches of a run, as the step is given them."""
-    import sys
+    from praxiscope.steps import ordinary
 
-    ordinary = sys.modules["praxiscope.steps.ordinary"]  # the package's attribute is the function
     real, seen = ordinary.call_model, []
 
     def watched(model: torch.nn.Module, batch: Batch) -> object:

@@ -10,7 +10,8 @@ import torch
 
 from praxiscope.errors import ArgumentError, UnknownNameError
 from praxiscope.recipes.named import get_recipe, recipes
-from praxiscope.recipes.settings import InputSettings, TrainSettings, dump_yaml, load_yaml, override
+from praxiscope.recipes.sections import InputSettings
+from praxiscope.recipes.settings import TrainSettings, dump_yaml, load_yaml, override
 from praxiscope.training.loader import training_crop
 
 DEFAULT = TrainSettings()

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from praxiscope.errors import ArgumentError
 from praxiscope.models.contract import Sees
 from praxiscope.models.multiplier import TwoStreamOutput
-from praxiscope.steps import TaskLoss, make_loss, ordinary
+from praxiscope.steps import TaskLoss, make_loss
 from praxiscope.steps.base import accuracy
+from praxiscope.steps.ordinary import ordinary
 from praxiscope.types import Batch
 
 LOGITS = np.array([[2.0, -1.0, 0.5], [0.0, 3.0, 1.0]])

@@ -14,9 +14,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from praxiscope.errors import ArgumentError
 from praxiscope.models import create_model
-from praxiscope.steps import cached, learn_at_once, learn_in_chunks, make_loss
-from praxiscope.steps.learn import Learn
-from praxiscope.steps.principal import principal
+from praxiscope.steps import learn_at_once, learn_in_chunks, make_loss
+from praxiscope.steps.learn import Learn, cached
+from praxiscope.steps.principal import WatchOptions, principal
 from praxiscope.types import Batch
 
 
@@ -169,7 +169,9 @@ def test_gradients_are_exchanged_once_for_a_step(way: str, tmp_path: Path) -> No
         model.register_comm_hook(None, count)
         floats = to_floats(torch.float32)
         learn: Learn = learn_in_chunks(make_loss(False), floats, 4)
-        step = cached(learn) if way == "in chunks" else principal(learn, n=3, rule="max", prepare=floats)
+        step = (
+            cached(learn) if way == "in chunks" else principal(learn, WatchOptions(floats), n=3, rule="max")
+        )
         wrapped = Bare(model)
         step(wrapped, raw_batch(), lambda value: value.backward())
         assert exchanged == sorted(set(exchanged))  # each bucket once

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from praxiscope.errors import ArgumentError, UnknownNameError
 from praxiscope.models import create_model
 from praxiscope.steps import StepOutput, learn_at_once, make_loss
-from praxiscope.steps.principal import choose, choose_all, draw_subsets, own_task, principal
+from praxiscope.steps.principal import WatchOptions, choose, choose_all, draw_subsets, own_task, principal
 from praxiscope.steps.rows import as_rows, chunks, pick, watch, watching
 from praxiscope.types import Batch
 
@@ -243,12 +243,13 @@ def run(
     model: nn.Module, batch: Batch, n: int, rule: Any, **kwargs: Any
 ) -> tuple[StepOutput, Tensor, dict[str, Tensor]]:
     noted: list[Tensor] = []
+    options = {key: kwargs.pop(key) for key in ("statistics", "chunk", "context") if key in kwargs}
     step = principal(
         learn_at_once(make_loss(batch.targets.ndim == 2), floats),
+        WatchOptions(floats, **options),
         n=n,
         rule=rule,
-        prepare=floats,
-        note_choice=lambda ids, chosen: noted.append(chosen),
+        record_choice=lambda ids, chosen: noted.append(chosen),
         **kwargs,
     )
     model.zero_grad(set_to_none=True)

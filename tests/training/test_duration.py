@@ -13,7 +13,8 @@ import praxiscope as px
 from praxiscope.commands.train import train
 from praxiscope.progress import Bar, Reporter
 from praxiscope.recipes.named import get_recipe, recipes
-from praxiscope.recipes.settings import OptimSettings, TrainSettings, dump_yaml, load_yaml, override
+from praxiscope.recipes.sections import OptimSettings
+from praxiscope.recipes.settings import TrainSettings, dump_yaml, load_yaml, override
 from praxiscope.training.duration import Course
 from praxiscope.training.log import read_log
 from praxiscope.training.optim import schedule

@@ -22,7 +22,8 @@ from praxiscope.commands.dataset import move4mnist
 from praxiscope.errors import ArgumentError
 from praxiscope.progress import Reporter
 from praxiscope.recipes.named import get_recipe
-from praxiscope.recipes.settings import ModelSettings, TrainSettings
+from praxiscope.recipes.sections import ModelSettings
+from praxiscope.recipes.settings import TrainSettings
 
 __all__ = ["PRESETS", "Preset", "TableRow", "bench_full_video", "format_table", "table_rows"]
 

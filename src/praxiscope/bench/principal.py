@@ -177,7 +177,7 @@ def measure_row(job: dict[str, Any]) -> dict[str, float]:
         [str(i) for i in range(job["batch"])],
         list(range(job["batch"])),
     )
-    step, prepare = make_step(
+    step = make_step(
         settings,
         make_loss(False),
         (),
@@ -190,14 +190,13 @@ def measure_row(job: dict[str, Any]) -> dict[str, float]:
             std=tuple(contract["std"]),
         ),
         device,
-        at_once=settings.backprop.chunk,
-        note_choice=lambda ids, chosen: None,
+        at_once=None if row.chunk is None else row.chunk * job["batch"],
     )
 
     def once() -> float:
         started = time.perf_counter()
         with torch.autocast(device.type, torch.bfloat16, enabled=job["precision"] == "bf16"):
-            step(model, prepare(batch), lambda loss: torch.autograd.backward(loss))
+            step(model, batch, lambda loss: torch.autograd.backward(loss))
         optimizer.step()
         optimizer.zero_grad(set_to_none=row.held is None)
         if device.type == "cuda":

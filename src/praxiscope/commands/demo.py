@@ -18,7 +18,8 @@ from praxiscope.data.splitlist import SplitList
 from praxiscope.errors import PraxiscopeError
 from praxiscope.evaluation.metrics import summarise
 from praxiscope.evaluation.scores import Scores
-from praxiscope.recipes.settings import TaskSource, load_yaml
+from praxiscope.recipes.sections import TaskSource
+from praxiscope.recipes.settings import load_yaml
 from praxiscope.units import counted
 
 __all__ = ["demo", "main"]

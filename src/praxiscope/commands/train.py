@@ -6,6 +6,7 @@ import logging
 import os
 import time
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -34,10 +35,11 @@ from praxiscope.evaluation.views import bf16_pays
 from praxiscope.inference.loading import build_from_card
 from praxiscope.processes import run_once
 from praxiscope.progress import Reporter
-from praxiscope.recipes.settings import OptimSettings, TrainSettings, dump_yaml, load_yaml
+from praxiscope.recipes.sections import OptimSettings
+from praxiscope.recipes.settings import TrainSettings, dump_yaml, load_yaml
 from praxiscope.steps import TaskLoss, make_loss
 from praxiscope.steps.base import Loss
-from praxiscope.steps.principal import NoteChoice
+from praxiscope.steps.principal import RecordChoice
 from praxiscope.training.build_model import build_model
 from praxiscope.training.checks import check_start, check_training
 from praxiscope.training.duration import Course, length_of
@@ -53,7 +55,7 @@ from praxiscope.training.loader import (
 )
 from praxiscope.training.log import ChoiceLog, RunLog, merge_choices
 from praxiscope.training.loop import Plan, TrainState, fit
-from praxiscope.training.make_step import check_watching, make_step, snippets_at_once
+from praxiscope.training.make_step import check_network, make_step, snippets_at_once
 from praxiscope.training.optim import TrunkFreeze, make_optimizer, parameter_groups
 from praxiscope.training.resuming import check_resumable, is_finished, make_schedule, take_length
 from praxiscope.training.summary import announce
@@ -160,7 +162,7 @@ def train(
     # A resumed run cuts its steps as it did: measured anew, it might cut them elsewhere.
     at_once = state.at_once or snippets_at_once(settings, model, card.input, fabric, reporter)
     state.at_once = at_once
-    check_watching(settings, model, card.input)
+    check_network(settings, model, card.input)
     announce(settings, manifest, model, card, fabric, course, at_once, reporter)
     lengths = take_length(state, before, settings, course)
     optimizer = make_optimizer(
@@ -193,14 +195,14 @@ def train(
     loss = make_loss(
         manifest.multi_label, weights_of_classes(settings, manifest, records), optim.label_smoothing, tasks
     )
-    step, prepare = make_step(
+    step = make_step(
         settings,
         loss,
         tasks,
         card.input,
         fabric.device,
         at_once=at_once,
-        note_choice=_choices(run, settings, state, fabric),
+        record_choice=_choices(run, state, fabric),
     )
     started = time.perf_counter()
     monitor = Monitor(
@@ -216,7 +218,7 @@ def train(
         note_damage=note_damage,
     )
     kept = KeptMemory(settings.run.devices)
-    auto = settings.run.keep_memory == "auto" and on_cpu and settings.backprop.memory is None
+    auto = settings.run.keep_memory == "auto" and on_cpu and settings.backprop.memory_limit is None
     freeze = TrunkFreeze(bare, course.frozen)
 
     def before_step(step: int) -> None:
@@ -245,7 +247,6 @@ def train(
             batches=epoch_loader(
                 settings, manifest, records, fabric, state.skipped, card.input, store, bare.sees.all_frames
             ),
-            prepare=prepare,
             log=log.write if log else lambda row: None,
             note_skips=note_skips,
             note_damage=note_damage,
@@ -280,13 +281,17 @@ def _count_tasks(loss: Loss, fabric: Any, batches: list[Batch]) -> None:
         loss.expect(counts, len(batches) * fabric.world_size)
 
 
-def _choices(run: Path, settings: TrainSettings, state: TrainState, fabric: Any) -> NoteChoice:
-    """What lists the chosen snippets of this process's videos, where there is a choice."""
-    if settings.backprop.name != "principal":
-        return lambda ids, chosen: None
+def _choices(run: Path, state: TrainState, fabric: Any) -> RecordChoice:
+    """Record the snippets that a step chooses of this process's videos, in a file that the first choice makes."""
     name = "chosen.csv" if fabric.is_global_zero else f"chosen.{fabric.global_rank}.csv"
-    log = ChoiceLog(run / name, resume_step=state.step)
-    return lambda ids, chosen: log.write(state.step + 1, ids, chosen.tolist())
+    logs: list[ChoiceLog] = []
+
+    def record(ids: Sequence[str], chosen: torch.Tensor) -> None:
+        if not logs:
+            logs.append(ChoiceLog(run / name, resume_step=state.step))
+        logs[0].write(state.step + 1, ids, chosen.tolist())
+
+    return record
 
 
 def _load_data(settings: TrainSettings) -> Manifest:

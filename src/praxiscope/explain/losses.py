@@ -25,7 +25,7 @@ from praxiscope.explain.explanation import (
 )
 from praxiscope.explain.networks import settings_of
 from praxiscope.training.log import read_log
-from praxiscope.training.make_step import default_rule, learned_snippets
+from praxiscope.steps.settings.principal import PrincipalSettings
 from praxiscope.units import counted
 
 __all__ = ["explain_losses"]
@@ -101,9 +101,9 @@ def _setting(run: str | Path) -> str:
     settings = settings_of(run)
     if settings is None:
         return ""
-    if settings.backprop.name == "principal":
-        n, m = learned_snippets(settings), settings.input.snippets
-        return f"{n} of {m} snippets, rule {default_rule(settings)}"
+    step, given = settings.backprop, settings.step_input
+    if isinstance(step, PrincipalSettings):
+        return f"{step.choose} of {given.snippets} snippets, rule {step.rule_for(given.stream)}"
     return f"{settings.backprop.name} backpropagation of {counted(settings.input.snippets, 'snippet')}"
 
 

@@ -22,6 +22,7 @@ from praxiscope.explain.networks import load_one, load_other, settings_of
 from praxiscope.inference.recogniser import Recogniser, best_labels
 from praxiscope.layers.consensus import average
 from praxiscope.steps.principal import choose as choose_snippets
+from praxiscope.steps.settings.principal import PrincipalSettings
 from praxiscope.steps.surrogates import divergence
 from praxiscope.units import counted
 from praxiscope.video.opening import open_video
@@ -140,7 +141,8 @@ def _load(path: str | Path, **options: Any) -> Recogniser:
 def _learned(run: str | Path) -> int | None:
     """How many snippets a run has chosen in training; None where it is not known, or it took all."""
     settings = settings_of(run)
-    return None if settings is None else settings.backprop.choose
+    step = None if settings is None else settings.backprop
+    return step.choose if isinstance(step, PrincipalSettings) else None
 
 
 def _view(name: str, network: Recogniser, video: str | Path, starts: Tensor, n: int) -> _View:

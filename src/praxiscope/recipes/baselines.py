@@ -6,13 +6,8 @@ L. Wang et al., "Temporal Segment Networks", ECCV 2016; J. Lin, C. Gan, S. Han, 
 from __future__ import annotations
 
 from praxiscope.recipes.named import recipes
-from praxiscope.recipes.settings import (
-    InputSettings,
-    ModelSettings,
-    OptimSettings,
-    RunSettings,
-    TrainSettings,
-)
+from praxiscope.recipes.sections import InputSettings, ModelSettings, OptimSettings, RunSettings
+from praxiscope.recipes.settings import TrainSettings
 
 __all__: list[str] = []
 

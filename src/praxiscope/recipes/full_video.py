@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from praxiscope.recipes.baselines import move4mnist_64, tsm
 from praxiscope.recipes.named import recipes
-from praxiscope.recipes.settings import (
-    InputSettings,
-    ModelSettings,
-    OptimSettings,
-    RunSettings,
-    TrainSettings,
-)
+from praxiscope.recipes.sections import InputSettings, ModelSettings, OptimSettings, RunSettings
+from praxiscope.recipes.settings import TrainSettings
 
 __all__: list[str] = []
 

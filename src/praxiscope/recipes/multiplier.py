@@ -8,13 +8,8 @@ from typing import Any
 
 from praxiscope.recipes.multiplier_rows import multiplier_rows
 from praxiscope.recipes.named import recipes
-from praxiscope.recipes.settings import (
-    DataSettings,
-    InputSettings,
-    ModelSettings,
-    OptimSettings,
-    TrainSettings,
-)
+from praxiscope.recipes.sections import DataSettings, InputSettings, ModelSettings, OptimSettings
+from praxiscope.recipes.settings import TrainSettings
 
 __all__: list[str] = []
 

@@ -8,13 +8,10 @@ from typing import Any
 
 from praxiscope.recipes.baselines import FLOW_SCALES
 from praxiscope.recipes.named import recipes
-from praxiscope.recipes.settings import (
-    BackpropSettings,
-    InputSettings,
-    ModelSettings,
-    OptimSettings,
-    TrainSettings,
-)
+from praxiscope.recipes.sections import InputSettings, ModelSettings, OptimSettings
+from praxiscope.recipes.settings import TrainSettings
+from praxiscope.steps.settings.full import FullSettings
+from praxiscope.steps.settings.principal import PrincipalSettings
 
 __all__: list[str] = []
 
@@ -51,11 +48,9 @@ def _pbnet(stream: str, data: str, watch: int, choose: int) -> TrainSettings:
             dropout=0.8 if rgb else 0.7,
         ),
         input=InputSettings(snippets=watch, subtract_mean=False, **frames),
-        backprop=BackpropSettings(
-            name="principal" if choose < watch else "full",
-            choose=choose if choose < watch else None,
-            rule=("kl" if rgb else "max") if choose < watch else None,
-        ),
+        backprop=PrincipalSettings(choose=choose, rule="kl" if rgb else "max")
+        if choose < watch
+        else FullSettings(),
         optim=OptimSettings(
             lr=1e-3 if rgb else 5e-3,
             batch=16,

@@ -6,13 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from praxiscope.recipes.named import recipes
-from praxiscope.recipes.settings import (
-    DataSettings,
-    InputSettings,
-    ModelSettings,
-    OptimSettings,
-    TrainSettings,
-)
+from praxiscope.recipes.sections import DataSettings, InputSettings, ModelSettings, OptimSettings
+from praxiscope.recipes.settings import TrainSettings
 
 __all__: list[str] = []
 

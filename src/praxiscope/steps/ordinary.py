@@ -8,21 +8,29 @@ from typing import Any
 from torch import Tensor, nn
 
 from praxiscope.steps.base import Loss, Step, StepOutput, accuracy, call_model, output_losses
+from praxiscope.steps.rows import Prepare
 from praxiscope.types import Batch
 
 __all__ = ["ordinary"]
 
 
-def ordinary(loss_function: Loss, tasks: Sequence[tuple[int, int]] = ()) -> Step:
-    """The step that backpropagates the loss of every snippet it sees; metrics ``top1`` and, of a model that classifies
-    each of several streams by itself, ``loss_rgb`` and ``loss_flow``, whose sum the loss is.
+def ordinary(
+    loss_function: Loss,
+    tasks: Sequence[tuple[int, int]] = (),
+    *,
+    prepare: Prepare = lambda batch: batch,
+) -> Step:
+    """The step that backpropagates the loss of every snippet. Its metrics are ``top1`` and, for a model that
+    classifies each stream separately, ``loss_rgb`` and ``loss_flow``, whose sum is the loss.
 
     Args:
         loss_function: (logits [B, K], targets) -> mean loss; see `output_losses`.
-        tasks: as `make_loss` takes them; for the accuracy.
+        tasks: as in `make_loss`; for the accuracy.
+        prepare: brings a batch to the device and to floats.
     """
 
     def step(model: nn.Module, batch: Batch, backward: Callable[[Tensor], Any]) -> StepOutput:
+        batch = prepare(batch)
         output = call_model(model, batch)
         losses = output_losses(loss_function, output, batch.targets)
         loss = losses.sum()

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
 from math import comb
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, TypeAlias, get_args
 
 import torch
 import torch.nn.functional as F
@@ -24,13 +25,22 @@ from praxiscope.layers.consensus import average
 from praxiscope.steps.base import Step, StepOutput, accuracy
 from praxiscope.steps.learn import Learn
 from praxiscope.steps.rows import Prepare, Statistics, chunks, pick, snippet_count, watch, watching
+from praxiscope.steps.settings.principal import Rule
 from praxiscope.steps.surrogates import in_float64, log_divergences, log_losses
 from praxiscope.types import Batch
 
-__all__ = ["CANDIDATES", "NoteChoice", "Rule", "choose", "choose_all", "principal", "video_losses"]
+__all__ = [
+    "CANDIDATES",
+    "RecordChoice",
+    "Rule",
+    "WatchOptions",
+    "choose",
+    "choose_all",
+    "principal",
+    "video_losses",
+]
 
-Rule: TypeAlias = Literal["max", "kl", "random"]
-NoteChoice: TypeAlias = Callable[[Sequence[str], Tensor], None]
+RecordChoice: TypeAlias = Callable[[Sequence[str], Tensor], None]
 """(ids of the batch's videos, chosen int64 [B, n]) -> nothing."""
 
 CANDIDATES = 100  # section III.B.3: subsets that are compared; all of them where there are no more
@@ -183,50 +193,63 @@ def own_task(logits: Tensor, targets: Tensor, tasks: Sequence[tuple[int, int]]) 
     return logits
 
 
-def principal(
-    learn: Learn,
-    *,
-    n: int,
-    rule: Rule,
-    prepare: Prepare,
-    context: Callable[[], AbstractContextManager[Any]] = nullcontext,
-    statistics: Statistics = "running",
-    chunk: int | None = None,
-    candidates: int = CANDIDATES,
-    tasks: Sequence[tuple[int, int]] = (),
-    note_choice: NoteChoice = lambda ids, chosen: None,
-) -> Step:
-    """The step that watches all snippets of a batch, and learns from n of each video.
+@dataclass(frozen=True)
+class WatchOptions:
+    """How the snippets of a batch are watched.
 
-    It takes batches as they were read: pixels become floats part by part, so that a step's memory is that of n
-    snippets. Watching leaves no trace: dropout is off, BatchNorm's running statistics stand still, and torch's
-    generator is where it was. After the step the model is what its n snippets alone would have made of it.
-
-    Args:
-        learn: backpropagates the chosen snippets: `praxiscope.steps.learn_at_once` or `learn_in_chunks`.
-        n, rule, candidates: see `choose`. What is drawn comes from the videos' own seeds.
-        prepare: brings a part of a batch to the device and to floats, for watching; it may make them smaller.
-        context: makes the context to watch in (autocast).
+    Attributes:
+        prepare: brings a part of a batch to the device and to floats; it may also make the frames smaller.
+        context: makes a context to watch in (autocast).
         statistics: what BatchNorm normalises by, see `praxiscope.steps.rows.watching`.
         chunk: the most snippets to watch at once; by default B * n, as many as are learned from. On a CPU one video at
             a time is watched, so that the choice does not depend on what is beside it; with statistics "batch" whole
             videos are, one at the least.
-        tasks: as `make_loss` takes them: a video's choice looks at the classes of its own task alone.
-        note_choice: takes what was chosen.
+    """
 
-    The step's metrics are of the watched scores: ``top1`` of all snippets; the mean losses of all snippets
-    (``loss_full``), of the chosen ones (``loss_chosen``) and of the others (``loss_unchosen``). Its ``loss`` is what
-    was learned from, with dropout.
+    prepare: Prepare
+    context: Callable[[], AbstractContextManager[Any]] = nullcontext
+    statistics: Statistics = "running"
+    chunk: int | None = None
+
+
+def principal(
+    learn: Learn,
+    options: WatchOptions,
+    *,
+    n: int,
+    rule: Rule,
+    candidates: int = CANDIDATES,
+    tasks: Sequence[tuple[int, int]] = (),
+    record_choice: RecordChoice = lambda ids, chosen: None,
+) -> Step:
+    """The step that watches all snippets of a batch, and learns from n of each video.
+
+    It receives batches as they were read: pixels become floats part by part, so that a step needs the memory of n
+    snippets. Watching changes nothing in the model: dropout is off, BatchNorm's running statistics are kept, and the
+    state of torch's generator is restored. After the step the model is what its n snippets alone would have made of it.
+
+    Args:
+        learn: backpropagates the chosen snippets: `praxiscope.steps.learn_at_once` or `learn_in_chunks`.
+        options: how the snippets are watched.
+        n, rule, candidates: see `choose`. Random draws use the videos' own seeds.
+        tasks: as in `make_loss`; only the classes of a video's own task decide its choice.
+        record_choice: called with what was chosen.
+
+    The metrics are those of the watched scores: ``top1`` of all snippets; the mean losses of all snippets
+    (``loss_full``), of the chosen ones (``loss_chosen``) and of the others (``loss_unchosen``). ``loss`` is the
+    loss that was backpropagated, with dropout.
 
     Raises (the step, when it is called):
-        ArgumentError: n does not fit the batch, or the model's consensus is another than the mean, on which both
-            rules rest.
+        ArgumentError: n is larger than the number of snippets, or the consensus of the model is not the mean, which
+            both rules require.
     """
+    prepare, statistics, context = options.prepare, options.statistics, options.context
 
     def step(model: nn.Module, batch: Batch, backward: Callable[[Tensor], Any]) -> StepOutput:
         if model.consensus is not average:
             raise ArgumentError("principal backpropagation needs a model whose consensus is the average")
-        most, count = len(batch) * n if chunk is None else chunk, snippet_count(batch)
+        count = snippet_count(batch)
+        most = len(batch) * n if options.chunk is None else options.chunk
         with watching(model, statistics), context():
             if statistics == "batch":
                 # Snippets of a video are compared, so one normalisation is for all of them.
@@ -243,7 +266,7 @@ def principal(
         # Another stream of numbers than the one that flips and jitters the video.
         generators = [torch.Generator().manual_seed(seed ^ 1) for seed in batch.seeds] or None
         chosen = choose_all(seen, targets, n, rule, candidates=candidates, generators=generators)
-        note_choice(batch.ids, chosen.cpu())
+        record_choice(batch.ids, chosen.cpu())
         loss, _ = learn(model, pick(batch, chosen), backward)
         return StepOutput(loss, _figures(seen, targets, chosen))
 

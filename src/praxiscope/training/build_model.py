@@ -21,7 +21,6 @@ from praxiscope.progress import Reporter
 from praxiscope.recipes.settings import InputSettings, TrainSettings
 from praxiscope.training.checks import seen_streams
 from praxiscope.training.duration import Course
-from praxiscope.training.make_step import learned_snippets
 from praxiscope.training.warm_start import start_from
 from praxiscope.units import counted
 
@@ -37,7 +36,7 @@ def build_model(
     # features, side by side. Each task's loss reaches its own rows alone (`praxiscope.steps.make_loss`).
     kwargs = {**given.keywords(), "num_classes": len(manifest.classes)}
     if given.name == "tsm":
-        kwargs.setdefault("snippets", learned_snippets(settings))
+        kwargs.setdefault("snippets", settings.learned_snippets)
     streams = seen_streams(settings)
     if store is not None:
         channels = [2 * length for length in wanted.flow_lengths]
@@ -63,12 +62,12 @@ def build_model(
         model = create_model(given.name, **kwargs)
     except TypeError as error:
         raise ArgumentError(f"model {given.name!r} cannot be built of {kwargs}: {error}") from error
-    if model.sees.all_frames and settings.backprop.name != "full":
+    if model.sees.all_frames and settings.backprop.needs_snippets:
         raise ArgumentError(
             f"backprop.name = {settings.backprop.name}: {given.name} sees every frame of a video together and has no "
             "snippets to choose among. Leave out --choose and --backprop."
         )
-    if model.sees.together is None and settings.backprop.name != "full":
+    if model.sees.together is None and settings.backprop.needs_snippets:
         raise ArgumentError(
             f"backprop.name = {settings.backprop.name}: {given.name} scores a video as a whole and has no snippets to "
             "choose among. Leave out --choose and --backprop."

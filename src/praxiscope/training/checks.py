@@ -17,7 +17,8 @@ from praxiscope.models.names import check_backbone, check_keywords, default_stre
 from praxiscope.training.duration import length_of
 
 if TYPE_CHECKING:
-    from praxiscope.recipes.settings import ModelSettings, TrainSettings
+    from praxiscope.recipes.sections import ModelSettings
+    from praxiscope.recipes.settings import TrainSettings
 
 __all__ = [
     "check_flow_folder",

@@ -9,7 +9,8 @@ from praxiscope.errors import ArgumentError
 from praxiscope.units import counted
 
 if TYPE_CHECKING:
-    from praxiscope.recipes.settings import OptimSettings, TrainSettings
+    from praxiscope.recipes.sections import OptimSettings
+    from praxiscope.recipes.settings import TrainSettings
 
 __all__ = ["Course", "length_of"]
 

@@ -35,7 +35,8 @@ from praxiscope.flow.stack import stackings
 from praxiscope.flow.store import FlowStore, flow_key
 from praxiscope.inference.inputs import stream_readers
 from praxiscope.progress import Reporter
-from praxiscope.recipes.settings import InputSettings, TrainSettings
+from praxiscope.recipes.sections import InputSettings
+from praxiscope.recipes.settings import TrainSettings
 from praxiscope.training.checks import flow_folders
 from praxiscope.types import STEM, Batch, VideoRecord
 from praxiscope.units import counted

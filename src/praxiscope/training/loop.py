@@ -125,7 +125,6 @@ def fit(
     plan: Plan,
     state: TrainState,
     batches: Callable[[int, int], Iterable[Any]],
-    prepare: Callable[[Batch], Batch],
     log: Callable[[dict[str, float]], None],
     note_skips: Callable[[list[Any]], None],
     note_damage: Callable[[list[Any]], None],
@@ -143,7 +142,6 @@ def fit(
         step: makes the gradient of one batch.
         state: where to begin; moved on in place.
         batches: (epoch, batches to leave out) -> loaded batches (``.batch``, ``.skipped``) of this process.
-        prepare: brings a batch to the device and to floats (augmentation, normalisation).
         log: takes a row of figures per update.
         note_skips: takes the videos a batch had to leave out; raises when there are too many.
         note_damage: takes the videos of a batch that have lost frames.
@@ -183,7 +181,7 @@ def fit(
                     with fabric.no_backward_sync(model, enabled=number < len(group) - 1):
                         output = step(
                             model,
-                            prepare(item.batch),
+                            item.batch,
                             lambda loss: fabric.backward(loss / plan.accumulate),
                         )
                     outputs.append(output)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from praxiscope.checkpoint import find_checkpoint, load_state, read_pointer
 from praxiscope.errors import ArgumentError, CheckpointError
-from praxiscope.recipes.settings import OptimSettings, TrainSettings, load_yaml
+from praxiscope.recipes.sections import OptimSettings
+from praxiscope.recipes.settings import TrainSettings, load_yaml
 from praxiscope.training.duration import Course, length_of
 from praxiscope.units import counted
 

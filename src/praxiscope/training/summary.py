@@ -18,7 +18,7 @@ from praxiscope.progress import Reporter
 from praxiscope.recipes.settings import TrainSettings
 from praxiscope.training.duration import Course
 from praxiscope.training.loader import example_inputs
-from praxiscope.training.make_step import describe_backprop, learned_snippets
+from praxiscope.training.make_step import describe_step
 from praxiscope.units import counted
 from praxiscope.video.opening import open_video
 
@@ -157,15 +157,14 @@ def announce(
     )
     for note in notes:
         reporter.line(note)
-    if backprop := describe_backprop(settings, model, at_once):
-        reporter.line(backprop)
+    if step := describe_step(settings, model, at_once):
+        reporter.line(step)
     if course.frozen:
         part = f"{min(course.frozen, course.steps)} of the {counted(course.steps, 'step')}"
         reporter.line(f"Only the classifier learns in {part}.")
     try:
-        together = min(
-            at_once or optim.batch * learned_snippets(settings), optim.batch * learned_snippets(settings)
-        )
+        every = optim.batch * settings.learned_snippets
+        together = min(at_once or every, every)
         costs = describe_model(
             model,
             card,

@@ -1,0 +1,338 @@
+"""The sections of a run's settings but for ``backprop``, whose steps bring their own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from praxiscope.devices import check_device
+from praxiscope.errors import ArgumentError
+from praxiscope.section import Section, Text, as_text
+
+__all__ = [
+    "EPOCHS_OR_STEPS",
+    "DataSettings",
+    "InputSettings",
+    "ModelSettings",
+    "OptimSettings",
+    "RunSettings",
+    "TaskSource",
+]
+
+
+class TaskSource(Section):
+    """One of several data sets. Its settings mean the same as those of a single one in ``data``."""
+
+    source: Text = Field(min_length=1)
+    split: Text | None = None
+    annotations: Text | None = None
+    flow: Text | None = None
+
+
+class DataSettings(Section):
+    """The data set or data sets."""
+
+    source: Text = ""
+    split: Text | None = None
+    annotations: Text | None = None
+    flow: Text | None = Field(None, description="folder of flow stored by praxiscope flow")
+    flow_range: float | None = Field(
+        None, gt=0, description="range in pixels of flow JPEGs made by another tool; 20 is the usual value"
+    )
+    tasks: dict[Text, TaskSource] | None = Field(
+        None,
+        description="several data sets by name, instead of source: one network with a classifier for each",
+    )
+    test_fraction: float = Field(0.2, gt=0, lt=1)
+    sampling: Literal["ordinary", "class-uniform"] = "ordinary"
+    class_weights: bool = False
+    workers: int = Field(2, ge=0)
+    max_skip: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="share of unreadable videos at which the run stops; None: 5 %, and more than 3 videos",
+    )
+    scan: int = Field(
+        5000,
+        ge=0,
+        description="check all videos before training, unless there are more videos than this",
+    )
+    time_limit_s: float = Field(300.0, gt=0)
+    allow_one_class: bool = Field(False, description="allow a data set with a single class")
+    allow_no_test: bool = Field(False, description="allow a data set without validation and test videos")
+
+    @model_validator(mode="after")
+    def _one_or_several(self) -> DataSettings:
+        if self.tasks is None:
+            return self
+        named = ", ".join(map(repr, self.tasks)) or "none"
+        if len(self.tasks) < 2:
+            raise ValueError(
+                f"tasks must name at least two data sets, got {named}; set source for a single one"
+            )
+        if wrong := [name for name in self.tasks if not re.fullmatch(r"[A-Za-z0-9_-]+", name)]:
+            raise ValueError(f"names in tasks may contain letters, digits, _ and -, got {wrong[0]!r}")
+        for key in ("source", "split", "annotations", "flow"):
+            if value := getattr(self, key):
+                raise ValueError(
+                    f"{key} = {value!r} cannot be combined with tasks; set {key} for each of {named}"
+                )
+        return self
+
+    def sources(self) -> dict[str, TaskSource]:
+        """The data sets by name; a single one's name is empty. Raises ArgumentError where none is named."""
+        if self.tasks is not None:
+            return dict(self.tasks)
+        if not self.source:
+            raise ArgumentError(
+                "no data set given. Name a folder, a CSV or LAYOUT:FOLDER, or use --resume to continue a run."
+            )
+        return {
+            "": TaskSource(source=self.source, split=self.split, annotations=self.annotations, flow=self.flow)
+        }
+
+
+class InputSettings(Section):
+    """How videos become input of the network. ``mean`` and ``std`` default to those of the weights."""
+
+    size: int = Field(224, ge=8)
+    short_side: int = Field(256, ge=8)
+    snippets: int = Field(8, ge=1)
+    frames: int = Field(
+        1, ge=1, description="consecutive RGB frames in a snippet, stacked along the channels"
+    )
+    strides: tuple[int, int] | None = Field(
+        None,
+        description="range of the distance between snippets in frames, drawn for each video; None: one snippet from "
+        "each of equal segments",
+    )
+    sampled_epochs: int = Field(
+        0,
+        ge=0,
+        description="models that see every frame: train on sampled frames for so many epochs first",
+    )
+    max_frames: int | None = Field(
+        None, ge=1, description="models that see every frame: sample so many frames from longer videos"
+    )
+    padded: bool = Field(
+        False, description="models that see every frame: pad videos to the longest of the batch"
+    )
+    crop: Literal["multi-scale", "free-scale", "jittered", "random", "center"] = Field(
+        "multi-scale",
+        description="multi-scale: from corners, sides and centre, with height and width at most one scale apart; "
+        "free-scale: from corners and centre, with independent height and width; jittered: height and width within "
+        "25 % of size, near the borders; random; center",
+    )
+    crop_scales: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
+        (1, 0.875, 0.75, 0.66),
+        min_length=1,
+        description="scales of multi-scale and free-scale crops, relative to the short side of the frame",
+    )
+    flip: bool = Field(True, description="flip half of the training videos horizontally")
+    colour_jitter: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="strength of random changes of brightness, contrast, saturation and hue (a quarter of it)",
+    )
+    lighting: float = Field(
+        0.0,
+        ge=0,
+        description="standard deviation of AlexNet's PCA colour noise; 0.1 in AlexNet",
+    )
+    flow_length: int | tuple[int, ...] = Field(
+        5,
+        description="flow fields in a stack; for several lengths, as in [5, 10], the network gets a stem for each",
+    )
+    flow_kind: Literal["stack", "trajectory", "stack-bidirectional", "trajectory-bidirectional"] = "stack"
+    subtract_mean: bool = Field(True, description="subtract the mean of each flow field from it")
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+    @field_validator("strides")
+    @classmethod
+    def _is_a_range(cls, strides: tuple[int, int] | None) -> tuple[int, int] | None:
+        if strides is not None and not 1 <= strides[0] <= strides[1]:
+            raise ValueError(f"expected two positive numbers in ascending order, got {list(strides)}")
+        return strides
+
+    @field_validator("mean", "std")
+    @classmethod
+    def _fits_colours(cls, values: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if values is not None and len(values) not in (1, 3):
+            raise ValueError(f"expected one value or three values, got {len(values)}")
+        return values
+
+    @field_validator("std")
+    @classmethod
+    def _divides(cls, values: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if values is not None and min(values) <= 0:
+            raise ValueError("expected positive values")
+        return values
+
+    @field_validator("flow_length", mode="before")
+    @classmethod
+    def _counts_fields(cls, value: Any) -> Any:
+        lengths = list(value) if isinstance(value, (list, tuple)) else [value]
+        counts = all(type(length) is int and length >= 1 for length in lengths)
+        if not counts or not lengths or lengths != sorted(set(lengths)):
+            raise ValueError("expected a positive integer, or several in ascending order as in [5, 10]")
+        return tuple(lengths) if len(lengths) > 1 else lengths[0]
+
+    @property
+    def flow_lengths(self) -> tuple[int, ...]:
+        """``flow_length`` as a tuple, in ascending order."""
+        return (self.flow_length,) if isinstance(self.flow_length, int) else self.flow_length
+
+    @model_validator(mode="after")
+    def _kind_fits_lengths(self) -> InputSettings:
+        if len(self.flow_lengths) > 1 and self.flow_kind.endswith("bidirectional"):
+            raise ValueError(
+                f"flow_length = {list(self.flow_lengths)} cannot be combined with flow_kind = {self.flow_kind}; set a "
+                "single length"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _crop_fits(self) -> InputSettings:
+        if self.size > self.short_side:
+            raise ValueError(f"size = {self.size} must not be larger than short_side = {self.short_side}")
+        return self
+
+
+class ModelSettings(BaseModel):
+    """The model. Keys other than those below are keyword arguments of its builder, which checks them."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    name: str = "tsn"
+    backbone: str = "resnet18"
+    weights: str | None = None
+    start: tuple[str, ...] | None = Field(
+        None,
+        description="an RGB run and a flow run from which a two-stream network starts (warm start, --from)",
+    )
+
+    def keywords(self) -> dict[str, Any]:
+        """The builder's keywords."""
+        return {k: v for k, v in self.model_dump().items() if k not in ("name", "weights", "start")}
+
+
+EPOCHS_OR_STEPS = (("epochs", "steps"), ("milestones", "milestone_steps"))
+"""Pairs of settings of ``optim`` that set one thing in two ways."""
+
+_EPOCHS = 30  # if neither epochs nor steps are set
+
+
+def _shown(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+class OptimSettings(Section):
+    """The optimiser and its schedule. A step is one update of the weights; some epochs may be fractions."""
+
+    name: Literal["sgd", "adamw"] = "sgd"
+    lr: float = Field(0.01, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(5e-4, ge=0)
+    schedule: Literal["step", "cosine", "constant"] = "cosine"
+    milestones: tuple[float, ...] = Field(
+        (), description="epochs after which the learning rate is multiplied by gamma"
+    )
+    milestone_steps: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (), description="the same in steps, instead of milestones"
+    )
+    gamma: float = Field(0.1, gt=0)
+    warmup_epochs: float = Field(0.0, ge=0)
+    epochs: int | None = Field(None, ge=1, description="passes over the data; 30 if steps is not set either")
+    steps: int | None = Field(
+        None,
+        ge=1,
+        description="updates of the weights, instead of epochs: independent of the size of the data set",
+    )
+    frozen_epochs: float | Literal["all"] = Field(
+        0.0, description="train only the classifier for so many epochs first; all: for the whole run"
+    )
+    batch: int = Field(8, ge=1, description="videos per device in a forward pass")
+    accumulate: int = Field(1, ge=1, description="batches per update of the weights")
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    clip_norm: float | None = Field(20.0, gt=0)
+    policy: Literal["tsn", "plain"] = "tsn"
+    classifier_lr_scale: float = Field(1.0, gt=0)
+    first_conv_lr_scale: float = Field(1.0, gt=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_a_length(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and values.get("epochs") is None and values.get("steps") is None:
+            return {**values, "epochs": _EPOCHS}
+        return values
+
+    @field_validator("frozen_epochs")
+    @classmethod
+    def _counts_epochs(cls, value: float | str) -> float | str:
+        if isinstance(value, float) and value < 0:
+            raise ValueError("Input should be greater than or equal to 0")
+        return value
+
+    @model_validator(mode="after")
+    def _counts_epochs_or_steps(self) -> OptimSettings:
+        for one, other in EPOCHS_OR_STEPS:
+            first, second = getattr(self, one), getattr(self, other)
+            if first and second:
+                raise ValueError(
+                    f"{one} = {_shown(first)} and {other} = {_shown(second)} exclude each other; set one of them"
+                )
+        if list(self.milestone_steps) != sorted(set(self.milestone_steps)):
+            raise ValueError(f"milestone_steps = {_shown(self.milestone_steps)} must be in ascending order")
+        return self
+
+
+class RunSettings(Section):
+    """Devices, precision, checkpoints and validation."""
+
+    seed: int = Field(0, ge=0)
+    devices: int = Field(1, ge=1)
+    nodes: int = Field(1, ge=1)
+    accelerator: str = Field(
+        "auto",
+        description="device to train on (--device): auto (CUDA if available, else the CPU), cpu, cuda, cuda:1, mps",
+    )
+    precision: Annotated[Literal["auto", "32", "bf16", "16"], BeforeValidator(as_text)] = "auto"
+    channels_last: bool | Literal["auto"] = "auto"
+    deterministic: bool = False
+    keep_memory: bool | Literal["auto"] = Field(
+        "auto",
+        description="CPU only: keep freed memory for the next step; faster, but needs up to 1.7 times the memory. "
+        "auto: if there is enough memory and backprop.memory is not set",
+    )
+    checkpoint_steps: int | None = Field(None, ge=1)
+    keep_epochs: int | None = Field(None, ge=1, description="keep a checkpoint every so many epochs")
+    validate_epochs: int = Field(1, ge=0, description="validate every so many epochs; 0: never")
+    protocol: str = Field("auto", description="test protocol of validation during training")
+    tensorboard: bool = True
+
+    @field_validator("accelerator")
+    @classmethod
+    def _is_device(cls, name: str) -> str:
+        return check_device(name)
+
+    @model_validator(mode="after")
+    def _one_device(self) -> RunSettings:
+        if ":" in self.accelerator and self.devices > 1:
+            raise ValueError(
+                f"accelerator = {self.accelerator} names one device, but devices = {self.devices}"
+            )
+        return self
+
+    @field_validator("protocol")
+    @classmethod
+    def _is_known(cls, text: str) -> str:
+        if text == "auto":
+            return text
+        from praxiscope.evaluation.protocols import parse_protocol
+
+        return parse_protocol(text).name

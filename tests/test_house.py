@@ -152,7 +152,6 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
         "evaluation/report.py": "to be changed",
         "models/backbones.py": "to be changed",
         "models/full_video.py": "to be changed",
-        "recipes/settings.py": "to be changed",
     },
     "long_functions": {
         "bench/full_video.py:bench_full_video": "to be changed",
@@ -194,7 +193,6 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
         "models/snippets.py:SnippetNetwork.__init__": "to be changed",
         "models/tsm.py:tsm": "to be changed",
         "models/tsn.py:tsn": "to be changed",
-        "steps/principal.py:principal": "to be changed",
         "training/loop.py:fit": "to be changed",
         "training/validation.py:Monitor.__init__": "to be changed",
     },

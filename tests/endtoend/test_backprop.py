@@ -206,7 +206,7 @@ def test_as_many_snippets_are_taken_as_fit() -> None:
     assert count == 48
     assert max(passes) == 48  # nothing was tried that would not fit
     assert fit_snippets(run, base + 50 * each, torch.device("cpu"), most=5) == 5
-    with pytest.raises(px.ArgumentError, match="1 MiB.*2 snippets"):
+    with pytest.raises(px.ArgumentError, match=r"1 MiB.*2 snippets"):
         fit_snippets(run, 2**20, torch.device("cpu"), most=9, unit=2)
 
 

@@ -189,8 +189,6 @@ def _changes(plain: Mapping[str, Any], settings: TrainSettings) -> dict[str, Any
     if "size" in given:  # the frames around the crop keep their relation to it
         shown = settings.input
         changes["input.short_side"] = round(int(given["size"]) * shown.short_side / shown.size)
-    if "backprop" in given and given["backprop"] != "principal" and "choose" not in given:
-        changes = {"backprop.choose": None, "backprop.rule": None} | changes  # in place of a recipe's choice
     return changes
 
 

@@ -24,8 +24,8 @@ from praxiscope.explain.explanation import (
     style_axes,
 )
 from praxiscope.explain.networks import settings_of
-from praxiscope.training.log import read_log
 from praxiscope.steps.settings.principal import PrincipalSettings
+from praxiscope.training.log import read_log
 from praxiscope.units import counted
 
 __all__ = ["explain_losses"]

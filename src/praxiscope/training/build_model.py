@@ -18,7 +18,8 @@ from praxiscope.flow.store import FlowStore
 from praxiscope.models import create_model
 from praxiscope.models.weights import load_weights
 from praxiscope.progress import Reporter
-from praxiscope.recipes.settings import InputSettings, TrainSettings
+from praxiscope.recipes.sections import InputSettings
+from praxiscope.recipes.settings import TrainSettings
 from praxiscope.training.checks import seen_streams
 from praxiscope.training.duration import Course
 from praxiscope.training.warm_start import start_from

@@ -1,4 +1,4 @@
-"""Principal backpropagation (Huang et al., IEEE TCSVT 2019)."""
+"""Principal backpropagation (Huang et al., IEEE TIP 2019)."""
 
 from __future__ import annotations
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from praxiscope.evaluation import pictures
 from praxiscope.evaluation.metrics import shown_figures, summarise
+from praxiscope.evaluation import plots
 from praxiscope.evaluation.report import Strip, TestLink, pick_clips, write_report
 from praxiscope.evaluation.scores import Scores
 from support import Page
@@ -177,7 +177,7 @@ def test_a_strip_can_say_itself_whether_it_is_right():
 
 def test_a_failed_report_leaves_the_old_one(tmp_path, monkeypatch):
     path = write_report(tmp_path, notes="the old one")
-    monkeypatch.setattr(pictures, "draw_curves", lambda *a, **k: 1 / 0)
+    monkeypatch.setattr(plots, "draw_curves", lambda *a, **k: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         write_report(tmp_path, history=HISTORY)
     monkeypatch.undo()

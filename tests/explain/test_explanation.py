@@ -23,8 +23,8 @@ def test_pictures_are_written_by_their_suffix(tmp_path, suffix, magic):
 def test_where_no_picture_can_be_written_is_said_before_it_is_drawn(tmp_path):
     made = draw_filters([("rgb", torch.rand(4, 3, 3, 3))])
     for path, named in (
-        (tmp_path / "a.gif", r"a\.gif: pictures are written as \.png"),
-        (tmp_path / "no" / "a.png", "no folder"),
+        (tmp_path / "a.gif", r"a\.gif: .*\.png"),
+        (tmp_path / "no" / "a.png", str(tmp_path / "no")),
     ):
         with pytest.raises(ArgumentError, match=named):
             save_explanation(made, path)

@@ -111,9 +111,9 @@ def test_many_filters_are_broken_into_bands_that_hold_them_all():
 
 
 def test_channels_that_a_stream_cannot_have_are_refused():
-    with pytest.raises(ArgumentError, match="flow has 3 channels, which are no pairs"):
+    with pytest.raises(ArgumentError, match=r"flow .*\b3\b"):
         draw_filters([("flow", torch.zeros(4, 3, 3, 3))])
-    with pytest.raises(ArgumentError, match="rgb has 4 channels, which are no colours"):
+    with pytest.raises(ArgumentError, match=r"rgb .*\b4\b"):
         draw_filters([("rgb", torch.zeros(4, 4, 3, 3))])
 
 

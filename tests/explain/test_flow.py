@@ -106,9 +106,9 @@ def test_a_short_video_has_as_many_frames_as_it_has_pairs(tmp_path):
     write_clip(tmp_path / "a.mp4", 0, frames=3)
     assert explain_flow(tmp_path / "a.mp4", Rightwards(), frames=8).facts["frames"] == [0, 1]
     write_clip(tmp_path / "b.mp4", 0, frames=1)
-    with pytest.raises(DataError, match=r"b\.mp4: has 1 frame; flow needs two"):
+    with pytest.raises(DataError, match=r"b\.mp4: .*\b1 frame\b"):
         explain_flow(tmp_path / "b.mp4", Rightwards())
-    with pytest.raises(ArgumentError, match="at least 1, got 0"):
+    with pytest.raises(ArgumentError, match=r"frames .*0"):
         explain_flow(tmp_path / "a.mp4", Rightwards(), frames=0)
     with pytest.raises(VideoError, match=r"none\.mp4"):
         explain_flow(tmp_path / "none.mp4", Rightwards())

@@ -193,19 +193,19 @@ def test_several_labels_diverge_as_questions_of_yes_and_no(clip, tmp_path):
 
 def test_what_cannot_be_drawn_is_said_in_one_line(chosen_run, full_run, clip, tmp_path):
     save_fused(tmp_path / "both", [chosen_run, full_run])
-    with pytest.raises(ArgumentError, match=r"Name one of its parts: .*both/1-rgb, .*both/2-rgb\."):
+    with pytest.raises(ArgumentError, match=r"both/1-rgb, .*both/2-rgb"):
         explain_principal(tmp_path / "both", clip)
-    with pytest.raises(ArgumentError, match=r"Name one of its parts"):
+    with pytest.raises(ArgumentError, match="1-rgb"):
         explain_principal(chosen_run, clip, compare=tmp_path / "both")
-    with pytest.raises(ArgumentError, match="has 4 snippets to choose from here, not 5"):
+    with pytest.raises(ArgumentError, match=r"choose 5 of 4 .*--choose"):
         explain_principal(chosen_run, clip, snippets=4, choose=5)
-    with pytest.raises(ArgumentError, match="at least 1, got 0"):
+    with pytest.raises(ArgumentError, match=r"snippets .*0"):
         explain_principal(chosen_run, clip, snippets=0)
     with pytest.raises(ArgumentError, match="30 snippets have 86493225 subsets of 12"):
         explain_principal(chosen_run, clip, snippets=30, choose=12)
-    with pytest.raises(ArgumentError, match=r"settings\.yaml: cannot be read"):
+    with pytest.raises(ArgumentError, match=r"settings\.yaml"):
         explain_principal(find_checkpoint(chosen_run), clip, compare="start")
-    with pytest.raises(CheckpointError, match="nowhere: no such run"):
+    with pytest.raises(CheckpointError, match="nowhere"):
         explain_principal(chosen_run, clip, compare="nowhere")
     with pytest.raises(VideoError, match=r"none\.mp4"):
         explain_principal(chosen_run, tmp_path / "none.mp4")
@@ -213,7 +213,7 @@ def test_what_cannot_be_drawn_is_said_in_one_line(chosen_run, full_run, clip, tm
     save_checkpoint(
         tmp_path / "max", create_model("tsn", **arguments), ModelCard("tsn", arguments, ("a", "b"))
     )
-    with pytest.raises(ArgumentError, match="whose consensus is the average"):
+    with pytest.raises(ArgumentError, match="consensus"):
         explain_principal(tmp_path / "max", clip)
 
 
@@ -276,9 +276,9 @@ def test_a_run_is_drawn_from_its_first_step_on_and_while_a_row_is_written(chosen
     assert save_explanation(made, tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     for text in ("", "".join(lines[:1])):
         (tmp_path / "pb" / "log.csv").write_text(text)
-        with pytest.raises(ArgumentError, match=r"pb: has no log\.csv with losses"):
+        with pytest.raises(ArgumentError, match=r"pb: .*log\.csv"):
             explain_losses([tmp_path / "pb"])
-    with pytest.raises(ArgumentError, match="got none"):
+    with pytest.raises(ArgumentError, match="0"):
         explain_losses([])
 
 

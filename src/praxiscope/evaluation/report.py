@@ -23,7 +23,7 @@ import numpy as np
 import yaml
 from torch import Tensor
 
-from praxiscope.evaluation import pictures
+from praxiscope.evaluation import plots
 from praxiscope.evaluation.metrics import (
     confused_pairs,
     confusion_matrix,
@@ -149,7 +149,7 @@ def write_report(
     Args:
         run_folder: the folder. It is made if it does not exist.
         scores: the test's result: figures, confusion matrix, classes.
-        history: rows of the training log (see ``pictures.draw_curves``).
+        history: rows of the training log (see ``plots.draw_curves``).
         strips: clips to show; those recognised and those not are parted here, in the order given.
         settings: what the run was made with; plain values.
         notes: sentences for the top of the page (a warning, a count of skipped videos).
@@ -260,7 +260,7 @@ def _card(title: str, value: str, below: str) -> str:
 
 
 def _curves(history: Sequence[Mapping[str, Any]]) -> str:
-    light, dark = pictures.draw_curves(history), pictures.draw_curves(history, dark=True)
+    light, dark = plots.draw_curves(history), plots.draw_curves(history, dark=True)
     if not light:
         return ""
     shown = "".join(
@@ -284,8 +284,8 @@ def _clips(strips: Sequence[Strip], folder: Path) -> str:
 
 
 def _clip(strip: Strip, kind: str, folder: Path) -> str:
-    film = pictures.draw_strip(strip.frames)
-    data = _data("jpeg", pictures.strip_jpeg(film))
+    film = plots.draw_strip(strip.frames)
+    data = _data("jpeg", plots.strip_jpeg(film))
     least = min(film.shape[1], 700)  # on a phone the film scrolls, rather than shrinks
     guesses = "".join(
         f'<li><span class="bar {kind if place == 0 else "other"}" style="width:{_percent(chance)}%"></span>'
@@ -306,7 +306,7 @@ def _player(strip: Strip, folder: Path) -> str:
         return f'<p class="small">Not played here: {escape(strip.unplayed)}.</p>' if strip.unplayed else ""
     part = [f"{bound or 0:g}" for bound in (strip.start_s, strip.end_s)][: 1 if strip.end_s is None else 2]
     fragment = "" if strip.start_s is None and strip.end_s is None else f"#t={','.join(part)}"
-    poster = _data("jpeg", pictures.strip_jpeg(pictures.draw_strip(strip.frames[:1])))
+    poster = _data("jpeg", plots.strip_jpeg(plots.draw_strip(strip.frames[:1])))
     return (
         f'<video controls muted playsinline preload="none" poster="{poster}" '
         f'src="{escape(_address(strip.video, folder))}{fragment}"></video>'
@@ -342,7 +342,7 @@ def _classes(scores: Scores) -> str:
     if pairs:
         head = "<tr><th>true class</th><th>taken for</th><th>videos</th><th>of its class</th></tr>"
         sections += _section("Most confused", f'<div class="scroll"><table>{head}{pairs}</table></div>')
-    drawn = [pictures.draw_confusion(matrix, scores.classes, dark) for dark in (False, True)]
+    drawn = [plots.draw_confusion(matrix, scores.classes, dark) for dark in (False, True)]
     caption = (
         "Each row shows where the videos of one class went, as shares of that class. Blue, on the diagonal: "
         "recognised. Orange: mistakes."
@@ -406,7 +406,7 @@ def _plain(value: Any) -> str:
 
 def _picture(figures: Sequence[Any], alt: str, style: str = "") -> str:
     """A picture in two versions; the page's light or dark setting chooses."""
-    light, dark = (_data("png", pictures.figure_png(figure)) for figure in figures)
+    light, dark = (_data("png", plots.figure_png(figure)) for figure in figures)
     return (
         f'<picture><source media="(prefers-color-scheme: dark)" srcset="{dark}">'
         f'<img src="{light}" alt="{escape(alt)}" style="{style}"></picture>'

@@ -1,4 +1,10 @@
-"""TODO."""
+"""The picture of cluster gradients: whether clusters keep the gradients of their frames.
+
+It follows the paper (Liu et al., 2021, section 4.2, figure 6; see `praxiscope.models.full_video`), as
+`praxiscope.explain.frame_gradients` reads it.
+
+Axis letters: N frames of a video, C channels, H rows, W columns.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +45,7 @@ __all__ = ["explain_cluster_gradients"]
 _COLOURS = {"cumulative": BLUE, "slope": ORANGE, "uniform": GREY}
 
 
-_NAMED_VIDEOS = 12  # names are written up to here
+_NAMED_VIDEOS = 12  # more videos are numbered
 
 
 def explain_cluster_gradients(
@@ -53,30 +59,34 @@ def explain_cluster_gradients(
     device: str = "auto",
     reporter: Reporter | None = None,
 ) -> Explanation:
-    """Draw how far the single gradient of a cluster's mean is from the sum of the gradients of its frames.
+    """Draw the distance between the gradient of each cluster's mean and the sum of the gradients of its frames.
 
-    The paper's figure 6: for clusters by each rule, as many as the network makes of the video, the Euclidean distance
-    of n ∇L(mean of x_i) and Σ ∇L(x_i), n the cluster's frames, by the parameters of the third block.
+    Figure 6 of the paper: the Euclidean distance between n ∇L(mean of x_i) and Σ ∇L(x_i) with respect to the parameters
+    of the third block, where a cluster has n frames. Each rule makes as many clusters as the network does.
 
     Args:
-        run: a run folder, or a model folder, of a full-video network that sees frames.
-        videos: video files; the clusters of all are pooled.
-        label, frames, checkpoint, task, device, reporter: as `explain_gradients` takes them. Clusters are of the frames
-            that are looked at.
+        run: run or model folder of a full-video network that sees RGB frames.
+        videos: video files, whose clusters are pooled.
+        label: the class whose loss is differentiated. Default: the class predicted for the video.
+        frames: at most so many frames of each video, evenly spaced; these are clustered.
+        checkpoint: "last" or "best". Default: the run's choice.
+        task: name of the data set whose classes to use, for a run on several.
+        device: device of the network, which runs in float32.
+        reporter: shows progress.
 
     Returns:
-        The picture with facts ``network``, ``parameters``; ``videos``: of each ``video``, ``label``, ``frames``
-        (numbers) and ``rules``: of each clustering the clusters' ``frames`` (how many), ``distance`` and ``sum_norm``
-        (of Σ ∇L(x_i)); and ``mean``: by rule, over the clusters of all videos, of ``distance``, and as a share of
-        the mean of ``sum_norm`` (``relative``).
+        The figure with the facts ``network``, ``parameters``; ``videos``: for each ``video``, ``label``, ``frames``
+        (numbers) and ``rules``: for each rule and cluster the number of ``frames``, the ``distance`` and ``sum_norm``
+        (of Σ ∇L(x_i)); and ``mean``: by rule, the mean ``distance`` over the clusters of all videos, and ``relative``
+        to the mean ``sum_norm``.
 
     Raises:
-        ArgumentError: a network that makes no clusters of frames, an unknown label, or a number that cannot be used.
+        ArgumentError: the network makes no clusters of frames, the label is unknown, or a number is invalid.
         DataError: a video has fewer than 3 frames.
         CheckpointError, VideoError: a file cannot be read.
     """
     if not videos:
-        raise ArgumentError("name the videos to draw, got none")
+        raise ArgumentError("expected at least 1 video, got 0")
     recogniser = load_apart(run, checkpoint=checkpoint, task=task, device=device)
     model = network_of(recogniser)
     named, parameters = third_block(model)
@@ -93,7 +103,7 @@ def explain_cluster_gradients(
             bar.advance()
     mean = {rule: _means([fact["rules"][rule] for fact in facts]) for rule in _COLOURS}
     name = Path(run).resolve().name
-    title = f"{name}: the gradient of a cluster's mean against the sum of its frames' gradients ({named})"
+    title = f"{name}: distance between the gradient of a cluster's mean and the sum of its frames' gradients ({named})"
     figure = _draw_clusters(facts, mean, rule_name(recogniser), title)
     return Explanation(figure, {"network": name, "parameters": named, "videos": facts, "mean": mean})
 
@@ -101,13 +111,13 @@ def explain_cluster_gradients(
 def _cluster_distances(
     x: Tensor, clusters: int, gradient: Callable[[Tensor], Tensor]
 ) -> dict[str, dict[str, list[float]]]:
-    """By rule, of each cluster its frames, its distance and the norm of the sum; of activations [N, C, H, W]."""
+    """By rule and cluster: number of frames, distance and norm of the sum, for activations [N, C, H, W]."""
     distances, count = hamming_distances(x), min(clusters, len(x))
     ids = {rule: clusterings.get(rule)(distances, count).tolist() for rule in _COLOURS}
     found: dict[str, dict[str, list[float]]] = {
         rule: {"frames": [], "distance": [], "sum_norm": []} for rule in ids
     }
-    # Clusters are runs of frames: one running sum for each rule is all that is kept of the frames' gradients.
+    # Clusters are consecutive frames, so one running sum of gradients per rule is enough.
     starts: dict[str, int] = dict.fromkeys(ids, 0)
     sums: dict[str, Tensor] = {}
     for number in range(len(x)):
@@ -120,8 +130,8 @@ def _cluster_distances(
             mean = x[starts[rule] : number + 1].mean(dim=0, keepdim=True)
             total = sums.pop(rule)
             found[rule]["frames"].append(size)
-            # Equation (1) sums activations, the method (4) averages them: so that both sides have one scale, the
-            # gradient of a mean counts as often as it has frames.
+            # Equation (1) sums activations, the method (4) averages them. The gradient of the mean is multiplied by
+            # the number of frames, so that both sides have the same scale.
             found[rule]["distance"].append(float((size * gradient(mean) - total).norm()))
             found[rule]["sum_norm"].append(float(total.norm()))
             starts[rule] = number + 1
@@ -137,7 +147,7 @@ def _means(found: Sequence[dict[str, list[float]]]) -> dict[str, float]:
 def _draw_clusters(
     facts: Sequence[dict[str, Any]], mean: dict[str, dict[str, float]], own: str, title: str
 ) -> Any:
-    """Bars of clusters (of a single video) or of videos, by rule; beside them all clusters as boxes."""
+    """Bars by rule, for the clusters of one video or for several videos; at the right, box plots of all clusters."""
     figure = new_figure(12.0, 4.3)
     set_title(figure, title)
     bars, boxes = figure.subplots(1, 2, width_ratios=[2.2, 1])
@@ -155,7 +165,7 @@ def _draw_clusters(
             pooled, positions=[place], widths=0.5, showfliers=False,
             medianprops=line, boxprops=line, whiskerprops=line, capprops=line,
         )  # fmt: skip
-        spread = 0.18 * np.sin(2.4 * np.arange(len(pooled)))  # beside one another, the same at every drawing
+        spread = 0.18 * np.sin(2.4 * np.arange(len(pooled)))  # spread horizontally, without randomness
         boxes.plot(place + spread, pooled, "o", color=_COLOURS[rule], **dots)
         boxes.plot(
             [place - 0.36, place + 0.36], 2 * [mean[rule]["distance"]], color=_COLOURS[rule], linewidth=3
@@ -181,7 +191,7 @@ def _draw_clusters(
     boxes.set_xticks(
         range(len(_COLOURS)), [f"{rule}\nmean {mean[rule]['distance']:.3g}" for rule in _COLOURS], fontsize=9
     )
-    boxes.set_title("all clusters; thick: mean", loc="left", fontsize=9, color=TEXT)
+    boxes.set_title("all clusters (thick line: mean)", loc="left", fontsize=9, color=TEXT)
     for axes in (bars, boxes):
         axes.set_ylim(bottom=0)
         style_axes(axes, frame=False, grid="y")

@@ -1,6 +1,6 @@
-"""Pictures of full-video recognition: which frames of a video went together.
+"""The picture of clusters: which frames of a video a full-video network averages together.
 
-They are those of the paper (Liu et al., 2021, figures 7 and 8; see `praxiscope.models.full_video`).
+It follows the paper (Liu et al., 2021, figures 7 and 8; see `praxiscope.models.full_video`).
 
 Axis letters: N frames of a video, G clusters of it, C channels, H rows, W columns.
 """
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from praxiscope.checkpoint import kept_checkpoints, load_card
 from praxiscope.data.move4mnist import read_relevance
 from praxiscope.errors import DataError
-from praxiscope.explain.clusters_draw import Cluster, Row, draw_timeline
+from praxiscope.explain.clusters_draw import Cluster, Row, Timeline, draw_timeline
 from praxiscope.explain.explanation import Explanation
 from praxiscope.explain.networks import load_full_video, load_other, network_of, see_whole
 from praxiscope.inference.recogniser import Recogniser, best_labels
@@ -33,10 +33,10 @@ from praxiscope.video.sampling import segment_indices
 
 __all__ = ["explain_clusters", "rule_name"]
 
-_MOST_NETWORKS = 24  # strips of one picture
-_MOST_CLUSTERS = 24  # rows of thumbnails
+_MOST_NETWORKS = 24  # rows of one figure
+_MOST_CLUSTERS = 24  # whose frames are shown
 _THUMBNAILS = 8  # of a cluster
-_FILM = 12  # frames above the strips
+_FILM = 12  # frames above the rows
 _THUMBNAIL_PIXELS = 128
 
 _Ids = NDArray[np.int64]
@@ -44,15 +44,16 @@ _Ids = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class _View:
-    """How one network sees a video.
+    """How one network clusters a video.
 
     Attributes:
         network: its name.
-        label, probability: of the whole video.
-        rule: its clustering's name.
-        ids: by rule, each frame's cluster, from 0 on, [N]: all of the network's own distances and number of clusters.
-        changed: of neighbouring frames, places whose sign differs, [N - 1].
-        places: activations of a frame.
+        label, probability: the best class of the video.
+        rule: the name of its clustering rule.
+        ids: by rule, the cluster of each frame, from 0, [N]. Every rule uses this network's distances and number of
+            clusters.
+        changed: number of activations whose sign differs between neighbouring frames, [N - 1].
+        places: number of activations of a frame.
     """
 
     network: str
@@ -75,61 +76,85 @@ def explain_clusters(
     device: str = "auto",
     reporter: Reporter | None = None,
 ) -> Explanation:
-    """Draw a timeline of which frames of a video went together, and a strip of the frames of each cluster.
+    """Draw which frames of a video a full-video network averages together, and the frames of each cluster.
 
-    The video goes through each network a few frames at a time: memory does not grow with its length.
+    Each network reads the video a few frames at a time, so memory does not grow with its length.
 
     Args:
-        run: a run folder, or a model folder, of a full-video network that sees frames.
-        video: a video file. Of a Move4MNIST video with its labels beside it, what each frame shows is drawn, too.
-        compare: other networks, a strip for each: run or model folders; or of this run "last", "best" or "start", the
-            network before its training.
-        epochs: a strip for each checkpoint that the run has kept (``run.keep_epochs``); of many, 24 evenly spread.
-        checkpoint: "last" or "best"; None takes the run's choice.
-        task: of a run with several data sets, whose classes are meant.
-        device: where the networks run.
+        run: run or model folder of a full-video network that sees RGB frames.
+        video: video file. For a Move4MNIST video with its labels beside it, the content of each frame is drawn as well.
+        compare: other networks, one row each: run or model folders, or "last", "best" or "start" (before training) of
+            this run.
+        epochs: add one row for each checkpoint that the run has kept (``run.keep_epochs``), at most 24, evenly spaced.
+        checkpoint: "last" or "best". Default: the run's choice.
+        task: name of the data set whose classes to use, for a run on several.
+        device: device of the networks.
         reporter: shows progress.
 
     Returns:
-        The picture with facts ``video``, ``network``, ``label``, ``probability``, ``rule``, ``frames``;
-        ``clusters``: of each its ``number`` (from 1), ``start_frame``, ``end_frame`` (its last), ``start_s``, ``end_s``
-        (where the next one starts) and ``frames``; ``boundaries``: by rule, the first frame of each cluster but the
-        first; ``distances`` of neighbouring frames, as shares of the ``places`` compared; ``alike`` of a Move4MNIST
-        video: by rule, the share of frames that show what most of their cluster does; ``compare``: of each other
-        network ``network``, ``label``, ``probability``, ``rule`` and ``boundaries``, of its own rule;
-        ``rows_left_out`` and ``checkpoints_left_out``, where there were too many to draw.
+        The figure with the facts ``video``, ``network``, ``label``, ``probability``, ``rule``, ``frames``;
+        ``clusters``: for each its ``number`` (from 1), ``start_frame``, ``end_frame``, ``start_s``, ``end_s`` (where
+        the next one starts) and ``frames``; ``boundaries``: by rule, the first frame of each cluster except the
+        first; ``distances`` between neighbouring frames, as fractions of the ``places`` compared; ``alike`` for a
+        Move4MNIST video: by rule, the fraction of frames that show the same as most frames of their cluster;
+        ``compare``: for each other network ``network``, ``label``, ``probability``, ``rule`` and ``boundaries``, by
+        its own rule; ``rows_left_out`` and ``checkpoints_left_out``, where there are too many to draw.
 
     Raises:
-        ArgumentError: a network that makes no clusters of frames, or is fused.
-        CheckpointError: there is no model, or it is damaged.
+        ArgumentError: the network makes no clusters of frames, or several networks are fused.
+        CheckpointError: the model is missing or damaged.
         VideoError, DataError: the video cannot be read.
     """
     options = {"task": task, "device": device}
-    others, left_out = _kept(run) if epochs else ([], 0)
+    kept, left_out = _kept(run) if epochs else ([], 0)
     views = []
-    with (reporter or Reporter()).bar("clustering", 1 + len(compare) + len(others)) as bar:
+    with (reporter or Reporter()).bar("clustering", 1 + len(compare) + len(kept)) as bar:
         network = load_full_video(run, checkpoint=checkpoint, **options)
         views.append(_view(Path(run).resolve().name, network, video))
         bar.advance()
-        for one in compare:
-            views.append(_view(*load_other(run, one, load_full_video, **options), video))
+        for other in compare:
+            views.append(_view(*load_other(run, other, load_full_video, **options), video))
             bar.advance()
-        for name, folder in others:
+        for name, folder in kept:
             views.append(_view(name, load_full_video(folder, **options), video))
             bar.advance()
-    own = views[0]
-    source = open_video(video)
+    own, source = views[0], open_video(video)
     times = _times(source, len(own.ids[own.rule]))
     clusters = _clusters(own.ids[own.rule], times)
+    drawn = [clusters[n] for n in segment_indices(len(clusters), min(len(clusters), _MOST_CLUSTERS)).tolist()]
+    shown = _shown(video, len(times) - 1)
+    facts = {"video": str(video), **_facts(views, clusters, shown)}
+    if len(clusters) > len(drawn):
+        facts["rows_left_out"] = len(clusters) - len(drawn)
+    if left_out:
+        facts["checkpoints_left_out"] = left_out
+    timeline = Timeline(
+        title=f"{Path(video).name}: frames that are averaged together",
+        subtitle=_subtitle(facts),
+        rows=_rows(views, shown),
+        times=times,
+        distance=np.concatenate([[0.0], (own.changed / own.places).cumsum()]),
+        levels=len(clusters) if own.rule == "cumulative" else 0,
+        clusters=clusters,
+        drawn=drawn,
+        film=_film(source, times),
+        thumbnails=[_thumbnails(source, cluster) for cluster in drawn],
+    )
+    return Explanation(draw_timeline(timeline), facts)
+
+
+def _facts(
+    views: Sequence[_View], clusters: Sequence[Cluster], shown: Sequence[str] | None
+) -> dict[str, Any]:
+    own, *others = views
     shares = own.changed / own.places
     facts: dict[str, Any] = {
-        "video": str(video),
         "network": own.network,
         "label": own.label,
         "probability": own.probability,
         "rule": own.rule,
-        "frames": len(times) - 1,
-        "clusters": [one.facts() for one in clusters],
+        "frames": len(own.ids[own.rule]),
+        "clusters": [cluster.facts() for cluster in clusters],
         "boundaries": {rule: _boundaries(ids) for rule, ids in own.ids.items()},
         "distances": {
             "places": own.places,
@@ -139,52 +164,47 @@ def explain_clusters(
             "largest_after_frame": int(shares.argmax()) if len(shares) else 0,
         },
     }
-    shown = _shown(video, len(times) - 1)
     if shown is not None:
         facts["alike"] = {rule: _alike(ids, shown) for rule, ids in own.ids.items()}
-    if len(views) > 1:
-        facts["compare"] = [_of_other(view) for view in views[1:]]
-    drawn = [clusters[n] for n in segment_indices(len(clusters), min(len(clusters), _MOST_CLUSTERS)).tolist()]
-    if len(clusters) > len(drawn):
-        facts["rows_left_out"] = len(clusters) - len(drawn)
-    if left_out:
-        facts["checkpoints_left_out"] = left_out
-    said = (
-        f"{own.network}: {own.label}, {100 * own.probability:.0f} %; {counted(len(times) - 1, 'frame')} in "
-        f"{len(clusters)} "
+    if others:
+        facts["compare"] = [
+            {
+                "network": view.network,
+                "label": view.label,
+                "probability": view.probability,
+                "rule": view.rule,
+                "boundaries": _boundaries(view.ids[view.rule]),
+            }
+            for view in others
+        ]
+    return facts
+
+
+def _subtitle(facts: dict[str, Any]) -> str:
+    """The network's prediction, its clusters, and how well they agree with a video's labels."""
+    text = (
+        f"{facts['network']}: {facts['label']}, {100 * facts['probability']:.0f} %; "
+        f"{counted(facts['frames'], 'frame')} in {counted(len(facts['clusters']), 'cluster')}, rule: {facts['rule']}"
     )
-    said += f"clusters, rule: {own.rule}"
-    if shown is not None:
+    if "alike" in facts:
         alike = ", ".join(f"{rule} {100 * share:.0f} %" for rule, share in facts["alike"].items())
-        said += f"; frames that show what most of their cluster does: {alike}"
-    figure = draw_timeline(
-        title=f"{Path(video).name}: which frames went together",
-        said=said,
-        rows=_rows(views, shown),
-        times=times,
-        gone=np.concatenate([[0.0], shares.cumsum()]),
-        levels=len(clusters) if own.rule == "cumulative" else 0,
-        clusters=clusters,
-        drawn=drawn,
-        film=_film(source, times),
-        thumbnails=[_thumbnails(source, one) for one in drawn],
-    )
-    return Explanation(figure, facts)
+        text += f"; frames that show the same as most of their cluster: {alike}"
+    return text
 
 
 def rule_name(network: Recogniser) -> str:
-    """The name of a network's clustering."""
+    """The name of a network's clustering rule."""
     return next(name for name in clusterings.names() if clusterings.get(name) is network_of(network).cluster)
 
 
 def _kept(run: str | Path) -> tuple[list[tuple[str, Path]], int]:
-    """Names and folders of the checkpoints of a run, evenly spread, and how many are left out."""
+    """Names and folders of the kept checkpoints of a run, evenly spaced, and how many are left out."""
     found = kept_checkpoints(run)
     chosen = [found[n] for n in segment_indices(len(found), min(len(found), _MOST_NETWORKS)).tolist()]
     named = []
     for folder in chosen:
         training = load_card(folder).training
-        whole = not folder.name.endswith("-unvalidated")  # of a run that was stopped inside an epoch
+        whole = not folder.name.endswith("-unvalidated")  # saved when a run was stopped within an epoch
         named.append((f"epoch {training['epoch']}" if whole else f"step {training['step']}", folder))
     return named, len(found) - len(chosen)
 
@@ -203,20 +223,10 @@ def _view(name: str, recogniser: Recogniser, video: str | Path) -> _View:
     return _View(name, label, probability, own, ids, distances.numpy(), first.numel())
 
 
-def _of_other(view: _View) -> dict[str, Any]:
-    return {
-        "network": view.network,
-        "label": view.label,
-        "probability": view.probability,
-        "rule": view.rule,
-        "boundaries": _boundaries(view.ids[view.rule]),
-    }
-
-
 def _times(source: Video, count: int) -> NDArray[np.float64]:
-    """Seconds at which frames appear, and at which the last one ends: [N + 1]."""
+    """Seconds at which frames appear, and at which the last one ends, [N + 1]."""
     times = np.append(source.timestamps(), source.duration_s)
-    # Of a long damaged file the index may promise fewer frames than a decoder has given.
+    # The index of a long damaged file may have fewer frames than the decoder returned.
     more = np.arange(1, count + 2 - len(times)) / source.fps
     return np.append(times, times[-1] + more)[: count + 1]
 
@@ -234,7 +244,7 @@ def _clusters(ids: _Ids, times: NDArray[np.float64]) -> list[Cluster]:
 
 
 def _shown(video: str | Path, count: int) -> list[str] | None:
-    """What each frame shows, of a Move4MNIST video with its labels beside it."""
+    """The content of each frame of a Move4MNIST video with its labels beside it; else None."""
     try:
         shown = read_relevance(video)
     except DataError:
@@ -243,13 +253,13 @@ def _shown(video: str | Path, count: int) -> list[str] | None:
 
 
 def _alike(ids: _Ids, shown: Sequence[str]) -> float:
-    """The share of frames that show what most frames of their cluster show."""
+    """The fraction of frames that show the same as most frames of their cluster."""
     kinds = np.unique(shown, return_inverse=True)[1]
     return sum(int(np.bincount(kinds[ids == k]).max()) for k in np.unique(ids)) / len(ids)
 
 
 def _rows(views: Sequence[_View], shown: Sequence[str] | None) -> list[Row]:
-    """The strips, from above: what frames show, the network's own clusters, those of other rules and networks."""
+    """The rows, from top to bottom: content of frames, the network's clusters, those of other rules and networks."""
     own = views[0]
     rows = []
     if shown is not None:
@@ -257,7 +267,7 @@ def _rows(views: Sequence[_View], shown: Sequence[str] | None) -> list[Row]:
         for _, group in groupby(shown):
             starts.append(at)
             at += len(list(group))
-        rows.append(Row("what frames show", starts, [shown[start] for start in starts]))
+        rows.append(Row("content of frames", starts, [shown[start] for start in starts]))
     for rule, ids in own.ids.items():
         mark = f" ({own.network})" if len(views) > 1 else " (this run)"
         rows.append(
@@ -270,7 +280,7 @@ def _rows(views: Sequence[_View], shown: Sequence[str] | None) -> list[Row]:
 
 
 def _film(source: Video, times: NDArray[np.float64]) -> tuple[list[int], NDArray[np.uint8]]:
-    """Frames that show in the middle of equal parts of the time: their numbers and pixels [n, H, W, 3]."""
+    """The frames at the middle of equal parts of the time."""
     count = min(len(times) - 1, _FILM)
     middles = times[-1] * (np.arange(count) + 0.5) / count
     numbers = (np.searchsorted(times[:-1], middles, side="right") - 1).tolist()
@@ -278,7 +288,7 @@ def _film(source: Video, times: NDArray[np.float64]) -> tuple[list[int], NDArray
 
 
 def _thumbnails(source: Video, cluster: Cluster) -> tuple[list[int], NDArray[np.uint8]]:
-    """A cluster's frames, evenly thinned: their numbers and pixels [n, H, W, 3]."""
+    """Frames of a cluster, evenly spaced."""
     chosen = segment_indices(cluster.frames, min(cluster.frames, _THUMBNAILS))
     numbers = (cluster.start_frame + chosen).tolist()
     return numbers, _pixels(source, numbers)

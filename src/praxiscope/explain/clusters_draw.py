@@ -1,4 +1,4 @@
-"""Drawing the timeline of a video's clusters. Places are in inches, so that frames keep their shape.
+"""The figure of a video's clusters. Positions are in inches, so that frames keep their aspect ratio.
 
 Axis letters: N frames of a video, H rows, W columns.
 """
@@ -14,15 +14,16 @@ from numpy.typing import NDArray
 
 from praxiscope.explain.explanation import GREY, GRID, TEXT, new_figure, style_axes
 
-__all__ = ["Cluster", "Row", "colour_of", "draw_timeline"]
+__all__ = ["Cluster", "Row", "Timeline", "colour_of", "draw_timeline"]
 
-# Okabe and Ito's colours, in an order in which neighbours differ in lightness, too. From the ninth cluster on they
-# come again, lighter, then darker.
+# The colours of Okabe and Ito, ordered so that neighbours differ in lightness. From the ninth cluster on they are
+# repeated, first lighter, then darker.
 _COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#8a8f98")
 _SHOWN = {"target": "#0b63a8", "distractor": "#e8710f", "background": "#c3c8cf", "black": "#24272c"}
 _WIDTH = 12.0  # inches, as all below
 _STRIP, _BETWEEN = 0.24, 0.07
 _CURVE = 1.5
+_TITLE, _NUMBERS, _ABOVE_ROWS, _ABOVE_CURVE, _BELOW_CURVE = 0.62, 0.22, 0.12, 0.14, 0.85
 _EDGE = 0.22
 _CAPTION = 1.52  # beside a cluster's thumbnails
 _LETTER = 0.076  # of a bold label, about
@@ -31,11 +32,18 @@ _ACROSS = 8  # thumbnails
 _MOST_LEVELS = 32  # lines
 _TALLEST = 0.9  # thumbnails of upright videos
 
+Frames = tuple[list[int], NDArray[np.uint8]]  # their numbers and pixels [n, H, W, 3]
+
 
 @dataclass(frozen=True)
 class Cluster:
-    """Frames that went together: its number, from 1; its first and its last frame; seconds where it starts, and where
-    the next one does."""
+    """Frames that are averaged together.
+
+    Attributes:
+        number: from 1.
+        start_frame, end_frame: the first and the last frame.
+        start_s, end_s: seconds at which it starts, and at which the next one does.
+    """
 
     number: int
     start_frame: int
@@ -45,23 +53,23 @@ class Cluster:
 
     @property
     def frames(self) -> int:
-        """How many."""
+        """Number of frames."""
         return self.end_frame - self.start_frame + 1
 
     def facts(self) -> dict[str, Any]:
-        """All of it by name."""
+        """All attributes by name."""
         return {**self.__dict__, "frames": self.frames}
 
 
 @dataclass(frozen=True)
 class Row:
-    """A strip along the time.
+    """A row of cells along the time.
 
     Attributes:
-        name: beside it.
-        starts: first frame of each of its cells.
-        kinds: what each cell shows; empty: cells are clusters, numbered from 1.
-        own: whether it is the network's own.
+        name: its label.
+        starts: the first frame of each cell.
+        kinds: what each cell shows; empty where the cells are clusters, numbered from 1.
+        own: whether these are the clusters of the network itself.
     """
 
     name: str
@@ -80,94 +88,99 @@ def colour_of(number: int) -> str:
     return str(to_hex(tuple(mixed)))
 
 
-def draw_timeline(
-    *,
-    title: str,
-    said: str,
-    rows: Sequence[Row],
-    times: NDArray[np.float64],
-    gone: NDArray[np.float64],
-    levels: int,
-    clusters: Sequence[Cluster],
-    drawn: Sequence[Cluster],
-    film: tuple[list[int], NDArray[np.uint8]],
-    thumbnails: Sequence[tuple[list[int], NDArray[np.uint8]]],
-) -> Any:
-    """Draw frames over strips of cells over the distance gone, all along the time; below, the frames of each cluster.
+@dataclass(frozen=True)
+class Timeline:
+    """What a figure of clusters shows.
 
-    Args:
-        title, said: in the first two lines.
-        rows: the strips, from above.
+    Attributes:
+        title, subtitle: the first two lines.
+        rows: from top to bottom.
         times: seconds at which frames appear, and at which the last one ends, [N + 1].
-        gone: cumulative distance at each frame, in shares of the places, [N].
-        levels: equal parts of the whole distance to draw lines at; 0: none.
-        clusters: the network's own.
-        drawn: those that have a row.
-        film: numbers and pixels [n, H, W, 3] of the frames above, each in the middle of an equal part of the time.
-        thumbnails: the same of each row.
+        distance: cumulative distance at each frame, as a share of the places, [N].
+        levels: number of equal parts of the whole distance, drawn as lines; 0: no lines.
+        clusters: of the network itself.
+        drawn: the clusters whose frames are shown.
+        film: numbers and pixels [n, H, W, 3] of the frames at the top, each at the middle of an equal part of the time.
+        thumbnails: the same for each of the clusters that are drawn.
+    """
+
+    title: str
+    subtitle: str
+    rows: Sequence[Row]
+    times: NDArray[np.float64]
+    distance: NDArray[np.float64]
+    levels: int
+    clusters: Sequence[Cluster]
+    drawn: Sequence[Cluster]
+    film: Frames
+    thumbnails: Sequence[Frames]
+
+
+class _Page:
+    """A figure whose axes and texts are placed in inches, from the top left."""
+
+    def __init__(self, height: float) -> None:
+        self.figure, self.height = new_figure(_WIDTH, height), height
+        self.figure.set_layout_engine("none")
+
+    def axes(self, x: float, y: float, width: float, height: float) -> Any:
+        box = (x / _WIDTH, 1 - (y + height) / self.height, width / _WIDTH, height / self.height)
+        axes = self.figure.add_axes(box)
+        style_axes(axes)
+        return axes
+
+    def write(self, x: float, y: float, text: str, size: float) -> None:
+        place = (x / _WIDTH, 1 - y / self.height)
+        self.figure.text(*place, text, fontsize=size, color=TEXT, va="top", parse_math=False)
+
+
+def draw_timeline(timeline: Timeline) -> Any:
+    """Draw frames, rows of cells and the distance along the time; below, the frames of each cluster.
 
     Returns:
-        A matplotlib figure: axes of the film, of the strips, of the curve, then one of each row.
+        A matplotlib figure: axes of the frames, of the rows, of the distance, then one for each cluster that is drawn.
     """
-    longest = max(len(row.name) for row in rows)
-    left = 0.35 + _LETTER * max(10, min(longest, _LONGEST))
+    rows, drawn, film = timeline.rows, timeline.drawn, timeline.film
+    left = 0.35 + _LETTER * max(10, min(max(len(row.name) for row in rows), _LONGEST))
     wide = _WIDTH - left - _EDGE
     _, height, width, _ = film[1].shape
     film_tall = min(wide / len(film[0]) * 0.96 * height / width, 2.0)
-    strips_tall = len(rows) * (_STRIP + _BETWEEN)
+    rows_tall = len(rows) * (_STRIP + _BETWEEN)
     columns = 2 if len(drawn) > 3 else 1
     lines = -(-len(drawn) // columns)
     across = (_WIDTH - 2 * _EDGE) / 2
     thumb = min((across - _CAPTION - 0.1) / _ACROSS, _TALLEST * width / height)
     thumb_tall = thumb * height / width
     line_tall = thumb_tall + 0.26
-    heads = (
-        0.62,
-        0.22,
-        0.12,
-        0.14,
-        0.85,
-    )  # title, frame numbers, above the strips, above the curve, below it
-    tall = sum(heads) + film_tall + strips_tall + _CURVE + lines * line_tall + 0.05
-    figure = new_figure(_WIDTH, tall)
-    figure.set_layout_engine("none")
-
-    def place(x: float, y: float, w: float, h: float) -> Any:
-        """Axes whose upper left corner is x inches from the left and y from the top."""
-        axes = figure.add_axes((x / _WIDTH, 1 - (y + h) / tall, w / _WIDTH, h / tall))
-        style_axes(axes)
-        return axes
-
-    def write(x: float, y: float, text: str, size: float, **style: Any) -> None:
-        figure.text(
-            x / _WIDTH, 1 - y / tall, text, fontsize=size, color=TEXT, va="top", parse_math=False, **style
-        )
-
-    write(_EDGE, 0.12, title, 11)
-    write(_EDGE, 0.38, said, 9)
-    down = heads[0] + heads[1]
-    _draw_film(place(left, down, wide, film_tall), film, wide / len(film[0]), film_tall)
-    down += film_tall + heads[2]
-    strips = place(left, down, wide, strips_tall)
-    _draw_strips(strips, rows, times, wide)
-    down += strips_tall + heads[3]
-    _draw_curve(place(left, down, wide, _CURVE), times, gone, levels, clusters)
-    down += _CURVE + heads[4]
-    what = "What each cluster averages"
-    if len(drawn) < len(clusters):
-        what += f": {len(drawn)} of {len(clusters)} clusters, {len(clusters) - len(drawn)} are left out"
-    write(_EDGE, down - 0.3, what + " (frame numbers above; many frames are thinned out evenly)", 9)
-    for number, (cluster, (numbers, pixels)) in enumerate(zip(drawn, thumbnails, strict=True)):
+    gaps = sum((_TITLE, _NUMBERS, _ABOVE_ROWS, _ABOVE_CURVE, _BELOW_CURVE)) + 0.05
+    page = _Page(gaps + film_tall + rows_tall + _CURVE + lines * line_tall)
+    page.write(_EDGE, 0.12, timeline.title, 11)
+    page.write(_EDGE, 0.38, timeline.subtitle, 9)
+    down = _TITLE + _NUMBERS
+    _draw_film(page.axes(left, down, wide, film_tall), film, wide / len(film[0]), film_tall)
+    down += film_tall + _ABOVE_ROWS
+    _draw_rows(page.axes(left, down, wide, rows_tall), rows, timeline.times, wide)
+    down += rows_tall + _ABOVE_CURVE
+    _draw_curve(page.axes(left, down, wide, _CURVE), timeline)
+    down += _CURVE + _BELOW_CURVE
+    page.write(_EDGE, down - 0.3, _heading(timeline), 9)
+    for number, (cluster, (numbers, pixels)) in enumerate(zip(drawn, timeline.thumbnails, strict=True)):
         column, line = divmod(number, lines)
-        axes = place(
-            _EDGE + column * across, down + line * line_tall, _CAPTION + _ACROSS * thumb, thumb_tall + 0.16
-        )
+        place = (_EDGE + column * across, down + line * line_tall)
+        axes = page.axes(*place, _CAPTION + _ACROSS * thumb, thumb_tall + 0.16)
         _draw_cluster(axes, cluster, numbers, pixels, thumb, thumb_tall)
-    return figure
+    return page.figure
+
+
+def _heading(timeline: Timeline) -> str:
+    """The line above the frames of the clusters."""
+    shown, count = len(timeline.drawn), len(timeline.clusters)
+    part = f" ({shown} of {count} clusters)" if shown < count else ""
+    return f"Frames of each cluster{part}, at most {_ACROSS}, evenly spaced, with their frame numbers"
 
 
 def _draw_film(axes: Any, film: tuple[list[int], NDArray[np.uint8]], slot: float, tall: float) -> None:
-    """Frames beside one another, in units of an equal part of the time."""
+    """Frames side by side; the unit is an equal part of the time."""
     numbers, pixels = film
     _, height, width, _ = pixels.shape
     half = min(0.48, tall * width / height / slot / 2)
@@ -178,7 +191,7 @@ def _draw_film(axes: Any, film: tuple[list[int], NDArray[np.uint8]], slot: float
     axes.spines[:].set_visible(False)
 
 
-def _draw_strips(axes: Any, rows: Sequence[Row], times: NDArray[np.float64], wide: float) -> None:
+def _draw_rows(axes: Any, rows: Sequence[Row], times: NDArray[np.float64], wide: float) -> None:
     for line, row in enumerate(rows):
         edges = times[[*row.starts, len(times) - 1]]
         lengths = np.diff(edges)
@@ -205,37 +218,32 @@ def _draw_strips(axes: Any, rows: Sequence[Row], times: NDArray[np.float64], wid
     axes.spines[:].set_visible(False)
 
 
-def _draw_curve(
-    axes: Any,
-    times: NDArray[np.float64],
-    gone: NDArray[np.float64],
-    levels: int,
-    clusters: Sequence[Cluster],
-) -> None:
-    whole = float(gone[-1]) or 1.0
+def _draw_curve(axes: Any, timeline: Timeline) -> None:
+    """The cumulative distance over the time, in the colours of the clusters."""
+    times, distance, levels = timeline.times, timeline.distance, timeline.levels
+    whole = float(distance[-1]) or 1.0
     for part in range(1, levels if levels <= _MOST_LEVELS else 0):
         axes.axhline(whole * part / levels, color=GRID, linewidth=0.7, linestyle=(0, (4, 3)), zorder=0)
     starts = times[:-1]
-    axes.plot(starts, gone, color=GREY, linewidth=0.8, zorder=1)
-    dots = len(gone) <= 160
-    for cluster in clusters:
+    axes.plot(starts, distance, color=GREY, linewidth=0.8, zorder=1)
+    dots = len(distance) <= 160
+    for cluster in timeline.clusters:
         mine = slice(cluster.start_frame, cluster.end_frame + 1)
         marker = "o" if dots or cluster.frames == 1 else None
         style = {"color": colour_of(cluster.number), "linewidth": 2.2, "marker": marker, "markersize": 4}
-        axes.plot(starts[mine], gone[mine], **style, solid_capstyle="round", zorder=2)
+        axes.plot(starts[mine], distance[mine], **style, solid_capstyle="round", zorder=2)
     axes.set(xlim=(0, times[-1]), ylim=(-0.04 * whole, 1.06 * whole))
     equal = f"; dashed: {levels} equal parts" if 1 < levels <= _MOST_LEVELS else ""
-    note = f"cumulative Hamming distance, in shares of the places{equal}"
+    note = f"cumulative Hamming distance (fraction of the activations that change sign){equal}"
     axes.text(0.008, 0.94, note, fontsize=8.5, color=TEXT, va="top", transform=axes.transAxes)
     axes.set_xlabel("time, s", fontsize=9)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
+    style_axes(axes, frame=False)
 
 
 def _draw_cluster(
     axes: Any, cluster: Cluster, numbers: Sequence[int], pixels: NDArray[np.uint8], thumb: float, tall: float
 ) -> None:
-    """A cluster's number in its colour, what it spans, and its frames; the axes are in inches."""
+    """The number of a cluster in its colour, its span, and its frames; the axes are in inches."""
     from matplotlib.patches import Rectangle
 
     colour = colour_of(cluster.number)
@@ -264,7 +272,7 @@ def _draw_cluster(
 
 
 def _ink(colour: str) -> str:
-    """Black or white, whichever is read better on a colour."""
+    """Black or white, whichever is easier to read on a colour."""
     from matplotlib.colors import to_rgb
 
     return "#101114" if float(np.dot(to_rgb(colour), (0.299, 0.587, 0.114))) > 0.52 else "#ffffff"

@@ -1,4 +1,7 @@
-"""TODO."""
+"""The picture of the first layer's filters.
+
+Axis letters: C channels, F filters, K rows and columns of a filter.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from praxiscope.checkpoint import find_checkpoint, is_fused, load_card
 from praxiscope.errors import ArgumentError
 from praxiscope.explain.explanation import TEXT, Explanation, new_figure, set_title, style_axes
 from praxiscope.inference.loading import load
+from praxiscope.inference.recogniser import Recogniser
 from praxiscope.types import STEM
 
 __all__ = ["draw_filters", "explain_filters"]
@@ -24,45 +28,42 @@ __all__ = ["draw_filters", "explain_filters"]
 _GAP = 6  # pixels between tiles
 
 
-_BETWEEN = (0.80, 0.87, 0.95)  # their colour: tiles are white, grey and black
+_BETWEEN = (0.80, 0.87, 0.95)  # the colour between tiles, which are white, grey and black
 
 
 _WIDTH_INCHES = 12.0
 
 
 def explain_filters(run: str | Path, *, checkpoint: str | None = None) -> Explanation:
-    """Draw the filters of the first layer of a run's network, for each of its streams, and for each of several stems.
+    """Draw the filters of the first layer of a network, for each stream, and for each stem where it has several.
 
-    Filters of flow are drawn as in the paper's figure of them (Simonyan and Zisserman, 2014, figure 3): a column for
-    each filter, a row for each channel, dx over dy, from the first field of the stack to the last. Filters of
-    pictures are drawn in their colours.
+    Filters of flow are drawn as by Simonyan and Zisserman (2014, figure 3): one column for each filter, one row for
+    each channel, dx above dy, from the first flow field of the stack to the last. Filters of RGB frames are drawn in
+    colour.
 
     Args:
-        run: a run folder, or a model folder.
-        checkpoint: "last" or "best"; None takes the run's choice.
+        run: run or model folder.
+        checkpoint: "last" or "best". Default: the run's choice.
 
     Returns:
-        The picture with facts ``streams``: for each its name, the layer's shape and the share of the weights' energy
-        that lies in dx (of flow).
+        The figure with the facts ``streams``: for each its ``stream`` (name), ``shape`` (of the weights) and, for flow,
+        ``dx_energy``: the fraction of the squared weights that belongs to dx.
 
     Raises:
-        CheckpointError: there is no model, or it is damaged.
-        ArgumentError: its first layer is no convolution.
+        CheckpointError: the model is missing or damaged.
+        ArgumentError: the first layer is not a convolution.
     """
-    # Several data sets share the first layer: any of a run's tasks will do.
+    # The tasks of a run share the first layer, so any of them will do.
     tasks = {} if is_fused(run) else load_card(find_checkpoint(run, checkpoint)).tasks
     recogniser = load(run, checkpoint=checkpoint, device="cpu", task=next(iter(tasks), None))
     filters: list[tuple[str, Tensor]] = []
-    for part in getattr(recogniser, "parts", [recogniser]):  # a fused recogniser has several networks
-        layers: list[nn.Module] = list(getattr(part.model, "first_convolutions", ()))
-        convolutions = [layer for layer in layers if isinstance(layer, nn.Conv2d)]
+    for part in [recogniser] if isinstance(recogniser, Recogniser) else recogniser.parts:
+        convolutions = [layer for layer in part.model.first_convolutions if isinstance(layer, nn.Conv2d)]
         streams = [str(stream) for stream in part.model.streams if stream != STEM]
-        if STEM in part.model.streams:  # a stem for each length of flow
+        if STEM in part.model.streams:  # one stem for each stack length
             streams = [f"{streams[0]} of {layer.in_channels // 2} fields" for layer in convolutions]
         if not convolutions or len(convolutions) != len(streams):
-            raise ArgumentError(
-                f"{run}: {type(part.model).__name__} has no first convolution for each stream"
-            )
+            raise ArgumentError(f"{run}: {type(part.model).__name__} needs one first convolution per stream")
         for stream, layer in zip(streams, convolutions, strict=True):
             filters.append((stream, layer.weight.detach().float()))
     return draw_filters(filters, title=f"{Path(run).resolve().name}: filters of the first layer")
@@ -74,12 +75,12 @@ def draw_filters(
     """Draw first-layer filters.
 
     Args:
-        filters: names of streams and their filters, float [F, C, K, K]. Streams whose names start with "flow" have
-            channels dx, dy, dx, dy, …; the others red, green and blue, once or for several frames.
-        title: of the picture.
+        filters: names of streams and their filters, float [F, C, K, K]. Streams whose names start with "flow" have the
+            channels dx, dy, dx, dy, …; the others have red, green and blue, for one frame or several.
+        title: title of the figure.
 
     Raises:
-        ArgumentError: channels that a stream cannot have.
+        ArgumentError: a stream has an invalid number of channels.
     """
     drawn = [_Tiles.of(stream, weight) for stream, weight in filters]
     mosaics = [tiles.mosaic() for tiles in drawn]
@@ -90,10 +91,8 @@ def draw_filters(
     for axes, tiles, mosaic in zip(panels, drawn, mosaics, strict=True):
         axes.imshow(mosaic, interpolation="nearest")
         count, _, height, width, _ = tiles.pixels.shape
-        meaning = "grey is 0, white positive" if tiles.stream.startswith("flow") else "grey is 0"
-        caption = (
-            f"{tiles.stream}: {count} filters of {height} x {width}, each by its largest weight; {meaning}"
-        )
+        meaning = "grey: 0, white: positive" if tiles.stream.startswith("flow") else "grey: 0"
+        caption = f"{tiles.stream}: {count} filters of {height} x {width}, each scaled by its largest weight; {meaning}"
         axes.set_title(caption, loc="left", fontsize=9, color=TEXT)
         axes.set_xticks([])
         axes.set_yticks([top + (tiles.size - 1) / 2 for top in tiles.tops], tiles.rows * tiles.bands)
@@ -105,7 +104,7 @@ def draw_filters(
 
 @dataclass(frozen=True)
 class _Tiles:
-    """Filters of one stream as tiles: a column for each filter, its ``rows`` below one another, all in bands."""
+    """Filters of one stream as tiles: one column for each filter with its channels as ``rows``, in several bands."""
 
     stream: str
     pixels: NDArray[np.float32]  # [F, rows, K, K, 3] from 0 to 1; 0.5 is a weight of 0
@@ -117,19 +116,21 @@ class _Tiles:
     def of(cls, stream: str, weight: Tensor) -> _Tiles:
         filters, channels, *kernel = weight.shape
         facts: dict[str, Any] = {"stream": stream, "shape": list(weight.shape)}
-        # One scale for all channels of a filter: what is weak in it stays weak.
+        # All channels of a filter share one scale, so that weak channels stay weak.
         largest = weight.abs().amax(dim=(1, 2, 3), keepdim=True).clamp(min=1e-12)
         scaled = (0.5 + 0.5 * weight / largest).numpy()
         if stream.startswith("flow"):
             if channels % 2:
-                raise ArgumentError(f"the stream {stream} has {channels} channels, which are no pairs dx, dy")
+                raise ArgumentError(
+                    f"stream {stream} has {channels} channels; flow needs an even number (dx, dy)"
+                )
             pixels = np.repeat(scaled[..., None], 3, axis=-1)
             rows = [f"{name} {number}" for number in range(1, channels // 2 + 1) for name in ("dx", "dy")]
             energy = weight.double().square()
             facts["dx_energy"] = float(energy[:, 0::2].sum() / energy.sum().clamp(min=1e-300))
         else:
             if channels % 3:
-                raise ArgumentError(f"the stream {stream} has {channels} channels, which are no colours")
+                raise ArgumentError(f"stream {stream} has {channels} channels; RGB needs a multiple of 3")
             pixels = scaled.reshape(filters, channels // 3, 3, *kernel).transpose(0, 1, 3, 4, 2)
             rows = [f"frame {number}" for number in range(1, channels // 3 + 1)] if channels > 3 else [""]
         bands = max(1, round(filters / (64 if len(rows) > 1 else 24)))
@@ -137,22 +138,22 @@ class _Tiles:
 
     @property
     def bands(self) -> int:
-        """How often the columns start anew."""
+        """Number of bands."""
         return math.ceil(len(self.pixels) / self.columns)
 
     @property
     def zoom(self) -> int:
-        """Pixels of the mosaic per weight."""
+        """Pixels of the image per weight."""
         return max(1, round(28 / self.pixels.shape[2]))
 
     @property
     def size(self) -> int:
-        """Rows and columns of a tile in the mosaic."""
+        """Pixels of a tile's side."""
         return self.zoom * self.pixels.shape[2]
 
     @property
     def tops(self) -> list[int]:
-        """First row of the mosaic of each row of tiles: dy is near to its dx, bands are far apart."""
+        """The first pixel row of each row of tiles: dy is close to its dx, bands are further apart."""
         tops, top = [], _GAP
         for _ in range(self.bands):
             for name in self.rows:
@@ -162,7 +163,7 @@ class _Tiles:
         return tops
 
     def mosaic(self) -> NDArray[np.float32]:
-        """All tiles, float [rows, columns, 3] from 0 to 1."""
+        """The image of all tiles, float [rows, columns, 3] from 0 to 1."""
         tops, across = self.tops, self.size + _GAP
         mosaic = np.empty((tops[-1] + self.size + _GAP, _GAP + self.columns * across, 3), dtype=np.float32)
         mosaic[:] = _BETWEEN

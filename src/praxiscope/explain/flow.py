@@ -1,4 +1,7 @@
-"""TODO."""
+"""The picture of optical flow.
+
+Axis letters: T frames, H rows, W columns.
+"""
 
 from __future__ import annotations
 
@@ -16,19 +19,20 @@ from praxiscope.explain.explanation import TEXT, Explanation, new_figure, set_ti
 from praxiscope.flow.colour import colour_wheel, flow_to_rgb
 from praxiscope.flow.estimate import Estimator, create_estimator, estimate_flow
 from praxiscope.progress import Reporter
+from praxiscope.units import counted
 from praxiscope.video.opening import open_video
 from praxiscope.video.sampling import segment_indices
 
 __all__ = ["explain_flow"]
 
 
-_COLUMNS = 4  # frames side by side
+_COLUMNS = 4  # frames in a row
 
 
-_SCALE_QUANTILE = 0.995  # a few wild vectors must not leave all others white
+_SCALE_QUANTILE = 0.995  # a few outliers must not make all other vectors white
 
 
-_LEAST_SCALE = 1.0  # pixels: below it a still picture's noise would get the colours of motion
+_LEAST_SCALE = 1.0  # pixels: below it, noise of a still video would look like motion
 
 
 _LINE = 217  # grey level of the line between a frame and its flow
@@ -44,33 +48,33 @@ def explain_flow(
     reporter: Reporter | None = None,
     **parameters: Any,
 ) -> Explanation:
-    """Draw frames of a video over the flow that leads to their next frames.
+    """Draw frames of a video above their optical flow to the next frame.
 
     Args:
-        video: a video file.
-        method: a name for `praxiscope.flow.estimate.create_estimator`, or an estimator.
-        frames: how many, evenly spread; as many as there are in a shorter video.
-        short_side: larger frames are scaled down to so many pixels.
-        device: where the flow is estimated.
+        video: video file.
+        method: name of a flow method (see `praxiscope.flow.estimate.create_estimator`), or an estimator.
+        frames: number of frames, evenly spaced; all frames of a shorter video.
+        short_side: larger frames are resized to this short side, in pixels.
+        device: device of the estimator.
         reporter: shows progress.
-        parameters: of the method, where it is named.
+        parameters: parameters of the method, if it is given by name.
 
     Returns:
-        The picture with facts ``frames`` (numbers), ``method``, ``parameters``, ``scale_px`` (the length that has the
-        full colour), ``longest_px``, ``mean_px``, ``size`` (rows and columns of the fields).
+        The figure with the facts ``frames`` (numbers), ``method``, ``parameters``, ``scale_px`` (displacement with the
+        strongest colour), ``longest_px``, ``mean_px``, ``size`` (rows and columns of the flow).
 
     Raises:
-        ArgumentError: the method or a number cannot be used.
-        DataError: the video has a single frame.
-        VideoError: it cannot be read.
+        ArgumentError: the method or a number is invalid.
+        DataError: the video has fewer than 2 frames.
+        VideoError: the video cannot be read.
     """
     if frames < 1:
         raise ArgumentError(f"frames must be at least 1, got {frames}")
     estimator = create_estimator(method, **parameters) if isinstance(method, str) else method
-    place_of_work = pick_device(device)
+    where = pick_device(device)
     source = open_video(video)
     if len(source) < 2:
-        raise DataError(f"{video}: has {len(source)} frame; flow needs two.")
+        raise DataError(f"{video}: has {counted(len(source), 'frame')}, but flow needs at least 2.")
     numbers = segment_indices(len(source) - 1, min(frames, len(source) - 1)).tolist()
     short_side = min(short_side, source.width, source.height)
     wanted = sorted({n for number in numbers for n in (number, number + 1)})
@@ -79,7 +83,7 @@ def explain_flow(
     fields = []
     with (reporter or Reporter()).bar("estimating flow", len(places)) as bar:
         for place in places:
-            fields.append(estimate_flow(pixels[place : place + 2].to(place_of_work), estimator)[0].cpu())
+            fields.append(estimate_flow(pixels[place : place + 2].to(where), estimator)[0].cpu())
             bar.advance()
     flow = torch.stack(fields)
     times = [float(source.timestamps()[number]) for number in numbers]
@@ -100,15 +104,15 @@ def explain_flow(
 
 
 def _scale(lengths: Tensor) -> float:
-    """The length for the full colour: nearly the longest, rounded up to two digits."""
-    # As numpy does it: torch's quantile refuses more than 16 million values.
+    """The displacement with the strongest colour: nearly the longest, rounded up to two digits."""
+    # numpy's quantile, since torch's is limited to 16 million values.
     length = max(float(np.quantile(lengths.numpy(), _SCALE_QUANTILE)), _LEAST_SCALE)
     unit = 10.0 ** (math.floor(math.log10(length)) - 1)
     return round(math.ceil(length / unit - 1e-6) * unit, 6)
 
 
 def _draw_flow(frames: Tensor, flow: Tensor, scale: float, captions: list[str], title: str) -> Any:
-    """Frames uint8 [T, 3, H, W] over flow [T, 2, H, W], and the wheel beside them."""
+    """Frames uint8 [T, 3, H, W] above flow [T, 2, H, W], with the colour wheel at the right."""
     count, _, height, width = frames.shape
     columns = min(count, _COLUMNS)
     rows = math.ceil(count / columns)
@@ -117,10 +121,10 @@ def _draw_flow(frames: Tensor, flow: Tensor, scale: float, captions: list[str], 
     set_title(figure, title)
     grid = figure.add_gridspec(rows, columns + 1, width_ratios=[cell] * columns + [legend])
     line = torch.full((count, 3, max(1, height // 100), width), _LINE, dtype=torch.uint8)
-    pictures = torch.cat((frames, line, flow_to_rgb(flow, scale)), dim=-2)
-    for place, picture in enumerate(pictures):
+    pairs = torch.cat((frames, line, flow_to_rgb(flow, scale)), dim=-2)
+    for place, pair in enumerate(pairs):
         axes = figure.add_subplot(grid[divmod(place, columns)])
-        axes.imshow(picture.permute(1, 2, 0).numpy())
+        axes.imshow(pair.permute(1, 2, 0).numpy())
         axes.set_title(captions[place], fontsize=9, color=TEXT, pad=3)
         axes.set_xticks([])
         axes.set_yticks([])

@@ -1,11 +1,11 @@
-"""Gradients of single frames, and of means of clusters, by the parameters of a full-video network.
+"""Gradients of the losses of single frames and of cluster means with respect to parameters of a full-video network.
 
-Readings of the paper (Liu et al., 2021, section 4.2; see `praxiscope.models.full_video`). "Gradients" are those of the
-loss by the weights w, as in equation (1). Figure 5 takes activations "and gradients" from "the 1st block of ResNet-18",
-which is the stage before the clusters, layer1 (the paper clusters "after the first block"): its output, and its
-parameters. Figure 6 takes those "from 3rd block", layer3, which lies behind the clusters, so that equation (1) speaks
-of it. The loss of a frame, L(h(x_i w)), is a function of this frame alone: each frame, and each mean of a cluster, goes
-through the network as a video of its own, with nothing beside it to shift in.
+How the paper is read (Liu et al., 2021, section 4.2; see `praxiscope.models.full_video`). "Gradients" are those of the
+loss with respect to the weights w, as in equation (1). Figure 5 takes activations "and gradients" from "the 1st block
+of ResNet-18", the stage before clustering, layer1 (the paper clusters "after the first block"): its output and its
+parameters. Figure 6 takes those "from 3rd block", layer3, which follows the clustering, so that equation (1) applies.
+The loss of a frame, L(h(x_i w)), depends on this frame alone: each frame, and each cluster mean, passes through the
+network as a video of its own, so that the temporal shift has no neighbours.
 
 Axis letters: N frames of a video, C channels, H rows, W columns, K classes, P parameters.
 """
@@ -36,15 +36,15 @@ __all__ = ["Seen", "first_block", "gradient_maker", "load_apart", "see_frames", 
 
 @dataclass(frozen=True)
 class Seen:
-    """A video as a network sees it.
+    """A video, prepared for its gradients.
 
     Attributes:
-        name: of the file.
-        label: the class whose loss is taken.
-        target: of that class, as the loss takes it: [1] or [1, K].
-        clusters: how many the network makes of the whole video.
-        numbers: of the frames that are looked at, [N].
-        frames: these, normalised, [N, C, H, W].
+        name: file name.
+        label: the class whose loss is differentiated.
+        target: that class as a target of the loss, [1] or [1, K].
+        clusters: number of clusters that the network makes of the whole video.
+        numbers: numbers of the selected frames, [N].
+        frames: these frames, normalised, [N, C, H, W].
     """
 
     name: str
@@ -56,31 +56,32 @@ class Seen:
 
 
 def load_apart(run: str | Path, **options: Any) -> Recogniser:
-    """`load_full_video`, of a network whose frames can be told apart in the first stage.
+    """Load a full-video network whose first stage keeps frames apart.
 
     Raises:
-        ArgumentError: it makes no clusters of frames, or its first stage mixes them.
+        ArgumentError: the network makes no clusters of frames, or its first stage mixes frames.
     """
     recogniser = load_full_video(run, **options)
     if not recogniser.sees.streamable:
         raise ArgumentError(
-            f"{run}: has early_shift, which mixes neighbouring frames; they have no gradients of their own"
+            f"{run}: early_shift mixes neighbouring frames, so that frames have no separate gradients. Give a run "
+            "without early_shift."
         )
     return recogniser
 
 
 def see_frames(recogniser: Recogniser, video: str | Path, label: str | None, frames: int) -> Seen:
-    """Look at a video, and read its frames.
+    """Predict the label and the clusters of a video, and read its frames.
 
     Args:
         recogniser: a full-video network.
-        video: a file.
-        label: the class whose loss is taken; None: what the network says of the whole video.
-        frames: the most to read, evenly spread.
+        video: video file.
+        label: the class whose loss is differentiated. Default: the class predicted for the whole video.
+        frames: at most so many frames, evenly spaced.
 
     Raises:
-        ArgumentError: fewer than 3 frames are asked for, or the label is unknown.
-        DataError: the video has fewer.
+        ArgumentError: ``frames`` is less than 3, or the label is unknown.
+        DataError: the video has fewer than 3 frames.
     """
     if frames < 3:
         raise ArgumentError(f"frames must be at least 3, got {frames}")
@@ -90,7 +91,7 @@ def see_frames(recogniser: Recogniser, video: str | Path, label: str | None, fra
     output = see_whole(recogniser, video)
     count = min(len(output.ids), len(open_video(video)))
     if count < 3:
-        raise DataError(f"{video}: has {counted(count, 'frame')}; pairs and clusters of them need 3.")
+        raise DataError(f"{video}: has {counted(count, 'frame')}, but at least 3 are needed.")
     if label is None:
         (label,), _ = best_labels(output.logits[0].float().cpu(), labels, several, 1)
     numbers = segment_indices(count, min(count, frames))
@@ -105,9 +106,9 @@ def see_frames(recogniser: Recogniser, video: str | Path, label: str | None, fra
 def gradient_maker(
     recogniser: Recogniser, target: Tensor, parameters: Sequence[nn.Parameter]
 ) -> Callable[[Tensor], Tensor]:
-    """What makes of one activation of the first stage, [1, C, H, W], its loss's gradient by parameters, [P].
+    """Return a function from one activation of the first stage, [1, C, H, W], to the gradient of its loss, [P].
 
-    In evaluation mode, as the recogniser's network is, and in float32: nothing is drawn, and nothing is rounded away.
+    The network is in evaluation mode and in float32: no dropout, and no rounding to a lower precision.
     """
     model, loss = network_of(recogniser), make_loss(recogniser.card.multi_label)
     alone = torch.tensor([0, 1], device=recogniser.device)
@@ -122,7 +123,7 @@ def gradient_maker(
 
 
 def first_block(model: FullVideoNetwork) -> tuple[str, list[nn.Parameter]]:
-    """layer1 of a ResNet; of other networks all of the stage before the clusters."""
+    """layer1 of a ResNet; of other networks the whole stage before clustering."""
     if hasattr(model.backbone, "layer1"):
         return "layer1", _learned(model.backbone.get_submodule("layer1"))
     stage = nn.ModuleList(early_stage(model.backbone, model.backbone_name))
@@ -130,13 +131,13 @@ def first_block(model: FullVideoNetwork) -> tuple[str, list[nn.Parameter]]:
 
 
 def third_block(model: FullVideoNetwork) -> tuple[str, list[nn.Parameter]]:
-    """layer3 of a ResNet; of other networks all that lies behind the clusters."""
+    """layer3 of a ResNet; of other networks everything after clustering."""
     if hasattr(model.backbone, "layer3"):
         return "layer3", _learned(model.backbone.get_submodule("layer3"))
     early = {
         id(p) for module in early_stage(model.backbone, model.backbone_name) for p in module.parameters()
     }
-    return "all behind the first stage", [p for p in _learned(model.backbone) if id(p) not in early]
+    return "all layers after the first stage", [p for p in _learned(model.backbone) if id(p) not in early]
 
 
 def _learned(module: nn.Module) -> list[nn.Parameter]:

@@ -1,9 +1,9 @@
-"""Pictures of what clusters stand on: frames with like activations have like gradients.
+"""The picture of gradients: whether frames with similar activations have similar gradients.
 
-They are those of the paper (Liu et al., 2021, section 4.2, figures 5 and 6; see `praxiscope.models.full_video`);
-how they are read here is said in `praxiscope.explain.frame_gradients`.
+It follows the paper (Liu et al., 2021, section 4.2, figure 5; see `praxiscope.models.full_video`), as
+`praxiscope.explain.frame_gradients` reads it.
 
-Axis letters: N frames of a video, G clusters of it, C channels, H rows, W columns, P parameters.
+Axis letters: N frames of a video, P parameters.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from praxiscope.units import counted
 
 __all__ = ["explain_gradients"]
 
-_MOST_VIDEOS = 6  # side by side
+_MOST_VIDEOS = 6  # columns
 
 
 # ------------------------------------------------------------------------------------------ pairs of frames
@@ -51,33 +51,34 @@ def explain_gradients(
     device: str = "auto",
     reporter: Reporter | None = None,
 ) -> Explanation:
-    """Draw, of all pairs of frames of a video, how far their activations and their gradients are apart.
+    """Draw the distance of activations against the distance of gradients, for all pairs of frames of a video.
 
-    The paper's figure 5: distances of the first stage's activations (Hamming of their signs, and Euclidean) against the
-    Euclidean distance of the gradients of the frames' losses by the first stage's parameters.
+    Figure 5 of the paper: distances between activations of the first stage (Hamming distance of their signs, and
+    Euclidean) against the Euclidean distance between the gradients of the frames' losses with respect to the
+    parameters of the first stage.
 
     Args:
-        run: a run folder, or a model folder, of a full-video network that sees frames.
-        videos: video files, up to 6; each has a column.
-        label: the class whose loss is taken; None takes what the network says of the video.
-        frames: at the most; of longer videos so many, evenly spread.
-        checkpoint: "last" or "best"; None takes the run's choice.
-        task: of a run with several data sets, whose classes are meant.
-        device: where the network runs, in float32.
+        run: run or model folder of a full-video network that sees RGB frames.
+        videos: up to 6 video files, one column each.
+        label: the class whose loss is differentiated. Default: the class predicted for the video.
+        frames: at most so many frames of each video, evenly spaced.
+        checkpoint: "last" or "best". Default: the run's choice.
+        task: name of the data set whose classes to use, for a run on several.
+        device: device of the network, which runs in float32.
         reporter: shows progress.
 
     Returns:
-        The picture with facts ``network``, ``parameters`` (by which the gradients are) and ``videos``: of each
-        ``video``, ``label``, ``frames`` (numbers), ``pairs``, and of ``hamming`` and ``euclidean`` the ``pearson`` and
-        ``spearman`` correlations with the gradients' distance.
+        The figure with the facts ``network``, ``parameters`` (of the gradients) and ``videos``: for each
+        ``video``, ``label``, ``frames`` (numbers), ``pairs``, and for ``hamming`` and ``euclidean`` the ``pearson``
+        and ``spearman`` correlations with the distance of the gradients.
 
     Raises:
-        ArgumentError: a network that makes no clusters of frames, an unknown label, or a number that cannot be used.
+        ArgumentError: the network makes no clusters of frames, the label is unknown, or a number is invalid.
         DataError: a video has fewer than 3 frames.
         CheckpointError, VideoError: a file cannot be read.
     """
     if not 1 <= len(videos) <= _MOST_VIDEOS:
-        raise ArgumentError(f"name 1 to {_MOST_VIDEOS} videos to draw, got {len(videos)}")
+        raise ArgumentError(f"expected 1 to {_MOST_VIDEOS} videos, got {len(videos)}")
     recogniser = load_apart(run, checkpoint=checkpoint, task=task, device=device)
     model = network_of(recogniser)
     named, parameters = first_block(model)
@@ -97,19 +98,21 @@ def explain_gradients(
             facts.append(_pair_facts(video, seen, distances))
             bar.advance()
     name = Path(run).resolve().name
-    figure = _draw_pairs(drawn, facts, f"{name}: pairs of frames, activations against gradients ({named})")
+    figure = _draw_pairs(
+        drawn, facts, f"{name}: distances of activations and gradients ({named}) of pairs of frames"
+    )
     return Explanation(figure, {"network": name, "parameters": named, "videos": facts})
 
 
 @dataclass(frozen=True)
 class _Pairs:
-    """Distances of all pairs of frames, [N * (N - 1) / 2] each, in the order 0 1, 0 2, … 1 2, …
+    """Distances of all pairs of frames, [N * (N - 1) / 2] each, in the order (0, 1), (0, 2), …, (1, 2), …
 
     Attributes:
-        hamming: of signs of activations, as a share of the places.
-        euclidean: of activations.
-        gradient: Euclidean, of gradients.
-        neighbours: whether the second frame is the next.
+        hamming: Hamming distance of the signs of activations, as a fraction of the activations.
+        euclidean: Euclidean distance of activations.
+        gradient: Euclidean distance of gradients.
+        neighbours: whether the second frame follows the first.
     """
 
     hamming: NDArray[np.float64]
@@ -119,7 +122,7 @@ class _Pairs:
 
 
 def _pair_distances(activations: Tensor, gradients: Tensor) -> _Pairs:
-    """Of activations [N, places] and gradients [N, P]."""
+    """The distances for activations [N, activations of a frame] and gradients [N, P]."""
     first, second = torch.triu_indices(len(activations), len(activations), 1)
     on = (activations > 0).float()
     return _Pairs(
@@ -146,19 +149,19 @@ def _correlations(x: NDArray[np.float64], y: NDArray[np.float64]) -> dict[str, f
 
 
 def _pearson(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
-    """The correlation; not a number where one of the two never changes."""
+    """The correlation; NaN where one of the two is constant."""
     return float(np.corrcoef(x, y)[0, 1]) if np.ptp(x) > 0 and np.ptp(y) > 0 else float("nan")
 
 
 def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Place of each value in their order, from 1; equal ones share the mean of their places."""
+    """The rank of each value, from 1; equal values share their mean rank."""
     _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
     mean: NDArray[np.float64] = (counts.cumsum() - (counts - 1) / 2)[which]
     return mean
 
 
 def _draw_pairs(drawn: Sequence[tuple[Seen, _Pairs]], facts: Sequence[dict[str, Any]], title: str) -> Any:
-    """A column for each video; or the two distances side by side, of a single one."""
+    """One column for each video; for a single video, the two distances side by side."""
     single = len(drawn) == 1
     rows, columns = (1, 2) if single else (2, len(drawn))
     figure = new_figure(max(4.0 * columns, 8.4), 3.7 * rows + 0.7)
@@ -167,7 +170,7 @@ def _draw_pairs(drawn: Sequence[tuple[Seen, _Pairs]], facts: Sequence[dict[str, 
     for place, ((seen, distances), fact) in enumerate(zip(drawn, facts, strict=True)):
         for kind, (name, said) in enumerate(
             {
-                "hamming": "Hamming distance of activations, share of places",
+                "hamming": "Hamming distance of activations (fraction of signs)",
                 "euclidean": "Euclidean distance of activations",
             }.items()
         ):

@@ -1,4 +1,8 @@
-"""TODO."""
+"""The picture of training losses.
+
+It follows the paper of principal backpropagation (Huang et al., 2019, figures 4 and 5; see
+`praxiscope.steps.principal`).
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from praxiscope.errors import ArgumentError
-from praxiscope.evaluation.pictures import smooth
+from praxiscope.evaluation.plots import smooth
 from praxiscope.explain.checks import no_losses
 from praxiscope.explain.explanation import (
     BLACK,
@@ -31,30 +35,23 @@ from praxiscope.units import counted
 __all__ = ["explain_losses"]
 
 
-_COLUMNS = 3  # runs side by side
+_COLUMNS = 3  # runs in a row
+_HALF_WINDOW = 1 / 40  # of the steps of a run: the moving mean is over a twentieth
+_WILD = 0.02  # fraction of the steps, above and below, that is ignored for the scale
 
-
-_HALF_WINDOW = 1 / 40  # of a run's steps: each smoothed value is the mean of a twentieth of them
-
-
-_WILD = 0.02  # the share of steps, above and below, that does not set the scale
-
-
-# Columns of a log: name in the legend, colour, and width: curves that cover one another are still all seen.
+# Columns of a log: name in the legend, colour and width, so that overlapping curves can all be seen.
 _LOSSES = {
-    "loss_full": ("all watched", BLUE, 3.4),
+    "loss_full": ("all snippets", BLUE, 3.4),
     "loss_chosen": ("chosen", ORANGE, 1.8),
-    "loss_unchosen": ("not chosen", BLACK, 0.8),
+    "loss_unchosen": ("others", BLACK, 0.8),
 }
-
-
-# Watched scores are without dropout; what is learned from is with it.
+# The losses above are computed without dropout, the training loss with it.
 _OTHER_LOSS = {"loss": ("training loss (with dropout)", BLUE, 1.8)}
 
 
 @dataclass(frozen=True)
 class _Curve:
-    """A loss over the steps of a run, and its mean over the neighbouring ones."""
+    """A loss over the steps of a run, and its moving mean."""
 
     steps: NDArray[np.float64]
     values: NDArray[np.float64]
@@ -63,25 +60,25 @@ class _Curve:
 
 
 def explain_losses(runs: Sequence[str | Path]) -> Explanation:
-    """Draw the losses of runs over their steps, side by side; of finished ones and of some that still train.
+    """Draw the training losses of runs side by side, finished or still training.
 
-    The paper's figures 4 and 5: of principal backpropagation, the loss of all watched snippets, of the chosen and of
-    the others, all without dropout; of other runs the loss that was learned from, with dropout. Each is drawn as the
-    mean of a window around every step, a twentieth of the run (shorter at its ends), over the values themselves.
+    For principal backpropagation, these are the losses of all snippets, of the chosen ones and of the others, without
+    dropout; for other runs, the training loss, with dropout. The values are drawn faintly, with their moving mean over
+    a twentieth of the run (fewer steps at the ends).
 
     Args:
-        runs: their folders.
+        runs: run folders.
 
     Returns:
-        The picture with facts ``runs``: for each its name, how it made its gradient (``setting``), ``steps``,
-        ``window`` (steps of the mean) and ``losses``: by the log's column, the means of the ``first_tenth`` and of
-        the ``last_tenth`` of the steps.
+        The figure with the facts ``runs``: for each its ``run`` (name), ``setting`` (its backpropagation), ``steps``,
+        ``window`` (steps of the moving mean) and ``losses``: by column of the log, the mean over the ``first_tenth``
+        and over the ``last_tenth`` of the steps.
 
     Raises:
-        ArgumentError: no run, or one that has logged no step.
+        ArgumentError: no runs are given, or one has not logged any step.
     """
     if not runs:
-        raise ArgumentError("name the runs whose losses to draw, got none")
+        raise ArgumentError("expected at least 1 run, got 0")
     drawn = [(Path(run).resolve().name, _setting(run), _curves(run)) for run in runs]
     facts = [
         {
@@ -97,7 +94,7 @@ def explain_losses(runs: Sequence[str | Path]) -> Explanation:
 
 
 def _setting(run: str | Path) -> str:
-    """How a run made its gradient, in words; nothing where that is not known."""
+    """The backpropagation of a run in a few words; empty for a folder without settings."""
     settings = settings_of(run)
     if settings is None:
         return ""
@@ -129,7 +126,7 @@ def _draw_losses(drawn: Sequence[tuple[str, str, dict[str, _Curve]]]) -> Any:
     columns = min(len(drawn), _COLUMNS)
     rows = -(-len(drawn) // columns)
     figure = new_figure(max(4.4 * columns, 5.5), 3.6 * rows + 0.4)
-    set_title(figure, "Losses of each step (faint) and their mean over a twentieth of the run")
+    set_title(figure, "Training losses: each step (faint) and the moving mean over a twentieth of the run")
     panels = figure.subplots(rows, columns, squeeze=False, sharey=True).flatten()
     for axes in panels[::columns]:
         axes.set_ylabel("cross-entropy, nats", fontsize=9)
@@ -152,7 +149,7 @@ def _draw_losses(drawn: Sequence[tuple[str, str, dict[str, _Curve]]]) -> Any:
 
 
 def _limits(curves: Sequence[_Curve]) -> tuple[float, float]:
-    """A scale that all smoothed values fit, and nearly all others: a few wild steps must not flatten the rest."""
+    """Limits that include all means and nearly all values, so that a few outliers do not flatten the curves."""
     low = min(min(np.quantile(one.values, _WILD), one.smoothed.min()) for one in curves)
     high = max(max(np.quantile(one.values, 1 - _WILD), one.smoothed.max()) for one in curves)
     room = 0.05 * (high - low) or 0.1

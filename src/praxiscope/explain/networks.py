@@ -1,4 +1,4 @@
-"""The networks that a picture is of: a run's own, the same before training, another's."""
+"""The networks that a picture shows: that of a run, the same before training, or another one."""
 
 from __future__ import annotations
 
@@ -30,42 +30,44 @@ def load_one(path: str | Path, **options: Any) -> Recogniser:
     """Load a recogniser that is one network.
 
     Args:
-        path: a run folder, or a model folder.
-        options: of `praxiscope.inference.loading.load_single`.
+        path: run or model folder.
+        options: options of `praxiscope.load`.
 
     Raises:
-        ArgumentError: several networks answer as one there.
+        ArgumentError: the folder holds several fused networks.
     """
     if is_fused(path):
         parts = ", ".join(sorted(str(card.parent) for card in Path(path).glob(f"*/{CARD_FILE}")))
-        raise ArgumentError(f"{path}: several networks answer as one here. Name one of its parts: {parts}.")
+        raise ArgumentError(f"{path}: holds several fused networks. Give one of them: {parts}.")
     return load_single(path, **options)
 
 
 def load_full_video(path: str | Path, **options: Any) -> Recogniser:
-    """`load_one`, of a network that clusters the frames of a video.
+    """Load a network that clusters the frames of a video.
 
     Raises:
-        ArgumentError: it is another network, or it sees flow.
+        ArgumentError: the network makes no clusters, or its input is flow.
     """
     recogniser = load_one(path, **options)
     if not isinstance(recogniser.model, FullVideoNetwork):
         raise ArgumentError(
-            f"{path}: {recogniser.card.name} makes no clusters of frames; name a run of --model full-video"
+            f"{path}: {recogniser.card.name} makes no clusters of frames. Give a run of --model full-video."
         )
     if recogniser.card.input.flow is not None:
-        raise ArgumentError(f"{path}: sees flow; clusters are drawn of networks that see frames")
+        raise ArgumentError(
+            f"{path}: the input of this network is flow. Give a run that was trained on RGB frames."
+        )
     return recogniser
 
 
 def network_of(recogniser: Recogniser) -> FullVideoNetwork:
-    """What `load_full_video` has loaded, by its type."""
+    """The network of a recogniser that `load_full_video` returned."""
     assert isinstance(recogniser.model, FullVideoNetwork)
     return recogniser.model
 
 
 def see_whole(recogniser: Recogniser, video: str | Path) -> FullVideoOutput:
-    """What a full-video network says of every frame, in memory that does not grow with their number.
+    """The output of a full-video network for all frames of a video, in memory that does not grow with their number.
 
     Raises:
         VideoError, DataError: the video cannot be read.
@@ -77,14 +79,14 @@ def see_whole(recogniser: Recogniser, video: str | Path) -> FullVideoOutput:
 def load_other(
     run: str | Path, compare: str | Path, load: Load = load_one, **options: Any
 ) -> tuple[str, Recogniser]:
-    """Load what a run is compared with, and name it.
+    """Load the network that a run is compared with, and name it.
 
     Args:
-        run: its folder.
-        compare: a run or model folder; or of this run "last", "best" or "start", the network before its training,
-            built again from its settings.
-        load: `load_one`, or what checks more.
-        options: of ``load``.
+        run: run folder.
+        compare: run or model folder, or "last", "best" or "start" of this run. "start" is the network before training,
+            which is built again from the settings.
+        load: `load_one`, or a function with more checks.
+        options: options of ``load``.
     """
     name = Path(run).resolve().name
     if compare == "start":
@@ -95,10 +97,10 @@ def load_other(
 
 
 def _load_start(run: str | Path, load: Load, **options: Any) -> Recogniser:
-    """The network of a run as it was before the first step: no checkpoint holds it, but its seed and settings do."""
+    """The network of a run before the first step. It is not saved; the seed and the settings determine it."""
     settings, card = load_yaml(Path(run) / "settings.yaml"), load_card(find_checkpoint(run))
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(mix_seeds(settings.run.seed, 0))  # as `praxiscope.commands.train` begins
+        torch.manual_seed(mix_seeds(settings.run.seed, 0))  # as in `praxiscope.commands.train`
         model = create_model(card.name, **{**card.kwargs, **settings.model.keywords()})
         if settings.model.weights:
             load_weights(model, settings.model.weights, labels=card.labels)

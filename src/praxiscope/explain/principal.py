@@ -1,6 +1,6 @@
-"""Pictures of principal backpropagation: which snippets stand for a video, and how the losses went.
+"""The picture of principal backpropagation: the snippets whose mean scores are nearest to those of the whole video.
 
-They are those of the paper (Huang et al., 2019, figures 4 to 6; see `praxiscope.steps.principal`).
+It follows the paper (Huang et al., 2019, figure 6; see `praxiscope.steps.principal`).
 
 Axis letters: m snippets of a video, n of them chosen, T frames, C channels, H rows, W columns.
 """
@@ -32,11 +32,8 @@ __all__ = ["explain_principal"]
 
 _MOST_SUBSETS = 200_000  # a few seconds, and 100 MB
 _WIDTH_INCHES = 12.0
-_LEAST_INCHES = 7.0  # titles need them
-_LEAST_CELL = 0.6  # inches: narrower bars have no room for their numbers
-
-
-# --------------------------------------------------------------------------------------------- snippets
+_LEAST_INCHES = 7.0  # for the titles
+_LEAST_CELL = 0.6  # inches: narrower bars have no space for their numbers
 
 
 @dataclass(frozen=True)
@@ -44,11 +41,11 @@ class _View:
     """How one network sees the snippets of a video.
 
     Attributes:
-        network: its name.
-        label, probability: the best class of all snippets together.
-        kl: of each snippet, KL(p ‖ p_i) in nats.
-        chosen: numbers, from 0, of the n snippets that stand for all.
-        kl_chosen: of these together, KL(p ‖ p_S) in nats.
+        network: name of the network.
+        label, probability: the best class of the mean over all snippets.
+        kl: KL(p ‖ p_i) of each snippet, in nats.
+        chosen: numbers, from 0, of the n snippets that are nearest to all.
+        kl_chosen: KL(p ‖ p_S) of these together, in nats.
     """
 
     network: str
@@ -67,43 +64,35 @@ def explain_principal(
     choose: int | None = None,
     compare: str | Path | None = None,
     checkpoint: str | None = None,
-    task: str | None = None,
-    flow: str | Path | None = None,
-    flow_range: float | None = None,
-    flow_weights: str | Path | None = None,
-    device: str = "auto",
+    **options: Any,
 ) -> Explanation:
-    """Draw how far the class probabilities of a video's snippets are from those of all, and which few are nearest.
+    """Draw how far each snippet's class probabilities are from those of all, and which n snippets are nearest together.
 
-    The paper's figure 6: KL(p ‖ p_i) of every snippet i from the whole, p, and the n snippets whose mean scores have
-    the smallest KL(p ‖ p_S) among all subsets of n.
+    Figure 6 of the paper: KL(p ‖ p_i) of each snippet i, where p are the probabilities of all snippets, and the n
+    snippets whose mean scores have the smallest KL(p ‖ p_S) among all subsets of n.
 
     Args:
-        run: a run folder, or a model folder.
-        video: a video file.
-        snippets: m, each in the middle of one of m equal parts; as many as there are in a shorter video.
-        choose: n; None takes what the run learned from, or 3.
-        compare: another network, whose values are drawn below: a run or model folder; or of this run "last",
-            "best" or "start", the network before its training, built again from its settings.
-        checkpoint: "last" or "best"; None takes the run's choice.
-        task: of a run with several data sets, whose classes are meant.
-        flow, flow_range, flow_weights: of a network that sees flow; see `praxiscope.inference.loading.load`.
-        device: where the networks run.
+        run: run or model folder.
+        video: video file.
+        snippets: m, the number of snippets, each in the middle of one of m equal parts; fewer for a shorter video.
+        choose: n. Default: as in the run's training, or 3.
+        compare: another network, drawn below: run or model folder, or "last", "best" or "start" (before training) of
+            this run.
+        checkpoint: "last" or "best". Default: the run's choice.
+        options: ``task``, ``flow``, ``flow_range``, ``flow_weights`` and ``device`` as for `praxiscope.load`.
 
     Returns:
-        The picture with facts ``video``, ``frames`` (first of each snippet), ``times_s``, ``network``, ``label``,
-        ``probability``, ``kl`` and ``kl_chosen`` (nats), ``chosen`` (numbers of snippets, from 0); and ``compare``
-        with the same of the other network.
+        The figure with the facts ``video``, ``frames`` (the first of each snippet), ``times_s``, ``network``,
+        ``label``, ``probability``, ``kl`` and ``kl_chosen`` (nats), ``chosen`` (numbers of snippets, from 0); and
+        ``compare`` with the same for the other network.
 
     Raises:
-        ArgumentError: a number that cannot be used, a network that is fused or does not average its snippets.
-        CheckpointError: there is no model, or it is damaged.
+        ArgumentError: a number is invalid, several networks are fused, or the network does not average its snippets.
+        CheckpointError: the model is missing or damaged.
         VideoError, DataError: the video cannot be read.
     """
     if snippets < 1:
         raise ArgumentError(f"snippets must be at least 1, got {snippets}")
-    options: dict[str, Any] = {"task": task, "flow": flow, "device": device}
-    options |= {"flow_range": flow_range, "flow_weights": flow_weights}
     networks = [(Path(run).resolve().name, _load(run, checkpoint=checkpoint, **options))]
     if compare is not None:
         networks.append(load_other(run, compare, _load, **options))
@@ -113,12 +102,11 @@ def explain_principal(
     starts = segment_indices(frames, count, span)
     n = min(_learned(run) or 3, count) if choose is None else choose
     if not 1 <= n <= count:
-        raise ArgumentError(
-            f"{video}: has {counted(count, 'snippet')} to choose from here, not {n}. Lower --choose."
-        )
+        raise ArgumentError(f"{video}: cannot choose {n} of {counted(count, 'snippet')}. Lower --choose.")
     if comb(count, n) > _MOST_SUBSETS:
         raise ArgumentError(
-            f"{count} snippets have {comb(count, n)} subsets of {n}; all are compared. Lower --snippets or --choose."
+            f"{count} snippets have {comb(count, n)} subsets of {n}; the limit is {_MOST_SUBSETS}. Lower --snippets or "
+            "--choose."
         )
     views = [_view(name, network, video, starts, n) for name, network in networks]
     numbers, times = starts.tolist(), source.timestamps()[starts.numpy()].tolist()
@@ -131,15 +119,17 @@ def explain_principal(
 
 
 def _load(path: str | Path, **options: Any) -> Recogniser:
-    """One network, whose scores of a video are the mean of those of its snippets."""
+    """Load a network that averages the scores of snippets."""
     recogniser = load_one(path, **options)
     if recogniser.model.consensus is not average:
-        raise ArgumentError(f"{path}: snippets are chosen for networks whose consensus is the average")
+        raise ArgumentError(
+            f"{path}: expected a network with the consensus average of snippets. Give another run."
+        )
     return recogniser
 
 
 def _learned(run: str | Path) -> int | None:
-    """How many snippets a run has chosen in training; None where it is not known, or it took all."""
+    """The number of snippets that a run chose in training; None if it took all, or for a model folder."""
     settings = settings_of(run)
     step = None if settings is None else settings.backprop
     return step.choose if isinstance(step, PrincipalSettings) else None
@@ -148,7 +138,7 @@ def _learned(run: str | Path) -> int | None:
 def _view(name: str, network: Recogniser, video: str | Path, starts: Tensor, n: int) -> _View:
     logits = network.snippet_logits(video, starts).double()
     whole, several = logits.mean(dim=0), network.card.multi_label
-    # The rule looks at no label but for its kind: one class, or several at once.
+    # The rule uses only the kind of the label: one class, or several.
     label = torch.zeros_like(whole) if several else 0
     chosen = choose_snippets(logits, label, n, "kl", candidates=comb(len(logits), n))
     parts = torch.cat([logits, logits[chosen].mean(dim=0, keepdim=True)])
@@ -158,29 +148,29 @@ def _view(name: str, network: Recogniser, video: str | Path, starts: Tensor, n: 
 
 
 def _draw_views(frames: Tensor, captions: list[str], views: Sequence[_View], video: str) -> Any:
-    """Frames uint8 [m, 3, H, W] side by side, and the bars of each network below."""
+    """Frames uint8 [m, 3, H, W] side by side, and the bars of each network below them."""
     from matplotlib.patches import Rectangle
 
     count, _, height, width = frames.shape
     across = max(min(_WIDTH_INCHES, 2.0 * count), _LEAST_CELL * count, _LEAST_INCHES)
     tall = across / count * height / width
     figure = new_figure(across + 0.7, tall + 1.8 * len(views) + 1.1)
-    title = f"{video}: class probabilities of {counted(count, 'snippet')} against those of all"
+    title = f"{video}: distance of each snippet's class probabilities from those of all {counted(count, 'snippet')}"
     set_title(figure, title)
     film, *panels = figure.subplots(1 + len(views), 1, sharex=True, height_ratios=[tall, *[1.5] * len(views)])
-    rows = 0.94 * height / width  # in the unit of the bars
-    for place, picture in enumerate(frames):
+    rows = 0.94 * height / width  # in units of the bars
+    for place, frame in enumerate(frames):
         extent = (place - 0.47, place + 0.47, 0, rows)
-        film.imshow(picture.permute(1, 2, 0).numpy(), extent=extent, interpolation="bilinear")
+        film.imshow(frame.permute(1, 2, 0).numpy(), extent=extent, interpolation="bilinear")
     for place in views[0].chosen:
         outline = Rectangle((place - 0.47, 0), 0.94, rows, fill=False, edgecolor=ORANGE, linewidth=3)
         film.add_patch(outline).set_clip_on(False)
     film.set(xlim=(-0.5, count - 0.5), ylim=(0, rows), yticks=[])
     film.tick_params(bottom=False)
     film.spines[:].set_visible(False)
-    said = f"orange: the {len(views[0].chosen)} snippets whose mean is nearest to that of all"
-    said += f" (outlined: of {views[0].network})" if len(views) > 1 else ""
-    film.set_title(said, loc="left", fontsize=9, color=TEXT, parse_math=False)
+    note = f"orange: the {counted(len(views[0].chosen), 'snippet')} whose mean is nearest to that of all"
+    note += f" (outlined: for {views[0].network})" if len(views) > 1 else ""
+    film.set_title(note, loc="left", fontsize=9, color=TEXT, parse_math=False)
     top = 1.2 * max(max(max(view.kl) for view in views), 1e-9)
     for axes, view in zip(panels, views, strict=True):
         colours = [ORANGE if place in view.chosen else BLUE for place in range(count)]
@@ -188,11 +178,11 @@ def _draw_views(frames: Tensor, captions: list[str], views: Sequence[_View], vid
         written = axes.bar_label(
             bars, [f"{value:.2g}" for value in view.kl], padding=2, fontsize=8, color=TEXT
         )
-        for place in view.chosen:  # a good choice's bars are often too low to be seen
+        for place in view.chosen:  # the bars of chosen snippets are often too low to be seen
             written[place].set(color=ORANGE, fontweight="bold")
-        said = f"{view.network}: {view.label}, {100 * view.probability:.0f} %"
+        best = f"{view.network}: {view.label}, {100 * view.probability:.0f} %"
         nearest = f"{len(view.chosen)} chosen together: {view.kl_chosen:.2g} nats"
-        axes.set_title(f"{said}; {nearest}", loc="left", fontsize=9, color=TEXT, parse_math=False)
+        axes.set_title(f"{best}; {nearest}", loc="left", fontsize=9, color=TEXT, parse_math=False)
         axes.set_ylabel(r"$\mathrm{KL}(p\,\|\,p_i)$, nats", fontsize=9)
         axes.set_ylim(0, top)
         style_axes(axes, frame=False)
@@ -201,6 +191,3 @@ def _draw_views(frames: Tensor, captions: list[str], views: Sequence[_View], vid
     panels[-1].set_xticks(range(count), captions)
     panels[-1].set_xlabel("frame and time", fontsize=9)
     return figure
-
-
-# ----------------------------------------------------------------------------------------------- losses

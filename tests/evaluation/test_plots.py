@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from praxiscope.errors import ArgumentError
-from praxiscope.evaluation.pictures import draw_confusion, draw_curves, draw_strip, figure_png, strip_jpeg
+from praxiscope.evaluation.plots import draw_confusion, draw_curves, draw_strip, figure_png, strip_jpeg
 
 
 def titles(figures):

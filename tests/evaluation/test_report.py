@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from praxiscope.evaluation.metrics import shown_figures, summarise
 from praxiscope.evaluation import plots
+from praxiscope.evaluation.metrics import shown_figures, summarise
 from praxiscope.evaluation.report import Strip, TestLink, pick_clips, write_report
 from praxiscope.evaluation.scores import Scores
 from support import Page

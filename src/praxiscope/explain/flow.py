@@ -138,5 +138,5 @@ def _draw_wheel(axes: Any, scale: float) -> None:
     ticks = [-scale, 0, scale]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
-    axes.set_xlabel("pixels per frame\n(darker: more)", fontsize=9)
+    axes.set_xlabel("displacement, pixels\n(darker: beyond the scale)", fontsize=9)
     style_axes(axes)

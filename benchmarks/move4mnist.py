@@ -6,7 +6,7 @@ from pathlib import Path
 
 from common import Table, describe, experiment, parser, run_command, write_tables
 
-from praxiscope.commands.dataset import move4mnist
+from praxiscope.commands.dataset import Design, move4mnist
 from praxiscope.progress import ConsoleReporter
 from praxiscope.recipes.named import get_recipe
 from praxiscope.recipes.settings import override
@@ -23,11 +23,8 @@ def main() -> None:
     options = arguments.parse_args()
     data = move4mnist(
         options.out / "videos",
-        train=options.train,
-        test=options.test,
-        size=64,
-        frames=32,
-        seed=0,
+        Design(size=64),
+        videos=(options.train, options.test),
         digits=options.digits,
         backgrounds=options.backgrounds,
         reporter=ConsoleReporter(),

@@ -13,7 +13,7 @@ from pathlib import Path
 from common import Run, Table, describe, experiment, parser, run_command, score_cells, write_tables
 
 from praxiscope.commands.flow import extract_flow
-from praxiscope.data.move4mnist import make_move4mnist
+from praxiscope.data.move4mnist import Design, make_move4mnist
 from praxiscope.progress import ConsoleReporter
 from praxiscope.recipes.named import get_recipe
 from praxiscope.recipes.settings import TrainSettings, override
@@ -137,13 +137,9 @@ def long(options: argparse.Namespace) -> TrainSettings:
     videos, stored = options.out / "long_videos", options.out / "long_flow"
     make_move4mnist(
         videos,
-        train=options.train,
-        test=options.test,
+        Design(size=64, frames=96, chunk=(12, 16), fill=(1.0, 0.0, 0.0)),
+        videos=(options.train, options.test),
         digits=options.digits,
-        size=64,
-        frames=96,
-        chunk=(12, 16),
-        fill=(1.0, 0.0, 0.0),
         workers=1,
     )
     extract_flow(videos, stored, workers=1, reporter=ConsoleReporter())

@@ -66,7 +66,7 @@ def test_dense_batches_stack_every_stream() -> None:
 
 
 def test_a_dense_batch_refuses_unequal_clips_and_names_both() -> None:
-    with pytest.raises(ArgumentError, match=r"of a is .*5, 3, 4, 4.*that of b is .*6, 3, 4, 4"):
+    with pytest.raises(ArgumentError, match=r"\ba\b.*5, 3, 4, 4.*\bb\b.*6, 3, 4, 4"):
         collate_dense([clip("a", 5), clip("b", 6)])
 
 
@@ -113,12 +113,12 @@ def test_packed_batches_own_their_rows_by_offsets() -> None:
 
 
 def test_a_packed_batch_refuses_streams_of_unequal_length_or_clips_of_unequal_size() -> None:
-    with pytest.raises(ArgumentError, match=r"streams of a differ in length.*'rgb': 2.*'flow': 3"):
+    with pytest.raises(ArgumentError, match=r"\ba\b.*'rgb': 2.*'flow': 3"):
         collate_packed([clip("a", 2, flow=3)])
-    with pytest.raises(ArgumentError, match="stream 'rgb' of b has frames"):
+    with pytest.raises(ArgumentError, match=r"'rgb'.* b\b"):
         collate_packed([clip("a", 2), clip("b", 2, size=8)])
 
 
 def test_clips_with_other_streams_are_refused() -> None:
-    with pytest.raises(ArgumentError, match=r"b holds the streams \['rgb'\], a \['rgb', 'flow'\]"):
+    with pytest.raises(ArgumentError, match=r"b .*\['rgb'\].* a .*\['rgb', 'flow'\]"):
         collate_dense([clip("a", 2, flow=2), clip("b", 2)])

@@ -93,13 +93,13 @@ def test_activities_that_are_not_there_are_left_out(tmp_path: Path) -> None:
 
 def test_what_breakfast_has_not_is_refused(videos: Path, tmp_path: Path) -> None:
     for split in (0, 5, "s1"):
-        with pytest.raises(DataError, match="breakfast has splits 1 to 4"):
+        with pytest.raises(DataError, match="breakfast.* 1 to 4"):
             load_records(f"breakfast:{videos}", split=split)
-    with pytest.raises(DataError, match="Leave annotations out"):
+    with pytest.raises(DataError, match="annotations"):
         load_records(f"breakfast:{videos}", annotations=tmp_path)
     touch(videos / ROOT / "P03" / "cam01", "P03_tea.mp4")
-    with pytest.raises(DataError, match=r"P03_tea\.avi and .*P03_tea\.mp4 are the same video. Keep one"):
+    with pytest.raises(DataError, match=r"P03_tea\.avi.*P03_tea\.mp4"):
         load_records(f"breakfast:{videos}")
     (tmp_path / "none").mkdir()
-    with pytest.raises(DataError, match="no videos there"):
+    with pytest.raises(DataError, match="none"):
         load_records(f"breakfast:{tmp_path / 'none'}")

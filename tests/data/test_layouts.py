@@ -67,8 +67,8 @@ def test_ucf101_follows_the_official_lists_wherever_they_lie(tmp_path: Path, pla
         (UCF_FILES[3], "test", "HandstandPushups/g09"),
     ]
     assert manifest.missing == ("YoYo/v_YoYo_g20_c01.avi",)
-    assert _said(manifest, "1 of the 3 classes has no video on disk and is left out")
-    assert _said(manifest, "1 of 5 listed videos are not on disk: YoYo/v_YoYo_g20_c01.avi")
+    assert _said(manifest, "1 of the 3 classes")
+    assert _said(manifest, "YoYo/v_YoYo_g20_c01.avi")
     assert _said(
         manifest, "1 video is in neither list of split 2 and left out: Archery/v_Archery_g01_c99.avi"
     )
@@ -93,9 +93,9 @@ def test_ucf101_without_lists_goes_by_group_numbers(tmp_path: Path) -> None:
     first = load_records(f"ucf101:{tmp_path}")
     assert {r.id for r in first.of("test")} == {UCF_FILES[0], UCF_FILES[2]}
     assert first.classes == ("Archery", "HandstandPushups")
-    assert _said(first, "split 1 was made by its rule (groups 1 to 7 test")
-    assert _said(first, "No split was named")
-    assert _said(first, "1 video is not named as UCF-101 clips are and left out: Archery/other.avi")
+    assert _said(first, "groups 1 to 7")
+    assert _said(first, "split 1")
+    assert _said(first, "Archery/other.avi")
     assert {r.id for r in load_records(f"ucf101:{tmp_path}", split="2").of("test")} == {
         UCF_FILES[1],
         UCF_FILES[3],
@@ -105,9 +105,9 @@ def test_ucf101_without_lists_goes_by_group_numbers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"trainlist02": "v_Archery_g01_c01.avi 1\n"}, "trainlist02.txt, line 1: expected CLASS/NAME.avi"),
-        ({"testlist02": "\r\nBowling/v_Bowling_g01_c01.avi\r\n"}, "testlist02.txt, line 2: expected"),
-        ({"classInd": "Archery\n"}, "classInd.txt, line 1: expected a number and a class name"),
+        ({"trainlist02": "v_Archery_g01_c01.avi 1\n"}, r"trainlist02\.txt, line 1: .*CLASS/NAME\.avi"),
+        ({"testlist02": "\r\nBowling/v_Bowling_g01_c01.avi\r\n"}, r"testlist02\.txt, line 2: "),
+        ({"classInd": "Archery\n"}, r"classInd\.txt, line 1: "),
     ],
 )
 def test_damaged_ucf101_lists_are_named(tmp_path: Path, change: dict[str, str], message: str) -> None:
@@ -120,16 +120,16 @@ def test_damaged_ucf101_lists_are_named(tmp_path: Path, change: dict[str, str], 
 def test_an_incomplete_folder_of_ucf101_lists_is_named(tmp_path: Path) -> None:
     _touch(tmp_path, *UCF_FILES)
     lists = _lists(tmp_path / "lists", **{k: v for k, v in UCF_LISTS.items() if k != "testlist02"})
-    with pytest.raises(DataError, match=r"testlist02\.txt: no such list"):
+    with pytest.raises(DataError, match=r"testlist02\.txt"):
         load_records(f"ucf101:{tmp_path}", split=2, annotations=lists)
-    with pytest.raises(DataError, match=r"holds no list named trainlist03\.txt"):
+    with pytest.raises(DataError, match=r"trainlist03\.txt"):
         load_records(f"ucf101:{tmp_path}", split=3, annotations=lists)
 
 
 @pytest.mark.parametrize("layout", ["ucf101", "hmdb51"])
 @pytest.mark.parametrize("split", [0, 4, "a", "²"])
 def test_there_are_three_official_splits(tmp_path: Path, layout: str, split: int | str) -> None:
-    with pytest.raises(DataError, match=f"{layout} has splits 1 to 3"):
+    with pytest.raises(DataError, match=f"{layout}.* 1 to 3"):
         load_records(f"{layout}:{tmp_path}", split=split)
 
 
@@ -166,10 +166,10 @@ def test_hmdb51_marks_are_train_test_and_unused(tmp_path: Path) -> None:
         ("run", "train", "run/A"),
     ]
     assert manifest.missing == ("run/C_run_u_nm_np1_ba_med_1.avi",)
-    assert _said(manifest, "1 video on disk is not used by split 1: B_run_u_nm_np1_ba_med_0.avi")
-    with pytest.raises(DataError, match=r"run_test_split2\.txt, line 1: expected a file name and 0, 1 or 2"):
+    assert _said(manifest, "B_run_u_nm_np1_ba_med_0.avi")
+    with pytest.raises(DataError, match=r"run_test_split2\.txt, line 1: .*0, 1 or 2"):
         load_records(f"hmdb51:{tmp_path / 'videos'}", split=2)
-    with pytest.raises(DataError, match=r"CLASS_test_split3\.txt were not found; looked in"):
+    with pytest.raises(DataError, match=r"CLASS_test_split3\.txt"):
         load_records(f"hmdb51:{tmp_path / 'videos'}", split=3)
 
 
@@ -186,20 +186,20 @@ def test_weizmann_leaves_out_a_person_by_name_or_number(tmp_path: Path) -> None:
     }  # fmt: skip
     assert {r.group for r in manifest.of("train")} == {"ido"}
     assert len(manifest.missing) == 90 - 4
-    assert _said(manifest, "1 video is not named PERSON_ACTION and left out: eli_dance.avi")
+    assert _said(manifest, "eli_dance.avi")
 
 
 @pytest.mark.parametrize("split", ["anna", 0, 10, "-1"])
 def test_weizmann_names_its_people(tmp_path: Path, split: int | str) -> None:
     _touch(tmp_path, "walk/ido_walk.avi")
-    with pytest.raises(DataError, match="leaves out one of daria, denis"):
+    with pytest.raises(DataError, match="daria, denis"):
         load_records(f"weizmann:{tmp_path}", split=split)
-    with pytest.raises(DataError, match=r"no video of moshe.*There: ido"):
+    with pytest.raises(DataError, match=r"moshe.*ido"):
         load_records(f"weizmann:{tmp_path}", split="moshe")
 
 
 def test_a_set_with_one_split_takes_none(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="leave split and annotations out"):
+    with pytest.raises(DataError, match="split.*annotations"):
         load_records(f"move4mnist:{tmp_path}", split=1)
     with pytest.raises(DataError, match="praxiscope dataset move4mnist"):
         load_records(f"move4mnist:{tmp_path}")
@@ -245,7 +245,7 @@ def test_real_hmdb51_lists_are_read_whole_and_keep_sources_together(
     assert len(manifest.classes) == 51
     assert Counter(r.split for r in manifest.records) == {"train": 51 * 70, "test": 51 * 30}
     assert manifest.missing == ()
-    assert not _said(manifest, "groups stand on several sides")
+    assert not _said(manifest, "groups")
 
 
 def test_the_real_weizmann_set_is_complete(data_folder: Path) -> None:

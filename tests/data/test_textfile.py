@@ -69,10 +69,10 @@ def test_lines_end_at_line_ends_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("a\ncafé.mp4\n".encode("cp1252"), r"is not UTF-8 text .*byte 5, line 2"),
-        (bytes(range(256)) * 40, "is not UTF-8 text"),
-        (b"a.mp4\nb\0.mp4\nc.mp4\n", "is not UTF-8 text .*zero bytes"),
-        (codecs.BOM_UTF16_LE + b"a", "is not UTF-8 text"),
+        ("a\ncafé.mp4\n".encode("cp1252"), r".*UTF-8.*byte 5, line 2"),
+        (bytes(range(256)) * 40, ".*UTF-8"),
+        (b"a.mp4\nb\0.mp4\nc.mp4\n", ".*UTF-8.*zero bytes"),
+        (codecs.BOM_UTF16_LE + b"a", ".*UTF-8"),
     ],
 )
 def test_other_encodings_are_one_line_with_the_place(tmp_path: Path, content: bytes, says: str) -> None:

@@ -16,7 +16,7 @@ import praxiscope as px
 from full_video_models import LABELS, save_model
 from praxiscope.checkpoint import find_checkpoint
 from praxiscope.commands.train import train
-from praxiscope.data.move4mnist import make_move4mnist
+from praxiscope.data.move4mnist import Design, make_move4mnist
 from praxiscope.errors import ArgumentError, CheckpointError, VideoError
 from praxiscope.explain.clusters import explain_clusters
 from praxiscope.explain.clusters_draw import colour_of
@@ -158,7 +158,7 @@ def test_the_film_shows_frames_of_the_middles_of_equal_parts(model, clip):
 
 
 def test_what_a_move4mnist_video_shows_is_drawn_above_and_compared(model, tmp_path):
-    make_move4mnist(tmp_path / "m4", train=4, test=0, seed=3, size=48, frames=16, workers=1)
+    make_move4mnist(tmp_path / "m4", Design(size=48, frames=16), videos=(4, 0), seed=3, workers=1)
     video = sorted((tmp_path / "m4").glob("train/*/*.mp4"))[0]
     made = explain_clusters(model, video)
     kinds = json.loads(video.with_suffix(".json").read_text())["kinds"]

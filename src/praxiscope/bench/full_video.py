@@ -18,7 +18,7 @@ import torch
 from praxiscope.bench.experiment import accuracy_of
 from praxiscope.bench.step import Job, measure_step
 from praxiscope.checkpoint import write_json
-from praxiscope.commands.dataset import move4mnist
+from praxiscope.commands.dataset import Design, move4mnist
 from praxiscope.errors import ArgumentError
 from praxiscope.progress import Reporter
 from praxiscope.recipes.named import get_recipe
@@ -78,7 +78,7 @@ class Preset:
         size: pixels.
         frames: of a video.
         seeds: runs of each row.
-        design: of the videos, what is not as `praxiscope.data.move4mnist.make_move4mnist` has it.
+        design: fields of `praxiscope.data.move4mnist.Design` that differ from its defaults.
         changes: to the recipe.
     """
 
@@ -156,15 +156,11 @@ def bench_full_video(
     root = Path(out)
     data = move4mnist(
         root / "videos",
-        train=preset.train,
-        test=preset.test,
-        size=preset.size,
-        frames=preset.frames,
-        seed=0,
+        Design(size=preset.size, frames=preset.frames, **preset.design),
+        videos=(preset.train, preset.test),
         digits=digits,
         backgrounds=backgrounds,
         reporter=reporter,
-        **preset.design,
     )
     base = get_recipe(preset.recipe).updated(
         {

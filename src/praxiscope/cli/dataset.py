@@ -99,25 +99,23 @@ def move4mnist(
 ) -> None:
     from praxiscope.errors import DataError
 
-    design = {"chunk": _pair("--chunk", chunk, int), "speed": _pair("--speed", speed, float), "still": still}
+    given = {"chunk": _pair("--chunk", chunk, int), "speed": _pair("--speed", speed, float), "still": still}
+    design: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     for what, named in (("digits", digits), ("background videos", backgrounds)):
         if named is not None and not named.is_dir():
             raise DataError(f"{named}: no such folder of {what}")
     with quick_imports():
+        from praxiscope.commands.dataset import Design
         from praxiscope.commands.dataset import move4mnist as make
     folder = make(
         out,
-        train=train,
-        test=test,
-        size=size,
-        frames=frames,
+        Design(size=size, frames=frames, inserted=inserted, **design),
+        videos=(train, test),
         seed=seed,
         digits=digits,
         backgrounds=backgrounds,
         workers=workers,
-        inserted=inserted,
         reporter=reporter(),
-        **{name: values for name, values in design.items() if values is not None},
     )
     if json:
         print_json({"out": str(folder), "train": train, "test": test})

@@ -1,22 +1,29 @@
-"""Data sets that are made."""
+"""Generate synthetic data sets."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from praxiscope.data.move4mnist import make_move4mnist
+from praxiscope.data.move4mnist import Design, make_move4mnist
 from praxiscope.progress import Reporter
 
-__all__ = ["move4mnist"]
+__all__ = ["Design", "move4mnist"]
 
 
 def move4mnist(
-    out: str | Path, *, train: int, test: int, reporter: Reporter | None = None, **parameters: Any
+    out: str | Path,
+    design: Design = Design(),
+    *,
+    videos: tuple[int, int] = (1800, 600),
+    seed: int = 0,
+    digits: str | Path | None = None,
+    backgrounds: str | Path | None = None,
+    workers: int | None = None,
+    reporter: Reporter | None = None,
 ) -> Path:
-    """Make Move4MNIST with a progress bar; see ``praxiscope.data.move4mnist.make_move4mnist``."""
+    """Generate Move4MNIST with a progress bar. See `praxiscope.data.move4mnist.make_move4mnist`."""
     reporter = reporter or Reporter()
-    with reporter.bar("making videos", train + test) as bar:
+    with reporter.bar("making videos", sum(videos)) as bar:
         seen = 0
 
         def advance(done: int, total: int) -> None:
@@ -24,4 +31,13 @@ def move4mnist(
             bar.advance(done - seen)
             seen = done
 
-        return make_move4mnist(out, train=train, test=test, progress=advance, **parameters)
+        return make_move4mnist(
+            out,
+            design,
+            videos=videos,
+            seed=seed,
+            digits=digits,
+            backgrounds=backgrounds,
+            workers=workers,
+            progress=advance,
+        )

@@ -12,9 +12,15 @@ from pathlib import Path
 
 from praxiscope.data.csvfile import CLASS_LIST, read_class_list, read_csv, write_csv
 from praxiscope.data.files import Listing, first_few, is_video, left_out_note, search, split_name, video_id
-from praxiscope.data.labels import did_you_mean, similar_labels
 from praxiscope.data.layouts import LAYOUTS, SPLITS
-from praxiscope.data.splits import group_split, leaking_groups
+from praxiscope.data.split_checks import (
+    check_classes,
+    counted_classes,
+    describe_leaks,
+    describe_random_split,
+    refuse_duplicates,
+)
+from praxiscope.data.splits import group_split
 from praxiscope.errors import ArgumentError, DataError
 from praxiscope.types import VideoRecord
 from praxiscope.units import counted
@@ -44,9 +50,6 @@ _PUBLISHED = (
     ".xml",
     ".zip",
 )
-
-#: Classes with fewer training clips than this are named in a note.
-FEW_CLIPS = 5
 
 
 @dataclass(frozen=True)
@@ -145,10 +148,10 @@ def load_records(
         multi_label = any(len(record.labels) > 1 for record in records if record.split in ("train", None))
     if not records:
         raise _nothing(name, root, listing)
-    _refuse_duplicates(records)
+    refuse_duplicates(records)
     if listing.missing:
         notes.append(
-            f"{len(listing.missing)} of {len(listing.missing) + len(records)} listed videos are not on disk: "
+            f"{len(listing.missing)} of {len(listing.missing) + len(records)} listed videos are missing: "
             f"{_named_missing(listing.missing)}"
         )
     if unsplit := [record.id for record in records if record.split is None]:
@@ -160,11 +163,11 @@ def load_records(
             )
         if random_split:
             records = group_split(records, test_fraction=test_fraction, seed=seed)
-            notes.append(_describe_random_split(records, seed))
+            notes.append(describe_random_split(records, seed))
     classes = listing.classes or tuple(sorted({label for record in records for label in record.labels}))
     if random_split:
-        notes += _check_classes(records, classes, name)
-    notes += _describe_leaks(records)
+        notes += check_classes(records, classes, name)
+    notes += describe_leaks(records)
     return Manifest(
         records=tuple(records),
         classes=classes,
@@ -245,7 +248,7 @@ def _read_listed(path: Path) -> Listing:
             lost.update(record.labels)
     if here and (gone := sorted(set(lost) - {label for record in here for label in record.labels})):
         raise DataError(
-            f"{path}: no listed video is on disk for {_counted(gone, lost, 'missing')}. The first missing "
+            f"{path}: no listed video is on disk for {counted_classes(gone, lost, 'missing')}. The first missing "
             f"file is {missing[0]}, looked for below {path.parent}."
         )
     class_list = path.parent / CLASS_LIST
@@ -318,85 +321,3 @@ def _named_missing(missing: Sequence[str]) -> str:
     """The first of them, and what is to be done about an address."""
     remedy = " (addresses are not read: download the videos)" if any(map(is_address, missing)) else ""
     return first_few(missing) + remedy
-
-
-def _refuse_duplicates(records: Sequence[VideoRecord]) -> None:
-    places = Counter((os.path.abspath(r.path), r.start_s, r.end_s) for r in records)  # noqa: PTH100
-    if twice := [f"{key[0]} ({count} times)" for key, count in places.items() if count > 1]:
-        raise DataError(
-            f"{counted(len(twice), 'video is', 'videos are')} listed more than once with the same start and "
-            f"end: {first_few(twice)}. "
-            "Keep one line for each; several labels are written a|b."
-        )
-    ids = Counter(record.id for record in records)
-    if twice := [name for name, count in ids.items() if count > 1]:
-        raise DataError(
-            f"{counted(len(twice), 'video is', 'videos are')} there both packed and as they were: {first_few(twice)}. "
-            "Keep the packed copies in a folder of their own."
-        )
-
-
-def _check_classes(records: Sequence[VideoRecord], classes: Sequence[str], name: str) -> list[str]:
-    """Raise DataError for a class that cannot be learned; return notes on those that hardly can."""
-    trained = Counter(label for r in records if r.split == "train" for label in r.labels)
-    if not trained:
-        return [f"{name} has no training videos: it can be tested on, not trained on."]
-    tested = Counter(label for r in records if r.split != "train" for label in r.labels)
-    if unknown := sorted(set(tested) - set(trained)):
-        raise DataError(
-            f"{name}: {_counted(unknown, tested, 'to test')} unknown to training: no training video has "
-            f"{'it' if len(unknown) == 1 else 'them'}. {did_you_mean(unknown, trained)}Add training videos, or cut "
-            "down the test list."
-        )
-    if empty := [label for label in classes if label not in trained]:
-        raise DataError(
-            f"{name}: {_counted(empty, trained, 'videos')} without training videos. {did_you_mean(empty, trained)}"
-            "Add videos, or remove the class (its folder, or its line in the class list)."
-        )
-    notes = []
-    if len(classes) == 1:
-        notes.append(f"{name} has one class only, {classes[0]!r}: are the class folders one level deeper?")
-    if few := [label for label in classes if trained[label] < FEW_CLIPS]:
-        phrase = first_few([f"{label} ({trained[label]})" for label in few])
-        notes.append(
-            f"{counted(len(few), 'class has', 'classes have')} fewer than {FEW_CLIPS} training videos: {phrase}"
-        )
-    if not tested:
-        notes.append(f"{name} holds no video out: all {sum(trained.values())} are to train on.")
-    notes += [
-        f"label {pair.rare!r} ({pair.rare_clips}): did you mean {pair.common!r} ({pair.common_clips})? They are "
-        "learned as two classes."
-        for pair in similar_labels(trained + tested)
-    ]
-    return notes
-
-
-def _counted(names: Sequence[str], counts: Counter[str], unit: str) -> str:
-    listed = first_few([f"{name!r} ({counts[name]} {unit})" for name in names])
-    return f"class {listed}" if len(names) == 1 else f"{len(names)} classes, {listed},"
-
-
-def _describe_random_split(records: Sequence[VideoRecord], seed: int) -> str:
-    tests = sum(record.split == "test" for record in records)
-    grouped = sum(record.group is not None for record in records)
-    if grouped == len(records):
-        groups = "by group"
-    elif grouped == 0:
-        groups = "groups are unknown, so each video counts as its own"
-    else:
-        groups = f"by group; {counted(len(records) - grouped, 'video')} without a group each on its own"
-    return f"Random split made with seed {seed}: {len(records) - tests} train, {tests} test ({groups})."
-
-
-def _describe_leaks(records: Sequence[VideoRecord]) -> list[str]:
-    leaks = leaking_groups(records)
-    if not leaks:
-        return []
-    phrases = [
-        f"{group} ({', '.join(f'{count} {split}' for split, count in sides.items())})"
-        for group, sides in leaks.items()
-    ]
-    return [
-        f"{counted(len(leaks), 'group stands', 'groups stand')} on several sides of the split, which flatters "
-        f"tests: {first_few(phrases)}"
-    ]

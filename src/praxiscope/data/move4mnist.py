@@ -1,8 +1,8 @@
 """Move4MNIST: videos in which a digit moves up, down, left or right in some of the frames.
 
-Made as the full-video paper describes its set (section 4). It gives no more than: 1,800 and 600 videos of
-32 frames, four classes, a digit moving over a video, and a stretch of background, black or other digits.
-Every choice that this leaves open is a parameter here and is recorded beside the videos.
+Generated as the full-video paper describes its set (section 4): 1,800 and 600 videos of 32 frames, four classes, a
+digit that moves over a background video, and a stretch of background, black frames or other digits. The paper says no
+more. Every open choice is a parameter of `Design` and is recorded beside the videos.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ _FORMAT = 1
 
 
 def render(plan: Plan, pool: Pixels, background: Pixels, background_gain: float) -> Pixels:
-    """Draw a video.
+    """Draw the frames of a video.
 
     Args:
-        plan: what it shows.
-        pool: digit images that the plan's numbers mean, uint8 [n, h, w].
+        plan: what the video shows.
+        pool: digit images, to which the plan's numbers refer, uint8 [n, h, w].
         background: uint8 [T, S, S, 3].
-        background_gain: factor on its brightness.
+        background_gain: factor on the background's brightness.
 
     Returns:
         uint8 [T, S, S, 3].
@@ -69,86 +69,69 @@ def read_relevance(video: str | Path) -> list[str]:
     """Read what each frame of a generated video shows: names of ``KINDS``, [T].
 
     Raises:
-        DataError: no labels beside the video.
+        DataError: there are no labels beside the video.
     """
     path = Path(video).with_suffix(".json")
     try:
         kinds = json.loads(path.read_text(encoding="utf-8"))["kinds"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: no frame labels of a Move4MNIST video: {error}") from None
+        raise DataError(f"{path}: cannot read the frame labels of a Move4MNIST video: {error}") from None
     return [str(kind) for kind in kinds]
 
 
 def make_move4mnist(
     out: str | Path,
+    design: Design = Design(),
     *,
-    train: int = 1800,
-    test: int = 600,
+    videos: tuple[int, int] = (1800, 600),
     seed: int = 0,
     digits: str | Path | None = None,
     backgrounds: str | Path | None = None,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
-    size: int = Design.size,
-    frames: int = Design.frames,
-    fps: int = Design.fps,
-    chunk: tuple[int, int] | None = None,
-    run: tuple[int, int] = Design.run,
-    fill: tuple[float, float, float] = Design.fill,
-    still: float = Design.still,
-    digit: tuple[float, float] = Design.digit,
-    speed: tuple[float, float] = Design.speed,
-    reach: float = Design.reach,
-    background_gain: float = Design.background_gain,
-    crf: int = Design.crf,
-    gop: int = Design.gop,
-    inserted: bool = Design.inserted,
 ) -> Path:
-    """Make a Move4MNIST set, or finish one that was begun with the same parameters.
+    """Generate a Move4MNIST set, or finish an interrupted one with the same parameters.
 
     Writes ``OUT/SPLIT/CLASS/NNNNN.mp4`` with the labels of its frames beside it (``.json``), the list
-    ``praxiscope.csv``, and ``move4mnist.json`` with all parameters. The same seed gives the same set,
-    whatever the number of workers.
+    ``praxiscope.csv``, and ``move4mnist.json`` with all parameters. The same seed gives the same set for any number of
+    workers.
 
     Args:
         out: the folder to write.
-        train, test: number of videos; the classes take turns, so they are balanced to within one.
+        design: what the videos show.
+        videos: number of training and test videos. Classes alternate, so they are balanced to within one video.
         seed: of the set.
         digits: folder of MNIST's idx files; None for the handwritten digits of scikit-learn.
-        backgrounds: folder of videos, of which training and test use different ones; None to draw
-            drifting textures.
-        workers: processes; None for one per processor core, 1 for none beside this one.
+        backgrounds: folder of videos, different ones for training and test; None for generated textures.
+        workers: processes; None for one per processor core, 1 for this process only.
         progress: called as ``progress(done, total)`` after each video.
-        size, frames, …: see ``Design``.
 
     Returns:
         ``out``.
 
     Raises:
-        ArgumentError: a parameter out of its range.
+        ArgumentError: a parameter is out of its range.
         DataError: digits or backgrounds cannot be read, or ``out`` holds something else.
     """
-    design = Design(
-        size, frames, fps, chunk, run, fill, still, digit, speed, reach, background_gain, crf, gop, inserted
-    )
-    require(train >= 0 and test >= 0 and train + test > 0, "train, test", "0 or more", (train, test))
+    train, test = videos
+    require(train >= 0 and test >= 0 and train + test > 0, "videos (train, test)", "0 or more", videos)
     require(seed >= 0, "seed", "0 or more", seed)
     require(workers is None or workers >= 1, "workers", "1 or more", workers)
     root = Path(out)
     run_once()
     digit_folder = None if digits is None else Path(digits)
-    videos = None if backgrounds is None else _background_videos(Path(backgrounds), train, test, seed)
+    filmed = None if backgrounds is None else _background_videos(Path(backgrounds), train, test, seed)
     parameters = {
         "train": train,
         "test": test,
         "seed": seed,
         **asdict(design),
         "digits": _describe_digits(digit_folder),
-        "backgrounds": "drifting textures" if videos is None else _describe_videos(videos, backgrounds),
+        "backgrounds": "drifting textures" if filmed is None else _describe_videos(filmed, backgrounds),
     }
     _claim(root, parameters)
-    maker = _Maker(root, design, seed, digit_folder, videos)
-    tasks = [(split, i) for split, count in (("train", train), ("test", test)) for i in range(count)]
+    maker = _Maker(root, design, seed, digit_folder, filmed)
+    tasks = [(split, i) for split, count in zip(SPLITS, videos, strict=True) for i in range(count)]
     for split, i in tasks[: len(CLASSES)] + tasks[train : train + len(CLASSES)]:
         maker.path(split, i).parent.mkdir(parents=True, exist_ok=True)
     broken: set[str] = set()
@@ -166,7 +149,7 @@ def make_move4mnist(
 
 @dataclass(frozen=True)
 class _Maker:
-    """Makes single videos; travels to the worker processes."""
+    """Makes single videos. It is sent to the worker processes."""
 
     root: Path
     design: Design
@@ -182,18 +165,18 @@ class _Maker:
         return self.root / split / CLASSES[number % len(CLASSES)] / f"{number:05d}.mp4"
 
     def make(self, task: tuple[str, int]) -> list[str]:
-        """Make a video and its labels, or keep them; return the names of broken backgrounds it met."""
+        """Make a video and its labels unless they exist; return the names of broken background videos."""
         split, number = task
         path = self.path(split, number)
         labels_path = path.with_suffix(".json")
-        # The labels are written last: where they are, the video is whole.
+        # The labels are written last: where they exist, the video is complete.
         if path.is_file() and labels_path.is_file():
             return list(json.loads(labels_path.read_text(encoding="utf-8"))["broken_backgrounds"])
         if split not in self._pools:
             self._pools[split] = load_digits(self.digits, split)
         images, digit_labels = self._pools[split]
         plan = draw_plan(self.design, digit_labels, seed=self.seed, split=split, number=number)
-        # Backgrounds have draws of their own: the labels do not depend on them.
+        # A generator of its own, so that the labels do not depend on the background.
         rng = np.random.default_rng([self.seed, SPLITS.index(split), number, 1])
         source, broken = "", list[Path]()
         if self.videos is None:
@@ -223,7 +206,7 @@ def _start_worker(maker: _Maker) -> None:
 
 
 def _one_thread() -> AbstractContextManager[Any]:
-    """Keep numpy to one thread, from now on or as a context: its products are small, threads slow them down."""
+    """Limit numpy to one thread, from now on or as a context: threads slow down its small products."""
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # of scikit-learn
 
     return threadpool_limits(1, "blas")
@@ -250,7 +233,7 @@ def _make_all(maker: _Maker, tasks: Sequence[tuple[str, int]], workers: int) -> 
     except BrokenProcessPool:
         blame_script()
         raise DataError(
-            f"{maker.root}: a worker process died (out of memory). Run again to go on, with workers=1 if it happens "
+            f"{maker.root}: a worker process died (out of memory). Run again to continue, with workers=1 if it happens "
             "again."
         ) from None
     finally:
@@ -271,12 +254,12 @@ def _labels(plan: Plan, source: str, broken: list[str]) -> dict[str, Any]:
 
 
 def _background_videos(folder: Path, train: int, test: int, seed: int) -> dict[str, list[Path]]:
-    """Background videos for each split: different ones, in proportion, where there are two or more."""
+    """Background videos for each split: different ones, in proportion, if there are two or more."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder of background videos")
     found = list(videos_below(folder))
     if not found:
-        raise DataError(f"{folder}: holds no videos to use as backgrounds")
+        raise DataError(f"{folder}: contains no videos to use as backgrounds")
     if len(found) == 1 or train == 0 or test == 0:
         return {"train": found, "test": found}
     order = [found[i] for i in np.random.default_rng(seed).permutation(len(found))]
@@ -285,7 +268,7 @@ def _background_videos(folder: Path, train: int, test: int, seed: int) -> dict[s
 
 
 def _describe_videos(videos: dict[str, list[Path]], folder: str | Path | None) -> dict[str, Any]:
-    """Enough to see whether a later run means the same videos, wherever the folder lies."""
+    """Number and names of the videos, to compare with a later run wherever the folder is."""
     base = Path(folder or ".")
     names = sorted({path.relative_to(base).as_posix() for side in videos.values() for path in side})
     return {"videos": len(names), "names_sha256": hashlib.sha256("\n".join(names).encode()).hexdigest()}
@@ -300,19 +283,19 @@ def _describe_digits(folder: Path | None) -> dict[str, Any]:
 
 
 def _claim(root: Path, parameters: dict[str, Any]) -> None:
-    """Begin a set in ``root``, or see that the one begun there has the same parameters."""
+    """Begin a set in ``root``, or check that the set there has the same parameters."""
     settings = root / _SETTINGS_NAME
     if not settings.is_file():
         if root.exists() and (not root.is_dir() or any(root.iterdir())):
-            raise DataError(f"{root}: exists and is no Move4MNIST set. Give a new or empty folder.")
+            raise DataError(f"{root}: exists and is not a Move4MNIST set. Give a new or empty folder.")
         root.mkdir(parents=True, exist_ok=True)
         _write_settings(root, parameters, [])
         return
     try:
         before = json.loads(settings.read_text(encoding="utf-8"))["parameters"]
     except (ValueError, KeyError, TypeError):
-        raise DataError(f"{settings}: is damaged. Remove {root} and start again.") from None
-    before = {"inserted": Design.inserted, **before}  # what sets were before there was a choice
+        raise DataError(f"{settings}: is damaged. Remove {root} and run again.") from None
+    before = {"inserted": Design.inserted, **before}  # earlier versions did not record it
     now = json.loads(json.dumps(parameters))
     changed = [
         f"{name} ({before.get(name)} there, {now.get(name)} now)"
@@ -321,8 +304,8 @@ def _claim(root: Path, parameters: dict[str, Any]) -> None:
     ]
     if changed:
         raise DataError(
-            f"{root}: holds a set made with other parameters: {'; '.join(changed)}. "
-            "Use the same ones to finish it, or another folder."
+            f"{root}: contains a set with other parameters: {'; '.join(changed)}. "
+            "Use the same parameters to finish it, or another folder."
         )
 
 

@@ -1,6 +1,7 @@
 """praxiscope: recognise actions in videos of any length, using every frame, on the machine you have.
 
 >>> import praxiscope as px
+>>> run = px.train("videos/", out="runs/a", model="tsn", epochs=10)
 >>> px.load("runs/a").predict("clip.mp4", top=5)
 >>> model = px.create_model("tsn", backbone="resnet50", num_classes=101)
 """
@@ -14,6 +15,9 @@ from praxiscope._lazy import submodules as _submodules
 from praxiscope._version import __version__
 
 if TYPE_CHECKING:
+    from praxiscope.commands.api import check, flow_store, fuse, test, train
+    from praxiscope.commands.fuse import fuse_runs
+    from praxiscope.data.check import CheckReport
     from praxiscope.errors import (
         ArgumentError,
         CheckpointError,
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
     from praxiscope.evaluation.scores import Scores
     from praxiscope.inference.loading import load
     from praxiscope.inference.recogniser import Recogniser
+    from praxiscope.inference.run import Run
     from praxiscope.models import create_model, list_models
     from praxiscope.types import Batch, Clip, Prediction, Segment, SnippetOutput, VideoRecord
     from praxiscope.video.decode import Video
@@ -35,12 +40,14 @@ if TYPE_CHECKING:
 __all__ = [
     "ArgumentError",
     "Batch",
+    "CheckReport",
     "CheckpointError",
     "Clip",
     "DataError",
     "PraxiscopeError",
     "Prediction",
     "Recogniser",
+    "Run",
     "Scores",
     "ScoresError",
     "Segment",
@@ -51,10 +58,16 @@ __all__ = [
     "VideoError",
     "VideoRecord",
     "__version__",
+    "check",
     "create_model",
+    "flow_store",
+    "fuse",
+    "fuse_runs",
     "list_models",
     "load",
     "open_video",
+    "test",
+    "train",
 ]
 
 _ERRORS = [name for name in __all__ if name.endswith("Error")]
@@ -62,10 +75,14 @@ _TYPES = ["Batch", "Clip", "Prediction", "Segment", "SnippetOutput", "VideoRecor
 _HOMES = {
     **dict.fromkeys(_ERRORS, "errors"),
     **dict.fromkeys(_TYPES, "types"),
+    **dict.fromkeys(["check", "flow_store", "fuse", "test", "train"], "commands.api"),
+    "CheckReport": "data.check",
     "Recogniser": "inference.recogniser",
+    "Run": "inference.run",
     "Scores": "evaluation.scores",
     "Video": "video.decode",
     "create_model": "models",
+    "fuse_runs": "commands.fuse",
     "list_models": "models",
     "load": "inference.loading",
     "open_video": "video.opening",
@@ -75,7 +92,7 @@ _find_module = _submodules(__name__)
 
 
 def __getattr__(name: str) -> Any:
-    # torch takes a second to import; who only asks for --help or __version__ should not wait for it.
+    # Importing torch takes a second, which ``--help`` and ``__version__`` do not need.
     if name in _HOMES:
         value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
         globals()[name] = value
@@ -84,4 +101,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)

@@ -44,7 +44,6 @@ def check(
     find_data(data, split, annotations)
     with quick_imports():
         from praxiscope.commands.check import check as run_check
-        from praxiscope.commands.check import describe
 
     speaker = reporter()
     report = run_check(
@@ -59,7 +58,6 @@ def check(
         for name, counts in report.classes.items()
     ]
     print_table(["class", *splits], rows)
-    for line in describe(report):
-        print(line)
+    print(report)
     if not report.whole:
         raise typer.Exit(1)

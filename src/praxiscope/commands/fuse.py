@@ -1,4 +1,4 @@
-"""Fuse scores files: read, compare, fuse, measure, write."""
+"""Fuse streams: scores of the same videos, or networks of the same classes."""
 
 from __future__ import annotations
 
@@ -21,22 +21,25 @@ if TYPE_CHECKING:
 
 __all__ = ["FuseResult", "fuse", "fuse_runs"]
 
-# Above this share of right answers on its own training videos, a stream shows the SVM none of its mistakes.
+Source = Scores | str | Path
+"""Scores, or a scores file."""
+
+# Above this accuracy on its training videos, a stream shows the SVM almost no errors.
 _MEMORISED = 0.99
 
 
 @dataclass
 class FuseResult:
-    """What a fusion gave.
+    """The result of a fusion.
 
     Attributes:
         scores: the fused scores.
         figures: their metrics, as fractions, by name (`praxiscope.evaluation.metrics.summarise`).
-        sources: every file's own metrics, in the order given.
+        sources: the metrics of each stream, in the order given.
         kind: "average", "weighted", "l1", "l2" or "svm".
-        weights: one per file, as given; None for the SVM.
-        svm: the fitted SVM, if there is one.
-        notes: sentences worth saying.
+        weights: one per stream; None for the SVM.
+        svm: the fitted SVM, or None.
+        notes: remarks for the user.
     """
 
     scores: Scores
@@ -49,53 +52,54 @@ class FuseResult:
 
 
 def fuse(
-    files: Sequence[str | Path],
+    streams: Sequence[Source],
     *,
     kind: str | None = None,
     weights: Sequence[float] | None = None,
-    svm: Sequence[str | Path] = (),
+    svm: Sequence[Source] = (),
     svm_c: float | None = None,
     any_protocol: bool = False,
     out: str | Path | None = None,
 ) -> FuseResult:
-    """Fuse scores files of the same videos.
-
-    Args:
-        files: two or more scores files.
-        kind: "average" (of softmax), "weighted" (before softmax), "l1" or "l2" (before softmax, each video's
-            scores divided by their length). None: "weighted" where weights are given, else "average".
-        weights: one per file; only their ratio counts.
-        svm: scores files of training videos, one per file and in the same order: fuse by an SVM fitted on
-            them. Excludes ``kind`` and ``weights``.
-        svm_c: the SVM's C. None: found by cross-validation on the training scores.
-        any_protocol: let files that were tested under different protocols meet.
-        out: scores file to write (.npz or .parquet), none of those read.
+    """Fuse scores of the same videos; see `praxiscope.fuse`, which takes the same arguments.
 
     Raises:
-        ArgumentError: arguments that do not go together.
-        ScoresError: a file cannot be read, or the files do not fit together; says what differs.
+        ArgumentError: arguments that cannot be combined.
+        ScoresError: a file cannot be read, or the streams do not fit together; the message names the difference.
     """
-    _check_arguments(files, kind, weights, svm, svm_c, out)
-    names, training_names = [str(path) for path in files], [str(path) for path in svm]
-    streams = [Scores.load(path) for path in files]
+    _check_arguments(streams, kind, weights, svm, svm_c, out)
+    names, training_names = _names(streams, "scores"), _names(svm, "svm")
+    read = [_read(stream) for stream in streams]
     machine = None
     notes: list[str] = []
     if svm:
-        check_fit(streams, names=names, any_protocol=any_protocol)  # before the fit, which takes longer
-        training = [Scores.load(path) for path in svm]
-        check_training(training, streams, training_names=training_names, names=names)
+        check_fit(read, names=names, any_protocol=any_protocol)  # before the fit, which takes longer
+        training = [_read(stream) for stream in svm]
+        check_training(training, read, training_names=training_names, names=names)
         machine = SvmFusion.fit(training, c=svm_c, names=training_names)
-        fused = machine.fuse(streams, names=names, any_protocol=any_protocol)
-        notes = _svm_notes(machine, training, streams)
+        fused = machine.fuse(read, names=names, any_protocol=any_protocol)
+        notes = _svm_notes(machine, training, read)
         kind, shares = "svm", None
     else:
         kind = kind or ("average" if weights is None else "weighted")
-        fused = fuse_scores(streams, kind=kind, weights=weights, names=names, any_protocol=any_protocol)
+        fused = fuse_scores(read, kind=kind, weights=weights, names=names, any_protocol=any_protocol)
         shares = list(fused.protocol["fusion"]["weights"])
     if out is not None:
         fused.save(out)
-    sources = [summarise(stream) for stream in streams]
+    sources = [summarise(stream) for stream in read]
     return FuseResult(fused, summarise(fused), sources, kind, shares, machine, notes)
+
+
+def _read(source: Source) -> Scores:
+    return source if isinstance(source, Scores) else Scores.load(source)
+
+
+def _names(sources: Sequence[Source], kind: str) -> list[str]:
+    """Names of scores in messages: files by their path."""
+    return [
+        f"{kind} {number}" if isinstance(source, Scores) else str(source)
+        for number, source in enumerate(sources, 1)
+    ]
 
 
 def fuse_runs(
@@ -108,13 +112,14 @@ def fuse_runs(
     svm_c: float | None = None,
     task: str | None = None,
 ) -> FusedRecogniser:
-    """Put recognisers into one folder that answers for all of them, and needs nothing else.
+    """Fuse networks into one folder that predicts videos, as ``praxiscope fuse`` does for runs. It is self-contained.
 
     Args:
-        runs: run or model folders of two or more networks that know the same classes.
+        runs: run or model folders of two or more networks with the same classes.
         out: the new folder.
-        kind, weights, svm, svm_c: as in `fuse`; ``svm`` are scores of training videos, one file per run.
-        task: of runs on several data sets, the one that is meant: its part of each is fused.
+        kind, weights, svm_c: as in `praxiscope.fuse`.
+        svm: scores files of the training videos, one per run.
+        task: for runs on several data sets, the name of the one whose classes are used.
 
     Returns:
         The new recogniser.
@@ -143,8 +148,8 @@ def fuse_runs(
                 or scores.classes != list(part.labels)
             ):
                 raise ArgumentError(
-                    f"{path} does not hold scores of {run}: they are of {model} on {', '.join(streams)}, for "
-                    f"{len(scores.classes)} classes. Give the training files in the order of the runs."
+                    f"{path}: scores of {model} on {', '.join(streams)}, {len(scores.classes)} classes, not of {run}. "
+                    "Give the --svm files in the order of the runs."
                 )
         machine = SvmFusion.fit(training, c=svm_c, names=[str(path) for path in svm])
         kind = "svm"
@@ -154,52 +159,52 @@ def fuse_runs(
 
 
 def _check_arguments(
-    files: Sequence[str | Path],
+    streams: Sequence[Source],
     kind: str | None,
     weights: Sequence[float] | None,
-    svm: Sequence[str | Path],
+    svm: Sequence[Source],
     svm_c: float | None,
     out: str | Path | None,
 ) -> None:
-    if len(files) < 2:
-        raise ArgumentError(f"fusion needs at least 2 scores files, got {len(files)}")
-    read = [Path(path).resolve() for path in (*files, *svm)]
+    if len(streams) < 2:
+        raise ArgumentError(f"fusion needs at least 2 scores files, got {len(streams)}")
+    read = [Path(path).resolve() for path in (*streams, *svm) if not isinstance(path, Scores)]
     if twice := [str(path) for path in read if read.count(path) > 1]:
-        raise ArgumentError(f"{twice[0]} is named twice; every stream has scores of its own")
-    _check_svm(files, kind, weights, svm, svm_c)
+        raise ArgumentError(f"{twice[0]} is given twice. Give the scores of each stream once.")
+    _check_svm(streams, kind, weights, svm, svm_c)
     if out is not None:
         if Path(out).suffix.lower() not in (".npz", ".parquet"):
-            raise ArgumentError(f"--out {out}: scores are written as .npz or .parquet")
+            raise ArgumentError(f"--out {out}: the name of a scores file must end in .npz or .parquet.")
         if Path(out).resolve() in read:
-            raise ArgumentError(f"--out {out} would overwrite one of the files to fuse")
+            raise ArgumentError(f"--out {out} is one of the files to fuse. Choose another name.")
 
 
 def _check_svm(
-    streams: Sequence[str | Path],
+    streams: Sequence[Source],
     kind: str | None,
     weights: Sequence[float] | None,
-    svm: Sequence[str | Path],
+    svm: Sequence[Source],
     svm_c: float | None,
 ) -> None:
     if svm and (kind is not None or weights is not None):
-        raise ArgumentError("--svm learns how to weigh the streams: give no --kind and no --weights with it")
+        raise ArgumentError("--svm cannot be combined with --kind or --weights: the SVM weighs the streams.")
     if svm_c is not None and not svm:
-        raise ArgumentError("--svm-c needs --svm TRAIN_SCORES, the files to fit the SVM on")
+        raise ArgumentError("--svm-c needs --svm TRAIN_SCORES, scores of the training videos.")
     if svm and len(svm) != len(streams):  # before reading: most likely `--svm A B`, which takes A alone
         raise ArgumentError(
-            f"an SVM needs one training scores file per stream, got {len(streams)} files to fuse and {len(svm)} "
-            "to fit on. Write --svm before each training file (--svm A --svm B), or --svm A,B."
+            f"--svm needs one file of training scores per stream, got {len(streams)} streams and {len(svm)} files. "
+            "Repeat --svm (--svm A --svm B), or write --svm A,B."
         )
 
 
 def _svm_notes(machine: SvmFusion, training: Sequence[Scores], streams: Sequence[Scores]) -> list[str]:
     notes = []
     if not machine.converged:
-        notes.append(f"The SVM did not converge with C = {machine.c:g}; a smaller --svm-c would.")
+        notes.append(f"The SVM did not converge with C = {machine.c:g}. Use a smaller --svm-c.")
     if all(top_k(part.logits, part.targets) >= _MEMORISED for part in training):
         notes.append(
-            "Every stream answers nearly all of its training videos correctly, so they can teach the SVM little "
-            "about which stream to trust on new ones."
+            "Every stream is right on nearly all of its training videos, so the SVM learns little about their errors "
+            "on new videos."
         )
     pairs = zip(training, streams, strict=True)
     views = [(name_with_average(a.protocol), name_with_average(b.protocol)) for a, b in pairs]

@@ -71,7 +71,7 @@ class Copies:
     splits: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CheckReport:
     """What ``inspect`` found.
 
@@ -98,6 +98,14 @@ class CheckReport:
     notes: tuple[str, ...]
     left_out: tuple[str, ...] = ()
     official: bool = False
+
+    def __str__(self) -> str:
+        from praxiscope.data.check_text import report_lines
+
+        return "\n".join(report_lines(self))
+
+    def __repr__(self) -> str:
+        return f"<CheckReport {self.name}: {len(self.videos)} videos, {len(self.broken)} broken>"
 
     @property
     def whole(self) -> bool:

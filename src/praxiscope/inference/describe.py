@@ -9,19 +9,17 @@ from typing import TYPE_CHECKING
 from praxiscope.units import counted
 
 if TYPE_CHECKING:
-    from praxiscope.inference.network import TrainedNetwork
+    from praxiscope.inference.recogniser import Recogniser
 
 __all__ = ["recogniser_html", "recogniser_text"]
 
-_FIGURES = ("top1", "top5", "mean_class_accuracy", "map")
 
-
-def _model(network: TrainedNetwork) -> str:
+def _model(network: Recogniser) -> str:
     backbone = network.card.kwargs.get("backbone")
     return f"{network.card.name} ({backbone})" if backbone else network.card.name
 
 
-def _input(network: TrainedNetwork) -> str:
+def _input(network: Recogniser) -> str:
     """What one input of a network is, in words."""
     shown = network.card.input
     frames = "all frames" if network.sees.all_frames else counted(shown.snippets, "snippet")
@@ -29,19 +27,16 @@ def _input(network: TrainedNetwork) -> str:
     return f"{network.stream}, {frames}{flow}, {shown.size} x {shown.size} pixels"
 
 
-def _labels(network: TrainedNetwork, most: int) -> str:
+def _labels(network: Recogniser, most: int) -> str:
     labels = network.card.labels
     return ", ".join(labels[:most]) + (", …" if len(labels) > most else "")
 
 
-def _metrics(network: TrainedNetwork) -> str:
-    metrics = network.card.metrics
-    return ", ".join(
-        f"{name} {value:.3f}" for name in _FIGURES if isinstance(value := metrics.get(name), float)
-    )
+def _metrics(network: Recogniser) -> str:
+    return ", ".join(f"{name} {value:.3f}" for name, value in network.metrics.items())
 
 
-def recogniser_text(networks: Sequence[TrainedNetwork]) -> str:
+def recogniser_text(networks: Sequence[Recogniser]) -> str:
     """A line on the networks of a recogniser, their input, labels and metrics."""
     parts = [f"{_model(network)} on {_input(network)}" for network in networks]
     labels = f"{counted(len(networks[0].card.labels), 'label')}: {_labels(networks[0], 5)}"
@@ -50,7 +45,7 @@ def recogniser_text(networks: Sequence[TrainedNetwork]) -> str:
     return f"<Recogniser {' + '.join(parts)}; {labels}{found}>"
 
 
-def recogniser_html(networks: Sequence[TrainedNetwork]) -> str:
+def recogniser_html(networks: Sequence[Recogniser]) -> str:
     """The same as a table."""
     rows = []
     for network in networks:

@@ -22,6 +22,7 @@ from praxiscope.errors import ArgumentError, CheckpointError
 from praxiscope.flow.store import FlowStore
 from praxiscope.inference.inputs import stream_readers
 from praxiscope.inference.recogniser import Recogniser
+from praxiscope.inference.run import logged_metrics
 from praxiscope.models import create_model
 from praxiscope.models.undrawn import Undrawn
 from praxiscope.units import counted
@@ -113,6 +114,7 @@ def load_single(
         stream_readers(card.input, card.input.short_side, source)  # raises where it was made in another way
     recogniser = Recogniser(model, card, device=pick_device(device), flow_source=source)
     recogniser.split = SplitList(Path(path), task)
+    recogniser.metrics = logged_metrics(path, card)
     return recogniser
 
 

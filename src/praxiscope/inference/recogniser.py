@@ -5,10 +5,10 @@ S snippets of a view, V temporal views, C channels, H rows, W columns, K classes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -39,6 +39,7 @@ class Recogniser(TrainedNetwork):
 
     Attributes:
         split: which videos the network was trained on, if that is known; ``save`` copies it.
+        metrics: figures of the validation of the checkpoint, as fractions, if they are known.
 
     Example:
         >>> recogniser = px.load("runs/a")
@@ -46,6 +47,7 @@ class Recogniser(TrainedNetwork):
     """
 
     split: SplitList | None = None
+    metrics: Mapping[str, float] = MappingProxyType({})
 
     def __repr__(self) -> str:
         return recogniser_text([self])
@@ -58,11 +60,6 @@ class Recogniser(TrainedNetwork):
     def labels(self) -> tuple[str, ...]:
         """Class names, in the order of the scores."""
         return self.card.labels
-
-    @property
-    def metrics(self) -> dict[str, Any]:
-        """Figures of the last validation before the checkpoint was written, as fractions; empty if there was none."""
-        return dict(self.card.metrics)
 
     def save(self, folder: str | Path) -> None:
         """Write a model folder that `praxiscope.load` reads.

@@ -1,0 +1,325 @@
+"""The commands as functions, for scripts and notebooks. They print nothing unless progress is asked for.
+
+Importing this file does not import torch.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from praxiscope.errors import ArgumentError, unknown_name
+from praxiscope.inference.run import Run
+from praxiscope.progress import ConsoleReporter, Reporter
+
+if TYPE_CHECKING:
+    from praxiscope.commands.flow import FlowSummary
+    from praxiscope.data.check import CheckReport
+    from praxiscope.evaluation.scores import Scores
+
+__all__ = ["check", "flow_store", "fuse", "test", "train"]
+
+Data = str | Path
+"""A folder of class folders, a CSV file, or ``LAYOUT:FOLDER``."""
+
+
+def train(
+    data: Data | Mapping[str, Data] | None = None,
+    *,
+    out: str | Path = "runs/new",
+    model: str | None = None,
+    recipe: str | Path = "default",
+    resume: bool = False,
+    progress: bool | Reporter = False,
+    **settings: Any,
+) -> Run:
+    """Train a recogniser on labelled videos, as ``praxiscope train`` does.
+
+    Args:
+        data: a folder of class folders, a CSV file, or ``LAYOUT:FOLDER``; or several data sets by name. May be left out
+            with ``resume``.
+        out: folder of the run.
+        model: name of the model; None takes that of the recipe.
+        recipe: name of a recipe, or the ``settings.yaml`` of a run.
+        resume: continue from the last checkpoint in ``out``.
+        progress: show progress on standard error, or by a `Reporter`.
+        settings: options of ``praxiscope train`` by their names, with ``_`` for ``-``: ``epochs=5``, ``lr=0.01``,
+            ``batch=8``, ``size=112`` (pixels), ``backbone="resnet50"``, ``pretrained=True``, ``weights="w.pt"``,
+            ``seed=0``, ``flow="flow/"``, ``watch=8``, ``choose=4``, …; ``start=("runs/rgb", "runs/flow")`` is
+            ``--from``. With several data sets ``split``, ``annotations`` and ``flow`` are mappings by their names. Any
+            other setting is given by its full name, as in ``**{"optim.momentum": 0.8}``.
+
+    Returns:
+        The run. ``run.finished`` is False if training was interrupted.
+
+    Raises:
+        ArgumentError, DataError, CheckpointError: something cannot be used as asked.
+        TrainingError: the loss is not finite, or too many videos cannot be read.
+
+    Example:
+        >>> run = px.train("videos/", out="runs/a", model="tsm", epochs=10, lr=0.01)
+        >>> run.load().predict("clip.mp4")
+    """
+    from praxiscope.commands.train_options import resolve
+
+    folder = Path(out)
+    resolved = resolve(_train_options(data, model, str(recipe), settings), folder, resume)
+    from praxiscope.commands.train import train as run_training
+
+    finished = run_training(resolved, folder, resume=resume, reporter=_reporter(progress))
+    return Run(folder, finished=finished)
+
+
+def _train_options(
+    data: Data | Mapping[str, Data] | None, model: str | None, recipe: str, settings: Mapping[str, Any]
+) -> Any:
+    """What the keywords of `train` ask for."""
+    from praxiscope.commands.train_options import SETTINGS, DataOptions, TrainOptions
+
+    given = {name: value for name, value in settings.items() if value is not None}
+    values = {name: given.pop(name) for name in list(given) if "." in name}
+    start, flow = given.pop("start", None), given.pop("flow", None)
+    if unknown := [name for name in given if name not in SETTINGS]:
+        raise unknown_name("setting", unknown[0], [*SETTINGS, "flow", "start"])
+    several: dict[str, list[str]] = {}
+    if isinstance(data, Mapping):
+        for name in ("split", "annotations"):
+            several[name] = _named(name, given.pop(name, {}))
+        flows = _named("flow", {} if flow is None else flow)
+        sets = DataOptions(None, _named("data", data), several["split"], several["annotations"], flows)
+    else:
+        sets = DataOptions(None if data is None else str(data), flow=() if flow is None else [str(flow)])
+    if start is not None and not isinstance(start, str):
+        start = ",".join(map(str, start))
+    return TrainOptions(sets, model, recipe, start, given, values=values)
+
+
+def _named(name: str, values: object) -> list[str]:
+    """NAME=VALUE texts. Raises ArgumentError for anything else than a mapping."""
+    if not isinstance(values, Mapping):
+        raise ArgumentError(f"{name} = {values!r}: with several data sets, give a mapping by their names.")
+    return [f"{key}={value}" for key, value in values.items()]
+
+
+def test(
+    run: str | Path | Run,
+    data: Data,
+    *,
+    protocol: str | None = None,
+    average: str | None = None,
+    split: str | None = None,
+    annotations: str | Path | None = None,
+    subset: str = "test",
+    out: str | Path | None = None,
+    checkpoint: str | None = None,
+    device: str = "auto",
+    flow: str | Path | None = None,
+    flow_range: float | None = None,
+    flow_weights: str | Path | None = None,
+    task: str | None = None,
+    workers: int = 2,
+    max_skip: float | None = None,
+    progress: bool | Reporter = False,
+) -> Scores:
+    """Test a recogniser on held-out videos, as ``praxiscope test`` does. A report is written into ``run/tests/``.
+
+    Args:
+        run: a run or model folder, or what `train` returns.
+        data: a folder of class folders, a CSV file, or ``LAYOUT:FOLDER``.
+        protocol: views to average for each video, such as "25x10"; None takes that of the model.
+        average: how views are averaged: "logits" or "softmax". None takes that of the protocol.
+        split: official split of a layout.
+        annotations: folder of a layout's official lists, if they are not beside the videos.
+        subset: part of the data: "train", "val" or "test". A data set without splits is split as in training.
+        out: scores file to write (.npz or .parquet).
+        checkpoint, device, flow, flow_range, flow_weights, task: see `praxiscope.load`.
+        workers: number of processes that read videos.
+        max_skip: largest fraction of videos that may be unreadable; None is 0.05, and at least three videos.
+        progress: show progress on standard error, or by a `Reporter`.
+
+    Returns:
+        The scores of the videos that could be read; `praxiscope.evaluation.metrics.summarise` measures them.
+
+    Raises:
+        ArgumentError, CheckpointError: something cannot be used as asked.
+        DataError: a label that the model does not know, or no videos to test.
+        TrainingError: too many videos cannot be read.
+
+    Example:
+        >>> scores = px.test("runs/a", "videos/", protocol="25x1")
+        >>> px.evaluation.metrics.summarise(scores)["top1"]
+    """
+    from praxiscope.commands.arguments import check_test
+
+    folder = os.fspath(run)
+    check_test(
+        folder,
+        data,
+        protocol=protocol,
+        average=average,
+        split=split,
+        annotations=annotations,
+        subset=subset,
+        out=out,
+        checkpoint=checkpoint,
+        device=device,
+    )
+    from praxiscope.commands.test import test as run_test
+
+    return run_test(
+        folder,
+        data,
+        protocol=protocol,
+        average=average,
+        split=split,
+        annotations=annotations,
+        subset=subset,
+        out=out,
+        checkpoint=checkpoint,
+        device=device,
+        flow=flow,
+        flow_range=flow_range,
+        flow_weights=flow_weights,
+        task=task,
+        workers=workers,
+        max_skip=max_skip,
+        reporter=_reporter(progress),
+    ).scores
+
+
+test.__test__ = False  # type: ignore[attr-defined]  # pytest would take the name for a test's
+
+
+def check(
+    data: Data,
+    *,
+    split: str | None = None,
+    annotations: str | Path | None = None,
+    full: bool = False,
+    workers: int = 2,
+    progress: bool | Reporter = False,
+) -> CheckReport:
+    """Check a data set before training, as ``praxiscope check`` does: broken videos, class balance, duplicates, leaks.
+
+    Args:
+        data: a folder of class folders, a CSV file, or ``LAYOUT:FOLDER``.
+        split: official split of a layout.
+        annotations: folder of a layout's official lists, if they are not beside the videos.
+        full: decode every frame, to find damaged ones. Slower.
+        workers: number of processes that open videos.
+        progress: show progress on standard error, or by a `Reporter`.
+
+    Returns:
+        The report; ``print(report)`` shows it as text, ``report.broken`` lists what cannot be read.
+
+    Raises:
+        ArgumentError, DataError: the data set cannot be listed.
+
+    Example:
+        >>> report = px.check("videos/")
+        >>> report.whole, report.imbalance
+    """
+    from praxiscope.commands.check import check as run_check
+
+    return run_check(
+        data, split=split, annotations=annotations, full=full, workers=workers, reporter=_reporter(progress)
+    )
+
+
+def fuse(
+    streams: Sequence[Scores | str | Path],
+    *,
+    kind: str | None = None,
+    weights: Sequence[float] | None = None,
+    svm: Sequence[Scores | str | Path] = (),
+    svm_c: float | None = None,
+    any_protocol: bool = False,
+    out: str | Path | None = None,
+) -> Scores:
+    """Fuse the scores of several streams for the same videos, as ``praxiscope fuse`` does.
+
+    Args:
+        streams: two or more `Scores` or scores files.
+        kind: "average" (softmax probabilities), "weighted" (scores before softmax), "l1" or "l2" (scores before
+            softmax, divided by their norm in each video). None: "weighted" if ``weights`` are given, else "average".
+        weights: one per stream; only their ratio matters.
+        svm: scores of the training videos, one per stream and in the same order, to fit an SVM on. Excludes ``kind``
+            and ``weights``.
+        svm_c: C of the SVM. None: chosen by cross-validation on the training scores.
+        any_protocol: fuse scores even if they were made with different protocols.
+        out: scores file to write (.npz or .parquet).
+
+    Returns:
+        The fused scores; `praxiscope.evaluation.metrics.summarise` measures them.
+
+    Raises:
+        ArgumentError: arguments that cannot be combined.
+        ScoresError: a file cannot be read, or the streams do not fit together.
+
+    Example:
+        >>> rgb, flow = px.test("runs/rgb", "videos/"), px.test("runs/flow", "videos/")
+        >>> fused = px.fuse([rgb, flow], weights=[1, 1.5])
+    """
+    from praxiscope.commands.fuse import fuse as run_fuse
+
+    return run_fuse(
+        streams, kind=kind, weights=weights, svm=svm, svm_c=svm_c, any_protocol=any_protocol, out=out
+    ).scores
+
+
+def flow_store(
+    data: Data,
+    out: str | Path,
+    *,
+    method: str = "tvl1",
+    parameters: Mapping[str, Any] | None = None,
+    backward: bool = False,
+    progress: bool | Reporter = False,
+    **options: Any,
+) -> FlowSummary:
+    """Estimate and store the optical flow of a data set's videos, as ``praxiscope flow`` does.
+
+    Clips that are stored already are kept, so that an interrupted call can be repeated.
+
+    Args:
+        data: a folder of class folders, a CSV file, or ``LAYOUT:FOLDER``.
+        out: folder of the stored flow; give it to `train` as ``flow``.
+        method: "tvl1", "dis", "farneback", "raft", or a registered method.
+        parameters: of the method, such as ``{"warps": 3}``.
+        backward: also store the flow to the frame before.
+        progress: show progress on standard error, or by a `Reporter`.
+        options: other options of ``praxiscope flow`` by their names: ``range=20`` (pixels), ``short_side=256``
+            (pixels), ``storage="ffv1"`` (``--format``), ``split``, ``annotations``, ``workers``, ``device``,
+            ``max_skip``, ``verify``.
+
+    Returns:
+        Numbers of clips and fields, bytes, and the error of the storage in pixels.
+
+    Raises:
+        ArgumentError: settings that cannot be used, or a folder of flow that was made with other settings.
+        DataError: no video can be read.
+        TrainingError: too many videos cannot be read.
+
+    Example:
+        >>> px.flow_store("videos/", "flow/", method="dis", workers=2)
+        >>> px.train("videos/", out="runs/flow", flow="flow/")
+    """
+    from praxiscope.commands.flow import extract_flow
+
+    return extract_flow(
+        data,
+        out,
+        method=method,
+        parameters=parameters,
+        backward=backward,
+        reporter=_reporter(progress),
+        **options,
+    )
+
+
+def _reporter(progress: bool | Reporter) -> Reporter:
+    if isinstance(progress, Reporter):
+        return progress
+    return ConsoleReporter() if progress else Reporter()

@@ -193,22 +193,22 @@ def test_memorised_training_scores_and_other_views_are_noted(call: Call, tmp_pat
 @pytest.mark.parametrize(
     ("words", "code", "parts"),
     [
-        ("rgb.npz", 2, ["at least 2 scores files, got 1"]),
-        ("rgb.npz none.npz", 1, ["none.npz: no such scores file", "praxiscope test"]),
-        ("rgb.npz ./rgb.npz", 2, ["rgb.npz is named twice"]),
-        ("rgb.npz flow.npz --weights 1", 2, ["2 streams, 1 weights"]),
-        ("rgb.npz flow.npz --weights 1:2", 2, ["--weights must be numbers with commas", "'1:2'"]),
-        ("rgb.npz flow.npz --weights 1,-2", 2, ["must not be negative"]),
-        ("rgb.npz flow.npz --kind mean", 2, ["unknown kind of fusion 'mean'"]),
-        ("rgb.npz flow.npz --out rgb.npz", 2, ["would overwrite one of the files to fuse"]),
-        ("rgb.npz flow.npz --out o.csv", 2, ["o.csv: scores are written as .npz or .parquet"]),
-        ("rgb.npz flow.npz --svm-c 1", 2, ["--svm-c needs --svm"]),
-        ("rgb.npz flow.npz --svm rgb_train.npz,flow_train.npz --kind l2", 2, ["give no --kind"]),
-        ("rgb.npz flow.npz --svm rgb_train.npz flow_train.npz", 2, ["got 3 files", "--svm A --svm B"]),
-        ("rgb.npz flow.npz --svm flow_train.npz,rgb_train.npz", 1, ["flow_train.npz (training) and rgb.npz"]),
-        ("rgb.npz flow_train.npz", 1, ["videos differ: 90 only in the first (test/0.avi"]),
-        ("rgb.npz multi2.npz", 1, ["only one of the two is multi-label"]),
-        ("multi1.npz multi2.npz --svm rgb_train.npz,flow_train.npz", 1, ["multi1.npz: ", "is multi-label"]),
+        ("rgb.npz", 2, ["2", "got 1"]),
+        ("rgb.npz none.npz", 1, ["none.npz", "praxiscope test"]),
+        ("rgb.npz ./rgb.npz", 2, ["rgb.npz"]),
+        ("rgb.npz flow.npz --weights 1", 2, ["2 streams", "1 weight"]),
+        ("rgb.npz flow.npz --weights 1:2", 2, ["--weights", "'1:2'"]),
+        ("rgb.npz flow.npz --weights 1,-2", 2, ["weights", "-2"]),
+        ("rgb.npz flow.npz --kind mean", 2, ["'mean'", "average"]),
+        ("rgb.npz flow.npz --out rgb.npz", 2, ["--out rgb.npz"]),
+        ("rgb.npz flow.npz --out o.csv", 2, ["--out o.csv", ".npz", ".parquet"]),
+        ("rgb.npz flow.npz --svm-c 1", 2, ["--svm-c", "--svm"]),
+        ("rgb.npz flow.npz --svm rgb_train.npz,flow_train.npz --kind l2", 2, ["--svm", "--kind"]),
+        ("rgb.npz flow.npz --svm rgb_train.npz flow_train.npz", 2, ["3 streams", "--svm A --svm B"]),
+        ("rgb.npz flow.npz --svm flow_train.npz,rgb_train.npz", 1, ["flow_train.npz", "rgb.npz"]),
+        ("rgb.npz flow_train.npz", 1, ["flow_train.npz", "90", "test/0.avi"]),
+        ("rgb.npz multi2.npz", 1, ["rgb.npz", "multi2.npz"]),
+        ("multi1.npz multi2.npz --svm rgb_train.npz,flow_train.npz", 1, ["multi1.npz"]),
     ],
 )
 def test_mistakes_end_with_one_line(
@@ -228,7 +228,7 @@ def test_other_views_are_refused_unless_they_are_wanted(call: Call, tmp_path: Pa
     stream("flow", "test", 1, 2, 1.5, name="25x1").save(tmp_path / "flow.npz")
     result = call("fuse rgb.npz flow.npz")
     assert result.code == 1
-    assert "rgb.npz (first) and flow.npz (second): protocols differ: name '25x10' and '25x1'" in result.err
+    assert all(word in result.err for word in ("rgb.npz", "flow.npz", "'25x10'", "'25x1'"))
     assert document(call("fuse rgb.npz flow.npz --any-protocol --json"))["protocol"] == "25x10+25x1"
 
 

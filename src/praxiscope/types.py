@@ -7,6 +7,7 @@ Axis letters, here and in every file that reshapes:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -111,10 +112,14 @@ class SnippetOutput(NamedTuple):
 
     logits: [B, K], the video's scores before softmax.
     snippet_logits: [B, S, K], those of every snippet; their consensus is ``logits``.
+    features: [B, S, D], the input of the classifier, before its dropout.
+    maps: the outputs of the layers that were asked for, by name, [B, S, C, H, W].
     """
 
     logits: Tensor
     snippet_logits: Tensor
+    features: Tensor | None = None
+    maps: Mapping[str, Tensor] = {}
 
 
 class Segment(NamedTuple):

@@ -132,22 +132,14 @@ def test_padded_batches_train_as_packed_ones(videos: Path, tmp_path: Path) -> No
         torch.testing.assert_close(padded[name], value, rtol=0, atol=2e-3)
 
 
-@pytest.mark.parametrize("clusters", ["3", "auto"])
-def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(
-    videos: Path,
-    tmp_path: Path,
-    stop_after,
-    clusters: str,
-) -> None:
-    wanted = settings(videos, f"model.clusters={clusters}", "input.sampled_epochs=1")
+def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(videos: Path, tmp_path: Path, stop_after) -> None:
+    wanted = settings(videos, "input.sampled_epochs=1")
     assert train(wanted, tmp_path / "whole")
     stop_after(3)
     assert not train(wanted, tmp_path / "cut")
     stop_after(None)
     assert train(wanted, tmp_path / "cut", resume=True)
     assert_same(tmp_path / "cut", tmp_path / "whole")
-    if clusters == "auto":
-        assert float(weights(tmp_path / "whole")["counts.span"]) > 0
 
 
 def test_broken_videos_are_skipped(videos: Path, tmp_path: Path) -> None:
@@ -195,18 +187,8 @@ def test_what_a_clip_takes_is_said_for_all_of_its_frames(run: Path) -> None:
     assert float(re.search(r"about ([\d.]+) GiB", hours)[1]) == pytest.approx(1.25 * pixels, rel=0.1)  # type: ignore[index]
 
 
-def test_weights_of_a_run_with_automatic_clusters_start_other_runs(videos: Path, tmp_path: Path) -> None:
-    assert train(settings(videos, "model.clusters=auto", "optim.epochs=1"), tmp_path / "auto")
-    given = f"model.weights={find_checkpoint(tmp_path / 'auto') / 'model.safetensors'}"
-    assert train(settings(videos, "model.clusters=auto", "optim.epochs=1", given), tmp_path / "again")
-    tsm = override(
-        get_recipe("default"), [*SMALL, "model.name=tsm", "optim.epochs=1", f"data.source={videos}", given]
-    )
-    assert train(tsm, tmp_path / "tsm")
-
-
-@pytest.mark.parametrize("clusters", ["0", "-1", "few", "2.5"])
-def test_the_option_takes_a_number_or_auto(videos: Path, tmp_path: Path, clusters: str) -> None:
+@pytest.mark.parametrize("clusters", ["0", "-1", "auto", "2.5"])
+def test_the_option_takes_a_number(videos: Path, tmp_path: Path, clusters: str) -> None:
     arguments = [
         "train",
         str(videos),

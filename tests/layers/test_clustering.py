@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 import praxiscope as px
 from praxiscope.layers.clustering import (
-    apportion,
     cluster_offsets,
     clusterings,
     cumulative_ids,
@@ -252,32 +251,3 @@ def test_clusters_of_several_videos_are_numbered_through() -> None:
     segments, own = cluster_offsets(torch.tensor([0, 0, 1, 0, 0, 1, 2]), torch.tensor([0, 3, 4, 7]))
     assert segments.tolist() == [0, 0, 1, 2, 3, 4, 5]
     assert own.tolist() == [0, 2, 3, 6]
-
-
-# ---------------------------------------------------------------------------------------------- sharing
-
-
-def _brute_force(budget: int, shares: list[int], most: list[int]) -> list[int]:
-    """One cluster after the other to the video with the largest distance per cluster."""
-    counts = [1] * len(shares)
-    while sum(counts) < min(budget, sum(most)):
-        open_ = [i for i in range(len(shares)) if counts[i] < most[i]]
-        moving = [i for i in open_ if shares[i] > 0]
-        if moving:
-            best = max(moving, key=lambda i: (shares[i] / counts[i], -i))
-        else:
-            best = min(open_, key=lambda i: (counts[i], i))
-        counts[best] += 1
-    return counts
-
-
-@settings(max_examples=100, deadline=None)
-@given(
-    videos=st.lists(st.tuples(st.integers(0, 50), st.integers(1, 9)), min_size=1, max_size=6),
-    budget=st.integers(1, 40),
-)
-def test_a_budget_is_shared_as_one_by_one(videos: list[tuple[int, int]], budget: int) -> None:
-    shares, most = [s for s, _ in videos], [m for _, m in videos]
-    counts = apportion(budget, torch.tensor(shares), torch.tensor(most))
-    assert counts.tolist() == _brute_force(budget, shares, most)
-    assert int(counts.sum()) == max(len(videos), min(budget, sum(most)))

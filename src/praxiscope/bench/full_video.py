@@ -35,36 +35,32 @@ class TableRow:
     Attributes:
         name: as the paper has it.
         frames: of a video that are seen; None for all.
-        clusters: g, "auto", or None where frames are not clustered.
+        clusters: g, or None where frames are not clustered.
         clustering: the rule.
-        budget: of "auto", the mean number of clusters.
     """
 
     name: str
     frames: int | None = None
-    clusters: int | str | None = None
+    clusters: int | None = None
     clustering: str = "cumulative"
-    budget: int | None = None
 
     def settings(self, frames: int, sampled_epochs: int) -> dict[str, Any]:
         """As settings of a run on videos of ``frames`` frames."""
         if self.clusters is None:
             return {"model.name": "tsm", "input.snippets": self.frames or frames}
-        values = {
+        return {
             "model.name": "full-video",
             "model.clusters": self.clusters,
             "model.clustering": self.clustering,
             "input.sampled_epochs": sampled_epochs,
         }
-        return values if self.budget is None else {**values, "model.cluster_budget": self.budget}
 
 
 def table_rows() -> list[TableRow]:
-    """The paper's rows, and those with as many clusters as a video has change."""
+    """The paper's rows."""
     rows = [TableRow("TSM-8", 8), TableRow("TSM-16", 16), TableRow("TSM-all")]
     for g in (8, 16):
         rows += [TableRow(f"{rule}-{g}", None, g, rule) for rule in ("uniform", "slope", "cumulative")]
-        rows.append(TableRow(f"auto-{g}", None, "auto", budget=g))
     return rows
 
 
@@ -213,7 +209,6 @@ def _cost(
     keywords: dict[str, Any] = {"backbone": base.model.backbone, "dropout": 0.5}
     if row.clusters is not None:
         keywords |= {"clusters": row.clusters, "clustering": row.clustering}
-        keywords |= {} if row.budget is None else {"cluster_budget": row.budget}
     if device == "auto":  # as training chooses
         device = "cuda" if torch.cuda.is_available() else "cpu"
     job = Job(

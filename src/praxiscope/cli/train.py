@@ -224,10 +224,10 @@ def train(
         ),
     ] = None,
     clusters: Annotated[
-        str | None,
+        int | None,
         typer.Option(
-            help="Train on every frame (--model full-video), in this many clusters per video; auto: as many as its "
-            "content changes.",
+            min=1,
+            help="Train on every frame (--model full-video), in this number of clusters per video.",
             rich_help_panel=_MEMORY,
         ),
     ] = None,

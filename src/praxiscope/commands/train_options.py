@@ -181,8 +181,6 @@ def _changes(plain: Mapping[str, Any], settings: TrainSettings) -> dict[str, Any
     given = dict(plain)
     if "device" in given:
         given["device"] = check_device(given["device"])
-    if "clusters" in given:
-        given["clusters"] = _clusters(given["clusters"])
     if given.get("choose") is not None:
         given.setdefault("backprop", "principal")
     changes = {SETTINGS[name]: value for name, value in given.items()}
@@ -190,15 +188,6 @@ def _changes(plain: Mapping[str, Any], settings: TrainSettings) -> dict[str, Any
         shown = settings.input
         changes["input.short_side"] = round(int(given["size"]) * shown.short_side / shown.size)
     return changes
-
-
-def _clusters(given: str | int) -> int | str:
-    if given == "auto":
-        return given
-    text = str(given)
-    if not text.isdecimal() or int(text) < 1:
-        raise ArgumentError(f"--clusters {text}: expected a whole number of 1 or more, or auto.")
-    return int(text)
 
 
 def _data_sets(settings: TrainSettings, data: DataOptions) -> dict[str, Any]:

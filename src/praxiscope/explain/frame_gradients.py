@@ -25,7 +25,8 @@ from praxiscope.errors import ArgumentError, DataError, unknown_name
 from praxiscope.explain.networks import load_full_video, network_of, see_whole
 from praxiscope.inference.recogniser import Recogniser, best_labels
 from praxiscope.models.full_video import FullVideoNetwork
-from praxiscope.models.stages import early_stage
+from praxiscope.models.named_layers import Layer
+from praxiscope.models.stages import early_stage, late_stages
 from praxiscope.steps import make_loss
 from praxiscope.units import counted
 from praxiscope.video.opening import open_video
@@ -124,21 +125,22 @@ def gradient_maker(
 
 def first_block(model: FullVideoNetwork) -> tuple[str, list[nn.Parameter]]:
     """layer1 of a ResNet; of other networks the whole stage before clustering."""
-    if hasattr(model.backbone, "layer1"):
-        return "layer1", _learned(model.backbone.get_submodule("layer1"))
-    stage = nn.ModuleList(early_stage(model.backbone, model.backbone_name))
-    return "the first stage", _learned(stage)
+    early = early_stage(model.backbone, model.backbone_name)
+    block = [layer for layer in early if layer.name == "layer1"]
+    return ("layer1", _learned(block)) if block else ("the first stage", _learned(early))
 
 
 def third_block(model: FullVideoNetwork) -> tuple[str, list[nn.Parameter]]:
     """layer3 of a ResNet; of other networks everything after clustering."""
-    if hasattr(model.backbone, "layer3"):
-        return "layer3", _learned(model.backbone.get_submodule("layer3"))
-    early = {
-        id(p) for module in early_stage(model.backbone, model.backbone_name) for p in module.parameters()
-    }
-    return "all layers after the first stage", [p for p in _learned(model.backbone) if id(p) not in early]
+    late = late_stages(model.backbone, model.backbone_name).layers
+    block = [layer for layer in late if layer.name == "layer3"]
+    if block:
+        return "layer3", _learned(block)
+    early = {id(p) for p in _learned(early_stage(model.backbone, model.backbone_name))}
+    rest = [p for p in model.backbone.parameters() if p.requires_grad and id(p) not in early]
+    return "all layers after the first stage", rest
 
 
-def _learned(module: nn.Module) -> list[nn.Parameter]:
-    return [parameter for parameter in module.parameters() if parameter.requires_grad]
+def _learned(layers: Sequence[Layer]) -> list[nn.Parameter]:
+    modules = nn.ModuleList(layer.run for layer in layers if isinstance(layer.run, nn.Module))
+    return [parameter for parameter in modules.parameters() if parameter.requires_grad]

@@ -24,7 +24,6 @@ from praxiscope.registry import Registry
 
 __all__ = [
     "Clustering",
-    "apportion",
     "cluster_offsets",
     "clusterings",
     "cumulative_ids",
@@ -322,33 +321,3 @@ def segment_sizes(segments: Tensor, count: int, like: Tensor) -> Tensor:
     sizes = torch.zeros(count, dtype=torch.int64, device=segments.device)
     sizes.index_add_(0, segments, torch.ones_like(segments))
     return sizes.reshape(-1, *[1] * (like.dim() - 1)).to(like.dtype)
-
-
-def apportion(budget: int, shares: Tensor, most: Tensor) -> Tensor:
-    """Divide a number of clusters among videos in proportion, each getting one at least and ``most`` at most.
-
-    Each cluster beyond the first goes where the distance per cluster is largest at that point (D'Hondt's rule of
-    divisors), so that the clusters of all videos come as near as whole numbers allow to spanning equal distances.
-
-    Args:
-        budget: clusters in all; each video has one whatever it is, and no more are given than there are frames.
-        shares: what each video weighs, [B], 0 or more: its whole distance.
-        most: frames of each video, int64 [B].
-
-    Returns:
-        int64 [B].
-    """
-    limit = int(most.max()) if len(most) else 1
-    extra = min(budget, int(most.sum())) - len(most)
-    granted = torch.ones_like(most)
-    if extra <= 0:
-        return granted
-    divisors = torch.arange(1, max(limit, 2), device=shares.device)  # [limit - 1]: the k-th further cluster
-    if not shares.is_floating_point():
-        shares = shares.double()
-    worth = shares[:, None] / divisors
-    # Videos without any change come last, and share what is left evenly.
-    worth = torch.where(shares[:, None] > 0, worth, -divisors.to(worth.dtype))
-    worth = worth.masked_fill(divisors >= most[:, None], -torch.inf)
-    best = worth.flatten().argsort(descending=True, stable=True)[:extra]
-    return granted.index_add_(0, best // len(divisors), torch.ones_like(best))

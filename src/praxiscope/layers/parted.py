@@ -131,11 +131,20 @@ class PartedStage:
         run: the stage: rows [n, …] to activations [n, C, H, W]. It has no randomness.
         parts: the batch.
         modules: what ``run`` runs through, with all parameters.
+        kept_bytes: activations up to this size in all are kept for `sums` by `activations`. They have no gradient.
     """
 
-    def __init__(self, run: Callable[[Tensor], Tensor], parts: Parts, modules: Sequence[nn.Module]) -> None:
+    def __init__(
+        self,
+        run: Callable[[Tensor], Tensor],
+        parts: Parts,
+        modules: Sequence[nn.Module],
+        kept_bytes: int = 0,
+    ) -> None:
         self.run = run
         self.parts = parts
+        self.kept_bytes = kept_bytes
+        self.kept: list[Tensor] = []
         inside = list(dict.fromkeys(m for module in modules for m in module.modules()))
         self.parameters = [p for m in inside for p in m.parameters(recurse=False) if p.requires_grad]
         self.norms: list[_Norm] = []
@@ -178,6 +187,15 @@ class PartedStage:
         with _normalising(self.norms, [norm.affine() for norm in self.norms]):
             return self.run(part)
 
+    def activations(self) -> Iterator[Tensor]:
+        """The activations of each part, without a gradient."""
+        whole = self.kept_bytes
+        for part in self.parts():
+            x = self(part)
+            whole -= x.nbytes
+            self.kept = [*self.kept, x] if whole >= 0 else []
+            yield x
+
     def sums(self, segments: Tensor, count: int, rows: Tensor | None = None) -> Tensor:
         """Sums of activations over segments, with the gradient of one piece.
 
@@ -192,10 +210,13 @@ class PartedStage:
         total: Tensor = _Sums.apply(self, segments, count, rows, *self.parameters)  # type: ignore[no-untyped-call]
         return total
 
-    def pieces(self, segments: Tensor) -> Iterator[tuple[Tensor, Tensor, int, int]]:
-        """Each part, its rows' segments from 0 on, and which of all segments these are."""
+    def pieces(
+        self, segments: Tensor, kept: Sequence[Tensor] = ()
+    ) -> Iterator[tuple[Tensor, Tensor, int, int]]:
+        """Each part (or its activations, where they were kept), its rows' segments from 0 on, and which of all segments
+        these are."""
         first = 0
-        for part in self.parts():
+        for part in kept or self.parts():
             own = segments[first : first + len(part)]
             start, end = int(own[0]), int(own[-1]) + 1
             yield part, own - start, start, end
@@ -267,8 +288,8 @@ class _Sums(torch.autograd.Function):
         ctx.autocast = _autocast(device)
         ctx.save_for_backward(segments)
         total: Tensor | None = None
-        for part, own, start, end in stage.pieces(segments):
-            sums = segment_sum(stage(part), own, end - start)
+        for part, own, start, end in stage.pieces(segments, stage.kept):
+            sums = segment_sum(part if stage.kept else stage(part), own, end - start)
             place = torch.arange(start, end, device=own.device)
             total = segment_sum(sums, place, count) if total is None else total.index_add_(0, place, sums)
         assert total is not None

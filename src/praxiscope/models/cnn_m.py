@@ -79,12 +79,17 @@ class CnnM2048(nn.Module):
         Raises:
             ArgumentError: H or W is below 41 pixels.
         """
+        return self.classifier(self.avgpool(self.features(self.check_size(x))).flatten(1))
+
+    @staticmethod
+    def check_size(x: Tensor) -> Tensor:
+        """Return images [N, C, H, W] as they are. Raises ArgumentError where H or W is below 41 pixels."""
         if min(x.shape[-2:]) < SMALLEST_INPUT:
             raise ArgumentError(
-                f"CNN-M-2048 needs pictures of at least {SMALLEST_INPUT} x {SMALLEST_INPUT} pixels, got "
+                f"CNN-M-2048 needs images of at least {SMALLEST_INPUT} x {SMALLEST_INPUT} pixels, got "
                 f"{x.shape[-2]} x {x.shape[-1]}"
             )
-        return self.classifier(self.avgpool(self.features(x)).flatten(1))
+        return x
 
 
 def cnn_m_2048() -> CnnM2048:

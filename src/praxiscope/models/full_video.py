@@ -9,16 +9,15 @@ K classes. Frame offsets are int64 [B + 1]: video b owns the rows ``offsets[b]:o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from praxiscope.errors import ArgumentError
 from praxiscope.layers.clustering import (
-    apportion,
     cluster_offsets,
     clusterings,
     hamming_distances,
@@ -28,15 +27,16 @@ from praxiscope.layers.clustering import (
 from praxiscope.layers.parted import PartedStage, Parts
 from praxiscope.layers.shift import SnippetCount, insert_shift
 from praxiscope.models.contract import Sees
+from praxiscope.models.named_layers import BackboneOutput, run_layers
 from praxiscope.models.registered import models
 from praxiscope.models.shift_places import shift_places
 from praxiscope.models.snippets import BatchNormMode, SnippetNetwork, Stream
 from praxiscope.models.stages import early_stage, late_stages, without_last_relu
 
-__all__ = ["AutoClusters", "FixedClusters", "FullVideoNetwork", "FullVideoOutput", "full_video"]
+__all__ = ["FullVideoNetwork", "FullVideoOutput", "full_video"]
 
 _KEPT_PIXELS = 256 * 224 * 224  # of a ResNet-18 about 4 GiB of activations
-_KEPT_BYTES = 2**29  # of activations of frames that are tested together
+_KEPT_BYTES = 2**29  # of activations that leave the first stage, without a gradient
 
 
 class FullVideoOutput(NamedTuple):
@@ -44,9 +44,11 @@ class FullVideoOutput(NamedTuple):
 
     logits: [B, K], the videos' scores before softmax: the mean over their clusters.
     cluster_logits: [G, K].
-    cluster_offsets: int64 [B + 1], which clusters are whose.
+    cluster_offsets: int64 [B + 1], the clusters of video b are ``cluster_offsets[b]:cluster_offsets[b + 1]``.
     ids: int64 [N], each frame's cluster, from 0 on in each video.
     distances: int64 [N - 1], places whose sign differs between neighbouring frames.
+    features: [G, D], the input of the classifier, before its dropout.
+    maps: the outputs of the layers that were asked for, by name, [G, C, H, W].
     """
 
     logits: Tensor
@@ -54,83 +56,31 @@ class FullVideoOutput(NamedTuple):
     cluster_offsets: Tensor
     ids: Tensor
     distances: Tensor
+    features: Tensor
+    maps: Mapping[str, Tensor]
 
 
 def _whole_number(name: str, value: Any) -> int:
     if type(value) is not int or not 1 <= value < 2**31:
-        raise ArgumentError(f"{name} must be a whole number of 1 or more, got {value!r}")
+        hint = (
+            ". 'auto' was removed: train again with clusters=8"
+            if (name, value) == ("clusters", "auto")
+            else ""
+        )
+        raise ArgumentError(f"{name} must be a whole number of 1 or more, got {value!r}{hint}")
     return value
 
 
-class FixedClusters(nn.Module):
-    """As many clusters for every video.
-
-    Args:
-        count: g.
-    """
-
-    def __init__(self, count: int) -> None:
-        super().__init__()
-        self.count = _whole_number("clusters", count)
-
-    def forward(self, lengths: Tensor, frames: Tensor) -> int:
-        """The number, whatever the videos are."""
-        return self.count
-
-
-class AutoClusters(nn.Module):
-    """As many clusters as a video has change, within a budget for the batch.
-
-    Our answer to the paper's stated limit: a fixed number suits no video with more shots than clusters. In training
-    the clusters of a batch, ``budget`` for each video in the mean, are divided among its videos in proportion to their
-    length in signs, so that clusters span equal changes; the mean of that span is remembered. At a test a video has as
-    many clusters as such spans fit into it, whatever is beside it: ``budget`` where no span is known yet.
-
-    Args:
-        budget: mean number of clusters of a video.
-    """
-
-    MOST = 8  # times the budget: what a single video may have at the most, as memory is not endless
-    MOMENTUM = 0.1
-
-    span: Tensor
-
-    def __init__(self, budget: int) -> None:
-        super().__init__()
-        self.budget = _whole_number("cluster_budget", budget)
-        self.register_buffer("span", torch.zeros(()))  # 0: not known yet
-
-    @torch.no_grad()
-    def forward(self, lengths: Tensor, frames: Tensor) -> Tensor:
-        """Numbers of clusters, int64 [B].
-
-        Args:
-            lengths: changes of sign along each video, as shares of the places of a frame, float [B].
-            frames: of each video, int64 [B].
-        """
-        most = frames.clamp(max=self.MOST * self.budget)
-        if not self.training:
-            if self.span > 0:
-                return (lengths / self.span).round().long().clamp(min=1).minimum(most)
-            return most.clamp(max=self.budget)
-        counts = apportion(self.budget * len(frames), lengths, most)
-        # Where every frame is its own cluster (sampled frames) nothing is learned of how many there should be.
-        if self.training and bool((counts < frames).any()) and bool(lengths.sum() > 0):
-            now = (lengths.sum() / counts.sum()).to(self.span.dtype)
-            self.span.copy_(now if self.span == 0 else self.span.lerp(now, self.MOMENTUM))
-        return counts
-
-
 class FullVideoNetwork(SnippetNetwork):
-    """An image network whose first stage sees every frame, and whose rest sees the means of clusters.
+    """An image network whose first stage sees every frame, and whose later stages see the means of clusters.
 
     Args:
-        counts: `FixedClusters` or `AutoClusters`.
+        clusters: g, the number of clusters of each video.
         clustering: name in `praxiscope.layers.clustering.clusterings`.
         aggregate: whether clusters are averaged before or after the last ReLU of the first stage.
         fold_div: 1 / fold_div of the channels travel each way between clusters.
         early_shift: shift also between the frames of the first stage.
-        early_frames: frames that go through the first stage at once. Their activations are not kept but made again
+        early_frames: frames that go through the first stage at once. Their activations are not kept but computed again
             for the backward pass, so that memory does not grow with the number of frames beyond their pixels; the
             price is two more passes through the first stage, and several for each BatchNorm layer in it that learns
             (see `praxiscope.layers.parted`). Clusters, scores, statistics and gradients are those of all frames at
@@ -144,7 +94,7 @@ class FullVideoNetwork(SnippetNetwork):
     def __init__(
         self,
         *,
-        counts: FixedClusters | AutoClusters,
+        clusters: int,
         clustering: str,
         aggregate: Literal["pre", "post"],
         fold_div: int,
@@ -152,51 +102,59 @@ class FullVideoNetwork(SnippetNetwork):
         early_frames: int | Literal["auto"] | None,
         **snippet_network: Any,
     ) -> None:
-        super().__init__(consensus="average", **snippet_network)
+        sees = Sees(frames="all", together=_whole_number("clusters", clusters), streamable=not early_shift)
+        super().__init__(consensus="average", sees=sees, **snippet_network)
+        self.clusters = clusters
         if early_frames not in ("auto", None):
             _whole_number("early_frames", early_frames)
         if isinstance(early_frames, int) and early_shift:
             raise ArgumentError(
-                "early_shift looks at neighbouring frames, early_frames parts them; set one of them"
+                "early_shift mixes neighbouring frames and early_frames processes them apart; set only one of them"
             )
-        self.counts = counts
+        if aggregate not in ("pre", "post"):
+            raise ArgumentError(f"aggregate must be 'pre' or 'post', got {aggregate!r}")
         self.cluster = clusterings.get(clustering)
+        self.aggregate = aggregate
         self.early_shift = early_shift
         self.early_frames = None if early_shift else early_frames
         early = early_stage(self.backbone, self.backbone_name)
-        self._open = _open(aggregate)
-        self._open.parts(early)  # raises where the stage does not end with a ReLU
+        if aggregate == "pre":
+            without_last_relu(early)  # raises where the stage does not end with one
         self.early_count = SnippetCount()
-        inside = {id(module) for part in early for module in part.modules()}
+        inside = {id(module) for layer in early for module in layer.run.modules()}  # type: ignore[attr-defined]
         for place in shift_places(self.backbone):
             if id(place.module) not in inside:
                 insert_shift([place.module], self.snippet_count, fold_div, channels_last=place.channels_last)
             elif early_shift:
                 insert_shift([place.module], self.early_count, fold_div, channels_last=place.channels_last)
 
+    def layer_names(self) -> list[str]:
+        """The names of the layers whose maps ``forward`` returns on request: those that clusters go through."""
+        return late_stages(self.backbone, self.backbone_name).names
+
     def early(self, frames: Tensor) -> Tensor:
         """The first stage: frames [n, C, H, W], normalised, to activations whose signs are compared."""
-        for part in self._open.parts(early_stage(self.backbone, self.backbone_name)):
-            frames = part(frames)
-        return frames
+        layers = early_stage(self.backbone, self.backbone_name)
+        return run_layers(without_last_relu(layers) if self.aggregate == "pre" else layers, frames)[0]
 
-    def late(self, means: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
-        """The rest: means of clusters [G, C, H, W] to scores of videos [B, K] and of clusters [G, K]."""
+    def late(self, means: Tensor, offsets: Tensor, maps: Sequence[str] = ()) -> tuple[Tensor, BackboneOutput]:
+        """The later stages: means of clusters [G, C, H, W] to scores of videos [B, K], and what clusters give."""
         videos, clusters = len(offsets) - 1, len(means)
         # Videos with equally many clusters are shifted as one dense batch, which is faster.
         dense = bool((offsets.diff() == clusters // videos).all())
         self.snippet_count.value = clusters // videos if dense else 1
         self.snippet_count.offsets = None if dense else offsets
-        scores: Tensor = late_stages(self.backbone, self.backbone_name)(self._open.close(means))
+        means = F.relu(means) if self.aggregate == "pre" else means
+        seen = late_stages(self.backbone, self.backbone_name)(means, maps)
         if dense:
-            return scores.reshape(videos, -1, scores.shape[1]).mean(1), scores
+            return seen.scores.reshape(videos, -1, seen.scores.shape[1]).mean(1), seen
         video = torch.arange(videos, device=means.device).repeat_interleave(
             offsets.diff(), output_size=clusters
         )
-        return segment_mean(scores, video, videos), scores
+        return segment_mean(seen.scores, video, videos), seen
 
     def forward(  # type: ignore[override]
-        self, frames: Tensor, offsets: Tensor | None = None
+        self, frames: Tensor, offsets: Tensor | None = None, *, maps: Sequence[str] = ()
     ) -> FullVideoOutput:
         """Score videos.
 
@@ -206,25 +164,20 @@ class FullVideoNetwork(SnippetNetwork):
                 ``offsets[b + 1] - offsets[b]`` of its S frames count; the others are dropped here, so that a padded
                 batch is the packed one in every respect: shifts, BatchNorm's statistics, clusters.
             offsets: int64 [B + 1].
+            maps: names of layers (see `layer_names`) whose outputs are returned too.
 
         Raises:
             ArgumentError: another shape, or a video without a frame.
+            UnknownNameError: no such layer; the message names the nearest.
         """
         rows, offsets, dense = self._rows(frames, offsets)
         part = self.parts_of(len(rows), *rows.shape[-2:])
-        if part is None:
-            self.early_count.value = len(rows) // (len(offsets) - 1)
-            self.early_count.offsets = None if dense else offsets
-            return self._output(*self.cluster_means(self.early(rows), offsets))
-        parts = torch.split(rows, part)
-        stage = self._stage(lambda: parts)
-        if not torch.is_grad_enabled():
-            # Only what leaves the first stage is kept, where that is not much; then once is enough.
-            first = stage(parts[0])
-            if first.nbytes * len(parts) <= _KEPT_BYTES:
-                rest = (stage(x) for x in parts[1:])
-                return self._output(*self.cluster_means(torch.cat([first, *rest]), offsets))
-        return self._streamed(stage, offsets, rows)
+        if part is not None:
+            chunks = torch.split(rows, part)
+            return self._in_parts(lambda: chunks, offsets, rows, maps)
+        self.early_count.value = len(rows) // (len(offsets) - 1)
+        self.early_count.offsets = None if dense else offsets
+        return self._output(*self.cluster_means(self.early(rows), offsets), maps)
 
     def parts_of(self, frames: int, height: int, width: int | None = None) -> int | None:
         """How many of a batch's ``frames`` go through the first stage at once; None: all, and they are kept."""
@@ -246,14 +199,17 @@ class FullVideoNetwork(SnippetNetwork):
         """Each frame's cluster among all videos' [N] and in its own video [N]; the clusters' offsets [B + 1]; distances
         [N - 1]."""
         distances = hamming_distances(activations)
-        return (*self._assign(distances, offsets, activations[0].numel()), distances)
+        ids = self.cluster(distances, self.clusters, offsets)
+        segments, own = cluster_offsets(ids, offsets)
+        return segments, ids, own, distances
 
     def forward_stream(self, parts: Parts, offsets: Tensor | None = None) -> FullVideoOutput:
         """Score videos whose frames never lie in memory together.
 
-        They are gone through twice: for the distances, and, once the clusters are known, for their means. With a
-        gradient each part's activations are made once more in the backward pass, and with BatchNorm that learns more
-        often (see `praxiscope.layers.parted`). Clusters, scores and gradients are those of all frames at once.
+        The frames are read twice: for the distances, and, once the clusters are known, for their means. (Without a
+        gradient and with few frames, once: then the activations are kept.) With a gradient the activations of each
+        part are computed once more in the backward pass, and with BatchNorm that learns more often (see
+        `praxiscope.layers.parted`). Clusters, scores and gradients are those of all frames at once.
 
         Args:
             parts: gives the frames, [n, C, H, W] at a time; called several times, with the same result.
@@ -264,49 +220,40 @@ class FullVideoNetwork(SnippetNetwork):
         """
         if self.early_shift:
             raise ArgumentError(
-                "with early_shift a network looks at neighbouring frames and cannot be shown a few at a time. Train "
-                "one without it."
+                "early_shift mixes neighbouring frames, so that a network with it cannot process a few frames at a "
+                "time. Train a network without early_shift."
             )
-        return self._streamed(self._stage(parts), offsets)
+        return self._in_parts(parts, offsets)
 
-    def _stage(self, parts: Parts) -> PartedStage:
-        return PartedStage(self.early, parts, early_stage(self.backbone, self.backbone_name))
-
-    def _streamed(
-        self, stage: PartedStage, offsets: Tensor | None, rows: Tensor | None = None
+    def _in_parts(
+        self, parts: Parts, offsets: Tensor | None, rows: Tensor | None = None, maps: Sequence[str] = ()
     ) -> FullVideoOutput:
+        modules: list[Any] = [layer.run for layer in early_stage(self.backbone, self.backbone_name)]
+        stage = PartedStage(self.early, parts, modules, 0 if torch.is_grad_enabled() else _KEPT_BYTES)
         found: list[Tensor] = []
         last: Tensor | None = None
-        count = places = 0
         with torch.no_grad():
-            for part in stage.parts():
-                activations = stage(part)
+            for activations in stage.activations():
                 if last is not None:
                     activations = torch.cat([last, activations])
                 found.append(hamming_distances(activations))
-                last, places, count = activations[-1:].clone(), activations[0].numel(), count + len(part)
+                last = activations[-1:].clone()
         if last is None:
             raise ArgumentError("a video needs at least one frame")
         distances = torch.cat(found)
         if offsets is None:
-            offsets = torch.tensor([0, count], device=distances.device)
-        segments, ids, own = self._assign(distances, offsets, places)
+            offsets = torch.tensor([0, len(distances) + 1], device=distances.device)
+        ids = self.cluster(distances, self.clusters, offsets)
+        segments, own = cluster_offsets(ids, offsets)
         sums = stage.sums(segments, int(own[-1]), rows)
         means = sums / segment_sizes(segments, len(sums), sums)
-        return self._output(means.to(last.dtype), own, ids, distances)
+        return self._output(means.to(last.dtype), own, ids, distances, maps)
 
-    def _assign(self, distances: Tensor, offsets: Tensor, places: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Clusters of frames: among all videos' [N], in its own video [N], and the clusters' offsets [B + 1]."""
-        frames = offsets.diff()
-        gone = torch.cat([distances.new_zeros(1), distances.cumsum(0)])  # [N], across videos, too
-        lengths = (gone[offsets[1:] - 1] - gone[offsets[:-1]]).float() / places
-        ids = self.cluster(distances, self.counts(lengths, frames), offsets)
-        segments, own = cluster_offsets(ids, offsets)
-        return segments, ids, own
-
-    def _output(self, means: Tensor, own: Tensor, ids: Tensor, distances: Tensor) -> FullVideoOutput:
-        logits, scores = self.late(means, own)
-        return FullVideoOutput(logits, scores, own, ids, distances)
+    def _output(
+        self, means: Tensor, own: Tensor, ids: Tensor, distances: Tensor, maps: Sequence[str]
+    ) -> FullVideoOutput:
+        logits, seen = self.late(means, own, maps)
+        return FullVideoOutput(logits, seen.scores, own, ids, distances, seen.features, seen.maps)
 
     def _rows(self, frames: Tensor, offsets: Tensor | None) -> tuple[Tensor, Tensor, bool]:
         """The frames that count as rows [N, C, H, W]; their offsets; whether all videos have equally many."""
@@ -342,31 +289,12 @@ class FullVideoNetwork(SnippetNetwork):
         return frames[torch.arange(length, device=frames.device) < counts[:, None]], offsets, False
 
 
-class _Aggregation(NamedTuple):
-    """How a stage is cut open: its parts up to where clusters are averaged, and what is left to do to the means."""
-
-    parts: Callable[[list[nn.Module]], Iterable[Callable[[Tensor], Tensor]]]
-    close: Callable[[Tensor], Tensor]
-
-
-def _as_it_is(x: Any) -> Any:
-    return x
-
-
-def _open(aggregate: str) -> _Aggregation:
-    kinds = {"post": _Aggregation(_as_it_is, _as_it_is), "pre": _Aggregation(without_last_relu, F.relu)}
-    if aggregate not in kinds:
-        raise ArgumentError(f"aggregate must be 'pre' or 'post', got {aggregate!r}")
-    return kinds[aggregate]
-
-
 @models.register("full-video")
 def full_video(
     *,
     num_classes: int,
     backbone: str = "resnet18",
-    clusters: int | Literal["auto"] = 8,
-    cluster_budget: int | None = None,
+    clusters: int = 8,
     clustering: str = "cumulative",
     aggregate: Literal["pre", "post"] = "post",
     early_frames: int | Literal["auto"] | None = "auto",
@@ -383,8 +311,7 @@ def full_video(
     temporal shifts of an eighth of the channels each way between clusters.
 
     Args:
-        clusters: g (the paper: 8 or 16), or "auto": as many as a video has change.
-        cluster_budget: with "auto", the mean number for each video; None: 8.
+        clusters: g (the paper: 8 or 16).
         clustering: "cumulative", "slope" or "uniform".
         aggregate: "post": means are taken after the first stage's last ReLU, as in the authors' code; "pre": before
             it, as the paper's text has it. Frames whose signs agree give the same either way.
@@ -395,23 +322,12 @@ def full_video(
     Raises:
         ArgumentError: the backbone cannot be cut, or a value is out of its range.
     """
-    if isinstance(clusters, str) and clusters != "auto":
-        raise ArgumentError(f"clusters must be a number or 'auto', got {clusters!r}")
     if in_channels is not None and not isinstance(in_channels, int):
         raise ArgumentError(
-            f"full-video sees flow stacks of one length; in_channels must be one number, got {in_channels}"
+            f"full-video takes flow stacks of one length; in_channels must be one number, got {in_channels}"
         )
-    if clusters != "auto" and cluster_budget is not None:
-        raise ArgumentError(f"cluster_budget = {cluster_budget} is for clusters = auto, not {clusters}")
-    counts: FixedClusters | AutoClusters
-    if isinstance(clusters, str):
-        counts = AutoClusters(8 if cluster_budget is None else cluster_budget)
-        together = counts.budget
-    else:
-        counts = FixedClusters(clusters)
-        together = counts.count
     return FullVideoNetwork(
-        counts=counts,
+        clusters=clusters,
         clustering=clustering,
         aggregate=aggregate,
         fold_div=fold_div,
@@ -425,5 +341,4 @@ def full_video(
         pretrained=pretrained,
         batchnorm=batchnorm,
         input_size=input_size,
-        sees=Sees(frames="all", together=together, streamable=not early_shift),
     )

@@ -9,7 +9,7 @@ K classes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
 import torch
@@ -23,6 +23,7 @@ from praxiscope.layers.shift import SnippetCount
 from praxiscope.layers.temporal import AVERAGE, CENTRE, TemporalConvolution, temporal_max
 from praxiscope.models.backbones import IMAGENET, InputContract, classifier, create_backbone, flow_contract
 from praxiscope.models.contract import Sees
+from praxiscope.models.named_layers import Layer, check_layers, named_layers, run_layers
 from praxiscope.models.registered import models
 from praxiscope.models.residual import branch_width, residual_branch, residual_stages, residual_sum
 
@@ -41,10 +42,15 @@ class TwoStreamOutput(NamedTuple):
 
     logits: [B, K], the mean of both streams' scores before softmax.
     stream_logits: [2, B, K], those of appearance and of motion; each has a loss of its own.
+    features: by stream ("rgb", "flow"), the input of its classifier, before its dropout: [B, n, D], of every snippet,
+        or of every window of snippets where features are max-pooled.
+    maps: the outputs of the layers that were asked for, by name ("rgb.layer3"), [B, S, C, H, W].
     """
 
     logits: Tensor
     stream_logits: Tensor
+    features: Mapping[str, Tensor] = {}
+    maps: Mapping[str, Tensor] = {}
 
 
 def _ungated(x: Tensor, y: Tensor) -> GatedInput:
@@ -171,38 +177,57 @@ class TwoStreamResidualNetwork(nn.Module):
                 freeze_batchnorm(network, keep_first=self.batchnorm == "partial")
         return self
 
-    def forward(self, frames: Tensor, flow: Tensor) -> TwoStreamOutput:
+    def layer_names(self) -> list[str]:
+        """The names of the layers whose maps ``forward`` returns on request, those of each stream in order."""
+        return [
+            f"{stream}.{name}"
+            for stream, network in self.stream_networks.items()
+            for name in named_layers(network).names
+        ]
+
+    def forward(self, frames: Tensor, flow: Tensor, *, maps: Sequence[str] = ()) -> TwoStreamOutput:
         """Score videos.
 
         Args:
-            frames: normalised pictures [B, S, 3, H, W].
-            flow: normalised stacks [B, S, 2 L, H, W] of the same instants; any S, H and W.
+            frames: normalised RGB frames [B, S, 3, H, W].
+            flow: normalised stacks of flow [B, S, 2 L, H, W] at the same times; any S, H and W.
+            maps: names of layers (see `layer_names`) whose outputs are returned too.
 
         Raises:
             ArgumentError: shapes that do not fit together.
+            UnknownNameError: no such layer; the message names the nearest.
         """
         if frames.dim() != 5 or flow.dim() != 5 or frames.shape[:2] != flow.shape[:2]:
             raise ArgumentError(
                 "frames [B, S, C, H, W] and flow [B, S, 2 L, H, W] must show the same instants; got "
                 f"{list(frames.shape)} and {list(flow.shape)}"
             )
-        videos, snippets = frames.shape[:2]
-        self.snippet_count.value = snippets
-        a, m = (_stem(net, x.flatten(0, 1)) for net, x in ((self.appearance, frames), (self.motion, flow)))
+        check_layers(maps, self.layer_names() if maps else [])
+        self.snippet_count.value = frames.shape[1]
+        rows = tuple(frames.shape[:2])
+        kept: dict[str, Tensor] = {}
+
+        def run(stream: str, layers: Sequence[Layer], x: Tensor) -> Tensor:
+            named = [Layer(f"{stream}.{layer.name}", layer.run) for layer in layers]
+            x, found = run_layers(named, x, maps, rows)
+            kept.update(found)
+            return x
+
+        a = run("rgb", named_layers(self.appearance).up_to("maxpool"), frames.flatten(0, 1))
+        m = run("flow", named_layers(self.motion).up_to("maxpool"), flow.flatten(0, 1))
         stages = zip(residual_stages(self.appearance, ""), residual_stages(self.motion, ""), strict=True)
         for number, (own, other) in enumerate(stages, start=2):
             a, m = residual_sum(own[0], a), residual_sum(other[0], m)
             into_a, into_m = self._into_appearance(a, m), self._into_motion(m, a)
             a = self._second_unit(own[1], into_a, f"appearance_conv{number}")
             m = self._second_unit(other[1], into_m, f"motion_conv{number}")
-            a, m = own[2:](a), other[2:](m)
+            name = f"layer{number - 1}"
+            a, m = run("rgb", [Layer(name, own[2:])], a), run("flow", [Layer(name, other[2:])], m)
+        features = {"rgb": self._features(a, rows), "flow": self._features(m, rows)}
         scores = torch.stack(
-            [
-                self._classify(net, x.reshape(videos, snippets, *x.shape[1:]))
-                for net, x in ((self.appearance, a), (self.motion, m))
-            ]
+            [classifier(net)(features[stream]).mean(1) for stream, net in self.stream_networks.items()]
         )
-        return TwoStreamOutput(scores.mean(0), scores)
+        return TwoStreamOutput(scores.mean(0), scores, features, kept)
 
     def _second_unit(self, unit: nn.Module, taken: GatedInput, name: str) -> Tensor:
         along_time = self.temporal._modules.get(name)
@@ -211,25 +236,18 @@ class TwoStreamResidualNetwork(nn.Module):
             shortcut, inner = along_time(shortcut), None
         return F.relu(shortcut + residual_branch(unit, taken.branch, inner))
 
-    def _classify(self, network: nn.Module, x: Tensor) -> Tensor:
-        """Features [B, S, C, h, w] to scores [B, K]: the mean over all instants and places."""
+    def _features(self, x: Tensor, rows: tuple[int, ...]) -> Tensor:
+        """Maps [B * S, C, h, w] to features [B, n, C], of snippets or of windows of them: the mean over all places."""
+        x = x.reshape(*rows, *x.shape[1:])
         if self.pool_window is not None:
             x = temporal_max(x, self.pool_window)
-        scores: Tensor = classifier(network)(x.mean((3, 4)))
-        return scores.mean(1)
+        return x.mean((3, 4))
 
 
 def _stage_width(stage: nn.Sequential) -> int:
     last = stage[-1]
     width: int = (last.conv3 if hasattr(last, "conv3") else last.conv2).out_channels  # type: ignore
     return width
-
-
-def _stem(network: nn.Module, x: Tensor) -> Tensor:
-    """conv1 and pool1 of a torchvision ResNet."""
-    for name in ("conv1", "bn1", "relu", "maxpool"):
-        x = getattr(network, name)(x)
-    return x
 
 
 @models.register("multiplier")

@@ -5,7 +5,8 @@ Axis letters: B videos, S snippets, C channels, H rows, W columns, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal, TypeAlias
 
 import torch
@@ -26,6 +27,7 @@ from praxiscope.models.backbones import (
     native_input_size,
 )
 from praxiscope.models.contract import Sees
+from praxiscope.models.named_layers import BackboneOutput, named_layers
 from praxiscope.types import STEM, SnippetOutput
 
 __all__ = ["BatchNormMode", "Channels", "SnippetNetwork", "Stream"]
@@ -154,19 +156,27 @@ class SnippetNetwork(nn.Module):
         """The first convolutions, where there is one for each length of stack."""
         return next((module for module in self.backbone.modules() if isinstance(module, Stems)), None)
 
-    def forward(self, frames: Tensor, stem: Tensor | None = None) -> SnippetOutput:
+    def layer_names(self) -> list[str]:
+        """The names of the layers whose maps ``forward`` returns on request, from the input to the classifier."""
+        return named_layers(self.backbone).names
+
+    def forward(
+        self, frames: Tensor, stem: Tensor | None = None, *, maps: Sequence[str] = ()
+    ) -> SnippetOutput:
         """Score snippets and their videos.
 
         Args:
             frames: float [B, S, C, H, W], normalised as ``input_contract`` says; any S.
-            stem: of a network with several stems, int64 [B, S]: which of them each snippet takes. None: all, and a
-                snippet's scores are their mean (the test).
+            stem: for a network with several stems, int64 [B, S]: the stem that each snippet goes through. None: each
+                snippet goes through all of them, and its scores, features and maps are the means (the test).
+            maps: names of layers (see `layer_names`) whose outputs are returned too.
 
         Returns:
-            logits [B, K] and snippet_logits [B, S, K].
+            logits [B, K], snippet_logits [B, S, K], features [B, S, D] and maps by layer name [B, S, C, H, W].
 
         Raises:
-            ArgumentError: another shape, or a stem that there is not.
+            ArgumentError: another shape, or a stem that does not exist.
+            UnknownNameError: no such layer; the message names the nearest.
         """
         if frames.dim() != 5 or frames.shape[2] != self.in_channels or frames.shape[1] < 1:
             raise ArgumentError(
@@ -177,25 +187,30 @@ class SnippetNetwork(nn.Module):
             raise ArgumentError(
                 f"frames must be normalised floats, got {frames.dtype}: (frames / 255 - mean) / std of input_contract"
             )
-        videos, snippets = frames.shape[:2]
-        self.snippet_count.value = snippets
+        self.snippet_count.value = frames.shape[1]
         rows = frames.flatten(0, 1)
         stems = self.stems
         if stem is not None and (stems is None or stem.shape != frames.shape[:2]):
             raise ArgumentError(
                 f"stem must be int64 {list(frames.shape[:2])}, for a network with several, got {list(stem.shape)}"
             )
+        network = partial(named_layers(self.backbone), rows, maps, tuple(frames.shape[:2]))
         if stems is None:
-            scores = self.backbone(rows)
+            seen = network()
         elif stem is None:
-            scores = torch.stack([self._scores(stems, rows, number) for number in range(len(stems))]).mean(0)
+            seen = _mean([_through(stems, number, network) for number in range(len(stems))])
         else:
-            scores = self._scores(stems, rows, stem.flatten())
-        snippet_logits = scores.unflatten(0, (videos, snippets))
-        return SnippetOutput(self.consensus(snippet_logits), snippet_logits)
+            seen = _through(stems, stem.flatten(), network)
+        return SnippetOutput(self.consensus(seen.scores), *seen)
 
-    def _scores(self, stems: Stems, rows: Tensor, choice: Tensor | int) -> Tensor:
-        """Scores [N, K] of rows [N, C, H, W], each through its stem: int64 [N], or one number for all."""
-        stems.choice = choice
-        scores: Tensor = self.backbone(rows)
-        return scores
+
+def _through(stems: Stems, choice: Tensor | int, network: Callable[[], BackboneOutput]) -> BackboneOutput:
+    """Run a network whose rows go through their stems: int64 [N], or one number for all."""
+    stems.choice = choice
+    return network()
+
+
+def _mean(outputs: Sequence[BackboneOutput]) -> BackboneOutput:
+    scores, features, maps = zip(*outputs, strict=True)
+    means = {name: torch.stack([one[name] for one in maps]).mean(0) for name in maps[0]}
+    return BackboneOutput(torch.stack(scores).mean(0), torch.stack(features).mean(0), means)

@@ -27,9 +27,7 @@ __all__ = ["WeightReport", "load_weights"]
 _LISTED = 5  # names of each kind that an error spells out
 _OURS = "backbone."
 _PREFIXES = ("module.", "base_model.", _OURS)  # DistributedDataParallel, TSN's and TSM's code, ours
-# GoogLeNet's side classifiers, which are never built here; and how much change a cluster of full-video spans, which
-# is of the run that learned it and no part of an image network.
-_TRAINING_ONLY = ("aux1.", "aux2.", "counts.")
+_TRAINING_ONLY = ("aux1.", "aux2.")  # GoogLeNet's side classifiers, which are never built here
 
 
 class _Mismatch(NamedTuple):

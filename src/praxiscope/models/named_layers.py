@@ -1,0 +1,269 @@
+"""Backbones as lists of named layers: features and maps of any layer beside the scores, in one pass.
+
+The layers, applied one after the other, are the network's own ``forward``, bit for bit: they are its own modules, in
+its own order. There are no hooks, and the names of the state dict stay as published.
+
+Axis letters: N images, C channels, H rows, W columns, D features, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from praxiscope.errors import ArgumentError, unknown_name
+
+__all__ = ["BackboneOutput", "Layer", "NamedLayers", "check_layers", "named_layers", "run_layers"]
+
+Run: TypeAlias = Callable[[Tensor], Tensor]
+
+
+class BackboneOutput(NamedTuple):
+    """What a backbone makes of images.
+
+    scores: [N, K], before softmax.
+    features: [N, D], the input of the classifier, before its dropout (networks of timm apply their own dropout first,
+        in training mode). Where the classifier is a convolution over a map, the mean of that map over its places.
+    maps: the outputs of the layers that were asked for, by name, [N, C, H, W]. The scores have gradients by them,
+        except where timm returns the maps (see `_PLANS`), as it returns copies.
+    """
+
+    scores: Tensor
+    features: Tensor
+    maps: dict[str, Tensor]
+
+
+class Layer(NamedTuple):
+    """A named part of a network: what it does to [N, C, H, W]."""
+
+    name: str
+    run: Run
+
+
+class _Plan(NamedTuple):
+    """Where a class of networks keeps its layers. ``NAME.*`` stands for the modules of a sequence.
+
+    layers: attributes, from the image to the last map.
+    head: attributes and functions from there to the scores; empty for networks of timm, which have ``forward_head``.
+    """
+
+    layers: tuple[str, ...]
+    head: tuple[str | Run, ...] = ()
+
+
+_flatten = partial(torch.flatten, start_dim=1)
+_mean_over_places = partial(F.adaptive_avg_pool2d, output_size=(1, 1))
+_RESNET = ("maxpool", "layer1", "layer2", "layer3", "layer4")
+_PLAIN = _Plan(("features.*",), ("avgpool", _flatten, "classifier.*"))
+
+_PLANS: dict[str, _Plan] = {
+    "torchvision.models.alexnet.AlexNet": _PLAIN,
+    "torchvision.models.vgg.VGG": _PLAIN,
+    "torchvision.models.squeezenet.SqueezeNet": _Plan(("features.*",), ("classifier.*", _flatten)),
+    "torchvision.models.resnet.ResNet": _Plan(
+        ("conv1", "bn1", "relu", *_RESNET), ("avgpool", _flatten, "fc")
+    ),
+    "torchvision.models.googlenet.GoogLeNet": _Plan(
+        (
+            *("conv1", "maxpool1", "conv2", "conv3", "maxpool2", "inception3a", "inception3b", "maxpool3"),
+            *("inception4a", "inception4b", "inception4c", "inception4d", "inception4e", "maxpool4"),
+            *("inception5a", "inception5b"),
+        ),
+        ("avgpool", _flatten, "dropout", "fc"),
+    ),
+    "torchvision.models.mobilenetv2.MobileNetV2": _Plan(
+        ("features.*",), (_mean_over_places, _flatten, "classifier.*")
+    ),
+    "praxiscope.models.mobilenet_v1.MobileNetV1": _Plan(
+        ("stem", "blocks.*"), ("pool", _flatten, "dropout", "classifier")
+    ),
+    "praxiscope.models.cnn_m.CnnM2048": _Plan(("check_size", "features.*"), _PLAIN.head),
+    # Of timm those that a system cuts open; of all others timm itself returns maps.
+    "timm.models.resnet.ResNet": _Plan(("conv1", "bn1", "act1", *_RESNET)),
+    "timm.models.regnet.RegNet": _Plan(("stem", "s1", "s2", "s3", "s4", "final_conv")),
+    "timm.models.convnext.ConvNeXt": _Plan(("stem", "stages.*", "norm_pre")),
+    "timm.models.efficientnet.EfficientNet": _Plan(("conv_stem", "bn1", "blocks.*", "conv_head", "bn2")),
+    "timm.models.mobilenetv3.MobileNetV3": _Plan(("conv_stem", "bn1", "blocks.*")),
+}
+
+
+# Networks of timm that do more behind the pooled features than to apply their classifier.
+_WHOLE_HEADS = {"EfficientVitMsra", "MultiScaleVit", "VOLO"}
+
+
+def named_layers(backbone: nn.Module) -> NamedLayers:
+    """Take a backbone apart.
+
+    Args:
+        backbone: what `praxiscope.models.backbones.create_backbone` has built.
+
+    Raises:
+        ArgumentError: a network of a class that is not known.
+    """
+    plan = _PLANS.get(f"{type(backbone).__module__}.{type(backbone).__name__}")
+    if plan is not None and plan.head:
+        layers, head = _resolve(backbone, plan.layers), _resolve(backbone, plan.head)
+        return NamedLayers(layers, *_split(head))
+    if not hasattr(backbone, "forward_head"):
+        raise ArgumentError(
+            f"the layers of {type(backbone).__name__} are not known; use a backbone by its name"
+        )
+    return _of_timm(backbone, plan)
+
+
+def check_layers(maps: Iterable[str], known: Sequence[str]) -> None:
+    """Raise UnknownNameError for a name in ``maps`` that no layer has; the message names the nearest."""
+    for name in maps:
+        if name not in known:
+            raise unknown_name("layer", name, known)
+
+
+def run_layers(
+    layers: Sequence[Layer], x: Tensor, maps: Sequence[str] = (), rows: tuple[int, ...] = (-1,)
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Apply layers one after the other: the last one's output, and by name those of the layers in ``maps``.
+
+    Args:
+        layers: from the first to the last.
+        x: [N, C, H, W].
+        maps: names of layers.
+        rows: axes that stand for N in the maps. The scores depend on the maps in this shape, so that they have
+            gradients by them.
+    """
+    kept: dict[str, Tensor] = {}
+    for layer, following in zip(layers, [*layers[1:], None], strict=True):
+        x = layer.run(x)
+        if layer.name in maps:
+            kept[layer.name] = x.reshape(*rows, *x.shape[1:])
+            x = kept[layer.name].reshape(x.shape)
+            if following is not None and getattr(following.run, "inplace", False):
+                x = x.clone()  # otherwise the next layer would overwrite the map
+    return x, kept
+
+
+def _resolve(backbone: nn.Module, names: Iterable[str | Run]) -> list[Layer]:
+    found: list[Layer] = []
+    for name in names:
+        if not isinstance(name, str):
+            found.append(Layer("", name))
+        elif name.endswith(".*"):
+            name = name.removesuffix(".*")
+            found += [Layer(f"{name}.{number}", one) for number, one in enumerate(getattr(backbone, name))]
+        else:
+            found.append(Layer(name, getattr(backbone, name)))
+    return found
+
+
+def _split(head: Sequence[Layer]) -> tuple[Run, Run]:
+    """Cut a head before its classifier, the last layer with weights, and before the dropout of that."""
+    steps = [layer.run for layer in head]
+    end = max(number for number, step in enumerate(steps) if isinstance(step, nn.Linear | nn.Conv2d))
+    if end and isinstance(steps[end - 1], nn.Dropout):
+        end -= 1
+    return partial(_apply, steps[:end]), partial(_apply, steps[end:])
+
+
+def _apply(steps: Iterable[Run], x: Tensor) -> Tensor:
+    for step in steps:
+        x = step(x)
+    return x
+
+
+def _of_timm(backbone: Any, plan: _Plan | None) -> NamedLayers:
+    pool: Run = partial(backbone.forward_head, pre_logits=True)
+    head: Run | None = backbone.forward_head if type(backbone).__name__ in _WHOLE_HEADS else None
+
+    def classify(features: Tensor) -> Tensor:
+        last = backbone.get_classifier()
+        if isinstance(last, nn.Conv2d):  # of 1 x 1, over the mean of all places
+            return _flatten(last(features[:, :, None, None]))
+        scores: Tensor = last(features)
+        return scores
+
+    whole: Run = backbone.forward_features
+    if plan is not None:
+        return NamedLayers(_resolve(backbone, plan.layers), pool, classify, whole)
+    return NamedLayers([Layer("", whole)], pool, classify, whole, head, backbone)
+
+
+class NamedLayers:
+    """The layers of a network, those up to the features and those behind them.
+
+    Args:
+        layers: from the image to the last map.
+        pool: from the last map to the input of the classifier.
+        classify: from there to scores.
+        whole: does what all ``layers`` do, where the network has a function for it.
+        head: from the last map to scores, where that is more than ``pool`` and ``classify``.
+        intermediate: a network of timm that returns maps itself.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        pool: Run,
+        classify: Run,
+        whole: Run | None = None,
+        head: Run | None = None,
+        intermediate: Any = None,
+    ) -> None:
+        self.layers, self.pool, self.classify = list(layers), pool, classify
+        self._whole, self._head, self._intermediate = whole, head, intermediate
+
+    @property
+    def names(self) -> list[str]:
+        """The layers whose maps can be asked for, in order."""
+        if self._intermediate is None:
+            return [layer.name for layer in self.layers if isinstance(layer.run, nn.Module)]
+        if not hasattr(self._intermediate, "forward_intermediates"):
+            return []
+        return [info["module"] for info in self._intermediate.feature_info]
+
+    def behind(self, name: str) -> NamedLayers:
+        """The same without the layers up to ``name``."""
+        return NamedLayers(self.layers[self._number(name) + 1 :], self.pool, self.classify)
+
+    def up_to(self, name: str) -> list[Layer]:
+        """The layers up to ``name``."""
+        return self.layers[: self._number(name) + 1]
+
+    def _number(self, name: str) -> int:
+        return [layer.name for layer in self.layers].index(name)
+
+    def __call__(self, x: Tensor, maps: Sequence[str] = (), rows: tuple[int, ...] = (-1,)) -> BackboneOutput:
+        """Scores, features and maps of images [N, C, H, W].
+
+        Args:
+            x: the input of the first layer.
+            maps: names of layers.
+            rows: axes that stand for N in what is returned, (B, S) for example.
+
+        Raises:
+            UnknownNameError: no such layer; the message names the nearest.
+        """
+        check_layers(maps, self.names)
+        kept: dict[str, Tensor] = {}
+        if self._whole is not None and not maps:
+            x = self._whole(x)
+        elif self._intermediate is not None:
+            numbers = sorted({self.names.index(name) for name in maps})
+            x, found = self._intermediate.forward_intermediates(x, indices=numbers)
+            kept = {
+                self.names[number]: one.reshape(*rows, *one.shape[1:])
+                for number, one in zip(numbers, found, strict=True)
+            }
+        else:
+            x, kept = run_layers(self.layers, x, maps, rows)
+        pooled = self.pool(x)
+        features = pooled if pooled.dim() == 2 else pooled.mean((2, 3))
+        features = features.reshape(*rows, features.shape[1])
+        if self._head is not None:
+            scores = self._head(x)
+        else:
+            scores = self.classify(features.reshape(pooled.shape) if pooled.dim() == 2 else pooled)
+        return BackboneOutput(scores.reshape(*rows, scores.shape[1]), features, kept)

@@ -93,7 +93,7 @@ _PLANS: dict[str, _Plan] = {
 
 
 # Networks of timm that do more behind the pooled features than to apply their classifier.
-_WHOLE_HEADS = {"EfficientVitMsra", "MultiScaleVit", "VOLO"}
+_WHOLE_HEADS = {"EfficientVitMsra", "LCNetV2", "MultiScaleVit", "SHViT", "VOLO"}
 
 
 def named_layers(backbone: nn.Module) -> NamedLayers:

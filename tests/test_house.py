@@ -144,7 +144,6 @@ def test_the_source_keeps_the_rule(offenders: Callable[[], set[str]]) -> None:
 
 EXCEPTIONS: dict[str, dict[str, str]] = {
     "long_files": {
-        "bench/load.py": "to be changed",
         "checkpoint.py": "to be changed",
         "commands/flow.py": "to be changed",
         "evaluation/fusion.py": "to be changed",
@@ -171,8 +170,6 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
     "wide_functions": {
         "bench/full_video.py:bench_full_video": "to be changed",
         "bench/full_video_cost.py:bench_full_video_cost": "to be changed",
-        "bench/load.py:_measure": "to be changed",
-        "bench/load.py:bench_load": "to be changed",
         "bench/multiplier.py:bench_multiplier": "to be changed",
         "bench/predict.py:bench_predict": "to be changed",
         "commands/api.py:test": "a public function spells its options out, as its command does",

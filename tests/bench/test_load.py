@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from praxiscope.bench.load import _Draws, bench_load, format_bench
-from praxiscope.bench.named import bench_data
+from praxiscope.bench.load import LoadTest, _Draws, bench_load, format_bench, measure_readers
 from praxiscope.errors import ArgumentError, DataError
 from praxiscope.video.pack import pack_video
 from video_files import make_video
@@ -25,8 +24,8 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Path], dict[st
 
 
 def test_each_reader_gets_a_row_and_ours_are_exact(clips: tuple[list[Path], dict[str, list[Path]]]) -> None:
-    options = {"short_side": 48, "crop": 32, "workers": 1, "repeat": 2, "seconds": 0.1}
-    rows = bench_load(*clips, frames=(4,), rivals=("opencv",), **options)
+    test = LoadTest((4,), short_side=48, crop=32, workers=1, repeat=2, seconds=0.1, others=("opencv",))
+    rows = measure_readers(*clips, test)
     ours = {row["reader"]: row for row in rows if row["reader"] != "opencv"}
     assert set(ours) == {"praxiscope raw", "ours, packed"}
     for row in ours.values():
@@ -36,32 +35,23 @@ def test_each_reader_gets_a_row_and_ours_are_exact(clips: tuple[list[Path], dict
     assert format_bench(rows).count("\n") == len(rows) + 1
 
 
-def test_a_rival_that_is_not_there_is_reported(
+def test_a_reader_that_is_not_installed_is_reported(
     clips: tuple[list[Path], dict[str, list[Path]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "decord", None)
-    rows = bench_load(
-        clips[0],
-        {},
-        frames=(2,),
-        short_side=48,
-        crop=32,
-        workers=0,
-        repeat=1,
-        seconds=0,
-        rivals=("decord",),
-    )
+    test = LoadTest((2,), short_side=48, crop=32, workers=0, repeat=1, seconds=0, others=("decord",))
+    rows = measure_readers(clips[0], {}, test)
     assert rows[-1] == {"reader": "decord", "frames": 2, "missing": "decord is not installed"}
     assert "missing: decord is not installed" in format_bench(rows)
 
 
 def test_arguments_are_checked(clips: tuple[list[Path], dict[str, list[Path]]]) -> None:
-    with pytest.raises(ArgumentError, match="no videos"):
-        bench_load([], {})
-    with pytest.raises(ArgumentError, match="unknown rival"):
-        bench_load(clips[0], {}, rivals=("ffmpeg",))
-    with pytest.raises(ArgumentError, match="give one for each"):
-        bench_load(clips[0], {"a": clips[0][:1]})
+    with pytest.raises(ArgumentError, match="0"):
+        measure_readers([], {})
+    with pytest.raises(ArgumentError, match="ffmpeg"):
+        measure_readers(clips[0], {}, LoadTest(others=("ffmpeg",)))
+    with pytest.raises(ArgumentError, match=r"a: .*4.*1"):
+        measure_readers(clips[0], {"a": clips[0][:1]})
 
 
 def test_a_turn_goes_through_the_clips_as_often_as_fills_its_time() -> None:
@@ -82,8 +72,8 @@ def test_copies_are_matched_by_id_and_named_by_what_they_hold(
         (tmp_path / "a" / "red" / f"{video.name}.pxv").symlink_to(video.with_suffix(".pxv"))
         if number:
             (tmp_path / "b" / "red" / f"{video.name}.pxv").symlink_to(video.with_suffix(".pxv"))
-    options = {"frames": (2,), "short_side": 48, "crop": 32, "workers": 0, "repeat": 1, "seconds": 0}
-    rows = bench_data(tmp_path / "videos", [tmp_path / "a", tmp_path / "b"], rivals=(), **options)
+    test = LoadTest((2,), short_side=48, crop=32, workers=0, repeat=1, seconds=0, others=())
+    rows = bench_load(tmp_path / "videos", [tmp_path / "a", tmp_path / "b"], test)
     assert [row["reader"] for row in rows] == [
         "praxiscope raw",
         "praxiscope packed, mpeg2video",
@@ -91,5 +81,5 @@ def test_copies_are_matched_by_id_and_named_by_what_they_hold(
     ]
     (tmp_path / "empty" / "red").mkdir(parents=True)
     (tmp_path / "empty" / "red" / "other.pxv").symlink_to(clips[0][0].with_suffix(".pxv"))
-    with pytest.raises(DataError, match="no packed clip"):
-        bench_data(tmp_path / "videos", [tmp_path / "empty"])
+    with pytest.raises(DataError, match="empty"):
+        bench_load(tmp_path / "videos", [tmp_path / "empty"])

@@ -61,21 +61,10 @@ def load(
     for source in (data, *(packed or ())):
         find_data(source)
     with quick_imports():
-        from praxiscope.bench.load import format_bench
-        from praxiscope.bench.named import bench_data
+        from praxiscope.bench.load import LoadTest, bench_load, format_bench
 
-    rows = bench_data(
-        data,
-        packed or (),
-        frames=frames or (8, 25),
-        short_side=short_side,
-        crop=crop,
-        workers=workers,
-        clips=clips,
-        repeat=repeat,
-        seconds=seconds,
-        reporter=reporter(),
-    )
+    test = LoadTest(frames or (8, 25), short_side, crop, workers, clips, repeat, seconds)
+    rows = bench_load(data, packed or (), test, reporter=reporter())
     if json:
         print_json(rows)
     else:

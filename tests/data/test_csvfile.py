@@ -122,9 +122,7 @@ def test_classes_may_be_named_by_numbers(tmp_path: Path) -> None:
     assert [r.labels for r in read_csv(_csv(tmp_path, "path,label\na,3\n"))] == [("3",)]
 
 
-@pytest.mark.parametrize(
-    ("text", "message"), [("\n", r"classes\.txt"), ("a\nb\na\n", ": a")]
-)
+@pytest.mark.parametrize(("text", "message"), [("\n", r"classes\.txt"), ("a\nb\na\n", ": a")])
 def test_a_bad_class_list_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "classes.txt").write_text(text)
     with pytest.raises(DataError, match=message):

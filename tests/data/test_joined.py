@@ -138,7 +138,5 @@ def test_stored_flow_of_two_sets_is_found_by_the_task(tmp_path: Path) -> None:
 
 def test_flow_made_in_two_ways_is_refused_with_both(tmp_path: Path) -> None:
     a, b = flow(tmp_path / "a", 2, warps=5), flow(tmp_path / "b", 2, warps=3)
-    with pytest.raises(
-        DataError, match=r"\ba\b.*\bb\b.*warps=5.*3"
-    ):
+    with pytest.raises(DataError, match=r"\ba\b.*\bb\b.*warps=5.*3"):
         JoinedFlow({"a": a, "b": b})

@@ -194,9 +194,7 @@ def test_a_class_whose_files_are_all_missing_is_an_error(tmp_path: Path) -> None
 def test_a_label_that_is_only_tested_is_an_error(tmp_path: Path) -> None:
     _many(tmp_path, "train/a", "train/b")
     _many(tmp_path, *[f"test/{c}" for c in "acdefghi"], count=2)
-    with pytest.raises(
-        DataError, match=r"7 classes, 'c' \(2 .*'g' \(2 .*…"
-    ):
+    with pytest.raises(DataError, match=r"7 classes, 'c' \(2 .*'g' \(2 .*…"):
         load_records(tmp_path)
 
 

@@ -304,9 +304,7 @@ def test_a_broken_off_set_is_finished_without_making_videos_twice(tmp_path: Path
 
 def test_other_parameters_do_not_go_into_a_set(tmp_path: Path) -> None:
     out = _small(tmp_path / "set")
-    with pytest.raises(
-        DataError, match=r"frames \(12 there, 16 now\); seed \(0 there, 1 now\)"
-    ):
+    with pytest.raises(DataError, match=r"frames \(12 there, 16 now\); seed \(0 there, 1 now\)"):
         _small(out, seed=1, frames=16, chunk=(3, 6))
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").touch()

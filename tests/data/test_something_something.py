@@ -216,9 +216,7 @@ def test_a_list_that_is_missing_is_named(tmp_path: Path, name: str) -> None:
 
 def test_no_lists_and_a_split_are_refused(tmp_path: Path) -> None:
     touch(tmp_path / "set", *VIDEOS, "train.json")  # one file of so common a name says nothing
-    with pytest.raises(
-        DataError, match=r"v2-train\.json or train\.json .*labels"
-    ):
+    with pytest.raises(DataError, match=r"v2-train\.json or train\.json .*labels"):
         load_records(f"something-something:{tmp_path / 'set'}")
     with pytest.raises(DataError, match=r"nowhere"):
         load_records(f"something-something:{tmp_path / 'set'}", annotations=tmp_path / "nowhere")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from typing import NamedTuple
 
 import torch
@@ -30,18 +30,18 @@ __all__ = ["Window", "windows"]
 
 
 class Window(NamedTuple):
-    """A stretch of a video, in seconds from the start of its file, and what a model is shown of it."""
+    """A window of a video, in seconds from the start of its file, and the model's input for it."""
 
     start_s: float
     end_s: float
-    streams: dict[str, Tensor]  # [S, C, H, W]: uint8 pixels, float32 flow, or both
+    streams: dict[str, Tensor]  # [S, C, H, W] by name: uint8 RGB, float32 flow, or both
 
 
 class _Moment(NamedTuple):
-    """A frame on screen: since when, and the snippet that starts with it, or is centred on it: [C, H, W] by stream."""
+    """A frame: when it is shown, and the snippet that starts with it, or is centred on it: [C, H, W] by stream."""
 
     time_s: float
-    snippet: Callable[[], dict[str, Tensor]]  # costs something; good until two moments later
+    snippet: Callable[[], dict[str, Tensor]]  # slow; may be called until two moments later
 
 
 def windows(
@@ -53,81 +53,97 @@ def windows(
     *,
     every: bool = False,
 ) -> Iterator[Window]:
-    """Cut windows out of one sequential read.
+    """Cut a video into windows in one sequential read.
 
-    Window k lasts from ``k * stride_s`` to ``k * stride_s + window_s``; one in which nothing is on screen is left out.
-    Snippet k of a window starts with the frame on screen at (k + 1/2) / S of it; one of pictures and flow has that
-    frame as its picture, and the flow around it; one of several RGB frames begins with it. Only snippets that some
-    window wants are made, and only as many windows are kept as overlap.
+    Window k lasts from ``k * stride_s`` to ``k * stride_s + window_s``; windows without a frame are left out. Snippet k
+    of a window is taken at (k + 1/2) / S of it, from the frame on screen: a snippet of several RGB frames starts with
+    it; a snippet of RGB and flow has this frame and the flow around it. Only snippets that a window needs are computed,
+    and only overlapping windows are kept in memory.
 
     Args:
         source: a video, read once from its start.
-        window_s, stride_s: length of a window, and from the start of one to that of the next.
-        contract: of the model.
-        flow_source: of a model that sees flow: stored flow, or the estimator; None makes that of the contract.
-        every: a window has a snippet for each frame that is on screen in it, however many.
+        window_s, stride_s: length of a window, and time from the start of one to the start of the next, seconds.
+        contract: the model's input.
+        flow_source: for a model of flow: stored flow, or the estimator; None takes the estimator of the contract.
+        every: a window has a snippet for each of its frames.
 
     Raises:
         VideoError: the file cannot be read.
-        DataError: there is no stored flow of it, or it does not fit.
-        ArgumentError: flow cannot be estimated as the contract says.
+        DataError: the stored flow of the video is missing or does not fit.
+        ArgumentError: the flow of the contract cannot be estimated.
     """
-    snippets = contract.snippets
-    held: deque[tuple[int, list[dict[str, Tensor]]]] = (
-        deque()
-    )  # windows under way: number, and the snippets so far
-    opened = 0
-    shown: _Moment | None = None
-    made: dict[str, Tensor] | None = None  # the snippet of the moment on screen, once somebody wants it
-
-    def snippet() -> dict[str, Tensor]:
-        nonlocal made
-        if made is None:
-            assert shown is not None
-            made = shown.snippet()
-        return made
-
     video = as_video(source)
-    same_s = video.same_s
+    under_way = _UnderWay(window_s, stride_s, None if every else contract.snippets, video.same_s)
+    shown: _Moment | None = None
+    for moment in _moments(video, contract, flow_source):
+        if shown is None:
+            under_way.begin(moment.time_s)
+        else:
+            under_way.show(shown.snippet, moment.time_s)
+        yield from under_way.complete(moment.time_s)
+        shown = moment._replace(snippet=cache(moment.snippet))  # computed once, if a window needs it
+    if shown is not None:
+        end_s = video.end_of(shown.time_s)
+        under_way.show(shown.snippet, end_s)
+        yield from under_way.cut(shown.snippet, end_s)
 
-    def look(until: float) -> None:
-        """Give the moment on screen to every window that looks before ``until``."""
-        nonlocal opened
-        until -= same_s
-        while opened * stride_s < until:
-            held.append((opened, []))
-            opened += 1
-        for number, parts in held:
-            if every:
+
+class _UnderWay:
+    """Windows that are not complete yet, each with its snippets so far.
+
+    Args:
+        window_s, stride_s: as for `windows`.
+        snippets: number of snippets of a window; None: one for each frame.
+        same_s: seconds up to which two times are the same.
+    """
+
+    def __init__(self, window_s: float, stride_s: float, snippets: int | None, same_s: float) -> None:
+        self.window_s, self.stride_s, self.snippets, self.same_s = window_s, stride_s, snippets, same_s
+        self.held: deque[tuple[int, list[dict[str, Tensor]]]] = deque()  # number of the window, its snippets
+        self.opened = 0  # number of the next window
+        self.reached_s = -math.inf  # end of the last complete window
+
+    def begin(self, first_s: float) -> None:
+        """Leave out the windows that end before the first frame."""
+        self.opened = max(0, math.floor((first_s + self.same_s - self.window_s) / self.stride_s) + 1)
+
+    def show(self, snippet: Callable[[], dict[str, Tensor]], until_s: float) -> None:
+        """Give the snippet of the frame on screen to every window that needs one before ``until_s``."""
+        until_s -= self.same_s
+        while self.opened * self.stride_s < until_s:
+            self.held.append((self.opened, []))
+            self.opened += 1
+        for number, parts in self.held:
+            if self.snippets is None:
                 parts.append(snippet())
                 continue
-            while (
-                len(parts) < snippets and number * stride_s + (len(parts) + 0.5) / snippets * window_s < until
-            ):
+            while len(parts) < self.snippets and self._time_s(number, len(parts)) < until_s:
                 parts.append(snippet())
 
-    reached = -math.inf
-    for moment in _moments(video, contract, flow_source):
-        if shown is not None:
-            look(moment.time_s)
-        else:  # nothing is on screen before the first frame
-            opened = max(0, math.floor((moment.time_s + same_s - window_s) / stride_s) + 1)
-        while held and (reached_next := held[0][0] * stride_s + window_s) <= moment.time_s + same_s:
-            number, parts = held.popleft()
-            reached = reached_next
-            yield Window(number * stride_s, reached, _stacked(parts))
-        shown, made = moment, None
-    if shown is None:
-        return
-    end = video.end_of(shown.time_s)
-    look(end)
-    for number, parts in held:
-        if reached >= end - same_s:
-            break
-        # A window that the video's end cuts off goes on with the last snippet.
-        parts += [] if every else [snippet()] * (snippets - len(parts))
-        reached = min(number * stride_s + window_s, end)
-        yield Window(number * stride_s, reached, _stacked(parts))
+    def _time_s(self, number: int, snippet: int) -> float:
+        """When a snippet of a window is taken."""
+        assert self.snippets is not None
+        return number * self.stride_s + (snippet + 0.5) / self.snippets * self.window_s
+
+    def complete(self, now_s: float) -> Iterator[Window]:
+        """The windows that end by ``now_s``."""
+        while self.held and self.held[0][0] * self.stride_s + self.window_s <= now_s + self.same_s:
+            number, parts = self.held.popleft()
+            yield self._window(number, parts, math.inf)
+
+    def cut(self, snippet: Callable[[], dict[str, Tensor]], end_s: float) -> Iterator[Window]:
+        """The windows that the end of the video cuts off, filled up with its last snippet."""
+        for number, parts in self.held:
+            if self.reached_s >= end_s - self.same_s:
+                break
+            if self.snippets is not None:
+                parts += [snippet()] * (self.snippets - len(parts))
+            yield self._window(number, parts, end_s)
+
+    def _window(self, number: int, parts: list[dict[str, Tensor]], end_s: float) -> Window:
+        start_s = number * self.stride_s
+        self.reached_s = min(start_s + self.window_s, end_s)
+        return Window(start_s, self.reached_s, _stacked(parts))
 
 
 def _stacked(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -136,7 +152,7 @@ def _stacked(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 def _moments(video: Video, contract: InputContract, flow_source: FlowSource | None) -> Iterator[_Moment]:
     if contract.flow is None:
-        return _pictures(video, contract)
+        return _rgb_moments(video, contract)
     reader = flow_reader(contract.flow, contract.short_side, flow_source)
     if isinstance(reader, StoredFlowReader):
         return _stored_stacks(video, contract, reader)
@@ -144,15 +160,15 @@ def _moments(video: Video, contract: InputContract, flow_source: FlowSource | No
     return _estimated_stacks(video, contract, reader)
 
 
-def _pictures(video: Video, contract: InputContract) -> Iterator[_Moment]:
-    """Frames, or stacks of frames that begin with each; at the video's end its last frame is repeated."""
+def _rgb_moments(video: Video, contract: InputContract) -> Iterator[_Moment]:
+    """Frames, or stacks of frames that start with each; at the end of the video its last frame is repeated."""
     held: deque[DecodedFrame] = deque()
 
     def moment() -> _Moment:
         stack = [*held, *[held[-1]] * (contract.length - len(held))]
 
         def snippet() -> dict[str, Tensor]:
-            return {"rgb": torch.cat([_picture(frame, contract) for frame in stack])}
+            return {"rgb": torch.cat([_rgb(frame, contract) for frame in stack])}
 
         return _Moment(held[0].time_s, snippet)
 
@@ -166,7 +182,7 @@ def _pictures(video: Video, contract: InputContract) -> Iterator[_Moment]:
         held.popleft()
 
 
-def _picture(frame: DecodedFrame, contract: InputContract) -> Tensor:
+def _rgb(frame: DecodedFrame, contract: InputContract) -> Tensor:
     pixels = frame.rgb(short_side=contract.short_side)
     return CenterCrop(contract.size)({"rgb": pixels})["rgb"].contiguous()
 
@@ -249,7 +265,7 @@ def _snippet(
     """What a model sees of frame ``at``: the stack of flow that belongs to it, and its picture where that is seen."""
     streams = {"flow": _stack(at, num_fields, read, video, contract)}
     if "rgb" in contract.streams:
-        streams["rgb"] = _picture(frame, contract)
+        streams["rgb"] = _rgb(frame, contract)
     return streams
 
 

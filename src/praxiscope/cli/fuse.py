@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from praxiscope.cli.common import OUTPUT_PANEL, Json, Task, print_json, print_table, reporter
 from praxiscope.errors import ArgumentError
 from praxiscope.units import counted
+
+if TYPE_CHECKING:
+    from praxiscope.commands.fuse import FuseResult
 
 HELP = """Fuse several streams, such as RGB and flow: their scores of the same videos, or the networks.
 
@@ -80,45 +83,36 @@ def fuse(
     task: Task = None,
     json: Json = False,
 ) -> None:
-    from praxiscope.commands.fuse import fuse as run_fuse
-    from praxiscope.commands.fuse import fuse_runs
-    from praxiscope.evaluation.metrics import shown_figures
-
-    speaker = reporter()
+    options = {"kind": kind, "weights": _numbers(weights), "svm": _paths(svm or []), "svm_c": svm_c}
     folders = [path for path in files if path.is_dir()]
     if folders:
         if len(folders) < len(files):
-            raise ArgumentError("fuse takes scores files or run folders, not both at once")
+            raise ArgumentError("fuse takes scores files or run folders; give one kind only.")
         if out is None:
-            raise ArgumentError("runs are fused into a new folder: name it by --out")
-        made = fuse_runs(
-            files,
-            out,
-            kind=kind,
-            weights=_numbers(weights),
-            svm=_paths(svm or []),
-            svm_c=svm_c,
-            task=task,
-        )
-        about = {"folder": str(out), "kind": made.kind, "weights": made.weights, "classes": len(made.labels)}
-        if json:
-            print_json({**about, "streams": [part.stream for part in made.parts]})
-        else:
-            speaker.line(
-                f"{out} answers for {counted(len(made.parts), 'network')}, {_title(made.kind, made.weights, made.svm)}."
-            )
+            raise ArgumentError("--out is missing: the folder for the fused runs.")
+        _fuse_runs(files, out, {**options, "task": task}, json)
         return
     if task is not None:
-        raise ArgumentError(f"--task {task} is of runs; a scores file holds the scores of one task already")
-    result = run_fuse(
-        files,
-        kind=kind,
-        weights=_numbers(weights),
-        svm=_paths(svm or []),
-        svm_c=svm_c,
-        any_protocol=any_protocol,
-        out=out,
-    )
+        raise ArgumentError(f"--task {task} is for runs; a scores file holds the scores of one data set.")
+    _fuse_scores(files, out, {**options, "any_protocol": any_protocol}, json)
+
+
+def _fuse_runs(runs: list[Path], out: Path, options: dict[str, Any], json: bool) -> None:
+    from praxiscope.commands.fuse import fuse_runs
+
+    made = fuse_runs(runs, out, **options)
+    if json:
+        about = {"folder": str(out), "kind": made.kind, "weights": made.weights, "classes": len(made.labels)}
+        print_json({**about, "streams": [part.stream for part in made.parts]})
+    else:
+        networks = counted(len(made.parts), "network")
+        reporter().line(f"{networks} in {out}, {_title(made.kind, made.weights, made.svm)}.")
+
+
+def _fuse_scores(files: list[Path], out: Path | None, options: dict[str, Any], json: bool) -> None:
+    from praxiscope.commands.fuse import fuse as run_fuse
+
+    result = run_fuse(files, out=out, **options)
     names = [str(path) for path in files]
     if json:
         fitted = result.svm
@@ -134,17 +128,21 @@ def fuse(
                 "notes": result.notes,
             }
         )
-        return
+    else:
+        _print_result(names, result)
+
+
+def _print_result(names: list[str], result: FuseResult) -> None:
+    from praxiscope.evaluation.metrics import shown_figures
+
+    speaker = reporter()
     for note in result.notes:
         speaker.line(f"Note: {note}")
     shown = shown_figures(result.figures)
+    named = [*names, _title(result.kind, result.weights, result.svm)]
     rows = [
         [name, *(_cell(own.get(column)) for column in shown)]
-        for name, own in zip(
-            [*names, _title(result.kind, result.weights, result.svm)],
-            [*result.sources, result.figures],
-            strict=True,
-        )
+        for name, own in zip(named, [*result.sources, result.figures], strict=True)
     ]
     print_table(["scores", *shown], rows)
     figures = result.figures
@@ -152,7 +150,7 @@ def fuse(
     speaker.line(
         f"{counted(figures['videos'], 'video')}, {figures['labelled']} of them labelled, "
         f"{counted(figures['classes'], 'class', 'classes')}"
-        f"{f', of which {empty} without a video are left out of the means' if empty else ''}."
+        f"{f' ({empty} without a video, left out of the means)' if empty else ''}."
     )
 
 
@@ -163,12 +161,12 @@ def _numbers(text: str | None) -> list[float] | None:
         return [float(part) for part in text.split(",")]
     except ValueError:
         raise ArgumentError(
-            f"--weights must be numbers with commas between, as 1,1.5; got {text!r}"
+            f"--weights must be numbers separated by commas, such as 1,1.5; got {text!r}"
         ) from None
 
 
 def _paths(given: list[str]) -> list[Path]:
-    """One path per option, or lists with commas; a file whose name holds a comma is taken as it is."""
+    """Paths, one per option or separated by commas. The name of an existing file may contain a comma."""
     return [
         Path(part) for text in given for part in ([text] if Path(text).is_file() else text.split(",")) if part
     ]

@@ -192,9 +192,12 @@ def test_presets_and_methods_are_those_that_there_are() -> None:
     from praxiscope.bench import full_video, multiplier
     from praxiscope.commands import arguments
     from praxiscope.flow.estimate import estimators
+    from praxiscope.flow.methods import FILES, find_method, list_methods
 
     assert list(arguments.PRESETS) == list(full_video.PRESETS) == list(multiplier.PRESETS)
-    assert list(arguments.FLOW_METHODS) == estimators.names()
+    for name in FILES:
+        find_method(name)
+    assert list_methods() == estimators.names()
 
 
 def test_a_prediction_imports_torch_and_little_else(place: Path) -> None:

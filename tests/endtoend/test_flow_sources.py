@@ -96,7 +96,7 @@ def test_rafts_weights_give_the_scores_of_its_stored_flow(
 def test_other_weights_are_refused_before_anything_is_read(by_raft: tuple[Path, Path], raft: Path) -> None:
     model, flow = by_raft
     digest = FlowStore(flow).contract.parameters["weights"]
-    with pytest.raises(px.ArgumentError, match=rf"other\.pt: are not the weights .* made with \({digest}\)"):
+    with pytest.raises(px.ArgumentError, match=rf"other\.pt: .*{digest}"):
         px.load(model, flow_weights=raft / "other.pt")
     with pytest.raises(px.CheckpointError, match=r"none\.pt: there is no such weights file"):
         px.load(model, flow_weights=raft / "none.pt")
@@ -105,20 +105,18 @@ def test_other_weights_are_refused_before_anything_is_read(by_raft: tuple[Path, 
 
 
 def test_without_the_weights_they_are_asked_for(by_raft: tuple[Path, Path], videos: Path) -> None:
-    with pytest.raises(
-        px.ArgumentError, match=r"by raft, whose weights are not kept.*--flow-weights.*--flow\)"
-    ):
+    with pytest.raises(px.ArgumentError, match=r"raft.*--flow-weights.*--flow\)"):
         px.load(by_raft[0]).predict(videos / "a" / "a0.mp4")
 
 
 def test_networks_without_a_use_for_the_weights_say_so(tmp_path: Path, raft: Path) -> None:
     made = {"method": "tvl1", "parameters": {}, "range": 20.0, "short_side": None}
-    with pytest.raises(px.ArgumentError, match=r"raft\.pt: this flow was made by tvl1, which has no weights"):
+    with pytest.raises(px.ArgumentError, match=r"raft\.pt: .*tvl1"):
         px.load(save_model(tmp_path / "tvl1", made), flow_weights=raft / "raft.pt")
-    with pytest.raises(px.ArgumentError, match=r"sees no flow; leave out .*raft\.pt"):
+    with pytest.raises(px.ArgumentError, match=r"leave out .*raft\.pt"):
         px.load(save_model(tmp_path / "rgb", None), flow_weights=raft / "raft.pt")
     save_fused(tmp_path / "both", [tmp_path / "tvl1", tmp_path / "rgb"])
-    with pytest.raises(px.ArgumentError, match=r"sees no flow by raft; leave out .*raft\.pt"):
+    with pytest.raises(px.ArgumentError, match=r"leave out .*raft\.pt"):
         px.load(tmp_path / "both", flow_weights=raft / "raft.pt")
 
 
@@ -272,7 +270,7 @@ def test_jpegs_of_other_tools_are_trained_and_tested_on_with_their_range(
     assert [part.flow_source is None for part in mixed.parts] == [True, False]
     save_fused(tmp_path / "both", [save_model(tmp_path / "rgb", None), save_model(tmp_path / "rgb2", None)])
     for folder in (model, tmp_path / "both"):
-        with pytest.raises(px.ArgumentError, match="flow_range = 20 is of stored flow"):
+        with pytest.raises(px.ArgumentError, match="flow_range = 20 "):
             px.load(folder, flow_range=20)
 
 

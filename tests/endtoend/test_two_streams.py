@@ -412,7 +412,7 @@ def test_the_time_of_a_prediction_is_told_by_its_parts(run: Path, streams: Strea
     assert whole[0]["videos"] == 20
     (pictures,) = bench_predict(streams[0], moving[0], ["2x1"], device="cpu", videos=2)
     assert pictures["parts"]["flow: reading"] == 0 < pictures["parts"]["RGB frames"]
-    with pytest.raises(ArgumentError, match="flow_range = 20 is of stored flow"):
+    with pytest.raises(ArgumentError, match="flow_range = 20 "):
         bench_predict(run, moving[0], flow_range=20)
     cells = format_predict(estimated)
     assert cells[0][-1] == "1.00"

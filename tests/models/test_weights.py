@@ -165,7 +165,7 @@ def test_a_run_on_rgb_starts_one_on_flow_with_averaged_filters(tmp_path):
 
 
 def test_a_folder_that_holds_no_single_network_is_refused(tmp_path):
-    with pytest.raises(CheckpointError, match="no checkpoint here"):
+    with pytest.raises(CheckpointError, match="checkpoint"):
         load_weights(small(), tmp_path)
     run = run_of(tmp_path / "run", small())
     with pytest.raises(CheckpointError, match="holds weights of resnet18: choose that backbone"):

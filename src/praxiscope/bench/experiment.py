@@ -14,16 +14,16 @@ from praxiscope.commands.train import train
 from praxiscope.errors import ArgumentError, TrainingError
 from praxiscope.progress import Reporter
 from praxiscope.recipes.settings import TrainSettings, load_yaml
+from praxiscope.run_folder import POINTER_FILE, SCORES_FILE, SETTINGS_FILE
 from praxiscope.training.resuming import changed_settings
 
-__all__ = ["SCORES", "accuracy_of", "made_of"]
+__all__ = ["accuracy_of", "made_of"]
 
-SCORES = "scores.npz"
 _RESULT = "result.json"
 
 
 def accuracy_of(settings: TrainSettings, run: Path, protocol: str, reporter: Reporter) -> float:
-    """Top-1 of a run on the test videos of its data; their scores stay in ``run / SCORES``.
+    """Top-1 of a run on the test videos of its data; their scores stay in ``run / SCORES_FILE``.
 
     Args:
         settings: of the training.
@@ -37,14 +37,14 @@ def accuracy_of(settings: TrainSettings, run: Path, protocol: str, reporter: Rep
     """
     result = run / _RESULT
     if result.is_file():
-        changed = changed_settings(load_yaml(run / "settings.yaml"), settings)
+        changed = changed_settings(load_yaml(run / SETTINGS_FILE), settings)
         if changed.keys() - {"run.accelerator"}:
             raise ArgumentError(
                 f"{run}: was trained with other settings ({', '.join(changed)}). Name another folder by --out."
             )
         return float(json.loads(result.read_text(encoding="utf-8"))["top1"])
     reporter.line(f"--- {run.name}")
-    if not train(settings, run, resume=(run / "run.json").is_file(), reporter=reporter):
+    if not train(settings, run, resume=(run / POINTER_FILE).is_file(), reporter=reporter):
         raise TrainingError(f"{run}: interrupted and saved. Give the same command to go on.")
     data = settings.data
     tested = test(
@@ -55,7 +55,7 @@ def accuracy_of(settings: TrainSettings, run: Path, protocol: str, reporter: Rep
         annotations=data.annotations,
         flow=data.flow,
         flow_range=data.flow_range,
-        out=run / SCORES,
+        out=run / SCORES_FILE,
         workers=data.workers,
         reporter=reporter,
     )

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from praxiscope.bench.experiment import SCORES, accuracy_of
+from praxiscope.bench.experiment import accuracy_of
 from praxiscope.commands.fuse import fuse
 from praxiscope.data.manifest import load_records
 from praxiscope.errors import ArgumentError, DataError
@@ -22,6 +22,7 @@ from praxiscope.progress import Reporter
 from praxiscope.recipes.multiplier_rows import MultiplierRow, multiplier_rows
 from praxiscope.recipes.named import get_recipe
 from praxiscope.recipes.settings import TrainSettings
+from praxiscope.run_folder import SCORES_FILE
 from praxiscope.training.warm_start import settings_of_runs
 
 __all__ = ["HEADER", "PRESETS", "Preset", "bench_multiplier", "format_table"]
@@ -165,7 +166,7 @@ def bench_multiplier(
             if name == "motion":
                 settings = settings.updated(stored)
             accuracies[name].append(accuracy_of(settings, folders[name], PROTOCOL, reporter))
-        files = [folder / SCORES for folder in folders.values()]
+        files = [folder / SCORES_FILE for folder in folders.values()]
         accuracies[FUSED].append(float(fuse(files, weights=[1, 1]).figures["top1"]))
         start = settings_of_runs([str(folder) for folder in folders.values()])
         for name, row in chosen.items():

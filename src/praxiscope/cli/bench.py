@@ -215,10 +215,10 @@ def predict(
     device: Device = "auto",
     json: Json = False,
 ) -> None:
-    from praxiscope.checkpoint import check_flow_options
     from praxiscope.commands.arguments import check_test
+    from praxiscope.inference.options import FlowOptions
 
-    check_flow_options(flow, flow_range, flow_weights)
+    FlowOptions(flow, flow_range, flow_weights)  # raises if they do not go together
     for name in protocol or (None,):
         check_test(run, data, protocol=name, split=split, annotations=annotations, device=device)
     with quick_imports():

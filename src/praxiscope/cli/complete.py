@@ -34,9 +34,9 @@ def recipes(incomplete: str) -> list[str]:
 
 def flow_methods(incomplete: str) -> list[str]:
     """Names of methods of estimating flow."""
-    from praxiscope.commands.arguments import FLOW_METHODS
+    from praxiscope.flow.methods import list_methods
 
-    return _starting(FLOW_METHODS, incomplete)
+    return _starting(list_methods(), incomplete)
 
 
 def protocols(incomplete: str) -> list[str]:

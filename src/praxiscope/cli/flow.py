@@ -61,12 +61,13 @@ def flow(
 ) -> None:
     from dataclasses import asdict
 
-    from praxiscope.commands.arguments import check_flow_method, parse_parameters
+    from praxiscope.commands.arguments import parse_parameters
     from praxiscope.data.manifest import find_data
     from praxiscope.devices import check_device
     from praxiscope.flow.contract import check_range, check_storage
+    from praxiscope.flow.methods import check_method
 
-    check_flow_method(method)
+    check_method(method)
     check_device(device)
     check_range(range)
     check_storage(format)

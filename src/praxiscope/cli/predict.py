@@ -85,12 +85,11 @@ def predict(
         bool, typer.Option("--csv", help="Print CSV on standard output.", rich_help_panel=OUTPUT_PANEL)
     ] = False,
 ) -> None:
-    from praxiscope.checkpoint import check_flow_options, check_recogniser
     from praxiscope.commands.predict import Failure, find_sources
     from praxiscope.commands.predict import predict as run_prediction
-    from praxiscope.devices import check_device
     from praxiscope.errors import ArgumentError
     from praxiscope.evaluation.protocols import parse_protocol
+    from praxiscope.inference.options import FlowOptions, LoadOptions
     from praxiscope.units import parse_duration
 
     if json and as_csv:
@@ -105,22 +104,13 @@ def predict(
         parse_protocol(protocol or "1x1", average)
     window_s = parse_duration("--window", window) if window else None
     stride_s = parse_duration("--stride", stride) if stride else None
-    check_device(device)
-    check_flow_options(flow, flow_range, flow_weights)
-    check_recogniser(run, checkpoint, task)
+    options = LoadOptions(checkpoint, device, task, FlowOptions(flow, flow_range, flow_weights))
+    options.check(run)
     speaker = reporter()
     files = find_sources(sources, lambda text: speaker.line(f"Note: {text}"))
     with quick_imports():
-        from praxiscope.inference.loading import load
-    recogniser = load(
-        run,
-        checkpoint=checkpoint,
-        device=device,
-        flow=flow,
-        flow_range=flow_range,
-        flow_weights=flow_weights,
-        task=task,
-    )
+        from praxiscope.inference.loading import load_recogniser
+    recogniser = load_recogniser(run, options)
     as_csv = as_csv or not (json or sys.stdout.isatty())
     failed = False
     if window_s is not None and as_csv:

@@ -74,10 +74,10 @@ def test(
     max_skip: MaxSkip = None,
     json: Json = False,
 ) -> None:
-    from praxiscope.checkpoint import check_flow_options
     from praxiscope.commands.arguments import check_test
+    from praxiscope.inference.options import FlowOptions
 
-    check_flow_options(flow, flow_range, flow_weights)
+    FlowOptions(flow, flow_range, flow_weights)  # raises if they do not go together
     check_test(
         run,
         data,

@@ -13,25 +13,18 @@ from typing import Any
 from praxiscope.checkpoint import find_checkpoint, is_fused, load_card
 from praxiscope.data.manifest import find_data
 from praxiscope.devices import check_device
-from praxiscope.errors import ArgumentError, unknown_name
+from praxiscope.errors import ArgumentError
 from praxiscope.evaluation.protocols import parse_protocol
 
-__all__ = ["check_flow_method", "check_fps", "check_preset", "check_test", "parse_parameters"]
+__all__ = ["check_fps", "check_preset", "check_test", "parse_parameters"]
 
 PRESETS = ("cpu", "paper")
-FLOW_METHODS = ("dis", "farneback", "raft", "tvl1")
 
 
 def check_preset(name: str) -> None:
     """Raise ArgumentError for a name that is no preset of a benchmark."""
     if name not in PRESETS:
         raise ArgumentError(f"preset must be one of {', '.join(PRESETS)}, got {name!r}")
-
-
-def check_flow_method(name: str) -> None:
-    """Raise UnknownNameError for a name that is no method of estimating flow."""
-    if name not in FLOW_METHODS:
-        raise unknown_name("flow method", name, FLOW_METHODS)
 
 
 def check_test(

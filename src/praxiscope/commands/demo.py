@@ -20,6 +20,7 @@ from praxiscope.evaluation.metrics import summarise
 from praxiscope.evaluation.scores import Scores
 from praxiscope.recipes.sections import TaskSource
 from praxiscope.recipes.settings import load_yaml
+from praxiscope.run_folder import POINTER_FILE, SCORES_FILE, SETTINGS_FILE
 from praxiscope.units import counted
 
 __all__ = ["demo", "main"]
@@ -45,15 +46,15 @@ def demo(folder: Path, data: str | None = None, options: Sequence[str] = ()) -> 
     if data is None:
         sizes = ("--size", 64, "--frames", 32)
         _type("dataset", "move4mnist", source, "--train", 800, "--test", 120, *sizes, "--seed", 0)
-    scores = run / "scores.npz"
-    if not (run / "run.json").is_file():  # which stands for a checkpoint to go on from
+    scores = run / SCORES_FILE
+    if not (run / POINTER_FILE).is_file():  # which stands for a checkpoint to go on from
         _type("check", source)
         recipe = "demo" if data is None else "demo-own"
         _type("train", source, "--recipe", recipe, "--out", run, *options)
     else:
         _type("train", "--resume", "--out", run)
-    trained_on = load_yaml(run / "settings.yaml").data.sources()[""]
-    if not scores.is_file() or scores.stat().st_mtime < (run / "run.json").stat().st_mtime:
+    trained_on = load_yaml(run / SETTINGS_FILE).data.sources()[""]
+    if not scores.is_file() or scores.stat().st_mtime < (run / POINTER_FILE).stat().st_mtime:
         given = {"--split": trained_on.split, "--annotations": trained_on.annotations}
         words = [word for key, value in given.items() if value for word in (key, value)]
         _type("test", run, source, *words, "--protocol", "1x1", "--out", scores)

@@ -26,6 +26,7 @@ from praxiscope.flow.store import STORE_FILE, FlowContract, FlowStore, create_st
 from praxiscope.jobs import advance, run_jobs
 from praxiscope.processes import run_once
 from praxiscope.progress import Reporter
+from praxiscope.run_folder import DAMAGED_FILE, SKIPPED_FILE
 from praxiscope.types import VideoRecord
 from praxiscope.units import counted
 from praxiscope.video.decode import known_damage
@@ -184,15 +185,15 @@ def extract_flow(
                 f"Nothing to do: the flow of all {counted(len(clips), 'video')} is stored{whole} in {target}."
             )
         video_s, skipped = _extract_all(
-            jobs, count, already, reporter, DamageList(target / "damaged.csv", reporter)
+            jobs, count, already, reporter, DamageList(target / DAMAGED_FILE, reporter)
         )
         seconds = time.perf_counter() - began
-        write_skipped(target / "skipped.csv", skipped)
+        write_skipped(target / SKIPPED_FILE, skipped)
     if len(skipped) == len(clips):
         raise DataError(
-            f"{data}: none of its {counted(len(clips), 'video')} could be read; see {target / 'skipped.csv'}."
+            f"{data}: none of its {counted(len(clips), 'video')} could be read; see {target / SKIPPED_FILE}."
         )
-    check_skips(len(skipped), len(clips), max_skip, target / "skipped.csv")
+    check_skips(len(skipped), len(clips), max_skip, target / SKIPPED_FILE)
     return _summarise(
         store,
         [key for key in clips if key not in skipped],

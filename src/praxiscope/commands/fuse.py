@@ -15,6 +15,7 @@ from praxiscope.evaluation.fusion import fuse as fuse_scores
 from praxiscope.evaluation.metrics import summarise, top_k
 from praxiscope.evaluation.protocols import name_with_average
 from praxiscope.evaluation.scores import Scores
+from praxiscope.inference.options import LoadOptions
 
 if TYPE_CHECKING:
     from praxiscope.inference.fused import FusedRecogniser
@@ -139,7 +140,7 @@ def fuse_runs(
     if svm:
         training = [Scores.load(path) for path in svm]
         for scores, path, run in zip(training, svm, runs, strict=True):
-            part = load_single(run, device="cpu", task=task)
+            part = load_single(run, LoadOptions(device="cpu", task=task))
             streams = scores.protocol.get("streams", list(part.streams))
             model = scores.protocol.get("model", part.card.name)
             if (
@@ -155,7 +156,7 @@ def fuse_runs(
         kind = "svm"
     kind = kind or ("average" if weights is None else "weighted")
     save_fused(out, runs, kind=kind, weights=weights, svm=machine, task=task)
-    return load_fused(out, device="cpu")
+    return load_fused(out, LoadOptions(device="cpu"))
 
 
 def _check_arguments(

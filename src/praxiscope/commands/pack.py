@@ -22,6 +22,7 @@ from praxiscope.data.skipped import DamageList, check_skips, write_skipped
 from praxiscope.errors import ArgumentError, DataError, PraxiscopeError
 from praxiscope.processes import blame_script, run_once
 from praxiscope.progress import Reporter
+from praxiscope.run_folder import DAMAGED_FILE, SKIPPED_FILE
 from praxiscope.types import VideoRecord
 from praxiscope.units import counted
 from praxiscope.video.decode import known_damage
@@ -126,7 +127,7 @@ def pack(
     _refuse_same_place(jobs)
     open_jobs = [job for job in jobs if not _is_complete(job)]
     skipped: dict[str, str] = {}
-    note_damage = DamageList(target / "damaged.csv", reporter)
+    note_damage = DamageList(target / DAMAGED_FILE, reporter)
     with reporter.bar("packing", len(jobs), len(jobs) - len(open_jobs)) as bar:
         for record_id, problem, damage in _run(open_jobs, workers or os.cpu_count() or 1):
             bar.advance()
@@ -134,11 +135,11 @@ def pack(
             if problem:
                 skipped[record_id] = problem
                 reporter.line(f"Skipped: {problem}")
-    write_skipped(target / "skipped.csv", skipped)
+    write_skipped(target / SKIPPED_FILE, skipped)
     packed = [job for job in jobs if job.record.id not in skipped]
     if not packed:
         raise DataError(
-            f"{data}: none of its {counted(len(jobs), 'video')} could be read; see {target / 'skipped.csv'}."
+            f"{data}: none of its {counted(len(jobs), 'video')} could be read; see {target / SKIPPED_FILE}."
         )
     write_csv(
         target / MANIFEST_NAME,
@@ -146,7 +147,7 @@ def pack(
         # The order of the classes is part of a data set: a packed copy must give the same class numbers.
         classes=manifest.classes,
     )
-    check_skips(len(skipped), len(jobs), max_skip, target / "skipped.csv")
+    check_skips(len(skipped), len(jobs), max_skip, target / SKIPPED_FILE)
     sources = {job.record.path for job in packed}
     return PackSummary(
         clips=len(packed),

@@ -21,6 +21,7 @@ from praxiscope.evaluation.protocols import name_with_average
 from praxiscope.evaluation.report import Strip, TestLink, pick_clips, write_report
 from praxiscope.evaluation.scores import Scores
 from praxiscope.recipes.settings import TrainSettings, load_yaml
+from praxiscope.run_folder import COMMANDS_FILE, LOG_FILE, REPORT_FILE, SETTINGS_FILE, SKIPPED_FILE, TESTS
 from praxiscope.training.log import read_log
 from praxiscope.training.resuming import describe_lengths, load_train_state
 from praxiscope.types import VideoRecord
@@ -29,17 +30,12 @@ from praxiscope.video.browser import why_not_played
 from praxiscope.video.opening import open_video
 from praxiscope.video.sampling import segment_indices
 
-__all__ = ["TESTS", "note_command", "report_run", "report_test"]
-
-#: The folder of a run that holds the reports of its tests, and a JSON file of the same name beside each.
-TESTS = "tests"
-
-_COMMANDS = "commands.txt"
+__all__ = ["note_command", "report_run", "report_test"]
 
 
 def note_command(run: Path, command: str | None) -> None:
     """Add a line to a run's ``commands.txt``: when it was trained, and by which command."""
-    with (run / _COMMANDS).open("a", encoding="utf-8", errors="replace") as file:
+    with (run / COMMANDS_FILE).open("a", encoding="utf-8", errors="replace") as file:
         file.write(f"{_now():%Y-%m-%d %H:%M UTC}  {' '.join((command or '(called from Python)').split())}\n")
 
 
@@ -58,10 +54,10 @@ def report_run(run: str | Path) -> Path:
     if read_pointer(folder):
         notes.append(f"Checkpoint of this run: {find_checkpoint(folder).name}.")
         notes += _lengths(folder)
-    skipped = folder / "skipped.csv"
+    skipped = folder / SKIPPED_FILE
     if skipped.is_file() and (count := len(skipped.read_text(encoding="utf-8").splitlines()) - 1):
-        notes.append(f"{counted(count, 'video')} could not be read in training; see skipped.csv.")
-    history = read_log(folder / "log.csv")
+        notes.append(f"{counted(count, 'video')} could not be read in training; see {SKIPPED_FILE}.")
+    history = read_log(folder / LOG_FILE)
     if by_task := _by_task(history):
         notes.append(f"Trained on several data sets. Held-out top-1 at the last look: {by_task}.")
     commands, title = _commands(folder), None
@@ -142,7 +138,7 @@ def report_test(
             settings=_plain(_settings(Path(run))),
             notes=[*([f"Checkpoint: {checkpoint}."] if checkpoint else []), *notes],
             commands=[*_commands(Path(run)), made],
-            run="../report.html",
+            run=f"../{REPORT_FILE}",
         )
         write_json(folder / f"{name}.json", about)
     except BaseException:
@@ -196,7 +192,7 @@ def _links(folder: Path) -> list[TestLink]:
 
 def _settings(folder: Path) -> TrainSettings | None:
     """Those of a run; None for a model folder, which has none."""
-    path = folder / "settings.yaml"
+    path = folder / SETTINGS_FILE
     return load_yaml(path) if path.is_file() else None
 
 
@@ -205,7 +201,7 @@ def _plain(settings: TrainSettings | None) -> dict[str, Any] | None:
 
 
 def _commands(folder: Path) -> list[str]:
-    path = folder / _COMMANDS
+    path = folder / COMMANDS_FILE
     return path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
 
 

@@ -37,6 +37,14 @@ from praxiscope.processes import run_once
 from praxiscope.progress import Reporter
 from praxiscope.recipes.sections import OptimSettings
 from praxiscope.recipes.settings import TrainSettings, dump_yaml, load_yaml
+from praxiscope.run_folder import (
+    CHOICES_FILE,
+    DAMAGED_FILE,
+    REPORT_FILE,
+    SETTINGS_FILE,
+    SKIPPED_FILE,
+    of_process,
+)
 from praxiscope.steps import TaskLoss, make_loss
 from praxiscope.steps.base import Loss
 from praxiscope.steps.principal import RecordChoice
@@ -78,11 +86,9 @@ def train(
 
     Args:
         settings: everything that decides the result.
-        out: the run's folder. It gets ``settings.yaml``, ``commands.txt``, ``split.csv``, ``log.csv``,
-            ``skipped.csv``, ``checkpoints/``, ``tensorboard/`` and ``report.html``.
-        resume: go on from the folder's last checkpoint, as if the run had never stopped. Settings that have a say in
-            the weights must be those of its beginning, but for its length (``optim.epochs``, ``optim.steps``): with
-            another one the run goes on to that. A finished run is left as it is.
+        out: the run's folder. Its files are listed in `praxiscope.run_folder`.
+        resume: continue from the folder's last checkpoint, as if the run had never stopped. Of the settings that affect
+            the weights only the length (``optim.epochs``, ``optim.steps``) may change. A finished run stays as it is.
         command: the command line that asks for it, for the report.
         reporter: shows progress.
 
@@ -98,7 +104,7 @@ def train(
     check_training(settings, run, resume)
     state, before = TrainState(), settings
     if resume:
-        state, before = check_resumable(run, settings), load_yaml(run / "settings.yaml")
+        state, before = check_resumable(run, settings), load_yaml(run / SETTINGS_FILE)
         if is_finished(state, settings.optim):
             return _leave(run, settings, state, reporter or Reporter())
     optim = settings.optim
@@ -120,17 +126,17 @@ def train(
         model, card = build_model(settings, manifest, reporter, store)
     if fabric.is_global_zero:
         run.mkdir(parents=True, exist_ok=True)
-        dump_yaml(settings, run / "settings.yaml")
+        dump_yaml(settings, run / SETTINGS_FILE)
         note_command(run, command)
         write_split(run, manifest.records)
         if not resume:  # of a run that ended before its first checkpoint: the videos may have been repaired
-            for stale in run.glob("skipped.*.csv"):
+            for stale in run.glob(of_process(SKIPPED_FILE, "*")):
                 stale.unlink()
     # Each process has its own list, since it reads its own videos; they are merged at the end.
-    listing = run / ("skipped.csv" if fabric.is_global_zero else f"skipped.{fabric.global_rank}.csv")
+    listing = run / of_process(SKIPPED_FILE, fabric.global_rank)
     fabric.barrier()
     note_skips = SkipList(listing, state.skipped, manifest, settings.data.max_skip, reporter)
-    note_damage = DamageList(listing.with_name(listing.name.replace("skipped", "damaged", 1)), reporter)
+    note_damage = DamageList(run / of_process(DAMAGED_FILE, fabric.global_rank), reporter)
     note_skips(scan(settings, manifest.records, reporter, store))
     if not resume:
         state.left_out = sorted(state.skipped)
@@ -283,12 +289,11 @@ def _count_tasks(loss: Loss, fabric: Any, batches: list[Batch]) -> None:
 
 def _choices(run: Path, state: TrainState, fabric: Any) -> RecordChoice:
     """Record the snippets that a step chooses of this process's videos, in a file that the first choice makes."""
-    name = "chosen.csv" if fabric.is_global_zero else f"chosen.{fabric.global_rank}.csv"
     logs: list[ChoiceLog] = []
 
     def record(ids: Sequence[str], chosen: torch.Tensor) -> None:
         if not logs:
-            logs.append(ChoiceLog(run / name, resume_step=state.step))
+            logs.append(ChoiceLog(run / of_process(CHOICES_FILE, fabric.global_rank), resume_step=state.step))
         logs[0].write(state.step + 1, ids, chosen.tolist())
 
     return record
@@ -370,7 +375,7 @@ def _processes(devices: int, nodes: int) -> tuple[int, int]:
 
 def _leave(run: Path, settings: TrainSettings, state: TrainState, reporter: Reporter) -> bool:
     """Say that nothing is left to do. What a run that was killed at its very end lacks is made up for."""
-    if not (run / "report.html").is_file():
+    if not (run / REPORT_FILE).is_file():
         merge_skipped(run)
         merge_choices(run)
         report_run(run)
@@ -386,7 +391,7 @@ def _leave(run: Path, settings: TrainSettings, state: TrainState, reporter: Repo
 
 def _say_goodbye(run: Path, state: TrainState, complete: bool, seconds: float, reporter: Reporter) -> None:
     if state.skipped:
-        reporter.line(f"{counted(len(state.skipped), 'video')} could not be read: {run / 'skipped.csv'}")
+        reporter.line(f"{counted(len(state.skipped), 'video')} could not be read: {run / SKIPPED_FILE}")
     if complete:
         reporter.line(
             f"Done: {counted(state.step, 'step')} in {seconds:.0f} s. Pictures: {run / 'report.html'}"

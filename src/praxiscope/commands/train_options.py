@@ -17,6 +17,7 @@ from praxiscope.errors import ArgumentError, unknown_name
 from praxiscope.models import default_stream
 from praxiscope.recipes.named import get_recipe, recipe_of
 from praxiscope.recipes.settings import load_yaml, override
+from praxiscope.run_folder import SETTINGS_FILE
 from praxiscope.training.checks import check_streams, check_training
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def resolve(options: TrainOptions, out: Path, resume: bool = False) -> TrainSett
     Raises:
         ArgumentError, DataError, CheckpointError: something cannot be used as asked.
     """
-    saved = out / "settings.yaml"
+    saved = out / SETTINGS_FILE
     if resume and not saved.is_file():
         raise ArgumentError(f"--resume: {out} holds no run. Give the folder of a run as --out.")
     plain = {name: value for name, value in options.plain.items() if value is not None}

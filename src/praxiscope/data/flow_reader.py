@@ -18,6 +18,7 @@ from praxiscope.errors import DataError
 from praxiscope.flow.clip import FlowClip
 from praxiscope.flow.contract import FlowContract, through_store
 from praxiscope.flow.estimate import SMALLEST_SIDE, Estimator, estimate_flow, estimator_of
+from praxiscope.flow.methods import find_method, list_methods
 from praxiscope.flow.stack import check_kind, field_numbers, stack_fields, stackings
 from praxiscope.flow.store import FlowStore, flow_key
 from praxiscope.types import VideoRecord
@@ -35,6 +36,7 @@ __all__ = [
     "check_directions",
     "flow_estimator",
     "flow_reader",
+    "needs_weights",
 ]
 
 FlowSource: TypeAlias = FlowStore | Estimator
@@ -238,6 +240,12 @@ def flow_estimator(flow: FlowInput, weights: str | Path | None = None) -> Estima
     """
     contract = FlowContract.from_dict(flow.made)
     return estimator_of({"method": contract.method, **contract.parameters}, weights)
+
+
+def needs_weights(flow: FlowInput) -> bool:
+    """Whether the method that made a model's flow needs weights to estimate it."""
+    method = FlowContract.from_dict(flow.made).method
+    return method in list_methods() and find_method(method).needs_weights
 
 
 def flow_reader(flow: FlowInput, short_side: int | None, source: FlowSource | None = None) -> FlowReader:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from praxiscope.errors import TrainingError
 from praxiscope.progress import Reporter
+from praxiscope.run_folder import DAMAGED_FILE, SKIPPED_FILE, of_process
 from praxiscope.units import counted
 
 __all__ = ["DamageList", "check_skips", "merge_skipped", "read_skipped", "write_skipped"]
@@ -73,18 +74,18 @@ class DamageList:
 
 
 def merge_skipped(run: Path) -> None:
-    """Bring the lists of all processes of a run (``skipped.N.csv``, ``damaged.N.csv``) into one each."""
-    for kind in ("skipped", "damaged"):
-        if others := sorted(run.glob(f"{kind}.*.csv")):
-            write_skipped(run / f"{kind}.csv", read_skipped(run, kind))
+    """Merge the lists of all processes of a run (``skipped.N.csv``, ``damaged.N.csv``) into one each."""
+    for name in (SKIPPED_FILE, DAMAGED_FILE):
+        if others := sorted(run.glob(of_process(name, "*"))):
+            write_skipped(run / name, read_skipped(run, name))
             for path in others:
                 path.unlink(missing_ok=True)
 
 
-def read_skipped(run: Path, kind: str = "skipped") -> dict[str, str]:
+def read_skipped(run: Path, name: str = SKIPPED_FILE) -> dict[str, str]:
     """The problems by id that the processes of a run have listed so far."""
     found: dict[str, str] = {}
-    for path in (*sorted(run.glob(f"{kind}.*.csv")), run / f"{kind}.csv"):
+    for path in (*sorted(run.glob(of_process(name, "*"))), run / name):
         found |= _read(path)
     return found
 

@@ -8,11 +8,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from praxiscope.run_folder import SPLIT_FILE
 from praxiscope.types import VideoRecord
 
-__all__ = ["SPLIT_FILE", "SplitList", "write_split"]
-
-SPLIT_FILE = "split.csv"
+__all__ = ["SplitList", "write_split"]
 
 
 @dataclass(frozen=True)

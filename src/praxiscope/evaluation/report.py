@@ -34,6 +34,7 @@ from praxiscope.evaluation.metrics import (
     wilson_interval,
 )
 from praxiscope.evaluation.scores import Scores
+from praxiscope.run_folder import REPORT_FILE
 from praxiscope.units import counted
 from praxiscope.video.browser import PLAYED
 
@@ -139,7 +140,7 @@ def write_report(
     settings: Mapping[str, Any] | None = None,
     notes: str | Sequence[str] | None = None,
     title: str | None = None,
-    name: str = "report.html",
+    name: str = REPORT_FILE,
     commands: Sequence[str] = (),
     tests: Sequence[TestLink] = (),
     run: str | None = None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from praxiscope.errors import ArgumentError
+from praxiscope.run_folder import LOG_FILE
 
 __all__ = ["check_log", "check_picture_path", "no_losses"]
 
@@ -31,5 +32,5 @@ def no_losses(run: str | Path) -> ArgumentError:
 
 def check_log(run: str | Path) -> None:
     """Raise ArgumentError if a run has no log."""
-    if not (Path(run) / "log.csv").is_file():
+    if not (Path(run) / LOG_FILE).is_file():
         raise no_losses(run)

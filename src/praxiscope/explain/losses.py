@@ -28,6 +28,7 @@ from praxiscope.explain.explanation import (
     style_axes,
 )
 from praxiscope.explain.networks import settings_of
+from praxiscope.run_folder import LOG_FILE
 from praxiscope.steps.settings.principal import PrincipalSettings
 from praxiscope.training.log import read_log
 from praxiscope.units import counted
@@ -105,7 +106,7 @@ def _setting(run: str | Path) -> str:
 
 
 def _curves(run: str | Path) -> dict[str, _Curve]:
-    history = read_log(Path(run) / "log.csv")
+    history = read_log(Path(run) / LOG_FILE)
     known = {key for row in history for key in row}
     curves = {}
     for key in filter(known.__contains__, _LOSSES if "loss_full" in known else _OTHER_LOSS):

@@ -9,16 +9,18 @@ from typing import Any
 
 import torch
 
-from praxiscope.checkpoint import CARD_FILE, find_checkpoint, is_fused, load_card, save_checkpoint
+from praxiscope.checkpoint import find_checkpoint, is_fused, load_card, save_checkpoint
 from praxiscope.data.batch import mix_seeds
 from praxiscope.errors import ArgumentError
 from praxiscope.evaluation.protocols import parse_protocol
 from praxiscope.inference.loading import load_single
+from praxiscope.inference.options import LoadOptions
 from praxiscope.inference.recogniser import Recogniser
 from praxiscope.models import create_model
 from praxiscope.models.full_video import FullVideoNetwork, FullVideoOutput
 from praxiscope.models.weights import load_weights
 from praxiscope.recipes.settings import TrainSettings, load_yaml
+from praxiscope.run_folder import CARD_FILE, SETTINGS_FILE
 from praxiscope.types import VideoRecord
 
 __all__ = ["load_full_video", "load_one", "load_other", "network_of", "see_whole", "settings_of"]
@@ -39,7 +41,7 @@ def load_one(path: str | Path, **options: Any) -> Recogniser:
     if is_fused(path):
         parts = ", ".join(sorted(str(card.parent) for card in Path(path).glob(f"*/{CARD_FILE}")))
         raise ArgumentError(f"{path}: holds several fused networks. Give one of them: {parts}.")
-    return load_single(path, **options)
+    return load_single(path, LoadOptions.of(**options))
 
 
 def load_full_video(path: str | Path, **options: Any) -> Recogniser:
@@ -98,7 +100,7 @@ def load_other(
 
 def _load_start(run: str | Path, load: Load, **options: Any) -> Recogniser:
     """The network of a run before the first step. It is not saved; the seed and the settings determine it."""
-    settings, card = load_yaml(Path(run) / "settings.yaml"), load_card(find_checkpoint(run))
+    settings, card = load_yaml(Path(run) / SETTINGS_FILE), load_card(find_checkpoint(run))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(mix_seeds(settings.run.seed, 0))  # as in `praxiscope.commands.train`
         model = create_model(card.name, **{**card.kwargs, **settings.model.keywords()})
@@ -111,5 +113,5 @@ def _load_start(run: str | Path, load: Load, **options: Any) -> Recogniser:
 
 def settings_of(run: str | Path) -> TrainSettings | None:
     """The settings of a run; None for a model folder."""
-    path = Path(run) / "settings.yaml"
+    path = Path(run) / SETTINGS_FILE
     return load_yaml(path) if path.is_file() else None

@@ -26,6 +26,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from praxiscope.errors import ArgumentError
+from praxiscope.flow.methods import estimators
 
 __all__ = ["TVL1"]
 
@@ -55,6 +56,7 @@ _CPU_PIXELS, _DEVICE_PIXELS = 1 << 17, 1 << 23
 _CPU_MEDIANS = 1 << 14  # whose windows are in work at a time on a CPU: all 25 values of each in its cache
 
 
+@estimators.register("tvl1")
 @dataclass(frozen=True)
 class TVL1:
     """The estimator, by its parameters.
@@ -79,6 +81,7 @@ class TVL1:
     smallest: int = 16
 
     name = "tvl1"
+    needs_weights = False
 
     def __post_init__(self) -> None:
         if not (

@@ -16,23 +16,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from praxiscope.checkpoint import FUSION_FILE, ModelCard, load_card, write_json
+from praxiscope.checkpoint import ModelCard, load_card, write_json
 from praxiscope.data.dataset import Skip, ignore
+from praxiscope.data.flow_reader import needs_weights
 from praxiscope.data.splitlist import SplitList
 from praxiscope.errors import ArgumentError, CheckpointError, ScoresError
 from praxiscope.evaluation.fusion import SvmFusion, combine, fuse
 from praxiscope.evaluation.scores import Scores
 from praxiscope.inference.describe import recogniser_html, recogniser_text
 from praxiscope.inference.loading import load_single
+from praxiscope.inference.options import FlowOptions, LoadOptions
 from praxiscope.inference.recogniser import Recogniser, best_labels
 from praxiscope.progress import Reporter
+from praxiscope.run_folder import FUSION_FILE, SVM_FILE
 from praxiscope.types import Prediction, Segment, VideoRecord
 from praxiscope.units import counted
 from praxiscope.video.opening import VideoSource, as_video
 
-__all__ = ["FUSION_FILE", "AnyRecogniser", "FusedRecogniser", "load_fused", "save_fused"]
+__all__ = ["AnyRecogniser", "FusedRecogniser", "load_fused", "save_fused"]
 
-_SVM_FILE = "svm.safetensors"
 _FORMAT = 1
 
 
@@ -192,7 +194,10 @@ def save_fused(
     if target.exists():
         raise ArgumentError(f"--out {target}: exists already. Name another folder, or remove it.")
     fused = FusedRecogniser(
-        [load_single(run, device="cpu", task=task) for run in runs], kind=kind, weights=weights, svm=svm
+        [load_single(run, LoadOptions(device="cpu", task=task)) for run in runs],
+        kind=kind,
+        weights=weights,
+        svm=svm,
     )
     splits = [SplitList(Path(run), task) for run in runs]
     _check_splits(splits)
@@ -208,9 +213,7 @@ def save_fused(
         from safetensors.numpy import save_file
 
         arrays = {"coefficients": svm.coefficients, "intercepts": svm.intercepts}
-        save_file(
-            {name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary / _SVM_FILE
-        )
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary / SVM_FILE)
         content["svm"] = {"c": svm.c, "sources": list(svm.sources)}
     write_json(temporary / FUSION_FILE, content)
     temporary.replace(target)
@@ -229,32 +232,25 @@ def _check_splits(splits: Sequence[SplitList]) -> None:
             )
 
 
-def load_fused(
-    folder: str | Path,
-    *,
-    device: str = "auto",
-    flow: str | Path | None = None,
-    flow_range: float | None = None,
-    flow_weights: str | Path | None = None,
-) -> FusedRecogniser:
+def load_fused(folder: str | Path, options: LoadOptions) -> FusedRecogniser:
     """Load a fused recogniser.
 
     Args:
         folder: as `save_fused` leaves it.
-        device: where it runs.
-        flow: folder of stored flow for the parts that see flow.
-        flow_range: for stored flow that another tool has made: its bound in pixels.
-        flow_weights: raft's, for the parts that see flow by raft; see ``praxiscope.load``.
+        options: device, and flow for the parts that take flow. Weights of a flow method go to the parts whose method
+            needs them.
 
     Raises:
-        CheckpointError: it is damaged, or a part is.
-        ArgumentError: flow is given and no part sees flow, or weights and none sees flow by raft.
+        CheckpointError: the folder or one of its parts is damaged.
+        ArgumentError: flow options that no part uses.
     """
     root = Path(folder)
     try:
         content = json.loads((root / FUSION_FILE).read_text(encoding="utf-8"))
         if content["format"] != _FORMAT:
-            raise CheckpointError(f"{root / FUSION_FILE}: format {content['format']!r} is not known here")
+            raise CheckpointError(
+                f"{root / FUSION_FILE}: has format {content['format']!r}; this version reads {_FORMAT}."
+            )
         names, kind, weights = (
             [str(name) for name in content["parts"]],
             str(content["kind"]),
@@ -265,26 +261,30 @@ def load_fused(
     except (OSError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, CheckpointError):
             raise
-        raise CheckpointError(f"{root / FUSION_FILE}: not readable ({error}). Fuse the runs anew.") from error
-    methods = [None if card.input.flow is None else card.input.flow.made.get("method") for card in cards]
-    if flow is not None and not any(methods):
-        raise ArgumentError(f"{root}: sees no flow; leave out {flow}")
-    if flow_weights is not None and "raft" not in methods:
-        raise ArgumentError(f"{root}: sees no flow by raft; leave out {flow_weights}")
+        raise CheckpointError(
+            f"{root / FUSION_FILE}: not readable ({error}). Fuse the runs again."
+        ) from error
     parts = [
-        load_single(
-            root / name,
-            device=device,
-            flow=flow if method else None,
-            flow_range=flow_range if method else None,
-            flow_weights=flow_weights if method == "raft" else None,
-        )
-        for name, method in zip(names, methods, strict=True)
+        load_single(root / name, LoadOptions(device=options.device, flow=flow))
+        for name, flow in zip(names, _share_flow(root, cards, options.flow), strict=True)
     ]
     try:
         return FusedRecogniser(parts, kind=kind, weights=weights, svm=svm)
     except (ArgumentError, ScoresError) as error:
-        raise CheckpointError(f"{root}: its parts do not fit together. {error}") from error
+        raise CheckpointError(f"{root}: the parts do not fit together. {error}") from error
+
+
+def _share_flow(root: Path, cards: Sequence[ModelCard], options: FlowOptions) -> list[FlowOptions]:
+    """The flow options of each part: those that it uses. Raises ArgumentError if no part uses them."""
+    if options.store is not None:
+        used = [card.input.flow is not None for card in cards]
+        what = "no part takes flow"
+    else:
+        used = [card.input.flow is not None and needs_weights(card.input.flow) for card in cards]
+        what = "no part estimates flow by a method that needs weights"
+    if options.given is not None and not any(used):
+        raise ArgumentError(f"{root}: {what}; leave out {options.given}")
+    return [options if uses else FlowOptions() for uses in used]
 
 
 def _load_svm(root: Path, about: dict[str, Any], labels: Sequence[str]) -> SvmFusion:
@@ -292,9 +292,9 @@ def _load_svm(root: Path, about: dict[str, Any], labels: Sequence[str]) -> SvmFu
     from safetensors.numpy import load_file
 
     try:
-        arrays = load_file(root / _SVM_FILE)
+        arrays = load_file(root / SVM_FILE)
     except SafetensorError as error:
-        raise CheckpointError(f"{root / _SVM_FILE}: not readable ({error}). Fuse the runs anew.") from error
+        raise CheckpointError(f"{root / SVM_FILE}: not readable ({error}). Fuse the runs again.") from error
     return SvmFusion(
         arrays["coefficients"],
         arrays["intercepts"],

@@ -1,4 +1,4 @@
-"""From a folder to a recogniser."""
+"""Load a recogniser from its folder."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from praxiscope.checkpoint import (
+    FlowInput,
     ModelCard,
-    check_flow_options,
-    check_recogniser,
     find_card,
     is_fused,
     load_model_weights,
@@ -21,6 +20,7 @@ from praxiscope.devices import pick_device
 from praxiscope.errors import ArgumentError, CheckpointError
 from praxiscope.flow.store import FlowStore
 from praxiscope.inference.inputs import stream_readers
+from praxiscope.inference.options import FlowOptions, LoadOptions
 from praxiscope.inference.recogniser import Recogniser
 from praxiscope.inference.run import logged_metrics
 from praxiscope.models import create_model
@@ -30,7 +30,7 @@ from praxiscope.units import counted
 if TYPE_CHECKING:
     from praxiscope.inference.fused import FusedRecogniser
 
-__all__ = ["build_from_card", "load", "load_single"]
+__all__ = ["build_from_card", "load", "load_recogniser", "load_single"]
 
 
 def load(
@@ -43,79 +43,67 @@ def load(
     flow_weights: str | Path | None = None,
     task: str | None = None,
 ) -> Recogniser | FusedRecogniser:
-    """Load a recogniser from a run folder or a model folder, or several that answer as one.
+    """Load a recogniser from a run folder, a model folder, or the folder of a fused recogniser.
 
     Args:
         path: the folder.
-        checkpoint: "last" or "best"; None takes the one the run prefers.
+        checkpoint: "last" or "best"; None takes the one that the run prefers.
         device: where it runs.
-        flow: folder of stored flow, for a model that sees flow; None estimates it from the frames.
-        flow_range: for stored flow that another tool has made: its bound in pixels; see ``praxiscope.flow.store``.
-        flow_weights: of a model that was trained on flow by raft, to estimate it from the frames: raft's weights, a
-            file or "download". They must be those that the flow of the training was made with.
-        task: of a network that was trained on several data sets, whose classes to know: the data set's name. What
-            comes is a recogniser like any other, with that classifier alone.
+        flow: folder of stored flow, for a model that takes flow; None estimates flow from the frames.
+        flow_range: bound in pixels of stored flow that another tool wrote; see ``praxiscope.flow.store``.
+        flow_weights: RAFT's weights, a file or "download", to estimate flow for a model that was trained on RAFT's
+            flow. They must be the weights that made this flow.
+        task: for a network that was trained on several data sets, the name of the one whose classes are used.
 
     Returns:
         The recogniser, in evaluation mode.
 
     Raises:
-        CheckpointError: there is no model, or it is damaged or does not fit.
-        ArgumentError: stored flow or weights for a model that has no use of them, or other weights; no task where
-            there are several, or one where there are none.
+        CheckpointError: there is no model, it is damaged, or its weights do not match its card.
+        ArgumentError: flow options for a model that does not use them, or the wrong weights; no task for a network of
+            several tasks, or a task for any other network.
 
     Example:
         >>> recogniser = load("runs/a")
         >>> recogniser.predict("clip.mp4", top=5).labels
     """
-    check_flow_options(flow, flow_range, flow_weights)
-    check_recogniser(path, checkpoint, task)
+    options = LoadOptions(checkpoint, device, task, FlowOptions(flow, flow_range, flow_weights))
+    return load_recogniser(path, options)
+
+
+def load_recogniser(path: str | Path, options: LoadOptions) -> Recogniser | FusedRecogniser:
+    """`load`, with the options as one value."""
+    options.check(path)
     if is_fused(path):
         from praxiscope.inference.fused import load_fused
 
-        return load_fused(path, device=device, flow=flow, flow_range=flow_range, flow_weights=flow_weights)
-    return load_single(
-        path,
-        checkpoint=checkpoint,
-        device=device,
-        flow=flow,
-        flow_range=flow_range,
-        flow_weights=flow_weights,
-        task=task,
-    )
+        return load_fused(path, options)
+    return load_single(path, options)
 
 
-def load_single(
-    path: str | Path,
-    *,
-    checkpoint: str | None = None,
-    device: str = "auto",
-    flow: str | Path | None = None,
-    flow_range: float | None = None,
-    flow_weights: str | Path | None = None,
-    task: str | None = None,
-) -> Recogniser:
-    """Load a recogniser that is one network; see ``load``."""
-    check_flow_options(flow, flow_range, flow_weights)
-    folder, card, block = find_card(path, checkpoint, task)
+def load_single(path: str | Path, options: LoadOptions) -> Recogniser:
+    """Load a recogniser that is one network; see `load`."""
+    folder, card, block = find_card(path, options.checkpoint, options.task)
     with Undrawn():
         model = build_from_card(card, folder)
     load_model_weights(folder, model, block)
-    source: FlowSource | None = None
-    given = flow if flow is not None else flow_weights
-    if given is not None:
+    flow, source = options.flow, None
+    if flow.given is not None:
         if card.input.flow is None:
-            raise ArgumentError(f"{path}: sees no flow; leave out {given}")
-        source = (
-            FlowStore(flow, range=flow_range)
-            if flow is not None
-            else flow_estimator(card.input.flow, flow_weights)
-        )
-        stream_readers(card.input, card.input.short_side, source)  # raises where it was made in another way
-    recogniser = Recogniser(model, card, device=pick_device(device), flow_source=source)
-    recogniser.split = SplitList(Path(path), task)
+            raise ArgumentError(f"{path}: the model takes no flow; leave out {flow.given}")
+        source = open_flow_source(card.input.flow, flow)
+        stream_readers(card.input, card.input.short_side, source)  # raises if it was made in another way
+    recogniser = Recogniser(model, card, device=pick_device(options.device), flow_source=source)
+    recogniser.split = SplitList(Path(path), options.task)
     recogniser.metrics = logged_metrics(path, card)
     return recogniser
+
+
+def open_flow_source(flow: FlowInput, options: FlowOptions) -> FlowSource:
+    """The stored flow, or the estimator with its weights, for a model that takes ``flow``."""
+    if options.store is not None:
+        return FlowStore(options.store, range=options.range)
+    return flow_estimator(flow, options.weights)
 
 
 def build_from_card(card: ModelCard, folder: Path) -> nn.Module:
@@ -127,11 +115,11 @@ def build_from_card(card: ModelCard, folder: Path) -> nn.Module:
     try:
         model = create_model(card.name, **card.kwargs)
     except (ArgumentError, TypeError) as error:
-        raise CheckpointError(f"{folder}: its model cannot be built. {error}") from error
+        raise CheckpointError(f"{folder}: the model cannot be built. {error}") from error
     classes: Any = model.num_classes
     if len(card.labels) != classes:
         raise CheckpointError(
-            f"{folder}: names {counted(len(card.labels), 'label')} for {counted(classes, 'score')}. "
-            "Take another checkpoint."
+            f"{folder}: has {counted(len(card.labels), 'label')} but {counted(classes, 'score')}. "
+            "Use another checkpoint."
         )
     return model

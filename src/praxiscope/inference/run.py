@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from praxiscope.checkpoint import ModelCard, find_checkpoint, load_card
 from praxiscope.errors import CheckpointError
+from praxiscope.inference.options import LoadOptions
 from praxiscope.recipes.settings import load_yaml
+from praxiscope.run_folder import LOG_FILE, SETTINGS_FILE
 
 if TYPE_CHECKING:
     from praxiscope.inference.recogniser import Recogniser
@@ -19,7 +21,7 @@ __all__ = ["Run", "logged_metrics"]
 
 def logged_metrics(run: str | Path, card: ModelCard) -> dict[str, float]:
     """Figures of the validation of a checkpoint from the log of its run: empty if there is no log, or no figure."""
-    log = Path(run) / "log.csv"
+    log = Path(run) / LOG_FILE
     if not log.is_file():
         return {}
     with log.open(newline="", encoding="utf-8") as file:
@@ -63,7 +65,7 @@ class Run:
     @property
     def settings(self) -> TrainSettings:
         """The resolved settings. Raises ArgumentError if the folder has none."""
-        return load_yaml(self.path / "settings.yaml")
+        return load_yaml(self.path / SETTINGS_FILE)
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -79,4 +81,4 @@ class Run:
         """Load the recogniser that was trained. Takes the keyword arguments of `praxiscope.load`."""
         from praxiscope.inference.loading import load_single
 
-        return load_single(self.path, **options)
+        return load_single(self.path, LoadOptions.of(**options))

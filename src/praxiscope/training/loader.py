@@ -37,6 +37,7 @@ from praxiscope.inference.inputs import stream_readers
 from praxiscope.progress import Reporter
 from praxiscope.recipes.sections import InputSettings
 from praxiscope.recipes.settings import TrainSettings
+from praxiscope.run_folder import SKIPPED_FILE
 from praxiscope.training.checks import flow_folders
 from praxiscope.types import STEM, Batch, VideoRecord
 from praxiscope.units import counted
@@ -148,7 +149,7 @@ class SkipList:
     ) -> None:
         self.path, self.skipped, self.manifest, self.limit = path, skipped, manifest, limit
         self.reporter = reporter
-        if skipped or path.name == "skipped.csv":  # an empty list of the first process says: none
+        if skipped or path.name == SKIPPED_FILE:  # an empty list of the first process says: none
             write_skipped(path, skipped)
 
     def __call__(self, skips: Sequence[Skip]) -> None:

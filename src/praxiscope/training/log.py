@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from praxiscope.run_folder import CHOICES_FILE, LOG_FILE, TENSORBOARD, of_process
+
 __all__ = ["ChoiceLog", "RunLog", "merge_choices", "read_choices", "read_log"]
 
 _FIRST = ("step", "epoch", "lr", "loss", "top1", "val_loss", "val_top1")
@@ -23,7 +25,7 @@ class RunLog:
     """
 
     def __init__(self, run: Path, *, resume_step: int = 0, tensorboard: bool = True) -> None:
-        self.path = run / "log.csv"
+        self.path = run / LOG_FILE
         self.rows = [row for row in read_log(self.path) if row["step"] <= resume_step] if resume_step else []
         self._columns = [*_FIRST, *sorted({key for row in self.rows for key in row} - set(_FIRST))]
         self._rewrite()
@@ -32,7 +34,7 @@ class RunLog:
             from torch.utils.tensorboard import SummaryWriter
 
             self._writer = SummaryWriter(
-                str(run / "tensorboard"), purge_step=resume_step + 1 if resume_step else None
+                str(run / TENSORBOARD), purge_step=resume_step + 1 if resume_step else None
             )
 
     def write(self, row: Mapping[str, float]) -> None:
@@ -110,11 +112,11 @@ def read_choices(path: Path) -> list[tuple[int, str, list[int]]]:
 
 def merge_choices(run: Path) -> None:
     """Put the choices of all processes (``chosen.N.csv``) into the first one's list, by step."""
-    others = sorted(run.glob("chosen.*.csv"))
+    others = sorted(run.glob(of_process(CHOICES_FILE, "*")))
     if not others:
         return
-    rows = [row for path in (run / "chosen.csv", *others) for row in read_choices(path)]
-    log = ChoiceLog(run / "chosen.csv")
+    rows = [row for path in (run / CHOICES_FILE, *others) for row in read_choices(path)]
+    log = ChoiceLog(run / CHOICES_FILE)
     for step, video, chosen in sorted(rows, key=lambda row: row[0]):
         log.write(step, [video], [chosen])
     for path in others:

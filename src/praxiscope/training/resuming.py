@@ -11,6 +11,7 @@ from praxiscope.checkpoint import find_checkpoint, load_state, read_pointer
 from praxiscope.errors import ArgumentError, CheckpointError
 from praxiscope.recipes.sections import OptimSettings
 from praxiscope.recipes.settings import TrainSettings, load_yaml
+from praxiscope.run_folder import SETTINGS_FILE
 from praxiscope.training.duration import Course, length_of
 from praxiscope.units import counted
 
@@ -89,7 +90,7 @@ def check_settings(run: Path, settings: TrainSettings) -> None:
     """Raise ArgumentError where a run has no checkpoint, or began with other settings than these."""
     if not read_pointer(run):
         raise ArgumentError(f"--resume: {run} holds no checkpoint yet; start the run without --resume.")
-    changed = changed_settings(load_yaml(run / "settings.yaml"), settings)
+    changed = changed_settings(load_yaml(run / SETTINGS_FILE), settings)
     if differing := {key: values for key, values in changed.items() if key not in _LENGTH}:
         listed = ", ".join(
             f"{key} {before!r} → {now!r}" for key, (before, now) in list(differing.items())[:3]

@@ -20,6 +20,7 @@ from praxiscope.flow.store import FlowStore
 from praxiscope.inference.recogniser import Recogniser
 from praxiscope.progress import Reporter
 from praxiscope.recipes.settings import TrainSettings
+from praxiscope.run_folder import CHECKPOINTS
 from praxiscope.steps import make_loss
 from praxiscope.training.loader import SkipList, channels_last, targets_of
 from praxiscope.training.loop import TrainState
@@ -189,7 +190,7 @@ def save(
             name += "-unvalidated"
         figures = {} if state.best is None else {f"best_{monitor.split.replace('-', '_')}": state.best}
         save_checkpoint(
-            run / "checkpoints" / name,
+            run / CHECKPOINTS / name,
             model,
             replace(card, metrics=figures, training={"step": state.step, "epoch": state.epoch}),
             optimizer=getattr(optimizer, "optimizer", optimizer),

@@ -36,12 +36,12 @@ def flow(
 
     Example: praxiscope explain flow clip.mp4 --method tvl1
     """
-    from praxiscope.commands.arguments import check_flow_method
     from praxiscope.devices import check_device
+    from praxiscope.flow.methods import check_method
     from praxiscope.video.sources import check_there
 
     out = output_path(out, video, "flow")
-    check_flow_method(method)
+    check_method(method)
     check_device(device)
     check_there(video)
     with quick_imports():

@@ -45,10 +45,10 @@ def principal(
 
     Example: praxiscope explain principal runs/pb clip.mp4 --compare start
     """
-    from praxiscope.checkpoint import check_flow_options
+    from praxiscope.inference.options import FlowOptions
 
     out = output_path(out, video, "principal")
-    check_flow_options(flow, flow_range, flow_weights)
+    FlowOptions(flow, flow_range, flow_weights)  # raises if they do not go together
     check_inputs(run, [video], checkpoint, task, device)
     with quick_imports():
         from praxiscope.explain.principal import explain_principal

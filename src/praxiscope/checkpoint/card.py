@@ -1,0 +1,200 @@
+"""The model card, ``model.json``: how to build the network, what its input is, what its labels are."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from praxiscope._version import __version__
+from praxiscope.errors import ArgumentError, CheckpointError, unknown_name
+from praxiscope.run_folder import CARD_FILE
+
+__all__ = ["FORMAT", "FlowInput", "InputContract", "ModelCard", "load_card"]
+
+FORMAT = 1
+
+_COUNTS = ("size", "short_side", "channels", "snippets", "length")
+_CARD_TYPES = {"name": str, "kwargs": dict}
+
+
+@dataclass(frozen=True)
+class FlowInput:
+    """How the flow that a model takes was estimated and stacked.
+
+    Attributes:
+        length: L, flow fields in a stack.
+        kind: how they are stacked, a name in ``praxiscope.flow.stack``.
+        subtract_mean: whether the mean of every field is subtracted from it.
+        made: method, parameters and encoding, as ``praxiscope.flow.contract.FlowContract.to_dict`` returns them.
+    """
+
+    length: int = 5
+    kind: str = "stack"
+    subtract_mean: bool = True
+    made: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class InputContract:
+    """The input of a model: everything between a video file and the first convolution.
+
+    Attributes:
+        size: height and width of the crop, pixels.
+        short_side: the frame's short side after scaling, before the crop, pixels.
+        channels: channels of one snippet; of its RGB frames, if the model also takes flow.
+        mean, std: normalisation of RGB, per channel, for values in [0, 1].
+        flow_mean, flow_std: normalisation of flow, per channel, in pixels.
+        colour: order of the channels.
+        snippets: snippets per video in training, and per view at test.
+        length: consecutive frames in a snippet.
+        flow: the flow that the model takes; None if it takes none.
+        pictures: whether a model that takes flow also takes the RGB frames of the same instants.
+        flip: whether the model was also trained on horizontally flipped frames, as frames of the same class.
+    """
+
+    size: int = 224
+    short_side: int = 256
+    channels: int = 3
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    flow_mean: tuple[float, ...] = (0.0,)
+    flow_std: tuple[float, ...] = (1.0,)
+    colour: str = "RGB"
+    snippets: int = 8
+    length: int = 1
+    flow: FlowInput | None = None
+    pictures: bool = False
+    flip: bool = True
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """Names of the model's inputs: "rgb", "flow", or both."""
+        if self.flow is None:
+            return ("rgb",)
+        return ("rgb", "flow") if self.pictures else ("flow",)
+
+    @property
+    def stream_channels(self) -> dict[str, int]:
+        """Channels of a snippet in each stream."""
+        if len(self.streams) == 1:
+            return {self.streams[0]: self.channels}
+        assert self.flow is not None
+        return {name: 2 * self.flow.length if name == "flow" else self.channels for name in self.streams}
+
+
+def _versions() -> dict[str, str]:
+    import torch
+
+    return {"praxiscope": __version__, "torch": str(torch.__version__)}
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """The content of ``model.json``.
+
+    Attributes:
+        name, kwargs: arguments of ``create_model``.
+        labels: class names in the order of the scores.
+        multi_label: whether a video may have several labels; probabilities are then sigmoids.
+        input: how frames are prepared.
+        metrics: metrics by name.
+        versions: of praxiscope and torch, when the file was written.
+        training: epoch and step of the run at which the weights were saved.
+        tasks: for a network that was trained on several data sets: each one's first class and the one after its last,
+            by name, in the order of the labels, which are ``task/CLASS``; else empty.
+    """
+
+    name: str
+    kwargs: dict[str, Any]
+    labels: tuple[str, ...]
+    multi_label: bool = False
+    input: InputContract = field(default_factory=InputContract)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=_versions)
+    training: dict[str, Any] = field(default_factory=dict)
+    tasks: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    def of_task(self, name: str) -> ModelCard:
+        """The card for the classes of one task only, under their own names.
+
+        Raises:
+            UnknownNameError: there is no such task.
+            ArgumentError: the network was trained on one data set.
+        """
+        if not self.tasks:
+            raise ArgumentError(
+                f"task {name!r}: this network was trained on one data set. Leave out the task."
+            )
+        if name not in self.tasks:
+            raise unknown_name("task", name, self.tasks)
+        start, end = self.tasks[name]
+        return replace(
+            self,
+            kwargs={**self.kwargs, "num_classes": end - start},
+            labels=tuple(label.removeprefix(f"{name}/") for label in self.labels[start:end]),
+            metrics={},  # they cover all tasks together
+            training={**self.training, "task": name},
+            tasks={},
+        )
+
+
+def load_card(folder: Path) -> ModelCard:
+    """Read ``model.json``. Raises CheckpointError if it is missing, damaged or in a later format."""
+    path = folder / CARD_FILE
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{folder}: holds no {CARD_FILE}, so it is not a praxiscope model. Name a run folder or one of its "
+            "checkpoints."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{path}: not readable ({error}). Use another checkpoint of the run."
+        ) from error
+    found = content.pop("format", None) if isinstance(content, dict) else None
+    if found != FORMAT:
+        raise CheckpointError(
+            f"{path}: has format {found!r}, but praxiscope {__version__} reads format {FORMAT}. Update praxiscope."
+        )
+    try:
+        fields: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in content.pop("input").items()
+        }
+        if fields.get("flow") is not None:
+            fields["flow"] = FlowInput(**fields["flow"])
+        contract = InputContract(**fields)
+        content["labels"] = tuple(content["labels"])
+        content["tasks"] = {name: tuple(block) for name, block in content.get("tasks", {}).items()}
+        card = ModelCard(**content, input=contract)
+    except (TypeError, KeyError, AttributeError) as error:
+        raise CheckpointError(
+            f"{path}: an entry is missing or unknown ({error}). Use another checkpoint of the run."
+        ) from error
+    wrong = [name for name in _COUNTS if not _is_count(getattr(contract, name))]
+    wrong += [name for name in ("name", "kwargs") if not isinstance(getattr(card, name), _CARD_TYPES[name])]
+    wrong += ["pictures"] if not isinstance(contract.pictures, bool) else []
+    wrong += ["tasks"] if card.tasks and not _are_blocks(list(card.tasks.values()), len(card.labels)) else []
+    if wrong:
+        raise CheckpointError(
+            f"{path}: wrong values for {', '.join(wrong)}. Use another checkpoint of the run."
+        )
+    return card
+
+
+def _are_blocks(blocks: list[tuple[Any, ...]], count: int) -> bool:
+    """Whether these ranges follow one another and cover all ``count`` classes."""
+    edges = [0, *(block[-1] for block in blocks if len(block) == 2)]
+    return (
+        all(_is_count(edge) for edge in edges[1:])
+        and blocks == list(pairwise(edges))
+        and edges == sorted(set(edges))
+        and edges[-1] == count
+    )
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and value > 0

@@ -1,0 +1,81 @@
+"""The methods of estimating optical flow, by name; they are known without importing torch.
+
+A method is one class in a file of this folder, registered with ``@estimators.register(NAME)``, and a line in `FILES`.
+A package of yours registers its own by an entry point in the group ``praxiscope.flow_methods``, whose name is the
+method's and whose object is the class.
+"""
+
+from __future__ import annotations
+
+import importlib
+from importlib import metadata
+from typing import TYPE_CHECKING, Any, Protocol
+
+from praxiscope.errors import unknown_name
+from praxiscope.registry import Registry
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["FILES", "Estimator", "Method", "check_method", "estimators", "find_method", "list_methods"]
+
+FILES = {"dis": "opencv", "farneback": "opencv", "raft": "raft", "tvl1": "tvl1"}
+"""The file in this folder that registers each method."""
+
+ENTRY_POINTS = "praxiscope.flow_methods"
+
+
+class Estimator(Protocol):
+    """A method with its parameters, as a frozen dataclass. Stored flow records the name and the parameters."""
+
+    @property
+    def name(self) -> str:
+        """The method's name."""
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """All parameters by name, as JSON can hold them: equal parameters give equal flow."""
+
+    def __call__(self, frames: Tensor, *, backward: bool = False) -> Tensor:
+        """uint8 [T, 3, H, W] to float32 [T - 1, 2, H, W], on the frames' device."""
+
+
+class Method(Protocol):
+    """The class of an estimator.
+
+    Attributes:
+        needs_weights: whether the method is a trained network. The class then takes ``weights``, a file or "download",
+            and ``parameters["weights"]`` identifies their values.
+    """
+
+    needs_weights: bool
+
+    def __call__(self, *args: Any, **parameters: Any) -> Estimator: ...
+
+
+estimators: Registry[Method] = Registry("flow method")
+
+
+def list_methods() -> list[str]:
+    """All names, sorted."""
+    return sorted({*FILES, *estimators, *metadata.entry_points(group=ENTRY_POINTS).names})
+
+
+def check_method(name: str) -> str:
+    """Return the name if there is such a method. Raises UnknownNameError with the nearest name."""
+    known = list_methods()
+    if name not in known:
+        raise unknown_name("flow method", name, known)
+    return name
+
+
+def find_method(name: str) -> Method:
+    """The class of a method. Raises UnknownNameError with the nearest name."""
+    check_method(name)
+    if name in FILES:
+        importlib.import_module(f"praxiscope.flow.{FILES[name]}")
+    if name in estimators:
+        return estimators.get(name)
+    (entry,) = metadata.entry_points(group=ENTRY_POINTS, name=name)
+    found: Method = entry.load()
+    return found

@@ -1,0 +1,85 @@
+"""Options for loading a recogniser, checked without importing torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from praxiscope.checkpoint import check_recogniser
+from praxiscope.devices import check_device
+from praxiscope.errors import ArgumentError
+
+__all__ = ["FlowOptions", "LoadOptions"]
+
+
+@dataclass(frozen=True)
+class FlowOptions:
+    """Where a model's flow comes from. Without any option it is estimated from the frames.
+
+    Attributes:
+        store: folder of stored flow.
+        range: bound in pixels of a folder of JPEGs that another tool wrote; see ``praxiscope.flow.store``.
+        weights: weights of a flow method that needs them (RAFT), a file or "download".
+
+    Raises:
+        ArgumentError: a range without stored flow, or weights with it.
+    """
+
+    store: str | Path | None = None
+    range: float | None = None
+    weights: str | Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.store is None and self.range is not None:
+            raise ArgumentError(
+                f"flow_range = {self.range:g} describes stored flow: name its folder (--flow), or leave it out."
+            )
+        if self.store is not None and self.weights is not None:
+            raise ArgumentError(
+                f"--flow {self.store} is stored flow, so --flow-weights {self.weights} is not used: give one of them."
+            )
+
+    @property
+    def given(self) -> str | Path | None:
+        """The stored flow or the weights; None if flow is estimated as the model's card says."""
+        return self.store if self.store is not None else self.weights
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How to load a recogniser. `praxiscope.load` takes the same as keyword arguments.
+
+    Attributes:
+        checkpoint: "last" or "best" checkpoint of a run; None takes the one that the run prefers.
+        device: "auto", "cpu", "cuda", "cuda:1" or "mps".
+        task: for a network that was trained on several data sets, the name of the one whose classes are used.
+        flow: for a model that takes flow, where it comes from.
+
+    Raises:
+        ArgumentError: no such device.
+    """
+
+    checkpoint: str | None = None
+    device: str = "auto"
+    task: str | None = None
+    flow: FlowOptions = field(default_factory=FlowOptions)
+
+    def __post_init__(self) -> None:
+        check_device(self.device)
+
+    @staticmethod
+    def of(
+        *,
+        checkpoint: str | None = None,
+        device: str = "auto",
+        flow: str | Path | None = None,
+        flow_range: float | None = None,
+        flow_weights: str | Path | None = None,
+        task: str | None = None,
+    ) -> LoadOptions:
+        """The options from the keyword arguments of `praxiscope.load`."""
+        return LoadOptions(checkpoint, device, task, FlowOptions(flow, flow_range, flow_weights))
+
+    def check(self, path: str | Path) -> None:
+        """Raise ArgumentError or CheckpointError if ``path`` holds no such recogniser."""
+        check_recogniser(path, self.checkpoint, self.task)

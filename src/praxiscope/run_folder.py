@@ -1,0 +1,80 @@
+"""Names of the files in a run's folder and in a model's folder.
+
+runs/a/
+    settings.yaml        resolved settings of the training
+    commands.txt         the commands that trained it
+    log.csv              loss and metrics by step
+    chosen.csv           the snippets that principal backpropagation chose
+    split.csv            training, validation or test side of every video
+    skipped.csv          videos that could not be read
+    damaged.csv          videos that were read although frames of them are missing
+    run.json             the last and the best checkpoint
+    checkpoints/STEP/    model folders
+    tests/               reports of tests
+    report.html          report of the training
+
+checkpoints/STEP/        a model folder
+    model.json           the model card: labels, input, metrics
+    model.safetensors    the weights
+    optimizer.safetensors, state.json    what a training needs to resume
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+
+__all__ = [
+    "CARD_FILE",
+    "CHECKPOINTS",
+    "CHOICES_FILE",
+    "COMMANDS_FILE",
+    "DAMAGED_FILE",
+    "FUSION_FILE",
+    "LOG_FILE",
+    "MODEL_FILE",
+    "OPTIMIZER_FILE",
+    "POINTER_FILE",
+    "REPORT_FILE",
+    "SCORES_FILE",
+    "SETTINGS_FILE",
+    "SKIPPED_FILE",
+    "SPLIT_FILE",
+    "STATE_FILE",
+    "SVM_FILE",
+    "TENSORBOARD",
+    "TESTS",
+    "of_process",
+]
+
+SETTINGS_FILE = "settings.yaml"
+COMMANDS_FILE = "commands.txt"
+LOG_FILE = "log.csv"
+CHOICES_FILE = "chosen.csv"
+SPLIT_FILE = "split.csv"
+SKIPPED_FILE = "skipped.csv"
+DAMAGED_FILE = "damaged.csv"
+POINTER_FILE = "run.json"
+REPORT_FILE = "report.html"
+SCORES_FILE = "scores.npz"
+CHECKPOINTS = "checkpoints"
+TESTS = "tests"
+TENSORBOARD = "tensorboard"
+
+CARD_FILE = "model.json"
+MODEL_FILE = "model.safetensors"
+OPTIMIZER_FILE = "optimizer.safetensors"
+STATE_FILE = "state.json"
+
+FUSION_FILE = "fusion.json"  # of a fused recogniser: its parts are model folders beside this file
+SVM_FILE = "svm.safetensors"
+
+
+def of_process(name: str, rank: int | str) -> str:
+    """The name of the file that one process of a training writes: that of process 0 is ``name`` itself.
+
+    Example:
+        >>> of_process("skipped.csv", 0), of_process("skipped.csv", 2)
+        ('skipped.csv', 'skipped.2.csv')
+    """
+    path = PurePath(name)
+    return name if rank == 0 else f"{path.stem}.{rank}{path.suffix}"

@@ -199,7 +199,7 @@ def test_weizmann_names_its_people(tmp_path: Path, split: int | str) -> None:
 
 
 def test_a_set_with_one_split_takes_none(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="split.*annotations"):
+    with pytest.raises(DataError, match=r"split.*annotations"):
         load_records(f"move4mnist:{tmp_path}", split=1)
     with pytest.raises(DataError, match="praxiscope dataset move4mnist"):
         load_records(f"move4mnist:{tmp_path}")

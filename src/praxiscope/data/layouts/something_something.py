@@ -76,7 +76,7 @@ def something_something(
         DataError: a split was asked for; no lists, lists of both versions, or damaged ones.
     """
     if split is not None:
-        raise DataError("something-something has one split, by its lists: leave split out.")
+        raise DataError("something-something has one split, in its lists: leave split out.")
     lists = _find(folder, annotations)
     order = _read_labels(lists)
     numbers = {label: number for number, label in enumerate(order)}
@@ -84,9 +84,9 @@ def something_something(
     for name, side in _SIDES.items():
         for video_name, label, where in _read_entries(lists, name):
             if label not in numbers:
-                raise DataError(f"{where}: {label!r} is no label of {lists.path('labels')}")
+                raise DataError(f"{where}: {label!r} is not a label of {lists.path('labels')}")
             if video_name in listed:
-                raise DataError(f"{where}: video {video_name} is listed twice. Keep one entry.")
+                raise DataError(f"{where}: video {video_name} is listed twice. Remove one entry.")
             listed[video_name] = (side, label)
     untold = _read_tested(lists)
     clips = folder / _clips(lists.version)
@@ -101,17 +101,17 @@ def something_something(
             records.append(VideoRecord(video_id(video.relative_to(folder)), video, (label,), split=side))
     here = {record.labels[0] for record in records}
     notes: tuple[str, ...] = (
-        f"Something-Something v{lists.version}: its validation videos are tested, as its test list brings no "
-        "labels.",
+        f"Something-Something v{lists.version}: its validation videos are used for testing, because its test "
+        "list has no labels.",
     )
     if absent := len(order) - len(here):
         notes += (
-            f"{absent} of the {len(order)} classes {'has' if absent == 1 else 'have'} no video on disk and "
+            f"{absent} of the {len(order)} classes {'has' if absent == 1 else 'have'} no videos and "
             f"{'is' if absent == 1 else 'are'} left out.",
         )
     if unused := [name for name in videos if name in untold]:
         notes += (
-            f"{counted(len(unused), 'video on disk is', 'videos on disk are')} of the test list, without "
+            f"{counted(len(unused), 'video is', 'videos are')} in the test list, without "
             f"labels, and left out: {first_few(unused)}",
         )
     others = [video for name, video in videos.items() if name not in untold]
@@ -138,15 +138,15 @@ def _find(folder: Path, annotations: Path | None) -> _Lists:
             }
             if not found:
                 raise DataError(
-                    f"{place}: holds lists of both versions. Give {folder / _clips(1)} or {_clips(2)} as the folder "
-                    "of videos, or put one version's lists into a folder of its own and name it as annotations."
+                    f"{place}: contains lists of both versions. Give {folder / _clips(1)} or {_clips(2)} as the folder "
+                    "of videos, or move the lists of one version to a folder of their own and give it as annotations."
                 )
         for lists in found.values():
             return lists
     looked = ", ".join(map(str, places))
     raise DataError(
         "something-something: something-something-v1-train.csv, something-something-v2-train.json or train.json with "
-        f"its labels.json were not found; looked in {looked}. Name the folder of the lists as annotations."
+        f"its labels.json were not found in {looked}. Give the folder of the lists as annotations."
     )
 
 
@@ -165,12 +165,12 @@ def _read_labels(lists: _Lists) -> tuple[str, ...]:
             if not str(number).isdecimal():
                 raise DataError(f"{path}: expected a number for {label!r}, got {number!r}.")
         if len({int(number) for number in numbers.values()}) < len(numbers):
-            raise DataError(f"{path}: two templates have the same number. Fetch the list again.")
+            raise DataError(f"{path}: two templates have the same number. Download the list again.")
         order = tuple(_bare(label) for label in sorted(numbers, key=lambda label: int(numbers[label])))
     if not order:
-        raise DataError(f"{path}: holds no labels. Fetch the list again.")
+        raise DataError(f"{path}: contains no labels. Download the list again.")
     if twice := first_few(sorted(label for label, count in Counter(order).items() if count > 1)):
-        raise DataError(f"{path}: labels stand more than once: {twice}")
+        raise DataError(f"{path}: labels are listed more than once: {twice}")
     return order
 
 
@@ -219,7 +219,7 @@ def _read_json(path: Path, kind: type, what: str) -> Any:
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: cannot be read: {error}. Fetch the list again.") from None
+        raise DataError(f"{path}: cannot be read: {error}. Download the list again.") from None
     if not isinstance(content, kind):
         raise DataError(f"{path}: expected {what}, got {str(content)[:40]!r}")
     return content

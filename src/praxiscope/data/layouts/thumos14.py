@@ -51,7 +51,7 @@ def thumos14(folder: Path, split: int | str | None = None, annotations: Path | N
         DataError: a split was asked for, no annotations, or damaged ones.
     """
     if split is not None:
-        raise DataError("thumos14 has one split, by its subsets: leave split out.")
+        raise DataError("thumos14 has one split, its subsets: leave split out.")
     source = _find(folder, annotations)
     listed = _read(source)
     videos = videos_by_stem(folder)
@@ -80,10 +80,10 @@ def thumos14(folder: Path, split: int | str | None = None, annotations: Path | N
     here = {label for record in records for label in record.labels}
     notes = list(_describe(records))
     if clips < _UCF101_CLIPS:
-        notes.append(f"{clips} of the {_UCF101_CLIPS} UCF-101 clips, the training subset, are on disk.")
+        notes.append(f"{clips} of the {_UCF101_CLIPS} UCF-101 clips, the training subset, are present.")
     if absent := {label for _, labels in listed.values() for label in labels} - here:
         notes.append(
-            f"{counted(len(absent), 'annotated class has', 'annotated classes have')} no video on disk, left "
+            f"{counted(len(absent), 'annotated class has', 'annotated classes have')} no videos and left "
             f"out: {first_few(sorted(absent))}"
         )
     if unlearned:
@@ -106,14 +106,15 @@ def _describe(records: Sequence[VideoRecord]) -> list[str]:
     kinds = Counter((record.split, min(len(record.labels), 2)) for record in records)
     notes = []
     if count := kinds["train", 2]:
-        notes.append(f"{counted(count, 'training video')} with several labels: learned once for each label.")
+        notes.append(f"{counted(count, 'training video')} with several labels: used once for each label.")
     if count := kinds["test", 2]:
         notes.append(
-            f"{counted(count, 'test video has', 'test videos have')} several labels: a positive of each."
+            f"{counted(count, 'test video has', 'test videos have')} several labels: a positive example of each."
         )
     if count := kinds["test", 0]:
         notes.append(
-            f"{counted(count, 'background video is', 'background videos are')} tested, negative of every class."
+            f"{counted(count, 'background video is', 'background videos are')} used for testing, as negative "
+            "examples of every class."
         )
     return notes
 
@@ -124,11 +125,11 @@ def _find(folder: Path, annotations: Path | None) -> Path:
     place = find_lists(folder, annotations, _PLACES, _FILES)
     if place is None:
         looked = ", ".join(str(folder / name) for name in _PLACES)
-        raise DataError(f"thumos14: no {_FILES} was found; looked in {looked}. Name the file as annotations.")
+        raise DataError(f"thumos14: no {_FILES} was found in {looked}. Give the file as annotations.")
     found = sorted(place.glob(_FILES))
     if len(found) > 1:
         names = first_few([path.name for path in found])
-        raise DataError(f"{place}: holds {len(found)} files {_FILES}: {names}. Name one as annotations.")
+        raise DataError(f"{place}: contains {len(found)} files {_FILES}: {names}. Give one as annotations.")
     return found[0]
 
 
@@ -143,13 +144,15 @@ def _read(path: Path) -> dict[str, tuple[str, tuple[str, ...]]]:
         }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
-            f"{path}: is no annotation file of THUMOS14 ({type(error).__name__}: {error}). Expected database, and "
+            f"{path}: is not an annotation file of THUMOS14 ({type(error).__name__}: {error}). Expected database, and "
             "for every video in it subset and annotations."
         ) from None
     listed = {}
     for name, (subset, labels) in entries.items():
         if subset.lower() not in _SIDES:
-            raise DataError(f"{path}: {name} is of an unknown subset, {subset!r}. Known: {', '.join(_SIDES)}")
+            raise DataError(
+                f"{path}: {name} has an unknown subset, {subset!r}. Known subsets: {', '.join(_SIDES)}"
+            )
         kept = dict.fromkeys(label for label in labels if label != _UNSURE)
         listed[name] = _SIDES[subset.lower()], tuple(kept)
     return listed

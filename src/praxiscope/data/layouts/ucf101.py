@@ -42,7 +42,7 @@ def ucf101(folder: Path, split: int | str | None = None, annotations: Path | Non
         DataError: a split that does not exist, or damaged lists.
     """
     number = split_number(split, "ucf101")
-    notes = () if split is not None else ("No split was named: this is official split 1 of 3.",)
+    notes = () if split is not None else ("No split was given: this is official split 1 of 3.",)
     lists = find_lists(folder, annotations, _PLACES, f"trainlist{number:02d}.txt")
     return _from_lists(folder, lists, number, notes) if lists else _from_groups(folder, number, notes)
 
@@ -66,7 +66,7 @@ def _from_lists(folder: Path, lists: Path, number: int, notes: tuple[str, ...]) 
     here = {record.labels[0] for record in records}
     if absent := len(order) - len(here):
         notes += (
-            f"{absent} of the {len(order)} classes {'has' if absent == 1 else 'have'} no video on disk and "
+            f"{absent} of the {len(order)} classes {'has' if absent == 1 else 'have'} no videos and "
             f"{'is' if absent == 1 else 'are'} left out.",
         )
     notes += unlisted_note(folder, list(videos.values()), f"in neither list of split {number}")
@@ -88,13 +88,13 @@ def _from_groups(folder: Path, number: int, notes: tuple[str, ...]) -> Listing:
         label, group = name
         records.append(_record(folder, video, label, "test" if first <= group <= last else "train"))
     notes += (
-        f"The official lists were not found; split {number} was made by its rule (groups {first} to {last} "
-        "test, others train).",
+        f"The official lists were not found; split {number} follows its rule (groups {first} to {last} for testing, "
+        "the others for training).",
     )
     # The official list is in this order too (Hammering before HammerThrow): the numbers are the same.
     classes = tuple(sorted({record.labels[0] for record in records}, key=str.lower))
     return Listing(
-        records, classes, notes=notes + unlisted_note(folder, others, "not named as UCF-101 clips are")
+        records, classes, notes=notes + unlisted_note(folder, others, "not named like a UCF-101 clip")
     )
 
 

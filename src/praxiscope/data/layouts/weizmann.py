@@ -35,7 +35,7 @@ def weizmann(folder: Path, split: int | str | None = None, annotations: Path | N
         DataError: nobody of that name or number, or annotations given.
     """
     if annotations is not None:
-        raise DataError("weizmann has no lists: the file names say who and what. Leave annotations out.")
+        raise DataError("weizmann has no lists: labels come from the file names. Leave annotations out.")
     person = _person(split)
     records: list[VideoRecord] = []
     others: list[Path] = []
@@ -55,15 +55,17 @@ def weizmann(folder: Path, split: int | str | None = None, annotations: Path | N
         )
     if records and not any(record.split == "test" for record in records):
         here = first_few(sorted({record.group or "" for record in records}), len(PEOPLE))
-        raise DataError(f"weizmann: no video of {person} in {folder}, which is to be left out. There: {here}")
+        raise DataError(
+            f"weizmann: no videos of {person}, who is to be left out, in {folder}. People there: {here}"
+        )
     found = {(record.group, record.labels[0]) for record in records}
     missing = tuple(f"{a}/{p}_{a}.avi" for a in ACTIONS for p in PEOPLE if (p, a) not in found)
     classes = tuple(a for a in ACTIONS if any((p, a) in found for p in PEOPLE))
     notes: tuple[str, ...] = (
-        () if split is not None else (f"Nobody was named to be left out: this leaves out {person}, 1 of 9.",)
+        () if split is not None else (f"No split was given: this leaves out {person}, 1 of 9.",)
     )
     if len(classes) < len(ACTIONS):
-        notes += (f"{len(ACTIONS) - len(classes)} of the 10 actions have no video on disk and are left out.",)
+        notes += (f"{len(ACTIONS) - len(classes)} of the 10 actions have no videos and are left out.",)
     return Listing(
         records, classes, missing, notes + unlisted_note(folder, others, "not named PERSON_ACTION")
     )

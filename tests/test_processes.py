@@ -50,6 +50,7 @@ def run(place: Path, call: str, last: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", CALLS)
 def test_a_script_without_a_guard_is_told_so(place: Path, call: str) -> None:
     done = run(
@@ -65,6 +66,7 @@ def test_a_script_without_a_guard_is_told_so(place: Path, call: str) -> None:
     assert len(done.stderr.splitlines()) <= 2  # a line from each process, of which none has started others
 
 
+@pytest.mark.slow
 def test_a_script_with_a_guard_works(place: Path) -> None:
     done = run(place, "check", "if __name__ == '__main__':\n    print(said())\n")
     assert (done.returncode, done.stdout) == (0, "3\n"), done.stderr

@@ -150,6 +150,7 @@ MISTAKES = [
 ]
 
 
+@pytest.mark.slow
 def test_mistakes_are_told_before_anything_large_is_imported(place: Path) -> None:
     for words, (code, found, said) in zip(MISTAKES, answers(MISTAKES, HEAVY, place), strict=True):
         assert code in (1, 2), (words, said)
@@ -200,6 +201,7 @@ def test_presets_and_methods_are_those_that_there_are() -> None:
     assert list_methods() == estimators.names()
 
 
+@pytest.mark.slow
 def test_a_prediction_imports_torch_and_little_else(place: Path) -> None:
     late = {
         *(

@@ -69,6 +69,7 @@ def test_rows_are_settings_of_the_presets_recipe(preset: Preset) -> None:
     assert settings["cumulative-8"].input.sampled_epochs == 3
 
 
+@pytest.mark.slow
 def test_a_table_is_made_once_and_read_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, measured_here: None
 ) -> None:
@@ -106,6 +107,7 @@ def test_a_row_or_a_preset_that_there_is_not_is_told(tmp_path: Path) -> None:
         bench_full_video(tmp_path, "gpu")
 
 
+@pytest.mark.slow
 def test_costs_are_measured_by_frames_and_drawn(tmp_path: Path, measured_here: None) -> None:
     rows = bench_full_video_cost([4, 8], backbone="resnet10", clusters=2, size=32, early_frames=4, steps=1)
     assert [row["frames"] for row in rows] == [4] * 5 + [8] * 5

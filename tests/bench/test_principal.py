@@ -23,6 +23,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+@pytest.mark.slow
 def test_every_row_is_measured_in_its_own_process_and_drawn(tmp_path: Path) -> None:
     rows = bench_principal(["squeezenet1_1"], rows=ROWS, batch=1, size=64, steps=1)
     assert [row["name"] for row in rows] == ["Full-1", "PB-2-1", "1 of 8 in memory", "cached-8"]

@@ -214,6 +214,7 @@ def flip_a_bit(path: Path) -> None:
     path.write_bytes(content)
 
 
+@pytest.mark.slow
 def test_what_is_damaged_inside_is_found_and_made_again(videos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     extract_flow(videos, out, **TINY, backward=True)

@@ -206,6 +206,7 @@ def test_a_packed_layout_can_be_asked_for_any_of_its_splits(tmp_path: Path) -> N
     assert described(tmp_path / "out") == described(f"weizmann:{tmp_path / 'w'}", split="denis")
 
 
+@pytest.mark.slow
 def test_a_packed_set_trains_and_tests_like_the_originals(colour_set: Path, tmp_path: Path) -> None:
     out = tmp_path / "packed"
     pack(colour_set, out, short_side=36, workers=2)

@@ -101,6 +101,7 @@ def _look_or_die(path: Path, full: bool) -> tuple[check.VideoCheck, str]:
     return look_at(path, full)
 
 
+@pytest.mark.slow
 def test_a_file_that_kills_its_process_is_named_and_the_rest_is_seen(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -282,6 +282,7 @@ def test_encoding_the_same_pixels_gives_the_same_bytes(tmp_path: Path, side: int
     assert len(found) == 1
 
 
+@pytest.mark.slow
 def test_workers_make_the_same_bytes(tmp_path: Path) -> None:
     assert _content(_small(tmp_path / "one")) == _content(_small(tmp_path / "two", workers=2))
 

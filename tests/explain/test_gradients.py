@@ -155,6 +155,7 @@ def test_several_videos_have_a_column_each(model, clip, tmp_path):
 # -------------------------------------------------------------------------------------------- clusters
 
 
+@pytest.mark.slow
 def test_clusters_are_compared_as_networks_of_one_cluster_have_their_gradient(model, clip):
     made = explain_cluster_gradients(model, [clip], label="blue", device="cpu")
     net, one, frames = network(model), network(model, clusters=1), pixels(model, clip)
@@ -255,6 +256,7 @@ def test_what_cannot_be_compared_is_said_in_one_line(model, clip, tmp_path):
 # ------------------------------------------------------------------------------------------- the command
 
 
+@pytest.mark.slow
 def test_the_command_draws_gradients(call, model, clip, tmp_path):
     words = (model, clip, "--frames", 4, "--label", "red")
     code, out, err = call("explain", "gradients", *words, "--json")

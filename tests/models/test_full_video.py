@@ -153,6 +153,7 @@ def test_a_padded_batch_is_learned_from_as_a_packed_one(keywords: dict[str, Any]
             torch.testing.assert_close(p.grad, q.grad, rtol=1e-9, atol=1e-12, msg=name)
 
 
+@pytest.mark.slow
 def test_gradients_of_a_packed_batch_are_those_of_its_videos() -> None:
     model = build(batchnorm="frozen").double().train()
     x = frames().double()
@@ -167,6 +168,7 @@ def test_gradients_of_a_packed_batch_are_those_of_its_videos() -> None:
             torch.testing.assert_close(p.grad, packed[name], rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_clusters_of_single_frames_make_it_tsm() -> None:
     # As many clusters as frames: nothing is averaged. Without shifts in the first stage TSM differs there alone.
     model = build(clusters=6, early_shift=True).eval()
@@ -225,6 +227,7 @@ def randomised(model: FullVideoNetwork) -> FullVideoNetwork:
     return model.double()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keywords", PARTED)
 def test_a_first_stage_in_parts_is_that_of_one_piece(keywords: dict[str, Any]) -> None:
     parts = randomised(build(**keywords)).train()
@@ -263,6 +266,7 @@ def test_a_first_stage_in_parts_is_that_of_one_piece(keywords: dict[str, Any]) -
             assert other.distances.tolist() == one.distances.tolist()
 
 
+@pytest.mark.slow
 def test_many_frames_go_through_in_parts_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
     from praxiscope.models import full_video
 
@@ -307,6 +311,7 @@ def test_tests_of_very_many_frames_do_not_keep_what_leaves_the_first_stage(
     assert sizes == [2] * 9 * 2  # for the distances, and for the means
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("batchnorm", "norms"), [("train", 3), ("partial", 1), ("frozen", 0)])
 def test_what_parts_keep_does_not_grow_with_the_frames(
     monkeypatch: pytest.MonkeyPatch, batchnorm: str, norms: int
@@ -371,6 +376,7 @@ def test_a_stream_of_frames_gives_the_scores_of_all_at_once() -> None:
 # ------------------------------------------------------------------------------------------------- costs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("job", "expected"),
     [
@@ -390,6 +396,7 @@ def test_a_video_takes_the_papers_arithmetic_within_a_hundredth(job: Job, expect
     assert counter.get_total_flops() / 2 == pytest.approx(expected, rel=0.01)
 
 
+@pytest.mark.slow
 def test_a_step_is_measured_in_its_own_process() -> None:
     job = Job("full-video", {"backbone": "resnet10", "clusters": 2}, frames=4, size=32, batch=2, steps=1)
     figures = measure_step(job)

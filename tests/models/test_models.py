@@ -68,6 +68,7 @@ def test_a_seed_fixes_weights_and_scores(name, backbone):
     assert torch.equal(*scores)
 
 
+@pytest.mark.slow
 @every_model
 @small_backbones
 def test_a_state_dict_a_deep_copy_and_a_pickle_give_the_same_scores(name, backbone):

@@ -74,6 +74,7 @@ def test_without_a_gate_it_is_two_torchvision_networks(kind: Any) -> None:
     torch.testing.assert_close(output.logits, torch.stack(expected).mean(0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temporal", PLACES)
 @torch.no_grad()
 def test_convolutions_that_start_centred_change_no_bit(temporal: str) -> None:
@@ -84,6 +85,7 @@ def test_convolutions_that_start_centred_change_no_bit(temporal: str) -> None:
     assert not torch.allclose(plain(*videos).logits, averaging(*videos).logits, atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("direction", "changed"),
     [
@@ -101,6 +103,7 @@ def test_a_gate_acts_in_its_direction_alone(gate: str, direction: str, changed: 
     assert [not torch.allclose(*pair, rtol=1e-3) for pair in zip(plain, gated, strict=True)] == changed
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_a_stage_of_the_best_network_is_what_plain_torch_makes_of_it() -> None:
     """conv2_x with its gate and its convolution along time, written out."""
@@ -141,6 +144,7 @@ def test_where_the_gate_is_one_the_branch_sees_the_sum_before_its_relu() -> None
     assert torch.equal(branch, x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("direction", ["motion-to-appearance", "both"])
 @pytest.mark.parametrize("gate", sorted(gates))
 def test_gradients_are_those_of_finite_differences(gate: str, direction: str) -> None:
@@ -164,6 +168,7 @@ def test_gradients_are_those_of_finite_differences(gate: str, direction: str) ->
     assert (values[0] - values[1]) / (2 * step) == pytest.approx(along, rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("temporal", "widths"),
     [("residual", [64, 128, 256, 512]), ("last", [512]), ("shortcut", [256, 512, 1024, 2048])],
@@ -174,6 +179,7 @@ def test_added_weights_are_counted_as_published(temporal: str, widths: list[int]
     assert counts[1] - counts[0] == 2 * sum(3 * width**2 + width for width in widths)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_25_chunks_have_21_maxima_and_a_training_clip_has_one() -> None:
     network = _network(pool_window=5)
@@ -185,12 +191,14 @@ def test_25_chunks_have_21_maxima_and_a_training_clip_has_one() -> None:
     assert pooled == [(1, 21, 512), (1, 1, 512), (1, 1, 512)]
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_any_size_is_seen_whole() -> None:
     frames, flow = torch.randn(1, 2, 3, 64, 96), torch.randn(1, 2, 20, 64, 96)
     assert _network()(frames, flow).logits.shape == (1, 5)
 
 
+@pytest.mark.slow
 def test_frozen_batchnorm_stays_frozen() -> None:
     for mode, learning in (("train", 40), ("partial", 2), ("frozen", 0)):
         network = _network(batchnorm=mode).train()
@@ -198,6 +206,7 @@ def test_frozen_batchnorm_stays_frozen() -> None:
         assert sum(m.training for m in norms) == learning
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_together_is_said() -> None:
     one, other = _streams()
     with pytest.raises(ArgumentError, match=r"64 and 256 channels in conv2_x"):

@@ -47,6 +47,7 @@ def test_truncated_draws_end_whatever_memory_holds(mean: float, low: float, high
         assert ((weight >= low) & (weight <= high)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet18", "squeezenet1_1", "googlenet", "mobilenet_v1", "cnn_m_2048"])
 def test_a_network_to_be_loaded_draws_nothing(name: str) -> None:
     drawn = create_backbone(name, num_classes=3)

@@ -70,6 +70,7 @@ def test_squeezenet_shifts_what_the_3x3_filters_see():
     torch.testing.assert_close(tsm(x.unflatten(0, (2, 2))).snippet_logits.flatten(0, 1), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backbone", "expected"),
     [
@@ -89,6 +90,7 @@ def test_every_family_has_its_places(backbone, expected):
     assert len(shift_places(create_backbone(backbone, num_classes=2))) == expected
 
 
+@pytest.mark.slow
 def test_the_shift_of_a_plain_network_stands_before_the_first_convolution_of_later_stages():
     vgg = create_backbone("vgg16", num_classes=2)
     places = [place.module for place in shift_places(vgg)]
@@ -120,6 +122,7 @@ TIMM = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "side"), TIMM)
 def test_timms_families_take_the_shift_at_every_place(name, side):
     import_torchvision()  # before timm, which imports it

@@ -164,6 +164,7 @@ def test_a_run_on_rgb_starts_one_on_flow_with_averaged_filters(tmp_path):
     assert model.input_contract["std"] == pytest.approx((8.0,) * 10)  # 40 pixels are the range of 1
 
 
+@pytest.mark.slow
 def test_a_folder_that_holds_no_single_network_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match="checkpoint"):
         load_weights(small(), tmp_path)

@@ -62,6 +62,7 @@ def closeness(one: Tensor, two: Tensor) -> float:
     return float((one - two).abs().max() / two.abs().max().clamp(min=1e-30))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])
 @pytest.mark.parametrize("backbone", ["resnet18", "squeezenet1_0"])
 @pytest.mark.parametrize("chunk", [4, 15, 100])
@@ -89,6 +90,7 @@ def make_double_loss(dtype: torch.dtype) -> Any:
     return make_loss(False) if dtype == torch.float32 else nn.functional.cross_entropy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("consensus", ["average", "maximum"])
 @pytest.mark.parametrize("name", ["tsn", "tsm"])
 def test_any_consensus_and_models_that_mix_snippets_learn_alike(name: str, consensus: str) -> None:
@@ -126,6 +128,7 @@ def test_both_passes_see_the_same_dropout() -> None:
     assert torch.equal(after, torch.get_rng_state())
 
 
+@pytest.mark.slow
 def test_batchnorm_that_learns_moves_its_statistics_once_for_every_chunk() -> None:
     model, batch = model_of("tsn", "resnet18", torch.float64, batchnorm="train"), raw_batch()
     twin = copy.deepcopy(model)

@@ -299,6 +299,7 @@ def test_watching_leaves_no_trace(statistics: Any, batchnorm: str) -> None:
     assert all(p.grad is None for p in model.parameters())
 
 
+@pytest.mark.slow
 def test_watched_scores_are_those_of_the_test_or_of_the_batch() -> None:
     model, batch = model_of(), raw_batch()
     twin = copy.deepcopy(model)
@@ -315,6 +316,7 @@ def test_watched_scores_are_those_of_the_test_or_of_the_batch() -> None:
     assert not torch.allclose(running, by_batch, rtol=1e-2, atol=1e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", ["max", "kl", "random"])
 def test_all_of_the_snippets_chosen_is_full_backpropagation(rule: Any) -> None:
     model, batch = model_of(), raw_batch()
@@ -345,6 +347,7 @@ def test_the_logged_losses_are_those_of_the_watched_scores() -> None:
     assert float(output.metrics["top1"]) == pytest.approx(np.mean(hits))
 
 
+@pytest.mark.slow
 def test_the_choice_does_not_depend_on_how_many_are_watched_at_once_nor_on_the_company() -> None:
     batch = raw_batch(videos=4)
     choices = []
@@ -357,6 +360,7 @@ def test_the_choice_does_not_depend_on_how_many_are_watched_at_once_nor_on_the_c
     assert alone.tolist() == choices[0][:2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk", [None, 1, 4, 7])
 def test_snippets_that_are_compared_are_normalised_alike(chunk: int | None) -> None:
     # Six times the same snippet: whatever BatchNorm has seen, they are equal, and so are the losses of any of them.
@@ -368,6 +372,7 @@ def test_snippets_that_are_compared_are_normalised_alike(chunk: int | None) -> N
         assert losses == pytest.approx(losses[:1] * 3, rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", ["squeezenet1_1", "resnet10"])
 def test_batches_of_any_size_are_chosen_from_alike_before_training(backbone: str) -> None:
     # All scores are nearly equal, and their last bits depend on how many a convolution computes together.

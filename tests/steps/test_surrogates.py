@@ -83,6 +83,7 @@ def brute_force(f: list[list[float]], label: int, n: int) -> tuple[tuple[int, ..
     return subsets[first], subsets[least([value if value > nothing else mp.mpf(0) for value in divergences])]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_ten_thousand_choices_are_those_of_brute_force_in_many_digits(kind: str) -> None:
     generator = torch.Generator().manual_seed(KINDS.index(kind))

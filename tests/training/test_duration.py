@@ -214,6 +214,7 @@ def test_a_run_ends_at_its_step_and_falls_at_its_milestones(
     assert load_yaml(run / "settings.yaml").optim.steps == 7
 
 
+@pytest.mark.slow
 def test_two_processes_count_the_steps_of_one(videos: Path, tmp_path: Path) -> None:
     logs = []
     for devices in (1, 2):
@@ -240,6 +241,7 @@ def _assignments(wanted: TrainSettings) -> list[str]:
     return [*without_epochs, *STEPPED, *own]
 
 
+@pytest.mark.slow
 def test_milestones_that_do_nothing_are_said(videos: Path, tmp_path: Path) -> None:
     watching = Watching()
     short = ("optim.steps=2", "run.validate_epochs=0", "optim.batch=6")

@@ -59,12 +59,14 @@ print(space() - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_any_amount_is_kept() -> None:
     done = subprocess.run([sys.executable, "-c", _SPACE], capture_output=True, text=True, check=True)
     assert int(done.stdout) >= 4000
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("way", ["kept", "given back", "released"])
 def test_freed_memory_stays_only_where_it_is_kept(way: str) -> None:
@@ -79,6 +81,7 @@ def _settings(data: Path, *assignments: str) -> TrainSettings:
     return override(get_recipe("default"), [*SMALL, f"data.source={data}", "optim.epochs=1", *assignments])
 
 
+@pytest.mark.slow
 def test_training_keeps_memory_when_asked_and_says_where_it_cannot(
     colour_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,6 +100,7 @@ def test_training_keeps_memory_when_asked_and_says_where_it_cannot(
     assert [text for text in said if "keep_memory does nothing here" in text]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("room", "epochs", "changes", "kept"),
     [

@@ -17,6 +17,7 @@ def by_name(groups):
     return {group["name"]: group for group in groups}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["frame", "tsn", "tsm"])
 @pytest.mark.parametrize("backbone", ["resnet18", "squeezenet1_0", "mobilenet_v1"])
 @pytest.mark.parametrize("batchnorm", ["train", "partial", "frozen"])
@@ -28,6 +29,7 @@ def test_every_trainable_parameter_is_in_exactly_one_group(model, backbone, batc
     assert {id(p) for p in grouped} == {id(p) for p in trainable}
 
 
+@pytest.mark.slow
 def test_tsn_groups_have_the_rates_and_decays_of_its_code():
     net = create_model("tsn", backbone="vgg16_bn", num_classes=3, stream="flow")
     groups = by_name(

@@ -145,6 +145,7 @@ def assert_same_frames(path: Path, seed: int = 0, reads: int = 6) -> None:
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 def test_frames_by_index_are_those_of_a_sequential_decode(folder: Path, name: str) -> None:
     assert_same_frames(made(folder, name), reads=12)
@@ -381,6 +382,7 @@ def test_a_changed_file_is_indexed_again(tmp_path: Path) -> None:
     assert len(open_video(path)) == 12
 
 
+@pytest.mark.slow
 def test_far_packets_are_reached_by_a_seek(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("long.mp4", "long.mkv", "long.avi"):
         codec = {"codec": "mpeg4", "setup": b_frames(0)} if name.endswith("avi") else {"options": B12}
@@ -414,6 +416,7 @@ def test_a_folder_is_no_video(tmp_path: Path) -> None:
         open_video(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_pipe_or_device_is_refused_at_once(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe.mp4"
     os.mkfifo(pipe)

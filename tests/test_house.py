@@ -148,7 +148,6 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
         "evaluation/fusion.py": "to be changed",
         "evaluation/report.py": "to be changed",
         "models/backbones.py": "to be changed",
-        "models/full_video.py": "to be changed",
     },
     "long_functions": {
         "bench/full_video.py:bench_full_video": "to be changed",
@@ -189,7 +188,6 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
     "attributes_asked": {
         "models/backbones.py:'get_classifier'": "to be changed",
         "models/backbones.py:'set_input_size'": "to be changed",
-        "models/multiplier.py:name": "to be changed",
         "models/weights.py:'backbone'": "to be changed",
         "models/weights.py:'sees_frames'": "to be changed",
         "models/weights.py:'set_rgb_contract'": "to be changed",

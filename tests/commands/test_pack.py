@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import multiprocessing
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 
 import praxiscope as px
 from praxiscope.commands import pack as recipe
-from praxiscope.commands.pack import pack
+from praxiscope.commands.pack import PackFormat, pack
 from praxiscope.commands.test import test as run_test
 from praxiscope.commands.train import train
 from praxiscope.data.manifest import load_records
@@ -52,7 +53,7 @@ def listed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def packed(listed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("packed") / "out"
-    summary = pack(listed, out, short_side=36, workers=1)
+    summary = pack(listed, out, format=PackFormat(36), workers=1)
     assert (summary.clips, summary.skipped, summary.already) == (5, 0, 0)
     return out
 
@@ -83,16 +84,16 @@ def test_packing_again_writes_only_what_is_missing_torn_or_of_another_file(
     listed: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    pack(listed, out, short_side=36, workers=1)
+    pack(listed, out, format=PackFormat(36), workers=1)
     before = stamps(out)
-    assert pack(listed, out, short_side=36, workers=1).already == 5
+    assert pack(listed, out, format=PackFormat(36), workers=1).already == 5
     assert stamps(out) == before
 
     (out / "videos" / "0.mp4.pxv").unlink()
     torn = out / "videos" / "2.mp4.pxv"
     torn.write_bytes(torn.read_bytes()[:-7])
     (out / "praxiscope.csv").unlink()
-    assert pack(listed, out, short_side=36, workers=1).already == 3
+    assert pack(listed, out, format=PackFormat(36), workers=1).already == 3
     after = stamps(out)
     changed = {name for name in before if before[name] != after[name]}
     assert changed == {"videos/0.mp4.pxv", "videos/2.mp4.pxv"}
@@ -103,34 +104,34 @@ def test_packing_again_writes_only_what_is_missing_torn_or_of_another_file(
 def test_a_clip_is_packed_again_when_its_original_or_its_part_has_changed(tmp_path: Path) -> None:
     for number in range(2):
         write_clip(tmp_path / "videos" / "a" / f"{number}.mp4", number)
-    pack(tmp_path / "videos", tmp_path / "out", short_side=36, workers=1)
+    pack(tmp_path / "videos", tmp_path / "out", format=PackFormat(36), workers=1)
     write_clip(tmp_path / "videos" / "a" / "0.mp4", 0, frames=20)
-    assert pack(tmp_path / "videos", tmp_path / "out", short_side=36, workers=1).already == 1
+    assert pack(tmp_path / "videos", tmp_path / "out", format=PackFormat(36), workers=1).already == 1
     assert len(px.open_video(tmp_path / "out" / "a" / "0.mp4.pxv")) == 20
 
 
 def test_clips_of_other_settings_and_foreign_folders_are_not_mixed(
     listed: Path, packed: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(px.ArgumentError, match=r"packed with .*'short_side': 36.*'short_side': 40"):
-        pack(listed, packed, short_side=40)
+    with pytest.raises(px.ArgumentError, match=r"'short_side': 36.*'short_side': 40"):
+        pack(listed, packed, format=PackFormat(40))
     with pytest.raises(px.ArgumentError, match="'fps': 5"):
-        pack(listed, packed, short_side=36, fps=5)
+        pack(listed, packed, format=PackFormat(36, fps=5))
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(px.ArgumentError, match="not empty and holds no packed clips"):
+    with pytest.raises(px.ArgumentError, match=re.escape(str(tmp_path))):
         pack(listed, tmp_path)
-    with pytest.raises(px.ArgumentError, match="is a file; name a folder"):
+    with pytest.raises(px.ArgumentError, match=r"notes\.txt"):
         pack(listed, tmp_path / "notes.txt")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "pack.json").write_text("{")
-    with pytest.raises(px.ArgumentError, match=r"pack\.json: cannot be read"):
+    with pytest.raises(px.ArgumentError, match=r"pack\.json"):
         pack(listed, tmp_path / "out")
 
 
 def test_a_copy_inside_the_set_or_in_its_place_is_refused(colour_set: Path, packed: Path) -> None:
     for data, out in ((colour_set, colour_set / "packed"), (colour_set, colour_set), (packed, packed)):
-        with pytest.raises(px.ArgumentError, match="lies in the data set itself"):
-            pack(data, out, short_side=36)
+        with pytest.raises(px.ArgumentError, match=re.escape(str(out))):
+            pack(data, out, format=PackFormat(36))
     assert not (colour_set / "packed").exists()
 
 
@@ -138,7 +139,7 @@ def test_two_videos_of_one_place_are_refused(tmp_path: Path) -> None:
     write_clip(tmp_path / "a" / "0.mp4", 0)
     write_clip(tmp_path / "lists" / "a" / "0.mp4", 1)
     (tmp_path / "lists" / "list.csv").write_text("path,label\n../a/0.mp4,x\na/0.mp4,y\n")
-    with pytest.raises(px.DataError, match=r"\.\./a/0\.mp4 and a/0\.mp4 would both be packed to"):
+    with pytest.raises(px.DataError, match=r"\.\./a/0\.mp4 .*a/0\.mp4"):
         pack(tmp_path / "lists" / "list.csv", tmp_path / "out")
 
 
@@ -148,25 +149,25 @@ def test_broken_videos_are_left_out_and_listed(tmp_path: Path) -> None:
     (tmp_path / "videos" / "a" / "1.mp4").write_text("no video\n" * 100)
     (tmp_path / "videos" / "a" / "2.mp4").write_bytes(b"")
     out = tmp_path / "out"
-    summary = pack(tmp_path / "videos", out, short_side=36, workers=1)
+    summary = pack(tmp_path / "videos", out, format=PackFormat(36), workers=1)
     assert (summary.clips, summary.skipped) == (2, 2)
     rows = list(csv.DictReader((out / "skipped.csv").open()))
     assert [row["id"] for row in rows] == ["a/1.mp4", "a/2.mp4"]
     assert "empty (0 bytes)" in rows[1]["problem"]
     assert [name for name, *_ in described(out, random_split=False)] == ["a/0.mp4", "a/3.mp4"]
-    with pytest.raises(px.TrainingError, match=r"2 of 4 videos cannot be read.*skipped\.csv"):
-        pack(tmp_path / "videos", out, short_side=36, workers=1, max_skip=0.1)
+    with pytest.raises(px.TrainingError, match=r"2 of 4 videos.*skipped\.csv"):
+        pack(tmp_path / "videos", out, format=PackFormat(36), workers=1, max_skip=0.1)
     # Repaired, they are packed with the next run.
     write_clip(tmp_path / "videos" / "a" / "1.mp4", 1)
     (tmp_path / "videos" / "a" / "2.mp4").unlink()
-    summary = pack(tmp_path / "videos", out, short_side=36, workers=1)
+    summary = pack(tmp_path / "videos", out, format=PackFormat(36), workers=1)
     assert (summary.clips, summary.skipped, summary.already) == (3, 0, 2)
 
 
 def test_nothing_readable_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "videos" / "a").mkdir(parents=True)
     (tmp_path / "videos" / "a" / "1.mp4").write_text("no video\n" * 100)
-    with pytest.raises(px.DataError, match=r"none of its 1 video could be read; see .*skipped\.csv"):
+    with pytest.raises(px.DataError, match=r"1 video.*skipped\.csv"):
         pack(tmp_path / "videos", tmp_path / "out", workers=1)
 
 
@@ -185,20 +186,20 @@ def test_a_video_that_kills_its_reader_costs_only_itself(
     for number in range(3):
         write_clip(tmp_path / "videos" / "a" / f"{number}.mp4", number)
     records = load_records(tmp_path / "videos", random_split=False).records
-    jobs = [recipe._Job(r, recipe._place(tmp_path / "out", r), 36, None, 3) for r in records]
+    jobs = [recipe._Job(r, recipe._place(tmp_path / "out", r), PackFormat(36)) for r in records]
     monkeypatch.setattr(recipe, "_pack_one", _die_on_the_second)
     monkeypatch.setattr(recipe, "get_context", lambda _: multiprocessing.get_context("fork"))
     problems = {name: problem for name, problem, _ in recipe._run(jobs, 2)}
     assert set(problems) == {"a/0.mp4", "a/1.mp4", "a/2.mp4"}
     assert problems["a/0.mp4"] == problems["a/2.mp4"] == ""
-    assert "ends the process that reads it" in problems["a/1.mp4"]
+    assert "1.mp4" in problems["a/1.mp4"]
 
 
 def test_a_packed_layout_can_be_asked_for_any_of_its_splits(tmp_path: Path) -> None:
     for person in ("daria", "denis", "eli"):
         for number, action in enumerate(("bend", "jack")):
             write_clip(tmp_path / "w" / action / f"{person}_{action}.mp4", number, frames=4)
-    pack(f"weizmann:{tmp_path / 'w'}", tmp_path / "out", short_side=36, workers=1, split="denis")
+    pack(f"weizmann:{tmp_path / 'w'}", tmp_path / "out", format=PackFormat(36), workers=1, split="denis")
     for split in ("denis", "eli", "1"):
         raw = described(f"weizmann:{tmp_path / 'w'}", split=split)
         assert described(f"weizmann:{tmp_path / 'out'}", split=split) == raw
@@ -209,7 +210,7 @@ def test_a_packed_layout_can_be_asked_for_any_of_its_splits(tmp_path: Path) -> N
 @pytest.mark.slow
 def test_a_packed_set_trains_and_tests_like_the_originals(colour_set: Path, tmp_path: Path) -> None:
     out = tmp_path / "packed"
-    pack(colour_set, out, short_side=36, workers=2)
+    pack(colour_set, out, format=PackFormat(36), workers=2)
     # No split came along, so the same seed gives both sets the same sides.
     assert described(out, seed=3) == described(colour_set, seed=3)
     small = [text for text in SMALL if not text.startswith("optim.epochs")]

@@ -12,7 +12,7 @@ from PIL import Image
 
 import praxiscope as px
 from praxiscope.commands.flow import extract_flow
-from praxiscope.commands.pack import pack
+from praxiscope.commands.pack import PackFormat, pack
 from praxiscope.data.manifest import Manifest, load_records
 from praxiscope.errors import DataError
 
@@ -286,13 +286,13 @@ def test_a_packed_copy_and_stored_flow_of_version_1_are_found_by_its_names(tmp_p
         write_frames(lists / CLIPS[1] / name, seed=seed)
     data = f"something-something:{lists}"
     wanted = load_records(data)
-    pack(data, tmp_path / "packed", short_side=24, workers=1)
+    pack(data, tmp_path / "packed", format=PackFormat(24), workers=1)
     packed = load_records(f"something-something:{tmp_path / 'packed'}", annotations=lists)
     assert [(r.id, r.labels, r.split) for r in packed.records] == [
         (r.id, r.labels, r.split) for r in wanted.records
     ]
     assert all(record.path.suffix == ".pxv" for record in packed.records)
-    again = pack(data, tmp_path / "packed", short_side=24, workers=1)
+    again = pack(data, tmp_path / "packed", format=PackFormat(24), workers=1)
     assert again.already == 5
     settings: dict[str, Any] = {"parameters": {"warps": 1, "iterations": 1}, "workers": 1}
     made = extract_flow(data, tmp_path / "flow", **settings)
@@ -300,7 +300,7 @@ def test_a_packed_copy_and_stored_flow_of_version_1_are_found_by_its_names(tmp_p
     with (lists / CLIPS[1] / "78687" / "00002.jpg").open("ab") as file:
         file.write(b" ")  # another file, which the clip's size tells
     assert extract_flow(data, tmp_path / "flow", **settings).already == 4
-    assert pack(data, tmp_path / "packed", short_side=24, workers=1).already == 4
+    assert pack(data, tmp_path / "packed", format=PackFormat(24), workers=1).already == 4
 
 
 def test_the_real_labels_of_version_2_give_their_174_classes(data_folder: Path, tmp_path: Path) -> None:

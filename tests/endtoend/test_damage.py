@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from praxiscope.cli.main import app
 from praxiscope.commands.flow import extract_flow
-from praxiscope.commands.pack import pack
+from praxiscope.commands.pack import PackFormat, pack
 from praxiscope.data.dataset import ClipReader, RgbReader, frame_range
 from praxiscope.data.flow_reader import StoredFlowReader
 from praxiscope.flow.store import FlowStore
@@ -59,10 +59,10 @@ def assert_lists_the_damaged(path: Path) -> None:
 
 
 def test_packing_lists_what_is_lost(data: Path, tmp_path: Path) -> None:
-    pack(data, tmp_path / "packed", short_side=48, workers=1)
+    pack(data, tmp_path / "packed", format=PackFormat(48), workers=1)
     assert_lists_the_damaged(tmp_path / "packed" / "damaged.csv")
     assert not listed(tmp_path / "packed" / "skipped.csv")
-    pack(data, tmp_path / "packed", short_side=48, workers=1)  # goes on, and keeps the list
+    pack(data, tmp_path / "packed", format=PackFormat(48), workers=1)  # goes on, and keeps the list
     assert_lists_the_damaged(tmp_path / "packed" / "damaged.csv")
 
 

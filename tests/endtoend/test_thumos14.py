@@ -241,9 +241,9 @@ def test_check_counts_a_video_for_each_of_its_labels(thumos: Path) -> None:
 
 
 def test_a_packed_copy_follows_the_same_protocol(thumos: Path, tmp_path: Path) -> None:
-    from praxiscope.commands.pack import pack
+    from praxiscope.commands.pack import PackFormat, pack
 
-    pack(f"thumos14:{thumos}", tmp_path / "packed", short_side=32, workers=1)
+    pack(f"thumos14:{thumos}", tmp_path / "packed", format=PackFormat(32), workers=1)
     own = load_records(f"thumos14:{thumos}")
     packed = load_records(f"thumos14:{tmp_path / 'packed'}", annotations=thumos)
     facts = [[(r.id, r.labels, r.split) for r in m.to_train() + m.of("test")] for m in (own, packed)]

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from praxiscope.commands.flow import extract_flow
-from praxiscope.commands.pack import pack
+from praxiscope.commands.pack import PackFormat, pack
 from praxiscope.commands.predict import Failure, find_sources
 from praxiscope.data.check import inspect
 from praxiscope.data.manifest import load_records
@@ -80,7 +80,7 @@ def test_folders_and_lists_of_names_with_colons_are_packed_and_get_flow(
     Path("list:1.csv").write_text("path,label\n" + "".join(f"{name},x\n" for name in names))
     listed = load_records("list:1.csv", random_split=False)
     assert {str(record.path) for record in listed.records} == set(names)
-    assert pack("s", "p:q", short_side=16, workers=1).clips == 4
+    assert pack("s", "p:q", format=PackFormat(16), workers=1).clips == 4
     assert inspect(load_records("p:q", random_split=False), full=True, workers=1).whole
     assert extract_flow("p:q", "f:g", method="dis", workers=1).clips == 4
 

@@ -65,15 +65,14 @@ def pack(
         check_fps(fps)
     find_data(data, split, annotations)
     with quick_imports():
+        from praxiscope.commands.pack import PackFormat
         from praxiscope.commands.pack import pack as run_pack
 
     speaker = reporter()
     summary = run_pack(
         data,
         out,
-        short_side=short_side,
-        fps=fps,
-        quality=quality,
+        format=PackFormat(short_side, fps, quality),
         split=split,
         annotations=annotations,
         workers=workers,
@@ -90,5 +89,5 @@ def pack(
     )
     if summary.reading_speedup:
         print(
-            f"Reading 8 frames at random is {summary.reading_speedup:.1f} times as fast as from the originals."
+            f"Reading 8 random frames of a clip is {summary.reading_speedup:.1f} times as fast as from the originals."
         )

@@ -1,4 +1,4 @@
-"""Make a training-ready copy of a data set: small frames, any of which decodes alone."""
+"""Make a copy of a data set that trains faster: smaller frames, each of which decodes alone."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -32,21 +33,21 @@ from praxiscope.video.pack import SUFFIX, pack_video
 from praxiscope.video.packed import PackedVideo
 from praxiscope.video.sampling import segment_indices
 
-__all__ = ["PackSummary", "pack"]
+__all__ = ["PackFormat", "PackSummary", "pack"]
 
 SETTINGS_FILE = "pack.json"
 
 
 @dataclass(frozen=True)
 class PackSummary:
-    """What packing cost.
+    """What was packed.
 
     Attributes:
-        clips, frames: packed, in all.
-        bytes_in, bytes_out: on disk, before and after.
-        skipped: videos that could not be read.
-        already: clips that a former run had packed.
-        reading_speedup: how many times as fast as from the originals 8 random frames are read, over a sample.
+        clips, frames: number of packed clips and of their frames.
+        bytes_in, bytes_out: size on disk of the originals and of the packed clips.
+        skipped: number of videos that could not be read.
+        already: number of clips that an earlier call had packed.
+        reading_speedup: time to read 8 random frames from an original over the time from its packed clip, on a sample.
     """
 
     clips: int
@@ -59,54 +60,68 @@ class PackSummary:
 
 
 @dataclass(frozen=True)
+class PackFormat:
+    """How frames are stored.
+
+    Attributes:
+        short_side: short side of the frames, pixels.
+        fps: frames per second to keep; None keeps all.
+        quality: 1 (best) to 31: quantiser of MPEG-2. 0: uncompressed, 12 times as large, a third of the time to read.
+
+    Raises:
+        ArgumentError: a value is out of its range.
+    """
+
+    short_side: int = 256
+    fps: float | None = None
+    quality: int = 3
+
+    def __post_init__(self) -> None:
+        if self.fps is not None:
+            check_fps(self.fps)
+        if self.short_side < 1 or not 0 <= self.quality <= 31:
+            raise ArgumentError(
+                f"short_side must be at least 1 and quality from 0 to 31, got {self.short_side}, {self.quality}."
+            )
+
+
+@dataclass(frozen=True)
 class _Job:
     record: VideoRecord
     target: Path
-    short_side: int
-    fps: float | None
-    quality: int
+    format: PackFormat
 
 
 def pack(
     data: str | Path,
     out: str | Path,
     *,
-    short_side: int = 256,
-    fps: float | None = None,
-    quality: int = 3,
+    format: PackFormat = PackFormat(),
     split: str | None = None,
     annotations: str | Path | None = None,
     workers: int | None = None,
     max_skip: float | None = None,
     reporter: Reporter | None = None,
 ) -> PackSummary:
-    """Pack every clip of a data set into ``out``, which every command then takes in the originals' place.
+    """Pack every clip of a data set into ``out``, a folder that can be used as DATA instead of the originals.
 
-    Labels, splits and groups go along in ``out/praxiscope.csv``. Clips that are there already, of the same file
-    and part, are kept, so an interrupted run goes on where it stopped.
+    Labels, splits and groups are written to ``out/praxiscope.csv``. Clips that are packed already, from the same file
+    and part, are kept, so that an interrupted call can be repeated.
 
     Args:
-        data: as for training.
-        short_side: pixels of a frame's short side.
-        fps: frames per second to keep; None keeps all.
-        quality: 0 stores planes as they are: 12 times the disk, a third of the processor time. From 1 (finest) on,
-            MPEG-2's quantiser.
+        data: a folder of class folders, a CSV file, or ``LAYOUT:FOLDER``.
+        out: folder of the packed clips.
+        format: how frames are stored.
         split, annotations: for layouts with official splits.
-        workers: processes; None takes one per core.
-        max_skip: largest share of unreadable videos; None is 5 %, but three never stop the packing.
+        workers: number of processes; None takes one per core.
+        max_skip: largest fraction of videos that may be unreadable; None is 0.05, and at least three videos.
         reporter: shows progress.
 
     Raises:
-        ArgumentError: ``out`` lies in the data set, or holds other things, or clips packed with other settings.
+        ArgumentError: ``out`` is inside the data set, or holds other files, or clips of another format.
         TrainingError: more than ``max_skip`` of the videos cannot be read.
     """
     run_once()
-    if fps is not None:
-        check_fps(fps)
-    if short_side < 1 or not 0 <= quality <= 31:
-        raise ArgumentError(
-            f"short_side must be at least 1 and quality from 0 to 31, got {short_side}, {quality}."
-        )
     reporter = reporter or Reporter()
     target = Path(out)
     manifest = load_records(
@@ -114,37 +129,27 @@ def pack(
     )
     for note in manifest.notes:
         reporter.line(f"Note: {note}")
-    wanted = {"short_side": short_side, "fps": fps, "quality": quality}
     if not Path(data).is_file() and target.resolve().is_relative_to(manifest.root.resolve()):
         raise ArgumentError(
-            f"{target}: lies in the data set itself, where its clips would be taken for videos of the set. Name a "
-            "folder outside."
+            f"{target}: is inside the data set, so packed clips would become its videos. Choose a folder outside."
         )
-    _check_settings(target, wanted)
+    _check_settings(target, asdict(format))
     target.mkdir(parents=True, exist_ok=True)
-    write_json(target / SETTINGS_FILE, wanted)
-    jobs = [_Job(record, _place(target, record), short_side, fps, quality) for record in manifest.records]
+    write_json(target / SETTINGS_FILE, asdict(format))
+    jobs = [_Job(record, _place(target, record), format) for record in manifest.records]
     _refuse_same_place(jobs)
     open_jobs = [job for job in jobs if not _is_complete(job)]
-    skipped: dict[str, str] = {}
-    note_damage = DamageList(target / DAMAGED_FILE, reporter)
-    with reporter.bar("packing", len(jobs), len(jobs) - len(open_jobs)) as bar:
-        for record_id, problem, damage in _run(open_jobs, workers or os.cpu_count() or 1):
-            bar.advance()
-            note_damage([(record_id, damage)])
-            if problem:
-                skipped[record_id] = problem
-                reporter.line(f"Skipped: {problem}")
+    skipped = _pack_all(jobs, open_jobs, target, workers or os.cpu_count() or 1, reporter)
     write_skipped(target / SKIPPED_FILE, skipped)
     packed = [job for job in jobs if job.record.id not in skipped]
     if not packed:
         raise DataError(
-            f"{data}: none of its {counted(len(jobs), 'video')} could be read; see {target / SKIPPED_FILE}."
+            f"{data}: none of {counted(len(jobs), 'video')} can be read; see {target / SKIPPED_FILE}."
         )
     write_csv(
         target / MANIFEST_NAME,
         [replace(job.record, path=job.target, start_s=None, end_s=None) for job in packed],
-        # The order of the classes is part of a data set: a packed copy must give the same class numbers.
+        # A packed copy must give the same class numbers.
         classes=manifest.classes,
     )
     check_skips(len(skipped), len(jobs), max_skip, target / SKIPPED_FILE)
@@ -160,10 +165,26 @@ def pack(
     )
 
 
-def _speedup(jobs: list[_Job], clips: int = 12, frames: int = 8) -> float:
-    """Read the same random frames of some clips from both copies, one after the other, twice; ratio of times.
+def _pack_all(
+    jobs: list[_Job], open_jobs: list[_Job], target: Path, workers: int, reporter: Reporter
+) -> dict[str, str]:
+    """Pack the clips that are not packed yet; returns the problems of the unreadable ones by id."""
+    skipped: dict[str, str] = {}
+    note_damage = DamageList(target / DAMAGED_FILE, reporter)
+    with reporter.bar("packing", len(jobs), len(jobs) - len(open_jobs)) as bar:
+        for record_id, problem, damage in _run(open_jobs, workers):
+            bar.advance()
+            note_damage([(record_id, damage)])
+            if problem:
+                skipped[record_id] = problem
+                reporter.line(f"Skipped: {problem}")
+    return skipped
 
-    The first round also warms the caches of the disk and of the frame index, and is not counted.
+
+def _speedup(jobs: list[_Job], clips: int = 12, frames: int = 8) -> float:
+    """Ratio of the times to read the same random frames of some clips from the originals and from the packed clips.
+
+    The first round warms the caches of the disk and of the frame index and is not counted.
     """
     whole = [job for job in jobs if job.record.start_s is None and job.record.end_s is None] or jobs
     chosen = whole[:: -(-len(whole) // clips)]
@@ -176,51 +197,52 @@ def _speedup(jobs: list[_Job], clips: int = 12, frames: int = 8) -> float:
                 try:
                     video = open_video(path)
                     starts = segment_indices(video.quick_length(), frames, generator=generator)
-                    video.frames(starts, short_side=job.short_side)
-                except PraxiscopeError:  # a damaged original; the packed clip holds what could be had of it
+                    video.frames(starts, short_side=job.format.short_side)
+                except PraxiscopeError:  # a damaged original
                     continue
                 seconds[side] += (time.perf_counter() - started) * timed
     return seconds[0] / seconds[1] if seconds[1] else 0.0
 
 
-def _check_settings(target: Path, wanted: dict[str, float | int | None]) -> None:
+def _check_settings(target: Path, wanted: dict[str, Any]) -> None:
     path = target / SETTINGS_FILE
     if target.is_file():
-        raise ArgumentError(f"{target}: is a file; name a folder.")
+        raise ArgumentError(f"{target}: is a file. Give the path of a folder.")
     if not path.is_file():
         if target.is_dir() and any(target.iterdir()):
-            raise ArgumentError(f"{target}: is not empty and holds no packed clips; name another folder.")
+            raise ArgumentError(f"{target}: is not empty and holds no packed clips. Choose another folder.")
         return
     try:
         before = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ArgumentError(
-            f"{path}: cannot be read ({error}). Remove the folder, or name another."
+            f"{path}: cannot be read ({error}). Remove the folder, or choose another."
         ) from None
     if before != wanted:
         raise ArgumentError(
-            f"{target}: holds clips packed with {before}, now {wanted} is asked for. Name another folder, or "
-            "remove this one."
+            f"{target}: holds clips packed with {before}, not with {wanted}. Choose another folder, or remove this one."
         )
 
 
 def _place(target: Path, record: VideoRecord) -> Path:
-    """Where a clip goes: its id below the target, whatever folders the original lies in."""
+    """The path of a packed clip: its id below the target folder."""
     parts = [part for part in Path(record.id).parts if part not in ("/", "..", ".")]
     return (target / Path(*parts)).with_name(parts[-1] + SUFFIX)
 
 
 def _refuse_same_place(jobs: list[_Job]) -> None:
-    """Raise where two clips would be written to one file, as ``../a.mp4`` and ``a.mp4`` would."""
+    """Raise DataError if two clips have one packed path, as ``../a.mp4`` and ``a.mp4`` do."""
     places: dict[Path, str] = {}
     for job in jobs:
         other = places.setdefault(job.target, job.record.id)
         if other != job.record.id:
-            raise DataError(f"{other} and {job.record.id} would both be packed to {job.target}. Rename one.")
+            raise DataError(
+                f"{other} and {job.record.id} have the same packed path {job.target}. Rename one."
+            )
 
 
 def _is_complete(job: _Job) -> bool:
-    """Whether the packed clip is there, whole, and of the file and part that is meant."""
+    """Whether the packed clip exists, is undamaged, and was made from the same file and part."""
     if not job.target.is_file():
         return False
     try:
@@ -238,7 +260,7 @@ def _is_complete(job: _Job) -> bool:
 
 
 def _run(jobs: list[_Job], workers: int) -> Iterator[tuple[str, str, str]]:
-    """Pack all; yields (id, problem, what frames are lost) as they are done."""
+    """Pack all; yields (id, problem, lost frames) as they are done."""
     if workers == 1 or len(jobs) < 2:
         yield from map(_pack_one, jobs)
         return
@@ -253,25 +275,27 @@ def _run(jobs: list[_Job], workers: int) -> Iterator[tuple[str, str, str]]:
         blame_script()
     finally:
         pool.shutdown(cancel_futures=True)
-    # A video that kills the process that reads it took the others' results along: the rest one by one.
+    # A video that kills its process loses the results of the others, too: repeat these one by one.
     for job in left.values():
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as single:
             try:
                 yield single.submit(_pack_one, job).result()
             except BrokenProcessPool:
-                yield job.record.id, f"{job.record.path}: ends the process that reads it. Leave it out.", ""
+                yield (
+                    job.record.id,
+                    f"{job.record.path}: crashes the process that reads it. Leave it out.",
+                    "",
+                )
 
 
 def _pack_one(job: _Job) -> tuple[str, str, str]:
-    """Pack one clip; (id, problem, what frames are lost), the latter two empty when all went well."""
+    """Pack one clip; (id, problem, lost frames), the latter two empty if there are none."""
     job.target.parent.mkdir(parents=True, exist_ok=True)
     try:
         pack_video(
             job.record.path,
             job.target,
-            short_side=job.short_side,
-            fps=job.fps,
-            quality=job.quality,
+            **asdict(job.format),
             start_s=job.record.start_s,
             end_s=job.record.end_s,
         )

@@ -166,7 +166,6 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
         "bench/full_video.py:bench_full_video": "to be changed",
         "bench/full_video_cost.py:bench_full_video_cost": "to be changed",
         "bench/multiplier.py:bench_multiplier": "to be changed",
-        "bench/predict.py:bench_predict": "to be changed",
         "commands/api.py:test": "a public function spells its options out, as its command does",
         "commands/arguments.py:check_test": "to be changed",
         "commands/flow.py:extract_flow": "to be changed",

@@ -17,6 +17,7 @@ from praxiscope.data.batch import Request, collate_dense, collate_packed, collat
 from praxiscope.data.shared_memory import SlotPool
 from praxiscope.errors import DataError, VideoError
 from praxiscope.processes import blame_script
+from praxiscope.timing import timed
 from praxiscope.types import STEM, Batch, Clip, VideoRecord
 from praxiscope.units import counted
 from praxiscope.video.decode import Video, known_damage
@@ -196,9 +197,10 @@ class ClipReader:
             if starts is None:
                 return Clip({}, self.targets[index], record.id, long=True)
             box = self._draw(record, video, generator)
-            streams = {
-                name: reader(record, video, starts, first, last, box) for name, reader in self.readers.items()
-            }
+            streams = {}
+            for name, reader in self.readers.items():
+                with timed(name):
+                    streams[name] = reader(record, video, starts, first, last, box)
         except (VideoError, DataError) as error:
             self._broken[record.id] = str(error)
             raise

@@ -21,6 +21,7 @@ from praxiscope.flow.estimate import SMALLEST_SIDE, Estimator, estimate_flow, es
 from praxiscope.flow.methods import find_method, list_methods
 from praxiscope.flow.stack import check_kind, field_numbers, stack_fields, stackings
 from praxiscope.flow.store import FlowStore, flow_key
+from praxiscope.timing import timed
 from praxiscope.types import VideoRecord
 from praxiscope.units import counted
 from praxiscope.video.decode import Video
@@ -157,7 +158,9 @@ class EstimatedFlowReader(FlowReader):
         """Fields [T - 1, 2, H, W] between frames [T, 3, H, W], as a store would give them back."""
         assert self.estimator is not None
         assert self.contract is not None
-        return through_store(estimate_flow(frames, self.estimator, backward=backward), self.contract)
+        with timed("flow estimation"):
+            flow = estimate_flow(frames, self.estimator, backward=backward)
+        return through_store(flow, self.contract)
 
     def _fields(self, record: VideoRecord, video: Video, numbers: Tensor, backward: bool) -> Tensor:
         if min(video.height, video.width) < SMALLEST_SIDE and self.estimated_side is None:

@@ -48,7 +48,7 @@ class VideoError(PraxiscopeError):
 
     Args:
         path: the file.
-        problem: what happened, as a clause ("holds no video stream").
+        problem: what happened, as a clause ("contains no video stream").
         remedy: what the user can do, as a sentence.
         frame: number of the frame at which it happened, if one is known.
     """

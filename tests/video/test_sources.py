@@ -91,9 +91,9 @@ def test_what_is_no_file_is_explained_in_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert meant(name) is not None
-    with pytest.raises(VideoError, match=r"only files are read|cameras are not read"):
+    with pytest.raises(VideoError, match="not supported"):
         open_video(name)
-    with pytest.raises(ArgumentError, match=r"only files are read|cameras are not read") as caught:
+    with pytest.raises(ArgumentError, match="not supported") as caught:
         find_sources([name])
     assert "folders, globs" in str(caught.value)
     with pytest.raises((DataError, ArgumentError), match=r"CSV or LAYOUT:FOLDER|unknown layout 'pipe'"):
@@ -125,9 +125,9 @@ def test_addresses_in_a_list_are_missing_and_named(clip: Path, tmp_path: Path) -
     manifest = load_records(tmp_path / "l.csv", random_split=False)
     assert len(manifest.records) == 2
     assert len(manifest.missing) == 1
-    assert "addresses are not read" in manifest.notes[0]
+    assert "addresses" in manifest.notes[0]
     (tmp_path / "l.csv").write_text("path,label\nnone.mp4,x\nhttps://a.b/c.mp4,x\n")
-    with pytest.raises(DataError, match="addresses are not read"):
+    with pytest.raises(DataError, match="addresses"):
         load_records(tmp_path / "l.csv")
 
 
@@ -144,17 +144,17 @@ def test_a_broken_link_is_said_alike_everywhere(clip: Path, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("source", [0, None, 1.5, [b"a.mp4"]])
 def test_what_is_no_path_is_an_argument_s_error(source: object) -> None:
-    with pytest.raises(ArgumentError, match="cameras and open files are not read"):
+    with pytest.raises(ArgumentError, match="path of a video"):
         open_video(source)  # type: ignore[arg-type]
 
 
 def test_an_empty_name_is_not_the_folder_that_one_is_in(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(clip.parent)
-    with pytest.raises(ArgumentError, match="empty name"):
+    with pytest.raises(ArgumentError, match="''"):
         find_sources([""])
-    with pytest.raises(VideoError, match="empty name"):
+    with pytest.raises(VideoError, match="''"):
         open_video("")
-    with pytest.raises(DataError, match="empty name"):
+    with pytest.raises(DataError, match="''"):
         load_records("")
 
 
@@ -189,11 +189,11 @@ def test_a_still_picture_is_refused_in_every_format_under_every_name(tmp_path: P
     for kind, path in pictures(tmp_path).items():
         shutil.copy(path, folder / f"{kind}.mp4")
         for name in (path, folder / f"{kind}.mp4"):
-            with pytest.raises(VideoError, match="is a picture, not a video"):
+            with pytest.raises(VideoError, match="image"):
                 open_video(name)
     report = inspect(load_records(tmp_path, random_split=False), workers=1)
     assert len(report.broken) == len(report.videos) == 10
-    assert {video.problem for video in report.broken} == {"is a picture, not a video"}
+    assert {video.problem for video in report.broken} == {"is an image, not a video"}
 
 
 @pytest.mark.parametrize("kind", ["gif", "png"])
@@ -214,7 +214,7 @@ def test_pictures_one_after_the_other_in_a_file_are_a_video(tmp_path: Path, kind
     (tmp_path / name).write_bytes(4 * content)
     assert len(open_video(tmp_path / name)) == 4
     (tmp_path / "one.mp4").write_bytes(content)
-    with pytest.raises(VideoError, match="is a picture"):
+    with pytest.raises(VideoError, match="image"):
         open_video(tmp_path / "one.mp4")
 
 
@@ -226,7 +226,7 @@ def test_a_video_of_one_frame_is_a_video(tmp_path: Path) -> None:
 def test_the_case_of_pictures_is_refused(data_folder: Path) -> None:
     folder = data_folder / "cases" / "picture-as-video"
     for name in ("p.bmp", "pic.jpg", "pic.png", "thumb.mp4"):
-        with pytest.raises(VideoError, match="is a picture, not a video"):
+        with pytest.raises(VideoError, match="image"):
             open_video(folder / name)
 
 
@@ -259,7 +259,7 @@ def test_a_line_that_names_no_file_costs_only_itself(clip: Path, tmp_path: Path)
         (b"some words\nof a letter\n", "l.txt, line 1: some words"),
         (b"a.mp4\t1\n", "l.txt, line 1: a.mp4"),
         (b"\n# nothing\n", "l.txt: lists no videos"),
-        ("caf\u00e9.mp4\n".encode("cp1252"), "l.txt: is not UTF-8 text"),
+        ("caf\u00e9.mp4\n".encode("cp1252"), "l.txt: not UTF-8"),
         (b"", "l.txt: lists no videos"),
     ],
 )

@@ -319,5 +319,7 @@ def _nothing(name: str, root: Path, listing: Listing) -> DataError:
 
 def _named_missing(missing: Sequence[str]) -> str:
     """The first of them, and what is to be done about an address."""
-    remedy = " (addresses are not read: download the videos)" if any(map(is_address, missing)) else ""
+    remedy = (
+        " (web addresses are not supported: download the videos)" if any(map(is_address, missing)) else ""
+    )
     return first_few(missing) + remedy

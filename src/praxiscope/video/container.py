@@ -89,7 +89,7 @@ def open_container(path: Path, limit_s: float) -> tuple[Any, Any]:
         raise missing(path) from error
     except (IsADirectoryError, PermissionError) as error:
         raise VideoError(
-            path, f"cannot be read ({error.strerror})", "Check the path and its rights."
+            path, f"cannot be read ({error.strerror})", "Check the path and its permissions."
         ) from error
     except VideoError:
         raise
@@ -103,20 +103,20 @@ def open_container(path: Path, limit_s: float) -> tuple[Any, Any]:
         if container.format.name in _TEXT:
             raise VideoError(path, "is not a video (but text)", leave_out)
         if _is_picture(path, container):
-            raise VideoError(path, "is a picture, not a video", "Leave it out; or name a folder of frames.")
+            raise VideoError(path, "is an image, not a video", "Leave it out, or give a folder of images.")
         streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
         if not streams:
             held = sorted({s.type for s in container.streams if s.type != "video"}) or ["nothing"]
-            raise VideoError(path, f"holds no video stream (but {', '.join(held)})", leave_out)
+            raise VideoError(path, f"contains no video stream (only {', '.join(held)})", leave_out)
         best = container.streams.best("video")
         stream = (
             best if best in streams else max(streams, key=lambda s: bool(s.disposition & Disposition.default))
         )
         if stream.codec_context is None:
-            raise VideoError(path, "is of a codec that the installed FFmpeg does not know", CONVERT)
+            raise VideoError(path, "has a codec that the installed FFmpeg does not support", CONVERT)
         if stream.codec_context.width * stream.codec_context.height > _MOST_PIXELS:
             size = f"{stream.codec_context.width} x {stream.codec_context.height}"
-            raise VideoError(path, f"claims frames of {size} pixels", CONVERT)
+            raise VideoError(path, f"has frames of {size} pixels in its header, which is too large", CONVERT)
         stream.thread_type = "NONE"
         # One thread: the workers of a data loader are the parallel ones, and damage is met in order.
         stream.codec_context.thread_count = 1

@@ -59,21 +59,21 @@ def numbered_pictures(folder: Path) -> dict[str, int]:
     if not series:
         raise VideoError(
             folder,
-            "is not a regular file, but a folder without numbered pictures (00001.jpg, 00002.jpg, …)",
-            "Name a video, or the folder that holds the frames themselves.",
+            "is a folder without numbered images (00001.jpg, 00002.jpg, …)",
+            "Give a video, or the folder that contains the frames.",
         )
     if len(series) > 1:
         firsts = [min(pictures)[1] for _, pictures in sorted(series.items())]
         raise VideoError(
             folder,
-            f"holds {len(series)} series of pictures, from {', '.join(firsts[:4])}",
-            "Give each series a folder of its own.",
+            f"contains {len(series)} series of images: {', '.join(firsts[:4])}",
+            "Move each series to a folder of its own.",
         )
     (pictures,) = series.values()
     counts = Counter(number for number, _ in pictures)
     if twice := [number for number, count in counts.items() if count > 1]:
         names = sorted(name for number, name in pictures if number == min(twice))
         raise VideoError(
-            folder, f"holds several pictures of number {min(twice)}: {', '.join(names)}", "Keep one."
+            folder, f"contains several images with number {min(twice)}: {', '.join(names)}", "Keep one."
         )
     return {name: number for number, name in sorted(pictures)}

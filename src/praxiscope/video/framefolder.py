@@ -84,7 +84,7 @@ class FrameFolder(FrameSequence):
             with Image.open(self.path / self._names[number]) as image:
                 if image.mode.startswith("I"):  # Pillow would cut 16 bits off at 255
                     problem = f"the picture {self._names[number]} has 16 bits a value"
-                    raise VideoError(self.path, problem, "Convert the pictures to 8 bits.")
+                    raise VideoError(self.path, problem, "Convert the images to 8 bits.")
                 pixels = np.array(ImageOps.exif_transpose(image).convert("RGB"))
         except VideoError:
             raise
@@ -93,14 +93,14 @@ class FrameFolder(FrameSequence):
         height, width = pixels.shape[:2]
         if (width, height) != self._size:
             problem = f"has {width} x {height} pixels, {self._names[0]} {self.width} x {self.height}"
-            raise VideoError(self.path, f"the picture {self._names[number]} {problem}", _REMEDY)
+            raise VideoError(self.path, f"the image {self._names[number]} {problem}", _REMEDY)
         return VideoFrame.from_ndarray(pixels, format="rgb24")
 
     def _damaged(self, number: int, error: Exception) -> VideoError:
         name = self._names[number]
         # Pillow names the whole path, which the message has already.
         reason = str(error).replace(str(self.path / name), name) or type(error).__name__
-        return VideoError(self.path, f"the picture {name} does not decode ({reason})", _REMEDY)
+        return VideoError(self.path, f"the image {name} does not decode ({reason})", _REMEDY)
 
 
 def _gaps(numbers: list[int]) -> list[str]:

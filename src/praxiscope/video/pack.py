@@ -81,18 +81,18 @@ def pack_video(
         VideoError: the source cannot be read, or has no frame in the part.
     """
     if not 0 <= quality <= 31:
-        raise ArgumentError(f"quality must be 0 (planes) or from 1 (best) to 31, not {quality}")
+        raise ArgumentError(f"quality must be 0 (lossless planes) or from 1 (best) to 31, got {quality}")
     if fps is not None and not 0 < fps <= 1000:
-        raise ArgumentError(f"fps must be above 0 and at most 1000, not {fps}")
+        raise ArgumentError(f"fps must be above 0 and at most 1000, got {fps}")
     if start_s is not None and end_s is not None and not start_s < end_s:
-        raise ArgumentError(f"the part from {start_s} s to {end_s} s is empty")
+        raise ArgumentError(f"start_s ({start_s}) must be before end_s ({end_s})")
     began = time.perf_counter()
     source, target = Path(source), Path(target)
     video = open_video(source, time_limit_s=time_limit_s)
     width, height = scaled_size(video.width, video.height, short_side)
     if max(width, height) > _MOST_SIDE:
         raise ArgumentError(
-            f"packed frames would be {width} x {height}; a side has at most {_MOST_SIDE} pixels"
+            f"packed frames of {width} x {height} pixels are too large: at most {_MOST_SIDE} per side"
         )
     target.parent.mkdir(parents=True, exist_ok=True)
     with replacing(target) as file:
@@ -148,7 +148,7 @@ def _write_frames(
         held = frame
     if held is None:
         part = f"from {start_s or 0:g} s to {'its end' if end_s is None else f'{end_s:g} s'}"
-        raise VideoError(video.path, f"has no frame in the part {part}", "Correct the part's start and end.")
+        raise VideoError(video.path, f"has no frames in the part {part}", "Correct its start and end.")
     end = video.end_of(held.time_s)
     while fps is not None and instant / fps < end - first - video.same_s:
         encoder.add(held, first - origin + instant / fps)

@@ -67,13 +67,11 @@ class PackedVideo(Video):
         try:
             about = {**about, **{name: kind(about[name]) for name, kind in _KNOWN_FIELDS.items()}}
         except (ValueError, KeyError, TypeError) as error:
-            raise self._damaged("its description cannot be read") from error
+            raise self._damaged("its header cannot be read") from error
         if min(about["width"], about["height"]) < 1:
-            raise self._damaged("its description gives frames without a pixel")
+            raise self._damaged("its header gives frames without pixels")
         if about["codec"] not in (MPEG2, PLANES):
-            raise VideoError(
-                self.path, f"is packed as {about['codec']!r}, which is not known here", PACKED.remedy
-            )
+            raise VideoError(self.path, f"has the unknown codec {about['codec']!r}", PACKED.remedy)
         self._about = about
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -199,10 +197,10 @@ class PackedVideo(Video):
                     row = self._rows[number]
                     data = os.pread(file.fileno(), int(row["bytes"]), int(row["place"]))
                     if checksum(codec, data) != row["checksum"]:
-                        raise self._damaged("a picture does not match its checksum", number)
+                        raise self._damaged("a frame does not match its checksum", number)
                     frame = decode(data) if decode else self._frame_of_planes(data, part)
                     if frame is None:
-                        raise self._damaged("a picture does not decode", number)
+                        raise self._damaged("a frame does not decode", number)
                     yield number, frame
         except VideoError:
             raise

@@ -77,21 +77,21 @@ class PictureKind:
         size = os.fstat(file).st_size
         head = os.pread(file, HEAD.size, 0)
         if len(head) < HEAD.size:
-            raise self.damaged(path, "it ends in its head")
+            raise self.damaged(path, "it ends within its header")
         magic, place, count, text_bytes, crc = HEAD.unpack(head)
         # The size of the file bounds what is read, whatever the head claims.
         if magic != self.magic or count < 1 or place + text_bytes + count * self.row.itemsize != size:
-            raise self.damaged(path, f"its size of {size} bytes is not what its head says")
+            raise self.damaged(path, f"its size of {size} bytes does not match its header")
         index = os.pread(file, size - place, place)
         if zlib.crc32(index) != crc:
             raise self.damaged(path, "its index does not match its checksum")
         try:
             about = dict(json.loads(index[:text_bytes]))
         except (ValueError, TypeError) as error:
-            raise self.damaged(path, "its description cannot be read") from error
+            raise self.damaged(path, "its header cannot be read") from error
         rows = np.frombuffer(index, self.row, count, text_bytes)
         if int((rows["place"] + rows["bytes"]).max()) > place:
-            raise self.damaged(path, "its index points outside the file")
+            raise self.damaged(path, "its index refers to places outside the file")
         return about, rows
 
 

@@ -29,7 +29,7 @@ def scaled_size(width: int, height: int, short_side: int | None) -> tuple[int, i
     if short_side is None:
         return width, height
     if short_side < 1:
-        raise ArgumentError(f"short_side must be at least 1 pixel, not {short_side}")
+        raise ArgumentError(f"short_side must be at least 1 pixel, got {short_side}")
     scale = short_side / min(width, height)
     return max(1, int(width * scale + 0.5)), max(1, int(height * scale + 0.5))
 
@@ -38,11 +38,11 @@ def check_indices(indices: Sequence[int] | Tensor | NDArray[Any], length: int, p
     """The indices as a list. Raises ArgumentError for one that is not whole, or outside ``0 … length - 1``."""
     wanted = [int(i) for i in indices]
     if any(i != whole for i, whole in zip(indices, wanted, strict=True)):
-        raise ArgumentError(f"frames are asked for by whole numbers, got {list(indices)[:5]}")
+        raise ArgumentError(f"frame numbers must be integers, got {list(indices)[:5]}")
     for i in wanted:
         if not 0 <= i < length:
             raise ArgumentError(
-                f"frame {i} was asked of {path}, which has {counted(length, 'frame')} (0 to {length - 1})"
+                f"there is no frame {i} in {path}, which has {counted(length, 'frame')} (0 to {length - 1})"
             )
     return wanted
 
@@ -54,8 +54,8 @@ def check_crop(crop: Crop | None, width: int, height: int) -> Crop:
     top, left, rows, columns = crop
     if top < 0 or left < 0 or rows < 1 or columns < 1 or top + rows > height or left + columns > width:
         raise ArgumentError(
-            f"crop (top, left, height, width) = {tuple(crop)} does not lie inside a frame "
-            f"{height} pixels high and {width} wide"
+            f"crop (top, left, height, width) = {tuple(crop)} is not inside a frame "
+            f"of {height} rows and {width} columns"
         )
     return crop
 

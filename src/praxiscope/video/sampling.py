@@ -130,7 +130,7 @@ def dense_window(
     if start is None:
         start = places // 2 if generator is None else int(torch.randint(places, (), generator=generator))
     elif generator is not None:
-        raise ArgumentError("dense_window takes start or generator, got both. Leave one out.")
+        raise ArgumentError("dense_window takes either start or generator, got both")
     elif not 0 <= start < num_frames:
         raise ArgumentError(f"start must be a frame of the video (0 to {num_frames - 1}), got {start}")
     frames = start + stride * torch.arange(length, dtype=torch.int64)
@@ -215,7 +215,7 @@ def every_frame_packed(counts: Sequence[int]) -> tuple[Tensor, Tensor]:
         ArgumentError: there is no video, or one without frames.
     """
     if not counts:
-        raise ArgumentError("counts must name the frames of at least one video, got none")
+        raise ArgumentError("counts must have at least one value, got none")
     indices = torch.cat([every_frame(count) for count in counts])
     offsets = torch.tensor([0, *counts], dtype=torch.int64).cumsum(0)
     return indices, offsets

@@ -18,59 +18,67 @@ _CAMERA = re.compile(r"[0-9]{1,2}|/dev/video[0-9]+|(?:cam(?:era)?|webcam)[ _:]?[
 
 
 def check_path(path: object) -> Path:
-    """A video's path as one.
+    """The path of a video.
 
     Raises:
-        ArgumentError: it is something else, as the number of a camera or an open file.
-        VideoError: no file can have that name.
+        ArgumentError: not a path, for example the number of a camera or an open file.
+        VideoError: not a valid file name.
     """
     if not isinstance(path, (str, os.PathLike)):
         raise ArgumentError(
-            f"a video is named by its path, not by {path!r}: cameras and open files are not read"
+            f"expected the path of a video, got {path!r}: cameras and open files are not supported"
         )
     if not (name := os.fsdecode(path)):
-        raise VideoError("''", "is an empty name", "Check what it was to be.")
+        raise VideoError("''", "is an empty name", "Give the path of a video.")
     if "\0" in name:
-        raise VideoError(repr(name), "is no file's name, as it holds a zero byte", "Check the path.")
+        raise VideoError(repr(name), "is not a file name: it contains a zero byte", "Check the path.")
     return Path(name)
 
 
 def is_address(name: str) -> bool:
-    """Whether a name for which there is no file is an address, as of the web."""
+    """Whether the name of a missing file is an address, for example a URL."""
     return _ADDRESS.fullmatch(name) is not None
 
 
 def meant(source: str | Path) -> tuple[str, str] | None:
-    """What a name for which there is no file means, as a clause, and the remedy, as a sentence; None for a mistake."""
+    """The problem with the name of a missing file, as a clause, and its remedy, as a sentence; None if not known."""
     name = str(source)
     if not name:
-        return "'' is an empty name", "Check what it was to be."
+        return "'' is an empty name", "Give a path."
     if name == "-":
-        return "is standard input, and only files are read", "Write the video to a file, and name that."
+        return "is standard input, which is not supported", "Write the video to a file and give its path."
     if name.startswith("file:"):
-        return "is an address, and only files are read", "Name the path alone."
+        return "is an address, which is not supported", "Give the path without 'file:'."
     if is_address(name):
-        return "is an address, and only files are read", "Download or record it, and name the file."
+        return (
+            "is an address, which is not supported",
+            "Download or record it, and give the path of the file.",
+        )
     if _CAMERA.fullmatch(name):
-        return "does not exist, and cameras are not read", "Record a file, and name that."
+        return "does not exist, and cameras are not supported", "Record a file and give its path."
     if os.path.islink(name):  # noqa: PTH114  (pathlib raises for a name too long for a file)
-        return f"is a broken link (to {Path(name).readlink()})", "Restore the file that it leads to."
+        return f"is a broken link (to {Path(name).readlink()})", "Restore the file that it points to."
     return None
 
 
 def no_file(source: str | Path, supported: str) -> str:
-    """The line that says so of a name, with what may be named instead, as a sentence."""
+    """An error message for a missing file.
+
+    Args:
+        source: the name.
+        supported: a sentence on what can be given instead.
+    """
     problem, remedy = meant(source) or ("no such file or folder", "")
     name = f"{source}: " if str(source) else ""
     return " ".join(filter(None, (f"{name}{problem}.", remedy, supported)))
 
 
 def missing(path: str | Path) -> VideoError:
-    """The error for a video that is not there."""
+    """The error for a missing video."""
     return VideoError(path, *(meant(path) or ("does not exist", "Check the path.")))
 
 
 def check_there(path: str | Path) -> None:
-    """Raise VideoError where a video is not there."""
+    """Raise VideoError if a video does not exist."""
     if not os.path.exists(path):  # noqa: PTH110  (pathlib raises for a name too long for a file)
         raise missing(path)

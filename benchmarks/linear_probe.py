@@ -34,8 +34,8 @@ def main() -> None:
     manifest = load_records(options.data, split=options.split)
     network = px.create_model("tsn", backbone="squeezenet1_0", num_classes=len(manifest.classes)).eval()
     load_weights(network, options.weights)
-    contract = network.input_contract
-    augment = BatchAugment(flip=False, mean=contract["mean"], std=contract["std"])
+    rgb = network.normalisation["rgb"]
+    augment = BatchAugment(flip=False, mean=rgb["mean"], std=rgb["std"])
     labels = np.array([manifest.numbers(record)[0] for record in manifest.records])
     train = np.array([record.split == "train" for record in manifest.records])
     groups = [record.group for record in manifest.records if record.split == "train"]

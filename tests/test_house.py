@@ -156,9 +156,7 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
         "commands/flow.py:extract_flow": "to be changed",
         "commands/test.py:test": "to be changed",
         "commands/train.py:train": "to be changed",
-        "models/multiplier.py:TwoStreamResidualNetwork.__init__": "to be changed",
         "models/weights.py:load_weights": "to be changed",
-        "training/build_model.py:build_model": "to be changed",
         "training/loader.py:epoch_loader": "to be changed",
         "training/loop.py:fit": "to be changed",
     },
@@ -185,12 +183,5 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
     "attributes_asked": {
         "models/backbones.py:'get_classifier'": "to be changed",
         "models/backbones.py:'set_input_size'": "to be changed",
-        "models/weights.py:'backbone'": "to be changed",
-        "models/weights.py:'sees_frames'": "to be changed",
-        "models/weights.py:'set_rgb_contract'": "to be changed",
-        "models/weights.py:'streams'": "to be changed",
-        "training/optim.py:'classifiers'": "to be changed",
-        "training/optim.py:attribute": "to be changed",
-        "training/warm_start.py:'stream_networks'": "to be changed",
     },
 }

@@ -155,7 +155,7 @@ def test_rgb_filters_are_inflated_so_that_still_frames_score_as_one(name: str, t
         one = single.eval()(frame[:, 0])
         five = stacked.eval()(frame.repeat(1, 1, 5, 1, 1)).logits
     torch.testing.assert_close(five, one, rtol=1e-4, atol=1e-5)
-    assert stacked.input_contract == create_model("frame", num_classes=4, backbone=name).input_contract
+    assert stacked.normalisation == create_model("frame", num_classes=4, backbone=name).normalisation
     # A network of flow with as many channels averages over the colours, as before.
     flow = create_model("frame", num_classes=4, backbone=name, stream="flow", in_channels=30, dropout=0)
     load_weights(flow, tmp_path / "w.safetensors")

@@ -17,8 +17,7 @@ from praxiscope.models.backbones import (
     create_backbone,
     cross_modality,
     first_convolution,
-    flow_contract,
-    input_contract,
+    flow_normalisation,
     list_backbones,
 )
 
@@ -199,14 +198,14 @@ def test_googlenets_contract_is_what_torchvisions_transform_input_does():
         mean, std = (torch.tensor(contract[key]).view(3, 1, 1) for key in ("mean", "std"))
         return (pixels - mean) / std
 
-    imagenet = input_contract("resnet18")
+    imagenet = backbones.published_normalisation("resnet18")
     torch.testing.assert_close(
-        normalised(input_contract("googlenet")), net._transform_input(normalised(imagenet))
+        normalised(backbones.published_normalisation("googlenet")), net._transform_input(normalised(imagenet))
     )
 
 
-def test_the_flow_contract_is_that_of_eight_bit_flow_pictures():
-    contract = flow_contract({"mean": (0.5,) * 3, "std": (0.2, 0.25, 0.3)}, 4)
+def test_the_flow_normalisation_is_that_of_eight_bit_flow_pictures():
+    contract = flow_normalisation({"mean": (0.5,) * 3, "std": (0.2, 0.25, 0.3)}, 4)
     flow = torch.tensor([-20.0, 0.0, 5.0, 20.0])
     picture = (flow + 20) / 40  # clipped at 20 pixels, in [0, 1], middle at 0.5
     expected = (picture - 0.5) / 0.25
@@ -215,5 +214,5 @@ def test_the_flow_contract_is_that_of_eight_bit_flow_pictures():
 
 
 def test_timms_contracts_are_its_own(timm):
-    assert input_contract("timm/vit_tiny_patch16_224")["mean"] == (0.5, 0.5, 0.5)
+    assert backbones.published_normalisation("timm/vit_tiny_patch16_224")["mean"] == (0.5, 0.5, 0.5)
     assert backbones.native_input_size("timm/efficientnet_b0") == 224

@@ -190,7 +190,7 @@ def test_a_training_clip_is_said_to_cost_what_its_own_length_costs():
 def test_the_contract_is_that_of_the_longest_stack():
     model = build(channels=[4, 6, 10])
     assert model.in_channels == 10
-    assert model.input_contract == build(channels=10).input_contract
+    assert model.normalisation == build(channels=10).normalisation
     assert [stem.in_channels for stem in model.first_convolutions] == [4, 6, 10]
 
 

@@ -18,7 +18,7 @@ from praxiscope.registry import Registry
 @pytest.mark.parametrize("name", list(names.FILES))
 def test_keywords_are_read_from_a_models_file(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     create_model(name, num_classes=2, backbone="resnet18")  # imported, and so registered
-    signature = inspect.signature(models.get(name)).parameters
+    signature = inspect.signature(models.get(name).build).parameters
     monkeypatch.setattr(names, "models", Registry("model"))  # as if it were not
     assert names.keywords_of(name) == {key: parameter.default for key, parameter in signature.items()}
     assert names.keywords_of(name)["num_classes"] is names.REQUIRED

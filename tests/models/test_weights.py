@@ -127,7 +127,7 @@ def test_a_run_s_folder_means_its_checkpoint(tmp_path, name):
         assert (report.skipped_classifier, report.missing, report.unexpected) == ((), (), ())
         for own, theirs in zip(model.backbone.parameters(), trained.backbone.parameters(), strict=True):
             assert torch.equal(own, theirs)
-        assert model.input_contract == {"mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6)}
+        assert model.normalisation["rgb"] == {"mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6)}
 
 
 def test_a_run_s_classifier_is_taken_for_the_same_classes_alone(tmp_path):
@@ -150,7 +150,7 @@ def test_a_run_on_flow_starts_one_on_flow_with_its_normalisation(tmp_path):
     model = small(stream="flow")
     load_weights(model, run)
     assert torch.equal(model.backbone.conv1.weight, trained.backbone.conv1.weight)
-    assert model.input_contract == {"mean": (1.0,) * 10, "std": (2.0,) * 10}
+    assert model.normalisation["flow"] == {"mean": (1.0,) * 10, "std": (2.0,) * 10}
     with pytest.raises(CheckpointError, match="has learned from flow"):
         load_weights(small(), run)
 
@@ -161,7 +161,7 @@ def test_a_run_on_rgb_starts_one_on_flow_with_averaged_filters(tmp_path):
     model = small(stream="flow")
     assert load_weights(model, run).cross_modality
     torch.testing.assert_close(model.backbone.conv1.weight[:, 9], trained.backbone.conv1.weight.mean(1))
-    assert model.input_contract["std"] == pytest.approx((8.0,) * 10)  # 40 pixels are the range of 1
+    assert model.normalisation["flow"]["std"] == pytest.approx((8.0,) * 10)  # 40 pixels are the range of 1
 
 
 @pytest.mark.slow
@@ -300,7 +300,7 @@ def read_arrays(path) -> dict[str, Tensor]:
 
 def normalised(model: nn.Module, pixels: Tensor) -> Tensor:
     """RGB uint8 [N, 3, H, W] as the model's contract says."""
-    mean, std = (torch.tensor(model.input_contract[key]).view(3, 1, 1) for key in ("mean", "std"))
+    mean, std = (torch.tensor(model.normalisation["rgb"][key]).view(3, 1, 1) for key in ("mean", "std"))
     return (pixels / 255 - mean) / std
 
 
@@ -316,7 +316,7 @@ def test_the_converted_squeezenet_equals_a_caffe_twin(data_folder, side):
     model = create_model("frame", backbone="squeezenet1_0", num_classes=1000).eval()
     report = load_weights(model, path)
     assert report.skipped_classifier == ()
-    assert report.input == model.input_contract
+    assert report.input == model.normalisation["rgb"]
     rgb = torch.randint(0, 256, (2, 3, side, side))
     bgr = rgb.flip(1).float() - torch.tensor([104.0, 117.0, 123.0]).view(3, 1, 1)
     expected = caffe_squeezenet(read_arrays(path), bgr)
@@ -359,4 +359,4 @@ def test_the_npz_starts_a_flow_network_with_a_contract_in_its_scale(data_folder)
     model = small(backbone="squeezenet1_0", stream="flow")
     report = load_weights(model, data_folder / "weights" / FILES["squeezenet1_0"])
     assert report.cross_modality
-    assert model.input_contract["std"] == pytest.approx((40 / 255,) * 10)
+    assert model.normalisation["flow"]["std"] == pytest.approx((40 / 255,) * 10)

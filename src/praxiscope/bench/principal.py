@@ -167,7 +167,7 @@ def measure_row(job: dict[str, Any]) -> dict[str, float]:
     if channels_last(settings, device):
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = make_optimizer("sgd", parameter_groups(model, lr=1e-3, weight_decay=5e-4))
-    contract: Any = model.input_contract
+    contract: Any = model.normalisation["rgb"]  # type: ignore[index]
     frames = torch.randint(
         0, 256, (job["batch"], row.held or row.watch, job["size"], job["size"], 3), dtype=torch.uint8
     ).permute(0, 1, 4, 2, 3)

@@ -14,7 +14,7 @@ from praxiscope._lazy import quick_imports
 from praxiscope.checkpoint import check_recogniser
 from praxiscope.devices import check_device
 from praxiscope.errors import ArgumentError, unknown_name
-from praxiscope.models import default_stream
+from praxiscope.models.names import FILES, default_stream, frames_of, keywords_of
 from praxiscope.recipes.named import get_recipe, recipe_of
 from praxiscope.recipes.settings import load_yaml, override
 from praxiscope.run_folder import SETTINGS_FILE
@@ -131,9 +131,10 @@ def resolve(options: TrainOptions, out: Path, resume: bool = False) -> TrainSett
         settings, options.assignments, {**taken_over, **_data_sets(settings, options.data), **changes}
     )
     settings.data.sources()  # raises where no data set is named
-    if "watch" in plain and settings.model.name == "full-video":
+    if "watch" in plain and frames_of(settings.model.name) == "all":
         raise ArgumentError(
-            f"--watch {plain['watch']}: full-video sees every frame. Leave --watch out, or choose another --model."
+            f"--watch {plain['watch']}: {settings.model.name} sees every frame. Leave --watch out, or choose another "
+            "--model."
         )
     check_training(settings, out, resume)
     return settings
@@ -141,7 +142,17 @@ def resolve(options: TrainOptions, out: Path, resume: bool = False) -> TrainSett
 
 def _model_of(plain: Mapping[str, Any], start: str | None) -> str | None:
     """The model that an option is made for; None where none is."""
-    return "full-video" if "clusters" in plain else "multiplier" if start is not None else None
+    if "clusters" in plain:
+        option, having = "--clusters", [name for name in FILES if "clusters" in keywords_of(name)]
+    elif start is not None:
+        option, having = "--from", [name for name in FILES if default_stream(name) == "both"]
+    else:
+        return None
+    if len(having) > 1:
+        raise ArgumentError(
+            f"{option}: name one of the models that have this option by --model: {', '.join(having)}."
+        )
+    return having[0]
 
 
 def _beginning(recipe: str, model: str | None, saved: Path | None) -> TrainSettings:

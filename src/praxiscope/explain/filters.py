@@ -19,7 +19,6 @@ from praxiscope.checkpoint import find_checkpoint, is_fused, load_card
 from praxiscope.errors import ArgumentError
 from praxiscope.explain.explanation import TEXT, Explanation, new_figure, set_title, style_axes
 from praxiscope.inference.loading import load
-from praxiscope.inference.recogniser import Recogniser
 from praxiscope.types import STEM
 
 __all__ = ["draw_filters", "explain_filters"]
@@ -57,7 +56,7 @@ def explain_filters(run: str | Path, *, checkpoint: str | None = None) -> Explan
     tasks = {} if is_fused(run) else load_card(find_checkpoint(run, checkpoint)).tasks
     recogniser = load(run, checkpoint=checkpoint, device="cpu", task=next(iter(tasks), None))
     filters: list[tuple[str, Tensor]] = []
-    for part in [recogniser] if isinstance(recogniser, Recogniser) else recogniser.parts:
+    for part in recogniser.parts:
         convolutions = [layer for layer in part.model.first_convolutions if isinstance(layer, nn.Conv2d)]
         streams = [str(stream) for stream in part.model.streams if stream != STEM]
         if STEM in part.model.streams:  # one stem for each stack length

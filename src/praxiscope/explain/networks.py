@@ -17,10 +17,11 @@ from praxiscope.inference.loading import load_single
 from praxiscope.inference.options import LoadOptions
 from praxiscope.inference.recogniser import Recogniser
 from praxiscope.models import create_model
-from praxiscope.models.full_video import FullVideoNetwork, FullVideoOutput
+from praxiscope.models.contract import ClustersFrames
 from praxiscope.models.weights import load_weights
 from praxiscope.recipes.settings import TrainSettings, load_yaml
 from praxiscope.run_folder import CARD_FILE, SETTINGS_FILE
+from praxiscope.training.checks import model_keywords
 from praxiscope.types import VideoRecord
 
 __all__ = ["load_full_video", "load_one", "load_other", "network_of", "see_whole", "settings_of"]
@@ -51,7 +52,7 @@ def load_full_video(path: str | Path, **options: Any) -> Recogniser:
         ArgumentError: the network makes no clusters, or its input is flow.
     """
     recogniser = load_one(path, **options)
-    if not isinstance(recogniser.model, FullVideoNetwork):
+    if not isinstance(recogniser.model, ClustersFrames):
         raise ArgumentError(
             f"{path}: {recogniser.card.name} makes no clusters of frames. Give a run of --model full-video."
         )
@@ -62,13 +63,12 @@ def load_full_video(path: str | Path, **options: Any) -> Recogniser:
     return recogniser
 
 
-def network_of(recogniser: Recogniser) -> FullVideoNetwork:
-    """The network of a recogniser that `load_full_video` returned."""
-    assert isinstance(recogniser.model, FullVideoNetwork)
+def network_of(recogniser: Recogniser) -> Any:
+    """The network that `load_full_video` returned; see `praxiscope.models.contract.ClustersFrames`."""
     return recogniser.model
 
 
-def see_whole(recogniser: Recogniser, video: str | Path) -> FullVideoOutput:
+def see_whole(recogniser: Recogniser, video: str | Path) -> Any:
     """The output of a full-video network for all frames of a video, in memory that does not grow with their number.
 
     Raises:
@@ -103,7 +103,7 @@ def _load_start(run: str | Path, load: Load, **options: Any) -> Recogniser:
     settings, card = load_yaml(Path(run) / SETTINGS_FILE), load_card(find_checkpoint(run))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(mix_seeds(settings.run.seed, 0))  # as in `praxiscope.commands.train`
-        model = create_model(card.name, **{**card.kwargs, **settings.model.keywords()})
+        model: Any = create_model(card.name, **{**card.kwargs, **model_keywords(settings.model)})
         if settings.model.weights:
             load_weights(model, settings.model.weights, labels=card.labels)
     with TemporaryDirectory() as place:

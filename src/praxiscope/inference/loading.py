@@ -17,13 +17,14 @@ from praxiscope.checkpoint import (
 from praxiscope.data.flow_reader import FlowSource, flow_estimator
 from praxiscope.data.splitlist import SplitList
 from praxiscope.devices import pick_device
-from praxiscope.errors import ArgumentError, CheckpointError
+from praxiscope.errors import ArgumentError, CheckpointError, UnknownNameError
 from praxiscope.flow.store import FlowStore
 from praxiscope.inference.inputs import stream_readers
 from praxiscope.inference.options import FlowOptions, LoadOptions
 from praxiscope.inference.recogniser import Recogniser
 from praxiscope.inference.run import logged_metrics
 from praxiscope.models import create_model
+from praxiscope.models.registered import GROUP
 from praxiscope.models.undrawn import Undrawn
 from praxiscope.units import counted
 
@@ -114,6 +115,11 @@ def build_from_card(card: ModelCard, folder: Path) -> nn.Module:
     """
     try:
         model = create_model(card.name, **card.kwargs)
+    except UnknownNameError as error:
+        raise CheckpointError(
+            f"{folder}: its model cannot be built. {error} If another package registers {card.name!r}, import that "
+            f"package first, or give it an entry point in the group {GROUP!r}."
+        ) from error
     except (ArgumentError, TypeError) as error:
         raise CheckpointError(f"{folder}: the model cannot be built. {error}") from error
     classes: Any = model.num_classes

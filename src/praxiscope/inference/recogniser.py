@@ -57,6 +57,11 @@ class Recogniser(TrainedNetwork):
         return recogniser_html([self])
 
     @property
+    def parts(self) -> list[Recogniser]:
+        """The recognisers of one network each that answer together: this one."""
+        return [self]
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """Class names, in the order of the scores."""
         return self.card.labels
@@ -80,17 +85,8 @@ class Recogniser(TrainedNetwork):
             self.split.copy_to(target)
 
     def default_protocol(self) -> str:
-        """The protocol of ``predict`` and ``score`` if none is given.
-
-        All frames, uncropped, for models of all frames. For models that score any number of snippets as a whole, 25
-        uncropped snippets, also flipped if training flipped frames. 25 centre crops for models that score snippets one
-        by one. One centre crop of as many snippets as in training for the others.
-        """
-        if self.sees.all_frames:
-            return "allxfull"
-        if self.sees.together is None:
-            return "fully-convolutional" if self.card.input.flip else "25xfull"
-        return "25x1" if self.sees.together == 1 else "1x1"
+        """The protocol of ``predict`` and ``score`` if none is given: the model's own."""
+        return str(self.model.default_protocol(self.card.input.flip))
 
     def predict(
         self, source: VideoSource, top: int = 5, protocol: str | None = None, average: str | None = None

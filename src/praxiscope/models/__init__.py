@@ -6,20 +6,22 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from praxiscope.errors import ArgumentError
+from praxiscope.models.contract import check_contract
 from praxiscope.models.names import (
     FILES,
     REQUIRED,
     check_keywords,
     default_stream,
+    frames_of,
     keywords_of,
     list_models,
 )
-from praxiscope.models.registered import models
+from praxiscope.models.registered import models, register_model
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["create_model", "default_stream", "list_models", "models"]
+__all__ = ["create_model", "default_stream", "list_models", "models", "register_model"]
 
 
 def create_model(name: str, **kwargs: Any) -> nn.Module:
@@ -27,15 +29,15 @@ def create_model(name: str, **kwargs: Any) -> nn.Module:
 
     Args:
         name: one of `list_models`.
-        kwargs: the builder's keyword arguments; ``num_classes`` is always needed.
+        kwargs: the builder's keyword arguments; ours all need ``num_classes``.
 
     Returns:
         The network, in training mode, on the CPU, with random weights unless ``pretrained=True``.
 
     Raises:
         UnknownNameError: no such model; the message names the nearest.
-        ArgumentError: a keyword that the builder does not take (the message names the nearest), or one that
-            it needs and did not get.
+        ArgumentError: a keyword that the builder does not have (the message names the nearest), or one that it
+            needs and did not get; or what it builds is not as `praxiscope.models.contract.VideoModel` says.
 
     Example:
         >>> model = create_model("tsn", backbone="resnet50", num_classes=101)
@@ -46,4 +48,6 @@ def create_model(name: str, **kwargs: Any) -> nn.Module:
             raise ArgumentError(f"model {name!r} needs the argument {keyword!r}")
     if name not in models:
         importlib.import_module(f"{__name__}.{FILES[name]}")  # which registers it
-    return models.get(name)(**kwargs)
+    model = models.get(name).build(**kwargs)
+    check_contract(name, model, frames_of(name))
+    return model

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,12 +20,12 @@ from praxiscope._compat import import_timm, torchvision_file, torchvision_models
 from praxiscope.errors import ArgumentError, CheckpointError, unknown_name
 from praxiscope.layers.stems import Stems
 from praxiscope.models.cnn_m import cnn_m_2048, cnn_m_2048_temporal
+from praxiscope.models.contract import Normalisation
 from praxiscope.models.mobilenet_v1 import MobileNetV1
 from praxiscope.models.names import BACKBONES, check_backbone
 
 __all__ = [
     "DropoutLinear",
-    "InputContract",
     "classifier",
     "classifier_name",
     "create_backbone",
@@ -33,26 +33,19 @@ __all__ = [
     "first_convolution",
     "first_convolution_name",
     "first_convolutions",
-    "flow_contract",
+    "flow_normalisation",
     "inflated",
-    "input_contract",
     "list_backbones",
     "native_input_size",
+    "published_normalisation",
 ]
 
 CLASSIFIER_STD = 0.001  # TSN's and TSM's new classifiers start at N(0, 0.001^2), biases at 0
 IMAGENET_CLASSES = 1000
 
 
-class InputContract(TypedDict):
-    """How pixels in [0, 1], in RGB order, become a network's input: (x - mean) / std per channel."""
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-
-IMAGENET = InputContract(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-MINUS_ONE_TO_ONE = InputContract(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+IMAGENET = Normalisation(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+MINUS_ONE_TO_ONE = Normalisation(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
 
 class DropoutLinear(nn.Linear):
@@ -76,7 +69,7 @@ class _Family(NamedTuple):
     build: Callable[[], nn.Module]  # with ImageNet's 1000 classes and random weights
     pretrained_state: Callable[[], dict[str, Tensor]] | None
     dropout_is_there: bool  # the network has its own dropout right before the classifier
-    contract: InputContract
+    normalisation: Normalisation
 
 
 def _torchvision(name: str, file: str, *, dropout_is_there: bool, **options: object) -> _Family:
@@ -88,9 +81,9 @@ def _torchvision(name: str, file: str, *, dropout_is_there: bool, **options: obj
         return weights.get_state_dict(progress=True, check_hash=True)
 
     # GoogLeNet's published weights come from TensorFlow and want [-1, 1]; torchvision's ``transform_input``
-    # would map to it inside the network, which flow could not pass, so the contract says it instead.
-    contract = MINUS_ONE_TO_ONE if name == "googlenet" else IMAGENET
-    return _Family(build, pretrained_state, dropout_is_there, contract)
+    # would map to it inside the network, which flow could not pass, so the normalisation does it instead.
+    normalisation = MINUS_ONE_TO_ONE if name == "googlenet" else IMAGENET
+    return _Family(build, pretrained_state, dropout_is_there, normalisation)
 
 
 def _resnet10() -> nn.Module:
@@ -389,10 +382,10 @@ def _widened(first: nn.Conv2d, in_channels: int, start: Callable[[Tensor, int], 
     return first
 
 
-# ----------------------------------------------------------------------------------------- input contract
+# ----------------------------------------------------------------------------------------- normalisation
 
 
-def input_contract(name: str) -> InputContract:
+def published_normalisation(name: str) -> Normalisation:
     """Return the normalisation that the published weights of a backbone expect of RGB input in [0, 1].
 
     Args:
@@ -400,11 +393,11 @@ def input_contract(name: str) -> InputContract:
     """
     if name.startswith("timm/"):
         config = _timm_config(name)
-        return InputContract(mean=tuple(config.mean), std=tuple(config.std))
-    return _family(name).contract
+        return Normalisation(mean=tuple(config.mean), std=tuple(config.std))
+    return _family(name).normalisation
 
 
-def flow_contract(rgb: InputContract, in_channels: int) -> InputContract:
+def flow_normalisation(rgb: Normalisation, in_channels: int) -> Normalisation:
     """Return the normalisation of flow in pixels for a network whose weights expect ``rgb``.
 
     TSN stores flow clipped to [-20, 20] pixels as 8-bit pictures and feeds these, less their middle, like
@@ -415,7 +408,7 @@ def flow_contract(rgb: InputContract, in_channels: int) -> InputContract:
         in_channels: two for every flow field of a stack.
     """
     std = 40.0 * sum(rgb["std"]) / len(rgb["std"])
-    return InputContract(mean=(0.0,) * in_channels, std=(std,) * in_channels)
+    return Normalisation(mean=(0.0,) * in_channels, std=(std,) * in_channels)
 
 
 def native_input_size(name: str) -> int:

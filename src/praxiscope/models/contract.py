@@ -5,12 +5,19 @@ Importing this file does not import torch.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, runtime_checkable
 
 from praxiscope.errors import ArgumentError
+from praxiscope.types import STEM
 
-__all__ = ["Normalisation", "Sees"]
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+__all__ = ["ClustersFrames", "Normalisation", "Sees", "VideoModel", "check_contract"]
+
+CONTRACT = "praxiscope.models.contract.VideoModel"
 
 
 class Normalisation(TypedDict):
@@ -65,3 +72,135 @@ class Sees:
     def scores_snippets(self) -> bool:
         """Whether the output holds ``snippet_logits`` [B, S, K], whose ``consensus`` is ``logits``."""
         return self.frames == "sampled" and self.together is not None
+
+
+class VideoModel(Protocol):
+    """What every model has, beside being an ``nn.Module``.
+
+    ``forward`` takes a tensor of each stream, in the order of ``streams``: normalised floats [B, S, C, H, W]. It
+    returns a NamedTuple, or another object, with ``logits`` [B, K]: the videos' scores before softmax. Further fields:
+
+    * ``snippet_logits`` [B, S, K], where ``sees.scores_snippets``;
+    * ``stream_logits`` [streams, B, K], where each of several streams has a loss of its own.
+
+    A model that sees all frames also takes ``offsets`` (int64 [B + 1]): video b owns the rows
+    ``offsets[b]:offsets[b + 1]`` of packed frames [N, C, H, W], and the first ``offsets[b + 1] - offsets[b]`` frames of
+    padded ones [B, S, C, H, W]. A streamable one has ``forward_stream(parts, offsets=None)``, where ``parts()`` gives
+    the frames anew, [n, C, H, W] at a time.
+
+    Attributes:
+        sees: what the model takes of a video.
+        streams: names of its inputs, in forward's order: "rgb", "flow" or both, of the same instants; last "stem" where
+            there is a first convolution for each of several lengths of flow.
+        channels: C of each stream: 3 of RGB (3 n for stacks of n frames), 2 L of stacks of L flow fields.
+        normalisation: of each stream; of stacks of RGB frames that of one frame. Pretrained weights may change it.
+        num_classes: K.
+        classifiers: the layers that give class scores. They may learn alone at first, or at another rate. Empty: none.
+        first_convolutions: the layers that see the input, one for each stream (or stem). Empty: none.
+        stream_networks: the network of each stream that weights are loaded into. Empty: none.
+        consensus: from snippets' scores [B, S, K] to the videos' [B, K]; None where snippets have no scores.
+    """
+
+    sees: Sees
+    streams: tuple[str, ...]
+    num_classes: int
+    consensus: Callable[[Tensor], Tensor] | None
+
+    @property
+    def channels(self) -> Mapping[str, int]: ...
+
+    @property
+    def normalisation(self) -> dict[str, Normalisation]: ...
+
+    @property
+    def classifiers(self) -> Sequence[nn.Module]: ...
+
+    @property
+    def first_convolutions(self) -> Sequence[nn.Module]: ...
+
+    @property
+    def stream_networks(self) -> Mapping[str, nn.Module]: ...
+
+    def default_protocol(self, flip: bool) -> str:
+        """The name of the test protocol to use where none is named, see `praxiscope.evaluation.protocols`.
+
+        Args:
+            flip: training flipped videos, so that a test may, too.
+        """
+        ...
+
+    def forward(self, *inputs: Tensor) -> Any:
+        """Score videos."""
+        ...
+
+
+_ATTRIBUTES = (
+    *("sees", "streams", "channels", "normalisation", "num_classes", "classifiers", "first_convolutions"),
+    *("stream_networks", "consensus", "default_protocol"),
+)
+
+
+def check_contract(name: str, model: Any, frames: str) -> None:
+    """Raise ArgumentError where a model is not as `VideoModel` says; the message names the attribute.
+
+    Args:
+        name: the model's, for the message.
+        model: the network.
+        frames: as it is registered, "sampled" or "all".
+    """
+    missing = [attribute for attribute in _ATTRIBUTES if attribute not in dir(model)]
+    if missing:
+        raise ArgumentError(
+            f"model {name!r} has no attribute {missing[0]!r}, which every model needs; see {CONTRACT}"
+        )
+
+    def expect(attribute: str, value: Any, good: bool, expected: str) -> None:
+        if not good:
+            raise ArgumentError(
+                f"model {name!r}: {attribute} must be {expected}, got {value!r}; see {CONTRACT}"
+            )
+
+    sees = model.sees
+    expect("sees", sees, isinstance(sees, Sees), "a praxiscope.models.contract.Sees")
+    expect("sees.frames", sees.frames, sees.frames == frames, f"{frames!r}, as it was registered")
+    streams = {stream for stream in model.streams if stream != STEM}
+    expect(
+        "streams",
+        model.streams,
+        bool(streams) and streams <= {"rgb", "flow"},
+        "names out of 'rgb' and 'flow'",
+    )
+    for attribute, value in (("channels", model.channels), ("normalisation", model.normalisation)):
+        expect(attribute, value, set(value) == streams, f"a dict of the streams {model.streams}")
+    networks = model.stream_networks
+    expect(
+        "stream_networks",
+        networks,
+        set(networks) in (set(), streams),
+        f"of the streams {model.streams}, or empty",
+    )
+    classes = model.num_classes
+    expect("num_classes", classes, type(classes) is int and classes > 0, "a whole number of 1 or more")
+    needed = model.consensus is not None or not sees.scores_snippets
+    expect("consensus", model.consensus, needed, "a function, as snippets have scores of their own")
+    if sees.streamable and "forward_stream" not in dir(model):
+        raise ArgumentError(f"model {name!r} is streamable and has no 'forward_stream'; see {CONTRACT}")
+
+
+@runtime_checkable
+class ClustersFrames(Protocol):
+    """What a model of all frames offers to be explained: how it clusters them."""
+
+    cluster: Callable[..., Tensor]
+
+    def early(self, frames: Tensor) -> Tensor:
+        """The first stage: frames [n, C, H, W], normalised, to activations whose signs are compared."""
+        ...
+
+    def late(self, means: Tensor, offsets: Tensor) -> Iterable[Tensor]:
+        """The rest: means of clusters [G, C, H, W] to scores of videos [B, K] and of clusters [G, K]."""
+        ...
+
+    def forward_stream(self, parts: Any, offsets: Tensor | None = None) -> Any:
+        """Score a video whose frames come a few at a time; the output tells ``ids`` and ``distances``."""
+        ...

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from praxiscope.models.contract import Sees
-from praxiscope.models.registered import models
+from praxiscope.models.registered import register_model
 from praxiscope.models.snippets import BatchNormMode, Channels, SnippetNetwork, Stream
 
 __all__ = ["frame"]
 
 
-@models.register("frame")
+@register_model("frame")
 def frame(
     *,
     num_classes: int,

@@ -28,7 +28,7 @@ from praxiscope.layers.parted import PartedStage, Parts
 from praxiscope.layers.shift import SnippetCount, insert_shift
 from praxiscope.models.contract import Sees
 from praxiscope.models.named_layers import BackboneOutput, run_layers
-from praxiscope.models.registered import models
+from praxiscope.models.registered import register_model
 from praxiscope.models.shift_places import shift_places
 from praxiscope.models.snippets import BatchNormMode, SnippetNetwork, Stream
 from praxiscope.models.stages import early_stage, late_stages, without_last_relu
@@ -127,6 +127,10 @@ class FullVideoNetwork(SnippetNetwork):
                 insert_shift([place.module], self.snippet_count, fold_div, channels_last=place.channels_last)
             elif early_shift:
                 insert_shift([place.module], self.early_count, fold_div, channels_last=place.channels_last)
+
+    def default_protocol(self, flip: bool) -> str:
+        """Every frame, uncropped."""
+        return "allxfull"
 
     def layer_names(self) -> list[str]:
         """The names of the layers whose maps ``forward`` returns on request: those that clusters go through."""
@@ -265,7 +269,7 @@ class FullVideoNetwork(SnippetNetwork):
             )
         if not frames.is_floating_point():
             raise ArgumentError(
-                f"frames must be normalised floats, got {frames.dtype}: (frames / 255 - mean) / std of input_contract"
+                f"frames must be floats, normalised as model.normalisation says; got {frames.dtype}"
             )
         if frames.dim() == 4:
             assert offsets is not None
@@ -289,7 +293,7 @@ class FullVideoNetwork(SnippetNetwork):
         return frames[torch.arange(length, device=frames.device) < counts[:, None]], offsets, False
 
 
-@models.register("full-video")
+@register_model("full-video", frames="all")
 def full_video(
     *,
     num_classes: int,

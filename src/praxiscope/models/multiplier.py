@@ -21,10 +21,10 @@ from praxiscope.layers.gating import Gate, GatedInput, gates
 from praxiscope.layers.normalisation import freeze_batchnorm
 from praxiscope.layers.shift import SnippetCount
 from praxiscope.layers.temporal import AVERAGE, CENTRE, TemporalConvolution, temporal_max
-from praxiscope.models.backbones import IMAGENET, InputContract, classifier, create_backbone, flow_contract
+from praxiscope.models.backbones import IMAGENET, classifier, create_backbone, flow_normalisation
 from praxiscope.models.contract import Sees
 from praxiscope.models.named_layers import Layer, check_layers, named_layers, run_layers
-from praxiscope.models.registered import models
+from praxiscope.models.registered import register_model
 from praxiscope.models.residual import branch_width, residual_branch, residual_stages, residual_sum
 
 __all__ = ["Direction", "TemporalPlace", "TwoStreamOutput", "TwoStreamResidualNetwork", "multiplier"]
@@ -82,7 +82,7 @@ class TwoStreamResidualNetwork(nn.Module):
         streams: names of the inputs, in forward's order.
         sees: any number of snippets, all of which are seen together.
         consensus: None, as snippets have no scores of their own.
-        input_contracts: mean and std that normalise pictures (in [0, 1]) and flow (in pixels), by stream.
+        normalisation: mean and std of RGB (in [0, 1]) and of flow (in pixels), by stream.
 
     Raises:
         ArgumentError: networks that do not fit together, or an unknown value.
@@ -127,10 +127,8 @@ class TwoStreamResidualNetwork(nn.Module):
         ]
         self.num_classes: int = classifier(appearance).weight.shape[0]
         channels: int = motion.conv1.in_channels  # type: ignore[assignment, union-attr]
-        self.input_contracts: dict[str, InputContract] = {
-            "rgb": IMAGENET,
-            "flow": flow_contract(IMAGENET, channels),
-        }
+        self.channels = {"rgb": 3, "flow": channels}
+        self.normalisation = {"rgb": IMAGENET, "flow": flow_normalisation(IMAGENET, channels)}
         for number, (one, other) in enumerate(zip(*stages, strict=True), start=2):
             if min(len(one), len(other)) < 2:
                 raise ArgumentError(
@@ -153,6 +151,10 @@ class TwoStreamResidualNetwork(nn.Module):
                 name = f"{stream}_conv{number}"
                 self.temporal[name] = TemporalConvolution(width, self.snippet_count, taps)
         self.train()
+
+    def default_protocol(self, flip: bool) -> str:
+        """25 uncropped frames, and the same flipped where training flips (section 4.2)."""
+        return "fully-convolutional" if flip else "25xfull"
 
     @property
     def stream_networks(self) -> dict[str, nn.Module]:
@@ -250,7 +252,7 @@ def _stage_width(stage: nn.Sequential) -> int:
     return width
 
 
-@models.register("multiplier")
+@register_model("multiplier")
 def multiplier(
     *,
     num_classes: int,

@@ -18,13 +18,12 @@ from praxiscope.layers.normalisation import freeze_batchnorm
 from praxiscope.layers.shift import SnippetCount
 from praxiscope.layers.stems import Stems
 from praxiscope.models.backbones import (
-    InputContract,
     classifier,
     create_backbone,
     first_convolutions,
-    flow_contract,
-    input_contract,
+    flow_normalisation,
     native_input_size,
+    published_normalisation,
 )
 from praxiscope.models.contract import Sees
 from praxiscope.models.named_layers import BackboneOutput, named_layers
@@ -62,8 +61,8 @@ class SnippetNetwork(nn.Module):
 
     Attributes:
         streams: names of the inputs, in forward's order; with several stems ("flow", "stem").
-        input_contract: mean and std that normalise the input (colours in [0, 1], flow in pixels); of a stack of frames
-            those of one.
+        normalisation: mean and std of the input (RGB in [0, 1], flow in pixels) by the stream's name; of a stack of
+            RGB frames those of one.
         snippet_count: how many snippets the present forward has, for layers that mix them.
     """
 
@@ -103,7 +102,8 @@ class SnippetNetwork(nn.Module):
         self.sees = sees
         self.batchnorm = batchnorm
         self.backbone_name = backbone
-        self.set_rgb_contract(input_contract(backbone))
+        rgb = published_normalisation(backbone)
+        self.normalisation = {stream: rgb if self.sees_frames else flow_normalisation(rgb, self.in_channels)}
         self.snippet_count = SnippetCount()
         self.consensus = consensus_functions.get(consensus)
         self.backbone = create_backbone(
@@ -122,17 +122,19 @@ class SnippetNetwork(nn.Module):
         """Whether the channels are those of RGB frames."""
         return self.streams == ("rgb",) and self.in_channels % 3 == 0
 
-    def set_rgb_contract(self, rgb: InputContract) -> None:
-        """Set ``input_contract`` from what the backbone's weights expect of RGB input in [0, 1]."""
-        if self.sees_frames:
-            self.input_contract = rgb
-        else:
-            self.input_contract = flow_contract(rgb, self.in_channels)
+    @property
+    def channels(self) -> dict[str, int]:
+        """Channels of the input, by the stream's name."""
+        return {self.streams[0]: self.in_channels}
 
     @property
-    def input_contracts(self) -> dict[str, InputContract]:
-        """``input_contract`` by the stream's name."""
-        return {self.streams[0]: self.input_contract}
+    def stream_networks(self) -> dict[str, nn.Module]:
+        """The backbone, by the stream's name."""
+        return {self.streams[0]: self.backbone}
+
+    def default_protocol(self, flip: bool) -> str:
+        """25 single frames where snippets do not depend on one another, else one centred clip."""
+        return "25x1" if self.sees.together == 1 else "1x1"
 
     @property
     def classifiers(self) -> list[nn.Module]:
@@ -166,7 +168,7 @@ class SnippetNetwork(nn.Module):
         """Score snippets and their videos.
 
         Args:
-            frames: float [B, S, C, H, W], normalised as ``input_contract`` says; any S.
+            frames: float [B, S, C, H, W], normalised as ``normalisation`` says; any S.
             stem: for a network with several stems, int64 [B, S]: the stem that each snippet goes through. None: each
                 snippet goes through all of them, and its scores, features and maps are the means (the test).
             maps: names of layers (see `layer_names`) whose outputs are returned too.
@@ -185,7 +187,7 @@ class SnippetNetwork(nn.Module):
             )
         if not frames.is_floating_point():
             raise ArgumentError(
-                f"frames must be normalised floats, got {frames.dtype}: (frames / 255 - mean) / std of input_contract"
+                f"frames must be floats, normalised as model.normalisation says; got {frames.dtype}"
             )
         self.snippet_count.value = frames.shape[1]
         rows = frames.flatten(0, 1)

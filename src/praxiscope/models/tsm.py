@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from praxiscope.layers.shift import insert_shift
 from praxiscope.models.contract import Sees
-from praxiscope.models.registered import models
+from praxiscope.models.registered import register_model
 from praxiscope.models.shift_places import ShiftPlace, shift_places
 from praxiscope.models.snippets import BatchNormMode, Channels, SnippetNetwork, Stream
 
 __all__ = ["tsm"]
 
 
-@models.register("tsm")
+@register_model("tsm")
 def tsm(
     *,
     num_classes: int,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from praxiscope.models.contract import Sees
-from praxiscope.models.registered import models
+from praxiscope.models.registered import register_model
 from praxiscope.models.snippets import BatchNormMode, Channels, SnippetNetwork, Stream
 
 __all__ = ["tsn"]
@@ -12,7 +12,7 @@ __all__ = ["tsn"]
 _DROPOUT = {"rgb": 0.8, "flow": 0.7}
 
 
-@models.register("tsn")
+@register_model("tsn")
 def tsn(
     *,
     num_classes: int,

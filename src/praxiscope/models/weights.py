@@ -13,13 +13,14 @@ from praxiscope.checkpoint import ModelCard, find_checkpoint, load_card, load_te
 from praxiscope.errors import CheckpointError
 from praxiscope.models.backbones import (
     MINUS_ONE_TO_ONE,
-    InputContract,
     classifier_name,
     cross_modality,
     first_convolution_name,
     first_convolutions,
+    flow_normalisation,
     inflated,
 )
+from praxiscope.models.contract import Normalisation, VideoModel
 from praxiscope.tensorfile import State, read_tensors
 
 __all__ = ["WeightReport", "load_weights"]
@@ -59,11 +60,11 @@ class WeightReport:
     unexpected: tuple[str, ...]
     mismatched: tuple[_Mismatch, ...]
     cross_modality: bool
-    input: InputContract | None
+    input: Normalisation | None
 
 
 def load_weights(
-    model: nn.Module, path: str | Path, *, labels: Sequence[str] | None = None, strict: bool = True
+    model: VideoModel, path: str | Path, *, labels: Sequence[str] | None = None, strict: bool = True
 ) -> WeightReport:
     """Load weights into a model's backbone, in place.
 
@@ -76,7 +77,7 @@ def load_weights(
     A run folder means its checkpoint, as everywhere, with the normalisation that it was trained with.
 
     Args:
-        model: a network with a ``backbone``, or a backbone itself.
+        model: of one stream; see `praxiscope.models.contract.VideoModel`.
         path: the file; or a run or model folder.
         labels: the model's classes, in the order of its scores: a run's classifier is taken where it has the same.
             None takes it where it has as many.
@@ -84,27 +85,28 @@ def load_weights(
 
     Returns:
         What was loaded and what was not. Where the file's kind tells the input's normalisation, the model's
-        ``input_contract`` is set as well.
+        ``normalisation`` is set as well.
 
     Raises:
         CheckpointError: the file cannot be read, is not of this network (``strict``), or gives it nothing.
     """
     path = Path(path)
-    network = model.backbone if isinstance(getattr(model, "backbone", None), nn.Module) else model
-    assert isinstance(network, nn.Module)
+    ((stream, network),) = model.stream_networks.items()
+    channels = model.channels[stream]
+    rgb = stream == "rgb" and channels % 3 == 0
     last = classifier_name(network)
     source: str | None
-    contract: InputContract | None
+    contract: Normalisation | None
     card: ModelCard | None = None
     if path.is_dir():
         state, card = _of_run(path)
-        if card.input.flow is not None and "rgb" in getattr(model, "streams", ()):
+        if card.input.flow is not None and stream == "rgb":
             raise CheckpointError(
                 f"{path}: has learned from flow, and this network sees RGB frames. Add --flow."
             )
         source = str(card.kwargs.get("backbone"))
         contract = (
-            InputContract(mean=card.input.mean, std=card.input.std) if card.input.flow is None else None
+            Normalisation(mean=card.input.mean, std=card.input.std) if card.input.flow is None else None
         )
         if labels is not None and card.labels != tuple(labels):
             state = {name: value for name, value in state.items() if name.rpartition(".")[0] != last}
@@ -121,7 +123,7 @@ def load_weights(
                 state |= {f"{first}.{number}.{kind}": value for number in range(stems)}
     entering = [name for name in own if name in state and name.startswith(f"{first}.")]
     adapted = [name for name in entering if _is_rgb_for_other_channels(state[name], own[name])]
-    adapt = inflated if getattr(model, "sees_frames", False) else cross_modality
+    adapt = inflated if rgb else cross_modality
     for name in adapted:
         state[name] = adapt(state[name], own[name].shape[1])
 
@@ -146,12 +148,10 @@ def load_weights(
     if (strict and wrong) or not fitting - counters:
         raise CheckpointError(_complaint(path, network, source, report))
     network.load_state_dict({name: state[name] for name in report.loaded}, strict=False)
-    set_contract: Callable[[InputContract], None] | None = getattr(model, "set_rgb_contract", None)
-    if contract is not None and set_contract is not None:
-        set_contract(contract)
-    if card is not None and card.input.flow is not None and "flow" in getattr(model, "streams", ()):
-        flow = InputContract(mean=card.input.flow_mean, std=card.input.flow_std)
-        model.input_contract = flow  # type: ignore[assignment]
+    if contract is not None:
+        model.normalisation[stream] = contract if rgb else flow_normalisation(contract, channels)
+    if card is not None and card.input.flow is not None and stream == "flow":
+        model.normalisation[stream] = Normalisation(mean=card.input.flow_mean, std=card.input.flow_std)
     return report
 
 
@@ -212,7 +212,7 @@ def _complaint(path: Path, network: nn.Module, source: str | None, report: Weigh
 # ------------------------------------------------------------------------- names and layouts of other tools
 
 
-def _convert(state: State) -> tuple[State, str | None, InputContract | None]:
+def _convert(state: State) -> tuple[State, str | None, Normalisation | None]:
     """Return a state under torchvision's (or our) names, its network, and its input's normalisation."""
     for foreign in _FOREIGN:
         if foreign.mark in state:
@@ -278,7 +278,7 @@ class _Foreign(NamedTuple):
     network: str
     mark: str  # a name that only this kind of file has
     convert: Callable[[State], State]
-    contract: InputContract
+    contract: Normalisation
 
 
 _FOREIGN = (
@@ -287,7 +287,7 @@ _FOREIGN = (
         "fire2/conv1x1_1/weight",
         _squeezenet_from_caffe,
         # Caffe's input is 0 … 255 less the mean colour (here in RGB order), without a division.
-        InputContract(mean=(123 / 255, 117 / 255, 104 / 255), std=(1 / 255, 1 / 255, 1 / 255)),
+        Normalisation(mean=(123 / 255, 117 / 255, 104 / 255), std=(1 / 255, 1 / 255, 1 / 255)),
     ),
     _Foreign("mobilenet_v1", "conv_dw_1/depthwise_kernel", _mobilenet_from_keras, MINUS_ONE_TO_ONE),
 )

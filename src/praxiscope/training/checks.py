@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from praxiscope.checkpoint import read_pointer
 from praxiscope.data.manifest import find_data
 from praxiscope.errors import ArgumentError, CheckpointError, DataError
-from praxiscope.models.names import check_backbone, check_keywords, default_stream
+from praxiscope.models.names import check_backbone, check_keywords, default_stream, keywords_of
 from praxiscope.training.duration import length_of
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ __all__ = [
     "check_streams",
     "check_training",
     "flow_folders",
+    "model_keywords",
     "seen_streams",
 ]
 
@@ -96,9 +97,24 @@ def flow_folders(settings: TrainSettings) -> dict[str, str]:
     return given
 
 
-def check_network(given: ModelSettings) -> None:
-    """Raise UnknownNameError or ArgumentError for a model, a keyword of it, or a backbone that there is not."""
+def model_keywords(given: ModelSettings) -> dict[str, Any]:
+    """The keywords of a model's builder that the settings name: without the default backbone of one that has none.
+
+    Raises:
+        UnknownNameError: no such model.
+    """
     words = given.keywords()
+    if (
+        "backbone" not in keywords_of(given.name)
+        and given.backbone == type(given).model_fields["backbone"].default
+    ):
+        del words["backbone"]
+    return words
+
+
+def check_network(given: ModelSettings) -> None:
+    """Raise UnknownNameError or ArgumentError for an unknown model, keyword of it, or backbone."""
+    words = model_keywords(given)
     check_keywords(given.name, words)
     for key in ("backbone", "motion_backbone"):
         if (name := words.get(key)) is not None:

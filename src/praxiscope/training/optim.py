@@ -84,8 +84,8 @@ def parameter_groups(
         if not value >= 0:
             raise ArgumentError(f"{argument} must not be negative, got {value}")
     bias_scale = 2.0 if policy == "tsn" else 1.0
-    classifiers = _listed(model, "classifiers", classifier_lr_scale)
-    firsts = _listed(model, "first_convolutions", first_conv_lr_scale)
+    classifiers = _listed(model.classifiers, "classifiers", classifier_lr_scale)  # type: ignore[arg-type]
+    firsts = _listed(model.first_convolutions, "first_convolutions", first_conv_lr_scale)  # type: ignore[arg-type]
 
     groups: dict[str, ParameterGroup] = {}
     seen: set[nn.Parameter] = set()
@@ -131,7 +131,7 @@ class TrunkFreeze:
     While it is held, the trunk keeps the statistics of its BatchNorm layers, too.
 
     Args:
-        model: lists its classifiers in the attribute ``classifiers``.
+        model: its ``classifiers`` are the layers that learn.
         steps: how many steps to hold the trunk; 0: none.
 
     Raises:
@@ -140,10 +140,10 @@ class TrunkFreeze:
 
     def __init__(self, model: nn.Module, steps: int) -> None:
         self.model, self.steps = model, steps
-        heads = [p for m in (getattr(model, "classifiers", None) or ()) for p in m.parameters()]
+        heads = [p for m in model.classifiers for p in m.parameters()]  # type: ignore[union-attr]
         if steps and not heads:
             raise ArgumentError(
-                f"{type(model).__name__} does not list the classifiers that are to learn alone"
+                "optim.frozen_epochs trains the classifiers only, and the model lists no classifiers"
             )
         kept = {id(p) for p in heads}
         self._trunk = [p for p in model.parameters() if p.requires_grad and id(p) not in kept]
@@ -163,14 +163,13 @@ class TrunkFreeze:
                     module.eval()
 
 
-def _listed(model: nn.Module, attribute: str, scale: float) -> set[nn.Module]:
-    """Return the modules that a model lists, which it must do where their rate is scaled."""
-    listed = getattr(model, attribute, None)
-    if listed is None and scale != 1:
+def _listed(modules: Sequence[nn.Module], attribute: str, scale: float) -> set[nn.Module]:
+    """Modules that a model lists, as a set. Raises ArgumentError if it lists none although their rate is scaled."""
+    if not modules and scale != 1:
         raise ArgumentError(
-            f"{type(model).__name__} does not list its {attribute}, whose rate is to be scaled by {scale:g}"
+            f"the model lists no {attribute}, whose learning rate is to be scaled by {scale:g}"
         )
-    return set(listed or ())
+    return set(modules)
 
 
 def make_optimizer(

@@ -1,11 +1,11 @@
-"""A network of several streams from networks that were trained on one stream each.
+"""Warm start: a network of several streams begins with the weights of networks that were trained on one stream each.
 
 (Feichtenhofer et al., 2017, section 4.1: "We first separately train the two streams".)
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from praxiscope.checkpoint import ModelCard, find_checkpoint, is_fused, load_card, load_tensors
 from praxiscope.errors import ArgumentError, CheckpointError, DataError
 from praxiscope.flow.store import FlowContract, FlowStore
+from praxiscope.inference.loading import build_from_card
 from praxiscope.models.backbones import classifier_name
+from praxiscope.models.contract import Normalisation, VideoModel
+from praxiscope.models.undrawn import Undrawn
 from praxiscope.training.checks import check_streams
 
-__all__ = ["TrainedStream", "settings_of_runs", "start_from", "trained_streams"]
-
-_SINGLE = ("frame", "tsn")  # models that are a backbone and a mean of scores
-_BACKBONE = "backbone."
+__all__ = ["TrainedStream", "settings_of_runs", "trained_streams", "warm_start"]
 
 
 @dataclass(frozen=True)
@@ -29,58 +29,69 @@ class TrainedStream:
     """A network that was trained on one stream.
 
     Attributes:
-        run: as it was named.
+        run: as the user named it.
         folder: of its weights.
-        card: what is said of them.
+        card: its model card.
+        prefix: of the names of the stream's network in the weights.
     """
 
     run: str
     folder: Path
     card: ModelCard
+    prefix: str
 
 
 def trained_streams(runs: Sequence[str]) -> dict[str, TrainedStream]:
     """The networks of ``runs`` (run or model folders, in any order) by their stream: "rgb" and "flow".
 
     Raises:
-        ArgumentError: not one of each, or a network that is more than a backbone and a mean.
+        ArgumentError: not one of each, or a network that is more than a backbone and a mean of scores.
         CheckpointError: there is no model, or it is damaged.
     """
     check_streams(runs)
     found: dict[str, TrainedStream] = {}
     for run in runs:
-        if is_fused(run):
-            raise ArgumentError(
-                f"--from {run}: several networks answer as one there; name the runs of two of them"
-            )
-        folder = find_checkpoint(run)
-        card = load_card(folder)
-        if card.name not in _SINGLE:
-            raise ArgumentError(
-                f"--from {run}: holds {card.name}; the streams are trained with --model {' or '.join(_SINGLE)}"
-            )
-        if card.tasks:
-            raise ArgumentError(f"--from {run}: was trained on several data sets; name a run of one")
-        stream = card.input.streams[0]
+        trained = _trained_stream(run)
+        stream = trained.card.input.streams[0]
         if stream in found:
             raise ArgumentError(
-                f"--from: {found[stream].run} and {run} both see {stream}; name one of pictures and one of flow"
+                f"--from: {found[stream].run} and {run} both see {stream}. Name one run of RGB and one of flow."
             )
-        found[stream] = TrainedStream(run, folder, card)
+        found[stream] = trained
     if (frames := found["rgb"].card.input.length) > 1:
         raise ArgumentError(
-            f"--from {found['rgb'].run}: sees stacks of {frames} RGB frames; train the appearance stream on single ones"
+            f"--from {found['rgb'].run}: sees stacks of {frames} RGB frames. Train the RGB stream on single frames."
         )
     if isinstance(found["flow"].card.kwargs.get("in_channels"), list):
         raise ArgumentError(
-            f"--from {found['flow'].run}: has a stem for each of several stack lengths; train the motion stream on one"
+            f"--from {found['flow'].run}: has a first convolution for each of several stack lengths. Train the flow "
+            "stream on one input.flow_length."
         )
     return {name: found[name] for name in ("rgb", "flow")}
 
 
+def _trained_stream(run: str) -> TrainedStream:
+    if is_fused(run):
+        raise ArgumentError(f"--from {run}: holds several networks. Name the runs of two of them.")
+    folder = find_checkpoint(run)
+    card = load_card(folder)
+    with Undrawn():
+        model: Any = build_from_card(card, folder)
+    if len(model.stream_networks) != 1 or not model.sees.instants_apart:
+        raise ArgumentError(
+            f"--from {run}: holds {card.name}, which is more than one network that scores single snippets. Train the "
+            "streams with --model tsn or --model frame."
+        )
+    if card.tasks:
+        raise ArgumentError(f"--from {run}: was trained on several data sets. Name a run of one data set.")
+    (network,) = model.stream_networks.values()
+    prefix = next(name for name, module in model.named_modules() if module is network)
+    return TrainedStream(run, folder, card, f"{prefix}." if prefix else "")
+
+
 def settings_of_runs(runs: Sequence[str]) -> dict[str, Any]:
-    """What a joint training takes over of its streams, as ``section.key`` settings: networks, sizes, kind of stacks,
-    whether videos are mirrored.
+    """What a joint training takes over from its streams, as ``section.key`` settings: networks, sizes, kind of stacks,
+    whether videos are flipped.
 
     Raises:
         ArgumentError, CheckpointError: as `trained_streams`; or the two were trained at different sizes.
@@ -91,8 +102,8 @@ def settings_of_runs(runs: Sequence[str]) -> dict[str, Any]:
     if sizes[0] != sizes[1]:
         raise ArgumentError(
             f"--from: {one.run} sees crops of {sizes[0][0]} pixels out of {sizes[0][1]}, {other.run} of {sizes[1][0]} "
-            f"out of {sizes[1][1]}; both see one crop here. Train one of them anew at the other's input.size and "
-            "input.short_side."
+            f"out of {sizes[1][1]}; both streams must see the same crop. Train one of them again with the other's "
+            "input.size and input.short_side."
         )
     flow = other.card.input.flow
     assert flow is not None
@@ -105,37 +116,35 @@ def settings_of_runs(runs: Sequence[str]) -> dict[str, Any]:
         "input.flow_length": flow.length,
         "input.flow_kind": flow.kind,
         "input.subtract_mean": flow.subtract_mean,
-        # Where left is not right for one of them, it is not for both.
+        # Where left and right matter to one of them, they matter to both.
         "input.flip": one.card.input.flip and other.card.input.flip,
     }
 
 
-def start_from(
-    model: nn.Module, runs: Sequence[str], labels: Sequence[str], store: FlowStore | None
-) -> tuple[dict[str, Mapping[str, Any]], list[str]]:
-    """Give a network of two streams the weights that each was trained to, in place.
+def warm_start(
+    model: VideoModel, runs: Sequence[str], labels: Sequence[str], store: FlowStore | None
+) -> list[str]:
+    """Load into each stream of a network the weights of a run, in place, with the normalisation they were trained with.
 
     Args:
-        model: with ``stream_networks``, a backbone for each stream.
+        model: with a network for each stream.
         runs: see `trained_streams`.
         labels: of the model's scores. A stream's classifier is taken where it has the same.
         store: the flow that will be trained on.
 
     Returns:
-        How either stream's input is normalised, ``mean`` and ``std`` by name; and a line on each for the user.
+        A line for the user on each stream.
 
     Raises:
-        ArgumentError: the model is of one stream, or another network than a run's.
-        DataError: the flow was made in another way than that which the motion stream has learned from.
+        ArgumentError: the model has one stream, or another network than a run's.
+        DataError: the flow was computed in another way than the flow that the flow stream was trained on.
         CheckpointError: weights that do not fit.
     """
-    networks: dict[str, nn.Module] | None = getattr(model, "stream_networks", None)
-    if networks is None:
+    if len(model.stream_networks) < 2:
         raise ArgumentError(
-            f"--from {','.join(runs)}: is for a model of pictures and flow; add --model multiplier, or name start "
-            "weights by --weights"
+            f"--from {','.join(runs)}: is a warm start of two streams, and the model has one. Add --model multiplier, "
+            "or name start weights by --weights."
         )
-    contracts: dict[str, Mapping[str, Any]] = {}
     lines = []
     for name, trained in trained_streams(runs).items():
         contract = trained.card.input
@@ -144,23 +153,24 @@ def start_from(
             learned = FlowContract.from_dict(contract.flow.made)
             if store is not None and store.contract != learned:
                 raise DataError(
-                    f"{store.root}: was made in another way than the flow that {trained.run} has learned from: "
-                    f"{learned.difference(store.contract)}. Make it anew in that way, or train the motion stream on it."
+                    f"{store.root}: was computed in another way than the flow that {trained.run} was trained on: "
+                    f"{learned.difference(store.contract)}. Compute it again in that way, or train the flow stream on "
+                    "it."
                 )
-            contracts[name] = {"mean": contract.flow_mean, "std": contract.flow_std}
+            model.normalisation[name] = Normalisation(mean=contract.flow_mean, std=contract.flow_std)
         else:
-            contracts[name] = {"mean": contract.mean, "std": contract.std}
+            model.normalisation[name] = Normalisation(mean=contract.mean, std=contract.std)
         same = trained.card.labels == tuple(labels)
-        _load(networks[name], trained, classifier=same)
+        _load(model.stream_networks[name], trained, classifier=same)
         rest = "" if same else " but the classifier, whose classes differ"
         lines.append(f"The {name} stream starts from {trained.run}: all{rest}.")
-    return contracts, lines
+    return lines
 
 
 def _load(network: nn.Module, trained: TrainedStream, classifier: bool) -> None:
     own = network.state_dict()
     tensors: dict[str, Tensor] = {
-        key.removeprefix(_BACKBONE): value for key, value in load_tensors(trained.folder).items()
+        key.removeprefix(trained.prefix): value for key, value in load_tensors(trained.folder).items()
     }
     if not classifier:
         last = classifier_name(network)
@@ -170,7 +180,7 @@ def _load(network: nn.Module, trained: TrainedStream, classifier: bool) -> None:
         example = next(iter([*differing, *sorted(tensors.keys() - own.keys())]))
         raise CheckpointError(
             f"--from {trained.run}: its {trained.card.kwargs.get('backbone')} does not fit the network that is built "
-            f"({example} differs). Leave model.backbone, model.motion_backbone and input.flow_length as the runs have "
-            "them."
+            f"({example} differs). Leave model.backbone, model.motion_backbone and input.flow_length as they are in "
+            "the runs."
         )
     network.load_state_dict(tensors)

@@ -11,7 +11,7 @@ import pytest
 from praxiscope.commands.fuse import fuse
 from praxiscope.errors import ArgumentError
 from praxiscope.evaluation.metrics import summarise
-from praxiscope.evaluation.report import write_report
+from praxiscope.evaluation.report import Report, write_report
 from praxiscope.evaluation.scores import Scores
 from support import Call, Result
 
@@ -143,7 +143,7 @@ def test_the_fused_file_is_read_by_all_that_read_scores(call: Call, tmp_path: Pa
     again = document(call("fuse new/fused.npz audio.npz --kind average --weights 2,1 --json"))
     three = document(call("fuse rgb.npz flow.npz audio.npz --json"))
     assert again["top1"] == three["top1"]
-    page = write_report(tmp_path / "report", scores=fused).read_text(encoding="utf-8")
+    page = write_report(tmp_path / "report", Report(scores=fused)).read_text(encoding="utf-8")
     assert "flow.npz" in page
 
 

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from praxiscope.errors import ArgumentError, ScoresError, UnknownNameError
-from praxiscope.evaluation.fusion import FUSIONS, SvmFusion, check_fit, check_training, combine, fuse
+from praxiscope.evaluation.fusion import FUSIONS, check_fit, combine, fuse
 from praxiscope.evaluation.metrics import probabilities, top_k
 from praxiscope.evaluation.scores import Scores
+from praxiscope.evaluation.svm import SvmFusion, check_training
 
 CLASSES = ["jump", "run", "wave"]
 
@@ -236,7 +237,7 @@ def test_one_stream_and_unknown_kinds_are_refused():
         combine([make(0).logits])
     with pytest.raises(UnknownNameError, match=r"'avrage'. Did you mean 'average'"):
         fuse([make(0), make(1)], kind="avrage")
-    with pytest.raises(ArgumentError, match="must all be"):
+    with pytest.raises(ArgumentError, match=r"\[videos, classes\]"):
         combine([np.zeros((2, 3)), np.zeros((3, 3))])
     with pytest.raises(ArgumentError, match="2 streams, 1 names"):
         fuse([make(0), make(1)], names=["a"])
@@ -366,7 +367,7 @@ def test_the_svm_refuses_what_it_cannot_learn_from():
     with pytest.raises(ScoresError, match="multi-label"):
         SvmFusion.fit(several)
     never = [make(seed, targets=np.array([0, 1, 0, 1, 0, -1])) for seed in range(2)]
-    with pytest.raises(ScoresError, match=r"no video of 1 class \(wave\)"):
+    with pytest.raises(ScoresError, match=r"\(wave\)"):
         SvmFusion.fit(never)
     once = [make(seed, targets=np.array([0, 1, 0, 1, 0, 2])) for seed in range(2)]
     with pytest.raises(ScoresError, match=r"'wave' has 1 training video.*--svm-c 1"):
@@ -383,12 +384,12 @@ def test_the_svm_refuses_what_it_cannot_learn_from():
 def test_the_svm_refuses_other_streams_than_it_was_fitted_on():
     machine = SvmFusion.fit(good_and_noise(0, 60, "train"), c=1)
     a, b = good_and_noise(1, 20, "test")
-    with pytest.raises(ScoresError, match="fitted on 2 streams of 3 classes; these are 3 streams of 3"):
+    with pytest.raises(ScoresError, match=r"2 streams of 3 classes; got 3 streams of 3"):
         machine.fuse([a, b, b])
     with pytest.raises(ScoresError, match="stream 1 is multi-label"):
         machine.fuse([make(0, multi_label=True), make(1, multi_label=True)])
     renamed = [dataclasses.replace(part, classes=["x", "y", "z"]) for part in (a, b)]
-    with pytest.raises(ScoresError, match="another order"):
+    with pytest.raises(ScoresError, match="order"):
         machine.fuse(renamed)
 
 

@@ -14,7 +14,7 @@ import torch
 
 from praxiscope.evaluation import plots
 from praxiscope.evaluation.metrics import shown_figures, summarise
-from praxiscope.evaluation.report import Strip, TestLink, pick_clips, write_report
+from praxiscope.evaluation.report import Report, Strip, TestLink, pick_clips, write_report
 from praxiscope.evaluation.scores import Scores
 from support import Page
 from support import read_page as read
@@ -48,11 +48,13 @@ def test_a_full_report_shows_figures_curves_clips_classes_and_settings(tmp_path)
     ]
     path = write_report(
         tmp_path / "my run",
-        scores=scores,
-        history=HISTORY,
-        strips=strips,
-        settings={"optim": {"lr": 0.01}, "data": Path("videos")},
-        notes="Three videos were skipped.",
+        Report(
+            scores=scores,
+            history=HISTORY,
+            strips=strips,
+            settings={"optim": {"lr": 0.01}, "data": Path("videos")},
+            notes=["Three videos were skipped."],
+        ),
     )
     assert path == tmp_path / "my run" / "report.html"
     page = read(path)
@@ -69,7 +71,7 @@ def test_a_full_report_shows_figures_curves_clips_classes_and_settings(tmp_path)
 
 def test_the_page_asks_nothing_of_the_network_and_runs_nothing(tmp_path):
     strips = [Strip("a", frames(), "jump", [("run", 0.5)])]
-    path = write_report(tmp_path, scores=scores_of(["jump", "run"]), history=HISTORY, strips=strips)
+    path = write_report(tmp_path, Report(scores=scores_of(["jump", "run"]), history=HISTORY, strips=strips))
     text = path.read_text(encoding="utf-8")
     page = Page(text)
     assert not {"script", "link", "iframe", "object", "embed", "base"} & set(page.tags)
@@ -90,7 +92,7 @@ def test_the_page_asks_nothing_of_the_network_and_runs_nothing(tmp_path):
 
 def test_the_pictures_are_pictures(tmp_path):
     strips = [Strip("a", frames(), "jump", [("run", 0.5)])]
-    path = write_report(tmp_path, scores=scores_of(["jump", "run"]), history=HISTORY, strips=strips)
+    path = write_report(tmp_path, Report(scores=scores_of(["jump", "run"]), history=HISTORY, strips=strips))
     found = re.findall(r"data:image/(png|jpeg);base64,([A-Za-z0-9+/=]+)", path.read_text(encoding="utf-8"))
     assert {kind for kind, _ in found} == {"png", "jpeg"}
     for kind, content in found:
@@ -103,7 +105,7 @@ def test_whatever_comes_from_files_is_escaped(tmp_path):
     strips = [Strip(EVIL, frames(), EVIL, [(EVIL, 0.5)]), Strip(EVIL, frames(), "run", [(EVIL, 0.5)])]
     settings = {EVIL: EVIL}
     path = write_report(
-        tmp_path / "<i>run", scores=scores, strips=strips, settings=settings, notes=[EVIL, EVIL]
+        tmp_path / "<i>run", Report(scores=scores, strips=strips, settings=settings, notes=[EVIL, EVIL])
     )
     assert "<script" not in path.read_text(encoding="utf-8")
     page = read(path)
@@ -131,14 +133,14 @@ def test_whatever_comes_from_files_is_escaped(tmp_path):
     ],
 )
 def test_missing_and_odd_parts_give_a_page(tmp_path, parts):
-    page = read(write_report(tmp_path, **parts))
+    page = read(write_report(tmp_path, Report(**parts)))
     assert "Versions" in page.text
     assert "nan %" not in page.text
 
 
 def test_classes_without_videos_are_named(tmp_path):
     scores = scores_of(["jump", "fly", "run"], targets=np.array([0, 2] * 6))
-    page = read(write_report(tmp_path, scores=scores))
+    page = read(write_report(tmp_path, Report(scores=scores)))
     assert re.search(r"Left out of the means[^.]*fly\.", page.text)
 
 
@@ -147,7 +149,7 @@ def test_the_class_table_begins_with_the_weakest_and_folds_the_rest(tmp_path):
     logits = np.eye(20)[np.arange(20)]
     logits[7] = np.eye(20)[3]
     scores = scores_of(classes, per_class=1, logits=logits)
-    page = read(write_report(tmp_path, scores=scores))
+    page = read(write_report(tmp_path, Report(scores=scores)))
     table = page.text[page.text.index("weakest first") :]
     assert table.index("class07") < table.index("class00")
     assert "5 other classes" in table
@@ -176,10 +178,10 @@ def test_a_strip_can_say_itself_whether_it_is_right():
 
 
 def test_a_failed_report_leaves_the_old_one(tmp_path, monkeypatch):
-    path = write_report(tmp_path, notes="the old one")
+    path = write_report(tmp_path, Report(notes=["the old one"]))
     monkeypatch.setattr(plots, "draw_curves", lambda *a, **k: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        write_report(tmp_path, history=HISTORY)
+        write_report(tmp_path, Report(history=HISTORY))
     monkeypatch.undo()
 
     def half(self, *a, **k):
@@ -188,7 +190,7 @@ def test_a_failed_report_leaves_the_old_one(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "write_text", half)
     with pytest.raises(OSError, match="disk full"):
-        write_report(tmp_path, notes="the new one")
+        write_report(tmp_path, Report(notes=["the new one"]))
     monkeypatch.undo()
     assert "the old one" in path.read_text(encoding="utf-8")
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
@@ -204,7 +206,7 @@ def test_videos_play_from_where_they_lie(tmp_path):
         Strip("head", frames(), "jump", [("run", 0.7)], video=odd, end_s=2.0),
         Strip("old", frames(), "jump", [("jump", 0.7)], unplayed="mpeg4 in .avi"),
     ]
-    path = write_report(page_folder, name="x.html", strips=strips, title="<b>", run="../report.html")
+    path = write_report(page_folder, Report(strips=strips, title="<b>", run="../report.html"), name="x.html")
     assert path == page_folder / "x.html"
     page = read(path)
     sources = [value for tag, name, value in page.attributes if (tag, name) == ("video", "src")]
@@ -224,7 +226,9 @@ def test_videos_play_from_where_they_lie(tmp_path):
 
 
 def test_settings_are_folded_and_commands_are_not(tmp_path):
-    path = write_report(tmp_path, settings={"optim": {"lr": 0.25}}, commands=["praxiscope train <videos>"])
+    path = write_report(
+        tmp_path, Report(settings={"optim": {"lr": 0.25}}, commands=["praxiscope train <videos>"])
+    )
     text = path.read_text(encoding="utf-8")
     folded = "".join(re.findall(r"<details>.*?</details>", text, re.DOTALL))
     assert "lr: 0.25" in folded
@@ -239,7 +243,7 @@ def test_tests_are_linked_with_their_figures(tmp_path):
         TestLink("tests/<b>.html", "2026-11-27", "<theirs>", "25x1", figures=many),
         TestLink("tests/c.html", "", "c", ""),
     ]
-    page = read(write_report(tmp_path, tests=links))
+    page = read(write_report(tmp_path, Report(tests=links)))
     assert [v for t, n, v in page.attributes if (t, n) == ("a", "href")] == [link.href for link in links]
     assert page.text.count("50.0 %") == 2
     assert page.text.count("100.0 %") == 1  # the best five of four classes are no figure
@@ -251,7 +255,7 @@ def test_tests_are_linked_with_their_figures(tmp_path):
 @pytest.mark.parametrize("multi_label", [False, True])
 def test_the_best_five_of_five_classes_are_not_shown(tmp_path, classes, shown, multi_label):
     scores = scores_of([f"c{k}" for k in range(classes)], multi_label=multi_label)
-    page = read(write_report(tmp_path, scores=scores))
+    page = read(write_report(tmp_path, Report(scores=scores)))
     assert ("Top-5" in page.text or "Hit@5" in page.text) is shown
     names = {"top5", "hit5"} & summarise(scores).keys()
     assert len(names) == 1

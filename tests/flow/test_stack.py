@@ -15,6 +15,7 @@ from praxiscope.flow.stack import (
     field_numbers,
     stack_fields,
     stack_flow,
+    stack_place,
     stackings,
     trajectory_stack,
 )
@@ -301,3 +302,17 @@ def test_a_device_makes_the_same_stacks(flows, kind):
     reverse = backward[back].cuda() if back.numel() else None
     made = stack_fields(forward[forth].cuda(), reverse, kind)
     torch.testing.assert_close(made.cpu(), ours(*flows, starts, kind, 6, True))
+
+
+@pytest.mark.parametrize("length", [1, 2, 5, 10])
+@pytest.mark.parametrize("kind", sorted(stackings))
+def test_a_stack_lies_inside_its_frames(kind, length):
+    if "bidirectional" in kind and length % 2:
+        return
+    place = stack_place(kind, length)
+    forward, backward = field_numbers(place.tau, kind, length, length)
+    # The L + 1 frames have L fields: the stack has each of them once, forward from tau on and backward before it.
+    assert sorted([*forward.tolist(), *backward.tolist()]) == list(range(length))
+    assert all(number >= place.tau for number in forward.tolist())
+    assert all(number < place.tau for number in backward.tolist())
+    assert place.middle == length // 2

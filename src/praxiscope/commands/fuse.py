@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from praxiscope._lazy import quick_imports
 from praxiscope.checkpoint import check_recogniser, is_fused
 from praxiscope.errors import ArgumentError
-from praxiscope.evaluation.fusion import SvmFusion, check_fit, check_training
+from praxiscope.evaluation.fusion import check_fit
 from praxiscope.evaluation.fusion import fuse as fuse_scores
 from praxiscope.evaluation.metrics import summarise, top_k
 from praxiscope.evaluation.protocols import name_with_average
 from praxiscope.evaluation.scores import Scores
+from praxiscope.evaluation.svm import SvmFusion, check_training
 from praxiscope.inference.options import LoadOptions
 
 if TYPE_CHECKING:

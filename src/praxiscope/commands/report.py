@@ -18,7 +18,7 @@ from praxiscope.data.dataset import frame_range
 from praxiscope.errors import PraxiscopeError
 from praxiscope.evaluation.metrics import probabilities, summarise
 from praxiscope.evaluation.protocols import name_with_average
-from praxiscope.evaluation.report import Strip, TestLink, pick_clips, write_report
+from praxiscope.evaluation.report import Report, Strip, TestLink, pick_clips, write_report
 from praxiscope.evaluation.scores import Scores
 from praxiscope.recipes.settings import TrainSettings, load_yaml
 from praxiscope.run_folder import COMMANDS_FILE, LOG_FILE, REPORT_FILE, SETTINGS_FILE, SKIPPED_FILE, TESTS
@@ -65,10 +65,9 @@ def report_run(run: str | Path) -> Path:
         title = f"{_model(settings.model.name, settings.model.backbone)} on {_data(settings)}"
         title += f", {commands[-1][:10]}" if commands else ""
         commands.append(
-            f"To repeat it: praxiscope train --recipe {shlex.quote(str(folder / 'settings.yaml'))} --out NEW"
+            f"To repeat it: praxiscope train --recipe {shlex.quote(str(folder / SETTINGS_FILE))} --out NEW"
         )
-    return write_report(
-        folder,
+    report = Report(
         title=title,
         history=history,
         settings=_plain(settings),
@@ -76,6 +75,7 @@ def report_run(run: str | Path) -> Path:
         commands=commands,
         tests=_links(folder),
     )
+    return write_report(folder, report)
 
 
 def report_test(
@@ -129,9 +129,7 @@ def report_test(
         "skipped": dict(skipped or {}),
     }
     try:
-        path = write_report(
-            folder,
-            name=f"{name}.html",
+        report = Report(
             title=f"{model} tested on {about['data']}, {views}, {now:%Y-%m-%d}",
             scores=scores,
             strips=_strips(scores, records),
@@ -140,6 +138,7 @@ def report_test(
             commands=[*_commands(Path(run)), made],
             run=f"../{REPORT_FILE}",
         )
+        path = write_report(folder, report, name=f"{name}.html")
         write_json(folder / f"{name}.json", about)
     except BaseException:
         if not (folder / f"{name}.html").exists():
@@ -196,8 +195,8 @@ def _settings(folder: Path) -> TrainSettings | None:
     return load_yaml(path) if path.is_file() else None
 
 
-def _plain(settings: TrainSettings | None) -> dict[str, Any] | None:
-    return None if settings is None else settings.model_dump(mode="json")
+def _plain(settings: TrainSettings | None) -> dict[str, Any]:
+    return {} if settings is None else settings.model_dump(mode="json")
 
 
 def _commands(folder: Path) -> list[str]:

@@ -19,7 +19,7 @@ from praxiscope.flow.clip import FlowClip
 from praxiscope.flow.contract import FlowContract, through_store
 from praxiscope.flow.estimate import SMALLEST_SIDE, Estimator, estimate_flow, estimator_of
 from praxiscope.flow.methods import find_method, list_methods
-from praxiscope.flow.stack import check_kind, field_numbers, stack_fields, stackings
+from praxiscope.flow.stack import check_kind, field_numbers, stack_fields, stack_place, stackings
 from praxiscope.flow.store import FlowStore, flow_key
 from praxiscope.timing import timed
 from praxiscope.types import VideoRecord
@@ -83,9 +83,8 @@ class FlowReader(ABC):
         frames = last - first
         if frames < 2:
             raise DataError(f"{record.id}: has {frames} frame; flow needs two. Leave it out.")
-        # A bidirectional stack looks both ways from the middle of its frames.
-        centres = starts + self.length // 2 if stackings.get(self.kind).bidirectional else starts
-        forward, backward = field_numbers(centres, self.kind, self.length, frames - 1)
+        tau = starts + stack_place(self.kind, self.length).tau
+        forward, backward = field_numbers(tau, self.kind, self.length, frames - 1)
         fields = self._gather(record, video, forward, first, backward=False)
         reverse = self._gather(record, video, backward, first, backward=True) if backward.numel() else None
         stacks = stack_fields(fields, reverse, self.kind, subtract_mean=self.subtract_mean)

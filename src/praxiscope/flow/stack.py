@@ -31,12 +31,14 @@ from praxiscope.errors import ArgumentError
 from praxiscope.registry import Registry
 
 __all__ = [
+    "StackPlace",
     "Stacking",
     "bidirectional_stack",
     "check_kind",
     "field_numbers",
     "stack_fields",
     "stack_flow",
+    "stack_place",
     "stackings",
     "trajectory_stack",
 ]
@@ -56,6 +58,29 @@ class Stacking(NamedTuple):
 
 #: The kinds of stacks by name.
 stackings: Registry[Stacking] = Registry("kind of flow stack")
+
+
+class StackPlace(NamedTuple):
+    """Where a stack lies in the L + 1 consecutive frames that it is made of; frames count from the first of these.
+
+    Attributes:
+        tau: the frame that the stack belongs to.
+        middle: the frame that the RGB stream takes with it: the L fields start L / 2 frames before it (Feichtenhofer et
+            al., 2017, section 4.1).
+    """
+
+    tau: int
+    middle: int
+
+
+def stack_place(kind: str, length: int) -> StackPlace:
+    """Where a stack of ``length`` fields lies in its frames: a bidirectional one looks both ways from their middle.
+
+    Raises:
+        UnknownNameError: no such kind.
+    """
+    middle = length // 2
+    return StackPlace(tau=middle if stackings.get(kind).bidirectional else 0, middle=middle)
 
 
 def stack_fields(

@@ -14,6 +14,7 @@ from praxiscope.checkpoint import InputContract
 from praxiscope.data.dataset import RgbReader, StreamReader
 from praxiscope.data.flow_reader import FlowSource, flow_reader
 from praxiscope.evaluation.protocols import Crops, Protocol, view_indices
+from praxiscope.flow.stack import stack_place
 from praxiscope.inference.streaming import LONG_FRAMES
 from praxiscope.video.transforms import CenterCrop, Kind, TenCrop, ThreeCrop, flip
 
@@ -25,14 +26,13 @@ def stream_readers(
 ) -> tuple[dict[str, StreamReader], int]:
     """Readers of a model's streams, by name, and the number of consecutive frames that a snippet needs.
 
-    With both streams, the RGB frame is that in the middle of the stack: the L flow fields start L / 2 before it and
-    end L / 2 - 1 after it (Feichtenhofer et al., 2017, section 4.1).
+    With both streams, the RGB frame is that in the middle of the stack; see `praxiscope.flow.stack.StackPlace`.
     """
     if contract.flow is None:
         return {"rgb": RgbReader(short_side, contract.length)}, contract.length
     flow = flow_reader(contract.flow, short_side, flow_source)
     readers: dict[str, StreamReader] = {
-        "rgb": RgbReader(short_side, offset=contract.flow.length // 2),
+        "rgb": RgbReader(short_side, offset=stack_place(contract.flow.kind, contract.flow.length).middle),
         "flow": flow,
     }
     return {name: readers[name] for name in contract.streams}, flow.span

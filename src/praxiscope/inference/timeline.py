@@ -18,7 +18,7 @@ from praxiscope.checkpoint import InputContract
 from praxiscope.data.flow_reader import EstimatedFlowReader, FlowSource, StoredFlowReader, flow_reader
 from praxiscope.errors import VideoError
 from praxiscope.flow.estimate import SMALLEST_SIDE
-from praxiscope.flow.stack import field_numbers, stack_fields, stackings
+from praxiscope.flow.stack import field_numbers, stack_fields, stack_place
 from praxiscope.types import VideoRecord
 from praxiscope.video.decode import DecodedFrame, Video
 from praxiscope.video.geometry import resize
@@ -202,10 +202,10 @@ def _estimated_stacks(
     video: Video, contract: InputContract, reader: EstimatedFlowReader
 ) -> Iterator[_Moment]:
     """Frames with the flow around them. A stack needs frames that come later, so it runs that far behind."""
-    back = reader.length // 2 if _around(contract) else 0
+    back, tau = _shown_and_tau(contract)
     ahead = reader.length - back
-    # A stack one way that would begin before the video begins with it, and ends as much later.
-    first_ahead = reader.length if _starts_before(contract) else ahead
+    # A stack whose frames would start before the video belongs to frame 0, and its L fields end that much later.
+    first_ahead = reader.length if back > tau else ahead
     if min(video.height, video.width) < SMALLEST_SIDE and reader.estimated_side is None:
         raise VideoError(
             video.path,
@@ -242,16 +242,11 @@ def _estimated_stacks(
         yield moment(at, last)
 
 
-def _around(contract: InputContract) -> bool:
-    """Whether a stack lies around its frame, and does not start there."""
+def _shown_and_tau(contract: InputContract) -> tuple[int, int]:
+    """Of the L + 1 frames of a stack: the one that is on screen, which is the RGB frame if there is one, and tau."""
     assert contract.flow is not None
-    return "rgb" in contract.streams or stackings.get(contract.flow.kind).bidirectional
-
-
-def _starts_before(contract: InputContract) -> bool:
-    """Whether the fields of a stack lead one way and begin before its frame."""
-    assert contract.flow is not None
-    return _around(contract) and not stackings.get(contract.flow.kind).bidirectional
+    place = stack_place(contract.flow.kind, contract.flow.length)
+    return (place.middle if "rgb" in contract.streams else place.tau), place.tau
 
 
 def _snippet(
@@ -262,7 +257,7 @@ def _snippet(
     video: Video,
     contract: InputContract,
 ) -> dict[str, Tensor]:
-    """What a model sees of frame ``at``: the stack of flow that belongs to it, and its picture where that is seen."""
+    """The input for frame ``at``: its stack of flow, and the RGB frame if the model takes it."""
     streams = {"flow": _stack(at, num_fields, read, video, contract)}
     if "rgb" in contract.streams:
         streams["rgb"] = _rgb(frame, contract)
@@ -276,19 +271,18 @@ def _stack(
     video: Video,
     contract: InputContract,
 ) -> Tensor:
-    """What a model sees [2L, H, W] of the stack that belongs to frame ``at``.
+    """The stack of flow [2L, H, W] for frame ``at``, resized and cropped.
 
     Args:
-        num_fields: of the video, as far as the stack reaches.
-        read: fields [n, 2, H, W] by their numbers [n], backward or not.
+        num_fields: number of fields of the video, as far as the stack reaches.
+        read: returns fields [n, 2, H, W] by their numbers [n], forward or backward.
     """
     flow = contract.flow
     assert flow is not None
     if not num_fields:
         raise VideoError(video.path, "has a single frame; flow needs two", "Leave it out.")
-    if _starts_before(contract):
-        at = max(0, at - flow.length // 2)  # a stack of fields one way starts so far before its middle
-    forward, backward = field_numbers(at, flow.kind, flow.length, num_fields)
+    shown, tau = _shown_and_tau(contract)
+    forward, backward = field_numbers(max(0, at - shown + tau), flow.kind, flow.length, num_fields)
     stacked = stack_fields(
         read(forward, False),
         read(backward, True) if backward.numel() else None,

@@ -353,12 +353,12 @@ def test_svm_scores_record_c_and_the_training_scores():
 def test_a_solver_that_stopped_early_is_known(monkeypatch):
     from sklearn.svm import LinearSVC
 
-    from praxiscope.evaluation import fusion
+    from praxiscope.evaluation import svm
 
     def impatient(c, seed, tolerance):
         return LinearSVC(multi_class="crammer_singer", C=c, dual=True, max_iter=1, random_state=seed)
 
-    monkeypatch.setattr(fusion, "_machine", impatient)
+    monkeypatch.setattr(svm, "_machine", impatient)
     assert not SvmFusion.fit(good_and_noise(0, 60, "train"), c=100).converged
 
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from praxiscope.errors import ArgumentError
-from praxiscope.layers.shift import SnippetCount, insert_shift, temporal_shift
+from praxiscope.layers.forward_value import ForwardValue
+from praxiscope.layers.shift import VideoRows, insert_shift, temporal_shift
 
 
 def plain_shift(video: Tensor, fold_div: int) -> Tensor:
@@ -69,40 +70,42 @@ def test_a_wrong_shape_and_a_wrong_fold_are_told():
         temporal_shift(torch.zeros(1, 3, 8), fold_div=0)
 
 
-def test_an_inserted_shift_keeps_names_and_follows_the_snippet_count():
+def test_an_inserted_shift_keeps_names_and_follows_the_rows_of_each_pass():
     layer = nn.Conv2d(8, 4, 1)
     names = list(layer.state_dict())
     plain = copy.deepcopy(layer)
-    count = SnippetCount()
-    insert_shift([layer], count, fold_div=4)
+    rows = ForwardValue(None)
+    insert_shift([layer], rows, fold_div=4)
     assert list(layer.state_dict()) == names
     x = torch.randn(6, 8, 2, 2)
     for snippets in (1, 2, 3, 6):
-        count.value = snippets
         expected = plain(torch.cat([plain_shift(video, 4) for video in x.split(snippets)]))
+        with rows.set(VideoRows.equal(6 // snippets, snippets)):
+            torch.testing.assert_close(layer(x), expected)
+    with rows.set(VideoRows.packed(torch.tensor([0, 1, 4, 6]), 6)):
+        expected = plain(torch.cat([plain_shift(video, 4) for video in x.split([1, 3, 2])]))
         torch.testing.assert_close(layer(x), expected)
 
 
 def test_channels_may_be_the_last_axis():
     layer = nn.Identity()
-    insert_shift([layer], SnippetCount(3), fold_div=4, channels_last=True)
+    rows = ForwardValue(None)
+    insert_shift([layer], rows, fold_div=4, channels_last=True)
     tokens = torch.randn(6, 5, 8)
     moved = tokens.movedim(-1, 1)
     expected = torch.cat([plain_shift(video, 4) for video in moved.split(3)]).movedim(1, -1)
-    assert torch.equal(layer(tokens), expected)
+    with rows.set(VideoRows.equal(2, 3)):
+        assert torch.equal(layer(tokens), expected)
 
 
-def test_a_deep_copy_counts_its_own_snippets():
-    class Owner(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.count = SnippetCount(2)
-            self.layer = nn.Identity()
-            insert_shift([self.layer], self.count, 2)
+def test_without_a_forward_pass_every_row_is_a_video_of_its_own():
+    layer = nn.Identity()
+    insert_shift([layer], ForwardValue(None), fold_div=4)
+    x = torch.randn(3, 8)
+    assert torch.equal(layer(x), torch.cat([plain_shift(video, 4) for video in x.split(1)]))
 
-    one = Owner()
-    other = copy.deepcopy(one)
-    other.count.value = 4
-    x = torch.randn(4, 2)
-    assert torch.equal(one.layer(x), torch.cat([plain_shift(v, 2) for v in x.split(2)]))
-    assert torch.equal(other.layer(x), plain_shift(x, 2))
+
+def test_a_shift_can_be_differentiated_twice():
+    x = torch.randn(4, 8, 2, dtype=torch.float64, requires_grad=True)
+    offsets = torch.tensor([0, 1, 4])
+    assert torch.autograd.gradgradcheck(lambda y: temporal_shift(y, 4, offsets=offsets).square(), x)

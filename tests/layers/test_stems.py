@@ -18,32 +18,31 @@ def stems() -> Stems:
 
 def test_every_row_goes_through_its_own_convolution_and_comes_out_in_its_place(stems: Stems) -> None:
     x = torch.randn(5, 6, 9, 11)
-    stems.choice = torch.tensor([2, 0, 1, 0, 2])
-    expected = torch.cat(
-        [stems[n](x[row : row + 1, : stems[n].in_channels]) for row, n in enumerate(stems.choice.tolist())]
-    )
-    torch.testing.assert_close(stems(x), expected)
+    choice = [2, 0, 1, 0, 2]
+    expected = torch.cat([stems[n](x[row : row + 1, : stems[n].in_channels]) for row, n in enumerate(choice)])
+    with stems.choice.set(torch.tensor(choice)):
+        torch.testing.assert_close(stems(x), expected)
 
 
 def test_one_number_is_for_all_rows_and_the_last_convolution_is_the_default(stems: Stems) -> None:
     x = torch.randn(2, 6, 9, 9)
     torch.testing.assert_close(stems(x), stems[2](x))
-    stems.choice = 0
-    torch.testing.assert_close(stems(x), stems[0](x[:, :2]))
+    with stems.choice.set(0):
+        torch.testing.assert_close(stems(x), stems[0](x[:, :2]))
 
 
 def test_each_convolution_is_called_once_on_its_own_rows_alone(stems: Stems) -> None:
     seen = []
     for convolution in stems:
         convolution.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].shape[:2]))
-    stems.choice = torch.tensor([1, 2, 1, 1])
-    stems(torch.randn(4, 6, 9, 9))
+    with stems.choice.set(torch.tensor([1, 2, 1, 1])):
+        stems(torch.randn(4, 6, 9, 9))
     assert seen == [(0, 2), (3, 4), (1, 6)]
 
 
 def test_a_convolution_without_rows_gets_a_gradient_of_zero(stems: Stems) -> None:
-    stems.choice = torch.tensor([0, 0])
-    stems(torch.randn(2, 6, 9, 9)).square().sum().backward()
+    with stems.choice.set(torch.tensor([0, 0])):
+        stems(torch.randn(2, 6, 9, 9)).square().sum().backward()
     sums = [
         [parameter.grad.abs().sum().item() for parameter in convolution.parameters()] for convolution in stems
     ]
@@ -53,6 +52,5 @@ def test_a_convolution_without_rows_gets_a_gradient_of_zero(stems: Stems) -> Non
 
 @pytest.mark.parametrize("choice", [[0, 3], [0, -1], [0], [0, 1, 2]])
 def test_a_choice_that_does_not_fit_is_told(stems: Stems, choice: list[int]) -> None:
-    stems.choice = torch.tensor(choice)
-    with pytest.raises(ArgumentError, match=r"each of 2 rows takes one of 3 stems"):
+    with stems.choice.set(torch.tensor(choice)), pytest.raises(ArgumentError, match=r"2 rows .* 3 stems"):
         stems(torch.randn(2, 6, 9, 9))

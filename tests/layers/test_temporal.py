@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from praxiscope.errors import ArgumentError
-from praxiscope.layers.shift import SnippetCount
+from praxiscope.layers.forward_value import ForwardValue
+from praxiscope.layers.shift import VideoRows
 from praxiscope.layers.temporal import AVERAGE, CENTRE, TemporalConvolution, temporal_max
 
 
@@ -16,7 +17,7 @@ from praxiscope.layers.temporal import AVERAGE, CENTRE, TemporalConvolution, tem
 def test_a_centred_convolution_leaves_every_bit_as_it_is(dtype: torch.dtype, last: bool) -> None:
     x = torch.randn(10, 48, 7, 5, generator=torch.manual_seed(0)).to(dtype)
     x = x.to(memory_format=torch.channels_last) if last else x
-    layer = TemporalConvolution(48, SnippetCount(5)).to(dtype)
+    layer = TemporalConvolution(48, ForwardValue(VideoRows.equal(2, 5))).to(dtype)
     assert torch.equal(layer(x), x)
 
 
@@ -24,7 +25,7 @@ def test_a_centred_convolution_leaves_every_bit_as_it_is(dtype: torch.dtype, las
 @pytest.mark.parametrize("taps", [CENTRE, AVERAGE, (0.1, 0.2, 0.4, 0.2, 0.1)])
 def test_it_is_the_sum_over_neighbours_of_the_same_video(frames: int, taps: tuple[float, ...]) -> None:
     torch.manual_seed(1)
-    layer = TemporalConvolution(6, SnippetCount(frames), taps).double()
+    layer = TemporalConvolution(6, ForwardValue(VideoRows.equal(3, frames)), taps).double()
     with torch.no_grad():
         layer.weight += torch.randn_like(layer.weight)
         layer.bias += torch.randn_like(layer.bias)
@@ -40,22 +41,22 @@ def test_it_is_the_sum_over_neighbours_of_the_same_video(frames: int, taps: tupl
 
 
 def test_an_averaging_start_shrinks_the_ends() -> None:
-    layer = TemporalConvolution(2, SnippetCount(4), AVERAGE)
+    layer = TemporalConvolution(2, ForwardValue(VideoRows.equal(1, 4)), AVERAGE)
     assert layer(torch.ones(4, 2, 1, 1))[:, 0, 0, 0].tolist() == pytest.approx([2 / 3, 1, 1, 2 / 3])
 
 
 def test_it_has_three_weights_for_each_pair_of_channels_and_a_bias() -> None:
-    layer = TemporalConvolution(64, SnippetCount())
+    layer = TemporalConvolution(64, ForwardValue(None))
     assert sum(p.numel() for p in layer.parameters()) == 3 * 64**2 + 64
 
 
 def test_taps_have_a_middle() -> None:
     with pytest.raises(ArgumentError, match="odd number"):
-        TemporalConvolution(2, SnippetCount(), (0.5, 0.5))
+        TemporalConvolution(2, ForwardValue(None), (0.5, 0.5))
 
 
 def test_its_gradient_is_that_of_finite_differences() -> None:
-    layer = TemporalConvolution(3, SnippetCount(3), AVERAGE).double()
+    layer = TemporalConvolution(3, ForwardValue(VideoRows.equal(2, 3)), AVERAGE).double()
     x = torch.randn(6, 3, 2, 2, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(layer, x)
 

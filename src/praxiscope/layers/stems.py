@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from praxiscope.errors import ArgumentError
+from praxiscope.layers.forward_value import ForwardValue
 
 __all__ = ["Stems"]
 
@@ -24,13 +25,13 @@ class Stems(nn.ModuleList):
         convolutions: with equal filters, kernels and strides, for any numbers of input channels.
 
     Attributes:
-        choice: which convolution the rows of the next forward take: int64 [N], or one number for all. The owner sets
-            it before each forward; by default the last.
+        choice: which convolution each row goes through: int64 [N], or one number for all. The owner sets it for each
+            forward pass; by default the last.
     """
 
     def __init__(self, convolutions: Iterable[nn.Conv2d]) -> None:
         super().__init__(convolutions)
-        self.choice: Tensor | int = -1
+        self.choice: ForwardValue[Tensor | int] = ForwardValue(-1)
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] -> [N, F, h, w].
@@ -38,14 +39,15 @@ class Stems(nn.ModuleList):
         Raises:
             ArgumentError: ``choice`` has another number of rows, or names a convolution that there is not.
         """
-        if isinstance(self.choice, int):
-            convolution = self[self.choice]
+        choice = self.choice.get()
+        if isinstance(choice, int):
+            convolution = self[choice]
             return convolution(x[:, : convolution.in_channels])
-        rows = [(self.choice == number).nonzero()[:, 0] for number in range(len(self))]
+        rows = [(choice == number).nonzero()[:, 0] for number in range(len(self))]
         order = torch.cat(rows)
-        if not len(order) == len(self.choice) == len(x):
+        if not len(order) == len(choice) == len(x):
             raise ArgumentError(
-                f"each of {len(x)} rows takes one of {len(self)} stems, numbered from 0, got {self.choice.tolist()}"
+                f"each of {len(x)} rows takes one of {len(self)} stems, numbered from 0, got {choice.tolist()}"
             )
         # A convolution without rows is called all the same: its gradient is then 0, not None, and several processes,
         # whose batches differ, agree on what has one.

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from praxiscope.errors import ArgumentError
-from praxiscope.layers.shift import SnippetCount
+from praxiscope.layers.forward_value import ForwardValue
+from praxiscope.layers.shift import VideoRows
 
 __all__ = ["AVERAGE", "CENTRE", "TemporalConvolution", "temporal_max"]
 
@@ -32,15 +33,17 @@ class TemporalConvolution(nn.Module):
 
     Args:
         channels: C.
-        count: how many frames of each video lie one after the other; its owner sets it before each forward pass.
+        rows: which rows are of which video, all of one length; its owner sets it for each forward pass.
         taps: f, of odd length T.
     """
 
-    def __init__(self, channels: int, count: SnippetCount, taps: Sequence[float] = CENTRE) -> None:
+    def __init__(
+        self, channels: int, rows: ForwardValue[VideoRows | None], taps: Sequence[float] = CENTRE
+    ) -> None:
         super().__init__()
         if len(taps) % 2 == 0:
             raise ArgumentError(f"taps must be an odd number of values, got {list(taps)}")
-        self.count = count
+        self.rows = rows
         # [C, C, T, 1]: time is the first axis of a picture, all places of a frame the second.
         self.weight = nn.Parameter(torch.empty(channels, channels, len(taps), 1))
         self.bias = nn.Parameter(torch.empty(channels))
@@ -59,11 +62,12 @@ class TemporalConvolution(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Rows [N * S, C, H, W] to as many."""
         rows, channels, height, width = x.shape
-        frames = self.count.value
-        if rows % frames:
-            raise ArgumentError(f"{rows} rows are no whole number of videos of {frames} frames")
+        videos = rows if (known := self.rows.get()) is None else known.videos
+        if rows % videos:
+            raise ArgumentError(f"{rows} rows cannot be divided among {videos} videos of equally many frames")
+        frames = rows // videos
         # Where channels are the last axis in memory, these are views.
-        x = x.reshape(rows // frames, frames, channels, height * width).transpose(1, 2)  # [N, C, S, H * W]
+        x = x.reshape(videos, frames, channels, height * width).transpose(1, 2)  # [N, C, S, H * W]
         x = F.conv2d(x, self.weight, self.bias, padding=(len(self.taps) // 2, 0))
         return x.transpose(1, 2).reshape(rows, channels, height, width)
 

@@ -24,8 +24,9 @@ from praxiscope.layers.clustering import (
     segment_mean,
     segment_sizes,
 )
+from praxiscope.layers.forward_value import ForwardValue
 from praxiscope.layers.parted import PartedStage, Parts
-from praxiscope.layers.shift import SnippetCount, insert_shift
+from praxiscope.layers.shift import VideoRows, insert_shift
 from praxiscope.models.contract import Sees
 from praxiscope.models.named_layers import BackboneOutput, run_layers
 from praxiscope.models.registered import register_model
@@ -120,13 +121,13 @@ class FullVideoNetwork(SnippetNetwork):
         early = early_stage(self.backbone, self.backbone_name)
         if aggregate == "pre":
             without_last_relu(early)  # raises where the stage does not end with one
-        self.early_count = SnippetCount()
+        self.early_rows: ForwardValue[VideoRows | None] = ForwardValue(None)
         inside = {id(module) for layer in early for module in layer.run.modules()}  # type: ignore[attr-defined]
         for place in shift_places(self.backbone):
             if id(place.module) not in inside:
-                insert_shift([place.module], self.snippet_count, fold_div, channels_last=place.channels_last)
+                insert_shift([place.module], self.snippet_rows, fold_div, channels_last=place.channels_last)
             elif early_shift:
-                insert_shift([place.module], self.early_count, fold_div, channels_last=place.channels_last)
+                insert_shift([place.module], self.early_rows, fold_div, channels_last=place.channels_last)
 
     def default_protocol(self, flip: bool) -> str:
         """Every frame, uncropped."""
@@ -144,13 +145,10 @@ class FullVideoNetwork(SnippetNetwork):
     def late(self, means: Tensor, offsets: Tensor, maps: Sequence[str] = ()) -> tuple[Tensor, BackboneOutput]:
         """The later stages: means of clusters [G, C, H, W] to scores of videos [B, K], and what clusters give."""
         videos, clusters = len(offsets) - 1, len(means)
-        # Videos with equally many clusters are shifted as one dense batch, which is faster.
-        dense = bool((offsets.diff() == clusters // videos).all())
-        self.snippet_count.value = clusters // videos if dense else 1
-        self.snippet_count.offsets = None if dense else offsets
         means = F.relu(means) if self.aggregate == "pre" else means
-        seen = late_stages(self.backbone, self.backbone_name)(means, maps)
-        if dense:
+        with self.snippet_rows.set(VideoRows.packed(offsets, clusters)):
+            seen = late_stages(self.backbone, self.backbone_name)(means, maps)
+        if bool((offsets.diff() == clusters // videos).all()):
             return seen.scores.reshape(videos, -1, seen.scores.shape[1]).mean(1), seen
         video = torch.arange(videos, device=means.device).repeat_interleave(
             offsets.diff(), output_size=clusters
@@ -174,14 +172,14 @@ class FullVideoNetwork(SnippetNetwork):
             ArgumentError: another shape, or a video without a frame.
             UnknownNameError: no such layer; the message names the nearest.
         """
-        rows, offsets, dense = self._rows(frames, offsets)
+        rows, offsets = self._rows(frames, offsets)
         part = self.parts_of(len(rows), *rows.shape[-2:])
         if part is not None:
             chunks = torch.split(rows, part)
             return self._in_parts(lambda: chunks, offsets, rows, maps)
-        self.early_count.value = len(rows) // (len(offsets) - 1)
-        self.early_count.offsets = None if dense else offsets
-        return self._output(*self.cluster_means(self.early(rows), offsets), maps)
+        with self.early_rows.set(VideoRows.packed(offsets, len(rows))):
+            activations = self.early(rows)
+        return self._output(*self.cluster_means(activations, offsets), maps)
 
     def parts_of(self, frames: int, height: int, width: int | None = None) -> int | None:
         """How many of a batch's ``frames`` go through the first stage at once; None: all, and they are kept."""
@@ -259,8 +257,8 @@ class FullVideoNetwork(SnippetNetwork):
         logits, seen = self.late(means, own, maps)
         return FullVideoOutput(logits, seen.scores, own, ids, distances, seen.features, seen.maps)
 
-    def _rows(self, frames: Tensor, offsets: Tensor | None) -> tuple[Tensor, Tensor, bool]:
-        """The frames that count as rows [N, C, H, W]; their offsets; whether all videos have equally many."""
+    def _rows(self, frames: Tensor, offsets: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The frames that count as rows [N, C, H, W], and their offsets."""
         good = frames.dim() == 5 or (frames.dim() == 4 and offsets is not None)
         if not good or frames.shape[-3] != self.in_channels or not frames.numel():
             raise ArgumentError(
@@ -278,10 +276,10 @@ class FullVideoNetwork(SnippetNetwork):
                 raise ArgumentError(
                     f"offsets must rise from 0 to {len(frames)}, by a frame at least; got {offsets.tolist()}"
                 )
-            return frames, offsets, False
+            return frames, offsets
         videos, length = frames.shape[:2]
         if offsets is None:
-            return frames.flatten(0, 1), torch.arange(videos + 1, device=frames.device) * length, True
+            return frames.flatten(0, 1), torch.arange(videos + 1, device=frames.device) * length
         offsets = offsets.to(frames.device)
         counts = offsets.diff()
         if len(counts) != videos or not bool(((counts > 0) & (counts <= length)).all()):
@@ -289,8 +287,8 @@ class FullVideoNetwork(SnippetNetwork):
                 f"offsets must tell of {videos} videos, 1 to {length} frames each; got {offsets.tolist()}"
             )
         if bool((counts == length).all()):
-            return frames.flatten(0, 1), offsets, True
-        return frames[torch.arange(length, device=frames.device) < counts[:, None]], offsets, False
+            return frames.flatten(0, 1), offsets
+        return frames[torch.arange(length, device=frames.device) < counts[:, None]], offsets
 
 
 @register_model("full-video", frames="all")

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from praxiscope.errors import ArgumentError
+from praxiscope.layers.forward_value import ForwardValue
 from praxiscope.layers.gating import Gate, GatedInput, gates
 from praxiscope.layers.normalisation import freeze_batchnorm
-from praxiscope.layers.shift import SnippetCount
+from praxiscope.layers.shift import VideoRows
 from praxiscope.layers.temporal import AVERAGE, CENTRE, TemporalConvolution, temporal_max
 from praxiscope.models.backbones import IMAGENET, classifier, create_backbone, flow_normalisation
 from praxiscope.models.contract import Sees
@@ -121,7 +122,7 @@ class TwoStreamResidualNetwork(nn.Module):
         into = gate or _ungated
         self._into_appearance = into if direction != "appearance-to-motion" else _ungated
         self._into_motion = into if direction != "motion-to-appearance" else _ungated
-        self.snippet_count = SnippetCount()
+        self.snippet_rows: ForwardValue[VideoRows | None] = ForwardValue(None)
         stages = [
             residual_stages(network, name) for network, name in zip((appearance, motion), names, strict=True)
         ]
@@ -149,7 +150,7 @@ class TwoStreamResidualNetwork(nn.Module):
                     continue
                 width = _stage_width(stage) if temporal == "shortcut" else branch_width(stage[1])
                 name = f"{stream}_conv{number}"
-                self.temporal[name] = TemporalConvolution(width, self.snippet_count, taps)
+                self.temporal[name] = TemporalConvolution(width, self.snippet_rows, taps)
         self.train()
 
     def default_protocol(self, flip: bool) -> str:
@@ -205,8 +206,19 @@ class TwoStreamResidualNetwork(nn.Module):
                 f"{list(frames.shape)} and {list(flow.shape)}"
             )
         check_layers(maps, self.layer_names() if maps else [])
-        self.snippet_count.value = frames.shape[1]
-        rows = tuple(frames.shape[:2])
+        rows = (frames.shape[0], frames.shape[1])
+        with self.snippet_rows.set(VideoRows.equal(*rows, frames.device)):
+            a, m, kept = self._stages(frames.flatten(0, 1), flow.flatten(0, 1), maps, rows)
+        features = {"rgb": self._features(a, rows), "flow": self._features(m, rows)}
+        scores = torch.stack(
+            [classifier(net)(features[stream]).mean(1) for stream, net in self.stream_networks.items()]
+        )
+        return TwoStreamOutput(scores.mean(0), scores, features, kept)
+
+    def _stages(
+        self, a: Tensor, m: Tensor, maps: Sequence[str], rows: tuple[int, ...]
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """RGB frames and flow [B * S, C, H, W] to the last maps of both streams, and the maps by layer name."""
         kept: dict[str, Tensor] = {}
 
         def run(stream: str, layers: Sequence[Layer], x: Tensor) -> Tensor:
@@ -215,8 +227,8 @@ class TwoStreamResidualNetwork(nn.Module):
             kept.update(found)
             return x
 
-        a = run("rgb", named_layers(self.appearance).up_to("maxpool"), frames.flatten(0, 1))
-        m = run("flow", named_layers(self.motion).up_to("maxpool"), flow.flatten(0, 1))
+        a = run("rgb", named_layers(self.appearance).up_to("maxpool"), a)
+        m = run("flow", named_layers(self.motion).up_to("maxpool"), m)
         stages = zip(residual_stages(self.appearance, ""), residual_stages(self.motion, ""), strict=True)
         for number, (own, other) in enumerate(stages, start=2):
             a, m = residual_sum(own[0], a), residual_sum(other[0], m)
@@ -225,11 +237,7 @@ class TwoStreamResidualNetwork(nn.Module):
             m = self._second_unit(other[1], into_m, f"motion_conv{number}")
             name = f"layer{number - 1}"
             a, m = run("rgb", [Layer(name, own[2:])], a), run("flow", [Layer(name, other[2:])], m)
-        features = {"rgb": self._features(a, rows), "flow": self._features(m, rows)}
-        scores = torch.stack(
-            [classifier(net)(features[stream]).mean(1) for stream, net in self.stream_networks.items()]
-        )
-        return TwoStreamOutput(scores.mean(0), scores, features, kept)
+        return a, m, kept
 
     def _second_unit(self, unit: nn.Module, taken: GatedInput, name: str) -> Tensor:
         along_time = self.temporal._modules.get(name)

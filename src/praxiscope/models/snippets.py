@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from praxiscope.errors import ArgumentError
 from praxiscope.layers.consensus import consensus_functions
+from praxiscope.layers.forward_value import ForwardValue
 from praxiscope.layers.normalisation import freeze_batchnorm
-from praxiscope.layers.shift import SnippetCount
+from praxiscope.layers.shift import VideoRows
 from praxiscope.layers.stems import Stems
 from praxiscope.models.backbones import (
     classifier,
@@ -63,7 +64,8 @@ class SnippetNetwork(nn.Module):
         streams: names of the inputs, in forward's order; with several stems ("flow", "stem").
         normalisation: mean and std of the input (RGB in [0, 1], flow in pixels) by the stream's name; of a stack of
             RGB frames those of one.
-        snippet_count: how many snippets the present forward has, for layers that mix them.
+        snippet_rows: which rows of the batch belong to which video, for layers that mix snippets; set for the duration
+            of each forward pass.
     """
 
     def __init__(
@@ -104,7 +106,7 @@ class SnippetNetwork(nn.Module):
         self.backbone_name = backbone
         rgb = published_normalisation(backbone)
         self.normalisation = {stream: rgb if self.sees_frames else flow_normalisation(rgb, self.in_channels)}
-        self.snippet_count = SnippetCount()
+        self.snippet_rows: ForwardValue[VideoRows | None] = ForwardValue(None)
         self.consensus = consensus_functions.get(consensus)
         self.backbone = create_backbone(
             backbone,
@@ -189,7 +191,6 @@ class SnippetNetwork(nn.Module):
             raise ArgumentError(
                 f"frames must be floats, normalised as model.normalisation says; got {frames.dtype}"
             )
-        self.snippet_count.value = frames.shape[1]
         rows = frames.flatten(0, 1)
         stems = self.stems
         if stem is not None and (stems is None or stem.shape != frames.shape[:2]):
@@ -197,19 +198,20 @@ class SnippetNetwork(nn.Module):
                 f"stem must be int64 {list(frames.shape[:2])}, for a network with several, got {list(stem.shape)}"
             )
         network = partial(named_layers(self.backbone), rows, maps, tuple(frames.shape[:2]))
-        if stems is None:
-            seen = network()
-        elif stem is None:
-            seen = _mean([_through(stems, number, network) for number in range(len(stems))])
-        else:
-            seen = _through(stems, stem.flatten(), network)
+        with self.snippet_rows.set(VideoRows.equal(frames.shape[0], frames.shape[1], frames.device)):
+            if stems is None:
+                seen = network()
+            elif stem is None:
+                seen = _mean([_through(stems, number, network) for number in range(len(stems))])
+            else:
+                seen = _through(stems, stem.flatten(), network)
         return SnippetOutput(self.consensus(seen.scores), *seen)
 
 
 def _through(stems: Stems, choice: Tensor | int, network: Callable[[], BackboneOutput]) -> BackboneOutput:
     """Run a network whose rows go through their stems: int64 [N], or one number for all."""
-    stems.choice = choice
-    return network()
+    with stems.choice.set(choice):
+        return network()
 
 
 def _mean(outputs: Sequence[BackboneOutput]) -> BackboneOutput:

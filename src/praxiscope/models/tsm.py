@@ -58,5 +58,5 @@ def tsm(
         sees=Sees(together=snippets),
     )
     for place in shift_places(network.backbone, shift_place):
-        insert_shift([place.module], network.snippet_count, fold_div, channels_last=place.channels_last)
+        insert_shift([place.module], network.snippet_rows, fold_div, channels_last=place.channels_last)
     return network

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from praxiscope.inference.recogniser import Recogniser
     from praxiscope.inference.run import Run
     from praxiscope.models import create_model, list_models
+    from praxiscope.models.registered import register_model
     from praxiscope.types import Batch, Clip, Prediction, Segment, SnippetOutput, VideoRecord
     from praxiscope.video.decode import Video
     from praxiscope.video.opening import open_video
@@ -66,6 +67,7 @@ __all__ = [
     "list_models",
     "load",
     "open_video",
+    "register_model",
     "test",
     "train",
 ]
@@ -86,6 +88,7 @@ _HOMES = {
     "list_models": "models",
     "load": "inference.loading",
     "open_video": "video.opening",
+    "register_model": "models.registered",
 }
 
 _find_module = _submodules(__name__)

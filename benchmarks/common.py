@@ -19,10 +19,12 @@ from typing import Any, NamedTuple
 
 from praxiscope.bench.machine import made_now
 from praxiscope.checkpoint import read_pointer, write_json
+from praxiscope.commands.arguments import TestOptions
 from praxiscope.commands.test import test
 from praxiscope.commands.train import train
 from praxiscope.data.splitlist import SplitList
 from praxiscope.errors import ArgumentError, PraxiscopeError
+from praxiscope.inference.options import FlowOptions, LoadOptions
 from praxiscope.progress import ConsoleReporter
 from praxiscope.recipes.sections import TaskSource
 from praxiscope.recipes.settings import TrainSettings, load_yaml
@@ -154,15 +156,15 @@ def experiment(
         tested = test(
             run,
             source.source,
-            protocol=protocol,
-            split=source.split,
-            annotations=source.annotations,
-            subset=subset,
-            flow=source.flow,
-            flow_range=settings.data.flow_range,
-            task=task,
-            out=run / f"scores_{name}.npz",
-            workers=settings.data.workers,
+            TestOptions(
+                protocol,
+                split=source.split,
+                annotations=source.annotations,
+                subset=subset,
+                out=run / f"scores_{name}.npz",
+                workers=settings.data.workers,
+            ),
+            load=LoadOptions(task=task, flow=FlowOptions(source.flow, settings.data.flow_range)),
             reporter=reporter,
         )
         write_json(result, {**tested.figures, "made": made_now()})

@@ -6,12 +6,17 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
 
 from praxiscope.checkpoint import find_checkpoint
+from praxiscope.commands.arguments import TestOptions
+from praxiscope.commands.test import TestResult, test
 from praxiscope.commands.train import train
+from praxiscope.inference.options import LoadOptions
+from praxiscope.progress import Reporter
 from praxiscope.recipes.named import get_recipe
 from praxiscope.recipes.settings import TrainSettings, override
 from praxiscope.training.log import read_log
@@ -69,3 +74,19 @@ def assert_same(first: Path, second: Path) -> None:
 
 
 Stop = Callable[[int | None], None]
+
+
+_LOADING = ("checkpoint", "device", "flow", "flow_range", "flow_weights", "task")
+
+
+def run_test(
+    run: Path,
+    data: str | Path,
+    *,
+    command: str | None = None,
+    reporter: Reporter | None = None,
+    **options: Any,
+) -> TestResult:
+    """`praxiscope.commands.test.test`, with its options and those of loading as keywords."""
+    load = LoadOptions.of(**{name: options.pop(name) for name in _LOADING if name in options})
+    return test(run, data, TestOptions(**options), load=load, command=command, reporter=reporter)

@@ -14,11 +14,11 @@ import pytest
 import praxiscope as px
 from praxiscope.commands import pack as recipe
 from praxiscope.commands.pack import PackFormat, pack
-from praxiscope.commands.test import test as run_test
 from praxiscope.commands.train import train
 from praxiscope.data.manifest import load_records
 from praxiscope.recipes.named import get_recipe
 from praxiscope.recipes.settings import override
+from runs import run_test
 from support import SMALL, write_clip
 
 

@@ -18,7 +18,6 @@ from praxiscope._compat import import_torchvision
 from praxiscope.checkpoint import FlowInput, InputContract, ModelCard, save_checkpoint
 from praxiscope.cli.main import app
 from praxiscope.commands.flow import extract_flow
-from praxiscope.commands.test import test as run_test
 from praxiscope.commands.train import train
 from praxiscope.data.joined_flow import JoinedFlow
 from praxiscope.flow.contract import FlowContract
@@ -28,6 +27,7 @@ from praxiscope.inference.timeline import windows
 from praxiscope.models import create_model
 from praxiscope.recipes.named import get_recipe
 from praxiscope.recipes.settings import TrainSettings, load_yaml, override
+from runs import run_test
 from support import SMALL, write_clip
 
 LENGTH = 2

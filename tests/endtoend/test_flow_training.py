@@ -15,7 +15,6 @@ import praxiscope as px
 import praxiscope.training.loop as loop
 from praxiscope.checkpoint import find_checkpoint, load_card
 from praxiscope.commands.flow import extract_flow
-from praxiscope.commands.test import test as run_test
 from praxiscope.commands.train import train
 from praxiscope.data.batch import mix_seeds
 from praxiscope.evaluation.scores import Scores
@@ -25,6 +24,7 @@ from praxiscope.inference.fused import FusedRecogniser, save_fused
 from praxiscope.inference.loading import build_from_card
 from praxiscope.recipes.named import get_recipe
 from praxiscope.recipes.settings import TrainSettings, override
+from runs import run_test
 from support import FLOW_PARAMETERS as PARAMETERS
 from support import SMALL, write_moving
 

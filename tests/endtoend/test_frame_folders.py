@@ -12,10 +12,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from praxiscope.cli.main import app
-from praxiscope.commands.test import test as run_test
 from praxiscope.commands.train import train
 from praxiscope.recipes.named import get_recipe
 from praxiscope.recipes.settings import override
+from runs import run_test
 from support import SMALL
 
 LABELS = ("Closing something", "Dropping something onto something", "Turning something upside down")

@@ -17,7 +17,6 @@ from typer.testing import CliRunner
 import praxiscope as px
 from praxiscope.checkpoint import find_checkpoint
 from praxiscope.cli.main import app
-from praxiscope.commands.test import test as run_test
 from praxiscope.commands.train import train
 from praxiscope.data.batch import collate_packed, collate_padded
 from praxiscope.evaluation.protocols import parse_protocol
@@ -30,7 +29,7 @@ from praxiscope.training.log import read_log
 from praxiscope.training.summary import describe_model, measure
 from praxiscope.types import Batch, Clip, VideoRecord
 from praxiscope.video.transforms import BatchAugment
-from runs import assert_same, weights
+from runs import assert_same, run_test, weights
 from support import SMALL, spread_scores, write_clip
 
 LENGTHS = {"red": (9, 14, 11, 6), "green": (12, 5, 17, 8)}

@@ -18,7 +18,6 @@ import praxiscope as px
 import praxiscope.training.loop as loop
 from praxiscope.checkpoint import find_checkpoint, load_card
 from praxiscope.cli import main as entry
-from praxiscope.commands.test import test as run_test
 from praxiscope.commands.train import train
 from praxiscope.data.joined import join
 from praxiscope.data.manifest import load_records
@@ -34,6 +33,7 @@ from praxiscope.training.loader import SkipList, weights_of_classes
 from praxiscope.training.log import read_log
 from praxiscope.training.loop import TrainState
 from praxiscope.training.validation import Monitor
+from runs import run_test
 from support import SMALL, write_clip
 
 

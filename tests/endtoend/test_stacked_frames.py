@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 import praxiscope as px
 from praxiscope.checkpoint import InputContract, ModelCard, find_checkpoint, load_card, save_checkpoint
 from praxiscope.cli.main import app
-from praxiscope.commands.test import test as run_test
 from praxiscope.commands.train import train
 from praxiscope.explain.filters import explain_filters
 from praxiscope.explain.principal import explain_principal
@@ -25,6 +24,7 @@ from praxiscope.models.backbones import create_backbone, first_convolution
 from praxiscope.models.weights import load_weights
 from praxiscope.recipes.named import get_recipe
 from praxiscope.recipes.settings import TrainSettings, override
+from runs import run_test
 from support import SMALL, write_clip
 
 LENGTH = 3

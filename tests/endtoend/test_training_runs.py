@@ -25,7 +25,7 @@ from praxiscope.progress import Reporter
 from praxiscope.recipes.named import get_recipe
 from praxiscope.recipes.settings import override
 from praxiscope.training.loader import SkipList
-from runs import ONE_THREAD, assert_same_course, assert_same_weights, command, losses, settings
+from runs import ONE_THREAD, assert_same_course, assert_same_weights, command, losses, run_test, settings
 from support import SMALL, sets, write_clip
 
 
@@ -314,9 +314,7 @@ def test_multi_label_videos_train_and_test(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("\n".join(rows) + "\n")
     run = tmp_path / "run"
     assert train(settings(tmp_path / "list.csv"), run)
-    from praxiscope.commands.test import test
-
-    figures = test(run, tmp_path / "list.csv", workers=0).figures
+    figures = run_test(run, tmp_path / "list.csv", workers=0).figures
     assert {"map", "hit1"} <= figures.keys()
     prediction = px.load(run).predict(tmp_path / "0.mp4")
     assert all(0 <= score <= 1 for score in prediction.scores)

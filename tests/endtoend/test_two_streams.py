@@ -20,7 +20,6 @@ from praxiscope.bench.predict import format_table as format_predict
 from praxiscope.checkpoint import find_checkpoint, load_card, load_tensors
 from praxiscope.cli.main import app
 from praxiscope.commands.flow import extract_flow
-from praxiscope.commands.test import test as run_test
 from praxiscope.commands.train import train
 from praxiscope.data.dataset import ClipReader
 from praxiscope.errors import ArgumentError, CheckpointError, DataError
@@ -38,6 +37,7 @@ from praxiscope.training.log import read_log
 from praxiscope.training.warm_start import settings_of_runs
 from praxiscope.types import VideoRecord
 from praxiscope.video.geometry import flip
+from runs import run_test
 from support import FLOW_PARAMETERS, SMALL, spread_scores, write_moving
 
 Moving = tuple[Path, Path]

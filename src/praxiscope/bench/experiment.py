@@ -9,9 +9,11 @@ from pathlib import Path
 
 from praxiscope.bench.machine import made_now
 from praxiscope.checkpoint import write_json
+from praxiscope.commands.arguments import TestOptions
 from praxiscope.commands.test import test
 from praxiscope.commands.train import train
 from praxiscope.errors import ArgumentError, TrainingError
+from praxiscope.inference.options import FlowOptions, LoadOptions
 from praxiscope.progress import Reporter
 from praxiscope.recipes.settings import TrainSettings, load_yaml
 from praxiscope.run_folder import POINTER_FILE, SCORES_FILE, SETTINGS_FILE
@@ -50,13 +52,14 @@ def accuracy_of(settings: TrainSettings, run: Path, protocol: str, reporter: Rep
     tested = test(
         run,
         data.source,
-        protocol=protocol,
-        split=data.split,
-        annotations=data.annotations,
-        flow=data.flow,
-        flow_range=data.flow_range,
-        out=run / SCORES_FILE,
-        workers=data.workers,
+        TestOptions(
+            protocol,
+            split=data.split,
+            annotations=data.annotations,
+            out=run / SCORES_FILE,
+            workers=data.workers,
+        ),
+        load=LoadOptions(flow=FlowOptions(data.flow, data.flow_range)),
         reporter=reporter,
     )
     write_json(result, {**tested.figures, "made": made_now()})

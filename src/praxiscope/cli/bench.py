@@ -215,12 +215,12 @@ def predict(
     device: Device = "auto",
     json: Json = False,
 ) -> None:
-    from praxiscope.commands.arguments import check_test
-    from praxiscope.inference.options import FlowOptions
+    from praxiscope.commands.arguments import TestOptions, check_test
+    from praxiscope.inference.options import FlowOptions, LoadOptions
 
-    FlowOptions(flow, flow_range, flow_weights)  # raises if they do not go together
+    load = LoadOptions(device=device, task=task, flow=FlowOptions(flow, flow_range, flow_weights))
     for name in protocol or (None,):
-        check_test(run, data, protocol=name, split=split, annotations=annotations, device=device)
+        check_test(run, data, TestOptions(name, split=split, annotations=annotations), load)
     with quick_imports():
         from praxiscope.bench.predict import HEADER, bench_predict, format_table
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -31,6 +31,11 @@ from praxiscope.cli.common import (
     print_table,
     reporter,
 )
+from praxiscope.units import counted
+
+if TYPE_CHECKING:
+    from praxiscope.commands.test import TestResult
+    from praxiscope.progress import Reporter
 
 HELP = """Test a recogniser on held-out videos.
 
@@ -74,48 +79,17 @@ def test(
     max_skip: MaxSkip = None,
     json: Json = False,
 ) -> None:
-    from praxiscope.commands.arguments import check_test
-    from praxiscope.inference.options import FlowOptions
+    from praxiscope.commands.arguments import TestOptions, check_test
+    from praxiscope.inference.options import FlowOptions, LoadOptions
 
-    FlowOptions(flow, flow_range, flow_weights)  # raises if they do not go together
-    check_test(
-        run,
-        data,
-        protocol=protocol,
-        average=average,
-        split=split,
-        annotations=annotations,
-        subset=subset,
-        out=out,
-        checkpoint=checkpoint,
-        device=device,
-    )
+    options = TestOptions(protocol, average, split, annotations, subset, out, workers, max_skip)
+    load = LoadOptions(checkpoint, device, task, FlowOptions(flow, flow_range, flow_weights))
+    check_test(run, data, options, load)
     with quick_imports():
         from praxiscope.commands.test import test as run_test
-        from praxiscope.evaluation.metrics import per_class_table, shown_figures
-        from praxiscope.evaluation.protocols import name_with_average
 
     speaker = reporter()
-    result = run_test(
-        run,
-        data,
-        protocol=protocol,
-        average=average,
-        split=split,
-        annotations=annotations,
-        subset=subset,
-        out=out,
-        checkpoint=checkpoint,
-        flow=flow,
-        flow_range=flow_range,
-        flow_weights=flow_weights,
-        task=task,
-        device=device,
-        workers=workers,
-        max_skip=max_skip,
-        command=command_line(),
-        reporter=speaker,
-    )
+    result = run_test(run, data, options, load=load, command=command_line(), reporter=speaker)
     if json:
         print_json(
             {
@@ -128,7 +102,14 @@ def test(
                 "notes": result.notes,
             }
         )
-        return
+    else:
+        _print_result(result, speaker)
+
+
+def _print_result(result: TestResult, speaker: Reporter) -> None:
+    from praxiscope.evaluation.metrics import per_class_table, shown_figures
+    from praxiscope.evaluation.protocols import name_with_average
+
     rows = per_class_table(result.scores)
     if rows:
         headers = [str(key) for key in rows[0]]
@@ -137,9 +118,8 @@ def test(
     print_table(
         ["metric", name_with_average(result.scores.protocol)], [[k, f"{v:.4f}"] for k, v in shown.items()]
     )
-    tested = result.figures["videos"]
-    where = "" if result.report is None else f" Pictures: {result.report}"
-    speaker.line(f"{tested} video{'' if tested == 1 else 's'}.{where}")
+    where = "" if result.report is None else f" Report: {result.report}"
+    speaker.line(f"{counted(result.figures['videos'], 'video')}.{where}")
 
 
 def _cell(value: object) -> str:

@@ -151,42 +151,16 @@ def test(
         >>> scores = px.test("runs/a", "videos/", protocol="25x1")
         >>> px.evaluation.metrics.summarise(scores)["top1"]
     """
-    from praxiscope.commands.arguments import check_test
+    from praxiscope.commands.arguments import TestOptions, check_test
+    from praxiscope.inference.options import FlowOptions, LoadOptions
 
+    options = TestOptions(protocol, average, split, annotations, subset, out, workers, max_skip)
+    load = LoadOptions(checkpoint, device, task, FlowOptions(flow, flow_range, flow_weights))
     folder = os.fspath(run)
-    check_test(
-        folder,
-        data,
-        protocol=protocol,
-        average=average,
-        split=split,
-        annotations=annotations,
-        subset=subset,
-        out=out,
-        checkpoint=checkpoint,
-        device=device,
-    )
+    check_test(folder, data, options, load)  # before torch is imported
     from praxiscope.commands.test import test as run_test
 
-    return run_test(
-        folder,
-        data,
-        protocol=protocol,
-        average=average,
-        split=split,
-        annotations=annotations,
-        subset=subset,
-        out=out,
-        checkpoint=checkpoint,
-        device=device,
-        flow=flow,
-        flow_range=flow_range,
-        flow_weights=flow_weights,
-        task=task,
-        workers=workers,
-        max_skip=max_skip,
-        reporter=_reporter(progress),
-    ).scores
+    return run_test(folder, data, options, load=load, reporter=_reporter(progress)).scores
 
 
 test.__test__ = False  # type: ignore[attr-defined]  # pytest would take the name for a test's

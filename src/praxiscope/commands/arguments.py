@@ -1,59 +1,80 @@
-"""What the arguments of commands name, looked up without torch: a typing error should not cost the time to import it.
+"""Arguments of commands, checked without importing torch, so that a typing error is reported at once.
 
-Whoever uses the arguments finds out all the same; nothing relies on what was looked up here.
+The functions that use the arguments check them again; nothing relies on the checks made here.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from praxiscope.checkpoint import find_checkpoint, is_fused, load_card
 from praxiscope.data.manifest import find_data
-from praxiscope.devices import check_device
 from praxiscope.errors import ArgumentError
 from praxiscope.evaluation.protocols import parse_protocol
+from praxiscope.inference.options import LoadOptions
 
-__all__ = ["check_fps", "check_preset", "check_test", "parse_parameters"]
+__all__ = ["TestOptions", "check_fps", "check_preset", "check_test", "parse_parameters"]
 
 PRESETS = ("cpu", "paper")
 
 
 def check_preset(name: str) -> None:
-    """Raise ArgumentError for a name that is no preset of a benchmark."""
+    """Raise ArgumentError for an unknown preset of a benchmark."""
     if name not in PRESETS:
         raise ArgumentError(f"preset must be one of {', '.join(PRESETS)}, got {name!r}")
 
 
-def check_test(
-    run: str | Path,
-    data: str | Path,
-    *,
-    protocol: str | None = None,
-    average: str | None = None,
-    split: str | None = None,
-    annotations: str | Path | None = None,
-    subset: str = "test",
-    out: str | Path | None = None,
-    checkpoint: str | None = None,
-    device: str = "auto",
-) -> None:
-    """Look for what a test names; see `praxiscope.commands.test.test`.
+@dataclass(frozen=True)
+class TestOptions:
+    """What a test scores, and how; see `praxiscope.test`.
+
+    Attributes:
+        protocol: views to average for each video; None takes that of the model.
+        average: "logits" or "softmax"; None takes that of the protocol.
+        split, annotations: for layouts with official splits.
+        subset: part of the data, "train", "val" or "test".
+        out: scores file to write (.npz or .parquet).
+        workers: number of processes that read videos.
+        max_skip: largest fraction of videos that may be unreadable; None is 0.05, and at least three videos.
+        time_limit_s: seconds that reading one video may take.
 
     Raises:
-        ArgumentError, DataError, CheckpointError: something is not there, or cannot be used as asked.
+        ArgumentError: a value that cannot be used.
     """
-    if subset not in ("train", "val", "test"):
-        raise ArgumentError(f"subset must be train, val or test, got {subset!r}")
-    parse_protocol(protocol or "1x1", average)
-    if out is not None and Path(out).suffix not in (".npz", ".parquet"):
-        raise ArgumentError(f"--out {out}: scores are written as .npz or .parquet")
-    check_device(device)
+
+    __test__ = False  # not a test of pytest
+
+    protocol: str | None = None
+    average: str | None = None
+    split: str | None = None
+    annotations: str | Path | None = None
+    subset: str = "test"
+    out: str | Path | None = None
+    workers: int = 2
+    max_skip: float | None = None
+    time_limit_s: float = 300.0
+
+    def __post_init__(self) -> None:
+        if self.subset not in ("train", "val", "test"):
+            raise ArgumentError(f"subset must be train, val or test, got {self.subset!r}")
+        parse_protocol(self.protocol or "1x1", self.average)
+        if self.out is not None and Path(self.out).suffix not in (".npz", ".parquet"):
+            raise ArgumentError(f"--out {self.out}: the name of a scores file must end in .npz or .parquet.")
+
+
+def check_test(run: str | Path, data: str | Path, options: TestOptions, load: LoadOptions) -> None:
+    """Check that a model and a data set exist.
+
+    Raises:
+        ArgumentError, DataError, CheckpointError: one of them does not exist, or cannot be used as asked.
+    """
     if not is_fused(run):
-        load_card(find_checkpoint(run, checkpoint))
-    find_data(data, split, annotations)
+        load_card(find_checkpoint(run, load.checkpoint))
+    find_data(data, options.split, options.annotations)
 
 
 def parse_parameters(assignments: Sequence[str]) -> dict[str, Any]:
@@ -62,7 +83,7 @@ def parse_parameters(assignments: Sequence[str]) -> dict[str, Any]:
     for text in assignments:
         name, equals, value = text.partition("=")
         if not equals or not name.strip():
-            raise ArgumentError(f"--set {text}: expected name=value, as in --set warps=3.")
+            raise ArgumentError(f"--set {text}: expected NAME=VALUE, such as --set warps=3.")
         parameters[name.strip()] = _value(value.strip())
     return parameters
 
@@ -77,6 +98,6 @@ def _value(text: str) -> Any:
 
 
 def check_fps(fps: float) -> None:
-    """Raise ArgumentError for a rate that is no number of frames per second."""
+    """Raise ArgumentError for a frame rate that is not a number above 0."""
     if not 0 < fps < math.inf:
         raise ArgumentError(f"fps must be a number above 0, got {fps:g}")

@@ -3,7 +3,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from praxiscope.commands.check import check, describe
+from praxiscope.commands.check import check
+from praxiscope.data.check_text import report_lines
 from praxiscope.data.manifest import load_records
 from praxiscope.units import counted
 
@@ -18,7 +19,7 @@ def test_notes_on_a_set_of_single_things_are_in_the_singular(colour_set: Path, t
     (tmp_path / "only").mkdir()
     (tmp_path / "only" / "a.mp4").symlink_to(next(colour_set.rglob("*.mp4")))
     (tmp_path / "stray.mp4").symlink_to(next(colour_set.rglob("*.mp4")))
-    said = " ".join([*load_records(tmp_path).notes, *describe(check(tmp_path))])
+    said = " ".join([*load_records(tmp_path).notes, *report_lines(check(tmp_path))])
     assert "1 readable video," in said
     assert (
         re.findall(r"(?<![\d,.] of )(?<![\d.])\b1 [a-z -]*?\b(?:videos|classes|clips|frames|groups)\b", said)

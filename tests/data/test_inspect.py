@@ -9,10 +9,10 @@ import av
 import numpy as np
 import pytest
 
-from praxiscope.commands.check import describe
 from praxiscope.data import check
 from praxiscope.data.check import _look_at as look_at
 from praxiscope.data.check import inspect
+from praxiscope.data.check_text import report_lines
 from praxiscope.data.manifest import load_records
 from praxiscope.video.pack import pack_video
 
@@ -187,7 +187,7 @@ def test_parts_of_a_damaged_file_hold_the_frames_that_decode(tmp_path: Path) -> 
     assert [video.frames for video in report.videos] == [10, None, 10, 20]
     assert [video.readable for video in report.videos] == [True, False, True, True]
     assert [video.id for video in report.damaged] == ["v.mp4@0-1", "v.mp4@2-3", "v.mp4"]
-    assert sum(line.startswith("Damaged: ") for line in describe(report)) == 1, "of one file"
+    assert sum(line.startswith("Damaged: ") for line in report_lines(report)) == 1, "of one file"
 
 
 def test_a_list_with_missing_files_is_not_whole(tmp_path: Path) -> None:

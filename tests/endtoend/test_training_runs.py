@@ -17,8 +17,9 @@ import pytest
 
 import praxiscope as px
 from praxiscope.checkpoint import find_checkpoint
-from praxiscope.commands.check import check, describe
+from praxiscope.commands.check import check
 from praxiscope.commands.train import train
+from praxiscope.data.check_text import report_lines
 from praxiscope.data.dataset import Skip
 from praxiscope.data.manifest import Manifest, load_records
 from praxiscope.progress import Reporter
@@ -397,7 +398,7 @@ def test_check_and_train_ask_about_a_misspelt_label(tmp_path: Path) -> None:
     data = train_folder(tmp_path / "videos", "Archery", "Diving", "SkyDiving")
     write_clip(data / "train" / "Archrey" / "0.mp4", 1, frames=6)
     write_clip(data / "test" / "Diving" / "0.mp4", 1, frames=6)
-    asked = [*describe(check(data)), "--"]
+    asked = [*report_lines(check(data)), "--"]
     spoken = Spoken()
     assert train(settings(data, *QUICK), tmp_path / "run", reporter=spoken)
     asked += spoken.lines

@@ -1,4 +1,4 @@
-"""Where work runs, by name; a name is checked without importing torch."""
+"""Devices by name. A name is checked without importing torch."""
 
 from __future__ import annotations
 
@@ -14,21 +14,24 @@ __all__ = ["check_device", "pick_device"]
 
 
 def check_device(name: str) -> str:
-    """The name, if it is one that every command takes: auto, cpu, cuda, cuda:NUMBER or mps.
+    """Check the name of a device: auto, cpu, cuda, cuda:NUMBER or mps.
+
+    Returns:
+        The name.
 
     Raises:
-        ArgumentError: it is another.
+        ArgumentError: another name.
     """
     if not re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?|mps", name):
-        raise ArgumentError(f"unknown device {name!r}. Known: auto, cpu, cuda, cuda:1, mps.")
+        raise ArgumentError(f"unknown device {name!r}. Use auto, cpu, cuda, cuda:1 or mps.")
     return name
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """The device by its name; "auto" takes a CUDA or Apple GPU where there is one.
+    """The device with a name; "auto" is a CUDA or Apple GPU if there is one.
 
     Raises:
-        ArgumentError: the device is unknown, or not there.
+        ArgumentError: the device is unknown or not available.
     """
     check_device(name)
     import torch

@@ -1,15 +1,15 @@
 """The exceptions that praxiscope raises on purpose.
 
     PraxiscopeError(ValueError)
-    ├── ArgumentError       an argument or a setting: what was expected, what came
-    │   └── UnknownNameError    a name that no registry, class list or settings object knows
-    ├── VideoError          a video file: which file, what happened at which frame, the remedy
-    ├── DataError           a data set: lists, labels, splits
-    ├── CheckpointError     weights or a run folder that cannot be loaded as asked
-    ├── ScoresError         a scores file, or score files that do not fit together
-    └── TrainingError       a run that cannot go on (NaN, too many broken videos)
+    ├── ArgumentError       an argument or a setting has a value that cannot be used
+    │   └── UnknownNameError    an unknown name
+    ├── VideoError          a video file cannot be read
+    ├── DataError           files, lists, labels or splits of a data set
+    ├── CheckpointError     weights or a run folder that cannot be loaded
+    ├── ScoresError         a scores file, or scores files that do not match
+    └── TrainingError       a run that cannot continue (NaN, too many broken videos)
 
-All derive from ``ValueError``: a caller who knows nothing of praxiscope can still catch them.
+All derive from ``ValueError``, so code that does not import praxiscope can catch them.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ class ArgumentError(PraxiscopeError):
 
 
 class UnknownNameError(ArgumentError):
-    """A name that is not known where it was used."""
+    """An unknown name of a model, layout, setting and so on."""
 
 
 class VideoError(PraxiscopeError):
-    """A video file cannot be read as asked.
+    """A video file cannot be read.
 
     Args:
         path: the file.
@@ -62,28 +62,28 @@ class VideoError(PraxiscopeError):
         super().__init__(f"{path}: {problem}{where}. {remedy}")
 
     def __reduce__(self) -> tuple[type[VideoError], tuple[str, str, str, int | None]]:
-        # Errors travel from worker processes by pickle, which would call __init__ with the message alone.
+        # Errors are pickled in worker processes; the default would call __init__ with the message only.
         return type(self), (str(self.path), self.problem, self.remedy, self.frame)
 
 
 class DataError(PraxiscopeError):
-    """A data set's files, lists, labels or splits are not usable."""
+    """The files, lists, labels or splits of a data set cannot be used."""
 
 
 class CheckpointError(PraxiscopeError):
-    """Weights or a run folder cannot be loaded as asked."""
+    """Weights or a run folder cannot be loaded."""
 
 
 class ScoresError(PraxiscopeError):
-    """A scores file is damaged, or score files do not fit together."""
+    """A scores file is damaged, or scores files do not match."""
 
 
 class TrainingError(PraxiscopeError):
-    """A training run cannot go on."""
+    """A training run cannot continue."""
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
-    """Make the error for a name that is not known, with the nearest one that is."""
+    """The error for an unknown name, with the nearest known name."""
     choices = sorted(known)
     near = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
     hint = f"Did you mean {near[0]!r}? " if near else ""

@@ -1,7 +1,7 @@
-"""Long work in several processes: one thread each, progress while a piece is under way, and a clean end.
+"""Long jobs in several processes, with one thread each, progress within a job, and a clean end.
 
-A worker that outlives its parent would write on in a folder that somebody else may be using by then; workers watch
-their parent and end with it. An interrupt reaches them as a question that they are asked between two pieces.
+A worker that outlives its parent could write to a folder that another command uses by then, so workers watch their
+parent and end with it. After an interrupt, a worker stops at its next call of `advance`.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ _report: Callable[[int, int], None] | None = None
 
 
 def advance(pieces: int, weight: int) -> None:
-    """Report work done, from inside a job. Raises Stopped where the work is to end here."""
+    """Report progress from inside a job. Raises Stopped if the parent was interrupted."""
     if _report is not None:
         _report(pieces, weight)
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """One thread for torch in this process: processes are the parallel ones, and sums stay the same."""
+    """Limit torch to one thread: processes run in parallel, and sums do not depend on the number of threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -60,14 +60,14 @@ def run_jobs(
     lost: Callable[[J], R],
     watch: Callable[[int, int], None] = lambda pieces, weight: None,
 ) -> Iterator[tuple[J, R]]:
-    """Do jobs, in this process or in several; yields each with its result as it is done.
+    """Run jobs in this process or in several. Yields each job with its result, as it is done.
 
     Args:
-        work: a module's function; called with a job.
+        work: a function of a module, called with a job.
         jobs: picklable.
-        workers: processes; 1 works in this one.
-        lost: the result of a job that killed its process.
-        watch: called about every second with the sums of what `advance` was told.
+        workers: number of processes; 1 for this process only.
+        lost: returns the result of a job that killed its process.
+        watch: called about every second with the sums of the arguments of `advance`.
     """
     if workers == 1 or len(jobs) < 2:
         yield from _run_here(work, jobs, watch)
@@ -94,7 +94,7 @@ def run_jobs(
                 yield left.pop(number), result
     except BrokenProcessPool:
         blame_script()
-    # A job that kills its process took the others' results along: the rest one by one.
+    # A job that kills its process loses the results of others as well: run the rest one by one.
     for number in list(left):
         with _ended(pool(1), stop) as executor:
             try:
@@ -106,7 +106,7 @@ def run_jobs(
 
 @contextmanager
 def _ended(executor: ProcessPoolExecutor, stop: Any) -> Iterator[ProcessPoolExecutor]:
-    """A pool that, however the block ends, waits for no more than the pieces under way."""
+    """A pool that waits only for the jobs that are running, however the block ends."""
     try:
         yield executor
     except BrokenProcessPool:
@@ -150,7 +150,9 @@ def _begin(counters: Any, stop: Any) -> None:
             counters[1] += weight
 
     _report = report
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent asks, so that half files are removed
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # workers stop in `advance`, so that they remove unfinished files
     torch.set_num_threads(1)
     parent = parent_process()
     if parent is not None:

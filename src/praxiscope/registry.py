@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """A dict from name to object that refuses duplicates and helps with typing errors.
+    """A dict from name to object that rejects duplicates and suggests the nearest name.
 
     Example:
         >>> models: Registry[Callable[..., object]] = Registry("model")
@@ -30,18 +30,18 @@ class Registry(Generic[T]):
         self._entries: dict[str, T] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Return a decorator that files its object under ``name``. Raises ArgumentError if it is taken."""
+        """Return a decorator that registers its object as ``name``. Raises ArgumentError if the name is taken."""
 
         def add(entry: T) -> T:
             if name in self._entries:
-                raise ArgumentError(f"a {self.kind} named {name!r} is registered already")
+                raise ArgumentError(f"a {self.kind} named {name!r} is already registered")
             self._entries[name] = entry
             return entry
 
         return add
 
     def get(self, name: str) -> T:
-        """Return the object filed under ``name``. Raises UnknownNameError naming the nearest name."""
+        """Return the object registered as ``name``. Raises UnknownNameError with the nearest name."""
         if name not in self._entries:
             raise unknown_name(self.kind, name, self._entries)
         return self._entries[name]

@@ -1,4 +1,4 @@
-"""Tensors from files that other tools wrote, read without unpickling anything."""
+"""Read tensors from weights files of other tools, without unpickling."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def read_tensors(path: str | Path) -> State:
         path: a torch state dict (also nested under "state_dict" or "model"), .safetensors, or .npz.
 
     Raises:
-        CheckpointError: no such file, one that cannot be read so, or one without tensors.
+        CheckpointError: the file does not exist, cannot be read, or has no tensors.
     """
     path = Path(path)
     if not path.is_file():
-        raise CheckpointError(f"{path}: there is no such weights file")
+        raise CheckpointError(f"{path}: no such weights file")
     try:
         content: Any
         if path.suffix == ".npz":
@@ -43,13 +43,13 @@ def read_tensors(path: str | Path) -> State:
             content = load_file(path)
         else:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of pickle protocols: what matters is said below
+                warnings.simplefilter("ignore")  # about pickle protocols
                 content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # each format fails in a dozen ways; all mean the same to the caller
+    except Exception as error:  # each format raises many types of errors; all mean the same to the caller
         reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
         if "weights_only" in reason or "allow_pickle" in reason:
-            # The libraries' own words advise to switch the protection off.
-            reason = "it is no such file, or holds pickled objects, which are never loaded"
+            # The message of the library advises to disable the protection.
+            reason = "not a weights file, or it contains pickled objects, which are never loaded"
         raise CheckpointError(
             f"{path}: cannot be read as weights ({reason}). Expected a torch state dict without pickled objects, "
             ".safetensors, or .npz"

@@ -1,8 +1,8 @@
-"""What the parts hand to one another.
+"""The data types that modules exchange.
 
 Axis letters, here and in every file that reshapes:
     B videos of a batch, S snippets of a video, T frames, C channels, H rows, W columns,
-    L flow fields in a stack, N any number of frames taken together (B * S, say), K classes.
+    L flow fields in a stack, N any number of frames together (for example B * S), K classes.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-if TYPE_CHECKING:  # lists of videos are made, and looked at, without torch
+if TYPE_CHECKING:  # lists of videos are read without torch
     import torch
     from torch import Tensor
 
 __all__ = ["STEM", "Batch", "Clip", "Prediction", "Segment", "SnippetOutput", "VideoRecord"]
 
-STEM = "stem"  # the stream of a batch that holds no pictures, see `Batch`
+STEM = "stem"  # the stream of a batch that holds numbers of stems, not frames; see `Batch`
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class VideoRecord:
     Attributes:
         id: unique in its data set; the path below the data set's root, with ``@start-end`` for a part.
         path: the file (a video, or a packed clip), or a folder of frames.
-        labels: class names; one, or several for multi-label data. None in a test video that shows no class.
-        start_s, end_s: the part of the file that is meant, in seconds; None for its start or end.
-        split: "train", "val" or "test"; None while no split was given.
-        group: videos of one group (one source, one person) belong on the same side of a split.
+        labels: class names; one, or several for multi-label data. Empty for a test video without a class.
+        start_s, end_s: the part of the file in seconds; None for its start or end.
+        split: "train", "val" or "test"; None if there is no split yet.
+        group: videos of one group (one source, one person) must be on the same side of a split.
     """
 
     id: str
@@ -45,15 +45,15 @@ class VideoRecord:
 
 @dataclass
 class Clip:
-    """What is read of one video for one step: a sample.
+    """A sample: the frames that are read from one video for one step.
 
     Attributes:
-        streams: by name ("rgb", "flow"), the same instants: [S, C, H, W], uint8 for pixels,
-            float32 for flow (pixels, x first).
+        streams: frames by name ("rgb", "flow") at the same times: [S, C, H, W], uint8 for RGB, float32 for flow (in
+            pixels, x first).
         target: int64 [] class number, or float32 [K] of zeros and ones for multi-label data.
         id: the record's id.
-        seed: seeds every random draw that is still to come for this sample (flip, colour jitter).
-        damage: which frames of the video turned out not to decode, as a clause; empty for none.
+        seed: of the random transforms that are applied later (flip, colour jitter).
+        damage: the frames of the video that do not decode, as a clause; empty for none.
         long: the video has too many frames to be read at once; ``streams`` is empty.
     """
 
@@ -72,11 +72,11 @@ class Batch:
     Dense: every stream is [B, S, C, H, W] and ``offsets`` is None. Packed: every stream is
     [sum of T, C, H, W], and video b owns the rows ``offsets[b]:offsets[b + 1]`` (int64 [B + 1]).
 
-    Padded: every stream is [B, most T, C, H, W] with those offsets; the frames of video b behind its own
-    ``offsets[b + 1] - offsets[b]`` repeat its last one.
+    Padded: every stream is [B, largest T, C, H, W] with the same offsets; after the ``offsets[b + 1] - offsets[b]``
+    frames of video b, its last frame is repeated.
 
     For networks with several stems a dense batch has one more stream, ``STEM``: int64 [B, S], the number of the stem
-    that each snippet takes.
+    for each snippet.
     """
 
     streams: dict[str, Tensor]
@@ -133,14 +133,14 @@ class Segment(NamedTuple):
 
 @dataclass(frozen=True)
 class Prediction:
-    """What was recognised in one video.
+    """The result for one video.
 
     Attributes:
         source: the file.
         labels: class names, the most probable first.
         scores: their probabilities (softmax, or sigmoid for multi-label models).
-        segments: the timeline, where one was asked for.
-        damage: which frames of the video turned out not to decode, as a clause; empty for none.
+        segments: the timeline, if one was requested.
+        damage: the frames of the video that do not decode, as a clause; empty for none.
     """
 
     source: str

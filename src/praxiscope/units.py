@@ -1,4 +1,4 @@
-"""Sizes, durations and counts as people write them."""
+"""Parse and format sizes, durations and counts."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _UNITS |= {"ki": 1024, "mi": 1024**2, "gi": 1024**3, "ti": 1024**4}
 
 
 def parse_size(text: str) -> int:
-    """Bytes of a size in words: "6GiB", "500 MB", "2g" (decimal without the i).
+    """Parse a size such as "6GiB", "500 MB" or "2g" (decimal without the i) to bytes.
 
     Raises:
-        ArgumentError: another text, or no size above 0.
+        ArgumentError: not a size above 0.
     """
     found = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([kmgt]?i?)b?\s*", text, re.IGNORECASE)
     unit = found.group(2).lower() if found else None
@@ -26,28 +26,28 @@ def parse_size(text: str) -> int:
 
 
 def format_size(size: float) -> str:
-    """Bytes in words: "1.5 GiB", "300 MiB"."""
+    """Format a number of bytes, as "1.5 GiB" or "300 MiB"."""
     return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
 
 
 def parse_duration(option: str, text: str) -> float:
-    """Seconds of "2s", "500ms", "1.5m" or a plain number. Raises ArgumentError for anything else."""
+    """Parse "2s", "500ms", "1.5m" or a plain number to seconds. Raises ArgumentError for another text."""
     found = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(ms|s|m|min|h)?\s*", text)
     seconds = 0.0
     if found:
         seconds = float(found[1]) * {"ms": 1e-3, "m": 60, "min": 60, "h": 3600}.get(found[2] or "s", 1.0)
     if seconds <= 0:
-        raise ArgumentError(f"{option} {text}: expected a length above 0 such as 2s, 500ms or 1.5.")
+        raise ArgumentError(f"{option} {text}: expected a duration above 0, such as 2s, 500ms or 1.5")
     return seconds
 
 
 def counted(number: int, one: str, many: str | None = None) -> str:
-    """A number and what there is so many of.
+    """Format a number with its noun in singular or plural.
 
     Args:
         number: how many.
-        one: the noun, or a clause, of a single one: "video", "video has".
-        many: of another number; None adds an s.
+        one: singular noun or clause: "video", "video has".
+        many: plural; None adds an s.
 
     Example:
         >>> counted(1, "video"), counted(2, "class is", "classes are")

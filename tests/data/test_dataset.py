@@ -208,7 +208,7 @@ def test_a_known_broken_video_is_not_opened_again(half_broken: list[VideoRecord]
 
 def test_nothing_readable_is_an_error_that_says_so(half_broken: list[VideoRecord]) -> None:
     data = TrainingClips(make_reader([half_broken[1], half_broken[3]]))
-    with pytest.raises(DataError, match=r"\b2 videos.*praxiscope check"):
+    with pytest.raises(DataError, match=r"\b2 videos .*praxiscope check"):
         data[Request(0, 0)]
 
 

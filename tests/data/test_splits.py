@@ -138,5 +138,5 @@ def test_class_weights_are_inverse_frequencies_of_mean_one() -> None:
 
 @pytest.mark.parametrize("counts", [[], [3, 0], [[1, 2]]])
 def test_a_class_without_clips_has_no_weight(counts: list[int]) -> None:
-    with pytest.raises(ArgumentError, match="one positive number for each class"):
+    with pytest.raises(ArgumentError, match="counts"):
         class_weights(counts)

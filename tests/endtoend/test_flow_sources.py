@@ -98,7 +98,7 @@ def test_other_weights_are_refused_before_anything_is_read(by_raft: tuple[Path, 
     digest = FlowStore(flow).contract.parameters["weights"]
     with pytest.raises(px.ArgumentError, match=rf"other\.pt: .*{digest}"):
         px.load(model, flow_weights=raft / "other.pt")
-    with pytest.raises(px.CheckpointError, match=r"none\.pt: there is no such weights file"):
+    with pytest.raises(px.CheckpointError, match=r"none\.pt"):
         px.load(model, flow_weights=raft / "none.pt")
     with pytest.raises(px.ArgumentError, match="give one of them"):
         px.load(model, flow_weights=raft / "raft.pt", flow=flow)

@@ -1,6 +1,6 @@
-"""Clips to batches, dense or packed, and the order in which clips are drawn.
+"""Collate clips to dense, packed or padded batches, and divide an epoch into batches.
 
-B videos, S snippets, T frames of one video, C channels, H rows, W columns.
+Axis letters: B videos, S snippets, T frames of one video, C channels, H rows, W columns.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ __all__ = [
 
 
 class Request(NamedTuple):
-    """One clip to read: the record's place in the list, and the seed of all its random draws."""
+    """One clip to read: the position of its record in the list, and the seed of its random draws."""
 
     place: int
     seed: int
 
 
 def mix_seeds(*numbers: int) -> int:
-    """One 63-bit seed out of several numbers (splitmix64), so that near numbers give unrelated draws."""
+    """Combine several numbers to one 63-bit seed (splitmix64); similar numbers give unrelated seeds."""
     state = 0
     for number in numbers:
         state = (state ^ (number & 0xFFFFFFFFFFFFFFFF)) + 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF
@@ -45,12 +45,11 @@ def mix_seeds(*numbers: int) -> int:
 
 
 class EpochBatches:
-    """The batches of one epoch for one process: a list of requests each.
+    """The batches of one epoch for one process, each a list of requests.
 
-    The order is drawn once for all processes; global batch k is a stretch of it, of which process r takes
-    the r-th part. So two processes see together what one process with twice the batch sees. Every draw
-    depends on (seed, epoch, place in the epoch) alone: neither on the number of workers nor on where a
-    resumed run begins.
+    The order is drawn once for all processes. Global batch k is a slice of it, and process r takes the r-th part of the
+    slice, so two processes together read what one process with twice the batch size reads. Every draw depends only on
+    (seed, epoch, position in the epoch), not on the number of workers or on where a resumed run starts.
 
     Args:
         order: int64 [n], positions in the list of records in the order of this epoch.
@@ -58,7 +57,7 @@ class EpochBatches:
         seed: the run's seed.
         epoch: number of the epoch.
         rank, world_size: this process and how many there are.
-        start: number of batches to leave out at the beginning (a resumed run has seen them).
+        start: number of batches to skip at the beginning (for a resumed run).
     """
 
     def __init__(
@@ -77,7 +76,7 @@ class EpochBatches:
 
     @staticmethod
     def count(clips: int, batch: int, world_size: int = 1) -> int:
-        """Batches per epoch: only full ones, so that every step has the same size, but at least one."""
+        """Batches per epoch: only full ones, so that every step has the same size; at least one."""
         return max(1, clips // (batch * world_size))
 
     def __len__(self) -> int:
@@ -88,7 +87,7 @@ class EpochBatches:
         total = self.count(clips, self.batch, self.world_size)
         for number in range(self.start, total):
             first = (number * self.world_size + self.rank) * self.batch
-            # A set smaller than one global batch is gone through again until the batch is full.
+            # A set smaller than one global batch is repeated until the batch is full.
             places = range(first, first + self.batch)
             yield [
                 Request(int(self.order[place % clips]), mix_seeds(self.seed, self.epoch, place))
@@ -100,7 +99,7 @@ def collate_dense(clips: Sequence[Clip], pool: SlotPool | None = None) -> Batch:
     """Stack clips of equal shape: every stream becomes [B, S, C, H, W].
 
     Raises:
-        ArgumentError: two clips differ in a stream's shape, with both ids and shapes.
+        ArgumentError: two clips have streams of different shapes.
     """
     streams = {}
     for name in _stream_names(clips):
@@ -116,14 +115,14 @@ def collate_dense(clips: Sequence[Clip], pool: SlotPool | None = None) -> Batch:
 
 
 def stack(tensors: Sequence[Tensor], pool: SlotPool | None = None) -> Tensor:
-    """``torch.stack`` for clips [S, C, H, W], which keeps a layout of [S, H, W, C].
+    """``torch.stack`` for clips [S, C, H, W] that keeps the memory layout [S, H, W, C].
 
-    Decoded frames lie with their channels last; writing them out channel by channel would cost more than
-    decoding some of them.
+    Decoded frames have their channels last in memory; copying them channel by channel would take longer than decoding
+    some of them.
 
     Args:
         tensors: of one shape and layout.
-        pool: in a reading process: where to write what is sent to the main process.
+        pool: in a data loader worker, the shared memory to write to.
     """
     channels_last = tensors[0].ndim == 4 and not tensors[0].is_contiguous()
     if channels_last:
@@ -135,10 +134,10 @@ def stack(tensors: Sequence[Tensor], pool: SlotPool | None = None) -> Tensor:
 
 
 def collate_packed(clips: Sequence[Clip]) -> Batch:
-    """Concatenate clips of any lengths: every stream becomes [sum T, C, H, W], with offsets [B + 1].
+    """Concatenate clips of any length: every stream becomes [sum T, C, H, W], with offsets [B + 1].
 
     Raises:
-        ArgumentError: the streams of one clip differ in length, or two clips in C, H, W.
+        ArgumentError: the streams of a clip differ in length, or two clips differ in C, H or W.
     """
     names = _stream_names(clips)
     lengths = []
@@ -151,7 +150,7 @@ def collate_packed(clips: Sequence[Clip]) -> Batch:
             if clip.streams[name].shape[1:] != clips[0].streams[name].shape[1:]:
                 raise ArgumentError(
                     f"stream {name!r} of {clip.id} has frames of {tuple(clip.streams[name].shape[1:])}, that of "
-                    f"{clips[0].id} of {tuple(clips[0].streams[name].shape[1:])}; crop or resize them alike"
+                    f"{clips[0].id} of {tuple(clips[0].streams[name].shape[1:])}. Crop or resize them to the same size."
                 )
     offsets = torch.tensor([0, *lengths]).cumsum(0)
     streams = {name: torch.cat([clip.streams[name] for clip in clips]) for name in names}
@@ -159,9 +158,9 @@ def collate_packed(clips: Sequence[Clip]) -> Batch:
 
 
 def collate_padded(clips: Sequence[Clip]) -> Batch:
-    """Fill clips up to the longest by repeating their last frame: every stream becomes [B, most T, C, H, W].
+    """Pad clips to the longest by repeating their last frame: every stream becomes [B, largest T, C, H, W].
 
-    Which frames are a video's own is said by the offsets [B + 1], as in a packed batch.
+    The offsets [B + 1] of a packed batch give the number of frames of each video.
 
     Raises:
         ArgumentError: as `collate_packed`.
@@ -181,7 +180,7 @@ def _stream_names(clips: Sequence[Clip]) -> list[str]:
     names = list(clips[0].streams)
     for clip in clips:
         if list(clip.streams) != names:
-            raise ArgumentError(f"{clip.id} holds the streams {list(clip.streams)}, {clips[0].id} {names}")
+            raise ArgumentError(f"{clip.id} has the streams {list(clip.streams)}, {clips[0].id} has {names}")
     return names
 
 

@@ -1,4 +1,4 @@
-"""What is in a data set: every video opened, classes counted, leaks and copies found."""
+"""Inspect a data set: open every video, count classes, find leaks between splits and copies."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["CheckReport", "Copies", "VideoCheck", "inspect"]
 #: Start and end in seconds.
 Part = tuple["float | None", "float | None"]
 
-_SPLITS = ("train", "val", "test", None)  # None: the set brings no split and none was made
+_SPLITS = ("train", "val", "test", None)  # None: the set has no split
 _EDGE_BYTES = 1 << 16
 
 
@@ -37,11 +37,11 @@ class VideoCheck:
 
     Attributes:
         id, path, labels, split: of the record.
-        frames: of the part that is meant, as the packets say, or that decode when all were decoded.
+        frames: of the record's part: according to the packets, or frames that decode if all were decoded.
         duration_s: of that part.
-        fps, width, height, codec: as the file says; None where it cannot be read.
-        readable: False when no frame can be had: the video is broken.
-        problem: what is wrong, None when nothing is.
+        fps, width, height, codec: from the file; None if it cannot be read.
+        readable: False if no frame decodes.
+        problem: what is wrong; None for nothing.
     """
 
     id: str
@@ -58,13 +58,13 @@ class VideoCheck:
     problem: str | None = None
 
 
-# Of a file: what it is, a digest, and the frames of its parts.
-_Look = tuple[VideoCheck, str, dict[Part, int]]
+# For a file: its check, a digest, and the number of frames of its parts.
+_Found = tuple[VideoCheck, str, dict[Part, int]]
 
 
 @dataclass(frozen=True)
 class Copies:
-    """Files with the same content: their records' ids, and the labels and splits these have."""
+    """Files with the same content: the ids of their records, with their labels and splits."""
 
     ids: tuple[str, ...]
     labels: tuple[str, ...]
@@ -73,15 +73,15 @@ class Copies:
 
 @dataclass(frozen=True, repr=False)
 class CheckReport:
-    """What ``inspect`` found.
+    """The result of ``inspect``.
 
     Attributes:
         name, root, notes, missing, left_out, official: of the manifest.
         full: whether every frame was decoded.
         videos: one for each record, in the manifest's order.
-        classes: number of videos by class and split ("unsplit" where none was made).
-        imbalance: training videos of the largest class over those of the smallest; 1 is balanced. Of all
-            videos where there is no split.
+        classes: number of videos by class and split ("unsplit" for none).
+        imbalance: training videos of the largest class over those of the smallest; 1 is balanced. If there is no
+            split, of all videos.
         leaking_groups: groups on several sides of the split, with the number of videos on each.
         copies: files with the same content.
     """
@@ -109,26 +109,26 @@ class CheckReport:
 
     @property
     def whole(self) -> bool:
-        """Whether every listed video is there and can be read; of a known set, every one that is on disk."""
+        """Whether every listed video exists and can be read. Videos of a known set may be missing."""
         return not self.broken and (self.official or not self.missing)
 
     @property
     def files(self) -> int:
-        """Number of files, or folders of frames, that the videos are or are parts of."""
+        """Number of different files, or folders of frames."""
         return len({video.path for video in self.videos})
 
     @property
     def broken(self) -> tuple[VideoCheck, ...]:
-        """Videos of which no frame can be had."""
+        """Videos of which no frame decodes."""
         return tuple(video for video in self.videos if not video.readable)
 
     @property
     def damaged(self) -> tuple[VideoCheck, ...]:
-        """Videos that can be read, with something wrong."""
+        """Videos that can be read, but have a problem."""
         return tuple(video for video in self.videos if video.readable and video.problem is not None)
 
     def to_dict(self) -> dict[str, Any]:
-        """The report for JSON; every key is present whatever was found."""
+        """The report for JSON. Every key is always present."""
 
         def brief(video: VideoCheck) -> dict[str, Any]:
             return {"id": video.id, "path": str(video.path), "problem": video.problem}
@@ -164,12 +164,12 @@ def inspect(
     workers: int = 2,
     progress: Callable[[int, int], None] | None = None,
 ) -> CheckReport:
-    """Open every video of a set and count what there is. A broken video is reported, never raised.
+    """Open every video of a set and count frames, classes and problems. Broken videos are reported, not raised.
 
     Args:
         manifest: the set.
-        full: decode every frame; otherwise the first, and the count comes from the packets.
-        workers: processes; 1 for none beside this one.
+        full: decode every frame; otherwise only the first, and frames are counted from the packets.
+        workers: processes; 1 for this process only.
         progress: called as ``progress(done, total)`` after each file.
 
     Returns:
@@ -180,8 +180,8 @@ def inspect(
         inside = parts.setdefault(record.path, [])
         if _is_part(record):
             inside.append((record.start_s, record.end_s))
-    found: dict[Path, _Look] = {}
-    for done, (path, result) in enumerate(_look_at_all(parts, full, workers), start=1):
+    found: dict[Path, _Found] = {}
+    for done, (path, result) in enumerate(_check_files(parts, full, workers), start=1):
         found[path] = result
         if progress is not None:
             progress(done, len(parts))
@@ -218,7 +218,7 @@ def _is_part(record: VideoRecord) -> bool:
 
 
 def _with_part(video: VideoCheck, record: VideoRecord, frames: Mapping[Part, int]) -> VideoCheck:
-    """Of a part of a file, its own frames and length, and what is wrong with it."""
+    """The check of a record: for a part of a file, with the frames, duration and problem of that part."""
     length = video.duration_s
     if not _is_part(record) or not video.readable or length is None:
         return video
@@ -232,14 +232,14 @@ def _with_part(video: VideoCheck, record: VideoRecord, frames: Mapping[Part, int
         problem = f"no frame between {start_s:g} and {end_s:g} s"
         return replace(video, readable=False, frames=None, duration_s=None, problem=problem)
     inside = replace(video, frames=count, duration_s=min(end_s, length) - start_s)
-    # Times are often rounded: a frame too late is no mistake.
+    # Times are often rounded: an end of one frame too late is not a problem.
     if end_s > length + 1 / (video.fps or 25) and not video.problem:
         return replace(inside, problem=f"ends at {length:.2f} s, before the part does ({end_s:g} s)")
     return inside
 
 
-def _look_at(path: Path, full: bool, *parts: Part) -> _Look:
-    """One file: what it is, a quick digest of its content ("" for none), and the frames of its parts."""
+def _check_file(path: Path, full: bool, *parts: Part) -> _Found:
+    """Check one file. Returns its check, a quick digest of its content ("" for none), and the frames of its parts."""
     check = VideoCheck(id="", path=path)
     digest = ""
     frames: dict[Part, int] = {}
@@ -273,11 +273,11 @@ def _frames_of(times: NDArray[np.float64], start_s: float | None, end_s: float |
     return max(last - first, 0)
 
 
-def _look_at_all(
+def _check_files(
     files: Mapping[Path, Sequence[Part]], full: bool, workers: int
-) -> Iterator[tuple[Path, _Look]]:
+) -> Iterator[tuple[Path, _Found]]:
     if workers <= 1 or len(files) < 2:
-        yield from ((path, _look_at(path, full, *parts)) for path, parts in files.items())
+        yield from ((path, _check_file(path, full, *parts)) for path, parts in files.items())
         return
     from concurrent.futures import ProcessPoolExecutor, as_completed
     from concurrent.futures.process import BrokenProcessPool
@@ -287,7 +287,7 @@ def _look_at_all(
     left = dict(files)
     pool = ProcessPoolExecutor(min(workers, len(files)), context)
     try:
-        futures = {pool.submit(_look_at, path, full, *parts): path for path, parts in files.items()}
+        futures = {pool.submit(_check_file, path, full, *parts): path for path, parts in files.items()}
         for future in as_completed(futures):
             result = future.result()
             del left[futures[future]]
@@ -296,12 +296,12 @@ def _look_at_all(
         blame_script()
     finally:
         pool.shutdown(cancel_futures=True)
-    # A file that kills its process took the others' results with it: look at the rest one by one.
+    # A file that kills its process loses the results of others as well: check the rest one by one.
     pool = ProcessPoolExecutor(1, context)
     try:
         for path, parts in left.items():
             try:
-                result = pool.submit(_look_at, path, full, *parts).result()
+                result = pool.submit(_check_file, path, full, *parts).result()
             except BrokenProcessPool:
                 pool = ProcessPoolExecutor(1, context)
                 result = VideoCheck(id="", path=path, problem="ends the process that reads it"), "", {}
@@ -311,7 +311,7 @@ def _look_at_all(
 
 
 def _edge_digest(path: Path) -> str:
-    """Size, start and end of a file: different for almost all files that differ."""
+    """A digest of size, start and end of a file, which differs for almost all different files."""
     size = source_bytes(path)
     if size == 0:
         return ""
@@ -335,7 +335,7 @@ def _digest(path: Path) -> str:
 
 
 def _copies(manifest: Manifest, digests: dict[Path, str]) -> tuple[Copies, ...]:
-    """Files of the same content; those that only look alike at their edges are told apart by all bytes."""
+    """Files with the same content. Files with the same edges are compared by all of their bytes."""
     alike: dict[str, list[Path]] = defaultdict(list)
     for path, digest in digests.items():
         if digest:

@@ -1,4 +1,4 @@
-"""Lists of videos as CSV: ``path,label[,start,end,split,group]``, and class lists beside them."""
+"""Read and write lists of videos as CSV, ``path,label[,start,end,split,group]``, and the class lists beside them."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from praxiscope.units import counted
 
 __all__ = ["CLASS_LIST", "COLUMNS", "read_class_list", "read_csv", "write_csv"]
 
-#: One class name per line, beside a CSV: the order of the classes, and what numeric labels mean.
+#: A file beside a CSV with one class name per line: the order of the classes, and the names of numeric labels.
 CLASS_LIST = "classes.txt"
 
 COLUMNS = ("path", "label", "start", "end", "split", "group")
 
-# A quoted cell and the blanks around it, which the reader of csv would take for a part of it, and refuse behind it.
+# A quoted cell and the blanks around it, which the csv module does not accept.
 _QUOTED = re.compile(r'(?P<before>^|,)[^\S\n]*(?P<cell>"(?:[^"]|"")*")[^\S\n]*(?=,|$)', re.MULTILINE)
 
 
 def read_csv(path: str | Path) -> list[VideoRecord]:
-    """Read a list of videos; whether the files exist is not looked at.
+    """Read a list of videos, without checking that the files exist.
 
     Paths are relative to the CSV's folder, labels are names (several joined by ``|``; empty for a test video
     of no class), start and end are seconds. Where a ``classes.txt`` stands beside the CSV and all labels are
@@ -40,7 +40,7 @@ def read_csv(path: str | Path) -> list[VideoRecord]:
         path: the CSV, with a header; in UTF-8, or UTF-16 as Windows writes it.
 
     Returns:
-        The records in the file's order, split None where the cell is empty or the column absent.
+        The records in the order of the file. The split is None if its cell is empty or there is no such column.
 
     Raises:
         DataError: no such file, no header, an unknown column, a bad cell; with the line's number.
@@ -55,12 +55,12 @@ def read_csv(path: str | Path) -> list[VideoRecord]:
 
 
 def write_csv(path: str | Path, records: Sequence[VideoRecord], classes: Sequence[str] | None = None) -> None:
-    """Write records so that ``read_csv`` gives them back. The file appears whole or not at all.
+    """Write records so that ``read_csv`` returns the same. The file is written completely or not at all.
 
     Args:
-        path: the CSV; video paths are written relative to its folder where they lie below it.
+        path: the CSV. Paths of videos below its folder are written relative to it.
         records: the videos.
-        classes: class names in their order; written to ``classes.txt`` beside the CSV when given.
+        classes: class names in order, written to ``classes.txt`` beside the CSV if given.
 
     Raises:
         DataError: a label that a CSV cannot hold (empty, or with ``|`` or an outer blank in it).
@@ -85,7 +85,7 @@ def write_csv(path: str | Path, records: Sequence[VideoRecord], classes: Sequenc
 
 
 def read_class_list(path: Path) -> tuple[str, ...]:
-    """Read class names, one per line. Raises DataError when there are none, or one stands twice."""
+    """Read class names, one per line. Raises DataError if there are none, or a name is repeated."""
     names = [line for _, line in numbered_lines(read_text(path))]
     if not names:
         raise DataError(f"{path}: contains no class names. Write one per line, or remove the file.")
@@ -163,7 +163,7 @@ def _record(path: Path, line: int, cells: dict[str, str]) -> VideoRecord:
             raise DataError(f"{where}: split must be train, val or test, got {text!r}.")
     labels = tuple(label.strip() for label in cells["label"].split("|"))
     if split == "test" and labels == ("",):
-        labels = ()  # a video of no class: at test a negative of every class, in training of no use
+        labels = ()  # a video without a class: a negative example of every class in testing, not used for training
     if not all(labels):
         raise DataError(f"{where}: the label is empty (got {cells['label']!r}).")
     if len(set(labels)) < len(labels):
@@ -197,12 +197,12 @@ def _seconds(where: str, column: str, text: str) -> float | None:
 
 
 def _brief(seconds: float | None) -> str:
-    """Seconds for an id: exact, so that different parts have different ids, and short."""
+    """Format seconds for an id: short, but exact, so that different parts have different ids."""
     return "" if seconds is None else repr(seconds).removesuffix(".0")
 
 
 def _named(path: Path, parsed: list[tuple[int, VideoRecord]], classes: tuple[str, ...]) -> list[VideoRecord]:
-    """The records with labels that are all in the class list: names as they are, numbers as positions."""
+    """Check labels against the class list, and replace numbers by class names."""
     written = {label for _, record in parsed for label in record.labels}
     numeric = all(label.lstrip("-").isdecimal() for label in written) and not written <= set(classes)
     records = []

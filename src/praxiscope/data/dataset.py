@@ -1,4 +1,4 @@
-"""Reading clips: a record becomes a sample, whatever streams it carries.
+"""Read clips: the frames of all streams of a record, as a sample.
 
 S snippets of a video, C channels, H rows, W columns, K classes.
 """
@@ -47,22 +47,22 @@ __all__ = [
 T = TypeVar("T")
 
 Sampler = Callable[[int, "torch.Generator | None"], "Tensor | None"]
-"""(number of frames, generator or None) -> int64 starts of snippets; None for a video that is too long to read."""
+"""(number of frames, generator or None) -> int64 starts of snippets, or None if the video is too long to read."""
 
 
 class Skip(NamedTuple):
-    """A video that could not be read, and why."""
+    """A video that could not be read, and the reason."""
 
     id: str
     problem: str
 
 
 def ignore(skips: Iterable[Skip]) -> None:
-    """Take what was skipped or lost, and say nothing."""
+    """Ignore skipped and damaged videos."""
 
 
 class Geometry(Protocol):
-    """A crop: drawn once per video, so that all of its streams lose the same part of the picture."""
+    """A crop that is drawn once per video, so that all of its streams are cropped to the same part of the frame."""
 
     @property
     def size(self) -> int | Size: ...
@@ -93,8 +93,8 @@ class RgbReader:
     Attributes:
         short_side: pixels; None keeps the native size.
         length: consecutive frames per snippet, stacked along the channels.
-        offset: frames from a snippet's start to the first that is shown: where a stack of flow starts there, the
-            picture is of its middle.
+        offset: frames from the start of a snippet to the first frame that is read. With a stack of flow, the RGB frame
+            is in the middle of the stack.
     """
 
     short_side: int | None = 256
@@ -119,36 +119,36 @@ class RgbReader:
 
 
 def frame_range(record: VideoRecord, video: Video) -> tuple[int, int]:
-    """First frame of a record and the one after its last, as `Video.quick_length` counts.
+    """First frame of a record and the one after its last, as counted by `Video.quick_length`.
 
-    Raises DataError when the part holds no frame.
+    Raises DataError if the record's part contains no frames.
     """
     if record.start_s is None and record.end_s is None:
         return 0, video.quick_length()
-    video.quick_length()  # the times as the packets say: to confirm them would decode the whole file
+    video.quick_length()  # times from the packets: confirming them would decode the whole file
     times = video.timestamps()
     first, last = part(times, record.start_s, record.end_s, video.same_s)
     if last <= first:
         end = "the end" if record.end_s is None else f"{record.end_s:g} s"
         raise DataError(
-            f"{record.id}: no frame between {record.start_s or 0:g} s and {end}; the video has frames from "
+            f"{record.id}: no frames between {record.start_s or 0:g} s and {end}; the video has frames from "
             f"{times[0]:.2f} s to {times[-1]:.2f} s. Correct its start and end in the list."
         )
     return first, last
 
 
 class ClipReader:
-    """Reads clips of a list of videos.
+    """Read clips of a list of videos.
 
     Args:
         records: the videos.
         targets: one tensor per record: int64 [] or multi-hot float32 [K].
-        sampler: chooses the snippets' starts from the frame count.
+        sampler: chooses the starts of the snippets for a number of frames.
         readers: streams by name; all are read at the same starts.
-        geometry: a crop; None leaves frames whole.
-        random: whether to draw (training) or to take the centred choice everywhere (testing).
-        time_limit_s: seconds that reading one video may take.
-        known_broken: why videos that are known to be unreadable are, by id; they are not tried again.
+        geometry: a crop; None for whole frames.
+        random: draw snippets and crops at random (training), or use the centred ones (testing).
+        time_limit_s: time limit for reading one video, in seconds.
+        known_broken: problems of videos that are known to be unreadable, by id; they are not read again.
     """
 
     def __init__(
@@ -168,7 +168,7 @@ class ClipReader:
         self.records, self.targets = list(records), list(targets)
         self.sampler, self.readers, self.geometry = sampler, dict(readers), geometry
         self.random, self.time_limit_s = random, time_limit_s
-        # Remembered per process, so that a broken file costs its time limit only once.
+        # Kept per process, so that a broken file costs its time limit only once.
         self._broken: dict[str, str] = {}
         self._known_broken = {} if known_broken is None else known_broken
 
@@ -181,7 +181,7 @@ class ClipReader:
         Args:
             index: number of the record.
             seed: of all random draws.
-            video: the video, if it is open; None opens that of the record.
+            video: the video, if it is already open; None to open that of the record.
 
         Raises:
             VideoError, DataError: the video cannot be read.
@@ -210,7 +210,7 @@ class ClipReader:
         return Clip(streams, self.targets[index], record.id, mix_seeds(seed, 1), known_damage(record.path))
 
     def _draw(self, record: VideoRecord, video: Video, generator: torch.Generator | None) -> Box | None:
-        """One box for all streams, drawn on the first one's frame; the others cut the same part of theirs."""
+        """One box for all streams, drawn for the frame of the first; the others are cropped to the same part."""
         if self.geometry is None:
             return None
         leading = next(iter(self.readers.values()))
@@ -219,14 +219,14 @@ class ClipReader:
 
 @dataclass
 class Loaded:
-    """What a worker sends back: the batch, the videos left out on the way to it, and what is lost of those in it."""
+    """The result of a worker: the batch, the videos that were skipped, and the damage of the videos in the batch."""
 
     batch: Batch
     skipped: list[Skip] = field(default_factory=list)
     damaged: list[Skip] = field(default_factory=list)
 
     def pin_memory(self) -> Loaded:
-        """For torch's data loader: the batch in page-locked memory, from which GPUs copy beside other work."""
+        """For torch's data loader: the batch in page-locked memory, from which GPUs copy asynchronously."""
         return Loaded(self.batch.pin_memory(), self.skipped, self.damaged)
 
 
@@ -254,15 +254,15 @@ class TrainingClips(Dataset[tuple[Clip, list[Skip]]]):
                 skipped.append(Skip(self.reader.records[index].id, str(error)))
                 index = int(torch.randint(len(self.reader), (), generator=generator))
         raise DataError(
-            f"none of {counted(len(skipped), 'video')} tried could be read; the last error: {skipped[-1].problem} "
+            f"none of {counted(len(skipped), 'video')} could be read. The last error: {skipped[-1].problem} "
             "Run `praxiscope check` on the data."
         )
 
 
 class TestClips(Dataset["Clip | Skip"]):
-    """Clips for testing, by number: each video once; one that cannot be read comes as a Skip."""
+    """Clips for testing: each video once. A video that cannot be read is returned as a Skip."""
 
-    __test__ = False  # pytest would take the name for a test's
+    __test__ = False  # pytest would collect the class by its name
 
     def __init__(self, reader: ClipReader) -> None:
         self.reader = reader
@@ -280,25 +280,25 @@ class TestClips(Dataset["Clip | Skip"]):
 def collate(
     samples: Sequence[tuple[Clip, list[Skip]]], pool: SlotPool | None = None, stems: int = 1
 ) -> Loaded:
-    """Samples of a worker to a dense batch, with what was skipped.
+    """Collate the samples of a worker to a dense batch, with the videos that were skipped.
 
     Args:
         samples: one for each video.
         pool: where to write the batch, see `collate_dense`.
-        stems: of the network. Where there are several, they take turns over the videos, and the batch says which is
-            whose: with two, half of the batch takes each (Huang et al., section IV).
+        stems: number of stems of the network. Several stems alternate over the videos, and the batch holds the stem of
+            each: with two, each gets half of the batch (Huang et al., section IV).
     """
     batch = collate_dense([clip for clip, _ in samples], pool)
     if stems > 1:
         snippets = len(next(iter(samples[0][0].streams.values())))
-        # Who begins is drawn, so that a batch of one video, or a last one alone, sees each stem in its time.
+        # The first stem is drawn, so that batches of one video use all stems over time.
         numbers = (torch.arange(len(batch)) + batch.seeds[0] % stems) % stems
         batch.streams[STEM] = numbers[:, None].repeat(1, snippets)
     return _loaded(batch, samples)
 
 
 def collate_whole(samples: Sequence[tuple[Clip, list[Skip]]], padded: bool = False) -> Loaded:
-    """Samples of any lengths to a packed (or padded) batch, with what was skipped."""
+    """Collate samples of any length to a packed (or padded) batch, with the videos that were skipped."""
     clips = [clip for clip, _ in samples]
     return _loaded(collate_padded(clips) if padded else collate_packed(clips), samples)
 
@@ -309,7 +309,7 @@ def _loaded(batch: Batch, samples: Sequence[tuple[Clip, list[Skip]]]) -> Loaded:
 
 
 def clear_errors(loader: Iterable[T]) -> Iterator[T]:
-    """What a data loader gives; its workers' errors as this process would have raised them.
+    """Iterate over a data loader, and raise the errors of its workers as if this process had raised them.
 
     Raises:
         DataError: raised by a worker (the loader would put a traceback into its message), or a worker died.

@@ -1,4 +1,4 @@
-"""What a reader of a data set hands over, and the search for videos in a folder."""
+"""The result of a reader of data sets, and the search for videos in a folder."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = [
     "walk",
 ]
 
-#: Suffixes, in small letters, that make a file a video; ``.pxv`` is the packed format.
+#: Suffixes of video files, in lower case; ``.pxv`` is the packed format.
 VIDEO_SUFFIXES = frozenset(
     f".{name}"
     for name in (
@@ -63,17 +63,17 @@ _SPLIT_NAMES = {
 
 @dataclass(frozen=True)
 class Listing:
-    """What a reader found, before the set is checked and split.
+    """The result of a reader of data sets, before the set is checked and split.
 
     Attributes:
-        records: the videos on disk; their split is None where the reader knows of none.
-        classes: class names in the set's own order; None for alphabetical order.
-        missing: listed, but not on disk.
-        notes: sentences worth printing.
-        left_out: files, and links to folders, that lie among the videos and are not read.
-        official: whether a known set's own lists were read.
-        multi_label: whether training takes a video with all of its labels at once; None where it does as soon
-            as a video to train on has several.
+        records: the videos that exist; their split is None if the set has none.
+        classes: class names in the order of the set; None for alphabetical order.
+        missing: names of videos that are listed but do not exist.
+        notes: messages for the user.
+        left_out: files, and links to folders, among the videos that are not read.
+        official: whether the lists of a known set were read.
+        multi_label: whether training uses all labels of a video at once; None for True if a training video has several
+            labels.
     """
 
     records: Sequence[VideoRecord]
@@ -86,12 +86,12 @@ class Listing:
 
 
 def is_video(path: Path) -> bool:
-    """Whether the name is that of a video: a known suffix, and not hidden."""
+    """Whether a name has a suffix of video files and is not hidden."""
     return path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")
 
 
 def video_id(path: Path) -> str:
-    """A video's id from its path below the set's root; the packed ``clip.avi.pxv`` keeps ``clip.avi``."""
+    """The id of a video: its path below the root of the set; ``clip.avi`` for the packed ``clip.avi.pxv``."""
     return path.as_posix().removesuffix(".pxv")
 
 
@@ -102,8 +102,8 @@ def walk(folder: Path, left_out: list[Path] | None = None) -> Iterator[tuple[Pat
     circle without end.
 
     Args:
-        folder: where to begin.
-        left_out: gets the links that are not followed, and the folders that cannot be read.
+        folder: where to start.
+        left_out: links that are not followed and folders that cannot be read are appended to it.
 
     Yields:
         A folder, and the names of its folders (those removed are not entered) and of its files.
@@ -131,7 +131,7 @@ def walk(folder: Path, left_out: list[Path] | None = None) -> Iterator[tuple[Pat
 
 
 def search(folder: Path) -> tuple[list[Path], list[Path]]:
-    """The videos in ``folder`` and its folders, and what else lies there and is left out; hidden files are neither."""
+    """The videos in ``folder`` and its subfolders, and the other files. Hidden files are ignored."""
     videos: list[Path] = []
     left_out: list[Path] = []
     for parent, _, files in walk(folder, left_out):
@@ -144,12 +144,12 @@ def search(folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def videos_below(folder: Path) -> Iterator[Path]:
-    """Yield the videos in ``folder`` and its folders, sorted; hidden files and folders are passed over."""
+    """Yield the videos in ``folder`` and its subfolders, sorted. Hidden files and folders are ignored."""
     yield from search(folder)[0]
 
 
 def left_out_note(root: Path, left_out: Sequence[Path]) -> tuple[str, ...]:
-    """Notes that count and name what is left out below ``root``, or none."""
+    """Notes with the number and names of what is left out below ``root``, or none."""
     files = [path for path in left_out if path.exists() and not path.is_dir()]
     kinds = Counter(path.suffix.lower() or "without suffix" for path in files)
     counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(8))
@@ -172,10 +172,10 @@ def _names(root: Path, paths: Sequence[Path]) -> str:
 
 
 def split_name(text: str) -> str | None:
-    """The split that ``text`` means ("train", "val", "test"), or None when it means none."""
+    """The split ("train", "val", "test") for a name such as "training", or None."""
     return _SPLIT_NAMES.get(text.strip().lower())
 
 
 def first_few(names: Sequence[str], count: int = 5) -> str:
-    """The first names as one phrase; the rest as an ellipsis."""
+    """The first names, separated by commas, with an ellipsis for the others."""
     return ", ".join(names[:count]) + (", …" if len(names) > count else "")

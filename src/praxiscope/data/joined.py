@@ -1,7 +1,8 @@
-"""Several data sets as one: multi-task training, a classifier for each (Simonyan and Zisserman, 2014, section 4).
+"""Join data sets for multi-task training, with one classifier each (Simonyan and Zisserman, 2014, section 4).
 
-A task is a data set with a name. In the joined set its videos are ``task/ID``, its classes ``task/CLASS``, and its
-classes stand together, task after task. So what orders, samples, weighs and skips videos needs no word of tasks.
+A task is a data set with a name. In the joined set its videos are ``task/ID`` and its classes ``task/CLASS``. The
+classes of a task have consecutive numbers, so the code that orders, samples, weights and skips videos does not depend
+on tasks.
 """
 
 from __future__ import annotations
@@ -26,25 +27,25 @@ def join(manifests: Mapping[str, Manifest]) -> Manifest:
     """Join data sets into one.
 
     Args:
-        manifests: the sets by their tasks' names; classes are numbered in this order.
+        manifests: the sets by task name. Classes are numbered in this order.
 
     Returns:
-        A manifest whose ids, classes, groups and notes carry the task's name; each video stays on its side of the
-        split. ``tasks`` says which classes are whose.
+        A manifest whose ids, classes, groups and notes start with the name of their task. The split of each video is
+        kept. ``tasks`` holds the class numbers of each task.
 
     Raises:
-        ArgumentError: a name that cannot be one.
-        DataError: a set with videos of several labels, or of none.
+        ArgumentError: a name with other characters than letters, digits, _ and -.
+        DataError: a set with videos that have several labels, or none.
     """
     tasks: dict[str, tuple[int, int]] = {}
     classes: list[str] = []
     for name, manifest in manifests.items():
         if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
-            raise ArgumentError(f"a data set's name is made of letters, digits, _ and -, got {name!r}")
+            raise ArgumentError(f"the name of a data set may have letters, digits, _ and -, got {name!r}")
         if any(len(record.labels) != 1 for record in manifest.records):
             raise DataError(
-                f"{name}: {manifest.name} has videos with several labels or none, which cannot be one task of several. "
-                "Train on it alone, or keep one label for each video."
+                f"{name}: {manifest.name} has videos with several labels or none, which multi-task training does not "
+                "support. Train on it alone, or keep one label per video."
             )
         tasks[name] = (len(classes), len(classes) + len(manifest.classes))
         classes += [f"{name}/{label}" for label in manifest.classes]
@@ -55,7 +56,7 @@ def join(manifests: Mapping[str, Manifest]) -> Manifest:
                 record,
                 id=f"{name}/{record.id}",
                 labels=tuple(f"{name}/{label}" for label in record.labels),
-                # Groups of one name in two sets (g01, say) have nothing to do with one another.
+                # Groups with the same name in two sets (for example g01) are different groups.
                 group=None if record.group is None else f"{name}/{record.group}",
             )
             for name, manifest in manifests.items()
@@ -73,8 +74,8 @@ def join(manifests: Mapping[str, Manifest]) -> Manifest:
 
 
 def _describe_leaks(manifests: Mapping[str, Manifest]) -> list[str]:
-    """A note on files that one set trains on and another one holds out; within a set its own notes tell."""
-    # Of the folders alone, each once: asking the disk about every file of a large set takes long.
+    """A note on files that are training data of one set and test data of another one."""
+    # Only folders are resolved, each once: resolving every file of a large set takes long.
     folder = cache(Path.resolve)
 
     def place(record: VideoRecord) -> Path:
@@ -93,7 +94,6 @@ def _describe_leaks(manifests: Mapping[str, Manifest]) -> list[str]:
     if not leaks:
         return []
     return [
-        f"{counted(len(leaks), 'held-out video lies', 'held-out videos lie')} in a file that another of the "
-        "data sets trains on, which flatters tests: "
-        f"{first_few(leaks)}"
+        f"{counted(len(leaks), 'test video is', 'test videos are')} training data of another data set, so test results "
+        f"will be too good: {first_few(leaks)}"
     ]

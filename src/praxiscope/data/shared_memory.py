@@ -1,10 +1,10 @@
-"""Memory that reading processes and the main process share, used again and again.
+"""Reusable shared memory for batches that data loader workers send to the main process.
 
-A batch of clips is ten megabytes or more. Handing it over in fresh shared memory, as torch does, costs two page
-faults for every four kilobytes of it, more than decoding some of its frames. Here each reading process has a few
-slots of one mapping that all processes inherit; it writes a batch into one of them and sends the slot's number.
-The slot is free again when the last tensor that looks at it is gone, so a batch that somebody keeps stays as it is.
-Where no slot is free, or a batch is larger than one, it travels as usual.
+A batch of clips is ten megabytes or more. New shared memory for each batch, as torch uses, costs two page faults for
+every four kilobytes, which takes longer than decoding some of the frames. Here each worker has a few slots of one
+mapping that all processes inherit. It writes a batch to one of them and sends the number of the slot. The slot becomes
+free when the last tensor that refers to it is deleted, so a batch that is kept does not change. If no slot is free, or
+a batch is larger than a slot, it is sent in the usual way.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ _pools: weakref.WeakValueDictionary[int, SlotPool] = weakref.WeakValueDictionary
 
 
 class SlotPool:
-    """Slots for the reading processes of one data loader.
+    """Slots for the workers of one data loader.
 
-    Create it before the loader starts its processes, which must be forked; one that is spawned gets None in its
-    place, and hands over as usual.
+    Create it before the loader starts its workers, which must be forked. A spawned worker receives None instead, and
+    sends batches in the usual way.
 
     Args:
-        workers: reading processes.
-        slots: slots of each: as many as batches may be on the way or in use at a time, and one to write to. Slots
-            whose batch was sent and never received (a loader that was left early) stay taken.
+        workers: number of workers.
+        slots: slots of each worker: the number of batches that may be queued or in use at a time, and one to write to.
+            Slots of batches that are never received (after an iteration that ends early) stay taken.
         slot_bytes: size of a slot.
     """
 
     def __init__(self, workers: int, slots: int, slot_bytes: int) -> None:
         page = mmap.PAGESIZE
         self.slots, self.slot_bytes = slots, -(-max(slot_bytes, 1) // page) * page
-        # Pages are taken from the system when they are first written to, not here.
+        # Pages are allocated when they are first written to, not here.
         self._memory = mmap.mmap(-1, max(1, workers * slots) * self.slot_bytes)
-        # One byte per slot. Only its reading process takes a free slot, only the main process frees a taken one: no
-        # two processes ever want to change the same state.
+        # One byte per slot. Only its worker takes a free slot, and only the main process frees a taken one, so two
+        # processes never change the same state.
         self._state = mmap.mmap(-1, max(1, workers * slots))
         self.key = next(_keys)
         _pools[self.key] = self
@@ -56,7 +56,7 @@ class SlotPool:
         return _no_pool, ()
 
     def stack(self, tensors: Sequence[Tensor]) -> Any:
-        """``torch.stack`` into a slot of this reading process: what to send, or None where no slot will do."""
+        """``torch.stack`` into a slot of this worker. Returns the object to send, or None if no slot fits."""
         worker = torch.utils.data.get_worker_info()
         first = tensors[0]
         shape = (len(tensors), *first.shape)
@@ -67,13 +67,13 @@ class SlotPool:
                 self._state[slot] = _TAKEN
                 kind = str(first.numpy().dtype)
                 torch.stack(list(tensors), out=torch.from_numpy(self._array(slot, shape, kind)))
-                return _Parcel(self.key, slot, shape, kind)
+                return _SlotNumber(self.key, slot, shape, kind)
         return None
 
     def receive(self, slot: int, shape: tuple[int, ...], kind: str) -> Tensor:
-        """The tensor in a slot, which is held until nothing looks at it any more."""
+        """The tensor in a slot. The slot stays taken as long as the tensor or a view of it exists."""
         array = self._array(slot, shape, kind)
-        # torch keeps the array as long as any view of the tensor lives.
+        # torch keeps the array as long as the tensor or a view of it exists.
         weakref.finalize(array, _release, self._state, slot)
         return torch.from_numpy(array)
 
@@ -82,17 +82,17 @@ class SlotPool:
         return np.frombuffer(self._memory, dtype=kind, count=count, offset=start).reshape(shape)
 
 
-class _Parcel:
-    """A slot's number on its way; the main process unpacks it as the tensor."""
+class _SlotNumber:
+    """The number of a slot. It is unpickled as the tensor in the main process."""
 
     def __init__(self, key: int, slot: int, shape: tuple[int, ...], kind: str) -> None:
         self._contents = (key, slot, shape, kind)
 
-    def permute(self, *order: int) -> _Parcel:
-        """The same parcel, whose tensor is turned when it is unpacked."""
-        turned = _Parcel(*self._contents)
-        turned._contents = (*self._contents, order)  # type: ignore[assignment]
-        return turned
+    def permute(self, *order: int) -> _SlotNumber:
+        """The same slot, whose tensor is permuted when it is unpickled."""
+        permuted = _SlotNumber(*self._contents)
+        permuted._contents = (*self._contents, order)  # type: ignore[assignment]
+        return permuted
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _unpack, self._contents

@@ -1,4 +1,4 @@
-"""The lists of what was skipped, and of what has lost frames, which stand in a run's folder."""
+"""The lists of skipped and of damaged videos in the folder of a run."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ DEFAULT_MAX_SKIP, ALWAYS_ALLOWED = 0.05, 3
 
 
 def check_skips(count: int, total: int, max_skip: float | None, listing: Path) -> None:
-    """Stop when too many videos cannot be read.
+    """Raise an error if too many videos cannot be read.
 
     Args:
-        count: videos that cannot be read.
-        total: videos in all.
-        max_skip: the largest share that is accepted. None is 5 %, but three broken videos alone never stop a
-            run that has others left: in a set of twenty each one is 5 %.
-        listing: the file that names them.
+        count: number of videos that cannot be read.
+        total: number of all videos.
+        max_skip: the largest accepted fraction. None for 5 %, but at least three videos, because in a small set each
+            video is several per cent.
+        listing: the file that lists them.
 
     Raises:
-        TrainingError: there are more.
+        TrainingError: more videos cannot be read.
     """
     allowed = max(DEFAULT_MAX_SKIP * total, ALWAYS_ALLOWED) if max_skip is None else max_skip * total
     if count > allowed:
         share = DEFAULT_MAX_SKIP if max_skip is None else max_skip
         raise TrainingError(
-            f"{count} of {counted(total, 'video')} cannot be read, more than --max-skip {share:g}; they are listed in "
+            f"{count} of {counted(total, 'video')} cannot be read, more than --max-skip {share:g}. They are listed in "
             f"{listing}. Repair or remove them, or raise --max-skip."
         )
 
@@ -50,11 +50,11 @@ def write_skipped(path: Path, skipped: Mapping[str, str]) -> None:
 
 
 class DamageList:
-    """Lists the videos that were read although frames of them are lost, each once, and says so.
+    """Records videos that were read although some of their frames are lost, once each.
 
     Args:
-        path: the list, which begins to be with the first of them. What it holds already is kept.
-        reporter: is told of each.
+        path: the list. It is created for the first damaged video; earlier entries are kept.
+        reporter: prints a line for each.
     """
 
     def __init__(self, path: Path, reporter: Reporter) -> None:
@@ -62,7 +62,7 @@ class DamageList:
         self.found: dict[str, str] = {}
 
     def __call__(self, damaged: Iterable[tuple[str, str]]) -> None:
-        """Take (id, what is lost) of videos."""
+        """Record videos, as (id, problem)."""
         new = {name: problem for name, problem in damaged if problem and self.found.get(name) != problem}
         if not new:
             return
@@ -83,7 +83,7 @@ def merge_skipped(run: Path) -> None:
 
 
 def read_skipped(run: Path, name: str = SKIPPED_FILE) -> dict[str, str]:
-    """The problems by id that the processes of a run have listed so far."""
+    """The problems that all processes of a run have listed, by id."""
     found: dict[str, str] = {}
     for path in (*sorted(run.glob(of_process(name, "*"))), run / name):
         found |= _read(path)

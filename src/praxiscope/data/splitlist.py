@@ -1,4 +1,4 @@
-"""``split.csv``: on which side of the split a run had each video."""
+"""``split.csv``: the split of each video in a run."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ __all__ = ["SplitList", "write_split"]
 
 @dataclass(frozen=True)
 class SplitList:
-    """The list in a run or model folder; it need not be there.
+    """The list in a run or model folder. It may be missing.
 
     Attributes:
         folder: of the run or model.
-        task: of a run on several data sets, the one that is meant: its videos and classes have the names that they
-            have in their own set.
+        task: one task of a run on several data sets. Its videos and classes then have the names of their own set.
     """
 
     folder: Path
@@ -29,15 +28,15 @@ class SplitList:
 
     @property
     def path(self) -> Path:
-        """Where it is, if it is there."""
+        """The path of the list, or None if there is none."""
         return self.folder / SPLIT_FILE
 
     def sides(self) -> dict[str, str]:
-        """Split by id. Empty when there is no such list, or it is damaged."""
+        """Split by id. Empty if the list is missing or damaged."""
         return {name: side for name, _, side in self._rows() if side}
 
     def copy_to(self, folder: Path) -> None:
-        """Write it into another folder; nothing where there is none."""
+        """Copy the list to another folder, if there is one."""
         if self.path.is_file():
             _write(folder / SPLIT_FILE, self._rows())
 
@@ -55,7 +54,7 @@ class SplitList:
 
 
 def write_split(folder: Path, records: Iterable[VideoRecord]) -> None:
-    """Write a run's list: by id, so that it holds for a packed copy of the same videos too."""
+    """Write the list of a run. It holds ids, so it applies to a packed copy of the same videos, too."""
     _write(folder / SPLIT_FILE, ((r.id, "|".join(r.labels), r.split or "") for r in records))
 
 

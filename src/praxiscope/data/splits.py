@@ -1,4 +1,4 @@
-"""Splitting by group, and the order and weight of clips in training."""
+"""Random splits by group, and the order and weights of clips in training."""
 
 from __future__ import annotations
 
@@ -21,16 +21,15 @@ __all__ = ["class_weights", "epoch_order", "group_split", "leaking_groups"]
 def group_split(
     records: Sequence[VideoRecord], test_fraction: float = 0.2, seed: int = 0
 ) -> list[VideoRecord]:
-    """Split at random into train and test, a group never on both sides, classes in proportion.
+    """Split videos at random into train and test, with each group on one side and classes in proportion.
 
-    Groups are taken in random order, large ones first, and go to the test side while that brings the
-    classes' test counts nearer to ``test_fraction``. A class keeps at least one training clip; one with
-    several groups gets a test clip where its groups allow it. The result depends on the records' ids,
-    not on their order.
+    Groups are visited in random order, large ones first, and become test videos while this brings the test counts of
+    their classes closer to ``test_fraction``. Each class keeps at least one training clip; a class with several groups
+    gets a test clip if its groups allow it. The result depends on the ids of the records, not on their order.
 
     Args:
-        records: the videos; one without a group is its own.
-        test_fraction: share of test videos, from 0 (no test videos) to below 1.
+        records: the videos; one without a group is a group of its own.
+        test_fraction: fraction of test videos, from 0 to below 1.
         seed: of the random order.
 
     Returns:
@@ -101,14 +100,14 @@ def epoch_order(
     Args:
         labels: class number of each clip, or its class numbers for multi-label data.
         seed: of the run.
-        epoch: its number; every epoch has its own order.
-        uniform: False for a permutation of all clips. True to draw classes uniformly (each equally often,
-            to within one), and clips of a class without repeats until all were seen.
+        epoch: number of the epoch; every epoch has its own order.
+        uniform: False for a permutation of all clips. True to draw classes equally often (to within one), and the clips
+            of a class without repeats until all have been drawn.
 
     Returns:
         int64 [n], clip numbers.
     """
-    import torch  # sets are listed and split without it
+    import torch  # data sets are listed and split without torch
 
     rng = np.random.default_rng([seed, epoch])
     if not uniform:
@@ -128,7 +127,7 @@ def epoch_order(
 
 
 def class_weights(counts: Sequence[int]) -> Tensor:
-    """Weights that are inverse to the classes' clip counts, with mean 1.
+    """Class weights that are inverse to the clip counts, with mean 1.
 
     Args:
         counts: training clips of each class, [K].
@@ -143,13 +142,13 @@ def class_weights(counts: Sequence[int]) -> Tensor:
 
     number = torch.as_tensor(counts, dtype=torch.float64)
     if number.ndim != 1 or len(number) == 0 or bool((number <= 0).any()):
-        raise ArgumentError(f"counts must be one positive number for each class, got {list(counts)}")
+        raise ArgumentError(f"counts must have one positive number per class, got {list(counts)}")
     inverse = 1.0 / number
     return (inverse / inverse.mean()).to(torch.float32)
 
 
 def _group_key(record: VideoRecord) -> tuple[str, str]:
-    """What stays together; the first part keeps a group and a video of the same name apart."""
+    """The key of a group, or of a single video. The first part distinguishes a group from a video of the same name."""
     return ("group", record.group) if record.group is not None else ("video", record.id)
 
 

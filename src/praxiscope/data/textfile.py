@@ -1,4 +1,4 @@
-"""Text files that people write: lists in whatever encoding and with whatever line ends their editor saves them."""
+"""Read text files in the encodings and with the line ends that editors write."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _MARKS = (
 
 
 def read_text(path: str | Path) -> str:
-    """Read a text file as UTF-8, or as UTF-16 or UTF-32 where a byte order mark or the zero bytes show that.
+    """Read a text file as UTF-8, or as UTF-16 or UTF-32 if a byte order mark or zero bytes show this.
 
     Returns:
-        The text without byte order marks, its lines ended by newline characters alone.
+        The text without byte order marks, with newline characters as line ends.
 
     Raises:
-        DataError: it cannot be opened, or is in another encoding, or no text.
+        DataError: the file cannot be opened, or is not text in these encodings.
     """
     try:
         content = Path(path).read_bytes()
@@ -41,12 +41,12 @@ def read_text(path: str | Path) -> str:
         raise DataError(f"{path}: not UTF-8 text ({error.reason}, {where}). Save it as UTF-8.") from None
     if "\0" in text:
         raise DataError(f"{path}: not UTF-8 text (contains zero bytes). Save it as UTF-8.")
-    # Lists that a shell joined keep the mark of each; nowhere is it a character of the text.
+    # Lists that were concatenated contain the mark of each; it is never a character of the text.
     return text.replace("\ufeff", "").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def numbered_lines(text: str) -> list[tuple[int, str]]:
-    """The lines that are not blank, stripped, with their numbers from 1."""
+    """The lines that are not blank, stripped, with their line numbers from 1."""
     return [(number, line.strip()) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
 
 

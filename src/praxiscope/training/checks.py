@@ -158,4 +158,4 @@ def check_training(settings: TrainSettings, out: str | Path, resume: bool = Fals
     for folder in flow_folders(settings).values():
         check_flow_folder(folder)
     if (weights := settings.model.weights) and not os.path.exists(weights):  # noqa: PTH110
-        raise CheckpointError(f"{weights}: there is no such weights file")
+        raise CheckpointError(f"{weights}: no such weights file")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from praxiscope.data import check
-from praxiscope.data.check import _look_at as look_at
+from praxiscope.data.check import _check_file as check_file
 from praxiscope.data.check import inspect
 from praxiscope.data.check_text import report_lines
 from praxiscope.data.manifest import load_records
@@ -89,23 +89,23 @@ def test_full_reads_every_picture_of_a_packed_clip(tmp_path: Path) -> None:
     clip = tmp_path / "clip.pxv"
     pack_video(source, clip, short_side=32, quality=0)
     content = bytearray(clip.read_bytes())
-    assert look_at(clip, True)[0].problem is None
+    assert check_file(clip, True)[0].problem is None
     content[len(content) // 2] ^= 255
     clip.write_bytes(content)
-    assert not look_at(clip, True)[0].readable
+    assert not check_file(clip, True)[0].readable
 
 
 def _look_or_die(path: Path, full: bool) -> tuple[check.VideoCheck, str]:
     if path.name == "2.mp4":
         os._exit(11)
-    return look_at(path, full)
+    return check_file(path, full)
 
 
 @pytest.mark.slow
 def test_a_file_that_kills_its_process_is_named_and_the_rest_is_seen(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(check, "_look_at", _look_or_die)
+    monkeypatch.setattr(check, "_check_file", _look_or_die)
     report = inspect(load_records(folder), workers=2)
     found = {v.id: v.problem for v in report.broken}
     assert found.pop("train/a/2.mp4") == "ends the process that reads it"

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from praxiscope.data import check
-from praxiscope.data.check import _check_file as check_file
-from praxiscope.data.check import inspect
+from praxiscope.data.check import _check_file, inspect
 from praxiscope.data.check_text import report_lines
 from praxiscope.data.manifest import load_records
 from praxiscope.video.pack import pack_video
@@ -89,16 +88,16 @@ def test_full_reads_every_picture_of_a_packed_clip(tmp_path: Path) -> None:
     clip = tmp_path / "clip.pxv"
     pack_video(source, clip, short_side=32, quality=0)
     content = bytearray(clip.read_bytes())
-    assert check_file(clip, True)[0].problem is None
+    assert _check_file(clip, True)[0].problem is None
     content[len(content) // 2] ^= 255
     clip.write_bytes(content)
-    assert not check_file(clip, True)[0].readable
+    assert not _check_file(clip, True)[0].readable
 
 
 def _look_or_die(path: Path, full: bool) -> tuple[check.VideoCheck, str]:
     if path.name == "2.mp4":
         os._exit(11)
-    return check_file(path, full)
+    return _check_file(path, full)
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from common import Table, parser, run_command, write_tables
 
-from praxiscope.commands.flow import FlowSummary, extract_flow
+from praxiscope.commands.flow import FlowSummary, StoreOptions, extract_flow
 from praxiscope.progress import ConsoleReporter
 
 
@@ -15,7 +15,10 @@ def measure(data: str, out: Path, method: str, workers: int, device: str, range:
     """Extract everything anew."""
     shutil.rmtree(out, ignore_errors=True)
     return extract_flow(
-        data, out, method=method, workers=workers, device=device, range=range, reporter=ConsoleReporter()
+        data,
+        out,
+        StoreOptions(method=method, workers=workers, device=device, range=range),
+        reporter=ConsoleReporter(),
     )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from common import Run, Table, describe, experiment, parser, run_command, score_cells, write_tables
 
-from praxiscope.commands.flow import extract_flow
+from praxiscope.commands.flow import StoreOptions, extract_flow
 from praxiscope.data.move4mnist import Design, make_move4mnist
 from praxiscope.progress import ConsoleReporter
 from praxiscope.recipes.named import get_recipe
@@ -142,7 +142,7 @@ def long(options: argparse.Namespace) -> TrainSettings:
         digits=options.digits,
         workers=1,
     )
-    extract_flow(videos, stored, workers=1, reporter=ConsoleReporter())
+    extract_flow(videos, stored, StoreOptions(workers=1), reporter=ConsoleReporter())
     return override(
         get_recipe("default"),
         [

@@ -43,13 +43,15 @@ def colour_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def moving(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Videos of squares that go left or right, and their stored flow, both ways."""
-    from praxiscope.commands.flow import extract_flow
+    from praxiscope.commands.flow import StoreOptions, extract_flow
 
     root = tmp_path_factory.mktemp("moving")
     for name, step in (("left", -2), ("right", 2)):
         for clip in range(10):
             write_moving(root / "videos" / name / f"{clip}.mp4", step, clip)
-    extract_flow(root / "videos", root / "flow", parameters=FLOW_PARAMETERS, backward=True, workers=1)
+    extract_flow(
+        root / "videos", root / "flow", StoreOptions(parameters=FLOW_PARAMETERS, backward=True, workers=1)
+    )
     return root / "videos", root / "flow"
 
 

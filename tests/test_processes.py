@@ -13,8 +13,8 @@ from praxiscope.processes import _is_guarded
 from support import write_clip
 
 CALLS = {
-    "flow": "from praxiscope.commands.flow import extract_flow as work\n"
-    "said = lambda: work('videos', 'flow', parameters={'warps': 1, 'iterations': 1}, workers=2).clips\n",
+    "flow": "from praxiscope.commands.flow import StoreOptions, extract_flow as work\n"
+    "said = lambda: work('videos', 'flow', StoreOptions(parameters={'warps': 1, 'iterations': 1}, workers=2)).clips\n",
     "check": "from praxiscope.commands.check import check as work\n"
     "said = lambda: len(work('videos', full=True, workers=2).videos)\n",
     # A loader of data, whose processes are spawned where the system spawns them.

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import praxiscope as px
-from praxiscope.commands.flow import extract_flow
+from praxiscope.commands.flow import StoreOptions, extract_flow
 from praxiscope.commands.pack import PackFormat, pack
 from praxiscope.data.manifest import Manifest, load_records
 from praxiscope.errors import DataError
@@ -295,11 +295,11 @@ def test_a_packed_copy_and_stored_flow_of_version_1_are_found_by_its_names(tmp_p
     again = pack(data, tmp_path / "packed", format=PackFormat(24), workers=1)
     assert again.already == 5
     settings: dict[str, Any] = {"parameters": {"warps": 1, "iterations": 1}, "workers": 1}
-    made = extract_flow(data, tmp_path / "flow", **settings)
+    made = extract_flow(data, tmp_path / "flow", StoreOptions(**settings))
     assert (made.clips, made.fields, made.skipped) == (5, 5 * 3, 0)
     with (lists / CLIPS[1] / "78687" / "00002.jpg").open("ab") as file:
         file.write(b" ")  # another file, which the clip's size tells
-    assert extract_flow(data, tmp_path / "flow", **settings).already == 4
+    assert extract_flow(data, tmp_path / "flow", StoreOptions(**settings)).already == 4
     assert pack(data, tmp_path / "packed", format=PackFormat(24), workers=1).already == 4
 
 

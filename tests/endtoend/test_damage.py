@@ -11,7 +11,7 @@ import torch
 from typer.testing import CliRunner
 
 from praxiscope.cli.main import app
-from praxiscope.commands.flow import extract_flow
+from praxiscope.commands.flow import StoreOptions, extract_flow
 from praxiscope.commands.pack import PackFormat, pack
 from praxiscope.data.dataset import ClipReader, RgbReader, frame_range
 from praxiscope.data.flow_reader import StoredFlowReader
@@ -67,7 +67,7 @@ def test_packing_lists_what_is_lost(data: Path, tmp_path: Path) -> None:
 
 
 def test_flow_lists_what_is_lost_and_lies_where_its_frames_are(data: Path, tmp_path: Path) -> None:
-    extract_flow(data, tmp_path / "flow", parameters={"warps": 1, "iterations": 2}, workers=1)
+    extract_flow(data, tmp_path / "flow", StoreOptions(parameters={"warps": 1, "iterations": 2}, workers=1))
     assert_lists_the_damaged(tmp_path / "flow" / "damaged.csv")
     forget_indices()
     store = FlowStore(tmp_path / "flow")

@@ -17,7 +17,7 @@ import praxiscope as px
 from praxiscope._compat import import_torchvision
 from praxiscope.checkpoint import FlowInput, InputContract, ModelCard, save_checkpoint
 from praxiscope.cli.main import app
-from praxiscope.commands.flow import extract_flow
+from praxiscope.commands.flow import StoreOptions, extract_flow
 from praxiscope.commands.train import train
 from praxiscope.data.joined_flow import JoinedFlow
 from praxiscope.flow.contract import FlowContract
@@ -75,7 +75,7 @@ def raft(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def by_raft(videos: Path, raft: Path) -> tuple[Path, Path]:
     """A network that sees flow by raft, and the videos' flow, stored."""
     parameters = {"weights": str(raft / "raft.pt"), "size": "small", "updates": 2}
-    extract_flow(videos, raft / "flow", method="raft", parameters=parameters, workers=1)
+    extract_flow(videos, raft / "flow", StoreOptions(method="raft", parameters=parameters, workers=1))
     return save_model(raft / "model", FlowStore(raft / "flow").contract.to_dict()), raft / "flow"
 
 
@@ -149,7 +149,7 @@ TVL1 = {"warps": 1, "iterations": 3}
 def by_tvl1(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The videos' flow by TV-L1, both ways."""
     flow = tmp_path_factory.mktemp("tvl1") / "flow"
-    extract_flow(videos, flow, parameters=TVL1, backward=True, workers=1)
+    extract_flow(videos, flow, StoreOptions(parameters=TVL1, backward=True, workers=1))
     return flow
 
 
@@ -234,7 +234,7 @@ def listed(videos: Path) -> Path:
 def foreign(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The videos' flow as TSN's tools leave it: JPEGs in a folder for each clip, and no word of how they were made."""
     flow = tmp_path_factory.mktemp("foreign") / "flow"
-    extract_flow(videos, flow, parameters=TVL1, storage="jpeg", workers=1)
+    extract_flow(videos, flow, StoreOptions(parameters=TVL1, storage="jpeg", workers=1))
     for path in (flow / "flow.json", *flow.rglob("source.json")):
         path.unlink()
     for folder in flow.glob("*/*"):
@@ -300,7 +300,7 @@ def test_a_store_without_backward_flow_is_refused_at_once(
     listed: Path, foreign: Path, by_tvl1: Path, videos: Path, tmp_path: Path
 ) -> None:
     forward = tmp_path / "flow"
-    extract_flow(videos, forward, parameters=TVL1, workers=1)
+    extract_flow(videos, forward, StoreOptions(parameters=TVL1, workers=1))
     assert FlowStore(by_tvl1).has_backward
     assert not FlowStore(forward).has_backward
     asked = "model.stream=flow", "input.flow_kind=stack-bidirectional"

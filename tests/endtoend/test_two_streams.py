@@ -19,7 +19,7 @@ from praxiscope.bench.predict import HEADER, bench_predict
 from praxiscope.bench.predict import format_table as format_predict
 from praxiscope.checkpoint import find_checkpoint, load_card, load_tensors
 from praxiscope.cli.main import app
-from praxiscope.commands.flow import extract_flow
+from praxiscope.commands.flow import StoreOptions, extract_flow
 from praxiscope.commands.train import train
 from praxiscope.data.dataset import ClipReader
 from praxiscope.errors import ArgumentError, CheckpointError, DataError
@@ -115,7 +115,11 @@ def test_classifiers_of_other_classes_are_made_anew(moving: Moving, streams: Str
     for number, name in enumerate(("down", "up")):
         for clip in range(4):
             write_moving(tmp_path / "videos" / name / f"{clip}.mp4", 2 * number - 1, clip)
-    extract_flow(tmp_path / "videos", tmp_path / "flow", parameters=FLOW_PARAMETERS, backward=True, workers=1)
+    extract_flow(
+        tmp_path / "videos",
+        tmp_path / "flow",
+        StoreOptions(parameters=FLOW_PARAMETERS, backward=True, workers=1),
+    )
     settings = joint((tmp_path / "videos", tmp_path / "flow"), streams)
     assert train(settings, tmp_path / "run")
     assert load_card(find_checkpoint(tmp_path / "run")).labels == ("down", "up")
@@ -290,7 +294,9 @@ def test_runs_that_make_no_pair_are_refused(
     assert train(single(moving[0], None, "input.size=24"), tmp_path / "smaller")
     with pytest.raises(ArgumentError, match="sees crops of 24 pixels out of 36"):
         settings_of_runs([str(tmp_path / "smaller"), motion])
-    extract_flow(moving[0], tmp_path / "other", parameters={"warps": 1, "iterations": 3}, workers=1)
+    extract_flow(
+        moving[0], tmp_path / "other", StoreOptions(parameters={"warps": 1, "iterations": 3}, workers=1)
+    )
     with pytest.raises(DataError, match=r"was made in another way .* or train the motion stream on it"):
         train(joint((moving[0], tmp_path / "other"), streams), tmp_path / "run")
     plain = single(moving[0], None, f"model.start=[{rgb},{motion}]")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from praxiscope.commands.flow import extract_flow
+from praxiscope.commands.flow import StoreOptions, extract_flow
 from praxiscope.commands.pack import PackFormat, pack
 from praxiscope.commands.predict import Failure, find_sources
 from praxiscope.data.check import inspect
@@ -82,7 +82,7 @@ def test_folders_and_lists_of_names_with_colons_are_packed_and_get_flow(
     assert {str(record.path) for record in listed.records} == set(names)
     assert pack("s", "p:q", format=PackFormat(16), workers=1).clips == 4
     assert inspect(load_records("p:q", random_split=False), full=True, workers=1).whole
-    assert extract_flow("p:q", "f:g", method="dis", workers=1).clips == 4
+    assert extract_flow("p:q", "f:g", StoreOptions(method="dis", workers=1)).clips == 4
 
 
 @pytest.mark.parametrize("name", [*ADDRESSES, "-", "0", "1", "camera 0"])

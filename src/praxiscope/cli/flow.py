@@ -12,7 +12,9 @@ from praxiscope.cli import complete
 from praxiscope.cli.common import Annotations, Data, Json, MaxSkip, Split, print_json, reporter
 from praxiscope.units import counted
 
-HELP = """Estimate and store the optical flow of a data set's videos. Run it again to go on where it stopped.
+HELP = """Estimate and store the optical flow of a data set's videos.
+
+Run the same command again to continue an interrupted run.
 
 Example: praxiscope flow videos/ --method tvl1 --out flow/ --workers 2
 """
@@ -22,39 +24,48 @@ def flow(
     data: Data,
     out: Annotated[Path, typer.Option(help="Folder of the stored flow.")],
     method: Annotated[
-        str, typer.Option(help="tvl1, dis, farneback or raft.", autocompletion=complete.flow_methods)
+        str,
+        typer.Option(help="Flow method: tvl1, dis, farneback or raft.", autocompletion=complete.flow_methods),
     ] = "tvl1",
     assignments: Annotated[
         list[str] | None,
-        typer.Option("--set", help="One parameter of the method: name=value. May be given many times."),
+        typer.Option("--set", help="Parameter of the method, as name=value. Can be repeated."),
+    ] = None,
+    flow_weights: Annotated[
+        str | None, typer.Option(help="Weights of RAFT: a file, or download for torchvision's.")
     ] = None,
     range: Annotated[
         str,
-        typer.Option(help="Pixels to which displacements are clipped, or frame: each field's own limits."),
+        typer.Option(
+            help="Largest displacement that is stored, in pixels; larger ones are clipped. Or frame: the limits of "
+            "each field."
+        ),
     ] = "20",
     short_side: Annotated[
-        int | None, typer.Option(min=16, help="Pixels of a frame's short side. Default: as the video is.")
+        int | None,
+        typer.Option(min=16, help="Resize frames to this short side first, pixels. Default: no resizing."),
     ] = None,
     backward: Annotated[
-        bool, typer.Option("--backward", help="Store the flow to the frame before, too.")
+        bool, typer.Option("--backward", help="Also store the flow to the previous frame.")
     ] = False,
     format: Annotated[
-        str, typer.Option(help="ffv1: one file per video and direction; jpeg: folders in TSN's naming.")
+        str, typer.Option(help="ffv1: one file per video and direction; jpeg: folders with TSN's file names.")
     ] = "ffv1",
     split: Split = None,
     annotations: Annotations = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes of one thread each. Default: one per core.")
+        int | None,
+        typer.Option(min=1, help="Number of processes, of one thread each. Default: one per core."),
     ] = None,
     device: Annotated[
-        str, typer.Option(help="Where tvl1 and raft run: cpu, cuda, cuda:1, mps, auto.")
+        str, typer.Option(help="Device for tvl1 and raft: cpu, cuda, cuda:1, mps or auto.")
     ] = "cpu",
     max_skip: MaxSkip = None,
     verify: Annotated[
         bool,
         typer.Option(
             "--verify",
-            help="Read every stored field, and make again what is damaged; exit code 1 says that something was.",
+            help="Read every stored field and extract damaged clips again. The exit code is 1 if there were any.",
         ),
     ] = False,
     json: Json = False,
@@ -72,24 +83,28 @@ def flow(
     check_range(range)
     check_storage(format)
     parameters = parse_parameters(assignments or [])
+    if flow_weights is not None:
+        parameters["weights"] = flow_weights
     find_data(data, split, annotations)
     with quick_imports():
-        from praxiscope.commands.flow import extract_flow
+        from praxiscope.commands.flow import StoreOptions, extract_flow
     summary = extract_flow(
         data,
         out,
-        method=method,
-        parameters=parameters,
-        range=range,
-        short_side=short_side,
-        backward=backward,
-        storage=format,
-        split=split,
-        annotations=annotations,
-        workers=workers,
-        device=device,
-        max_skip=max_skip,
-        verify=verify,
+        StoreOptions(
+            method=method,
+            parameters=parameters,
+            range=range,
+            short_side=short_side,
+            backward=backward,
+            storage=format,
+            split=split,
+            annotations=annotations,
+            workers=workers,
+            device=device,
+            max_skip=max_skip,
+            verify=verify,
+        ),
         reporter=reporter(),
     )
     code = 1 if summary.damaged else 0
@@ -98,11 +113,11 @@ def flow(
         raise typer.Exit(code)
     print(
         f"{counted(summary.clips, 'clip')}, {counted(summary.fields, 'field')}, {summary.bytes / 1e6:.1f} MB: "
-        f"{summary.bytes_per_field:.0f} bytes per field, {summary.compression:.0f} times less than float32."
+        f"{summary.bytes_per_field:.0f} bytes per field, {summary.compression:.0f} times smaller than float32."
     )
     print(
-        f"Storing cost {summary.error_px:.3f} px (root mean square), at most {summary.largest_error_px:.3f} px; "
-        f"{summary.clipped:.2%} of the displacements were clipped."
+        f"Error of the stored flow: {summary.error_px:.3f} px (root mean square), at most "
+        f"{summary.largest_error_px:.3f} px; {summary.clipped:.2%} of the displacements were clipped."
     )
     if summary.seconds_per_minute is not None:
         print(f"{summary.seconds_per_minute:.1f} s per minute of video.")

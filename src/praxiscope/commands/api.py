@@ -280,17 +280,10 @@ def flow_store(
         >>> px.flow_store("videos/", "flow/", method="dis", workers=2)
         >>> px.train("videos/", out="runs/flow", flow="flow/")
     """
-    from praxiscope.commands.flow import extract_flow
+    from praxiscope.commands.flow import StoreOptions, extract_flow
 
-    return extract_flow(
-        data,
-        out,
-        method=method,
-        parameters=parameters,
-        backward=backward,
-        reporter=_reporter(progress),
-        **options,
-    )
+    making = StoreOptions(method=method, parameters=parameters or {}, backward=backward, **options)
+    return extract_flow(data, out, making, reporter=_reporter(progress))
 
 
 def _reporter(progress: bool | Reporter) -> Reporter:

@@ -6,54 +6,87 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from functools import lru_cache
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
+from praxiscope.commands.flow_clips import Job, extract_all, verify
 from praxiscope.data.manifest import load_records
 from praxiscope.data.skipped import DamageList, check_skips, write_skipped
 from praxiscope.devices import pick_device
-from praxiscope.errors import ArgumentError, DataError, PraxiscopeError, VideoError
+from praxiscope.errors import ArgumentError, DataError, VideoError
 from praxiscope.flow.contract import Loss
-from praxiscope.flow.estimate import Estimator, create_estimator, estimate_flow
+from praxiscope.flow.estimate import create_estimator
 from praxiscope.flow.jpeg import folders
 from praxiscope.flow.store import STORE_FILE, FlowContract, FlowStore, create_store, describe_source, flow_key
-from praxiscope.jobs import advance, run_jobs
 from praxiscope.processes import run_once
 from praxiscope.progress import Reporter
 from praxiscope.run_folder import DAMAGED_FILE, SKIPPED_FILE
 from praxiscope.types import VideoRecord
 from praxiscope.units import counted
-from praxiscope.video.decode import known_damage
-from praxiscope.video.framefiles import source_bytes
-from praxiscope.video.opening import open_video
 
-__all__ = ["FlowSummary", "extract_flow"]
+__all__ = ["FlowSummary", "StoreOptions", "extract_flow"]
 
-# Pixels of the frames that are in memory together. A GPU is fed with as many pairs as it can work on at once.
-_CPU_PIXELS, _DEVICE_PIXELS = 1 << 20, 1 << 23
+
+@dataclass(frozen=True)
+class StoreOptions:
+    """How to extract and store the flow of a data set.
+
+    Attributes:
+        method, parameters: see `praxiscope.flow.estimate.create_estimator`.
+        range: the bound in pixels to which displacements are clipped, or "frame" (see
+            `praxiscope.flow.contract.quantise`).
+        short_side: short side to which frames are scaled first, pixels; None keeps their size.
+        backward: also store the flow from each frame to the one before.
+        storage: "ffv1", or "jpeg" for folders with TSN's file names.
+        split, annotations: for layouts with official splits.
+        workers: number of processes, of one thread each; None uses one per core. There is one on any device but the
+            CPU.
+        device: where TV-L1 and RAFT run.
+        max_skip: largest share of unreadable videos; None is 5 %, but up to three never stop the run.
+        verify: read every stored field of these videos, and extract damaged clips again. Otherwise a clip counts as
+            stored if its index is complete.
+
+    Raises:
+        ArgumentError: backward flow as JPEGs, or a number of workers below 1.
+    """
+
+    method: str = "tvl1"
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    range: float | str = 20.0
+    short_side: int | None = None
+    backward: bool = False
+    storage: str = "ffv1"
+    split: str | None = None
+    annotations: str | Path | None = None
+    workers: int | None = None
+    device: str = "cpu"
+    max_skip: float | None = None
+    verify: bool = False
+
+    def __post_init__(self) -> None:
+        if self.storage == "jpeg" and self.backward:
+            raise ArgumentError("JPEG folders cannot hold backward flow: use the format ffv1")
+        if self.workers is not None and self.workers < 1:
+            raise ArgumentError(f"workers must be at least 1, got {self.workers}")
 
 
 @dataclass(frozen=True)
 class FlowSummary:
-    """What a store holds, and what this run did.
+    """What a store holds, and what was done.
 
     Attributes:
-        clips, fields: in the store, of these videos; a field is a frame's flow in one direction.
+        clips, fields: number stored for these videos; a field is the flow of one frame in one direction.
         skipped: videos without flow.
-        already: clips that former runs had stored.
-        damaged: of what they had stored, how many files or folders were damaged inside, and were made again.
+        already: clips that were stored before.
+        damaged: files or folders among them that were damaged, and were extracted again.
         bytes, bytes_per_field: on disk.
         compression: bytes of the fields as float32, over bytes on disk.
-        error_px, largest_error_px: root of the mean squared, and largest error of what was not clipped.
-        clipped: share of displacements that lie outside the range.
-        seconds: this run took.
-        seconds_per_minute: of video that this run worked on; None where it had nothing to do.
+        error_px, largest_error_px: root mean square and largest error of displacements that were not clipped.
+        clipped: share of displacements outside the range.
+        seconds: time that this took.
+        seconds_per_minute: seconds per minute of video; None if there was nothing to do.
     """
 
     clips: int
@@ -71,267 +104,114 @@ class FlowSummary:
     seconds_per_minute: float | None
 
 
-@dataclass(frozen=True)
-class _Job:
-    """One video, and the directions that are to be made."""
-
-    key: str
-    video: Path
-    store: FlowStore
-    method: str
-    parameters: tuple[tuple[str, Any], ...]
-    directions: tuple[bool, ...]  # backward?
-    device: str
-
-    @property
-    def weight(self) -> int:
-        return source_bytes(self.video)
-
-
 def extract_flow(
     data: str | Path,
     out: str | Path,
+    options: StoreOptions | None = None,
     *,
-    method: str = "tvl1",
-    parameters: Mapping[str, Any] | None = None,
-    range: float | str = 20.0,
-    short_side: int | None = None,
-    backward: bool = False,
-    storage: str = "ffv1",
-    split: str | None = None,
-    annotations: str | Path | None = None,
-    workers: int | None = None,
-    device: str = "cpu",
-    max_skip: float | None = None,
-    verify: bool = False,
     reporter: Reporter | None = None,
 ) -> FlowSummary:
-    """Store the flow between consecutive frames of every video of a data set, one file each.
+    """Store the flow between consecutive frames of every video of a data set.
 
-    Clips that are there already, of the same video files, are kept: an interrupted run goes on where it stopped.
+    Clips that are already stored and were made of the same video files are kept, so an interrupted run continues where
+    it stopped.
 
     Args:
         data: as for training. Rows of a CSV that are parts of one file share its flow.
-        out: the store.
-        method, parameters: see `praxiscope.flow.estimate.create_estimator`.
-        range: the bound in pixels to which displacements are clipped, or "frame" (see
-            `praxiscope.flow.contract.quantise`).
-        short_side: pixels to which frames are scaled before; None keeps their size.
-        backward: store the flow from each frame to the one before as well.
-        storage: "ffv1", or "jpeg" for folders in TSN's naming.
-        split, annotations: for layouts with official splits.
-        workers: processes of one thread each; None takes one per core. On another device than the CPU there is one.
-        device: where TV-L1 and RAFT run.
-        max_skip: largest share of unreadable videos; None is 5 %, but three never stop the run.
-        verify: read every field that is stored of these videos, and make again what is damaged. Without it a clip
-            counts as stored when its index is whole.
+        out: folder of the store.
+        options: how to extract the flow.
         reporter: shows progress.
 
     Raises:
-        ArgumentError: settings that cannot be used, or a store that was made in another way.
+        ArgumentError: the method cannot be used, or the store was made in another way.
         DataError: none of the videos could be read.
         TrainingError: more than ``max_skip`` of the videos cannot be read.
     """
     run_once()
     began = time.perf_counter()
-    reporter, target = reporter or Reporter(), Path(out)
-    parameters = dict(parameters or {})
-    estimator = create_estimator(method, **parameters)
-    on = pick_device(device)
-    if storage == "jpeg" and backward:
-        raise ArgumentError("JPEG folders have no name for backward flow: take the format ffv1")
-    if workers is not None and workers < 1:
-        raise ArgumentError(f"workers must be at least 1, not {workers}")
-    manifest = load_records(
-        data, split=split, annotations=Path(annotations) if annotations else None, random_split=False
-    )
+    options, reporter, target = options or StoreOptions(), reporter or Reporter(), Path(out)
+    estimator = create_estimator(options.method, **options.parameters)
+    device = pick_device(options.device)
+    lists = Path(options.annotations) if options.annotations else None
+    manifest = load_records(data, split=options.split, annotations=lists, random_split=False)
     for note in manifest.notes:
         reporter.line(f"Note: {note}")
-    contract = FlowContract(estimator.name, estimator.parameters, range, short_side)
-    if target.is_dir() and not (target / STORE_FILE).is_file() and any(folders(target)):
-        raise ArgumentError(
-            f"{target}: holds pictures of flow that another tool has made; name another folder. (They are "
-            f"read by `praxiscope train DATA --flow {target} --flow-range 20`.)"
-        )
-    store = create_store(target, contract, storage)
+    contract = FlowContract(estimator.name, estimator.parameters, options.range, options.short_side)
+    store = _open_store(target, contract, options.storage)
     clips = _clips(manifest.records, store)
-    with _alone(target):
-        _sweep({store.path(key).parent for key in clips})
-        count = 1 if on.type != "cpu" else (workers or os.cpu_count() or 1)
-        settings = tuple(sorted(parameters.items()))
-
-        def job(key: str, *directions: bool) -> _Job:
-            return _Job(key, clips[key], store, method, settings, directions, str(on))
-
-        damaged: set[tuple[str, bool]] = set()
-        if verify:
-            both = (False,) if storage == "jpeg" else (False, True)
-            damaged = _verify([job(key, direction) for key in clips for direction in both], count, reporter)
-        asked = (False, True) if backward else (False,)
-        jobs = []
-        for key, video in clips.items():
-            wanted = [
-                direction
-                for direction in (False, True)
-                if (key, direction) in damaged
-                or (direction in asked and not _is_complete(store, key, video, direction))
-            ]
-            if wanted:
-                jobs.append(job(key, *wanted))
+    workers = 1 if device.type != "cpu" else (options.workers or os.cpu_count() or 1)
+    with _locked(target):
+        _remove_parts({store.path(key).parent for key in clips})
+        jobs, damaged = _plan(clips, store, options, str(device), workers, reporter)
         already = len(clips) - len(jobs)
         if not jobs:
-            whole = " and whole" if verify else ""
+            checked = " and undamaged" if options.verify else ""
             reporter.line(
-                f"Nothing to do: the flow of all {counted(len(clips), 'video')} is stored{whole} in {target}."
+                f"Nothing to do: the flow of all {counted(len(clips), 'video')} is stored{checked} in {target}."
             )
-        video_s, skipped = _extract_all(
-            jobs, count, already, reporter, DamageList(target / DAMAGED_FILE, reporter)
-        )
+        damage_list = DamageList(target / DAMAGED_FILE, reporter)
+        video_s, skipped = extract_all(jobs, workers, already, reporter, damage_list)
         seconds = time.perf_counter() - began
         write_skipped(target / SKIPPED_FILE, skipped)
     if len(skipped) == len(clips):
         raise DataError(
             f"{data}: none of its {counted(len(clips), 'video')} could be read; see {target / SKIPPED_FILE}."
         )
-    check_skips(len(skipped), len(clips), max_skip, target / SKIPPED_FILE)
-    return _summarise(
-        store,
-        [key for key in clips if key not in skipped],
-        backward,
-        len(skipped),
-        already,
-        len(damaged),
-        seconds,
-        video_s,
+    check_skips(len(skipped), len(clips), options.max_skip, target / SKIPPED_FILE)
+    stored = _measure(store, [key for key in clips if key not in skipped], options.backward)
+    return FlowSummary(
+        **stored,
+        skipped=len(skipped),
+        already=already,
+        damaged=damaged,
+        seconds=seconds,
+        seconds_per_minute=seconds / video_s * 60 if video_s else None,
     )
 
 
-def _extract_all(
-    jobs: Sequence[_Job], workers: int, already: int, reporter: Reporter, note_damage: DamageList
-) -> tuple[float, dict[str, str]]:
-    """Do all jobs: seconds of video that they had, and problems by key."""
-    skipped: dict[str, str] = {}
-    video_s, started = 0.0, time.perf_counter()
-    total = sum(job.weight for job in jobs)
-    with reporter.bar("extracting flow", already + len(jobs), already) as bar:
-
-        def watch(fields: int, weight: int) -> None:
-            passed = time.perf_counter() - started
-            bar.advance(0, f"{fields / max(passed, 1e-9):.1f} fields/s", share=weight / max(1, total))
-
-        try:
-            for job, outcome in run_jobs(_extract, jobs, workers, lost=_lost, watch=watch):
-                bar.advance()
-                video_s += outcome.video_s
-                note_damage([(job.key, outcome.damage)])
-                if outcome.problem:
-                    skipped[job.key] = outcome.problem
-                    reporter.line(f"Skipped: {outcome.problem}")
-        except KeyboardInterrupt:
-            reporter.line("Stopped. The same command goes on from here.")
-            raise
-    return video_s, skipped
+def _open_store(target: Path, contract: FlowContract, storage: str) -> FlowStore:
+    if target.is_dir() and not (target / STORE_FILE).is_file() and any(folders(target)):
+        raise ArgumentError(
+            f"{target}: holds JPEGs of flow from another tool. Name another folder, or train on them as they are: "
+            f"praxiscope train DATA --flow {target} --flow-range 20"
+        )
+    return create_store(target, contract, storage)
 
 
-def _verify(jobs: Sequence[_Job], workers: int, reporter: Reporter) -> set[tuple[str, bool]]:
-    """Read what is stored of each job, a clip in one direction: key and direction of what is damaged."""
-    jobs = [job for job in jobs if job.store.path(job.key, backward=job.directions[0]).exists()]
-    damaged = set()
-    with reporter.bar("verifying flow", len(jobs)) as bar:
-        for job, problem in run_jobs(
-            _damage, jobs, workers, lost=lambda job: "ends the process that reads it."
-        ):
-            bar.advance()
-            if problem:
-                (backward,) = job.directions
-                damaged.add((job.key, backward))
-                reporter.line(
-                    f"Damaged, so made again: {job.store.path(job.key, backward=backward)}: {problem}"
-                )
-    return damaged
+def _plan(
+    clips: Mapping[str, Path],
+    store: FlowStore,
+    options: StoreOptions,
+    device: str,
+    workers: int,
+    reporter: Reporter,
+) -> tuple[list[Job], int]:
+    """The jobs for what is not stored or damaged, and the number of damaged files or folders."""
+    parameters = tuple(sorted(options.parameters.items()))
 
+    def job(key: str, *directions: bool) -> Job:
+        return Job(key, clips[key], store, options.method, parameters, directions, device)
 
-def _damage(job: _Job) -> str:
-    """What is wrong with the stored flow of a job, or nothing."""
-    (backward,) = job.directions
-    path = job.store.path(job.key, backward=backward)
-    try:
-        clip = job.store.stored(job.key, backward=backward)
-        if clip is not None:
-            at_once = max(1, _CPU_PIXELS // (clip.height * clip.width))
-            for first in range(0, len(clip), at_once):
-                clip.fields(range(first, min(first + at_once, len(clip))))
-                advance(at_once, 0)
-    except VideoError as error:
-        return f"{error.problem}."
-    except DataError as error:  # of JPEGs, or a clip of another contract
-        return str(error).removeprefix(f"{path}: ")
-    return ""
-
-
-@dataclass(frozen=True)
-class _Outcome:
-    """What became of a video: its length, the problem and what frames are lost, both empty when all went well."""
-
-    video_s: float = 0.0
-    problem: str = ""
-    damage: str = ""
-
-
-def _lost(job: _Job) -> _Outcome:
-    return _Outcome(problem=f"{job.video}: ends the process that reads it. Leave it out.")
-
-
-@lru_cache(maxsize=1)
-def _estimator(method: str, parameters: tuple[tuple[str, Any], ...]) -> Estimator:
-    """Built once per process: RAFT has weights to load."""
-    return create_estimator(method, **dict(parameters))
-
-
-def _extract(job: _Job) -> _Outcome:
-    """Estimate and store the flow of one video."""
-    estimator = _estimator(job.method, job.parameters)
-    try:
-        video = open_video(job.video)
-        promised = video.quick_length()
-        with ExitStack() as stack:
-            writers = [
-                stack.enter_context(
-                    job.store.writing(job.key, job.video, promised_frames=promised, backward=backward)
-                )
-                for backward in job.directions
-            ]
-            frames = 1
-            for chunk in _chunks(job, video):
-                moved = chunk.to(job.device)
-                for writer, backward in zip(writers, job.directions, strict=True):
-                    writer.add(estimate_flow(moved, estimator, backward=backward).cpu())
-                pairs = len(chunk) - 1
-                frames += pairs
-                advance(pairs * len(writers), round(job.weight * pairs / max(promised, frames)))
-    except PraxiscopeError as error:
-        named = str(error).startswith(str(job.video))
-        return _Outcome(problem=str(error) if named else f"{job.video}: {error}")
-    return _Outcome(video_s=frames / video.fps, damage=known_damage(job.video))
-
-
-def _chunks(job: _Job, video: Any) -> Iterator[Tensor]:
-    """The frames of a video, uint8 [t, 3, H, W], by pieces; each begins with the last frame of the one before."""
-    short_side = job.store.contract.short_side
-    room = _CPU_PIXELS if torch.device(job.device).type == "cpu" else _DEVICE_PIXELS
-    held: list[Tensor] = []
-    for decoded in video.decode():
-        frame = decoded.rgb(short_side)
-        held.append(frame)
-        if len(held) > max(1, room // (frame.shape[-1] * frame.shape[-2])):
-            yield torch.stack(held)
-            held = [frame]
-    if len(held) > 1:
-        yield torch.stack(held)
+    damaged: set[tuple[str, bool]] = set()
+    if options.verify:
+        both = (False,) if options.storage == "jpeg" else (False, True)
+        damaged = verify([job(key, direction) for key in clips for direction in both], workers, reporter)
+    asked = (False, True) if options.backward else (False,)
+    jobs = []
+    for key, video in clips.items():
+        wanted = [
+            direction
+            for direction in (False, True)
+            if (key, direction) in damaged
+            or (direction in asked and not _is_complete(store, key, video, direction))
+        ]
+        if wanted:
+            jobs.append(job(key, *wanted))
+    return jobs, len(damaged)
 
 
 def _clips(records: Sequence[VideoRecord], store: FlowStore) -> dict[str, Path]:
-    """Video files by key: one for all parts of a file."""
+    """Video files by key; the parts of a file share its key."""
     clips: dict[str, Path] = {}
     places: dict[Path, str] = {}
     for record in records:
@@ -346,7 +226,7 @@ def _clips(records: Sequence[VideoRecord], store: FlowStore) -> dict[str, Path]:
 
 
 def _is_complete(store: FlowStore, key: str, video: Path, backward: bool) -> bool:
-    """Whether the clip is there, whole, and made of this file; a clip of another contract raises."""
+    """Whether the clip is stored, complete, and made of this file. Raises if it was made in another way."""
     try:
         stored = store.stored(key, backward=backward)
     except VideoError:
@@ -355,8 +235,8 @@ def _is_complete(store: FlowStore, key: str, video: Path, backward: bool) -> boo
 
 
 @contextmanager
-def _alone(target: Path) -> Iterator[None]:
-    """Keep a second run out of the folder: each sweeps away what it takes for remains of a killed one."""
+def _locked(target: Path) -> Iterator[None]:
+    """Lock the folder: a second run would remove the unfinished files of the first."""
     try:
         import fcntl
     except ImportError:  # not on Windows
@@ -366,12 +246,14 @@ def _alone(target: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise ArgumentError(f"{target}: another run is writing here. Wait for its end.") from None
+            raise ArgumentError(
+                f"{target}: another run is writing to this folder. Wait until it ends."
+            ) from None
         yield
 
 
-def _sweep(folders: set[Path]) -> None:
-    """Remove what killed runs have left half."""
+def _remove_parts(folders: set[Path]) -> None:
+    """Remove unfinished files that killed runs have left."""
     for part in (part for folder in folders for part in folder.glob(".*.part")):
         if part.is_dir():
             shutil.rmtree(part, ignore_errors=True)
@@ -379,16 +261,8 @@ def _sweep(folders: set[Path]) -> None:
             part.unlink(missing_ok=True)
 
 
-def _summarise(
-    store: FlowStore,
-    keys: Sequence[str],
-    backward: bool,
-    skipped: int,
-    already: int,
-    damaged: int,
-    seconds: float,
-    video_s: float,
-) -> FlowSummary:
+def _measure(store: FlowStore, keys: Sequence[str], backward: bool) -> dict[str, Any]:
+    """The entries of `FlowSummary` that describe the stored clips."""
     loss, fields, size = Loss(), 0, 0
     for key in keys:
         for direction in (False, True) if backward else (False,):
@@ -397,18 +271,13 @@ def _summarise(
             loss += clip.loss
             size += clip.bytes
             fields += len(clip)
-    return FlowSummary(
-        clips=len(keys),
-        fields=fields,
-        skipped=skipped,
-        already=already,
-        damaged=damaged,
-        bytes=size,
-        bytes_per_field=size / fields,
-        compression=4 * loss.values / size,
-        error_px=loss.root_mean_square,
-        largest_error_px=loss.largest,
-        clipped=loss.clipped / max(1, loss.values),
-        seconds=seconds,
-        seconds_per_minute=seconds / video_s * 60 if video_s else None,
-    )
+    return {
+        "clips": len(keys),
+        "fields": fields,
+        "bytes": size,
+        "bytes_per_field": size / fields,
+        "compression": 4 * loss.values / size,
+        "error_px": loss.root_mean_square,
+        "largest_error_px": loss.largest,
+        "clipped": loss.clipped / max(1, loss.values),
+    }

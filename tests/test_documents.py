@@ -196,6 +196,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     return Workshop(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=relative)
 def test_the_commands_and_the_code_of_a_page_run(
     page: Path, workshop: Workshop, call: Call, monkeypatch: pytest.MonkeyPatch

@@ -15,7 +15,6 @@ from praxiscope.video.sampling import (
     dense_window,
     equal_spacing,
     every_frame,
-    every_frame_packed,
     expand,
     segment_indices,
     strided,
@@ -185,15 +184,6 @@ def test_strides_and_every_frame() -> None:
     assert every_frame(4).tolist() == [0, 1, 2, 3]
 
 
-@given(st.lists(st.integers(1, 40), min_size=1, max_size=12))
-def test_packed_rows_belong_to_their_videos(counts: list[int]) -> None:
-    indices, offsets = every_frame_packed(counts)
-    assert indices.dtype == offsets.dtype == torch.int64
-    assert offsets[-1] == len(indices) == sum(counts)
-    for video, count in enumerate(counts):
-        assert indices[offsets[video] : offsets[video + 1]].tolist() == list(range(count))
-
-
 def test_expand_lists_the_frames_of_snippets_and_repeats_the_last_frame() -> None:
     starts = torch.tensor([0, 5])
     assert expand(starts, 3).tolist() == [[0, 1, 2], [5, 6, 7]]
@@ -220,8 +210,6 @@ def test_expand_lists_the_frames_of_snippets_and_repeats_the_last_frame() -> Non
         (lambda: strided(0, 1), "num_frames"),
         (lambda: strided(3, 0), "stride"),
         (lambda: every_frame(-1), "num_frames"),
-        (lambda: every_frame_packed([]), "counts"),
-        (lambda: every_frame_packed([3, 0]), "num_frames"),
         (lambda: expand(torch.zeros(2), 3), "starts"),
         (lambda: expand(torch.zeros(2, dtype=torch.int64), 0), "length"),
     ],

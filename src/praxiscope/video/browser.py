@@ -1,4 +1,4 @@
-"""Which videos a web page can play: those that every current browser does."""
+"""Which videos every current web browser can play."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PIXELS = {"yuv420p", "yuvj420p"}  # of 8 bits and halved colours
 
 
 def why_not_played(path: Path, time_limit_s: float = 30.0) -> str | None:
-    """Why a browser does not play a video, as a clause ("mpeg4 in .avi"); None where it does."""
+    """Why browsers cannot play a video, as a clause ("mpeg4 in .avi"); None if they can."""
     if path.is_dir():
         return "a folder of frames"
     container_name, codecs = _PLAYED.get(path.suffix.lower(), ("", set()))

@@ -1,4 +1,4 @@
-"""Opening files with PyAV: what is no video says so, and every failure is an error of ours."""
+"""Open files with PyAV, and turn every failure into a `praxiscope.errors.VideoError`."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ _PICTURE_BRANDS = ("avif", "heic", "heix", "heim", "heis", "mif1", "miaf")
 
 
 def failures() -> tuple[type[BaseException], ...]:
-    """What PyAV raises for files it cannot read: FFmpeg's errors, some of them under Python's names."""
+    """The exceptions that PyAV raises for files that it cannot read: FFmpeg's errors, some under Python's names."""
     import av
 
     return av.FFmpegError, OSError, ValueError, EOFError
 
 
 def reason(error: BaseException) -> str:
-    """What a failure says, without FFmpeg's number and file name."""
+    """The message of a failure, without FFmpeg's error number and file name."""
     return str(getattr(error, "strerror", None) or error)
 
 
@@ -52,7 +52,7 @@ class Deadline:
         self.restart()
 
     def restart(self) -> None:
-        """Give the full time again."""
+        """Start the full time limit again."""
         self._end = time.monotonic() + self.limit_s
 
     def check(self, frame: int | None = None) -> None:
@@ -69,8 +69,8 @@ def _too_slow(path: Path, limit_s: float, frame: int | None = None) -> VideoErro
 def open_container(path: Path, limit_s: float) -> tuple[Any, Any]:
     """Open a file; return PyAV's container and the video stream that a player shows.
 
-    Of several video streams this is FFmpeg's best one: one that is marked as default goes first, then one with more
-    frames and bits. Cover art is no video stream.
+    Of several video streams this is the best one for FFmpeg: the one that is marked as default, then the one with most
+    frames and bits. Cover art is not a video stream.
 
     Raises VideoError for a file that is missing, empty, no regular file, no video, or without a video stream.
     """
@@ -118,11 +118,11 @@ def open_container(path: Path, limit_s: float) -> tuple[Any, Any]:
             size = f"{stream.codec_context.width} x {stream.codec_context.height}"
             raise VideoError(path, f"has frames of {size} pixels in its header, which is too large", CONVERT)
         stream.thread_type = "NONE"
-        # One thread: the workers of a data loader are the parallel ones, and damage is met in order.
+        # One thread: the workers of a data loader run in parallel, and damage is found in order.
         stream.codec_context.thread_count = 1
         options = {"max_pixels": str(_MOST_PIXELS)}
         if stream.codec_context.name == "h264":
-            # As with PyAV's own setting (slice threads): what is lost is not painted over.
+            # As with PyAV's own setting (slice threads): lost parts are not concealed.
             options["enable_er"] = "0"
         stream.codec_context.options = options
     except BaseException:
@@ -132,12 +132,12 @@ def open_container(path: Path, limit_s: float) -> tuple[Any, Any]:
 
 
 def file_name(path: Path) -> str:
-    """A name that FFmpeg takes for that of a file, whatever it begins with: not for a protocol's (``a:b.mp4``)."""
+    """A name that FFmpeg does not take for a protocol, as it would ``a:b.mp4``."""
     return str(path.absolute())
 
 
 def _is_picture(path: Path, container: Any) -> bool:
-    """Whether a file is of a format of pictures, whatever its name, and holds one."""
+    """Whether a file is a single image, whatever its name."""
     import av
 
     name = container.format.name
@@ -158,7 +158,7 @@ def _is_picture(path: Path, container: Any) -> bool:
 def demux(container: Any, stream: Any, unpack: bool = False) -> Iterator[Any]:
     """Yield the packets of a stream, without the empty one that ends them.
 
-    Reading stops at a place that cannot be read, with one of `failures`.
+    Raises one of `failures` where the file cannot be read.
     """
     if not unpack:
         yield from _packets(container, stream)

@@ -19,21 +19,21 @@ _FLOW = re.compile(r"(?:flow_)?[xy]_", re.IGNORECASE)
 
 
 def is_frame_folder(path: str | Path) -> bool:
-    """Whether a path is a folder that holds numbered pictures directly."""
+    """Whether a path is a folder that directly contains numbered images."""
     return next(_numbered(Path(path)), None) is not None
 
 
 def source_files(path: Path) -> list[Path]:
-    """The files that a video is made of, in order: itself, or the pictures of a folder of frames.
+    """The files of a video, in order: the file itself, or the images of a folder of frames.
 
     Raises:
-        VideoError: a folder that holds no series of pictures, or several.
+        VideoError: a folder without a series of images, or with several.
     """
     return [path / name for name in numbered_pictures(path)] if path.is_dir() else [path]
 
 
 def source_bytes(path: Path) -> int:
-    """The size of a video: of its file, or of all numbered pictures in its folder."""
+    """The size of a video in bytes: of its file, or of all numbered images in its folder."""
     if path.is_dir():
         return sum((path / name).stat().st_size for _, _, name in _numbered(path))
     return path.stat().st_size

@@ -1,13 +1,13 @@
-"""Reading folders of frames: videos that are kept as numbered pictures, one for each frame.
+"""Read folders of frames: videos that are stored as numbered images, one per frame.
 
-Such a folder holds one series of pictures in the order of their numbers, whatever stands before these and however
-many zeros: ``00001.jpg, 00002.jpg, …`` (Something-Something v1), ``img_00001.jpg``, ``frame-7.png``. Pictures of
-flow, which TSN's tools leave beside the frames (``flow_x_00001.jpg``, ``x_00001.jpg``), are passed over, and so are
-pictures without a number (``cover.jpg``).
+Such a folder contains one series of images in the order of their numbers, with any prefix and any number of zeros:
+``00001.jpg, 00002.jpg, …`` (Something-Something v1), ``img_00001.jpg``, ``frame-7.png``. Images of flow, which TSN's
+tools write beside the frames (``flow_x_00001.jpg``, ``x_00001.jpg``), and images without a number (``cover.jpg``) are
+ignored.
 
-Pictures do not say how fast they follow one another: they are taken to be ``FPS`` a second.
+Images have no times: the rate is ``FPS`` frames per second.
 
-n frames, H rows, W columns.
+Axis letters: n frames, H rows, W columns.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ _REMEDY = "Replace it, or remove it: the others are read without it."
 class FrameFolder(FrameSequence):
     """A folder of frames, read through the same interface as any other video.
 
-    Frame k is the picture of the k-th smallest number. At native size the pixels are those that Pillow decodes, as
-    RGB and set upright. A picture that is damaged, or of another size than the first, is an error.
+    Frame k is the image with the k-th smallest number. At native size the pixels are those that Pillow decodes, as
+    upright RGB. An image that is damaged, or has another size than the first, is an error.
     """
 
     def __init__(self, path: str | Path, *, time_limit_s: float = 300.0) -> None:
@@ -57,7 +57,7 @@ class FrameFolder(FrameSequence):
 
     @property
     def problems(self) -> list[str]:
-        """Numbers that are missing; the frames after them move up."""
+        """Missing numbers; the frames after them move up."""
         return list(self._problems)
 
     def __len__(self) -> int:
@@ -104,7 +104,7 @@ class FrameFolder(FrameSequence):
 
 
 def _gaps(numbers: list[int]) -> list[str]:
-    """A clause on the numbers that a series leaves out, or nothing."""
+    """A clause on the numbers that are missing in a series, or ""."""
     missing = numbers[-1] - numbers[0] + 1 - len(numbers)
     if not missing:
         return []

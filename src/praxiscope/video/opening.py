@@ -1,4 +1,4 @@
-"""Opening a video, whatever it is kept in: a video file, a folder of frames, a packed clip."""
+"""Open a video: a video file, a folder of frames or a packed clip."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ VideoSource = str | Path | Video | Frames
 
 
 def open_video(path: str | Path, *, time_limit_s: float = 300.0) -> Video:
-    """Open a video file, a packed clip or a folder of numbered pictures for reading.
+    """Open a video file, a packed clip or a folder of numbered images for reading.
 
     Args:
-        path: the file, or the folder: its pictures are the frames, 12 a second.
+        path: the file, or a folder whose images are the frames, at 12 frames per second.
         time_limit_s: seconds that one call may take (for iteration: the time without a new frame).
 
     Returns:
@@ -30,7 +30,7 @@ def open_video(path: str | Path, *, time_limit_s: float = 300.0) -> Video:
 
     Raises:
         VideoError: the file is missing, empty, not a video, without a video stream, or unreadable.
-        ArgumentError: no path was given, but a camera's number, say.
+        ArgumentError: not a path, for example the number of a camera.
     """
     path = check_path(path)
     if path.is_dir():

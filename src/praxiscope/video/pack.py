@@ -1,6 +1,6 @@
-"""Packing: writing training-ready copies of videos in which every frame decodes alone.
+"""Write packed clips: copies of videos for training, in which every frame decodes alone.
 
-The format, and its reader, stand in `praxiscope.video.packed`.
+See `praxiscope.video.packed` for the format and its reader.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _MOST_SIDE = 4095  # pixels; MPEG-2's size field
 
 @dataclass(frozen=True)
 class PackReport:
-    """What packing one clip gave.
+    """The result of packing one clip.
 
     Attributes:
         frames: number of frames written.
         width, height: their size.
         bytes_in, bytes_out: sizes of the files.
         seconds: time taken.
-        problems: damage met in the source, one clause each.
+        problems: damage found in the source, one clause each.
     """
 
     frames: int
@@ -66,12 +66,12 @@ def pack_video(
         source: the video.
         target: the file to write; ``.pxv`` is the usual suffix.
         short_side: pixels of the short side of the packed frames.
-        fps: frames per second of the copy: at each instant the nearest earlier frame. None keeps every frame
-            and its time.
+        fps: frames per second of the copy, which has the frame on screen at each time. None keeps every frame and its
+            time.
         start_s, end_s: the part ``start_s <= time < end_s`` of the source, in seconds.
-        quality: MPEG-2 quantiser, 1 (best, largest) to 31; 3 gives about 39 dB. 0 stores the planes as they
-            are: the fastest to read, and about 12 times the size.
-        time_limit_s: seconds that the source may go without giving a new frame.
+        quality: MPEG-2 quantiser, 1 (best, largest) to 31; 3 gives about 39 dB. 0 stores uncompressed planes: the
+            fastest to read, and about 12 times the size.
+        time_limit_s: time limit for each new frame of the source, in seconds.
 
     Returns:
         What was written.
@@ -131,7 +131,7 @@ def _write_frames(
 ) -> None:
     """Encode the frames of the part; with ``fps``, the nearest earlier one at each instant k / fps."""
     held: DecodedFrame | None = None
-    # A whole copy has the clock of its source; a part has one of its own, from its first frame on.
+    # A complete copy has the times of its source; the times of a part start at its first frame.
     whole = start_s is None and end_s is None
     origin = first = 0.0
     instant = 0
@@ -175,7 +175,7 @@ class _Encoder:
         self.codec = MPEG2 if quality else PLANES
         encoder: Any = av.CodecContext.create(MPEG2, "w")
         encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
-        # The codec knows a few rates only; the real times stand in the index.
+        # The codec supports only a few rates; the real times are in the index.
         encoder.time_base, encoder.framerate = Fraction(1, 25), Fraction(25)
         encoder.gop_size, encoder.max_b_frames = 0, 0
         encoder.thread_count = 1
@@ -184,7 +184,7 @@ class _Encoder:
         self._encoder = encoder
 
     def add(self, frame: DecodedFrame, time_s: float) -> None:
-        """Write one frame; one that is the same as the last is only pointed to again."""
+        """Write one frame. A frame that is the same as the last is written only once."""
         if frame is self._last:
             self._times[-1].append(time_s)
             return

@@ -1,10 +1,10 @@
-"""Reading packed clips: training-ready copies of videos in which every frame decodes alone.
+"""Read packed clips: copies of videos for training, in which every frame decodes alone.
 
-A packed clip (``.pxv``) is a file of pictures (see `praxiscope.video.picturefile`): MPEG-2 pictures with a
-sequence header each, or planes as they are (Y, U, V; 4:2:0). Its description says the size, the rate, the codec
-and the source; its rows give each frame's time.
+A packed clip (``.pxv``) is a file of images (see `praxiscope.video.picturefile`): MPEG-2 images with a sequence header
+each, or uncompressed planes (Y, U, V; 4:2:0). Its description holds the size, the rate, the codec and the source; its
+rows hold the time of each frame. docs/adr/0003-packed-clips.md gives the reasons for this format.
 
-Why these two, and why not AVI or Matroska: docs/adr/0003-packed-clips.md. H rows, W columns, n frames.
+Axis letters: H rows, W columns, n frames.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def is_packed(path: str | Path) -> bool:
 
 
 def checksum(codec: str, data: bytes) -> int:
-    """The CRC of a coded picture; for planes, whose size a CRC would notice in time, the sum of their words."""
+    """The CRC of a coded image; for planes, which are large, the sum of their words, which is faster."""
     if codec == PLANES and len(data) % 4 == 0:
         return int(np.frombuffer(data, "<u4").sum(dtype=np.uint32))
     return zlib.crc32(data)
@@ -102,12 +102,12 @@ class PackedVideo(Video):
 
     @property
     def same_s(self) -> float:
-        """Seconds up to which two times are the same on the clock of the source."""
+        """Times that differ by up to this many seconds are equal on the clock of the source."""
         known = self._about.get("same_s")
         return known if isinstance(known, float) else same_within(0.0, 1 / self.fps)
 
     def end_of(self, last_s: float) -> float:
-        """When the last frame that was read, shown at ``last_s``, ends."""
+        """The end of a last frame that is shown at ``last_s``, in seconds."""
         return max(self.duration_s, last_s)
 
     @property
@@ -117,7 +117,7 @@ class PackedVideo(Video):
 
     @property
     def source(self) -> dict[str, Any]:
-        """What it was packed from: ``name``, ``bytes``, ``start_s``, ``end_s``. Empty where that is not known."""
+        """The source: ``name``, ``bytes``, ``start_s``, ``end_s``. Empty if not known."""
         known = self._about.get("source")
         return dict(known) if isinstance(known, dict) else {}
 
@@ -134,7 +134,7 @@ class PackedVideo(Video):
         return len(self._rows)
 
     def decode_all(self) -> int:
-        """Decode every frame; return their number. Damage raises VideoError."""
+        """Decode every frame and return their number. Raises VideoError for damage."""
         return sum(1 for _ in self.decode())
 
     def timestamps(self) -> NDArray[np.float64]:
@@ -148,14 +148,14 @@ class PackedVideo(Video):
         short_side: int | None = None,
         crop: Crop | None = None,
     ) -> Tensor:
-        """Frames by number, as `Video.frames` gives them."""
+        """Frames by number; see `Video.frames`."""
         wanted = check_indices(indices, len(self._rows), self.path)
         width, height = scaled_size(self.width, self.height, short_side)
         top, left, rows, columns = check_crop(crop, width, height)
         out = np.empty((len(wanted), rows, columns, 3), dtype=np.uint8)
         part = (0, 0, self.height, self.width)
         if self.codec == PLANES and (width, height) == (self.width, self.height) and height % 2 == 0:
-            # Only what is asked for is converted. Colours belong to squares of 2 x 2 pixels.
+            # Only the crop is converted. Colours belong to squares of 2 x 2 pixels.
             y, x = top // 2 * 2, left // 2 * 2
             part = (
                 y,
@@ -175,7 +175,7 @@ class PackedVideo(Video):
         return torch.from_numpy(out).permute(0, 3, 1, 2)
 
     def decode(self, start_s: float | None = None, end_s: float | None = None) -> Iterator[DecodedFrame]:
-        """Frames one after the other, as `Video.decode` gives them."""
+        """Iterate over frames; see `Video.decode`."""
         times = self._rows["time_s"]
         first, last = part(times, start_s, end_s, self.same_s)
         convert = Converter((self.width, self.height))

@@ -1,12 +1,12 @@
-"""Files of pictures, any of which is read and checked alone: what packed clips and stored flow have in common.
+"""Files of images that can be read and checked one by one: the common format of packed clips and stored flow.
 
-Such a file holds its pictures one after the other, then an index:
+Such a file holds its images one after the other, then an index:
 
     head      magic, place of the index, number of rows, bytes of the description, CRC of the index
     pictures  bytes that a codec understands
     index     the description (JSON), then a row for each frame: place, bytes, checksum, and what the kind adds
 
-A read opens no demuxer: it looks up the rows and reads the bytes with ``pread``.
+Reading needs no demuxer: the row of a frame gives the bytes to read with ``pread``.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class PictureKind:
     Attributes:
         magic: its first eight bytes.
         row: of the table; has at least the unsigned fields ``place``, ``bytes`` and ``checksum``.
-        name: what a file of this kind is, for error messages.
-        remedy: what to do about a damaged one.
+        name: of the kind, for error messages.
+        remedy: for a damaged file, a sentence.
     """
 
     magic: bytes
@@ -52,7 +52,7 @@ class PictureKind:
         return VideoError(path, f"is a damaged {self.name}: {problem}", self.remedy, frame)
 
     def begins(self, path: str | Path) -> bool:
-        """Whether a file is of this kind, judged by its first bytes."""
+        """Whether a file is of this kind, according to its first bytes."""
         try:
             if not Path(path).is_file():  # opening a pipe could wait for ever
                 return False
@@ -96,7 +96,7 @@ class PictureKind:
 
 
 class PictureWriter:
-    """Writes one file of a kind: its pictures, then with `finish` its index and head."""
+    """Write a file of a kind: first its images, then with `finish` its index and head."""
 
     def __init__(self, file: BinaryIO, kind: PictureKind) -> None:
         self._file, self._kind = file, kind
@@ -124,7 +124,7 @@ class PictureWriter:
 
 @contextmanager
 def replacing(target: Path) -> Iterator[BinaryIO]:
-    """A file to write that takes ``target``'s place at the end of the block, or vanishes where it fails."""
+    """A temporary file that replaces ``target`` at the end of the block, or is removed if the block fails."""
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as file:

@@ -1,6 +1,6 @@
-"""From a decoder's frame to pixels, and what may be asked of them.
+"""Convert decoded frames to pixels, and check indices and crops.
 
-H rows, W columns.
+Axis letters: H rows, W columns.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def scaled_size(width: int, height: int, short_side: int | None) -> tuple[int, i
 
 
 def check_indices(indices: Sequence[int] | Tensor | NDArray[Any], length: int, path: Path) -> list[int]:
-    """The indices as a list. Raises ArgumentError for one that is not whole, or outside ``0 … length - 1``."""
+    """The indices as a list. Raises ArgumentError for one that is not an integer from 0 to ``length - 1``."""
     wanted = [int(i) for i in indices]
     if any(i != whole for i, whole in zip(indices, wanted, strict=True)):
         raise ArgumentError(f"frame numbers must be integers, got {list(indices)[:5]}")
@@ -48,7 +48,7 @@ def check_indices(indices: Sequence[int] | Tensor | NDArray[Any], length: int, p
 
 
 def check_crop(crop: Crop | None, width: int, height: int) -> Crop:
-    """The crop, or the whole frame. Raises ArgumentError for one that does not lie inside the frame."""
+    """The crop, or the whole frame for None. Raises ArgumentError if it is not inside the frame."""
     if crop is None:
         return 0, 0, height, width
     top, left, rows, columns = crop
@@ -61,12 +61,12 @@ def check_crop(crop: Crop | None, width: int, height: int) -> Crop:
 
 
 class Orientation(NamedTuple):
-    """How stored pixels become upright: rows and columns are swapped first, then the result is flipped.
+    """How stored pixels are set upright: rows and columns are swapped first, then the result is flipped.
 
     Attributes:
         transposed: rows become columns.
-        flipped: left and right change places.
-        upside_down: top and bottom change places.
+        flipped: flipped horizontally.
+        upside_down: flipped vertically.
     """
 
     transposed: bool = False
@@ -75,7 +75,7 @@ class Orientation(NamedTuple):
 
     @property
     def quarter_turns(self) -> int:
-        """What FFmpeg makes of the matrix where it asks for an angle alone: quarter turns counter-clockwise."""
+        """The angle that FFmpeg computes from the matrix: quarter turns counter-clockwise."""
         return (1 if self.upside_down else 3) if self.transposed else 2 * self.flipped
 
     def size(self, width: int, height: int) -> tuple[int, int]:
@@ -92,10 +92,10 @@ class Orientation(NamedTuple):
 
 
 def orientation(frame: Any) -> Orientation:
-    """How a decoder's frame is set upright, by the display matrix that its file or its stream carries.
+    """The orientation of a decoded frame, from the display matrix of its file or stream.
 
     The matrix (a b; c d) sends the pixel in column p of row q to column ``a p + c q`` of row ``b p + d q``, up to a
-    shift. Angles between quarter turns are taken for the nearest one.
+    shift. Angles are rounded to quarter turns.
     """
     data = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
@@ -107,7 +107,7 @@ def orientation(frame: Any) -> Orientation:
 
 
 class Converter:
-    """Frames of a decoder to upright uint8 [H, W, 3], with scalers that are set up once.
+    """Convert decoded frames to upright uint8 [H, W, 3], with scalers that are created once.
 
     At native size the pixels are those of PyAV's ``to_ndarray(format="rgb24")``. Scaling is swscale's bilinear
     one. Down it is done in the conversion of colours; up on the planes that the decoder gives, before the

@@ -1,15 +1,14 @@
-"""Which frames of a video are looked at: pure functions from frame counts to indices.
+"""Choose the frames of a video: pure functions from numbers of frames to indices.
 
 Axis letters: S snippets of a video, T frames, B videos.
 Indices are 0-based, int64, on the CPU. A *start* is the first frame of a snippet of ``length`` frames
 (one frame, or a stack of flow fields); ``expand`` turns starts into frames.
 
-Every function says what it does with a video that is shorter than asked: none fails for that reason.
+Every function accepts a video that is too short, and its docstring states what is returned.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -24,7 +23,6 @@ __all__ = [
     "dense_window",
     "equal_spacing",
     "every_frame",
-    "every_frame_packed",
     "expand",
     "segment_indices",
     "strided",
@@ -39,7 +37,7 @@ def segment_indices(
 
     Args:
         num_frames: frames of the video, at least 1.
-        segments: how many snippets.
+        segments: number of snippets.
         length: frames of one snippet.
         generator: draws a start inside every part (training). None takes the middle of every part
             (testing): ``int(tick / 2 + tick * k)`` with ``tick = (num_frames - length + 1) / segments``.
@@ -82,7 +80,7 @@ def equal_spacing(num_frames: int, count: int = 25, length: int = 1) -> Tensor:
 
     Args:
         num_frames: frames of the video, at least 1.
-        count: how many snippets. One alone stands in the middle, as with ``segment_indices``.
+        count: number of snippets. A single one is in the middle, as with ``segment_indices``.
         length: frames of one snippet.
 
     Returns:
@@ -110,10 +108,10 @@ def dense_window(
 
     Args:
         num_frames: frames of the video, at least 1.
-        length: how many frames.
+        length: number of frames.
         stride: from one frame to the next.
         start: the first frame. None draws it from ``generator``, uniformly among the places where the window
-            fits; without a generator the window stands in the middle.
+            fits; without a generator the window is in the middle.
         generator: for training.
 
     Returns:
@@ -144,21 +142,22 @@ def strided_snippets(
     strides: tuple[int, int] = (5, 35),
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Choose snippets at one stride, which is drawn anew for every video (Feichtenhofer et al., 2017, section 4.1).
+    """Choose snippets at one stride, which is drawn for each video (Feichtenhofer et al., 2017, section 4.1).
 
     Args:
         num_frames: frames of the video, at least 1.
-        count: how many snippets.
+        count: number of snippets.
         length: frames of one snippet.
-        strides: the smallest and the largest stride, in frames. A video that is too short for the largest has as large
-            ones as fit; one that is too short for the smallest has its snippets at equal spacing.
+        strides: the smallest and the largest stride, in frames. For a video that is too short for the largest, strides
+            up to the largest that fits are drawn; for one that is too short for the smallest, snippets are equally
+            spaced.
         generator: draws the stride and the first start, uniformly. None takes the middle stride, in the middle.
 
     Returns:
         int64 [count], ascending.
 
     Raises:
-        ArgumentError: a count is below 1, or the strides are no range.
+        ArgumentError: a count is below 1, or ``strides`` is not a range.
     """
     places = _places(num_frames, length)
     _at_least("count", count, 1)
@@ -201,26 +200,6 @@ def every_frame(num_frames: int) -> Tensor:
     return strided(num_frames, 1)
 
 
-def every_frame_packed(counts: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Choose all frames of several videos, one after the other.
-
-    Args:
-        counts: frames of each video, at least 1 each.
-
-    Returns:
-        indices int64 [sum of counts]: each row's frame number in its own video.
-        offsets int64 [B + 1]: video b owns the rows ``offsets[b]:offsets[b + 1]``.
-
-    Raises:
-        ArgumentError: there is no video, or one without frames.
-    """
-    if not counts:
-        raise ArgumentError("counts must have at least one value, got none")
-    indices = torch.cat([every_frame(count) for count in counts])
-    offsets = torch.tensor([0, *counts], dtype=torch.int64).cumsum(0)
-    return indices, offsets
-
-
 def expand(starts: Tensor, length: int, stride: int = 1, num_frames: int | None = None) -> Tensor:
     """List the frames of snippets.
 
@@ -234,7 +213,7 @@ def expand(starts: Tensor, length: int, stride: int = 1, num_frames: int | None 
         int64 [n, length].
 
     Raises:
-        ArgumentError: a count is below 1, or ``starts`` is no list of whole numbers.
+        ArgumentError: a count is below 1, or ``starts`` is not int64 [n].
     """
     if starts.ndim != 1 or starts.dtype != torch.int64:
         raise ArgumentError(f"starts must be int64 [n], got {starts.dtype} {list(starts.shape)}")
@@ -248,7 +227,7 @@ def expand(starts: Tensor, length: int, stride: int = 1, num_frames: int | None 
 
 
 def _places(num_frames: int, length: int) -> int:
-    """How many starts a snippet of ``length`` frames can have; 1 (start 0) where the video is shorter."""
+    """Number of possible starts of a snippet of ``length`` frames; 1 (start 0) if the video is shorter."""
     _at_least("num_frames", num_frames, 1)
     _at_least("length", length, 1)
     return max(num_frames - length + 1, 1)

@@ -20,7 +20,8 @@ from praxiscope.explain.principal import explain_principal
 from praxiscope.inference.recogniser import Recogniser
 from praxiscope.inference.timeline import windows
 from praxiscope.models import create_model
-from praxiscope.models.backbones import create_backbone, first_convolution
+from praxiscope.models.backbones import create_backbone
+from praxiscope.models.network_ends import first_convolution
 from praxiscope.models.weights import load_weights
 from praxiscope.recipes.named import get_recipe
 from praxiscope.recipes.settings import TrainSettings, override

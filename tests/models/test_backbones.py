@@ -11,15 +11,8 @@ from torch import nn
 from praxiscope._compat import import_torchvision, torchvision_models
 from praxiscope.errors import ArgumentError, CheckpointError, UnknownNameError
 from praxiscope.models import backbones, create_model
-from praxiscope.models.backbones import (
-    classifier,
-    classifier_name,
-    create_backbone,
-    cross_modality,
-    first_convolution,
-    flow_normalisation,
-    list_backbones,
-)
+from praxiscope.models.backbones import create_backbone, flow_normalisation, list_backbones
+from praxiscope.models.network_ends import classifier, classifier_name, cross_modality, first_convolution
 
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,9 @@ from torch import nn
 
 from praxiscope.errors import ArgumentError, CheckpointError
 from praxiscope.models import create_model
-from praxiscope.models.backbones import classifier_name, create_backbone, first_convolution_name
+from praxiscope.models.backbones import create_backbone
 from praxiscope.models.cnn_m import CnnM2048, cnn_m_2048, cnn_m_2048_temporal, local_response_norm
+from praxiscope.models.network_ends import classifier_name, first_convolution_name
 from praxiscope.models.shift_places import shift_places
 from praxiscope.training.optim import parameter_groups
 

@@ -12,8 +12,9 @@ from torch.nn import functional as F
 from praxiscope._compat import torchvision_models
 from praxiscope.errors import ArgumentError, UnknownNameError
 from praxiscope.models import create_model
-from praxiscope.models.backbones import classifier, create_backbone
+from praxiscope.models.backbones import create_backbone
 from praxiscope.models.named_layers import named_layers
+from praxiscope.models.network_ends import classifier
 
 # One of each plan; tests/models/test_full_video.py cuts all others open.
 SMALL = [

@@ -14,7 +14,7 @@ from praxiscope.checkpoint import InputContract, ModelCard, load_card, load_mode
 from praxiscope.errors import ArgumentError, CheckpointError
 from praxiscope.inference.loading import build_from_card
 from praxiscope.models import create_model, list_models
-from praxiscope.models.backbones import first_convolution
+from praxiscope.models.network_ends import first_convolution
 from praxiscope.models.weights import load_weights
 from praxiscope.steps import call_model, learn_at_once, learn_in_chunks, make_loss
 from praxiscope.training.optim import parameter_groups

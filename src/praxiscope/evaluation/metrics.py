@@ -254,7 +254,7 @@ def summarise(scores: Scores) -> dict[str, Any]:
         figures["top1"] = top_k(scores.logits, scores.targets, 1)
         figures["top5"] = top_k(scores.logits, scores.targets, 5)
         figures["mean_class_accuracy"] = mean_class_accuracy(scores.logits, scores.targets)
-    figures["map"] = _mean(_average_precisions(chances, labels))
+    figures["map"] = mean_average_precision(chances, labels)
     counts = labels.sum(axis=0)
     missing = [name for name, count in zip(scores.classes, counts.tolist(), strict=True) if count == 0]
     return {

@@ -29,7 +29,7 @@ def freeze_batchnorm(module: nn.Module, *, keep_first: bool) -> None:
 
 @contextmanager
 def statistics_held(model: nn.Module) -> Iterator[None]:
-    """BatchNorm layers in training mode go on to normalise by what they see, but do not move their statistics."""
+    """BatchNorm layers in training mode normalise by their batch, but keep their running statistics."""
     # A momentum of 0, and not statistics switched off: that is another branch, which saves other things for the
     # backward pass, and activation checkpointing would find that its second pass is not its first.
     learning = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training]

@@ -1,4 +1,4 @@
-"""Several first convolutions in the place of one, for inputs of different lengths (Huang et al., section III.B.4).
+"""Several first convolutions in place of one, for inputs of different lengths (Huang et al., section III.B.4).
 
 Axis letters: N rows (snippets of all videos), C channels, F filters, H rows, W columns.
 """
@@ -17,9 +17,9 @@ __all__ = ["Stems"]
 
 
 class Stems(nn.ModuleList):
-    """Convolutions of which every row goes through one; their outputs have one shape, so all later layers are shared.
+    """Convolutions, of which each row goes through one. Outputs have one shape, so all later layers are shared.
 
-    A convolution of c channels sees the first c of the input's, and only its own rows.
+    A convolution with c input channels takes the first c channels of its own rows.
 
     Args:
         convolutions: with equal filters, kernels and strides, for any numbers of input channels.
@@ -37,7 +37,7 @@ class Stems(nn.ModuleList):
         """[N, C, H, W] -> [N, F, h, w].
 
         Raises:
-            ArgumentError: ``choice`` has another number of rows, or names a convolution that there is not.
+            ArgumentError: ``choice`` has another number of rows, or a number that no convolution has.
         """
         choice = self.choice.get()
         if isinstance(choice, int):
@@ -47,7 +47,7 @@ class Stems(nn.ModuleList):
         order = torch.cat(rows)
         if not len(order) == len(choice) == len(x):
             raise ArgumentError(
-                f"each of {len(x)} rows takes one of {len(self)} stems, numbered from 0, got {choice.tolist()}"
+                f"choice must name one of {len(self)} stems, from 0, for each of {len(x)} rows; got {choice.tolist()}"
             )
         # A convolution without rows is called all the same: its gradient is then 0, not None, and several processes,
         # whose batches differ, agree on what has one.

@@ -1,4 +1,4 @@
-"""Convolution along time that begins as the identity, and max-pooling along time.
+"""Convolution along time that is initialised as the identity, and max-pooling along time.
 
 C. Feichtenhofer, A. Pinz, R. P. Wildes, "Spatiotemporal Multiplier Networks for Video Action Recognition", CVPR 2017,
 section 3.3.
@@ -25,11 +25,11 @@ AVERAGE = (1 / 3, 1 / 3, 1 / 3)
 
 
 class TemporalConvolution(nn.Module):
-    """A convolution of T taps in time and one place in space, from C channels to C, with zeros beyond a video's ends.
+    """A convolution of T taps in time and one place in space, from C channels to C, with zero padding in time.
 
     Its weight starts as the identity over channels times the taps (the paper's equation 9), its bias at 0: with
-    `CENTRE` the layer changes nothing before it has learned something. (With `AVERAGE` the frames at a video's ends
-    shrink, as a third of what they average is not there.)
+    `CENTRE` the layer is the identity before training. (With `AVERAGE` the frames at the ends of a video
+    have smaller values, as a third of their average is padding.)
 
     Args:
         channels: C.

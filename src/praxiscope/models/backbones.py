@@ -1,8 +1,9 @@
-"""Image networks that a snippet goes through: torchvision's, timm's, MobileNet v1 and CNN-M-2048.
+"""Image networks, applied to each snippet: torchvision's, timm's, MobileNet v1 and CNN-M-2048.
 
-A backbone maps [N, C, H, W] to class scores [N, K]. The library's own modules stay as they are, under their
-own names, so that published weights load and a later system can cut the network where it likes. Only the two
-ends may change: the first convolution (other input channels) and the classifier (dropout, then K classes).
+A backbone maps [N, C, H, W] to class scores [N, K]. The modules keep the names that
+their library gives them, so that published weights load and `praxiscope.models.named_layers` can take the network
+apart. Only the two ends may change: the first convolution (other input channels) and the classifier (dropout, then
+K classes).
 Axis letters: N images, C channels, H rows, W columns, K classes.
 """
 
@@ -23,18 +24,19 @@ from praxiscope.models.cnn_m import cnn_m_2048, cnn_m_2048_temporal
 from praxiscope.models.contract import Normalisation
 from praxiscope.models.mobilenet_v1 import MobileNetV1
 from praxiscope.models.names import BACKBONES, check_backbone
+from praxiscope.models.network_ends import (
+    classifier,
+    classifier_name,
+    cross_modality,
+    first_convolution,
+    first_convolution_name,
+    inflated,
+)
 
 __all__ = [
     "DropoutLinear",
-    "classifier",
-    "classifier_name",
     "create_backbone",
-    "cross_modality",
-    "first_convolution",
-    "first_convolution_name",
-    "first_convolutions",
     "flow_normalisation",
-    "inflated",
     "list_backbones",
     "native_input_size",
     "published_normalisation",
@@ -87,7 +89,7 @@ def _torchvision(name: str, file: str, *, dropout_is_there: bool, **options: obj
 
 
 def _resnet10() -> nn.Module:
-    """A ResNet-18 with one block in each stage, for small machines; nobody has published weights of it."""
+    """A ResNet-18 with one block per stage, for small machines. There are no published weights."""
     resnet = torchvision_file("resnet")
     network: nn.Module = resnet.ResNet(resnet.BasicBlock, [1, 1, 1, 1])
     return network
@@ -133,8 +135,8 @@ def create_backbone(
     """Build an image network with its own classifier.
 
     All of the network's own dropouts before the classifier (AlexNet, VGG and CNN-M have several) take the rate
-    ``dropout``; a network without one gets one. SqueezeNet's classifier loses the ReLU behind it, which
-    would hide the scores of all classes below zero from the loss.
+    ``dropout``; a network without one gets one. SqueezeNet's classifier loses the ReLU after it, which
+    would set all negative scores to zero.
 
     Args:
         name: one of `list_backbones`, or ``timm/NAME``.
@@ -198,7 +200,9 @@ def _family(name: str) -> _Family:
 
 def _download(name: str, family: _Family) -> dict[str, Tensor]:
     if family.pretrained_state is None:
-        raise CheckpointError(f"no weights of {name} can be downloaded. Load a file: weights=PATH")
+        raise CheckpointError(
+            f"no pre-trained weights of {name} are available for download. Load a file: weights=PATH"
+        )
     try:
         state = family.pretrained_state()
     except OSError as error:  # URLError is one
@@ -279,102 +283,15 @@ def _timm_config(name: str) -> Any:
 # ---------------------------------------------------------------------------------------------- two ends
 
 
-def first_convolution_name(network: nn.Module) -> str:
-    """Return the dotted name of what sees the input: a convolution, or `Stems` of several.
-
-    Raises:
-        ArgumentError: the network has no 2-D convolution.
-    """
-    for name, module in network.named_modules():
-        if isinstance(module, nn.Conv2d | Stems):
-            return name
-    raise ArgumentError(f"{type(network).__name__} has no convolution to take the input")
-
-
-def first_convolution(network: nn.Module) -> nn.Conv2d:
-    """Return the convolution that sees the input. Raises ArgumentError where there is none, or are several."""
-    found = first_convolutions(network)
-    if len(found) > 1:
-        raise ArgumentError(
-            f"{type(network).__name__} has {len(found)} first convolutions, one for each length"
-        )
-    return found[0]
-
-
-def first_convolutions(network: nn.Module) -> list[nn.Conv2d]:
-    """Return the convolutions that see the input, one for each stem. Raises ArgumentError where there is none."""
-    found = network.get_submodule(first_convolution_name(network))
-    layers = list(found) if isinstance(found, Stems) else [found]
-    return [layer for layer in layers if isinstance(layer, nn.Conv2d)]
-
-
-def classifier_name(network: nn.Module) -> str:
-    """Return the dotted name of the layer that gives the class scores: the last linear or convolution.
-
-    Raises:
-        ArgumentError: timm names no single layer (distilled networks have two), or there is none at all.
-    """
-    layers = {
-        module: name for name, module in network.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)
-    }
-    get_classifier: Callable[[], nn.Module] | None = getattr(network, "get_classifier", None)
-    if get_classifier is not None:  # timm
-        named = get_classifier()
-        if not isinstance(named, nn.Linear | nn.Conv2d):
-            raise ArgumentError(
-                f"{type(network).__name__} has no single linear classifier (it has {type(named).__name__}); "
-                "choose another backbone"
-            )
-        return layers[named]
-    if not layers:
-        raise ArgumentError(f"{type(network).__name__} has no layer that could be its classifier")
-    return list(layers.values())[-1]
-
-
-def classifier(network: nn.Module) -> nn.Linear | nn.Conv2d:
-    """Return the layer that gives the class scores. Raises ArgumentError where there is no single one."""
-    found = network.get_submodule(classifier_name(network))
-    assert isinstance(found, nn.Linear | nn.Conv2d)
-    return found
-
-
-def cross_modality(weight: Tensor, in_channels: int) -> Tensor:
-    """Return RGB filters made fit for other channels: their mean over RGB, repeated.
-
-    Args:
-        weight: [out, 3, kernel, kernel].
-        in_channels: C of the new input.
-
-    Returns:
-        [out, C, kernel, kernel] (TSN, section 3.3, "cross modality pre-training").
-    """
-    return weight.mean(dim=1, keepdim=True).repeat(1, in_channels, 1, 1)
-
-
-def inflated(weight: Tensor, in_channels: int) -> Tensor:
-    """Return RGB filters made fit for several RGB frames: repeated for each, divided by their number, so that frames
-    that are all alike give what one of them gave (I3D, section 2.4).
-
-    Args:
-        weight: [out, 3, kernel, kernel].
-        in_channels: C of the new input, three for each frame.
-
-    Returns:
-        [out, C, kernel, kernel].
-    """
-    frames = in_channels // 3
-    return weight.repeat(1, frames, 1, 1) / frames
-
-
 def _widened(first: nn.Conv2d, in_channels: int, start: Callable[[Tensor, int], Tensor] | None) -> nn.Conv2d:
-    """Let a first convolution take ``in_channels``, by ``start`` of its own filters or by random ones. It stays the
-    object it is: timm has its own kinds."""
+    """Let a first convolution take ``in_channels``, with filters made by ``start`` from its own, or random ones. The
+    module itself is kept, as timm has its own kinds of convolution."""
     old = first.weight.detach()  # [out, 3, kernel, kernel]
     if start is not None:
         new = start(old, in_channels)
     else:
-        # Equal random filters for all channels would be a poor start. Draw new ones, as spread as the
-        # family's own, scaled so that the output keeps its variance.
+        # Equal random filters for all channels would be a poor start. Draw new ones with the standard deviation of the
+        # original filters, scaled so that the output keeps its variance.
         spread = old.std().item() * (old.shape[1] / in_channels) ** 0.5
         new = torch.empty(old.shape[0], in_channels, *old.shape[2:]).normal_(std=spread)
     first.weight = nn.Parameter(new)

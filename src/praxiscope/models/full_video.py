@@ -1,4 +1,4 @@
-"""Full-video recognition (Liu et al., CVPR 2021): every frame through the first stage, few clusters through the rest.
+"""Full-video recognition (Liu et al., CVPR 2021): all frames go through the first stage, clusters through the rest.
 
 X. Liu, S. L. Pintea, F. Karimi Nejadasl, O. Booij, J. C. van Gemert, "No Frame Left Behind: Full Video Action
 Recognition".
@@ -274,7 +274,7 @@ class FullVideoNetwork(SnippetNetwork):
             offsets = offsets.to(frames.device)
             if int(offsets[0]) or int(offsets[-1]) != len(frames) or not bool((offsets.diff() > 0).all()):
                 raise ArgumentError(
-                    f"offsets must rise from 0 to {len(frames)}, by a frame at least; got {offsets.tolist()}"
+                    f"offsets must increase from 0 to {len(frames)}, by 1 or more per video; got {offsets.tolist()}"
                 )
             return frames, offsets
         videos, length = frames.shape[:2]
@@ -284,7 +284,7 @@ class FullVideoNetwork(SnippetNetwork):
         counts = offsets.diff()
         if len(counts) != videos or not bool(((counts > 0) & (counts <= length)).all()):
             raise ArgumentError(
-                f"offsets must tell of {videos} videos, 1 to {length} frames each; got {offsets.tolist()}"
+                f"offsets must describe {videos} videos of 1 to {length} frames each; got {offsets.tolist()}"
             )
         if bool((counts == length).all()):
             return frames.flatten(0, 1), offsets

@@ -22,9 +22,10 @@ from praxiscope.layers.gating import Gate, GatedInput, gates
 from praxiscope.layers.normalisation import freeze_batchnorm
 from praxiscope.layers.shift import VideoRows
 from praxiscope.layers.temporal import AVERAGE, CENTRE, TemporalConvolution, temporal_max
-from praxiscope.models.backbones import IMAGENET, classifier, create_backbone, flow_normalisation
+from praxiscope.models.backbones import IMAGENET, create_backbone, flow_normalisation
 from praxiscope.models.contract import Sees
 from praxiscope.models.named_layers import Layer, check_layers, named_layers, run_layers
+from praxiscope.models.network_ends import classifier
 from praxiscope.models.registered import register_model
 from praxiscope.models.residual import branch_width, residual_branch, residual_stages, residual_sum
 

@@ -1,6 +1,6 @@
-"""torchvision's residual units, taken apart: what a system reads or changes inside of them.
+"""The parts of torchvision's residual units, for networks that read or change what happens inside of them.
 
-Nothing here owns a weight; the networks keep their modules and their names.
+These functions use the modules of a network, which keep their names.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def is_residual_unit(module: nn.Module) -> bool:
 
 
 def residual_branch(unit: Any, x: Tensor, inner: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-    """F of a unit f(x + F(x)): what is added to its shortcut.
+    """The residual branch F of a unit f(x + F(x)).
 
     Args:
         unit: of a torchvision ResNet.
@@ -43,7 +43,7 @@ def residual_branch(unit: Any, x: Tensor, inner: Callable[[Tensor], Tensor] | No
 
 
 def residual_sum(unit: Any, x: Tensor) -> Tensor:
-    """x + F(x): what a unit gives, before its last ReLU."""
+    """The output x + F(x) of a unit before its last ReLU."""
     shortcut = x if unit.downsample is None else unit.downsample(x)
     return shortcut + residual_branch(unit, x)
 
@@ -62,6 +62,6 @@ def residual_stages(backbone: nn.Module, name: str) -> list[nn.Sequential]:
     """
     if not isinstance(backbone, torchvision_file("resnet").ResNet):
         raise ArgumentError(
-            f"{name} is no ResNet of torchvision's. Choose resnet18, resnet34, resnet50, resnet101 or resnet152"
+            f"{name} is not a torchvision ResNet. Choose resnet18, resnet34, resnet50, resnet101 or resnet152"
         )
     return [getattr(backbone, f"layer{number}") for number in (1, 2, 3, 4)]

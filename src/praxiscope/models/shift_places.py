@@ -1,6 +1,6 @@
 """Where a temporal shift goes into an image network (Lin et al. 2019, section 4.2).
 
-"residual" shifts what the residual branch sees and leaves the shortcut alone, so that no frame loses its own features.
+"residual" shifts the input of the residual branch but not of the shortcut, so that no frame loses its own features.
 """
 
 from __future__ import annotations
@@ -90,11 +90,11 @@ def shift_places(backbone: nn.Module, place: ShiftPlace = "residual") -> list[_P
 
     Args:
         backbone: an image network.
-        place: "residual" as above; "block" shifts the input of the whole block, shortcut included (the
-            paper's in-place shift, figure 5a).
+        place: "residual" as above; "block" shifts the input of the whole block, including the shortcut
+            (the paper's in-place shift, figure 5a).
 
     Raises:
-        ArgumentError: the backbone has no known place.
+        ArgumentError: no place is known in the backbone.
     """
     if place not in ("residual", "block"):
         raise ArgumentError(f"shift_place must be 'residual' or 'block', got {place!r}")
@@ -111,8 +111,8 @@ def shift_places(backbone: nn.Module, place: ShiftPlace = "residual") -> list[_P
     found = found or [_Place(module, False) for module in _stage_starts(backbone)]
     if not found:
         raise ArgumentError(
-            f"tsm knows no place for the shift in {type(backbone).__name__}. Choose another backbone: "
-            "a ResNet, RegNet, EfficientNet, MobileNet, ConvNeXt, ViT, VGG, GoogLeNet or SqueezeNet"
+            f"the blocks of {type(backbone).__name__} that a temporal shift can go into are not known. Choose another "
+            "backbone: a ResNet, RegNet, EfficientNet, MobileNet, ConvNeXt, ViT, VGG, GoogLeNet or SqueezeNet"
         )
     return found
 

@@ -19,15 +19,14 @@ from praxiscope.layers.normalisation import freeze_batchnorm
 from praxiscope.layers.shift import VideoRows
 from praxiscope.layers.stems import Stems
 from praxiscope.models.backbones import (
-    classifier,
     create_backbone,
-    first_convolutions,
     flow_normalisation,
     native_input_size,
     published_normalisation,
 )
 from praxiscope.models.contract import Sees
 from praxiscope.models.named_layers import BackboneOutput, named_layers
+from praxiscope.models.network_ends import classifier, first_convolutions
 from praxiscope.types import STEM, SnippetOutput
 
 __all__ = ["BatchNormMode", "Channels", "SnippetNetwork", "Stream"]

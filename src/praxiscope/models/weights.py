@@ -11,16 +11,15 @@ from torch import Tensor, nn
 
 from praxiscope.checkpoint import ModelCard, find_checkpoint, load_card, load_tensors
 from praxiscope.errors import CheckpointError
-from praxiscope.models.backbones import (
-    MINUS_ONE_TO_ONE,
+from praxiscope.models.backbones import MINUS_ONE_TO_ONE, flow_normalisation
+from praxiscope.models.contract import Normalisation, VideoModel
+from praxiscope.models.network_ends import (
     classifier_name,
     cross_modality,
     first_convolution_name,
     first_convolutions,
-    flow_normalisation,
     inflated,
 )
-from praxiscope.models.contract import Normalisation, VideoModel
 from praxiscope.tensorfile import State, read_tensors
 
 __all__ = ["WeightReport", "load_weights"]

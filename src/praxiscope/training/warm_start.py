@@ -16,8 +16,8 @@ from praxiscope.checkpoint import ModelCard, find_checkpoint, is_fused, load_car
 from praxiscope.errors import ArgumentError, CheckpointError, DataError
 from praxiscope.flow.store import FlowContract, FlowStore
 from praxiscope.inference.loading import build_from_card
-from praxiscope.models.backbones import classifier_name
 from praxiscope.models.contract import Normalisation, VideoModel
+from praxiscope.models.network_ends import classifier_name
 from praxiscope.models.undrawn import Undrawn
 from praxiscope.training.checks import check_streams
 

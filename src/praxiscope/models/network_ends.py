@@ -1,0 +1,109 @@
+"""The two ends of an image network, its first convolution and its classifier, and RGB filters for other inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from praxiscope.errors import ArgumentError
+from praxiscope.layers.stems import Stems
+
+__all__ = [
+    "classifier",
+    "classifier_name",
+    "cross_modality",
+    "first_convolution",
+    "first_convolution_name",
+    "first_convolutions",
+    "inflated",
+]
+
+
+def first_convolution_name(network: nn.Module) -> str:
+    """Return the dotted name of the layer that takes the input: a convolution, or `Stems` of several.
+
+    Raises:
+        ArgumentError: the network has no 2-D convolution.
+    """
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d | Stems):
+            return name
+    raise ArgumentError(f"{type(network).__name__} has no convolution that takes the input")
+
+
+def first_convolution(network: nn.Module) -> nn.Conv2d:
+    """Return the convolution that takes the input. Raises ArgumentError for none, or for several."""
+    found = first_convolutions(network)
+    if len(found) > 1:
+        raise ArgumentError(
+            f"{type(network).__name__} has {len(found)} first convolutions, one per length of stack"
+        )
+    return found[0]
+
+
+def first_convolutions(network: nn.Module) -> list[nn.Conv2d]:
+    """Return the convolutions that take the input, one per stem. Raises ArgumentError where there is none."""
+    found = network.get_submodule(first_convolution_name(network))
+    layers = list(found) if isinstance(found, Stems) else [found]
+    return [layer for layer in layers if isinstance(layer, nn.Conv2d)]
+
+
+def classifier_name(network: nn.Module) -> str:
+    """Return the dotted name of the layer that outputs the class scores: the last linear layer or convolution.
+
+    Raises:
+        ArgumentError: timm names no single layer (distilled networks have two), or there is none at all.
+    """
+    layers = {
+        module: name for name, module in network.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)
+    }
+    get_classifier: Callable[[], nn.Module] | None = getattr(network, "get_classifier", None)
+    if get_classifier is not None:  # timm
+        named = get_classifier()
+        if not isinstance(named, nn.Linear | nn.Conv2d):
+            raise ArgumentError(
+                f"{type(network).__name__} has no single linear classifier (it has {type(named).__name__}). "
+                "Choose another backbone"
+            )
+        return layers[named]
+    if not layers:
+        raise ArgumentError(
+            f"{type(network).__name__} has no linear layer or convolution that could be its classifier"
+        )
+    return list(layers.values())[-1]
+
+
+def classifier(network: nn.Module) -> nn.Linear | nn.Conv2d:
+    """Return the layer that outputs the class scores. Raises ArgumentError where there is no single one."""
+    found = network.get_submodule(classifier_name(network))
+    assert isinstance(found, nn.Linear | nn.Conv2d)
+    return found
+
+
+def cross_modality(weight: Tensor, in_channels: int) -> Tensor:
+    """Adapt RGB filters to other input channels: their mean over RGB, repeated.
+
+    Args:
+        weight: [out, 3, kernel, kernel].
+        in_channels: C of the new input.
+
+    Returns:
+        [out, C, kernel, kernel] (TSN, section 3.3, "cross modality pre-training").
+    """
+    return weight.mean(dim=1, keepdim=True).repeat(1, in_channels, 1, 1)
+
+
+def inflated(weight: Tensor, in_channels: int) -> Tensor:
+    """Adapt RGB filters to a stack of RGB frames: repeated for each frame and divided by their number, so that a stack
+    of equal frames gives the output of one of them (I3D, section 2.4).
+
+    Args:
+        weight: [out, 3, kernel, kernel].
+        in_channels: C of the new input, three for each frame.
+
+    Returns:
+        [out, C, kernel, kernel].
+    """
+    frames = in_channels // 3
+    return weight.repeat(1, frames, 1, 1) / frames

@@ -1,4 +1,4 @@
-"""How long work reports itself: lines and bars. The library speaks to a Reporter; only the terminal draws."""
+"""Progress of long work: lines and bars. The library calls a `Reporter`; only `ConsoleReporter` prints."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ class Bar:
     """A bar that is not drawn."""
 
     def advance(self, amount: int = 1, note: str = "", share: float | None = None) -> None:
-        """Move on by ``amount``.
+        """Advance by ``amount``.
 
         Args:
             amount: units of the bar's total.
-            note: a few words on where things stand.
-            share: of the work that there was when the bar began, how much is done by now, where that is known better
-                than by units that are done: of videos of different lengths, say.
+            note: a short text on the current state.
+            share: fraction of the work that is done, if it is known more precisely than by units, such as for videos of
+                different lengths.
         """
 
 
 class Reporter:
-    """Says nothing. Base of those that do."""
+    """Prints nothing. Base class of reporters that do."""
 
     def line(self, text: str = "") -> None:
-        """Say one line."""
+        """Print one line."""
 
     @contextmanager
     def bar(self, description: str, total: int | None, done: int = 0) -> Iterator[Bar]:
@@ -50,19 +50,19 @@ class _RichBar(Bar):
         self._started = time.monotonic()
 
     def advance(self, amount: int = 1, note: str = "", share: float | None = None) -> None:
-        if share:  # rich reckons by units
+        if share:  # rich estimates by units
             left = (time.monotonic() - self._started) * (1 / share - 1)
             note = f"{note}, {clock(left)} left".removeprefix(", ")
         self._progress.update(self._task, advance=amount, note=note)
 
 
 class _LineBar(Bar):
-    """For logs: a line after every tenth and every minute, instead of a bar that moves.
+    """For logs: prints a line after each tenth of the work and after each minute, instead of a moving bar.
 
     Args:
-        reporter: says the lines.
+        reporter: prints the lines.
         description, total, done: see `Reporter.bar`.
-        tenths: False for work inside of other work, of which a line a minute is enough.
+        tenths: False prints one line per minute only, for work inside other work.
     """
 
     MOST_S, LEAST_S = 60.0, 1.0  # between two lines
@@ -72,8 +72,8 @@ class _LineBar(Bar):
     ) -> None:
         self._reporter, self._description, self._total, self._done = reporter, description, total, done
         self._first, self._tenths = done, tenths
-        self._started = self._spoken = time.monotonic()
-        self._said = self._tenth(None)
+        self._started = self._printed_s = time.monotonic()
+        self._printed = self._tenth(None)
 
     def _tenth(self, share: float | None) -> int:
         if share is not None:
@@ -83,11 +83,11 @@ class _LineBar(Bar):
     def advance(self, amount: int = 1, note: str = "", share: float | None = None) -> None:
         self._done += amount
         now = time.monotonic()
-        waited, tenth = now - self._spoken, self._tenth(share)
-        another = self._tenths and tenth > self._said and waited >= self.LEAST_S
+        waited, tenth = now - self._printed_s, self._tenth(share)
+        another = self._tenths and tenth > self._printed and waited >= self.LEAST_S
         if not another and waited < self.MOST_S:
             return
-        self._spoken, self._said = now, tenth
+        self._printed_s, self._printed = now, tenth
         if share is None and self._total and self._total > self._first:
             share = (self._done - self._first) / (self._total - self._first)
         of_total = "" if self._total is None else f" of {self._total}"
@@ -98,8 +98,7 @@ class _LineBar(Bar):
 
 
 class ConsoleReporter(Reporter):
-    """Draws with rich on standard error, so that standard output stays free for results; elsewhere than in a terminal
-    it writes whole lines."""
+    """Shows progress on standard error with rich; prints whole lines if it is not a terminal."""
 
     def __init__(self) -> None:
         self.console: Any = None
@@ -125,7 +124,7 @@ class ConsoleReporter(Reporter):
             finally:
                 self._open -= 1
             return
-        if self._progress is not None:  # work inside of other work: below its bar, while it lasts
+        if self._progress is not None:  # work inside other work: its bar is shown below, while it lasts
             task = self._progress.add_task(description, total=total, completed=done, note="")
             try:
                 yield _RichBar(self._progress, task)

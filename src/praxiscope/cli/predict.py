@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -112,43 +113,64 @@ def predict(
         from praxiscope.inference.loading import load_recogniser
     recogniser = load_recogniser(run, options)
     as_csv = as_csv or not (json or sys.stdout.isatty())
-    failed = False
     if window_s is not None and as_csv:
-        # Rows as they come: a timeline of hours is never held in memory.
+        # Rows are printed as they come, so that a timeline of hours is never in memory.
         failed = _stream_csv(recogniser, files, window_s, stride_s or window_s / 2, top, speaker)
         raise typer.Exit(1 if failed else 0)
-    rows = csv.writer(sys.stdout, lineterminator="\n")
+    predictions = run_prediction(
+        recogniser,
+        files,
+        top=top,
+        protocol=protocol,
+        average=average,
+        window_s=window_s,
+        stride_s=stride_s,
+    )
+    reported = _reported(predictions, len(files), speaker)
     if as_csv:
-        rows.writerow(["source", "rank", "label", "score"])
-    results: list[Prediction | Failure] = []
-    with speaker.bar("predicting", len(files)) as bar:
-        for result in run_prediction(
-            recogniser,
-            files,
-            top=top,
-            protocol=protocol,
-            average=average,
-            window_s=window_s,
-            stride_s=stride_s,
-        ):
-            bar.advance()
-            if not isinstance(result, Failure) and result.damage:
-                speaker.line(f"Damaged: {result.source}: {result.damage}")
-            if isinstance(result, Failure):
-                failed = True
-                speaker.line(f"error: {result.error}")
-            elif as_csv:
-                for rank, (label, score) in enumerate(zip(result.labels, result.scores, strict=True), 1):
-                    rows.writerow([result.source, rank, label, f"{score:.6f}"])
-                sys.stdout.flush()
-            if not as_csv:
-                results.append(result)
-    if json:
-        print_json([_as_json(result) for result in results])
+        failed = _print_csv(reported)
     else:
-        _print_tables([result for result in results if not isinstance(result, Failure)])
+        results = list(reported)
+        failed = any(isinstance(result, Failure) for result in results)
+        if json:
+            print_json([_as_json(result) for result in results])
+        else:
+            _print_tables([result for result in results if not isinstance(result, Failure)])
     if failed:
         raise typer.Exit(1)
+
+
+def _reported(
+    predictions: Iterator[Prediction | Failure], total: int, speaker: Reporter
+) -> Iterator[Prediction | Failure]:
+    """The predictions, with progress, damage and errors on standard error."""
+    from praxiscope.commands.predict import Failure
+
+    with speaker.bar("predicting", total) as bar:
+        for result in predictions:
+            bar.advance()
+            if isinstance(result, Failure):
+                speaker.line(f"error: {result.error}")
+            elif result.damage:
+                speaker.line(f"Damaged: {result.source}: {result.damage}")
+            yield result
+
+
+def _print_csv(predictions: Iterator[Prediction | Failure]) -> bool:
+    """Print rows as they come; returns whether a video failed."""
+    from praxiscope.commands.predict import Failure
+
+    rows = csv.writer(sys.stdout, lineterminator="\n")
+    rows.writerow(["source", "rank", "label", "score"])
+    failed = False
+    for result in predictions:
+        if isinstance(result, Failure):
+            failed = True
+            continue
+        for rank, (label, score) in enumerate(zip(result.labels, result.scores, strict=True), 1):
+            rows.writerow([result.source, rank, label, f"{score:.6f}"])
+        sys.stdout.flush()
+    return failed
 
 
 def _as_json(result: Prediction | Failure) -> dict[str, Any]:
@@ -186,7 +208,7 @@ def _stream_csv(
                 continue
             try:
                 video = open_video(source)
-                video.quick_length()  # so that its length is told without decoding it
+                video.quick_length()  # so that duration_s need not decode the file
                 length_s = video.duration_s
                 for segment in recogniser.timeline(source, window_s=window_s, stride_s=stride_s, top=top):
                     for rank, (label, score) in enumerate(

@@ -1,4 +1,4 @@
-"""Find the videos that a command line names, and predict each."""
+"""Find the videos that are given as files, folders, globs or lists, and predict each."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ class Failure:
 def find_sources(
     sources: Sequence[str], note: Callable[[str], None] = lambda text: None
 ) -> list[str | Failure]:
-    """The videos meant by files, folders (with all below, or their frames), globs and ``.txt`` lists (a path per line).
+    """Find the videos of files, folders (videos in it or below, or its frames), globs and ``.txt`` lists.
 
     Args:
-        sources: as on a command line.
-        note: is told what lies in a folder, or fits a glob, and is left out.
+        sources: as on a command line. A list has one path per line.
+        note: called with remarks on files in a folder, or matching a glob, that are left out.
 
     Returns:
-        The videos, each once; a Failure in place of a line of a list that names no file.
+        The videos, each once; a Failure for each line of a list whose file does not exist.
 
     Raises:
-        ArgumentError: a source stands for nothing.
-        DataError: a list is no text.
+        ArgumentError: a source does not exist, or holds no video.
+        DataError: a list is not a text file.
     """
     found: list[str | Failure] = []
     for source in sources:
@@ -61,35 +61,37 @@ def find_sources(
             found += _listed(path)
             continue
         elif path.suffix.lower() in (".csv", ".tsv"):
-            raise ArgumentError(f"{source}: is no video. Lists of videos are .txt, with a path a line.")
+            raise ArgumentError(
+                f"{source}: not a video. A list of videos is a .txt file with one path per line."
+            )
         elif source and os.path.lexists(path):
             found.append(source)
             continue
         elif any(sign in source for sign in "*?[") and not is_address(source):
             videos, left_out = _matching(source)
             if not videos:
-                raise ArgumentError(f"{source}: matches no video ({len(left_out)} other files).")
+                raise ArgumentError(f"{source}: no video matches ({len(left_out)} other files do).")
             found += videos
         else:
-            raise ArgumentError(no_file(source, "Videos are files, folders, globs or .txt lists of paths."))
+            raise ArgumentError(no_file(source, "Give videos, folders, globs or .txt lists of paths."))
         for text in left_out_note(path if path.is_dir() else Path(), left_out):
             note(f"{source}: {text}")
     return list(dict.fromkeys(found))
 
 
 def _inside(folder: Path) -> tuple[list[str], list[Path]]:
-    """The videos below a folder, or itself where it holds frames, and what is left out there."""
+    """The videos in a folder and below, or the folder itself if it holds frames; and the files that are left out."""
     videos, left_out = search(folder)
-    if videos:  # first: a picture beside them makes no frames of a folder
+    if videos:  # first: a folder of videos may also hold images
         return [str(video) for video in videos], left_out
     return ([str(folder)], []) if is_frame_folder(folder) else ([], left_out)
 
 
 def _matching(pattern: str) -> tuple[list[str], list[Path]]:
-    """The videos that a glob means, and what is left out; folders are searched, as where a shell expands it."""
+    """The videos that match a glob, also in matching folders, and the files that are left out."""
     videos: list[str] = []
     left_out: list[Path] = []
-    # "**" crosses folders, as in shells that know it.
+    # "**" matches folders at any depth.
     for match in map(Path, sorted(glob.glob(pattern, recursive=True))):  # noqa: PTH207
         if match.is_dir():
             inside, others = _inside(match)
@@ -103,30 +105,32 @@ def _matching(pattern: str) -> tuple[list[str], list[Path]]:
 
 
 def _listed(path: Path) -> list[str | Failure]:
-    """What the lines of a list name, relative to its folder."""
+    """The videos in the lines of a list, relative to its folder."""
     try:
         lines = numbered_lines(read_text(path))
     except DataError as error:
-        raise DataError(f"{error} A {path.suffix} is read as a list of videos, a path a line.") from None
+        raise DataError(
+            f"{error} A {path.suffix} file is read as a list of videos, one path per line."
+        ) from None
     found: list[str | Failure] = []
     for number, line in lines:
         bare = line[1:-1] if len(line) > 2 and line[0] == line[-1] and line[0] in "\"'" else line
-        # A name may begin with a # or stand in quotes itself: what is on disk tells.
+        # The name of a file may itself start with # or have quotes: take what exists.
         place = next(
             (str(path.parent / name) for name in (line, bare) if os.path.lexists(path.parent / name)), None
         )
         if place is not None:
             found.append(place)
         elif not line.startswith("#"):
-            said = no_file(bare, "A list has a path a line, relative to its folder.")
+            said = no_file(bare, "A list has one path per line, relative to its folder.")
             found.append(Failure(bare, f"{path}, line {number}: {said}"))
     if not found:
-        raise ArgumentError(f"{path}: lists no videos.")
+        raise ArgumentError(f"{path}: the list is empty.")
     if all(isinstance(item, Failure) for item in found):
         first = found[0]
         assert isinstance(first, Failure)
         raise ArgumentError(
-            f"none of the {counted(len(found), 'line')} of this list names a file that is there. {first.error}"
+            f"{path}: none of {counted(len(found), 'line')} is the path of a file. First: {first.error}"
         )
     return found
 
@@ -141,18 +145,18 @@ def predict(
     window_s: float | None = None,
     stride_s: float | None = None,
 ) -> Iterator[Prediction | Failure]:
-    """Predict every video, one after the other; one that cannot be read gives a Failure in its place.
+    """Predict every video, one after the other; yields a Failure for one that cannot be read.
 
     Args:
         recogniser: the model.
-        sources: video files; a Failure comes out as it is.
-        top: classes to name.
-        protocol: views to average over whole videos.
-        average: what of the views, "logits" or "softmax"; None is the protocol's own.
-        window_s: seconds; predict every window of that length instead, for a timeline.
-        stride_s: from one window to the next; None is half a window.
+        sources: video files; a Failure is yielded as it is.
+        top: number of classes per video or window.
+        protocol: views to average; None takes that of the model.
+        average: how views are averaged, "logits" or "softmax"; None takes that of the protocol.
+        window_s: predict every window of this length, seconds.
+        stride_s: time from one window to the next, seconds; None is half a window.
     """
-    from praxiscope.video.decode import known_damage  # which imports torch; videos are found without it
+    from praxiscope.video.decode import known_damage  # imports torch, which finding videos does not need
 
     for source in sources:
         if isinstance(source, Failure):
@@ -171,7 +175,7 @@ def predict(
 def _timeline(
     recogniser: AnyRecogniser, source: str, window_s: float, stride_s: float, top: int
 ) -> Prediction:
-    """All windows, and as the video's own labels the mean of their probabilities, of those they name."""
+    """All windows; the labels of the video are those of the windows with the highest mean probability."""
     segments = list(recogniser.timeline(source, window_s=window_s, stride_s=stride_s, top=top))
     total: dict[str, float] = {}
     for segment in segments:

@@ -1,4 +1,4 @@
-"""The five-minute path, command by command: make videos, train, test, predict, look.
+"""The demo: the commands for a first recogniser, from videos to predictions.
 
 python -m praxiscope.commands.demo demo
 python -m praxiscope.commands.demo demo --data videos/        # a folder of class folders with action clips
@@ -27,14 +27,14 @@ __all__ = ["demo", "main"]
 
 
 def demo(folder: Path, data: str | None = None, options: Sequence[str] = ()) -> None:
-    """Run the commands a newcomer would type, each shown before it runs, and say what came out.
+    """Run the commands of a first session, print each before it runs, and print the result.
 
-    What an earlier demo has finished is not done again, and what it has begun goes on.
+    Commands that an earlier demo has finished are not repeated; an interrupted one is continued.
 
     Args:
-        folder: gets ``videos/`` and ``run/``; with ``data``, ``run-NAME/``.
-        data: a data set of action clips, as for ``praxiscope train``; None makes videos of moving digits.
-        options: more of ``praxiscope train``: start weights, say.
+        folder: ``videos/`` and ``run/`` are written here; with ``data``, ``run-NAME/``.
+        data: a data set of action clips, as for ``praxiscope train``; None generates videos of moving digits.
+        options: further options of ``praxiscope train``, such as ``--weights``.
 
     Raises:
         subprocess.CalledProcessError: a command failed.
@@ -47,7 +47,7 @@ def demo(folder: Path, data: str | None = None, options: Sequence[str] = ()) -> 
         sizes = ("--size", 64, "--frames", 32)
         _type("dataset", "move4mnist", source, "--train", 800, "--test", 120, *sizes, "--seed", 0)
     scores = run / SCORES_FILE
-    if not (run / POINTER_FILE).is_file():  # which stands for a checkpoint to go on from
+    if not (run / POINTER_FILE).is_file():  # no checkpoint to continue from
         _type("check", source)
         recipe = "demo" if data is None else "demo-own"
         _type("train", source, "--recipe", recipe, "--out", run, *options)
@@ -62,13 +62,13 @@ def demo(folder: Path, data: str | None = None, options: Sequence[str] = ()) -> 
     _type("predict", run, *held_out[:4], "--top", min(4, len(held_out)))
     if data is not None:
         _type("predict", run, held_out[0], "--window", "1s", "--top", 1)
-    _say_result(scores)
-    print(f"The report with its pictures: {(run / 'report.html').resolve()}")
+    _print_result(scores)
+    print(f"Report: {(run / 'report.html').resolve()}")
     print(f"Done in {(time.perf_counter() - started) / 60:.1f} minutes.")
 
 
 def _held_out(run: Path, source: TaskSource) -> list[Path]:
-    """A video of each class that the run has not learned from."""
+    """A held-out video of each class."""
     sides = SplitList(run).sides()
     manifest = load_records(
         source.source,
@@ -80,13 +80,13 @@ def _held_out(run: Path, source: TaskSource) -> list[Path]:
     return [path for _, path in sorted({record.labels: record.path for record in records}.items())]
 
 
-def _say_result(scores: Path) -> None:
+def _print_result(scores: Path) -> None:
     found = Scores.load(scores)
     figures, classes = summarise(found), len(found.classes)
     name = "top1" if "top1" in figures else "map"
     print(
-        f"\nOn {counted(len(found), 'held-out video')} of {classes} classes: {name} {figures[name]:.3f}; guessing "
-        f"gives {1 / classes:.3f}."
+        f"\nOn {counted(len(found), 'held-out video')} of {classes} classes: {name} {figures[name]:.3f}; chance "
+        f"is {1 / classes:.3f}."
     )
 
 
@@ -98,17 +98,17 @@ def _type(*words: object) -> None:
 
 def main() -> None:
     """Entry point."""
-    parser = argparse.ArgumentParser(description="Make or take videos, train, test, predict, look.")
+    parser = argparse.ArgumentParser(description="Train, test and predict on generated or own videos.")
     parser.add_argument("folder", type=Path, nargs="?", default=Path("demo"))
     parser.add_argument("--data", help="action clips: a folder of class folders, a CSV, or LAYOUT:FOLDER")
     known, options = parser.parse_known_args()
     try:
         demo(known.folder, known.data or None, options)
     except subprocess.CalledProcessError as error:
-        again = " The same command goes on from here." if error.returncode in (130, -2) else ""
-        sys.exit(f"The demo stopped: its last command ended with exit code {error.returncode}.{again}")
+        again = " Run the same command to continue." if error.returncode in (130, -2) else ""
+        sys.exit(f"The demo stopped: its last command failed with exit code {error.returncode}.{again}")
     except KeyboardInterrupt:
-        sys.exit("\nThe demo stopped. The same command goes on from here.")
+        sys.exit("\nThe demo stopped. Run the same command to continue.")
     except PraxiscopeError as error:
         sys.exit(f"Error: {error}")
 

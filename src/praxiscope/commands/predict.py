@@ -130,7 +130,7 @@ def _listed(path: Path) -> list[str | Failure]:
         first = found[0]
         assert isinstance(first, Failure)
         raise ArgumentError(
-            f"{path}: none of {counted(len(found), 'line')} is the path of a file. First: {first.error}"
+            f"none of {counted(len(found), 'line')} is the path of a file. First: {first.error}"
         )
     return found
 

@@ -1,4 +1,4 @@
-"""Reports: of a run its log and its tests; of each test its figures, and film strips of its best and worst clips."""
+"""HTML reports: of a run its log and tests; of each test its metrics, and film strips of its best and worst clips."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ __all__ = ["note_command", "report_run", "report_test"]
 
 
 def note_command(run: Path, command: str | None) -> None:
-    """Add a line to a run's ``commands.txt``: when it was trained, and by which command."""
+    """Add a line to a run's ``commands.txt``: the time and the command."""
     with (run / COMMANDS_FILE).open("a", encoding="utf-8", errors="replace") as file:
         file.write(f"{_now():%Y-%m-%d %H:%M UTC}  {' '.join((command or '(called from Python)').split())}\n")
 
 
 def report_run(run: str | Path) -> Path:
-    """Write ``report.html`` into a run's folder: how it was trained, and links to the reports of its tests.
+    """Write ``report.html`` into a run's folder: its training, and links to the reports of its tests.
 
     Args:
         run: the run's folder.
 
     Returns:
-        The report's path.
+        The path of the report.
     """
     folder = Path(run)
     settings = _settings(folder)
@@ -56,10 +56,10 @@ def report_run(run: str | Path) -> Path:
         notes += _lengths(folder)
     skipped = folder / SKIPPED_FILE
     if skipped.is_file() and (count := len(skipped.read_text(encoding="utf-8").splitlines()) - 1):
-        notes.append(f"{counted(count, 'video')} could not be read in training; see {SKIPPED_FILE}.")
+        notes.append(f"{counted(count, 'video')} cannot be read; see {SKIPPED_FILE}.")
     history = read_log(folder / LOG_FILE)
     if by_task := _by_task(history):
-        notes.append(f"Trained on several data sets. Held-out top-1 at the last look: {by_task}.")
+        notes.append(f"Trained on several data sets. Top-1 of the last validation: {by_task}.")
     commands, title = _commands(folder), None
     if settings is not None:
         title = f"{_model(settings.model.name, settings.model.backbone)} on {_data(settings)}"
@@ -91,21 +91,21 @@ def report_test(
 ) -> Path:
     """Write a report of a test into a run's ``tests/``, and a link to it into the run's report.
 
-    The name is made of the data, the split, the protocol and the date. One that is taken gets a number, so that no
-    report of an earlier test is lost. A JSON file of the same name holds the figures.
+    The file is named by the data, the split, the protocol and the date, with a number if there is one of that name. A
+    JSON file of the same name holds the metrics.
 
     Args:
         run: the run's folder.
-        scores: the test's result.
-        records: the tested videos, from which the film strips are cut.
-        source: the data as they were named.
-        checkpoint: name of the one that was tested.
-        command: that made the test.
-        notes: what is to be known of it.
-        skipped: why each video that could not be read was left out, by id.
+        scores: the result of the test.
+        records: the tested videos, for the film strips.
+        source: the data as given by the user.
+        checkpoint: name of the tested checkpoint.
+        command: the command line.
+        notes: remarks for the reader.
+        skipped: problems of the videos that could not be read, by id.
 
     Returns:
-        The report's path.
+        The path of the report.
     """
     folder, now, protocol = Path(run) / TESTS, _now(), scores.protocol
     data, views = str(protocol.get("data", "test")), name_with_average(protocol)
@@ -142,7 +142,7 @@ def report_test(
         write_json(folder / f"{name}.json", about)
     except BaseException:
         if not (folder / f"{name}.html").exists():
-            (folder / f"{name}.json").unlink(missing_ok=True)  # the name is free again
+            (folder / f"{name}.json").unlink(missing_ok=True)  # frees the name
         raise
     report_run(run)
     return path
@@ -153,7 +153,7 @@ def _now() -> datetime:
 
 
 def _claim(folder: Path, parts: Iterable[str]) -> str:
-    """A file's name, without its suffix, that no other test has; this one has it from now on."""
+    """Reserve a file name, without suffix, that no other test has."""
     folder.mkdir(parents=True, exist_ok=True)
     plain = (re.sub(r"[^\w.-]+", "_", part).strip("_.-")[:60] for part in parts)
     base = "-".join(filter(None, plain))
@@ -169,7 +169,7 @@ def _claim(folder: Path, parts: Iterable[str]) -> str:
 
 
 def _links(folder: Path) -> list[TestLink]:
-    """The tests of a run, the newest first; of a damaged list of figures the page alone."""
+    """The tests of a run, the newest first. If the metrics of one are damaged, only its page is linked."""
     found = []
     for page in (folder / TESTS).glob("*.html"):
         about: dict[str, Any] = {}
@@ -190,7 +190,7 @@ def _links(folder: Path) -> list[TestLink]:
 
 
 def _settings(folder: Path) -> TrainSettings | None:
-    """Those of a run; None for a model folder, which has none."""
+    """Settings of a run; None for a model folder."""
     path = folder / SETTINGS_FILE
     return load_yaml(path) if path.is_file() else None
 
@@ -207,7 +207,7 @@ def _commands(folder: Path) -> list[str]:
 def _lengths(folder: Path) -> list[str]:
     try:
         said = describe_lengths(load_train_state(folder))
-    except PraxiscopeError:  # a checkpoint that cannot be gone on from can be reported all the same
+    except PraxiscopeError:  # a checkpoint that cannot be resumed can still be reported
         return []
     return [said] if said else []
 
@@ -217,7 +217,7 @@ def _model(name: str, backbone: str | None) -> str:
 
 
 def _data(settings: TrainSettings) -> str:
-    """The data set's name, as its tests give it; several with a plus between."""
+    """Name of the data set, as in the reports of tests; several are joined by a plus."""
     if settings.data.tasks is not None:
         return " + ".join(settings.data.tasks)
     source = settings.data.source
@@ -227,7 +227,7 @@ def _data(settings: TrainSettings) -> str:
 
 
 def _by_task(history: Sequence[Mapping[str, float]]) -> str:
-    """The last validation's figure of each data set, in words; nothing where there is one data set."""
+    """The last validation's metric of each data set, as text; empty for a single data set."""
     prefix = "val_top1_"
     rows = [{key: value for key, value in row.items() if key.startswith(prefix)} for row in history]
     last = next((row for row in reversed(rows) if row), {})
@@ -247,7 +247,7 @@ def _strips(scores: Scores, records: Sequence[VideoRecord], frames: int = 6, sid
             video = open_video(record.path)
             first, last = frame_range(record, video)
             pixels = video.frames(first + segment_indices(last - first, frames), short_side=side)
-        except PraxiscopeError:  # it was readable a moment ago; a report without one strip is still a report
+        except PraxiscopeError:  # the report is written without this strip
             continue
         order = np.argsort(-certainty[row], kind="stable")[:3]
         unplayed = why_not_played(record.path)

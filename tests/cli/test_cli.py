@@ -138,13 +138,9 @@ def assert_one_line(result: Result, code: int, *parts: str) -> None:
         ("predict {run} {clips}/good --window 2s --protocol 1x1", 2, ["--protocol", "--window"]),
         ("predict {run} {clips}/good --json --csv", 2, ["--json", "--csv"]),
         ("predict {run} {clips}/broken.mp4", 1, []),
-        (
-            "explain {clips}/good/a.mp4 --flow --label x",
-            2,
-            ["--label is for --gradients and --cluster-gradients"],
-        ),
-        ("explain {run} {clips}/good/a.mp4 --clusters --frames 3", 2, ["--frames is for", "not --clusters"]),
-        ("explain {run} --filters --short-side 64", 2, ["--short-side is for --flow, not --filters"]),
+        ("explain {clips}/good/a.mp4 --flow", 2, ["praxiscope explain flow"]),
+        ("explain {run} {clips}/good/a.mp4 --clusters", 2, ["praxiscope explain clusters"]),
+        ("explain {run} --filters", 2, ["praxiscope explain filters"]),
         ("recipes tsmm", 2, ["'tsmm'", "'tsm'"]),
     ],
 )

@@ -146,7 +146,6 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
     "long_files": {},
     "long_functions": {
         "bench/full_video.py:bench_full_video": "to be changed",
-        "cli/predict.py:predict": "to be changed",
         "commands/train.py:train": "to be changed",
         "models/weights.py:load_weights": "to be changed",
         "training/loader.py:epoch_loader": "to be changed",

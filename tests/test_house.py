@@ -147,7 +147,6 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
     "long_functions": {
         "bench/full_video.py:bench_full_video": "to be changed",
         "commands/train.py:train": "to be changed",
-        "models/weights.py:load_weights": "to be changed",
         "training/loader.py:epoch_loader": "to be changed",
         "training/loop.py:fit": "to be changed",
     },

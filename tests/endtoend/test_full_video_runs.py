@@ -153,15 +153,15 @@ def test_broken_videos_are_skipped(videos: Path, tmp_path: Path) -> None:
 
 
 def test_choosing_among_snippets_is_refused_where_there_are_none(videos: Path, tmp_path: Path) -> None:
-    with pytest.raises(px.ArgumentError, match="sees every frame of a video together"):
+    with pytest.raises(px.ArgumentError, match=r"backprop\.name = principal.*full-video"):
         train(settings(videos, "backprop.name=principal", "backprop.choose=1"), tmp_path / "run")
 
 
 @pytest.mark.parametrize(
     ("values", "told"),
     [
-        (["model.name=tsm", "input.sampled_epochs=1"], "tsm sees sampled frames anyway"),
-        (["model.name=tsn", "input.max_frames=9"], r"input\.max_frames = 9: tsn sees sampled frames anyway"),
+        (["model.name=tsm", "input.sampled_epochs=1"], r"input\.sampled_epochs = 1.*tsm"),
+        (["model.name=tsn", "input.max_frames=9"], r"input\.max_frames = 9.*tsn"),
         ([*FULL, "input.sampled_epochs=2"], "of 2 epochs: none would see every frame"),
     ],
 )

@@ -73,18 +73,18 @@ def load_weights(
     filters are averaged for a first convolution with other channels (cross-modality initialisation), for each one
     where there are several stems; for a stack of RGB frames they are inflated.
 
-    A run folder means its checkpoint, as everywhere, with the normalisation that it was trained with.
+    For a run folder, the weights of its checkpoint and the normalisation of its training are taken.
 
     Args:
         model: of one stream; see `praxiscope.models.contract.VideoModel`.
         path: the file; or a run or model folder.
-        labels: the model's classes, in the order of its scores: a run's classifier is taken where it has the same.
-            None takes it where it has as many.
+        labels: the model's classes, in the order of its scores. A run's classifier is loaded if it has the same
+            classes; None: if it has as many.
         strict: everything but the classifier must be there, with its shape, and nothing else.
 
     Returns:
-        What was loaded and what was not. Where the file's kind tells the input's normalisation, the model's
-        ``normalisation`` is set as well.
+        What was loaded and what was not. If the normalisation of the input is known, the model's ``normalisation`` is
+        set too.
 
     Raises:
         CheckpointError: the file cannot be read, is not of this network (``strict``), or gives it nothing.
@@ -94,25 +94,55 @@ def load_weights(
     channels = model.channels[stream]
     rgb = stream == "rgb" and channels % 3 == 0
     last = classifier_name(network)
-    source: str | None
-    contract: Normalisation | None
-    card: ModelCard | None = None
-    if path.is_dir():
-        state, card = _of_run(path)
-        if card.input.flow is not None and stream == "rgb":
-            raise CheckpointError(
-                f"{path}: has learned from flow, and this network sees RGB frames. Add --flow."
-            )
-        source = str(card.kwargs.get("backbone"))
-        contract = (
-            Normalisation(mean=card.input.mean, std=card.input.std) if card.input.flow is None else None
-        )
-        if labels is not None and card.labels != tuple(labels):
-            state = {name: value for name, value in state.items() if name.rpartition(".")[0] != last}
-    else:
-        state, source, contract = _convert(read_tensors(path))
-        state = _plain_names(state, last)
+    found = _read(path, stream, labels, last)
+    adapted = _adapt_first_convolution(found.state, network, inflated if rgb else cross_modality)
+    report = _compare(found, network, last, adapted)
+    wrong = bool(report.missing or report.unexpected or report.mismatched)
+    if (strict and wrong) or all(map(_is_counter, report.loaded)):
+        raise CheckpointError(_complaint(path, network, found.network, report))
+    network.load_state_dict({name: found.state[name] for name in report.loaded}, strict=False)
+    if found.input is not None:
+        model.normalisation[stream] = found.input if rgb else flow_normalisation(found.input, channels)
+    if found.flow is not None:
+        model.normalisation[stream] = found.flow
+    return report
 
+
+class _Found(NamedTuple):
+    """What a file or a run holds.
+
+    state: a backbone's tensors, under its own names.
+    network: the name of the backbone, if it is known.
+    input: how RGB input in [0, 1] is normalised, if that is known.
+    flow: how flow is normalised, for weights that were trained on it.
+    """
+
+    state: State
+    network: str | None
+    input: Normalisation | None
+    flow: Normalisation | None = None
+
+
+def _read(path: Path, stream: str, labels: Sequence[str] | None, last: str) -> _Found:
+    """Read weights for a stream. Of a run with other ``labels`` the classifier, named ``last``, is left out."""
+    if not path.is_dir():
+        state, source, normalisation = _convert(read_tensors(path))
+        return _Found(_plain_names(state, last), source, normalisation)
+    state, card = _of_run(path)
+    if labels is not None and card.labels != tuple(labels):
+        state = {name: value for name, value in state.items() if name.rpartition(".")[0] != last}
+    backbone = str(card.kwargs.get("backbone"))
+    if card.input.flow is None:
+        return _Found(state, backbone, Normalisation(mean=card.input.mean, std=card.input.std))
+    if stream == "rgb":
+        raise CheckpointError(f"{path}: was trained on flow, and this network sees RGB frames. Add --flow.")
+    return _Found(state, backbone, None, Normalisation(mean=card.input.flow_mean, std=card.input.flow_std))
+
+
+def _adapt_first_convolution(
+    state: State, network: nn.Module, adapt: Callable[[Tensor, int], Tensor]
+) -> bool:
+    """Make RGB filters fit a first convolution with other channels, in place; whether there was anything to do."""
     own = network.state_dict()
     first = first_convolution_name(network)
     stems = len(first_convolutions(network))
@@ -122,36 +152,35 @@ def load_weights(
                 state |= {f"{first}.{number}.{kind}": value for number in range(stems)}
     entering = [name for name in own if name in state and name.startswith(f"{first}.")]
     adapted = [name for name in entering if _is_rgb_for_other_channels(state[name], own[name])]
-    adapt = inflated if rgb else cross_modality
     for name in adapted:
         state[name] = adapt(state[name], own[name].shape[1])
+    return bool(adapted)
 
+
+def _is_counter(name: str) -> bool:
+    """Files from before torch 0.4.1 lack the counters of BatchNorm, which are read only with a momentum of None."""
+    return name.endswith(".num_batches_tracked")
+
+
+def _compare(found: _Found, network: nn.Module, last: str, adapted: bool) -> WeightReport:
+    """Compare the tensors that were found with a network's own, whose classifier is named ``last``."""
+    state, own = found.state, network.state_dict()
     fitting = {name for name in own.keys() & state.keys() if own[name].shape == state[name].shape}
     in_classifier = {name for name in own if name.rpartition(".")[0] == last}
-    # Files from before torch 0.4.1 lack the counters of BatchNorm, which only a momentum of None reads.
-    counters = {name for name in own if name.endswith(".num_batches_tracked")}
-    report = WeightReport(
+    optional = in_classifier | {name for name in own if _is_counter(name)}
+    return WeightReport(
         loaded=tuple(name for name in own if name in fitting),
         skipped_classifier=tuple(name for name in own if name in in_classifier - fitting),
-        missing=tuple(name for name in own if name not in state.keys() | in_classifier | counters),
+        missing=tuple(name for name in own if name not in state.keys() | optional),
         unexpected=tuple(name for name in state if name not in own),
         mismatched=tuple(
             _Mismatch(name, tuple(state[name].shape), tuple(own[name].shape))
             for name in own
             if name in state.keys() - fitting - in_classifier
         ),
-        cross_modality=bool(adapted),
-        input=contract,
+        cross_modality=adapted,
+        input=found.input,
     )
-    wrong = bool(report.missing or report.unexpected or report.mismatched)
-    if (strict and wrong) or not fitting - counters:
-        raise CheckpointError(_complaint(path, network, source, report))
-    network.load_state_dict({name: state[name] for name in report.loaded}, strict=False)
-    if contract is not None:
-        model.normalisation[stream] = contract if rgb else flow_normalisation(contract, channels)
-    if card is not None and card.input.flow is not None and stream == "flow":
-        model.normalisation[stream] = Normalisation(mean=card.input.flow_mean, std=card.input.flow_std)
-    return report
 
 
 def _of_run(path: Path) -> tuple[State, ModelCard]:

@@ -46,6 +46,7 @@ def build_model(
         CheckpointError: start weights that cannot be loaded.
     """
     name = settings.model.name
+    _check_start(settings)
     kwargs = _keywords(settings, manifest, store)
     model: Any
     try:
@@ -69,6 +70,14 @@ def build_model(
         input=_input_contract(settings, model, store),
     )
     return model, card
+
+
+def _check_start(settings: TrainSettings) -> None:
+    """Refuse start weights of two kinds, before any are downloaded."""
+    given = settings.model
+    if given.start and (given.weights or given.keywords().get("pretrained")):
+        other = f"--weights {given.weights}" if given.weights else "--pretrained"
+        raise ArgumentError(f"{other} and --from both give start weights. Leave one of them out.")
 
 
 def _keywords(settings: TrainSettings, manifest: Manifest, store: FlowStore | None) -> dict[str, Any]:
@@ -123,8 +132,8 @@ def _check_backprop(settings: TrainSettings, model: VideoModel) -> None:
     if settings.backprop.needs_snippets and not sees.scores_snippets:
         what = "every frame of a video together" if sees.all_frames else "all snippets of a video together"
         raise ArgumentError(
-            f"backprop.name = {name} chooses among the snippets of a video, and {settings.model.name} sees {what}. "
-            "Leave out --choose and --backprop."
+            f"backprop.name = {name} needs scores of single snippets, and {settings.model.name} sees {what}. Leave out "
+            "--choose and --backprop."
         )
 
 
@@ -161,9 +170,6 @@ def _start(
 ) -> None:
     """Load the weights that the network starts from, of a file or of runs."""
     given = settings.model
-    if given.start and (given.weights or given.keywords().get("pretrained")):
-        other = f"--weights {given.weights}" if given.weights else "--pretrained"
-        raise ArgumentError(f"{other} and --from both give start weights. Leave one of them out.")
     if given.weights and len(model.stream_networks) != 1:
         raise ArgumentError(
             f"--weights {given.weights}: {given.name} has {len(model.stream_networks)} networks, not one. Start them "

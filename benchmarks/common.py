@@ -7,8 +7,6 @@ script, and there only what lies between two marks: what was written by hand aro
 from __future__ import annotations
 
 import argparse
-import datetime
-import json
 import os
 import shlex
 import statistics
@@ -17,18 +15,12 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from praxiscope.bench.experiment import Run, read_run
+from praxiscope.bench.experiment import experiment as run_experiment
 from praxiscope.bench.machine import made_now
-from praxiscope.checkpoint import read_pointer, write_json
-from praxiscope.commands.arguments import TestOptions
-from praxiscope.commands.test import test
-from praxiscope.commands.train import train
-from praxiscope.data.splitlist import SplitList
 from praxiscope.errors import ArgumentError, PraxiscopeError
-from praxiscope.inference.options import FlowOptions, LoadOptions
 from praxiscope.progress import ConsoleReporter
-from praxiscope.recipes.sections import TaskSource
-from praxiscope.recipes.settings import TrainSettings, load_yaml
-from praxiscope.training.resuming import changed_settings
+from praxiscope.recipes.settings import TrainSettings
 
 __all__ = [
     "BEGIN",
@@ -55,32 +47,6 @@ class Table(NamedTuple):
     heading: str
     header: Sequence[str]
     rows: Sequence[Sequence[Any]]
-
-
-class Run(NamedTuple):
-    """A trained and tested network: what the sentence over a table is made of.
-
-    Attributes:
-        settings: those that it was trained with.
-        figures: of the test, as `praxiscope.evaluation.metrics.summarise` gives them.
-        protocol: of the test.
-        learned_from: training clips.
-        checkpoint: which one was tested: "last" or "best".
-        made: date and machine of the test.
-        source: data set and split that were tested.
-    """
-
-    settings: TrainSettings
-    figures: dict[str, Any]
-    protocol: str
-    learned_from: int
-    checkpoint: str
-    made: str
-    source: tuple[str, str]
-
-    @property
-    def top1(self) -> float:
-        return float(self.figures["top1"])
 
 
 def parser(description: str | None, script: str, *, assignments: bool = True) -> argparse.ArgumentParser:
@@ -114,81 +80,9 @@ def run_command(main: Callable[[], None]) -> None:
         sys.exit(f"Error: {error}")
 
 
-# --------------------------------------------------------------------------------------------------- runs
-
-
-def experiment(
-    settings: TrainSettings,
-    run: Path,
-    protocol: str,
-    *,
-    source: TaskSource | None = None,
-    task: str | None = None,
-    subset: str = "test",
-) -> Run:
-    """Train and test once; a finished run is read back, a begun one goes on.
-
-    The scores stand in the run's folder, by the protocol's name and, where there is one, the task's and the subset's.
-
-    Args:
-        settings: of the training.
-        run: its folder.
-        protocol: of the test.
-        source: what to test on; None: the data that it was trained on.
-        task: of a network of several data sets, the one that ``source`` is.
-        subset: "test", "val" or "train".
-
-    Raises:
-        ArgumentError: the folder holds a run with other settings.
-    """
-    started = run / "settings.yaml"
-    if started.is_file() and (changed := changed_settings(load_yaml(started), settings)):
-        raise ArgumentError(
-            f"{run}: was trained with other settings ({', '.join(changed)}). Name another folder by --out."
-        )
-    name = "_".join(word for word in (protocol, task, "" if subset == "test" else subset) if word)
-    result = run / f"result_{name}.json"
-    source = source or settings.data.sources()[""]
-    if not result.is_file():
-        reporter = ConsoleReporter()
-        if not train(settings, run, resume=(run / "run.json").is_file(), reporter=reporter):
-            sys.exit(130)
-        tested = test(
-            run,
-            source.source,
-            TestOptions(
-                protocol,
-                split=source.split,
-                annotations=source.annotations,
-                subset=subset,
-                out=run / f"scores_{name}.npz",
-                workers=settings.data.workers,
-            ),
-            load=LoadOptions(task=task, flow=FlowOptions(source.flow, settings.data.flow_range)),
-            reporter=reporter,
-        )
-        write_json(result, {**tested.figures, "made": made_now()})
-    return read_run(run, protocol, result, source=source)
-
-
-def read_run(run: Path, protocol: str, result: Path, *, source: TaskSource | None = None) -> Run:
-    """A finished run, from its folder and the figures in ``result``."""
-    figures = json.loads(result.read_text(encoding="utf-8"))
-    settings = load_yaml(run / "settings.yaml")
-    source = source or settings.data.sources()[""]
-    pointer = read_pointer(run)
-    best = pointer.get("prefer") == "best" and pointer.get("best")
-    sides = SplitList(run).sides().values()
-    made = figures.pop("made", None) or str(datetime.date.fromtimestamp(result.stat().st_mtime))
-    return Run(
-        settings,
-        figures,
-        protocol,
-        sum(side == "train" for side in sides),
-        "best" if best else "last",
-        made,
-        (source.source, source.split or ""),
-    )
+def experiment(settings: TrainSettings, run: Path, protocol: str, **options: Any) -> Run:
+    """`praxiscope.bench.experiment.experiment` with progress on standard error."""
+    return run_experiment(settings, run, protocol, reporter=ConsoleReporter(), **options)
 
 
 def describe(runs: Iterable[Run]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from common import Run, Table, describe, parser, read_run, run_command, score_cells, write_tables
 
+from praxiscope.bench.experiment import Plan
 from praxiscope.bench.full_video import PRESETS, Preset, bench_full_video
 from praxiscope.progress import ConsoleReporter
 
@@ -50,10 +51,8 @@ def main() -> None:
             preset,
             digits=options.digits,
             backgrounds=options.backgrounds,
-            rows=options.rows,
             costs=False,
-            workers=options.workers,
-            device="cpu",
+            plan=Plan(options.rows, workers=options.workers, device="cpu"),
             reporter=ConsoleReporter(),
         )
         cells = {row["name"]: row["top1"] for row in found}

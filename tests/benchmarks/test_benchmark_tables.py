@@ -23,7 +23,7 @@ from praxiscope.cli.main import app
 from praxiscope.errors import ArgumentError
 from praxiscope.evaluation.scores import Scores
 from praxiscope.recipes.named import get_recipe
-from praxiscope.recipes.settings import dump_yaml
+from praxiscope.recipes.settings import dump_yaml, load_yaml
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "benchmarks"
 
@@ -94,7 +94,7 @@ def test_the_sentence_says_what_ran(common: ModuleType, tmp_path: Path) -> None:
 
 def test_a_finished_run_is_read_back_only_with_the_same_settings(common: ModuleType, tmp_path: Path) -> None:
     folder = a_run(tmp_path / "run", top1=0.75)
-    settings = common.load_yaml(folder / "settings.yaml")
+    settings = load_yaml(folder / "settings.yaml")
     run = common.experiment(settings, folder, "25x1")
     assert (run.top1, run.learned_from, run.made) == (0.75, 2, "2026-01-02, a machine")
     with pytest.raises(ArgumentError, match=r"optim\.epochs"):

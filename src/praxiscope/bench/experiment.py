@@ -1,81 +1,192 @@
-"""One run of a table: trained and tested once, and read back from then on."""
+"""One run of a table: trained and tested once, and read from its folder afterwards."""
 
 from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
 from praxiscope.bench.machine import made_now
-from praxiscope.checkpoint import write_json
+from praxiscope.checkpoint import read_pointer, write_json
 from praxiscope.commands.arguments import TestOptions
 from praxiscope.commands.test import test
 from praxiscope.commands.train import train
-from praxiscope.errors import ArgumentError, TrainingError
+from praxiscope.data.splitlist import SplitList
+from praxiscope.errors import ArgumentError, TrainingError, unknown_name
 from praxiscope.inference.options import FlowOptions, LoadOptions
 from praxiscope.progress import Reporter
+from praxiscope.recipes.sections import TaskSource
 from praxiscope.recipes.settings import TrainSettings, load_yaml
-from praxiscope.run_folder import POINTER_FILE, SCORES_FILE, SETTINGS_FILE
+from praxiscope.run_folder import POINTER_FILE, SETTINGS_FILE
 from praxiscope.training.resuming import changed_settings
 
-__all__ = ["accuracy_of", "made_of"]
-
-_RESULT = "result.json"
+__all__ = ["Plan", "Run", "experiment", "find_preset", "made_of", "read_run"]
 
 
-def accuracy_of(settings: TrainSettings, run: Path, protocol: str, reporter: Reporter) -> float:
-    """Top-1 of a run on the test videos of its data; their scores stay in ``run / SCORES_FILE``.
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which rows of a table to make, how often, and on which device.
+
+    Attributes:
+        rows: names of rows. Default: all.
+        seeds: number of runs of each row. Default: that of the preset.
+        workers: number of processes that read videos.
+        device: device of the training.
+    """
+
+    rows: Sequence[str] | None = None
+    seeds: int | None = None
+    workers: int = 2
+    device: str = "auto"
+
+    def choose(self, known: Mapping[str, T]) -> dict[str, T]:
+        """The rows, by name. Raises UnknownNameError for a name that is not known."""
+        for name in self.rows or ():
+            if name not in known:
+                raise unknown_name("row", name, known)
+        return {name: known[name] for name in self.rows or known}
+
+    def settings(self) -> dict[str, Any]:
+        """Settings of each run."""
+        device = {} if self.device == "auto" else {"run.accelerator": self.device}
+        return {"data.workers": self.workers, **device}
+
+
+def find_preset(preset: str | T, presets: Mapping[str, T]) -> T:
+    """A preset by its name, or the preset itself. Raises UnknownNameError for another name."""
+    if not isinstance(preset, str):
+        return preset
+    if preset not in presets:
+        raise unknown_name("preset", preset, presets)
+    return presets[preset]
+
+
+class Run(NamedTuple):
+    """A run that was trained and tested.
+
+    Attributes:
+        settings: settings of the training.
+        figures: results of the test, as returned by `praxiscope.evaluation.metrics.summarise`.
+        protocol: protocol of the test.
+        learned_from: number of training clips.
+        checkpoint: the checkpoint that was tested: "last" or "best".
+        made: date and machine of the test.
+        source: data set and split of the test.
+    """
+
+    settings: TrainSettings
+    figures: dict[str, Any]
+    protocol: str
+    learned_from: int
+    checkpoint: str
+    made: str
+    source: tuple[str, str]
+
+    @property
+    def top1(self) -> float:
+        """Top-1 accuracy of the test."""
+        return float(self.figures["top1"])
+
+
+def experiment(
+    settings: TrainSettings,
+    run: Path,
+    protocol: str,
+    *,
+    source: TaskSource | None = None,
+    task: str | None = None,
+    subset: str = "test",
+    name: str | None = None,
+    reporter: Reporter | None = None,
+) -> Run:
+    """Train and test a run once. A finished run is read from its folder, an interrupted one is resumed.
+
+    The results and the scores are written as ``result_NAME.json`` and ``scores_NAME.npz`` in the run folder.
 
     Args:
-        settings: of the training.
-        run: its folder. A finished run is read back, a begun one goes on.
-        protocol: of the test.
+        settings: settings of the training.
+        run: run folder.
+        protocol: protocol of the test.
+        source: data to test on. Default: the data of the training.
+        task: for a network with several data sets, the one that ``source`` is.
+        subset: "test", "val" or "train".
+        name: NAME of the files, or "" for ``result.json``. Default: protocol, task and subset.
         reporter: shows progress.
 
     Raises:
         ArgumentError: the folder holds a run with other settings.
-        TrainingError: the training was interrupted, and saved.
+        TrainingError: the training was interrupted and saved.
     """
-    result = run / _RESULT
-    if result.is_file():
-        changed = changed_settings(load_yaml(run / SETTINGS_FILE), settings)
-        if changed.keys() - {"run.accelerator"}:
-            raise ArgumentError(
-                f"{run}: was trained with other settings ({', '.join(changed)}). Name another folder by --out."
-            )
-        return float(json.loads(result.read_text(encoding="utf-8"))["top1"])
-    reporter.line(f"--- {run.name}")
-    if not train(settings, run, resume=(run / POINTER_FILE).is_file(), reporter=reporter):
-        raise TrainingError(f"{run}: interrupted and saved. Give the same command to go on.")
-    data = settings.data
-    tested = test(
-        run,
-        data.source,
-        TestOptions(
-            protocol,
-            split=data.split,
-            annotations=data.annotations,
-            out=run / SCORES_FILE,
-            workers=data.workers,
-        ),
-        load=LoadOptions(flow=FlowOptions(data.flow, data.flow_range)),
-        reporter=reporter,
+    started = run / SETTINGS_FILE
+    changed = changed_settings(load_yaml(started), settings) if started.is_file() else {}
+    if changed.keys() - {"run.accelerator"}:
+        raise ArgumentError(
+            f"{run}: was trained with other settings ({', '.join(changed)}). Name another folder by --out."
+        )
+    if name is None:
+        name = "_".join(word for word in (protocol, task, "" if subset == "test" else subset) if word)
+    suffix = f"_{name}" if name else ""
+    result = run / f"result{suffix}.json"
+    source = source or settings.data.sources()[""]
+    if not result.is_file():
+        reporter = reporter or Reporter()
+        reporter.line(f"--- {run.name}")
+        if not train(settings, run, resume=(run / POINTER_FILE).is_file(), reporter=reporter):
+            raise TrainingError(f"{run}: interrupted and saved. Run the same command again to resume.")
+        tested = test(
+            run,
+            source.source,
+            TestOptions(
+                protocol,
+                split=source.split,
+                annotations=source.annotations,
+                subset=subset,
+                out=run / f"scores{suffix}.npz",
+                workers=settings.data.workers,
+            ),
+            load=LoadOptions(task=task, flow=FlowOptions(source.flow, settings.data.flow_range)),
+            reporter=reporter,
+        )
+        write_json(result, {**tested.figures, "made": made_now()})
+    return read_run(run, protocol, result, source=source)
+
+
+def read_run(run: Path, protocol: str, result: Path, *, source: TaskSource | None = None) -> Run:
+    """Read a finished run from its folder, and the results of its test from a file."""
+    figures = json.loads(result.read_text(encoding="utf-8"))
+    settings = load_yaml(run / SETTINGS_FILE)
+    source = source or settings.data.sources()[""]
+    pointer = read_pointer(run)
+    best = pointer.get("prefer") == "best" and pointer.get("best")
+    sides = SplitList(run).sides().values()
+    made = figures.pop("made", None) or str(datetime.date.fromtimestamp(result.stat().st_mtime))
+    return Run(
+        settings,
+        figures,
+        protocol,
+        sum(side == "train" for side in sides),
+        "best" if best else "last",
+        made,
+        (source.source, source.split or ""),
     )
-    write_json(result, {**tested.figures, "made": made_now()})
-    return float(tested.figures["top1"])
 
 
 def made_of(out: Path, names: Iterable[str]) -> str:
-    """Dates and machines of the tests of runs that `accuracy_of` has finished.
+    """Dates and machines of the tests of finished runs.
 
     Args:
-        out: the folder of the runs.
-        names: of rows; their runs are the folders ``NAME-SEED``.
+        out: folder of the runs.
+        names: names of rows; their runs are the folders ``NAME-SEED``.
     """
     found: dict[str, None] = {}
     for name in names:
-        for result in sorted(out.glob(f"{name}-*/{_RESULT}")):
+        for result in sorted(out.glob(f"{name}-*/result.json")):
             made = json.loads(result.read_text(encoding="utf-8")).get("made")
             found[made or str(datetime.date.fromtimestamp(result.stat().st_mtime))] = None
     return "; ".join(found)

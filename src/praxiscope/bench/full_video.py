@@ -1,7 +1,7 @@
-"""Table 1 of the full-video paper on this machine: all frames, sampled ones, and clusters of all, on Move4MNIST.
+"""Table 1 of the full-video paper on Move4MNIST: all frames, sampled frames, and clusters of all frames.
 
-X. Liu et al., "No Frame Left Behind", CVPR 2021, section 4.2. Every row is a training run of its own for each seed; a
-finished one is read back, and a begun one goes on, so that the command can be stopped at any time.
+X. Liu et al., "No Frame Left Behind", CVPR 2021, section 4.2. Each row is trained for each seed. Finished runs are kept
+and interrupted ones are resumed, so that the command can be stopped at any time.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ from typing import Any
 
 import torch
 
-from praxiscope.bench.experiment import accuracy_of
+from praxiscope.bench.experiment import Plan, experiment, find_preset
 from praxiscope.bench.step import Job, measure_step
 from praxiscope.checkpoint import write_json
 from praxiscope.commands.dataset import Design, move4mnist
-from praxiscope.errors import ArgumentError
 from praxiscope.progress import Reporter
 from praxiscope.recipes.named import get_recipe
 from praxiscope.recipes.sections import ModelSettings
@@ -66,16 +65,16 @@ def table_rows() -> list[TableRow]:
 
 @dataclass(frozen=True)
 class Preset:
-    """How large the experiment is.
+    """The size of the experiment.
 
     Attributes:
-        recipe: of training.
-        train, test: videos.
-        size: pixels.
-        frames: of a video.
-        seeds: runs of each row.
+        recipe: recipe of the training.
+        train, test: numbers of videos.
+        size: pixels of a frame's side.
+        frames: frames of a video.
+        seeds: number of runs of each row.
         design: fields of `praxiscope.data.move4mnist.Design` that differ from its defaults.
-        changes: to the recipe.
+        changes: changes to the recipe.
     """
 
     recipe: str
@@ -109,73 +108,45 @@ def bench_full_video(
     *,
     digits: str | Path | None = None,
     backgrounds: str | Path | None = None,
-    rows: Sequence[str] | None = None,
-    seeds: int | None = None,
     weights: str | None = None,
-    pretrained: bool = False,
     costs: bool = True,
-    workers: int = 2,
-    device: str = "auto",
+    plan: Plan | None = None,
     reporter: Reporter | None = None,
 ) -> list[dict[str, Any]]:
-    """Train and test every row, and measure what it costs.
+    """Train and test every row of the table, and measure its cost.
 
     Args:
-        out: folder of the set and of the runs; goes on where it stopped.
-        preset: "cpu" (64 pixels, hours on two cores) or "paper" (224 pixels, for a GPU), or one's own.
-        digits: folder of MNIST's idx files; None for the digits of scikit-learn.
-        backgrounds: folder of background videos; None draws textures.
-        rows: names of rows; None for all.
-        seeds: runs of each row; None as the preset has it.
-        weights, pretrained: ImageNet weights to start from, a file or a download; the paper has them.
-        costs: measure them, too.
-        workers: processes that read.
-        device: where it trains.
+        out: folder of the data set and of the runs. Finished runs are kept, and an interrupted one is resumed.
+        preset: "cpu" (64 pixels, hours on two cores), "paper" (224 pixels, for a GPU), or a preset.
+        digits: folder of MNIST's idx files. Default: the digits of scikit-learn.
+        backgrounds: folder of background videos. Default: drawn textures.
+        weights: ImageNet weights, a file or "download", which the paper uses. Default: random weights.
+        costs: measure costs.
+        plan: rows, seeds, workers and device.
+        reporter: shows progress.
 
     Returns:
-        Dicts: ``name``, ``top1`` (of each seed), and with ``costs`` ``multiply_adds`` of a video, ``bytes`` of memory
-        that a video takes in training, ``step_seconds`` and ``epoch_seconds`` without reading.
+        One dict per row: ``name``, ``top1`` (of each seed), and with ``costs`` ``multiply_adds`` of a video, ``bytes``
+        of memory that a video takes in training, ``step_seconds`` and ``epoch_seconds`` without reading.
 
     Raises:
-        ArgumentError: an unknown preset or row.
-        TrainingError: a run was interrupted; the command goes on with it.
+        ArgumentError: the preset or a row is unknown.
+        TrainingError: a run was interrupted; the same command resumes it.
     """
-    if isinstance(preset, str):
-        if preset not in PRESETS:
-            raise ArgumentError(f"preset must be one of {', '.join(PRESETS)}, got {preset!r}")
-        preset = PRESETS[preset]
-    known = {row.name: row for row in table_rows()}
-    unknown = [name for name in rows or () if name not in known]
-    if unknown:
-        raise ArgumentError(f"there is no row {unknown[0]!r}; rows are {', '.join(known)}")
-    reporter = reporter or Reporter()
-    root = Path(out)
-    data = move4mnist(
-        root / "videos",
-        Design(size=preset.size, frames=preset.frames, **preset.design),
-        videos=(preset.train, preset.test),
-        digits=digits,
-        backgrounds=backgrounds,
-        reporter=reporter,
-    )
+    preset, plan = find_preset(preset, PRESETS), plan or Plan()
+    chosen = plan.choose({row.name: row for row in table_rows()}).values()
+    reporter, root = reporter or Reporter(), Path(out)
+    data = _make_videos(root / "videos", preset, digits, backgrounds, reporter)
+    start = {"model.pretrained": True} if weights == "download" else {"model.weights": weights}
     base = get_recipe(preset.recipe).updated(
-        {
-            "data.source": f"move4mnist:{data}",
-            "data.workers": workers,
-            "model.weights": weights,
-            **({"model.pretrained": True} if pretrained else {}),
-            **({} if device == "auto" else {"run.accelerator": device}),
-            **preset.changes,
-        }
+        {"data.source": f"move4mnist:{data}", **plan.settings(), **start, **preset.changes}
     )
-    # Each row says how many clusters it has; TSM knows of none.
+    # Each row sets its number of clusters, which TSM does not have.
     kept = {key: value for key, value in base.model.model_dump().items() if key != "clusters"}
     base = base.model_copy(update={"model": ModelSettings(**kept)})
-    chosen = [known[name] for name in rows or known]
-    found = []
-    # Seed by seed: a table of one seed is there before the second begins.
+    # Seed by seed, so that a table of one seed is complete before the second begins.
     accuracies: dict[str, list[float]] = {row.name: [] for row in chosen}
-    for seed in range(preset.seeds if seeds is None else seeds):
+    for seed in range(preset.seeds if plan.seeds is None else plan.seeds):
         for row in chosen:
             settings = base.updated(
                 {**row.settings(preset.frames, base.input.sampled_epochs), "run.seed": seed}
@@ -185,27 +156,40 @@ def bench_full_video(
             # One view of the whole frame, as in the paper.
             protocol = "1xfull" if row.clusters is None else "allxfull"
             run = root / f"{row.name}-{seed}"
-            accuracies[row.name].append(accuracy_of(settings, run, protocol, reporter))
+            accuracies[row.name].append(experiment(settings, run, protocol, name="", reporter=reporter).top1)
     if not costs:
         return [{"name": name, "top1": values} for name, values in accuracies.items()]
+    found = []
     for row in chosen:
-        cost = _cost(base, row, preset, root / f"cost-{row.name}.json", device, reporter)
-        steps = preset.train // (base.optim.batch * base.optim.accumulate)
-        found.append(
-            {
-                "name": row.name,
-                "top1": accuracies[row.name],
-                **cost,
-                "epoch_seconds": cost["step_seconds"] * steps * base.optim.accumulate,
-            }
-        )
+        cost = _cost(base, row, preset, root / f"cost-{row.name}.json", plan.device, reporter)
+        steps = preset.train // (base.optim.batch * base.optim.accumulate) * base.optim.accumulate
+        epoch = {"epoch_seconds": cost["step_seconds"] * steps}
+        found.append({"name": row.name, "top1": accuracies[row.name], **cost, **epoch})
     return found
+
+
+def _make_videos(
+    folder: Path,
+    preset: Preset,
+    digits: str | Path | None,
+    backgrounds: str | Path | None,
+    reporter: Reporter,
+) -> Path:
+    """Make the data set of a preset, or find it."""
+    return move4mnist(
+        folder,
+        Design(size=preset.size, frames=preset.frames, **preset.design),
+        videos=(preset.train, preset.test),
+        digits=digits,
+        backgrounds=backgrounds,
+        reporter=reporter,
+    )
 
 
 def _cost(
     base: TrainSettings, row: TableRow, preset: Preset, path: Path, device: str, reporter: Reporter
 ) -> dict[str, Any]:
-    """What a row takes, measured once in processes of its own."""
+    """The cost of a row, measured once in separate processes."""
     keywords: dict[str, Any] = {"backbone": base.model.backbone, "dropout": 0.5}
     if row.clusters is not None:
         keywords |= {"clusters": row.clusters, "clustering": row.clustering}
@@ -236,7 +220,7 @@ def _cost(
 
 
 def format_table(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """The table's cells: name, mean top-1, that of each seed, GFLOPs, MiB per video, seconds per epoch."""
+    """Format the rows of `bench_full_video` as cells of a table."""
     cells = []
     for row in rows:
         scores = [100 * value for value in row["top1"]]

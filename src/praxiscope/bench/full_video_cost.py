@@ -1,7 +1,7 @@
-"""What seeing every frame costs: time and peak memory of a training step, by the number of frames.
+"""Time and peak memory of a training step by the number of frames, for networks that use all frames.
 
-All frames through the whole network (TSM-all) beside clusters of them, with the first stage's activations kept, or made
-again for the backward pass a few frames at a time.
+All frames through the whole network (TSM-all) are compared with clusters of frames, where the activations of the first
+stage are kept, or recomputed for the backward pass a few frames at a time.
 """
 
 from __future__ import annotations
@@ -23,59 +23,44 @@ def bench_full_video_cost(
     *,
     backbone: str = "resnet18",
     clusters: int = 8,
-    size: int = 224,
     early_frames: int = 16,
-    steps: int = 3,
-    device: str = "cpu",
-    precision: str = "auto",
-    keep_memory: bool = False,
     reporter: Reporter | None = None,
+    **job: Any,
 ) -> list[dict[str, Any]]:
-    """Measure a step over one video of each length.
+    """Measure a step on one video of each length.
 
     Args:
-        frames: of the video.
-        backbone, clusters: of the network.
-        size: side of a frame, pixels.
-        early_frames: frames at a time, where the first stage's activations are not kept.
-        steps: timed ones after one that is not; their median counts.
-        device, precision, keep_memory: see `praxiscope.bench.step.Job`.
+        frames: numbers of frames.
+        backbone, clusters: backbone and number of clusters of the networks.
+        early_frames: frames at a time, where the activations of the first stage are recomputed.
         reporter: shows progress.
+        job: ``size``, ``steps``, ``device``, ``precision`` and ``keep_memory`` as for `praxiscope.bench.step.Job`.
 
     Returns:
-        Dicts with ``name``, ``frames``, ``seconds``, ``bytes`` (of the process or the GPU) and ``pixel_bytes`` (of the
-        frames as floats).
+        One dict per network and length: ``name``, ``frames``, ``seconds``, ``bytes`` (of the process or the GPU) and
+        ``pixel_bytes`` (of the frames as floats).
 
     Raises:
-        ArgumentError: one could not be measured.
+        ArgumentError: a step could not be measured.
     """
     found = []
     with (reporter or Reporter()).bar("measuring", len(_NAMES) * len(frames)) as bar:
         for count in frames:
-            plain = Job(
-                "tsm",
-                {"backbone": backbone, "snippets": count},
-                frames=count,
-                size=size,
-                steps=steps,
-                device=device,
-                precision=precision,
-                keep_memory=keep_memory,
-            )
+            plain = Job("tsm", {"backbone": backbone, "snippets": count}, frames=count, **job)
             few = {"backbone": backbone, "clusters": clusters, "early_frames": None}
             full = plain.updated(model="full-video", keywords=few)
             again = full.updated(keywords={**few, "early_frames": early_frames, "batchnorm": "frozen"})
             jobs = (plain, full, again, full.updated(part="clustering"), full.updated(part="means"))
-            for name, job in zip(_NAMES, jobs, strict=True):
+            for name, measured in zip(_NAMES, jobs, strict=True):
                 bar.advance(0, f"{name}, {count} frames")
-                figures = measure_step(job)
+                figures = measure_step(measured)
                 found.append(
                     {
                         "name": name,
                         "frames": count,
                         "seconds": figures["seconds"],
                         "bytes": figures["bytes"],
-                        "pixel_bytes": count * 3 * size * size * 4,
+                        "pixel_bytes": count * 3 * plain.size**2 * 4,
                     }
                 )
                 bar.advance()
@@ -83,7 +68,7 @@ def bench_full_video_cost(
 
 
 def format_cost(rows: Sequence[dict[str, Any]]) -> str:
-    """A Markdown table: a line for each number of frames."""
+    """Format the rows of `bench_full_video_cost` as a Markdown table."""
     by_place = {(row["name"], row["frames"]): row for row in rows}
     lines = [
         "| frames | TSM-all, s | clusters, s | of TSM-all | first stage again, s | clustering, of the step "
@@ -108,7 +93,7 @@ def format_cost(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def draw_cost(rows: Sequence[dict[str, Any]], path: str | Path) -> Path:
-    """Time and peak memory over the number of frames."""
+    """Draw time and peak memory over the number of frames."""
     import matplotlib
 
     matplotlib.use("Agg")

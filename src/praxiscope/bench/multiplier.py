@@ -1,8 +1,8 @@
-"""Tables 2 and 3 of the multiplier networks' paper on a data set of one's own: connections, and filters along time.
+"""Tables 2 and 3 of the paper on multiplier networks, on any data set: connections, and temporal filters.
 
 C. Feichtenhofer, A. Pinz, R. P. Wildes, "Spatiotemporal Multiplier Networks for Video Action Recognition", CVPR 2017.
-The two streams are trained once for each seed, and every row starts from them; a finished run is read back, and a begun
-one goes on, so that the command can be stopped at any time.
+The two streams are trained once for each seed, and every row starts from them. Finished runs are kept and interrupted
+ones are resumed, so that the command can be stopped at any time.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from praxiscope.bench.experiment import accuracy_of
+from praxiscope.bench.experiment import Plan, experiment, find_preset
 from praxiscope.commands.fuse import fuse
 from praxiscope.data.manifest import load_records
-from praxiscope.errors import ArgumentError, DataError
+from praxiscope.errors import DataError
 from praxiscope.flow.store import FlowStore
 from praxiscope.progress import Reporter
 from praxiscope.recipes.multiplier_rows import MultiplierRow, multiplier_rows
 from praxiscope.recipes.named import get_recipe
+from praxiscope.recipes.sections import TaskSource
 from praxiscope.recipes.settings import TrainSettings
 from praxiscope.run_folder import SCORES_FILE
 from praxiscope.training.warm_start import settings_of_runs
@@ -34,13 +35,13 @@ FUSED = "late fusion"
 
 @dataclass(frozen=True)
 class Preset:
-    """How large the experiment is.
+    """The size of the experiment.
 
     Attributes:
         appearance, motion: recipes of the streams.
-        joint: recipe that a row's changes are made to.
-        stream_changes, joint_changes: to those recipes.
-        seeds: runs of each row.
+        joint: recipe that the changes of a row are applied to.
+        stream_changes, joint_changes: changes to those recipes.
+        seeds: number of runs of each row.
     """
 
     appearance: str
@@ -53,7 +54,7 @@ class Preset:
 
 _QUIET: Mapping[str, Any] = {"run.validate_epochs": 0}
 
-# From random weights on few videos the paper's rates and steps teach nothing.
+# With random weights and few videos, the rates and steps of the paper do not train.
 _SMALL: Mapping[str, Any] = {
     "input.crop": "multi-scale",
     "optim.name": "adamw",
@@ -96,90 +97,74 @@ PRESETS: dict[str, Preset] = {
 
 
 def bench_multiplier(
-    data: str,
-    flow: str | Path,
+    data: TaskSource,
     out: str | Path,
     preset: str | Preset = "cpu",
     *,
-    split: str | None = None,
-    annotations: str | Path | None = None,
     flow_range: float | None = None,
     size: int | None = None,
-    rows: Sequence[str] | None = None,
-    seeds: int | None = None,
-    workers: int = 2,
-    device: str = "auto",
+    plan: Plan | None = None,
     reporter: Reporter | None = None,
 ) -> list[dict[str, Any]]:
     """Train and test the two streams, their late fusion and every row.
 
     Args:
-        data: as for training; the test videos of its split decide.
-        flow: their stored flow.
-        out: folder of the runs; goes on where it stopped.
-        preset: "cpu" (ResNet-18 at 64 pixels from random weights) or "paper" (ResNet-50 at 224, ImageNet weights, for
-            a GPU), or one's own.
-        split, annotations: for layouts with official splits.
-        flow_range: of flow that another tool has made: its bound in pixels.
-        size: pixels of the crop, in place of the preset's.
-        rows: names of rows; None for all. The streams are there in any case.
-        seeds: runs of each row; None as the preset has it.
-        workers: processes that read.
-        device: where it trains.
+        data: data set with its split, annotations and stored flow.
+        out: folder of the runs. Finished runs are kept, and an interrupted one is resumed.
+        preset: "cpu" (ResNet-18 at 64 pixels from random weights), "paper" (ResNet-50 at 224 pixels from ImageNet
+            weights, for a GPU), or a preset.
+        flow_range: bound in pixels of flow that another tool stored.
+        size: size of the crop in pixels. Default: that of the preset.
+        plan: rows, seeds, workers and device. The streams are trained for any rows.
+        reporter: shows progress.
 
     Returns:
-        Dicts: ``name``, ``title``, ``table``, ``top1`` of each seed, and ``paper``, its top-1 on the first splits of
-        UCF-101 and HMDB51 (None of the streams and their fusion).
+        One dict per row: ``name``, ``title``, ``table``, ``top1`` of each seed, and ``paper``, its top-1 on the first
+        splits of UCF-101 and HMDB51 (None for the streams and their fusion).
 
     Raises:
-        ArgumentError: an unknown preset or row.
-        DataError: there is no stored flow, no video to test, or videos with several labels, which have no top-1.
-        TrainingError: a run was interrupted; the command goes on with it.
+        ArgumentError: the preset or a row is unknown.
+        DataError: there is no stored flow, there are no test videos, or videos have several labels.
+        TrainingError: a run was interrupted; the same command resumes it.
     """
-    if isinstance(preset, str):
-        if preset not in PRESETS:
-            raise ArgumentError(f"preset must be one of {', '.join(PRESETS)}, got {preset!r}")
-        preset = PRESETS[preset]
-    known = multiplier_rows()
-    unknown = [name for name in rows or () if name not in known]
-    if unknown:
-        raise ArgumentError(f"there is no row {unknown[0]!r}; rows are {', '.join(known)}")
-    _check_data(data, split, annotations)  # before a stream is trained
-    FlowStore(flow, range=flow_range)  # raises where there is none
+    preset, plan = find_preset(preset, PRESETS), plan or Plan()
+    chosen = plan.choose(multiplier_rows())
+    _check_data(data)  # before a stream is trained
+    FlowStore(data.flow or "", range=flow_range)  # raises if there is none
     reporter = reporter or Reporter()
-    chosen = {name: known[name] for name in rows or known}
     common: dict[str, Any] = {
-        "data.source": data,
-        "data.split": split,
-        "data.annotations": None if annotations is None else str(annotations),
-        "data.workers": workers,
-        **({} if device == "auto" else {"run.accelerator": device}),
+        "data.source": data.source,
+        "data.split": data.split,
+        "data.annotations": data.annotations,
+        **plan.settings(),
     }
-    stored = {"data.flow": str(flow), "data.flow_range": flow_range}
+    stored = {"data.flow": data.flow, "data.flow_range": flow_range}
     sized = {} if size is None else {"input.size": size, "input.short_side": round(size * 8 / 7)}
     accuracies: dict[str, list[float]] = {name: [] for name in (*STREAMS, FUSED, *chosen)}
-    for seed in range(preset.seeds if seeds is None else seeds):
+
+    def run(name: str, folder: Path, settings: TrainSettings) -> None:
+        accuracies[name].append(experiment(settings, folder, PROTOCOL, name="", reporter=reporter).top1)
+
+    for seed in range(preset.seeds if plan.seeds is None else plan.seeds):
         folders = {name: Path(out) / f"{name}-{seed}" for name in STREAMS}
         shared = {**common, "run.seed": seed}
         for name, recipe in zip(STREAMS, (preset.appearance, preset.motion), strict=True):
             settings = get_recipe(recipe).updated({**preset.stream_changes, **sized, **shared})
-            if name == "motion":
-                settings = settings.updated(stored)
-            accuracies[name].append(accuracy_of(settings, folders[name], PROTOCOL, reporter))
+            run(name, folders[name], settings.updated(stored) if name == "motion" else settings)
         files = [folder / SCORES_FILE for folder in folders.values()]
         accuracies[FUSED].append(float(fuse(files, weights=[1, 1]).figures["top1"]))
         start = settings_of_runs([str(folder) for folder in folders.values()])
         for name, row in chosen.items():
-            settings = _joint(preset, row, {**start, **shared, **stored})
-            accuracies[name].append(accuracy_of(settings, Path(out) / f"{name}-{seed}", PROTOCOL, reporter))
+            run(name, Path(out) / f"{name}-{seed}", _joint(preset, row, {**start, **shared, **stored}))
     return list(_described(accuracies, chosen))
 
 
-def _check_data(data: str, split: str | None, annotations: str | Path | None) -> None:
-    manifest = load_records(data, split=split, annotations=None if annotations is None else Path(annotations))
+def _check_data(data: TaskSource) -> None:
+    lists = None if data.annotations is None else Path(data.annotations)
+    manifest = load_records(data.source, split=data.split, annotations=lists)
     if manifest.multi_label:
         raise DataError(
-            f"{manifest.name}: has videos with several labels; the tables are of one label a video"
+            f"{manifest.name}: videos have several labels, but the tables need one label per video."
         )
     if not manifest.of("test"):
         raise DataError(f"{manifest.name}: has no test videos. Mark some as split `test`.")
@@ -208,7 +193,7 @@ HEADER = ["", "network", "top-1, %", "of each seed", "the paper's, UCF-101", "HM
 
 
 def format_table(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """The table's cells: table of the paper, title, mean top-1, those of the seeds, and the paper's two."""
+    """Format the rows of `bench_multiplier` as cells of a table."""
     cells = []
     for row in rows:
         scores = [100 * value for value in row["top1"]]

@@ -1,0 +1,18 @@
+"""``praxiscope bench``: speed, memory and the tables of papers, measured on this machine."""
+
+from __future__ import annotations
+
+from praxiscope.cli.bench import full_video, full_video_cost, load, multiplier, predict, principal
+from praxiscope.cli.help import App
+
+__all__ = ["app"]
+
+_SPEED, _PAPERS = "Speed and memory", "Tables of papers"
+
+app = App(help="Measure speed, memory and the tables of papers on this machine.")
+app.command("load", rich_help_panel=_SPEED)(load.load)
+app.command("predict", rich_help_panel=_SPEED)(predict.predict)
+app.command("principal", rich_help_panel=_SPEED)(principal.principal)
+app.command("full-video-cost", rich_help_panel=_SPEED)(full_video_cost.full_video_cost)
+app.command("full-video", rich_help_panel=_PAPERS)(full_video.full_video)
+app.command("multiplier", rich_help_panel=_PAPERS)(multiplier.multiplier)

@@ -1,0 +1,50 @@
+"""Options that several benchmarks take, and how their tables are printed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from praxiscope.cli.common import OUTPUT_PANEL, command_line
+
+__all__ = ["Figure", "Rows", "Seeds", "Side", "Steps", "check_figure", "print_cells", "print_text"]
+
+Rows = Annotated[
+    list[str] | None,
+    typer.Option("--row", help="Name of a row to make. Default: all. May be given several times."),
+]
+Seeds = Annotated[int | None, typer.Option(min=1, help="Number of runs of each row. Default: 2.")]
+Side = Annotated[int, typer.Option(min=32, help="Side of a frame, in pixels.")]
+Steps = Annotated[int, typer.Option(min=1, help="Number of timed steps, of which the median is reported.")]
+Figure = Annotated[
+    Path | None,
+    typer.Option(
+        "--picture",
+        help="Image file to draw time and memory to: .png, .jpg, .pdf or .svg.",
+        rich_help_panel=OUTPUT_PANEL,
+    ),
+]
+
+
+def check_figure(path: Path | None) -> None:
+    """Raise ArgumentError if a figure is wanted and cannot be written."""
+    from praxiscope.explain.checks import check_picture_path
+
+    if path is not None:
+        check_picture_path(path)
+
+
+def print_cells(header: list[str], rows: list[list[str]], made: str = "") -> None:
+    """Print a Markdown table."""
+    print_text(
+        "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows)), made
+    )
+
+
+def print_text(table: str, made: str = "") -> None:
+    """Print a table, and below it the date, the machine and the command. Default: today and this machine."""
+    from praxiscope.bench.machine import made_now
+
+    print(f"{table}\n\n{made or made_now()}.\nCommand: `{command_line()}`")

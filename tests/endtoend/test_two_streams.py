@@ -515,7 +515,7 @@ def test_the_tables_command_trains_once_and_reads_back(
     assert other == first
     several = csv.with_name("several.csv")
     several.write_text(csv.read_text().replace(",left,train", ",left|right,train"))
-    with pytest.raises(DataError, match=r"several\.csv.*labels"):
+    with pytest.raises(DataError, match=r"several.*labels"):
         bench_multiplier(source(several), tmp_path / "other", preset)
     several.write_text(csv.read_text().replace(",test", ",val"))
     with pytest.raises(DataError, match="`test`"):

@@ -159,7 +159,6 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
     },
     "wide_functions": {
         "commands/api.py:test": "a public function spells its options out, as its command does",
-        "evaluation/views.py:ViewScorer.__init__": "to be changed",
         "models/full_video.py:full_video": "the keywords of a builder are the settings of its model",
         "models/multiplier.py:TwoStreamResidualNetwork.__init__": "takes the keywords of its builders",
         "models/multiplier.py:multiplier": "the keywords of a builder are the settings of its model",

@@ -142,7 +142,7 @@ class ViewScorer:
         chunk_snippets: the most snippets in one forward pass (but a view is never cut); or a function that gives it
             for their height and width.
         precision: the numbers to run in.
-        average, sigmoid: see `ViewMean`.
+        mean: makes the mean of the views of one video, see `ViewMean`.
     """
 
     def __init__(
@@ -155,11 +155,10 @@ class ViewScorer:
         together: int | None,
         chunk_snippets: int | Callable[[int, int], int] = 64,
         precision: Precision | None = None,
-        average: Average = "logits",
-        sigmoid: bool = False,
+        mean: Callable[[], ViewMean] = ViewMean,
     ) -> None:
         self.model, self.prepare, self.crop = model, prepare, crop
-        self.average, self.sigmoid = average, sigmoid
+        self.mean = mean
         self.streams = tuple(streams)
         self.together = together
         self.chunk_snippets = chunk_snippets
@@ -209,9 +208,7 @@ class ViewScorer:
         for number, clip in enumerate(clips):
             crops = [self.crop(clip.streams[name], kind_of(name)) for name in self.streams]
             # What is handed back needs no pixels; they would pile up behind a slow chunk.
-            video = videos[number] = _Video(
-                Clip({}, clip.target, clip.id, clip.seed), ViewMean(self.average, self.sigmoid)
-            )
+            video = videos[number] = _Video(Clip({}, clip.target, clip.id, clip.seed), self.mean())
             for crop in zip(*crops, strict=True):
                 seen = self.together or len(crop[0])
                 chunk_views = max(1, self._at_once(*crop[0].shape[-2:]) // seen)

@@ -19,7 +19,7 @@ from praxiscope.data.dataset import ClipReader
 from praxiscope.data.flow_reader import FlowSource
 from praxiscope.errors import ArgumentError
 from praxiscope.evaluation.protocols import Protocol, parse_protocol
-from praxiscope.evaluation.views import Precision, ViewScorer, forward_snippets, inference_precision
+from praxiscope.evaluation.views import Precision, ViewMean, ViewScorer, forward_snippets, inference_precision
 from praxiscope.inference.inputs import ViewSampler, crops_of, stream_readers, takes_one_size
 from praxiscope.inference.streaming import frame_chunks
 from praxiscope.models.contract import Sees
@@ -263,8 +263,7 @@ class TrainedNetwork:
             together=None if self.sees.all_frames and protocol.sampling == "all" else together,
             chunk_snippets=self.at_once,
             precision=self.precision,
-            average=protocol.average,
-            sigmoid=self.card.multi_label,
+            mean=partial(ViewMean, protocol.average, self.card.multi_label),
         )
 
     def _prepare(self, views: Tensor, kind: Kind = "rgb") -> Tensor:

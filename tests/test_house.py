@@ -7,6 +7,7 @@ but no longer offends, so that it must be removed from the list.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -139,9 +140,20 @@ def entangled_models() -> set[str]:
     return {file for file in files if set(imported(trees()[file], modules))}
 
 
+ODD_WORDS = re.compile(
+    r"(?<!full-)mirror|by custom|stands? twice|a say in|flatters|goodbye|take_up", re.IGNORECASE
+)
+
+
+def odd_words() -> set[str]:
+    """Words of ours for which the field has others: flipped, usually, duplicate, affects, resume, …"""
+    texts = {file: (ROOT / file).read_text(encoding="utf-8") for file in trees()}
+    return {f"{file}:{word.lower()}" for file, text in texts.items() for word in ODD_WORDS.findall(text)}
+
+
 @pytest.mark.parametrize(
     "offenders",
-    [long_files, long_functions, wide_functions, circles, attributes_asked, entangled_models],
+    [long_files, long_functions, wide_functions, circles, attributes_asked, entangled_models, odd_words],
     ids=lambda rule: rule.__name__,
 )
 def test_the_source_keeps_the_rule(offenders: Callable[[], set[str]]) -> None:
@@ -170,6 +182,10 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
     },
     "circles": {},
     "entangled_models": {},
+    "odd_words": {
+        "commands/train.py:goodbye": "to be changed",
+        "commands/train.py:take_up": "to be changed",
+    },
     "attributes_asked": {
         "models/backbones.py:'set_input_size'": "only some networks of timm have it",
         "models/network_ends.py:'get_classifier'": "only networks of timm have it",

@@ -77,7 +77,7 @@ class Protocol:
             each, so that it spans the whole video. "dense": every view is a window of S snippets that are
             ``stride`` frames apart. "all": one view, which has every frame, for models that take any number.
         crops: "center": one crop in the middle. "three": left, middle and right (or top to bottom). "ten":
-            four corners and the middle, each also mirrored. "full": the whole frame, for fully
+            four corners and the middle, each also flipped. "full": the whole frame, for fully
             convolutional models. "full-mirrored": also the same flipped.
         stride: frames from one snippet of a window to the next; used by "dense" only.
         short_side_ratio: the frame's short side over the crop's side (for whole frames: over the model's
@@ -128,7 +128,7 @@ def parse_protocol(text: str, average: str | None = None) -> Protocol:
 
     Args:
         text: ``VxP``, ``denseVxP`` or ``allxP``: V temporal views (1 to 9999), and P one of 1 (a centre crop), 3, 10
-            (corners and centre, mirrored), ``full`` (the whole frame) or ``full-mirrored`` (and the same flipped). Or
+            (corners and centre, also flipped), ``full`` (the whole frame) or ``full-mirrored`` (also flipped). Or
             ``fully-convolutional``, which is 25xfull-mirrored, or ``two-stream``, 25x10 with ``average="softmax"``.
             Case does not matter.
         average: "logits" or "softmax", in place of the protocol's own: "softmax" of ``two-stream``, else "logits".

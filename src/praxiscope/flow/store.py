@@ -82,7 +82,7 @@ class FlowStore:
 
     Args:
         root: the folder.
-        range: for a folder of JPEGs that another tool has made: its bound in pixels, by custom 20.
+        range: for a folder of JPEGs that another tool has made: its bound in pixels, usually 20.
 
     Attributes:
         root: the folder.
@@ -118,7 +118,7 @@ class FlowStore:
         if range is None:
             raise DataError(
                 f"{self.root}: holds JPEGs of flow, which do not say what their grey levels mean. Give range, the "
-                f"bound in pixels (by custom 20), by --flow-range, or write it down once with create_store."
+                f"bound in pixels (usually 20), by --flow-range, or write it down once with create_store."
             )
         self.contract, self.storage = FlowContract(UNKNOWN, {}, range), "jpeg"
 

@@ -263,7 +263,7 @@ def _median_network(padded: Tensor, side: int) -> Tensor:
 
 @cache
 def _needed(side: int) -> list[tuple[int, int, bool, bool]]:
-    """The exchanges of _MEDIAN, and whether the lower and the higher value that they leave have a say in the median."""
+    """The exchanges of _MEDIAN, and whether the lower and the higher value of each affect the median."""
     used, found = {side * side // 2}, []
     for a, b in reversed(_MEDIAN[side]):
         found.append((a, b, a in used, b in used))

@@ -30,7 +30,7 @@ __all__ = [
     "take_length",
 ]
 
-# What a resumed run may change: none of these has a say in the weights that come out. (Another accelerator rounds
+# What a resumed run may change: none of these changes the weights of the result. (Another accelerator rounds
 # otherwise, as "auto" does on another machine.)
 _MAY_DIFFER = {
     "data.workers",
@@ -50,7 +50,7 @@ _PATHS = {"source", "annotations", "flow", "weights", "start"}
 
 
 def changed_settings(started: TrainSettings, settings: TrainSettings) -> dict[str, tuple[Any, Any]]:
-    """What of a run's settings has a say in its weights and is now another: before and now, by ``section.key``."""
+    """The settings that affect the weights of a run and have changed, before and now, by ``section.key``."""
     before, now = _flat(started.model_dump()), _flat(settings.model_dump())
     # Their order numbers the classes.
     before["data.tasks"], now["data.tasks"] = list(started.data.tasks or ()), list(settings.data.tasks or ())
@@ -66,7 +66,7 @@ def check_resumable(run: Path, settings: TrainSettings) -> TrainState:
 
     Args:
         run: its folder.
-        settings: those that it began with; of what has a say in the weights only its length may be another.
+        settings: those that it began with; of those that affect the weights, only its length may change.
 
     Returns:
         The state of its last checkpoint.

@@ -21,6 +21,7 @@ from praxiscope.cli import main as entry
 from praxiscope.commands.train import train
 from praxiscope.data.joined import join
 from praxiscope.data.manifest import load_records
+from praxiscope.data.skipped import DamageList
 from praxiscope.flow.store import FlowContract, create_store
 from praxiscope.inference.fused import save_fused
 from praxiscope.inference.loading import build_from_card, load_single
@@ -29,10 +30,12 @@ from praxiscope.inference.recogniser import Recogniser
 from praxiscope.progress import Reporter
 from praxiscope.recipes.named import get_recipe
 from praxiscope.recipes.settings import TrainSettings, dump_yaml, override
-from praxiscope.training.loader import SkipList, weights_of_classes
+from praxiscope.training.loader import weights_of_classes
 from praxiscope.training.log import read_log
 from praxiscope.training.loop import TrainState
-from praxiscope.training.validation import Monitor
+from praxiscope.training.network import Network
+from praxiscope.training.readable import ReadProblems, SkipList
+from praxiscope.training.validation import Validation
 from runs import run_test
 from support import SMALL, write_clip
 
@@ -362,22 +365,25 @@ def test_the_monitor_looks_at_validation_videos_of_one_set_and_test_videos_of_an
     model = build_from_card(card, folder)
     model.load_state_dict(load_file(str(folder / "model.safetensors")))
     skips = SkipList(tmp_path / "skipped.csv", {}, joined, None, Reporter())
-    monitor = Monitor(short(colour_set, swapped_set), joined, model, card, OneProcess, skips, Reporter())
-    assert (monitor.split, monitor.prefer, len(monitor.records)) == ("held-out", "last", 10)
-    swapped = {r.id for r in monitor.records if r.id.startswith("swapped")}
+    problems = ReadProblems(skips, DamageList(tmp_path / "damaged.csv", Reporter()))
+
+    def validation_of(manifest: Manifest) -> Validation:
+        wanted = short(colour_set, swapped_set)
+        return Validation(wanted, manifest, Network(model, card), OneProcess, problems, Reporter())
+
+    validation = validation_of(joined)
+    assert (validation.split, validation.prefer, len(validation.records)) == ("held-out", "last", 10)
+    swapped = {r.id for r in validation.records if r.id.startswith("swapped")}
     state = TrainState(epoch=1)
     # Every video of one set is known to be broken: the other set's figures alone are left.
     skips.skipped.update(dict.fromkeys(swapped, "broken"))
-    figures = monitor(state)
+    figures = validation(state)
     assert figures.keys() == {"val_top1", "val_loss", "val_top1_plain"}
     assert figures["val_top1"] == figures["val_top1_plain"] == 1
     every = replace(
         joined, records=tuple(replace(r, split=r.split.replace("test", "val")) for r in joined.records)
     )
-    assert (
-        Monitor(short(colour_set, swapped_set), every, model, card, OneProcess, skips, Reporter()).prefer
-        == "best"
-    )
+    assert validation_of(every).prefer == "best"
 
 
 def command(*words: object, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -77,10 +77,10 @@ def test_a_run_that_counts_steps_goes_on_from_any_of_them(
 def test_a_stop_at_the_end_of_an_epoch_never_writes_over_the_checkpoint_in_use(
     tmp_path: Path, stop_after: Stop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import praxiscope.training.validation as monitor
+    import praxiscope.training.validation as validation
 
     data, run = make_videos(tmp_path / "videos"), tmp_path / "run"
-    real, used = monitor.save_checkpoint, []
+    real, used = validation.save_checkpoint, []
 
     def watched(folder: Path, *rest: object, **options: object) -> None:
         named = read_pointer(run)
@@ -88,7 +88,7 @@ def test_a_stop_at_the_end_of_an_epoch_never_writes_over_the_checkpoint_in_use(
         used.append(folder.name)
         real(folder, *rest, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(monitor, "save_checkpoint", watched)
+    monkeypatch.setattr(validation, "save_checkpoint", watched)
     stop_after(3)
     assert not train(settings(data), run)
     stop_after(None)

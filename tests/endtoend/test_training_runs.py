@@ -25,7 +25,7 @@ from praxiscope.data.manifest import Manifest, load_records
 from praxiscope.progress import Reporter
 from praxiscope.recipes.named import get_recipe
 from praxiscope.recipes.settings import override
-from praxiscope.training.loader import SkipList
+from praxiscope.training.readable import SkipList
 from runs import ONE_THREAD, assert_same_course, assert_same_weights, command, losses, run_test, settings
 from support import SMALL, sets, write_clip
 

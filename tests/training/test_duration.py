@@ -15,7 +15,7 @@ from praxiscope.progress import Bar, Reporter
 from praxiscope.recipes.named import get_recipe, recipes
 from praxiscope.recipes.sections import OptimSettings
 from praxiscope.recipes.settings import TrainSettings, dump_yaml, load_yaml, override
-from praxiscope.training.duration import Course
+from praxiscope.training.duration import Duration
 from praxiscope.training.log import read_log
 from praxiscope.training.optim import schedule
 from support import SMALL, write_clip
@@ -42,15 +42,15 @@ def test_a_paper_that_counts_iterations_keeps_its_schedule_on_any_set(
 ) -> None:
     drops, last = PUBLISHED[name]
     optim = get_recipe(name).optim
-    course = Course.of(get_recipe(name), steps_per_epoch)
-    assert course.steps == last
-    factor = schedule("step", total_steps=course.steps, milestones=course.milestones, gamma=optim.gamma)
+    duration = Duration.of(get_recipe(name), steps_per_epoch)
+    assert duration.steps == last
+    factor = schedule("step", total_steps=duration.steps, milestones=duration.milestones, gamma=optim.gamma)
     for number, drop in enumerate(drops):
         assert factor(drop - 1) == pytest.approx(0.1**number)
         assert factor(drop) == pytest.approx(0.1 ** (number + 1))
-    assert course.epochs * steps_per_epoch >= last > (course.epochs - 1) * steps_per_epoch
+    assert duration.epochs * steps_per_epoch >= last > (duration.epochs - 1) * steps_per_epoch
     frozen = name == "two-stream-spatial-last-layer"
-    assert course.frozen == (last if frozen else 0)
+    assert duration.frozen == (last if frozen else 0)
 
 
 def test_no_recipe_of_a_paper_that_counts_iterations_counts_epochs() -> None:
@@ -70,18 +70,18 @@ def test_epochs_and_milestones_become_steps() -> None:
             epochs=10, milestones=(4, 7.5), schedule="step", warmup_epochs=0.5, frozen_epochs=2
         )
     )
-    assert Course.of(settings, 8) == Course(80, 8, 4, (32, 60), 16)
+    assert Duration.of(settings, 8) == Duration(80, 8, 4, (32, 60), 16)
 
 
 def test_sampled_epochs_leave_some_of_a_run_that_counts_steps() -> None:
     settings = get_recipe("full-video-move4mnist").updated(
         {"optim.steps": 13}
     )  # the first 6 epochs are sampled
-    assert Course.of(settings, 2).steps == 13
+    assert Duration.of(settings, 2).steps == 13
     with pytest.raises(
         px.ArgumentError, match=r"sampled_epochs = 6 of 13 steps \(3 an epoch\).*raise optim.steps"
     ):
-        Course.of(settings, 3)
+        Duration.of(settings, 3)
 
 
 @pytest.mark.parametrize(
@@ -90,10 +90,10 @@ def test_sampled_epochs_leave_some_of_a_run_that_counts_steps() -> None:
 )
 def test_a_warm_up_fits_into_the_run(length: dict[str, int], most: int | None, remedy: str) -> None:
     settings = TrainSettings(optim=OptimSettings(warmup_epochs=2, **length))
-    assert Course.of(settings, most or 7).warmup == 2 * (most or 7)
+    assert Duration.of(settings, most or 7).warmup == 2 * (most or 7)
     longer = settings.updated({"optim.warmup_epochs": 2.5})
     with pytest.raises(px.ArgumentError, match=rf"optim.warmup_epochs = 2.5 of .*{remedy}"):
-        Course.of(longer, most or 7)
+        Duration.of(longer, most or 7)
 
 
 def test_the_logged_rate_is_the_runs_whatever_its_first_layers_is(videos: Path, tmp_path: Path) -> None:

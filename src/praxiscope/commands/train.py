@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import time
-import warnings
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,58 +13,42 @@ import torch
 from torch import nn
 
 from praxiscope._memory import KeptMemory, keep_memory
-from praxiscope.checkpoint import (
-    ModelCard,
-    find_checkpoint,
-    load_card,
-    load_model_weights,
-    load_optimizer,
-)
+from praxiscope.checkpoint import find_checkpoint, load_card, load_model_weights, load_optimizer
 from praxiscope.commands.report import note_command, report_run
 from praxiscope.data.batch import EpochBatches, mix_seeds
 from praxiscope.data.joined import join
 from praxiscope.data.manifest import Manifest, load_records
 from praxiscope.data.skipped import DamageList, merge_skipped
 from praxiscope.data.splitlist import SplitList, write_split
-from praxiscope.devices import pick_device
 from praxiscope.errors import ArgumentError, DataError
-from praxiscope.evaluation.views import bf16_pays
 from praxiscope.inference.loading import build_from_card
 from praxiscope.processes import run_once
 from praxiscope.progress import Reporter
 from praxiscope.recipes.sections import OptimSettings
 from praxiscope.recipes.settings import TrainSettings, dump_yaml, load_yaml
-from praxiscope.run_folder import (
-    CHOICES_FILE,
-    DAMAGED_FILE,
-    REPORT_FILE,
-    SETTINGS_FILE,
-    SKIPPED_FILE,
-    of_process,
-)
+from praxiscope.run_folder import DAMAGED_FILE, REPORT_FILE, SETTINGS_FILE, SKIPPED_FILE, of_process
 from praxiscope.steps import TaskLoss, make_loss
 from praxiscope.steps.base import Loss
-from praxiscope.steps.principal import RecordChoice
 from praxiscope.training.build_model import build_model
 from praxiscope.training.checks import check_start, check_training
-from praxiscope.training.duration import Course, length_of
-from praxiscope.training.loader import (
+from praxiscope.training.duration import Duration, length_of
+from praxiscope.training.launch import launch
+from praxiscope.training.loader import channels_last, epoch_loader, flow_store, weights_of_classes
+from praxiscope.training.log import RunLog, choice_recorder, merge_choices
+from praxiscope.training.loop import Callbacks, Plan, TrainState, fit
+from praxiscope.training.make_step import check_network, make_step, snippets_at_once
+from praxiscope.training.network import Network
+from praxiscope.training.optim import TrunkFreeze, make_optimizer, parameter_groups
+from praxiscope.training.readable import (
+    ReadProblems,
     SkipList,
-    channels_last,
     check_trainable,
     check_worthwhile,
-    epoch_loader,
-    flow_store,
     scan,
-    weights_of_classes,
 )
-from praxiscope.training.log import ChoiceLog, RunLog, merge_choices
-from praxiscope.training.loop import Plan, TrainState, fit
-from praxiscope.training.make_step import check_network, make_step, snippets_at_once
-from praxiscope.training.optim import TrunkFreeze, make_optimizer, parameter_groups
-from praxiscope.training.resuming import check_resumable, is_finished, make_schedule, take_length
-from praxiscope.training.summary import announce
-from praxiscope.training.validation import Monitor, save
+from praxiscope.training.resuming import check_resumable, is_finished, make_schedule, update_length
+from praxiscope.training.summary import report_start
+from praxiscope.training.validation import Validation, save
 from praxiscope.types import Batch
 from praxiscope.units import counted
 
@@ -82,221 +63,285 @@ def train(
     command: str | None = None,
     reporter: Reporter | None = None,
 ) -> bool:
-    """Train a recogniser and leave a run folder.
+    """Train a recogniser and write a run folder.
 
     Args:
-        settings: everything that decides the result.
+        settings: all settings of the run.
         out: the run's folder. Its files are listed in `praxiscope.run_folder`.
-        resume: continue from the folder's last checkpoint, as if the run had never stopped. Of the settings that affect
-            the weights only the length (``optim.epochs``, ``optim.steps``) may change. A finished run stays as it is.
-        command: the command line that asks for it, for the report.
+        resume: continue from the folder's last checkpoint, as if the run had never been interrupted. Settings that
+            influence the weights must be the same, except for the length (``optim.epochs``, ``optim.steps``): the run
+            is continued to a new length. A finished run is not changed.
+        command: the command line of the run, for its report.
         reporter: shows progress.
 
     Returns:
         True when the run is complete, False when it was interrupted and saved.
 
     Raises:
-        ArgumentError, DataError, CheckpointError: something cannot be used as asked.
+        ArgumentError, DataError, CheckpointError: an argument, the data or a file cannot be used.
         TrainingError: the loss is not finite, or too many videos cannot be read.
     """
     run_once()
-    run = Path(out)
-    check_training(settings, run, resume)
+    folder = Path(out)
+    check_training(settings, folder, resume)
     state, before = TrainState(), settings
     if resume:
-        state, before = check_resumable(run, settings), load_yaml(run / SETTINGS_FILE)
+        state, before = check_resumable(folder, settings), load_yaml(folder / SETTINGS_FILE)
         if is_finished(state, settings.optim):
-            return _leave(run, settings, state, reporter or Reporter())
-    optim = settings.optim
-    fabric = _launch(settings)
-    reporter = (reporter or Reporter()) if fabric.is_global_zero else Reporter()
-    on_cpu = fabric.device.type == "cpu"
-    if settings.run.keep_memory is True and on_cpu and not keep_memory():
-        reporter.line("Note: run.keep_memory does nothing here: the C library is not glibc.")
+            return _report_finished(folder, settings, state, reporter or Reporter())
+    fabric = launch(settings)
+    run = _Run(settings, folder, resume, fabric, (fabric.is_global_zero and reporter) or Reporter())
     manifest = _load_data(settings)
     if not resume:
         check_worthwhile(settings, manifest)
-    store = flow_store(settings)
-    # The same weights in every process, whatever was drawn before.
-    torch.manual_seed(mix_seeds(settings.run.seed, 0))
-    if resume:
-        checkpoint = find_checkpoint(run, "last")
-        model, card = _take_up(checkpoint, run, manifest)
-    else:
-        model, card = build_model(settings, manifest, reporter, store)
-    if fabric.is_global_zero:
-        run.mkdir(parents=True, exist_ok=True)
-        dump_yaml(settings, run / SETTINGS_FILE)
-        note_command(run, command)
-        write_split(run, manifest.records)
-        if not resume:  # of a run that ended before its first checkpoint: the videos may have been repaired
-            for stale in run.glob(of_process(SKIPPED_FILE, "*")):
-                stale.unlink()
-    # Each process has its own list, since it reads its own videos; they are merged at the end.
-    listing = run / of_process(SKIPPED_FILE, fabric.global_rank)
-    fabric.barrier()
-    note_skips = SkipList(listing, state.skipped, manifest, settings.data.max_skip, reporter)
-    note_damage = DamageList(run / of_process(DAMAGED_FILE, fabric.global_rank), reporter)
-    note_skips(scan(settings, manifest.records, reporter, store))
-    if not resume:
-        state.left_out = sorted(state.skipped)
-    manifest = replace(manifest, records=tuple(r for r in manifest.records if r.id not in state.left_out))
-    records = manifest.to_train()
-    check_trainable(manifest, records, listing)
-    if not settings.data.allow_no_test and all(record.split == "train" for record in manifest.records):
-        reporter.line(
-            f"Note: no held-out video can be read ({listing}): nothing will tell how good the result is."
-        )
-    if settings.optim.batch > max(len(records), OptimSettings().batch):
-        raise ArgumentError(
-            f"optim.batch = {settings.optim.batch}, but the set has "
-            f"{counted(len(records), 'training video')}. Lower --batch."
-        )
-    batches = EpochBatches.count(len(records), settings.optim.batch, fabric.world_size)
-    steps_per_epoch = batches // settings.optim.accumulate
-    if not steps_per_epoch:
-        raise ArgumentError(
-            f"optim.accumulate = {settings.optim.accumulate}: an epoch of {counted(len(records), 'video')} "
-            f"has {counted(batches, 'batch', 'batches')} "
-            f"of {settings.optim.batch}. Lower optim.accumulate or optim.batch."
-        )
-    course = Course.of(settings, steps_per_epoch)
-    check_start(settings, course.frozen >= course.steps)
-    if channels_last(settings, fabric.device):
-        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    model = fabric.to_device(model)
-    # A resumed run cuts its steps as it did: measured anew, it might cut them elsewhere.
-    at_once = state.at_once or snippets_at_once(settings, model, card.input, fabric, reporter)
-    state.at_once = at_once
-    check_network(settings, model, card.input)
-    announce(settings, manifest, model, card, fabric, course, at_once, reporter)
-    lengths = take_length(state, before, settings, course)
-    optimizer = make_optimizer(
-        optim.name,
-        parameter_groups(
-            model,
-            lr=optim.lr,
-            weight_decay=optim.weight_decay,
-            classifier_lr_scale=optim.classifier_lr_scale,
-            first_conv_lr_scale=optim.first_conv_lr_scale,
-            policy=optim.policy,
-        ),
-        momentum=optim.momentum,
+    network = _build_network(run, manifest)
+    _write_folder(run, manifest, command)
+    problems = _open_lists(run, manifest, state)
+    manifest = _readable_part(run, manifest, network, state, problems)
+    duration = _duration(run, manifest)
+    network = _on_device(run, network)
+    # A resumed run keeps its chunks: measured again, they might be others.
+    state.at_once = state.at_once or snippets_at_once(
+        settings, network.model, network.card.input, fabric, run.reporter
     )
-    bare = model
-    model, optimizer = fabric.setup(model, optimizer)
-    if resume:
-        load_model_weights(checkpoint, bare)
-        load_optimizer(checkpoint, bare, getattr(optimizer, "optimizer", optimizer))
-        fabric._precision.load_state_dict(state.precision)
-        reporter.line(f"Resumed after step {state.step} (epoch {state.epoch + 1}).")
-        for line in lengths:
-            reporter.line(line)
-    log = (
-        RunLog(run, resume_step=state.step, tensorboard=settings.run.tensorboard)
-        if fabric.is_global_zero
-        else None
-    )
-    tasks = list(manifest.tasks.values())
-    loss = make_loss(
-        manifest.multi_label, weights_of_classes(settings, manifest, records), optim.label_smoothing, tasks
-    )
-    step = make_step(
-        settings,
-        loss,
-        tasks,
-        card.input,
-        fabric.device,
-        at_once=at_once,
-        record_choice=_choices(run, state, fabric),
-    )
+    check_network(settings, network.model, network.card.input)
+    report_start(settings, manifest, network, fabric, duration, state.at_once, run.reporter)
+    notes = update_length(state, before, settings, duration)
+    model, optimizer = _set_up(run, network, state, notes)
     started = time.perf_counter()
-    monitor = Monitor(
-        settings,
-        manifest,
-        bare,
-        card,
-        fabric,
-        note_skips,
-        reporter,
-        store,
-        course.steps,
-        note_damage=note_damage,
-    )
-    kept = KeptMemory(settings.run.devices)
-    auto = settings.run.keep_memory == "auto" and on_cpu and settings.backprop.memory_limit is None
-    freeze = TrunkFreeze(bare, course.frozen)
-
-    def before_step(step: int) -> None:
-        freeze(step)
-        if auto:
-            kept()
-
-    saver = partial(save, run=run, model=bare, optimizer=optimizer, card=card, fabric=fabric, monitor=monitor)
-    try:
-        complete = fit(
-            fabric,
-            model,
-            optimizer,
-            step=step,
-            plan=Plan(
-                steps=course.steps,
-                steps_per_epoch=steps_per_epoch,
-                schedule=make_schedule(optim, course),
-                lr=optim.lr,
-                accumulate=optim.accumulate,
-                clip_norm=optim.clip_norm,
-                seed=settings.run.seed,
-                checkpoint_steps=settings.run.checkpoint_steps,
-            ),
-            state=state,
-            batches=epoch_loader(
-                settings, manifest, records, fabric, state.skipped, card.input, store, bare.sees.all_frames
-            ),
-            log=log.write if log else lambda row: None,
-            note_skips=note_skips,
-            note_damage=note_damage,
-            save=saver,
-            end_epoch=monitor,
-            reporter=reporter,
-            draw_seed=mix_seeds,
-            before_step=before_step,
-            before_update=partial(_count_tasks, loss, fabric),
-        )
-    finally:
-        kept.close()
-        if log:
-            log.close()
+    complete = _fit(run, network, manifest, duration, state, problems, model, optimizer)
     fabric.barrier()
     if fabric.is_global_zero:
-        merge_skipped(run)
+        merge_skipped(folder)
         if complete:
-            merge_choices(run)
-        report_run(run)
-        _say_goodbye(run, state, complete, time.perf_counter() - started, reporter)
+            merge_choices(folder)
+        report_run(folder)
+        _summarise(run, state, complete, time.perf_counter() - started)
     fabric.barrier()
     return complete
 
 
+@dataclass(frozen=True)
+class _Run:
+    """What is the same in all parts of a run."""
+
+    settings: TrainSettings
+    folder: Path
+    resume: bool
+    fabric: Any
+    reporter: Reporter
+
+    @property
+    def checkpoint(self) -> Path:
+        return find_checkpoint(self.folder, "last")
+
+
+def _build_network(run: _Run, manifest: Manifest) -> Network:
+    """A new network with its start weights, or that of a resumed run, whose weights are loaded later."""
+    settings = run.settings
+    store = flow_store(settings)
+    # All processes must start from the same weights.
+    torch.manual_seed(mix_seeds(settings.run.seed, 0))
+    if not run.resume:
+        return Network(*build_model(settings, manifest, run.reporter, store), store)
+    card = load_card(run.checkpoint)
+    before, now = SplitList(run.folder).sides(), {r.id: r.split or "" for r in manifest.records}
+    if before != now or card.labels != manifest.classes or card.tasks != manifest.tasks:
+        changed = sorted(set(before.items()) ^ set(now.items()))
+        example = f", such as {changed[0][0]}" if changed else ""
+        raise DataError(
+            f"--resume: {manifest.name} has changed since {run.folder} was started: videos were added, removed or "
+            f"moved to another split{example}. Restore the data set, or start a new run."
+        )
+    return Network(build_from_card(card, run.checkpoint), card, store)
+
+
+def _write_folder(run: _Run, manifest: Manifest, command: str | None) -> None:
+    """The files of a run's folder that are written before the first step."""
+    if run.fabric.is_global_zero:
+        run.folder.mkdir(parents=True, exist_ok=True)
+        dump_yaml(run.settings, run.folder / SETTINGS_FILE)
+        note_command(run.folder, command)
+        write_split(run.folder, manifest.records)
+        if not run.resume:  # left by a run without a checkpoint; the videos may have been repaired since
+            for stale in run.folder.glob(of_process(SKIPPED_FILE, "*")):
+                stale.unlink()
+    run.fabric.barrier()
+
+
+def _open_lists(run: _Run, manifest: Manifest, state: TrainState) -> ReadProblems:
+    """The lists of this process, which reads its own videos. They are merged at the end of the run."""
+    skipped, damaged = (
+        run.folder / of_process(name, run.fabric.global_rank) for name in (SKIPPED_FILE, DAMAGED_FILE)
+    )
+    limit = run.settings.data.max_skip
+    return ReadProblems(
+        SkipList(skipped, state.skipped, manifest, limit, run.reporter), DamageList(damaged, run.reporter)
+    )
+
+
+def _readable_part(
+    run: _Run, manifest: Manifest, network: Network, state: TrainState, problems: ReadProblems
+) -> Manifest:
+    """The data set without the videos that were found unreadable before the first step."""
+    problems.skips(scan(run.settings, manifest.records, run.reporter, network.store))
+    if not run.resume:
+        state.left_out = sorted(state.skipped)
+    manifest = replace(manifest, records=tuple(r for r in manifest.records if r.id not in state.left_out))
+    check_trainable(manifest, manifest.to_train(), problems.skips.path)
+    if not run.settings.data.allow_no_test and all(record.split == "train" for record in manifest.records):
+        run.reporter.line(
+            f"Note: no held-out video can be read ({problems.skips.path}), so the result cannot be evaluated."
+        )
+    return manifest
+
+
+def _duration(run: _Run, manifest: Manifest) -> Duration:
+    """How long the run is. Raises ArgumentError where an epoch has no step, or nothing would be learned."""
+    settings, videos = run.settings, len(manifest.to_train())
+    optim = settings.optim
+    if optim.batch > max(videos, OptimSettings().batch):
+        raise ArgumentError(
+            f"optim.batch = {optim.batch} is larger than the data set, which has "
+            f"{counted(videos, 'training video')}. Decrease --batch."
+        )
+    batches = EpochBatches.count(videos, optim.batch, run.fabric.world_size)
+    steps_per_epoch = batches // optim.accumulate
+    if not steps_per_epoch:
+        raise ArgumentError(
+            f"optim.accumulate = {optim.accumulate} is larger than the number of batches in an epoch: "
+            f"{counted(videos, 'video')} give {counted(batches, 'batch', 'batches')} of {optim.batch}. Decrease "
+            "optim.accumulate or optim.batch."
+        )
+    duration = Duration.of(settings, steps_per_epoch)
+    check_start(settings, duration.frozen >= duration.steps)
+    return duration
+
+
+def _on_device(run: _Run, network: Network) -> Network:
+    """The network on the run's device, in its memory format."""
+    model = network.model
+    if channels_last(run.settings, run.fabric.device):
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return replace(network, model=run.fabric.to_device(model))
+
+
+def _set_up(run: _Run, network: Network, state: TrainState, notes: Sequence[str]) -> tuple[nn.Module, Any]:
+    """The model and its optimizer, set up for all devices, with the weights and buffers of a resumed run."""
+    optim, fabric = run.settings.optim, run.fabric
+    groups = parameter_groups(
+        network.model,
+        lr=optim.lr,
+        weight_decay=optim.weight_decay,
+        classifier_lr_scale=optim.classifier_lr_scale,
+        first_conv_lr_scale=optim.first_conv_lr_scale,
+        policy=optim.policy,
+    )
+    model, optimizer = fabric.setup(
+        network.model, make_optimizer(optim.name, groups, momentum=optim.momentum)
+    )
+    if run.resume:
+        load_model_weights(run.checkpoint, network.model)
+        load_optimizer(run.checkpoint, network.model, getattr(optimizer, "optimizer", optimizer))
+        fabric._precision.load_state_dict(state.precision)
+        run.reporter.line(f"Resumed after step {state.step} (epoch {state.epoch + 1}).")
+        for line in notes:
+            run.reporter.line(line)
+    return model, optimizer
+
+
+def _fit(
+    run: _Run,
+    network: Network,
+    manifest: Manifest,
+    duration: Duration,
+    state: TrainState,
+    problems: ReadProblems,
+    model: nn.Module,
+    optimizer: Any,
+) -> bool:
+    """Run the training loop. Returns whether the run is complete."""
+    settings, fabric, contract = run.settings, run.fabric, network.card.input
+    records, tasks = manifest.to_train(), list(manifest.tasks.values())
+    log = None
+    if fabric.is_global_zero:
+        log = RunLog(run.folder, resume_step=state.step, tensorboard=settings.run.tensorboard)
+    class_weights = weights_of_classes(settings, manifest, records)
+    loss = make_loss(manifest.multi_label, class_weights, settings.optim.label_smoothing, tasks)
+    record_choice = choice_recorder(run.folder, fabric.global_rank, state)
+    step = make_step(
+        settings, loss, tasks, contract, fabric.device, at_once=state.at_once, record_choice=record_choice
+    )
+    validation = Validation(settings, manifest, network, fabric, problems, run.reporter, duration.steps)
+    whole = bool(network.model.sees.all_frames)  # type: ignore[union-attr]
+    freeze, kept_memory = TrunkFreeze(network.model, duration.frozen), _keep_memory(run)
+
+    def before_update(number: int, batches: list[Batch]) -> None:
+        freeze(number)
+        if kept_memory:
+            kept_memory()
+        _count_tasks(loss, fabric, batches)
+
+    try:
+        return fit(
+            fabric,
+            model,
+            optimizer,
+            step,
+            plan=_plan(settings, duration),
+            state=state,
+            batches=epoch_loader(
+                settings, manifest, records, fabric, state.skipped, contract, network.store, whole
+            ),
+            callbacks=Callbacks(
+                log=log.write if log else lambda row: None,
+                save=partial(save, run=run.folder, optimizer=optimizer, validation=validation),
+                end_epoch=validation,
+                record_skips=problems.skips,
+                record_damage=problems.damage,
+                before_update=before_update,
+                reporter=run.reporter,
+            ),
+        )
+    finally:
+        if kept_memory:
+            kept_memory.close()
+        if log:
+            log.close()
+
+
+def _plan(settings: TrainSettings, duration: Duration) -> Plan:
+    optim = settings.optim
+    return Plan(
+        steps=duration.steps,
+        steps_per_epoch=duration.steps_per_epoch,
+        schedule=make_schedule(optim, duration),
+        lr=optim.lr,
+        accumulate=optim.accumulate,
+        clip_norm=optim.clip_norm,
+        seed=settings.run.seed,
+        checkpoint_steps=settings.run.checkpoint_steps,
+    )
+
+
+def _keep_memory(run: _Run) -> KeptMemory | None:
+    """What decides before every step whether freed memory is kept; None if that is settled."""
+    asked = run.settings.run.keep_memory
+    if run.fabric.device.type != "cpu":
+        return None
+    if asked is True and not keep_memory():
+        run.reporter.line("Note: run.keep_memory has no effect: the C library is not glibc.")
+    bounded = run.settings.backprop.memory_limit is not None
+    return KeptMemory(run.settings.run.devices) if asked == "auto" and not bounded else None
+
+
 def _count_tasks(loss: Loss, fabric: Any, batches: list[Batch]) -> None:
-    """Tell a loss of several tasks how many videos of each the update has, on all processes."""
+    """Give a loss of several tasks the number of videos of each in the update, over all processes."""
     if isinstance(loss, TaskLoss):
         counts = loss.count(torch.cat([batch.targets for batch in batches])).to(fabric.device)
         if fabric.world_size > 1:
             counts = fabric.all_reduce(counts, reduce_op="sum")
         loss.expect(counts, len(batches) * fabric.world_size)
-
-
-def _choices(run: Path, state: TrainState, fabric: Any) -> RecordChoice:
-    """Record the snippets that a step chooses of this process's videos, in a file that the first choice makes."""
-    logs: list[ChoiceLog] = []
-
-    def record(ids: Sequence[str], chosen: torch.Tensor) -> None:
-        if not logs:
-            logs.append(ChoiceLog(run / of_process(CHOICES_FILE, fabric.global_rank), resume_step=state.step))
-        logs[0].write(state.step + 1, ids, chosen.tolist())
-
-    return record
 
 
 def _load_data(settings: TrainSettings) -> Manifest:
@@ -314,87 +359,30 @@ def _load_data(settings: TrainSettings) -> Manifest:
     return manifests[""] if settings.data.tasks is None else join(manifests)
 
 
-def _take_up(checkpoint: Path, run: Path, manifest: Manifest) -> tuple[nn.Module, ModelCard]:
-    """A run's network as it was built; the start weights' file is not needed again."""
-    card = load_card(checkpoint)
-    before, now = SplitList(run).sides(), {r.id: r.split or "" for r in manifest.records}
-    if before != now or card.labels != manifest.classes or card.tasks != manifest.tasks:
-        changed = sorted(set(before.items()) ^ set(now.items()))
-        example = f" ({changed[0][0]} for one)" if changed else ""
-        raise DataError(
-            f"--resume: {manifest.name} is not what it was when {run} began: videos were added, removed, or changed "
-            f"sides{example}. Put it back, or start a new run."
-        )
-    return build_from_card(card, checkpoint), card
-
-
-def _launch(settings: TrainSettings) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from lightning_fabric import Fabric
-
-        # What Fabric would say is said in the summary, once and not by every process.
-        for name in ("lightning_fabric", "lightning.fabric"):
-            logging.getLogger(name).setLevel(logging.WARNING)
-        wish, run = settings.run.precision, settings.run
-        name = run.accelerator
-        if name == "auto":
-            name = "cuda" if torch.cuda.is_available() else "cpu"
-        device = pick_device(name)
-        if wish == "auto":
-            wish = "bf16" if bf16_pays(device) else "32"
-        devices, nodes = _processes(run.devices, run.nodes)
-        fabric = Fabric(
-            accelerator=device.type,
-            devices=devices if device.index is None else [device.index],
-            num_nodes=nodes,
-            strategy=_strategy(devices * nodes, settings),
-            precision={"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}[wish],
-        )
-        fabric.launch()
-    if settings.run.deterministic:
-        torch.use_deterministic_algorithms(True)
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    return fabric
-
-
-def _strategy(processes: int, settings: TrainSettings) -> str:
-    """Fabric's name of the strategy; a trunk that is held has parameters without a gradient."""
-    if processes == 1:
-        return "auto"
-    return "ddp_find_unused_parameters_true" if settings.optim.frozen_epochs else "ddp"
-
-
-def _processes(devices: int, nodes: int) -> tuple[int, int]:
-    """Processes per machine, and machines: as asked for, or as torchrun has already started them."""
-    if "TORCHELASTIC_RUN_ID" not in os.environ:
-        return devices, nodes
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return local, int(os.environ.get("WORLD_SIZE", "1")) // local
-
-
-def _leave(run: Path, settings: TrainSettings, state: TrainState, reporter: Reporter) -> bool:
-    """Say that nothing is left to do. What a run that was killed at its very end lacks is made up for."""
-    if not (run / REPORT_FILE).is_file():
-        merge_skipped(run)
-        merge_choices(run)
-        report_run(run)
+def _report_finished(folder: Path, settings: TrainSettings, state: TrainState, reporter: Reporter) -> bool:
+    """Report that a run is finished. Files that it lacks because it was killed at its end are written."""
+    if not (folder / REPORT_FILE).is_file():
+        merge_skipped(folder)
+        merge_choices(folder)
+        report_run(folder)
     length = length_of(settings.optim)
     if not settings.optim.steps:
         length += f", {counted(state.step, 'step')}"
     reporter.line(
-        f"{run} is finished already: {length}. To go on with it, give more: --resume --epochs N. "
-        f"Pictures: {run / 'report.html'}"
+        f"{folder} is already finished ({length}). To train longer, use --resume --epochs N. "
+        f"Report: {folder / REPORT_FILE}"
     )
     return True
 
 
-def _say_goodbye(run: Path, state: TrainState, complete: bool, seconds: float, reporter: Reporter) -> None:
+def _summarise(run: _Run, state: TrainState, complete: bool, seconds: float) -> None:
     if state.skipped:
-        reporter.line(f"{counted(len(state.skipped), 'video')} could not be read: {run / SKIPPED_FILE}")
+        videos = counted(len(state.skipped), "video")
+        run.reporter.line(f"{videos} could not be read: {run.folder / SKIPPED_FILE}")
     if complete:
-        reporter.line(
-            f"Done: {counted(state.step, 'step')} in {seconds:.0f} s. Pictures: {run / 'report.html'}"
-        )
+        report = run.folder / REPORT_FILE
+        run.reporter.line(f"Done: {counted(state.step, 'step')} in {seconds:.0f} s. Report: {report}")
     else:
-        reporter.line(f"Stopped and saved after step {state.step}. Go on with --resume --out {run}")
+        run.reporter.line(
+            f"Stopped and saved after step {state.step}. Continue with --resume --out {run.folder}"
+        )

@@ -23,7 +23,7 @@ from praxiscope.progress import Reporter
 from praxiscope.recipes.sections import InputSettings
 from praxiscope.recipes.settings import TrainSettings
 from praxiscope.training.checks import model_keywords, seen_streams
-from praxiscope.training.duration import Course
+from praxiscope.training.duration import Duration
 from praxiscope.training.warm_start import warm_start
 from praxiscope.units import counted
 
@@ -57,7 +57,7 @@ def build_model(
     _check_backprop(settings, model)
     _check_input(settings, model)
     if settings.optim.epochs:
-        Course.of(settings, 1)  # what is wrong with any number of steps is said before there is a folder
+        Duration.of(settings, 1)  # what is wrong with any number of steps is said before there is a folder
     _start(settings, manifest, model, reporter, store)
     # Weights come from the checkpoint when the model is loaded again, never from the network.
     kwargs.pop("pretrained", None)

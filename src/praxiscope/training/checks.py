@@ -1,6 +1,6 @@
-"""What a training run needs, checked before torch is imported: its folder, model, data, flow and start weights.
+"""Checks of a training run before torch is imported: its folder, model, data, flow and start weights.
 
-The parts check again what they use; nothing relies on what was found here.
+The parts of the run check their arguments again.
 """
 
 from __future__ import annotations
@@ -36,28 +36,28 @@ __all__ = [
 def check_folder(run: Path, resume: bool) -> None:
     for place in (run, *run.parents):
         if place.is_file():
-            raise ArgumentError(f"--out {run}: {place} is a file; name a folder.")
+            raise ArgumentError(f"--out {run}: {place} is a file, not a folder.")
     if not resume and (pointer := read_pointer(run)):
         raise ArgumentError(
-            f"--out {run}: holds a run already (last checkpoint: {pointer.get('last')}). Go on with it by "
-            "--resume, or name another folder."
+            f"--out {run}: already contains a run (last checkpoint: {pointer.get('last')}). Continue it with --resume, "
+            "or name another folder."
         )
 
 
 def check_start(settings: TrainSettings, frozen: bool) -> None:
-    """Refuse to train nothing but a classifier (``frozen``) on a network that has never learnt anything."""
+    """Raise ArgumentError where only the classifier (``frozen``) of a network with random weights is trained."""
     optim, given = settings.optim, settings.model
     started = given.weights or given.start or given.keywords().get("pretrained")
     if frozen and not started:
         epochs = optim.frozen_epochs if optim.frozen_epochs == "all" else f"{optim.frozen_epochs:g}"
         raise ArgumentError(
-            f"optim.frozen_epochs = {epochs} of {length_of(optim)}: only the classifier would learn, "
-            "on random weights. Give start weights (--weights FILE or --pretrained), or --set optim.frozen_epochs=0."
+            f"optim.frozen_epochs = {epochs} of {length_of(optim)}: only the classifier would be trained, on random "
+            "weights. Name start weights (--weights FILE or --pretrained), or use --set optim.frozen_epochs=0."
         )
 
 
 def seen_streams(settings: TrainSettings) -> tuple[str, ...]:
-    """Names of the streams that a run's model sees, before it is built."""
+    """Names of the streams of a run's model, before it is built."""
     stream = settings.model.keywords().get("stream", default_stream(settings.model.name))
     return ("rgb", "flow") if stream == "both" else (str(stream),)
 
@@ -66,7 +66,7 @@ def flow_folders(settings: TrainSettings) -> dict[str, str]:
     """The folders of stored flow that a run trains on, by data set.
 
     Raises:
-        ArgumentError: flow is given and not used, or used and not given.
+        ArgumentError: flow is named but not used, or used but not named.
     """
     streams = seen_streams(settings)
     folders = {name: source.flow for name, source in settings.data.sources().items()}
@@ -74,24 +74,24 @@ def flow_folders(settings: TrainSettings) -> dict[str, str]:
         lacking = ", ".join(name for name, folder in folders.items() if folder is None)
         of_whom, example = (f" of {lacking}", f"{lacking.partition(',')[0]}=") if lacking else ("", "")
         raise ArgumentError(
-            f"{settings.model.name} on {' and '.join(streams)}: training needs stored flow{of_whom}. Make it by "
-            f"`praxiscope flow DATA --out flow/`, and name it by --flow {example}flow/."
+            f"{settings.model.name} on {' and '.join(streams)}: training needs stored flow{of_whom}. Compute it with "
+            f"`praxiscope flow DATA --out flow/`, and name it with --flow {example}flow/."
         )
     given = {name: folder for name, folder in folders.items() if folder is not None}
     bound = settings.data.flow_range
     if not given:
         if bound is not None:
             raise ArgumentError(
-                f"data.flow_range = {bound:g} is of stored flow: name its folder by --flow, or leave it out."
+                f"data.flow_range = {bound:g} needs stored flow. Name its folder with --flow, or omit the range."
             )
         return {}
     if "flow" not in streams:
         raise ArgumentError(
-            f"--flow {next(iter(given.values()))}: the model sees {streams[0]!r}, no flow. "
+            f"--flow {next(iter(given.values()))}: the stream of the model is {streams[0]!r}, not flow. "
             + (
-                "Add --stream flow, or leave --flow out."
+                "Add --stream flow, or omit --flow."
                 if default_stream(settings.model.name) == "rgb"
-                else f"{settings.model.name} sees both; leave --stream out."
+                else f"{settings.model.name} has both streams; omit --stream."
             )
         )
     return given
@@ -122,9 +122,9 @@ def check_network(given: ModelSettings) -> None:
 
 
 def check_flow_folder(folder: str | Path) -> None:
-    """Raise DataError where there is no folder of stored flow."""
+    """Raise DataError if a folder of stored flow does not exist."""
     if not Path(folder).is_dir():
-        raise DataError(f"{folder}: no such folder. `praxiscope flow DATA --out {folder}` makes one.")
+        raise DataError(f"{folder}: no such folder. Compute flow with `praxiscope flow DATA --out {folder}`.")
 
 
 def check_streams(runs: Sequence[str]) -> None:
@@ -137,10 +137,10 @@ def check_streams(runs: Sequence[str]) -> None:
 
 
 def check_training(settings: TrainSettings, out: str | Path, resume: bool = False) -> None:
-    """Look for what a training run names: its model, its data, its folder.
+    """Check the model, the data and the folder of a training run.
 
     Raises:
-        ArgumentError, DataError, CheckpointError: something is not there, or cannot be used as asked.
+        ArgumentError, DataError, CheckpointError: an argument, the data or a file cannot be used.
     """
     from praxiscope.training.resuming import check_settings
 
@@ -151,7 +151,7 @@ def check_training(settings: TrainSettings, out: str | Path, resume: bool = Fals
         check_settings(run, settings)
     frozen = optim.frozen_epochs
     check_start(settings, frozen == "all" or (optim.epochs is not None and frozen >= optim.epochs))
-    if resume:  # of a finished run nothing is read any more
+    if resume:  # a finished run reads no data
         return
     for source in settings.data.sources().values():
         find_data(source.source, source.split, source.annotations)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,31 +16,23 @@ from praxiscope.data.dataset import (
     ClipReader,
     Geometry,
     Sampler,
-    Skip,
     TrainingClips,
     clear_errors,
     collate,
     collate_whole,
 )
 from praxiscope.data.flow_reader import check_directions
-from praxiscope.data.joined_flow import JoinedFlow, store_of
+from praxiscope.data.joined_flow import JoinedFlow
 from praxiscope.data.manifest import Manifest
 from praxiscope.data.shared_memory import SlotPool
-from praxiscope.data.skipped import check_skips, read_skipped, write_skipped
 from praxiscope.data.splits import class_weights, epoch_order
-from praxiscope.errors import DataError, VideoError
-from praxiscope.flow.stack import stackings
-from praxiscope.flow.store import FlowStore, flow_key
+from praxiscope.flow.store import FlowStore
 from praxiscope.inference.inputs import stream_readers
-from praxiscope.progress import Reporter
 from praxiscope.recipes.sections import InputSettings
 from praxiscope.recipes.settings import TrainSettings
-from praxiscope.run_folder import SKIPPED_FILE
 from praxiscope.training.checks import flow_folders
 from praxiscope.types import STEM, Batch, VideoRecord
-from praxiscope.units import counted
 from praxiscope.video.geometry import kind_of
-from praxiscope.video.opening import open_video
 from praxiscope.video.sampling import every_frame, segment_indices, strided_snippets
 from praxiscope.video.transforms import (
     BatchAugment,
@@ -55,15 +45,11 @@ from praxiscope.video.transforms import (
 )
 
 __all__ = [
-    "SkipList",
     "channels_last",
-    "check_trainable",
-    "check_worthwhile",
     "epoch_loader",
     "example_inputs",
     "flow_store",
     "preparer",
-    "scan",
     "targets_of",
     "training_crop",
     "waiting_bytes",
@@ -133,115 +119,6 @@ def example_inputs(model: nn.Module, contract: InputContract, videos: int, snipp
         last = len(model.first_convolutions) - 1  # type: ignore[arg-type]
         inputs.append(torch.full(shape, last, device=device))
     return inputs
-
-
-class SkipList:
-    """Lists unreadable videos in ``skipped.csv``, and ends the run when there are too many, or all of a class.
-
-    Args:
-        path: the list; other processes of the run have theirs beside it.
-        skipped: why each was left out, by id; filled in place, so that it is part of the run's state.
-        manifest: the data set.
-    """
-
-    def __init__(
-        self, path: Path, skipped: dict[str, str], manifest: Manifest, limit: float | None, reporter: Reporter
-    ) -> None:
-        self.path, self.skipped, self.manifest, self.limit = path, skipped, manifest, limit
-        self.reporter = reporter
-        if skipped or path.name == SKIPPED_FILE:  # an empty list of the first process says: none
-            write_skipped(path, skipped)
-
-    def __call__(self, skips: Sequence[Skip]) -> None:
-        new = {skip.id: skip.problem for skip in skips if skip.id not in self.skipped}
-        if not new:
-            return
-        self.skipped.update(new)
-        write_skipped(self.path, self.skipped)
-        for problem in new.values():
-            self.reporter.line(f"Skipped: {problem}")
-        check_skips(len(self.skipped), len(self.manifest.records), self.limit, self.path)
-        # Each process meets a part of the videos; whichever writes last sees what all of them have found.
-        lost = read_skipped(self.path.parent)
-        check_trainable(self.manifest, [r for r in self.manifest.of("train") if r.id not in lost], self.path)
-
-
-def scan(
-    settings: TrainSettings,
-    records: Sequence[VideoRecord],
-    reporter: Reporter,
-    store: FlowStore | None = None,
-) -> list[Skip]:
-    """Open every video once: broken ones, and those without the flow they need, are named before the first step.
-
-    The frame indices that this makes are remembered, and inherited by the reading processes where these are
-    forked. A large set is not scanned: there, broken videos are found when it is their turn.
-    """
-    if len(records) > settings.data.scan:
-        reporter.line(
-            f"{counted(len(records), 'video')}: broken ones will be skipped as they come up (data.scan)."
-        )
-        return []
-    skips = []
-    both_ways = stackings.get(settings.input.flow_kind).bidirectional
-
-    def look(record: VideoRecord) -> Skip | None:
-        try:
-            open_video(record.path, time_limit_s=settings.data.time_limit_s).quick_length()
-        except VideoError as error:
-            return Skip(record.id, str(error))
-        if store is None:
-            return None
-        key = flow_key(record)
-        root = store_of(store, key).root
-        if key not in store:
-            return Skip(record.id, f"{record.id}: no flow of it is stored in {root}. Run `praxiscope flow`.")
-        if both_ways and not store.path(key, backward=True).is_file():
-            return Skip(
-                record.id,
-                f"{record.id}: no backward flow of it is stored in {root}. Run `praxiscope flow` with --backward.",
-            )
-        return None
-
-    with (
-        reporter.bar("opening videos", len(records)) as bar,
-        ThreadPoolExecutor(max(1, settings.data.workers)) as pool,
-    ):
-        for skip in pool.map(look, records):
-            bar.advance()
-            if skip:
-                skips.append(skip)
-    return skips
-
-
-def check_trainable(manifest: Manifest, records: Sequence[VideoRecord], listing: Path) -> None:
-    """Raise DataError where one of a set's classes has none of the training videos ``records``."""
-    present = {label for record in records for label in record.labels}
-    lost = [name for name in manifest.classes if name not in present]
-    if lost:
-        raise DataError(
-            f"no readable training video is left of class {', '.join(lost[:5])}; what could not be read is listed "
-            f"in {listing}."
-        )
-
-
-def check_worthwhile(settings: TrainSettings, manifest: Manifest) -> None:
-    """Raise DataError for a set with nothing to tell apart, or with no video held out, unless that is allowed."""
-    for task, (start, end) in (manifest.tasks or {"": (0, len(manifest.classes))}).items():
-        name, classes = task or manifest.name, manifest.classes[start:end]
-        if len(classes) == 1 and not settings.data.allow_one_class:
-            raise DataError(
-                f"{name}: has one class only, {classes[0].removeprefix(f'{task}/')!r}, so that there is nothing to "
-                "tell apart. Are the class folders one level deeper? --allow-one-class (data.allow_one_class=true) "
-                "trains all the same."
-            )
-        own = [r for r in manifest.records if not task or not set(classes).isdisjoint(r.labels)]
-        if all(record.split == "train" for record in own) and not settings.data.allow_no_test:
-            raise DataError(
-                f"{name}: no video is held out, all {len(own)} are to train on: nothing would tell how good the result "
-                "is. Mark videos as test or val (a folder test/, a column split), or add videos; --allow-no-test "
-                "(data.allow_no_test=true) trains all the same."
-            )
 
 
 def flow_store(settings: TrainSettings) -> FlowStore | None:
@@ -321,27 +198,9 @@ def epoch_loader(
         skipped: videos found to be unreadable, by id; the reading processes of an epoch start with what the
             epochs before it found, and lose no time on them.
     """
-    crop = training_crop(settings.input)
-    readers, span = stream_readers(contract, settings.input.short_side, store)
-    targets, wanted = targets_of(manifest, records), settings.input
-
-    def clips_by(sampler: Sampler) -> TrainingClips:
-        return TrainingClips(
-            ClipReader(
-                records,
-                targets,
-                sampler=sampler,
-                readers=readers,
-                geometry=crop,
-                time_limit_s=settings.data.time_limit_s,
-                known_broken=skipped,
-            )
-        )
-
-    few = contract.snippets if whole else wanted.snippets
-    sampled = clips_by(partial(_sample, snippets=few, length=span, strides=wanted.strides))
-    full = clips_by(partial(_whole, length=span, most=wanted.max_frames)) if whole else sampled
-    stems = len(settings.input.flow_lengths) if "flow" in readers else 1
+    wanted = settings.input
+    sampled, full = _training_clips(settings, manifest, records, skipped, contract, store, whole)
+    stems = len(wanted.flow_lengths) if store is not None else 1
     workers, slots = settings.data.workers, _slots(settings)
     labels = [manifest.numbers(record) for record in records]
 
@@ -380,6 +239,39 @@ def epoch_loader(
         )
 
     return batches
+
+
+def _training_clips(
+    settings: TrainSettings,
+    manifest: Manifest,
+    records: Sequence[VideoRecord],
+    skipped: Mapping[str, str],
+    contract: InputContract,
+    store: FlowStore | None,
+    whole: bool,
+) -> tuple[TrainingClips, TrainingClips]:
+    """The training videos with sampled frames, and as the model sees them; see `epoch_loader`."""
+    wanted, targets = settings.input, targets_of(manifest, records)
+    readers, span = stream_readers(contract, wanted.short_side, store)
+
+    def clips_by(sampler: Sampler) -> TrainingClips:
+        return TrainingClips(
+            ClipReader(
+                records,
+                targets,
+                sampler=sampler,
+                readers=readers,
+                geometry=training_crop(wanted),
+                time_limit_s=settings.data.time_limit_s,
+                known_broken=skipped,
+            )
+        )
+
+    few = contract.snippets if whole else wanted.snippets
+    sampled = clips_by(partial(_sample, snippets=few, length=span, strides=wanted.strides))
+    if not whole:
+        return sampled, sampled
+    return sampled, clips_by(partial(_whole, length=span, most=wanted.max_frames))
 
 
 def weights_of_classes(

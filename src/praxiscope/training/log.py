@@ -1,16 +1,21 @@
-"""What a run writes down while it trains: a CSV of every step, and TensorBoard's files."""
+"""The logs of a run: CSV files of every step and of the chosen snippets, and TensorBoard's files."""
 
 from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from praxiscope.run_folder import CHOICES_FILE, LOG_FILE, TENSORBOARD, of_process
 
-__all__ = ["ChoiceLog", "RunLog", "merge_choices", "read_choices", "read_log"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from praxiscope.training.loop import TrainState
+
+__all__ = ["ChoiceLog", "RunLog", "choice_recorder", "merge_choices", "read_choices", "read_log"]
 
 _FIRST = ("step", "epoch", "lr", "loss", "top1", "val_loss", "val_top1")
 
@@ -67,7 +72,7 @@ class RunLog:
 
 
 class ChoiceLog:
-    """Which snippets of which videos each step has learned from: a CSV with columns step, video, snippets.
+    """The snippets that each step has learned from: a CSV file with the columns step, video, snippets.
 
     Args:
         path: the file.
@@ -90,6 +95,18 @@ class ChoiceLog:
             csv.writer(file).writerows(
                 (step, video, _numbers(numbers)) for video, numbers in zip(videos, chosen, strict=True)
             )
+
+
+def choice_recorder(run: Path, rank: int, state: TrainState) -> Callable[[Sequence[str], Tensor], None]:
+    """Record the snippets that a step chooses of this process's videos, in a file that the first choice creates."""
+    logs: list[ChoiceLog] = []
+
+    def record(ids: Sequence[str], chosen: Tensor) -> None:
+        if not logs:
+            logs.append(ChoiceLog(run / of_process(CHOICES_FILE, rank), resume_step=state.step))
+        logs[0].write(state.step + 1, ids, chosen.tolist())
+
+    return record
 
 
 def _numbers(numbers: Sequence[int]) -> str:

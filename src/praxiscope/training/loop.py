@@ -1,7 +1,7 @@
-"""The training loop: one line of events, from the first batch to the last checkpoint.
+"""The training loop, from the first batch to the last checkpoint.
 
-Nothing here knows which model or which way of making a gradient runs; both come as arguments. All
-randomness of a step follows from (seed, step, process), so a resumed run goes on as if it had never stopped.
+The loop does not know the model or the step, which are arguments. All random numbers of a step follow from (seed,
+step, process), so a resumed run gives the same result as one that was never interrupted.
 """
 
 from __future__ import annotations
@@ -17,18 +17,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from praxiscope.data.batch import mix_seeds
 from praxiscope.errors import TrainingError
 from praxiscope.progress import Reporter
 from praxiscope.steps import Step, StepOutput
 from praxiscope.types import Batch
 from praxiscope.units import counted
 
-__all__ = ["Plan", "StopRequest", "TrainState", "fit"]
+__all__ = ["Callbacks", "Plan", "StopRequest", "TrainState", "fit"]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how hard to train.
+    """How long and how fast to train.
 
     Attributes:
         steps: weight updates of the whole run.
@@ -57,16 +58,16 @@ class Plan:
 
 @dataclass
 class TrainState:
-    """Where a run stands: all that a resumed run needs beside the weights and the optimizer's buffers.
+    """The state of a run: what a resumed run needs beside the weights and the optimizer's buffers.
 
     Attributes:
         step: updates made so far.
-        epoch, step_in_epoch: the epoch under way and the updates already made in it.
-        best: best monitored figure so far, best_step its step.
+        epoch, step_in_epoch: the current epoch, and the updates already made in it.
+        best: best validation figure so far, best_step its step.
         skipped: why each unreadable video was left out, by id.
         left_out: ids of those among them that were found before the first step: no batch draws them.
         precision: the state of float16's loss scaling, where there is one.
-        at_once: snippets that go through the network in one pass, where that was measured.
+        at_once: snippets that go through the network in one pass, if that was measured.
         steps_per_epoch: of the run; None before it is known.
         lengths: the lengths in steps that the run was given, each with the step after which it was.
     """
@@ -89,7 +90,7 @@ class TrainState:
 
 
 class StopRequest:
-    """Turns Ctrl-C and SIGTERM into a wish that the loop grants after the step under way.
+    """Turns Ctrl-C and SIGTERM into a request, which the loop follows after the current step.
 
     A second Ctrl-C interrupts at once.
     """
@@ -102,7 +103,7 @@ class StopRequest:
         for number in (signal.SIGINT, signal.SIGTERM):
             try:
                 self._previous[number] = signal.signal(number, self._handle)
-            except ValueError:  # not in the main thread: whoever runs us there handles signals
+            except ValueError:  # not in the main thread, where signals cannot be handled
                 break
         return self
 
@@ -116,108 +117,102 @@ class StopRequest:
         self.requested = True
 
 
+@dataclass(frozen=True)
+class Callbacks:
+    """What the loop calls beside the step.
+
+    Attributes:
+        log: receives a row of figures after every update.
+        save: writes a checkpoint.
+        end_epoch: validates, and returns figures to log.
+        record_skips: receives the videos that a batch had to leave out; raises if there are too many.
+        record_damage: receives the videos of a batch that have lost frames.
+        before_update: receives the number of the next update and its batches, as they were read.
+        reporter: shows progress.
+    """
+
+    log: Callable[[dict[str, float]], None]
+    save: Callable[[TrainState], None]
+    end_epoch: Callable[[TrainState], dict[str, float]]
+    record_skips: Callable[[list[Any]], None]
+    record_damage: Callable[[list[Any]], None]
+    before_update: Callable[[int, list[Batch]], None]
+    reporter: Reporter
+
+
 def fit(
     fabric: Any,
     model: nn.Module,
     optimizer: Any,
-    *,
     step: Step,
+    *,
     plan: Plan,
     state: TrainState,
     batches: Callable[[int, int], Iterable[Any]],
-    log: Callable[[dict[str, float]], None],
-    note_skips: Callable[[list[Any]], None],
-    note_damage: Callable[[list[Any]], None],
-    save: Callable[[TrainState], None],
-    end_epoch: Callable[[TrainState], dict[str, float]],
-    reporter: Reporter,
-    draw_seed: Callable[..., int],
-    before_step: Callable[[int], None] = lambda step: None,
-    before_update: Callable[[list[Batch]], None] = lambda batches: None,
+    callbacks: Callbacks,
 ) -> bool:
-    """Train until the plan is done or someone asks to stop.
+    """Train until the plan is done or the user asks to stop.
 
     Args:
-        fabric: a launched ``lightning_fabric.Fabric``; model and optimizer are set up with it.
-        step: makes the gradient of one batch.
-        state: where to begin; moved on in place.
+        fabric: a launched ``lightning_fabric.Fabric``.
+        model, optimizer: set up with ``fabric``.
+        step: computes the gradient of one batch.
+        plan: how long and how fast to train.
+        state: where to start; updated in place.
         batches: (epoch, batches to leave out) -> loaded batches (``.batch``, ``.skipped``) of this process.
-        log: takes a row of figures per update.
-        note_skips: takes the videos a batch had to leave out; raises when there are too many.
-        note_damage: takes the videos of a batch that have lost frames.
-        save: writes a checkpoint.
-        end_epoch: validates, and returns figures to log.
-        draw_seed: mixes numbers into a seed.
-        before_step: takes the number of the update that comes next; may hold parts of the model still.
-        before_update: takes all batches of an update, as they were read, before the first step of it.
+        callbacks: what to call at each event.
 
     Returns:
-        True when the plan is done, False when it was interrupted (a checkpoint has been saved).
+        True when the plan is done, False when training was interrupted (a checkpoint has been saved).
 
     Raises:
-        TrainingError: the loss is not finite; names the videos of the batch.
+        TrainingError: the loss or the gradient is not finite; names the videos of the batch.
     """
     epochs = -(-plan.steps // plan.steps_per_epoch)
-    scaler = getattr(fabric._precision, "scaler", None)
     base_rates = [group["lr"] for group in optimizer.param_groups]
-    with StopRequest() as stop, reporter.bar("training", plan.steps, state.step) as bar:
+    with StopRequest() as stop, callbacks.reporter.bar("training", plan.steps, state.step) as bar:
         while (left := plan.left_at(state)) > 0:
             model.train()
             steps_of_epoch = min(plan.steps_per_epoch, left)
             loaded = iter(batches(state.epoch, state.step_in_epoch * plan.accumulate))
             while state.step_in_epoch < steps_of_epoch:
                 started = time.perf_counter()
-                before_step(state.step)
                 group, waited = _take(loaded, plan.accumulate)
-                before_update([item.batch for item in group])
+                callbacks.before_update(state.step, [item.batch for item in group])
                 factor = plan.schedule(state.step)
                 for rate, parameters in zip(base_rates, optimizer.param_groups, strict=True):
                     parameters["lr"] = rate * factor
-                torch.manual_seed(draw_seed(plan.seed, 3, state.step, fabric.global_rank))
+                torch.manual_seed(mix_seeds(plan.seed, 3, state.step, fabric.global_rank))
                 outputs = []
                 for number, item in enumerate(group):
-                    note_skips(item.skipped)
-                    note_damage(item.damaged)
+                    callbacks.record_skips(item.skipped)
+                    callbacks.record_damage(item.damaged)
                     with fabric.no_backward_sync(model, enabled=number < len(group) - 1):
-                        output = step(
-                            model,
-                            item.batch,
-                            lambda loss: fabric.backward(loss / plan.accumulate),
-                        )
-                    outputs.append(output)
+                        backward = lambda loss: fabric.backward(loss / plan.accumulate)  # noqa: E731
+                        outputs.append(step(model, item.batch, backward))
                 figures = _mean(fabric, outputs)
                 _check_finite(figures["loss"], outputs, group, state, fabric.global_rank)
                 if plan.clip_norm is not None:
-                    norm = fabric.clip_gradients(
-                        model, optimizer, max_norm=plan.clip_norm, error_if_nonfinite=False
-                    )
-                    figures["gradient_norm"] = float(norm)
-                    # float16's scaler meets such gradients on its way to a scale, and leaves the step out.
-                    if scaler is None and not math.isfinite(figures["gradient_norm"]):
-                        raise _not_finite("gradient", group, state)
+                    figures["gradient_norm"] = _clip(fabric, model, optimizer, plan.clip_norm, group, state)
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
                 state.step += 1
                 state.step_in_epoch += 1
-                figures |= {
-                    "lr": plan.lr * factor,
-                    "seconds": time.perf_counter() - started,
-                    "waiting_seconds": waited,
-                }
-                log({"step": state.step, "epoch": state.epoch, **figures})
+                figures |= {"lr": plan.lr * factor, "waiting_seconds": waited}
+                figures["seconds"] = time.perf_counter() - started
+                callbacks.log({"step": state.step, "epoch": state.epoch, **figures})
                 bar.advance(1, f"epoch {state.epoch + 1}/{epochs}  loss {figures['loss']:.3f}")
                 if _anyone(fabric, stop.requested):
-                    save(state)
+                    callbacks.save(state)
                     return False
                 ends_epoch = state.step_in_epoch == steps_of_epoch
                 if plan.checkpoint_steps and state.step % plan.checkpoint_steps == 0 and not ends_epoch:
-                    save(state)
+                    callbacks.save(state)
             state.epoch += 1
             state.step_in_epoch = 0
-            figures = end_epoch(state)
-            if figures:
-                log({"step": state.step, "epoch": state.epoch - 1, **figures})
-            save(state)
+            if figures := callbacks.end_epoch(state):
+                callbacks.log({"step": state.step, "epoch": state.epoch - 1, **figures})
+            callbacks.save(state)
             if _anyone(fabric, stop.requested):
                 return plan.left_at(state) <= 0
     return True
@@ -228,9 +223,20 @@ def _take(loaded: Iterator[Any], count: int) -> tuple[list[Any], float]:
     group = list(islice(loaded, count))
     if len(group) < count:
         raise TrainingError(
-            f"the data ended early: {len(group)} of {counted(count, 'batch', 'batches')} for an update."
+            f"the data loader returned {len(group)} of the {counted(count, 'batch', 'batches')} of an update."
         )
     return group, time.perf_counter() - started
+
+
+def _clip(
+    fabric: Any, model: nn.Module, optimizer: Any, bound: float, group: list[Any], state: TrainState
+) -> float:
+    """Bound the gradient's norm, and return what it was. Raises TrainingError for one that is not finite."""
+    norm = float(fabric.clip_gradients(model, optimizer, max_norm=bound, error_if_nonfinite=False))
+    # The loss scaling of float16 meets such gradients while it searches for a scale, and leaves the update out.
+    if not math.isfinite(norm) and getattr(fabric._precision, "scaler", None) is None:
+        raise _not_finite("gradient", group, state)
+    return norm
 
 
 def _mean(fabric: Any, outputs: list[StepOutput]) -> dict[str, float]:
@@ -245,11 +251,11 @@ def _mean(fabric: Any, outputs: list[StepOutput]) -> dict[str, float]:
     return dict(zip(names, values.tolist(), strict=True))
 
 
-def _anyone(fabric: Any, wish: bool) -> bool:
-    """Whether any process wants it, so that all of them leave the loop at the same step."""
+def _anyone(fabric: Any, asked: bool) -> bool:
+    """Whether any process asks for it, so that all of them leave the loop at the same step."""
     if fabric.world_size == 1:
-        return wish
-    count = fabric.all_reduce(torch.tensor(float(wish), device=fabric.device), reduce_op="sum")
+        return asked
+    count = fabric.all_reduce(torch.tensor(float(asked), device=fabric.device), reduce_op="sum")
     return bool(count > 0)
 
 
@@ -258,22 +264,22 @@ def _check_finite(
 ) -> None:
     if math.isfinite(loss):
         return
-    guilty = [
+    found = [
         item
         for item, output in zip(group, outputs, strict=True)
         if not bool(torch.isfinite(output.loss).all())
     ]
-    if not guilty:  # all processes see the same mean; the one with the guilty batch names it
+    if not found:  # all processes have the same mean; the one with the faulty batch names its videos
         raise TrainingError(
-            f"the loss is not finite at step {state.step + 1}, in another process than {rank}."
+            f"the loss is not finite at step {state.step + 1}, in a process other than {rank}."
         )
-    raise _not_finite("loss", guilty, state)
+    raise _not_finite("loss", found, state)
 
 
 def _not_finite(what: str, group: list[Any], state: TrainState) -> TrainingError:
     ids = ", ".join(video for item in group for video in item.batch.ids)
     return TrainingError(
         f"the {what} is not finite at step {state.step + 1} (epoch {state.epoch + 1}). Videos of the batch: "
-        f"{ids}. Lower optim.lr, add warm-up (optim.warmup_epochs) or clipping (optim.clip_norm), or train "
-        "in float32 (run.precision=32); the last checkpoint is untouched."
+        f"{ids}. Decrease optim.lr, use warm-up (optim.warmup_epochs) or gradient clipping (optim.clip_norm), or train "
+        "in float32 (run.precision=32). The last checkpoint was not changed."
     )

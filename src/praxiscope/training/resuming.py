@@ -1,4 +1,4 @@
-"""Going on with a run: which settings may change in between, whether it is finished, and what a new length means."""
+"""Resuming a run: which settings may differ, whether it is finished, and the effect of a new length."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from praxiscope.errors import ArgumentError, CheckpointError
 from praxiscope.recipes.sections import OptimSettings
 from praxiscope.recipes.settings import TrainSettings, load_yaml
 from praxiscope.run_folder import SETTINGS_FILE
-from praxiscope.training.duration import Course, length_of
+from praxiscope.training.duration import Duration, length_of
 from praxiscope.units import counted
 
 if TYPE_CHECKING:
@@ -27,11 +27,11 @@ __all__ = [
     "is_finished",
     "load_train_state",
     "make_schedule",
-    "take_length",
+    "update_length",
 ]
 
-# What a resumed run may change: none of these changes the weights of the result. (Another accelerator rounds
-# otherwise, as "auto" does on another machine.)
+# Settings that may differ in a resumed run, because they do not influence the weights. (Another accelerator rounds
+# differently, as "auto" does on another machine.)
 _MAY_DIFFER = {
     "data.workers",
     "data.time_limit_s",
@@ -50,7 +50,7 @@ _PATHS = {"source", "annotations", "flow", "weights", "start"}
 
 
 def changed_settings(started: TrainSettings, settings: TrainSettings) -> dict[str, tuple[Any, Any]]:
-    """The settings that affect the weights of a run and have changed, before and now, by ``section.key``."""
+    """Settings that influence the weights and have changed: (before, now) by ``section.key``."""
     before, now = _flat(started.model_dump()), _flat(settings.model_dump())
     # Their order numbers the classes.
     before["data.tasks"], now["data.tasks"] = list(started.data.tasks or ()), list(settings.data.tasks or ())
@@ -62,17 +62,17 @@ def changed_settings(started: TrainSettings, settings: TrainSettings) -> dict[st
 
 
 def check_resumable(run: Path, settings: TrainSettings) -> TrainState:
-    """Where a run stands that is to go on with these settings.
+    """The state of a run that is to be resumed with these settings.
 
     Args:
         run: its folder.
-        settings: those that it began with; of those that affect the weights, only its length may change.
+        settings: only the length and settings that do not influence the weights may differ from its first ones.
 
     Returns:
         The state of its last checkpoint.
 
     Raises:
-        ArgumentError: there is no checkpoint yet, other settings differ, or the run has made more steps already.
+        ArgumentError: there is no checkpoint, other settings differ, or the run already has more steps.
         CheckpointError: a checkpoint of another version, or a damaged one.
     """
     check_settings(run, settings)
@@ -80,25 +80,25 @@ def check_resumable(run: Path, settings: TrainSettings) -> TrainState:
     left = _steps_left(state, settings.optim)
     if left is not None and left < 0:
         raise ArgumentError(
-            f"--resume: {run} has made {counted(state.step, 'step')} (epoch {state.epoch}) already, more than "
-            f"{length_of(settings.optim)}. Give it a greater length, or leave it out."
+            f"--resume: {run} already has {counted(state.step, 'step')} (epoch {state.epoch}), more than "
+            f"{length_of(settings.optim)}. Set a greater length, or omit it."
         )
     return state
 
 
 def check_settings(run: Path, settings: TrainSettings) -> None:
-    """Raise ArgumentError where a run has no checkpoint, or began with other settings than these."""
+    """Raise ArgumentError if a run has no checkpoint, or was started with other settings."""
     if not read_pointer(run):
-        raise ArgumentError(f"--resume: {run} holds no checkpoint yet; start the run without --resume.")
+        raise ArgumentError(f"--resume: {run} has no checkpoint yet. Start the run without --resume.")
     changed = changed_settings(load_yaml(run / SETTINGS_FILE), settings)
     if differing := {key: values for key, values in changed.items() if key not in _LENGTH}:
         listed = ", ".join(
             f"{key} {before!r} → {now!r}" for key, (before, now) in list(differing.items())[:3]
         )
         raise ArgumentError(
-            f"--resume: {run} was started with other settings ({listed}), and a resumed run is the same run. Leave "
-            f"them out, or start a new run from its weights: --weights {run} --out NEW. What may change is the length "
-            f"(--epochs) and what has no say in the weights: {', '.join(sorted(_MAY_DIFFER))}."
+            f"--resume: {run} was started with other settings ({listed}). Omit them, or start a new run from its weights: "
+            f"--weights {run} --out NEW. A resumed run may change its length (--epochs) and "
+            f"{', '.join(sorted(_MAY_DIFFER))}."
         )
 
 
@@ -110,16 +110,16 @@ def load_train_state(run: Path) -> TrainState:
     try:
         return TrainState(**load_state(checkpoint))
     except TypeError as error:
-        raise CheckpointError(f"{checkpoint}: is no training state of this version ({error}).") from error
+        raise CheckpointError(f"{checkpoint}: the training state is of another version ({error}).") from error
 
 
 def is_finished(state: TrainState, optim: OptimSettings) -> bool:
-    """Whether a run of this length has nothing left to do: its last step is made and validated."""
+    """Whether a run of this length is finished, including the validation after its last step."""
     return not state.step_in_epoch and _steps_left(state, optim) == 0
 
 
 def _steps_left(state: TrainState, optim: OptimSettings) -> int | None:
-    """None where that is not known without the data: before the end of the first epoch."""
+    """None if that is unknown without the data: before the end of the first epoch."""
     if optim.steps:
         return optim.steps - state.step
     each = state.steps_per_epoch
@@ -128,68 +128,68 @@ def _steps_left(state: TrainState, optim: OptimSettings) -> int | None:
     return None if each is None else (optim.epochs or 0) * each - state.step
 
 
-def make_schedule(optim: OptimSettings, course: Course) -> Schedule:
+def make_schedule(optim: OptimSettings, duration: Duration) -> Schedule:
     """The factor on the learning rate by step."""
     from praxiscope.training.optim import schedule
 
     return schedule(
         optim.schedule,
-        total_steps=course.steps,
-        warmup_steps=course.warmup,
-        milestones=course.milestones,
+        total_steps=duration.steps,
+        warmup_steps=duration.warmup,
+        milestones=duration.milestones,
         gamma=optim.gamma,
     )
 
 
-def take_length(
-    state: TrainState, started: TrainSettings, settings: TrainSettings, course: Course
+def update_length(
+    state: TrainState, started: TrainSettings, settings: TrainSettings, duration: Duration
 ) -> list[str]:
-    """Note a run's length in its state, and bring the state to where a run of that length would be.
+    """Record the length of a run in its state, and adapt the state to a new length.
 
     Args:
-        state: of a run that begins or goes on; changed in place.
-        started: the settings with which it was last trained.
+        state: of a run that starts or is resumed; changed in place.
+        started: the settings of its last training.
         settings: the settings now.
-        course: of these settings.
+        duration: of these settings.
 
     Returns:
-        Lines on the learning rates, where the length is another than before.
+        Lines about the learning rates, if the length has changed.
     """
-    if not state.lengths:  # also of a run of a version that did not note it
-        state.lengths = [(0, Course.of(started, course.steps_per_epoch).steps)]
-    state.steps_per_epoch = course.steps_per_epoch
-    if state.lengths[-1][1] == course.steps:
+    if not state.lengths:  # also for runs of versions that did not record it
+        state.lengths = [(0, Duration.of(started, duration.steps_per_epoch).steps)]
+    state.steps_per_epoch = duration.steps_per_epoch
+    if state.lengths[-1][1] == duration.steps:
         return []
     optim, step = settings.optim, state.step
-    plans = [(first, make_schedule(optim, replace(course, steps=steps))) for first, steps in state.lengths]
+    plans = [(first, make_schedule(optim, replace(duration, steps=steps))) for first, steps in state.lengths]
     past = [next(plan for first, plan in reversed(plans) if first <= n)(n) for n in range(step)]
-    new = make_schedule(optim, course)
-    frozen = Course.of(started, course.steps_per_epoch).frozen
-    same = past == [new(n) for n in range(step)] and min(frozen, step) == min(course.frozen, step)
-    state.lengths.append((step, course.steps))
-    if not state.step_in_epoch:  # the last epoch may have been cut short by the end of the run
-        state.epoch, state.step_in_epoch = divmod(step, course.steps_per_epoch)
+    new = make_schedule(optim, duration)
+    frozen = Duration.of(started, duration.steps_per_epoch).frozen
+    same = past == [new(n) for n in range(step)] and min(frozen, step) == min(duration.frozen, step)
+    state.lengths.append((step, duration.steps))
+    if not state.step_in_epoch:  # the last epoch may have been shorter, at the end of the run
+        state.epoch, state.step_in_epoch = divmod(step, duration.steps_per_epoch)
     old, now = length_of(started.optim), length_of(optim)
     if old == now:  # the run ended before its first checkpoint with the new length
         old = counted(state.lengths[-2][1], "step")
     lines = [
-        f"{now} in place of {old}, from step {step + 1} on. Learning rate so far: {_rates(optim.lr, past)}; from here, "
-        f"as in a {optim.schedule} schedule of {now}: "
-        f"{_rates(optim.lr, [new(n) for n in range(step, course.steps)])}.",
-        f"A run of {now} from the start would have been the same to here."
+        f"{now} instead of {old}, from step {step + 1}. Learning rate until now: {_rates(optim.lr, past)}; from now on, "
+        f"by the {optim.schedule} schedule of {now}: "
+        f"{_rates(optim.lr, [new(n) for n in range(step, duration.steps)])}.",
+        f"A new run of {now} would have had the same learning rates until now."
         if same
-        else f"A run of {now} from the start would have had other rates to here; for that one, start a new run.",
+        else f"A new run of {now} would have had other learning rates until now.",
     ]
     return lines
 
 
 def describe_lengths(state: TrainState) -> str:
-    """How often and when a run was given another length, in words; empty for one that never was."""
+    """When a run was given another length, as a sentence; empty if it never was."""
     if len(state.lengths) < 2:
         return ""
     (_, first), *later = state.lengths
-    changes = ", ".join(f"after step {step} for {steps}" for step, steps in later)
-    return f"Begun as a run of {counted(first, 'step')}; resumed {changes}."
+    changes = ", ".join(f"after step {step} for {steps} steps" for step, steps in later)
+    return f"Started as a run of {counted(first, 'step')}; resumed {changes}."
 
 
 def _rates(lr: float, factors: list[float]) -> str:
@@ -202,7 +202,7 @@ def _rates(lr: float, factors: list[float]) -> str:
 
 
 def _plain(key: str, value: Any) -> Any:
-    """A setting for comparison: ``videos/`` is ``videos``."""
+    """A setting for comparison: ``videos/`` equals ``videos``."""
     if key.rpartition(".")[2] not in _PATHS or not value:
         return value
     return os.path.normpath(value) if isinstance(value, str) else [str(Path(one).resolve()) for one in value]

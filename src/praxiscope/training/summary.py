@@ -1,4 +1,4 @@
-"""What a run is about to do, and what its model costs: parameters, FLOPs of a clip, memory of a training step."""
+"""The summary of a run before it starts, and the costs of its model: parameters, FLOPs of a clip, memory of a step."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from praxiscope.data.manifest import Manifest
 from praxiscope.errors import ArgumentError, DataError, VideoError
 from praxiscope.progress import Reporter
 from praxiscope.recipes.settings import TrainSettings
-from praxiscope.training.duration import Course
+from praxiscope.training.duration import Duration
 from praxiscope.training.loader import example_inputs
 from praxiscope.training.make_step import describe_step
+from praxiscope.training.network import Network
 from praxiscope.units import counted
 from praxiscope.video.opening import open_video
 
-__all__ = ["Costs", "announce", "describe_model", "measure"]
+__all__ = ["Costs", "describe_model", "measure", "report_start"]
 
 
-_LOOKED_AT = 16  # videos whose frames are counted
+_COUNTED = 16  # videos whose frames are counted
 _MEASURED = (
     32,
     64,
@@ -105,14 +106,14 @@ def describe_model(
     kept = batch if at_once is None else at_once / contract.snippets
     pixels = sum(x.nbytes for x in clip)
     memory = copies * costs["weight_bytes"] + kept * (costs["saved_bytes"] + pixels)
-    return _say(card, costs["parameters"], costs["flops"], "clip", memory)
+    return _format_costs(card, costs["parameters"], costs["flops"], "clip", memory)
 
 
-def _say(card: ModelCard, parameters: float, flops: float, clip: str, memory: float) -> str:
+def _format_costs(card: ModelCard, parameters: float, flops: float, clip: str, memory: float) -> str:
     return (
         f"{card.name} on {card.kwargs.get('backbone')}: {parameters / 1e6:.2f} M parameters, "
-        f"{flops / 1e9:.2f} GFLOPs per {clip} (multiply and add counted apart), about "
-        f"{memory / 2**30:.1f} GiB for a step."
+        f"{flops / 1e9:.2f} GFLOPs per {clip} (a multiply-add counts as two), about "
+        f"{memory / 2**30:.1f} GiB of memory for a step."
     )
 
 
@@ -130,26 +131,28 @@ def _describe_whole(model: nn.Module, card: ModelCard, *, batch: int, optimizer:
     pixels = card.input.channels * card.input.size**2 * 5  # as they were read, and as floats
     copies = {"sgd": 3, "adamw": 4}[optimizer]
     memory = copies * long["weight_bytes"] + batch * late + together * slope("saved_bytes") + every * pixels
-    return _say(card, long["parameters"], max(flops, 0.0), f"clip of {counted(frames, 'frame')}", memory)
+    return _format_costs(
+        card, long["parameters"], max(flops, 0.0), f"clip of {counted(frames, 'frame')}", memory
+    )
 
 
-def announce(
+def report_start(
     settings: TrainSettings,
     manifest: Manifest,
-    model: nn.Module,
-    card: ModelCard,
+    network: Network,
     fabric: Any,
-    course: Course,
+    duration: Duration,
     at_once: int | None,
     reporter: Reporter,
 ) -> None:
-    """Say before the first step what will be done, on what, and what it will need."""
+    """Report before the first step what will be trained, on which data, and what it needs."""
+    model, card = network.model, network.card
     for note in manifest.notes:
         reporter.line(f"Note: {note}")
     for line in _describe_data(settings, manifest):
         reporter.line(line)
     optim = settings.optim
-    length, *notes = course.describe(optim)
+    length, *notes = duration.describe(optim)
     reporter.line(
         f"{length} of {optim.batch * optim.accumulate * fabric.world_size} "
         f"clips x {_snippets(settings, model)} of {settings.input.size} px; {optim.name}, "
@@ -159,9 +162,9 @@ def announce(
         reporter.line(note)
     if step := describe_step(settings, model, at_once):
         reporter.line(step)
-    if course.frozen:
-        part = f"{min(course.frozen, course.steps)} of the {counted(course.steps, 'step')}"
-        reporter.line(f"Only the classifier learns in {part}.")
+    if duration.frozen:
+        part = f"{min(duration.frozen, duration.steps)} of the {counted(duration.steps, 'step')}"
+        reporter.line(f"Only the classifier is trained in {part}.")
     try:
         every = optim.batch * settings.learned_snippets
         together = min(at_once or every, every)
@@ -173,11 +176,11 @@ def announce(
             at_once=together,
             frames=_usual_frames(settings, manifest) if model.sees.all_frames else None,  # type: ignore[union-attr]
         )
-    except RuntimeError as error:  # of a layer that has nothing left to look at
+    except RuntimeError as error:  # of a layer whose input is too small
         reason = str(error).splitlines()[0]
         raise ArgumentError(
-            f"{card.name} on {card.kwargs.get('backbone')} cannot take frames of {card.input.size} pixels: {reason}. "
-            "Raise input.size."
+            f"{card.name} on {card.kwargs.get('backbone')} cannot process frames of {card.input.size} pixels "
+            f"({reason}). Increase input.size."
         ) from None
     reporter.line(costs)
     reporter.line(
@@ -189,13 +192,13 @@ def announce(
 def _usual_frames(settings: TrainSettings, manifest: Manifest) -> int:
     """Frames of a training video: the median of some, all of whose frames the model sees."""
     counts = []
-    for record in manifest.to_train()[:_LOOKED_AT]:
+    for record in manifest.to_train()[:_COUNTED]:
         try:
             first, last = frame_range(
                 record, open_video(record.path, time_limit_s=settings.data.time_limit_s)
             )
         except (VideoError, DataError):
-            continue  # it will be skipped, and named, when it is its turn
+            continue  # it is skipped and reported when it is read
         counts.append(last - first)
     usual = int(statistics.median(counts)) if counts else 32
     return min(usual, settings.input.max_frames or usual)
@@ -215,7 +218,7 @@ def _snippets(settings: TrainSettings, model: nn.Module) -> str:
 
 
 def _describe_data(settings: TrainSettings, manifest: Manifest) -> Iterator[str]:
-    """How many clips there are of what, by data set."""
+    """The number of clips by data set and class."""
     counts = {name: [0, 0] for name in manifest.classes}
     for record in manifest.records:
         for label in record.labels:

@@ -1,65 +1,69 @@
-"""Watching a run: the held-out videos after an epoch, and the checkpoints that this decides on."""
+"""Validation after an epoch, and the checkpoints of a run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from praxiscope.checkpoint import ModelCard, point_to, save_checkpoint
-from praxiscope.data.dataset import Skip, ignore
+from praxiscope.checkpoint import point_to, save_checkpoint
 from praxiscope.data.manifest import Manifest
 from praxiscope.evaluation.metrics import summarise
 from praxiscope.evaluation.scores import Scores
 from praxiscope.evaluation.views import Precision
-from praxiscope.flow.store import FlowStore
 from praxiscope.inference.recogniser import Recogniser
 from praxiscope.progress import Reporter
 from praxiscope.recipes.settings import TrainSettings
 from praxiscope.run_folder import CHECKPOINTS
 from praxiscope.steps import make_loss
-from praxiscope.training.loader import SkipList, channels_last, targets_of
+from praxiscope.training.loader import channels_last, targets_of
 from praxiscope.training.loop import TrainState
+from praxiscope.training.network import Network
+from praxiscope.training.readable import ReadProblems
 from praxiscope.types import VideoRecord
 from praxiscope.units import counted
 
-__all__ = ["Monitor", "save"]
+__all__ = ["Validation", "save"]
 
 
-class Monitor:
-    """Scores the held-out videos after an epoch, every process its share; after the run's last step in any case."""
+class Validation:
+    """Scores the held-out videos after an epoch, and after the run's last step. Every process scores a part of them.
+
+    Args:
+        settings: of the run.
+        manifest: the data set.
+        network: what is trained.
+        fabric: launched.
+        problems: the lists of videos that cannot be read.
+        reporter: reports the figures.
+        last_step: of the run.
+    """
 
     def __init__(
         self,
         settings: TrainSettings,
         manifest: Manifest,
-        model: nn.Module,
-        card: ModelCard,
+        network: Network,
         fabric: Any,
-        note_skips: SkipList,
+        problems: ReadProblems,
         reporter: Reporter,
-        store: FlowStore | None = None,
         last_step: int | None = None,
-        *,
-        note_damage: Callable[[Iterable[Skip]], None] = ignore,
     ) -> None:
-        self.store, self.last_step, self.note_damage = store, last_step, note_damage
-        self.settings, self.fabric, self.reporter = settings, fabric, reporter
-        self.note_skips = note_skips
-        self.model, self.card, self.manifest = model, card, manifest
-        # Choosing a checkpoint on the test videos would make its figure on them too good. So the best one is
-        # preferred only where there are validation videos (of each task); else the test split is watched, no more.
+        self.settings, self.manifest, self.network = settings, manifest, network
+        self.fabric, self.problems, self.reporter, self.last_step = fabric, problems, reporter, last_step
+        # A checkpoint chosen on the test videos would have too good a figure on them. So the best checkpoint is
+        # preferred only if there are validation videos (of each task); the test split is only reported.
         self.tasks = manifest.tasks or {"": (0, len(manifest.classes))}
         watched = {name: self._watched(block) for name, block in self.tasks.items()}
         self.records = [record for records in watched.values() for record in records]
         splits = sorted({str(record.split) for record in self.records})
         self.split = "held-out" if len(splits) > 1 else splits[0] if splits else "test"
         self.prefer = "best" if self.split == "val" and all(watched.values()) else "last"
-        # What is trained with one label for each video may be tested on videos with several, or none.
+        # A model trained on one label per video may be tested on videos with several labels, or none.
         several = manifest.multi_label or any(len(record.labels) != 1 for record in self.records)
         self.figure = "map" if several else "top1"
 
@@ -79,7 +83,7 @@ class Monitor:
         if not self.records or not every or (state.epoch % every and state.step != self.last_step):
             return {}
         rank, world = self.fabric.global_rank, self.fabric.world_size
-        mine = [r for r in self.records[rank::world] if r.id not in self.note_skips.skipped]
+        mine = [r for r in self.records[rank::world] if r.id not in self.problems.skips.skipped]
         sums = self._score(mine) if mine else torch.zeros(len(self.tasks), 3, dtype=torch.float64)
         if world > 1:
             sums = self.fabric.all_reduce(sums.to(self.fabric.device), reduce_op="sum").cpu()
@@ -119,13 +123,17 @@ class Monitor:
 
     def _score(self, records: Sequence[VideoRecord]) -> Tensor:
         """By task: videos, correct ones (or average precision), loss: sums over the readable ones, [tasks, 3]."""
-        # The weights' layout stays as training has it: another one would round the next steps differently.
+        # Another memory format than that of training would change the rounding of the next steps.
         precision = Precision(
             {"32-true": "32"}.get(self.fabric._precision.precision, "bf16"),
             channels_last(self.settings, self.fabric.device),
         )
         recogniser = Recogniser(
-            self.model, self.card, device=self.fabric.device, precision=precision, flow_source=self.store
+            self.network.model,
+            self.network.card,
+            device=self.fabric.device,
+            precision=precision,
+            flow_source=self.network.store,
         )
         protocol = self.settings.run.protocol
         if protocol == "auto":
@@ -141,9 +149,9 @@ class Monitor:
             workers=self.settings.data.workers,
             time_limit_s=self.settings.data.time_limit_s,
             reporter=self.reporter,
-            note_damage=self.note_damage,
+            note_damage=self.problems.damage,
         )
-        self.note_skips(skipped)
+        self.problems.skips(skipped)
         sums = torch.zeros(len(self.tasks), 3, dtype=torch.float64)
         for row, block in zip(sums, self.tasks.values(), strict=True):
             part = _of_block(scores, block) if self.manifest.tasks else scores
@@ -175,29 +183,27 @@ def save(
     state: TrainState,
     *,
     run: Path,
-    model: nn.Module,
     optimizer: Any,
-    card: ModelCard,
-    fabric: Any,
-    monitor: Monitor,
+    validation: Validation,
 ) -> None:
-    """Write a checkpoint, and point to it as the run's last one."""
+    """Write a checkpoint, and mark it as the run's last one."""
+    fabric, network = validation.fabric, validation.network
     if fabric.is_global_zero:
         name = f"step-{state.step:08d}"
         if state.step_in_epoch:
-            # A run that is stopped at the last step of an epoch saves the same step again after validation:
-            # under a name of its own, so that neither write touches what the pointer names.
+            # A run that is interrupted at the last step of an epoch saves the same step again after validation,
+            # under another name, so that the checkpoint in use is never overwritten.
             name += "-unvalidated"
-        figures = {} if state.best is None else {f"best_{monitor.split.replace('-', '_')}": state.best}
+        figures = {} if state.best is None else {f"best_{validation.split.replace('-', '_')}": state.best}
         save_checkpoint(
             run / CHECKPOINTS / name,
-            model,
-            replace(card, metrics=figures, training={"step": state.step, "epoch": state.epoch}),
+            network.model,
+            replace(network.card, metrics=figures, training={"step": state.step, "epoch": state.epoch}),
             optimizer=getattr(optimizer, "optimizer", optimizer),
             state={**state.to_dict(), "precision": fabric._precision.state_dict()},
         )
         best = f"step-{state.best_step:08d}" if state.best_step is not None else None
-        every = monitor.settings.run.keep_epochs
+        every = validation.settings.run.keep_epochs
         keep = every is not None and not state.step_in_epoch and state.epoch % every == 0
-        point_to(run, last=name, best=best, prefer=monitor.prefer, keep=keep)
+        point_to(run, last=name, best=best, prefer=validation.prefer, keep=keep)
     fabric.barrier()

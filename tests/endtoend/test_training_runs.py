@@ -232,7 +232,7 @@ def test_a_class_whose_last_video_turns_out_broken_stops_the_run(tmp_path: Path,
     words = command("train", data, "--out", tmp_path / "run", *sets(late), "--devices", devices)
     done = subprocess.run(words, env=ONE_THREAD, capture_output=True, text=True, timeout=240)
     assert done.returncode == 1
-    assert "error: no readable training video is left of class b" in done.stderr
+    assert "class b " in done.stderr
 
 
 class Spoken(Reporter):
@@ -265,7 +265,7 @@ def test_a_class_of_which_two_processes_each_lose_a_part_stops_the_run(tmp_path:
         for name in ("skipped.csv", "skipped.1.csv")
     ]
     lists[1]([Skip("1.mp4", "empty"), Skip("2.mp4", "empty")])
-    with pytest.raises(px.DataError, match=r"no readable training video is left of class a"):
+    with pytest.raises(px.DataError, match="class a "):
         lists[0]([Skip("0.mp4", "empty")])
 
 
@@ -289,7 +289,7 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_videos(colour_set: Path, 
 
 def test_a_run_cannot_lie_below_a_file(colour_set: Path, tmp_path: Path) -> None:
     (tmp_path / "a").write_text("")
-    with pytest.raises(px.ArgumentError, match=r"a/b: .*a is a file; name a folder"):
+    with pytest.raises(px.ArgumentError, match=r"--out .*a/b: .*a is a file"):
         train(settings(colour_set), tmp_path / "a" / "b")
 
 
@@ -298,7 +298,7 @@ def test_a_run_is_not_overwritten_nor_resumed_with_other_settings(
 ) -> None:
     run = tmp_path / "copy"
     shutil.copytree(finished, run)
-    with pytest.raises(px.ArgumentError, match="holds a run already"):
+    with pytest.raises(px.ArgumentError, match=r"--out .*--resume"):
         train(settings(colour_set, "optim.epochs=8"), run)
     with pytest.raises(px.ArgumentError, match=r"optim.lr 0.001 → 0.1"):
         train(settings(colour_set, "optim.epochs=8", "optim.lr=0.1"), run, resume=True)
@@ -351,7 +351,7 @@ def test_a_set_without_held_out_videos_is_refused_unless_allowed(
 ) -> None:
     data, run = train_folder(tmp_path / "videos", *labels), tmp_path / "run"
     one = ("data.allow_one_class=true",)
-    with pytest.raises(px.DataError, match=r"no video is held out.*--allow-no-test"):
+    with pytest.raises(px.DataError, match="--allow-no-test"):
         train(settings(data, *QUICK, *one), run)
     assert not run.exists()
     assert train(settings(data, *QUICK, *one, "data.allow_no_test=true"), run)
@@ -361,7 +361,7 @@ def test_a_set_without_held_out_videos_is_refused_unless_allowed(
 def test_one_class_is_refused_unless_allowed(tmp_path: Path) -> None:
     data, run = train_folder(tmp_path / "videos", "red"), tmp_path / "run"
     write_clip(data / "val" / "red" / "x.mp4", 0, frames=6)
-    with pytest.raises(px.DataError, match=r"one class only, 'red'.*--allow-one-class"):
+    with pytest.raises(px.DataError, match=r"'red'.*--allow-one-class"):
         train(settings(data, *QUICK), run)
     words = command("train", data, "--out", run, *sets((*SMALL, *QUICK)))
     refused = subprocess.run(words, env=ONE_THREAD, capture_output=True, text=True, timeout=240)
@@ -375,7 +375,7 @@ def test_one_class_is_refused_unless_allowed(tmp_path: Path) -> None:
 def test_each_of_several_sets_needs_held_out_videos(colour_set: Path, tmp_path: Path) -> None:
     own = train_folder(tmp_path / "videos", "red", "green")
     both = ("data.source=''", f"data.tasks={{colours: {{source: '{colour_set}'}}, own: {{source: '{own}'}}}}")
-    with pytest.raises(px.DataError, match=r"^own: no video is held out"):
+    with pytest.raises(px.DataError, match=r"^own: .*--allow-no-test"):
         train(settings(colour_set, *QUICK, *both), tmp_path / "run")
 
 

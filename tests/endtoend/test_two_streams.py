@@ -31,7 +31,7 @@ from praxiscope.flow.store import FlowStore
 from praxiscope.inference.inputs import stream_readers
 from praxiscope.inference.recogniser import Recogniser
 from praxiscope.progress import Reporter
-from praxiscope.recipes.multiplier_rows import multiplier_rows
+from praxiscope.recipes.multiplier import multiplier_rows
 from praxiscope.recipes.named import get_recipe, recipe_of
 from praxiscope.recipes.sections import TaskSource
 from praxiscope.recipes.settings import TrainSettings, override

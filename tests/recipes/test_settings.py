@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from praxiscope.errors import ArgumentError, UnknownNameError
-from praxiscope.recipes.named import get_recipe, recipes
+from praxiscope.recipes.named import get_recipe, list_recipes, recipe_groups, recipes
 from praxiscope.recipes.sections import InputSettings
 from praxiscope.recipes.settings import TrainSettings, dump_yaml, load_yaml, override
 from praxiscope.training.loader import training_crop
@@ -136,6 +136,15 @@ def test_recipes_are_found_by_name_and_typing_errors_get_a_hint() -> None:
         UnknownNameError, match=r"unknown recipe 'move4mnist'. Did you mean 'move4mnist-64'\?"
     ):
         get_recipe("move4mnist")
+
+
+def test_recipes_are_grouped_by_paper_after_those_to_start_with() -> None:
+    groups = recipe_groups()
+    assert next(iter(groups)) == "Start here"
+    assert "default" in groups["Start here"]
+    assert sorted(name for group in groups.values() for name in group) == list_recipes()
+    assert all(all(group.values()) for group in groups.values())
+    assert all({"tsm", "multiplier"} - group.keys() for group in groups.values())
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from praxiscope.data.manifest import load_records
 from praxiscope.errors import DataError
 from praxiscope.flow.store import FlowStore
 from praxiscope.progress import Reporter
-from praxiscope.recipes.multiplier_rows import MultiplierRow, multiplier_rows
+from praxiscope.recipes.multiplier import MultiplierRow, multiplier_rows
 from praxiscope.recipes.named import get_recipe
 from praxiscope.recipes.sections import TaskSource
 from praxiscope.recipes.settings import TrainSettings

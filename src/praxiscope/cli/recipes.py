@@ -8,22 +8,19 @@ import typer
 
 from praxiscope.cli.common import Json, print_json, print_table
 
-HELP = """List the recipes, or show one's settings.
+HELP = """List the recipes, or show the settings of one.
 
 Example: praxiscope recipes move4mnist-64
 """
 
 
 def recipes(
-    name: Annotated[str | None, typer.Argument(help="A recipe, to see all of its settings.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Name of a recipe, to show all of its settings.")] = None,
     json: Json = False,
 ) -> None:
-    import inspect
-
     import yaml
 
-    from praxiscope.recipes.named import get_recipe, list_recipes
-    from praxiscope.recipes.named import recipes as registry
+    from praxiscope.recipes.named import get_recipe, recipe_groups
 
     if name is not None:
         settings = get_recipe(name).model_dump(mode="json")
@@ -32,8 +29,9 @@ def recipes(
         else:
             print(yaml.safe_dump(settings, sort_keys=False).rstrip())
         return
-    described = {name: inspect.getdoc(registry.get(name)) or "" for name in list_recipes()}
+    groups = recipe_groups()
     if json:
-        print_json(described)
-    else:
-        print_table(["recipe", "what it is"], [[key, text] for key, text in described.items()])
+        print_json({key: text for group in groups.values() for key, text in group.items()})
+        return
+    for title, group in groups.items():
+        print_table(["recipe", "description"], [[key, text] for key, text in group.items()], title=title)

@@ -1,4 +1,4 @@
-"""Starts for a user's own videos, and the baselines of the papers: TSN and TSM.
+"""The baselines of the papers: TSN and TSM.
 
 L. Wang et al., "Temporal Segment Networks", ECCV 2016; J. Lin, C. Gan, S. Han, "TSM", ICCV 2019.
 """
@@ -6,7 +6,7 @@ L. Wang et al., "Temporal Segment Networks", ECCV 2016; J. Lin, C. Gan, S. Han, 
 from __future__ import annotations
 
 from praxiscope.recipes.named import recipes
-from praxiscope.recipes.sections import InputSettings, ModelSettings, OptimSettings, RunSettings
+from praxiscope.recipes.sections import InputSettings, ModelSettings, OptimSettings
 from praxiscope.recipes.settings import TrainSettings
 
 __all__: list[str] = []
@@ -14,12 +14,6 @@ __all__: list[str] = []
 
 # TSN's code crops flow at three scales, RGB frames at four.
 FLOW_SCALES = (1, 0.875, 0.75)
-
-
-@recipes.register("default")
-def default() -> TrainSettings:
-    """A small network on 8 snippets, from scratch or from weights that are given: a start for own videos."""
-    return TrainSettings(optim=OptimSettings(lr=0.01, epochs=30, batch=8, warmup_epochs=1))
 
 
 @recipes.register("tsn-fine-tune")
@@ -66,40 +60,4 @@ def tsm() -> TrainSettings:
             weight_decay=1e-4,
             classifier_lr_scale=5,
         ),
-    )
-
-
-@recipes.register("move4mnist-64")
-def move4mnist_64() -> TrainSettings:
-    """Move4MNIST at 64 pixels on a CPU. No flip (left would become right) and the whole frame, scaled."""
-    return TrainSettings(
-        model=ModelSettings(name="tsm", backbone="resnet18", dropout=0.5),
-        input=InputSettings(size=64, short_side=64, snippets=8, crop="center", flip=False),
-        optim=OptimSettings(lr=0.02, epochs=20, batch=16, warmup_epochs=1, weight_decay=5e-4),
-        run=RunSettings(validate_epochs=1),
-    )
-
-
-@recipes.register("demo")
-def demo() -> TrainSettings:
-    """What `make demo` trains: Move4MNIST at 64 pixels in minutes on a CPU."""
-    return move4mnist_64().updated(
-        {
-            "model.backbone": "resnet10",
-            "optim.epochs": 4,
-            "run.checkpoint_steps": 25,
-            "run.tensorboard": False,
-        }
-    )
-
-
-@recipes.register("demo-own")
-def demo_own() -> TrainSettings:
-    """What `make demo DATA=…` trains: action clips at 112 pixels, 400 steps, from random weights unless some are
-    named."""
-    return TrainSettings(
-        model=ModelSettings(name="tsm", backbone="resnet10", dropout=0.5),
-        input=InputSettings(size=112, short_side=128, snippets=8),
-        optim=OptimSettings(lr=0.02, epochs=None, steps=400, batch=8, weight_decay=5e-4),
-        run=RunSettings(validate_epochs=10, checkpoint_steps=25, tensorboard=False),
     )

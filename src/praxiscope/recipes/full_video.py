@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from praxiscope.recipes.baselines import move4mnist_64, tsm
+from praxiscope.recipes.baselines import tsm
 from praxiscope.recipes.named import recipes
 from praxiscope.recipes.sections import InputSettings, ModelSettings, OptimSettings, RunSettings
 from praxiscope.recipes.settings import TrainSettings
+from praxiscope.recipes.start import move4mnist_64
 
 __all__: list[str] = []
 
@@ -20,7 +21,7 @@ def full_video() -> TrainSettings:
 def full_video_move4mnist() -> TrainSettings:
     """The full-video paper's Move4MNIST: ResNet-18 from ImageNet weights (--pretrained), 40 epochs, the first 6 on
     sampled frames."""
-    # When the rate falls is not said; TSM's falls at 0.4 and 0.8 of its epochs.
+    # The paper does not state when the learning rate drops; that of TSM drops after 0.4 and 0.8 of its epochs.
     return TrainSettings(
         model=ModelSettings(name="full-video", backbone="resnet18", clusters=8, dropout=0.8),
         input=InputSettings(short_side=224, crop="center", flip=False, sampled_epochs=6),

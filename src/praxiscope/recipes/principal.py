@@ -12,6 +12,7 @@ from praxiscope.recipes.sections import InputSettings, ModelSettings, OptimSetti
 from praxiscope.recipes.settings import TrainSettings
 from praxiscope.steps.settings.full import FullSettings
 from praxiscope.steps.settings.principal import PrincipalSettings
+from praxiscope.units import counted
 
 __all__: list[str] = []
 
@@ -25,7 +26,7 @@ _PBNET_SCHEDULES: Mapping[tuple[str, str], tuple[int, tuple[int, ...]]] = {
     ("rgb", "thumos14"): (
         8_000,
         (1_500, 3_000, 4_500, 6_000, 7_500),
-    ),  # section V.G: longer, all else as UCF-101's
+    ),  # section V.G: longer, otherwise as for UCF-101
     ("flow", "ucf101"): (18_000, (10_000, 16_000)),
     ("flow", "hmdb51"): (7_000, (4_000, 6_000)),
     ("flow", "thumos14"): (25_000, (10_000, 16_000)),
@@ -37,7 +38,7 @@ def _pbnet(stream: str, data: str, watch: int, choose: int) -> TrainSettings:
     rgb = stream == "rgb"
     frames: dict[str, Any] = {}
     if not rgb:
-        # Section V.G: stacks of one length on THUMOS14.
+        # Section V.G: stacks of a single length on THUMOS14.
         frames = {"flow_length": 5 if data == "thumos14" else [5, 10], "crop_scales": FLOW_SCALES}
     return TrainSettings(
         model=ModelSettings(
@@ -73,13 +74,11 @@ def _register_pbnets() -> None:
         for stream in ("rgb", "flow"):
             for data in sets + more.get(name, []):
                 recipe = partial(_pbnet, stream, data, watch, choose)
-                learned = (
-                    f"learned from {choose} of {watch}" if choose < watch else f"learned from all {watch}"
-                )
+                learned = f"{choose} of {watch} snippets" if choose < watch else counted(watch, "snippet")
                 start = "ImageNet weights"
                 if stream == "flow":
                     start += f", stacks of {'5' if data == 'thumos14' else '5 and 10'} fields (--flow)"
-                recipe.__doc__ = f"TSN {learned} snippets, {stream}, {start}: schedule for {data}."
+                recipe.__doc__ = f"TSN trained on {learned}, {stream}, {start}; schedule for {data}."
                 suffix = "" if data == "ucf101" else f"-{data}"
                 recipes.register(f"{name}-{stream}{suffix}")(recipe)
 

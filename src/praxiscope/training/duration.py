@@ -52,8 +52,8 @@ class Duration:
         longer = f"increase optim.{'steps' if optim.steps else 'epochs'}"
         if sampled and sampled * steps_per_epoch >= steps:
             raise ArgumentError(
-                f"input.sampled_epochs = {sampled} must be less than the length of the run, {length_of(optim)}{of_them}. "
-                f"Decrease it, or {longer}."
+                f"input.sampled_epochs = {sampled} must be less than the length of the run, "
+                f"{length_of(optim)}{of_them}. Decrease it, or {longer}."
             )
         warmup = round(optim.warmup_epochs * steps_per_epoch)
         if warmup > steps:

@@ -96,8 +96,8 @@ def check_settings(run: Path, settings: TrainSettings) -> None:
             f"{key} {before!r} → {now!r}" for key, (before, now) in list(differing.items())[:3]
         )
         raise ArgumentError(
-            f"--resume: {run} was started with other settings ({listed}). Omit them, or start a new run from its weights: "
-            f"--weights {run} --out NEW. A resumed run may change its length (--epochs) and "
+            f"--resume: {run} was started with other settings ({listed}). Omit them, or start a new run from its "
+            f"weights: --weights {run} --out NEW. A resumed run may change its length (--epochs) and "
             f"{', '.join(sorted(_MAY_DIFFER))}."
         )
 
@@ -173,8 +173,8 @@ def update_length(
     if old == now:  # the run ended before its first checkpoint with the new length
         old = counted(state.lengths[-2][1], "step")
     lines = [
-        f"{now} instead of {old}, from step {step + 1}. Learning rate until now: {_rates(optim.lr, past)}; from now on, "
-        f"by the {optim.schedule} schedule of {now}: "
+        f"{now} instead of {old}, from step {step + 1}. Learning rate until now: {_rates(optim.lr, past)}; from now "
+        f"on, by the {optim.schedule} schedule of {now}: "
         f"{_rates(optim.lr, [new(n) for n in range(step, duration.steps)])}.",
         f"A new run of {now} would have had the same learning rates until now."
         if same
@@ -197,7 +197,7 @@ def _rates(lr: float, factors: list[float]) -> str:
     if not rates:
         return "none"
     first, last, most = rates[0], rates[-1], max(rates)
-    between = "" if most in (first, last) else f" over {most:.3g}"  # behind a warm-up
+    between = "" if most in (first, last) else f" to {most:.3g}"  # behind a warm-up
     return f"{first:.3g}{between} to {last:.3g}" if first != last or between else f"{first:.3g}"
 
 

@@ -164,8 +164,7 @@ def test_the_source_keeps_the_rule(offenders: Callable[[], set[str]]) -> None:
 
 EXCEPTIONS: dict[str, dict[str, str]] = {
     "long_files": {},
-    "long_functions": {
-    },
+    "long_functions": {},
     "wide_functions": {
         "commands/api.py:test": "a public function spells its options out, as its command does",
         "models/full_video.py:full_video": "the keywords of a builder are the settings of its model",

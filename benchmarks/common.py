@@ -1,4 +1,4 @@
-"""What the benchmark commands share: options, one run trained and tested once, and tables that say what ran.
+"""Shared parts of the benchmark scripts: options, runs that are trained and tested once, and tables.
 
 A command writes its table into the folder of its runs (``--out``). Only ``--publish`` writes the page beside the
 script, and there only what lies between two marks: what was written by hand around them stays.
@@ -50,7 +50,7 @@ class Table(NamedTuple):
 
 
 def parser(description: str | None, script: str, *, assignments: bool = True) -> argparse.ArgumentParser:
-    """A parser with the options that every command has: ``--out``, ``--publish`` and, if wanted, ``--set``.
+    """A parser with the options that every script has: ``--out``, ``--publish`` and, if wanted, ``--set``.
 
     Args:
         description: the script's docstring.
@@ -73,7 +73,7 @@ def parser(description: str | None, script: str, *, assignments: bool = True) ->
 
 
 def run_command(main: Callable[[], None]) -> None:
-    """Run a command; what is wrong with its input is one line on standard error."""
+    """Run a script; an error in its input is printed as one line on standard error."""
     try:
         main()
     except (PraxiscopeError, OSError) as error:

@@ -1,4 +1,4 @@
-"""Speeds, sizes and the papers' tables, measured on this machine."""
+"""Speed, memory and the tables of papers, measured on this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When and on what a figure was measured, in words: what stands under every table."""
+"""The date and the machine of a measurement, as printed below every table."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["machine", "made_now"]
 
 
 def machine() -> str:
-    """The processor, a GPU if there is one, cores, torch's threads and its version."""
+    """The processor, the GPU if there is one, the cores, the threads of torch and its version."""
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():

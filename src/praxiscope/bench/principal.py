@@ -1,8 +1,7 @@
-"""What learning costs: time of a step and peak memory, by how many snippets are watched and learned from.
+"""Time and peak memory of a training step, by the numbers of snippets that are watched and learned from.
 
-Every row is measured in processes of its own (see `praxiscope.bench.step`), on random frames that lie in
-memory as uint8, so that reading videos is not in it. The step is the one that training makes: preparing the pixels,
-forward, backward, and the update.
+Each row is measured in separate processes (see `praxiscope.bench.step`), on random uint8 frames in memory, so that
+reading videos is not included. The step is that of training: preparing the pixels, forward, backward, and the update.
 """
 
 from __future__ import annotations
@@ -39,16 +38,16 @@ CLASSES = 101
 
 @dataclass(frozen=True)
 class Row:
-    """One way to learn.
+    """One kind of training step.
 
     Attributes:
-        name: as the paper has it: Full-m, PB-m-n; cached-m.
-        watch: m, snippets of a video.
-        learn: n, of which the gradient is made; None for all at once.
-        chunk: for cached: snippets of a video that go through the network at once.
-        held: snippets of a video that lie in memory, where they are more than are watched: the row is one chunk of a
-            longer step, made while all of that step's pixels and its gradients of the chunks before are there.
-        watch_size, watch_precision: of what is watched, if not as what is learned from.
+        name: name as in the paper: Full-m, PB-m-n; or cached-m.
+        watch: m, the number of snippets of a video.
+        learn: n, the number of snippets that the gradient is computed from; None for all at once.
+        chunk: for cached steps, the number of snippets of a video in a forward pass.
+        held: number of snippets of a video in memory, if it is more than ``watch``. The row is then one chunk of a
+            longer step, computed while all pixels of the step and the gradients of earlier chunks are in memory.
+        watch_size, watch_precision: of the watched snippets, if they differ from those learned from.
     """
 
     name: str
@@ -61,13 +60,13 @@ class Row:
 
     @property
     def base(self) -> str:
-        """The row whose peak this one's should equal: as many snippets, learned from at once."""
+        """The row whose peak should be equal: the same number of snippets, learned from at once."""
         if self.chunk is not None:
             return one_chunk(self.chunk, self.watch).name
         return f"Full-{self.learn or self.watch}"
 
     def settings(self, batch: int, size: int) -> dict[str, Any]:
-        """As settings of a training run, in which ``batch`` videos are seen together."""
+        """The settings of a training run with ``batch`` videos in a batch."""
         values: dict[str, Any] = {
             "input.snippets": self.watch,
             "input.size": size,

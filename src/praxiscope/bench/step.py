@@ -1,7 +1,7 @@
-"""One training step of a network on frames that lie in memory: its time, its peak memory, its arithmetic.
+"""Time, peak memory and multiply-adds of a training step of a network, on random frames in memory.
 
-Each job is measured in two processes of its own: its time as anybody's process has it, its peak where freed memory is
-given back at once. Reading videos is not in it.
+Each job is measured in two processes: the time in an ordinary one, and the peak in one that returns freed memory at
+once. Reading videos is not included.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from praxiscope.training.optim import make_optimizer, parameter_groups
 
 __all__ = ["EXACT_MEMORY", "Job", "measure_step", "run_measured"]
 
-# glibc keeps freed memory, how much is chance, and the peak of a process would be that of its luck. With these, every
-# tensor of a mebibyte or more is the system's again once it is freed. That takes time, so the time is measured without.
+# glibc keeps some of the freed memory, and how much differs from run to run. With these variables, every tensor of a
+# mebibyte or more is returned to the system when it is freed. This is slow, so the time is measured without them.
 EXACT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**20), "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 
 CLASSES = 4
@@ -39,16 +39,16 @@ class Job:
     """What to measure.
 
     Attributes:
-        model, keywords: for ``create_model``.
-        frames: of each video.
-        size: side of a frame, pixels.
-        batch: videos.
-        steps: timed ones after one that is not; their median counts.
+        model, keywords: arguments of ``create_model``.
+        frames: frames of each video.
+        size: side of a frame in pixels.
+        batch: number of videos.
+        steps: number of timed steps, of which the median is reported; one step before them is not timed.
         device: "cpu" or "cuda".
-        precision: "32", "bf16", or "auto" for what trains fastest here.
-        part: "step"; or, of what the first stage gives, "clustering", the decision alone (distances and ids), or
-            "means", the decision, the means and their gradient.
-        keep_memory: as the setting ``run.keep_memory``; the peak is then that of the process that is timed.
+        precision: "32", "bf16", or "auto" for the faster one on this machine.
+        part: "step"; or, on activations of the first stage, "clustering" (distances and ids) or "means" (clustering,
+            the means and their gradient).
+        keep_memory: as the setting ``run.keep_memory``; the peak is then that of the timed process.
     """
 
     model: str
@@ -63,17 +63,18 @@ class Job:
     keep_memory: bool = False
 
     def updated(self, **changes: Any) -> Job:
-        """A copy with other values."""
+        """A copy with changed values."""
         return replace(self, **changes)
 
 
 def run_measured(module: str, job: dict[str, Any], what: str) -> dict[str, Any]:
-    """Run ``python -m module JOB`` twice: what the first prints last, as JSON, with the ``bytes`` of the second, whose
-    memory is exact and which takes no more steps than that needs. A job that keeps memory is run once, and so is one on
-    a GPU, whose memory is exact anyway.
+    """Run ``python -m module JOB`` twice: the JSON that the first prints, with the ``bytes`` of the second.
+
+    The second has exact memory (`EXACT_MEMORY`) and takes one step. A job that keeps memory is run once, and so is one
+    on a GPU, whose memory is always exact.
 
     Raises:
-        ArgumentError: it failed; with what it said last.
+        ArgumentError: the process failed; the message ends with its last line.
     """
 
     def run(wanted: dict[str, Any], environment: dict[str, str]) -> dict[str, Any]:
@@ -91,14 +92,14 @@ def run_measured(module: str, job: dict[str, Any], what: str) -> dict[str, Any]:
 
 
 def measure_step(job: Job) -> dict[str, Any]:
-    """Measure a job in processes of its own.
+    """Measure a job in separate processes.
 
     Returns:
-        ``seconds`` of a step, ``bytes`` at the peak of the process (or of the GPU), ``multiply_adds`` of one video's
-        forward pass.
+        ``seconds`` of a step, ``bytes`` at the peak of the process (or of the GPU), and ``multiply_adds`` of the
+        forward pass of one video.
 
     Raises:
-        ArgumentError: it could not be measured.
+        ArgumentError: the job could not be measured.
     """
     return run_measured(__name__, asdict(job), f"{job.model} {job.keywords} on {job.frames} frames")
 
@@ -106,7 +107,9 @@ def measure_step(job: Job) -> dict[str, Any]:
 def _measure(job: Job) -> dict[str, Any]:
     device = pick_device(job.device)
     if job.keep_memory and not keep_memory():
-        raise ArgumentError("freed memory cannot be kept here: the C library is not glibc")
+        raise ArgumentError(
+            "keep_memory needs glibc, which is not the C library of this machine. Leave it out."
+        )
     torch.manual_seed(0)
     model = create_model(job.model, num_classes=CLASSES, **job.keywords).to(device)
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -157,7 +160,7 @@ def _measure(job: Job) -> dict[str, Any]:
 
 
 def _multiply_adds(model: torch.nn.Module, job: Job, inputs: Any) -> int:
-    """Of one video's forward pass, as papers count: a multiplication with its addition is one."""
+    """Multiply-adds of the forward pass of one video, where a multiplication with its addition counts once."""
     from torch.utils.flop_counter import FlopCounterMode
 
     model.eval()

@@ -1,4 +1,4 @@
-"""Labels that are probably one label written in two ways: misspelt, in other letters, in the plural."""
+"""Find labels that are probably two spellings of one label: misspelt, in other letters, or in the plural."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 __all__ = ["SimilarLabels", "did_you_mean", "nearest_label", "same_spelling", "similar_labels"]
 
-#: A label of so few clips may be a slip of the pen.
+#: A label with this many clips or fewer may be a typing error.
 FEW = 2
 
 
 class SimilarLabels(NamedTuple):
-    """Two labels that probably mean one class: the rarer, the other, and the clips of each."""
+    """Two labels that are probably one class: the rarer, the other, and the number of clips of each."""
 
     rare: str
     common: str
@@ -55,7 +55,7 @@ def nearest_label(label: str, known: Iterable[str]) -> str | None:
 
 
 def did_you_mean(labels: Iterable[str], known: Collection[str]) -> str:
-    """A sentence, and a blank, for the first of some labels that is nearly a known one; empty where there is none."""
+    """A sentence and a blank for the first label that is similar to a known one; empty if there is none."""
     for label in labels:
         if near := nearest_label(label, known):
             return f"Did you mean {near!r} by {label!r}? "

@@ -1,8 +1,8 @@
-"""What the videos of Move4MNIST show, drawn before any pixel.
+"""Draw the content of the videos of Move4MNIST: classes, digits and positions.
 
-A frame whose time is not known does not tell the class: in a frame drawn at random from the target chunk, the digit's
-position has the same distribution in all four classes. Along its motion the position is a middle plus an offset that
-depends on the frame; across it, the same middle plus an offset of a random frame, drawn once.
+A single frame does not reveal the class: in a random frame of the target chunk, the position of the digit has the same
+distribution in all four classes. Along its motion the position is a centre plus an offset that depends on the frame;
+across it, the same centre plus the offset of a random frame, drawn once.
 
 T frames, n images of a pool.
 """
@@ -90,7 +90,7 @@ class Design:
 
     @property
     def chunk_range(self) -> tuple[int, int]:
-        """``chunk`` with its default put in."""
+        """``chunk``, or its default."""
         assert self.chunk is not None
         return self.chunk
 
@@ -103,7 +103,7 @@ def require(holds: bool, name: str, expected: str, value: object) -> None:
 
 @dataclass(frozen=True)
 class Plan:
-    """What one video shows, drawn before any pixel.
+    """The content of one video.
 
     Attributes:
         direction: the class.
@@ -123,7 +123,7 @@ class Plan:
 
 
 def draw_plan(design: Design, labels: NDArray[np.int64], *, seed: int, split: str, number: int) -> Plan:
-    """Draw what video ``number`` of a split shows. Classes take turns with the number.
+    """Draw the content of video ``number`` of a split. Classes alternate with the number.
 
     Args:
         design: of the set.
@@ -132,7 +132,7 @@ def draw_plan(design: Design, labels: NDArray[np.int64], *, seed: int, split: st
         split: "train" or "test".
         number: of the video, from 0.
     """
-    # Every draw is made in the same order whatever the class, so that nothing but the motion depends on it.
+    # The order of the draws is the same for all classes, so that only the motion depends on the class.
     rng = np.random.default_rng([seed, SPLITS.index(split), number])
     direction = CLASSES[number % len(CLASSES)]
     size, frames = design.size, design.frames

@@ -285,7 +285,7 @@ def test_broken_videos_are_listed_and_left_out(tmp_path: Path) -> None:
     rows = {row["id"]: row["problem"] for row in csv.DictReader((out / "skipped.csv").open())}
     assert list(rows) == ["a/1.mp4", "a/2.mp4", "a/3.mp4"]
     assert "empty (0 bytes)" in rows["a/2.mp4"]
-    assert "has one frame, and flow needs two" in rows["a/3.mp4"]
+    assert "one frame" in rows["a/3.mp4"]
     assert FlowStore(out).keys() == ["a/0.mp4", "a/4.mp4"]
     with pytest.raises(px.TrainingError, match=r"3 of 5 videos.*skipped\.csv"):
         extract_flow(videos, out, StoreOptions(**TINY, max_skip=0.1))

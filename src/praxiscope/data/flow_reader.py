@@ -1,4 +1,4 @@
-"""Flow as a stream of a clip: from a store, or estimated from the frames on the spot.
+"""Flow as a stream of a clip: read from a store, or estimated from the frames.
 
 S snippets of a video, L flow fields of a snippet, T frames of the video, H rows, W columns.
 """
@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 FlowSource: TypeAlias = FlowStore | Estimator
-"""Where flow comes from: it is stored, or estimated from the frames."""
+"""Where flow comes from: a store, or an estimator."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class FlowReader(ABC):
     ) -> Tensor:
         frames = last - first
         if frames < 2:
-            raise DataError(f"{record.id}: has {frames} frame; flow needs two. Leave it out.")
+            raise DataError(f"{record.id}: has {frames} frame, but flow needs two. Leave it out.")
         tau = starts + stack_place(self.kind, self.length).tau
         forward, backward = field_numbers(tau, self.kind, self.length, frames - 1)
         fields = self._gather(record, video, forward, first, backward=False)
@@ -121,7 +121,7 @@ class StoredFlowReader(FlowReader):
         frames = video.quick_length()
         if not clip.fits(frames):
             raise DataError(
-                f"{record.id}: has {counted(frames, 'frame')}, but its stored flow was made of {clip.frames}. Run "
+                f"{record.id}: has {counted(frames, 'frame')}, but its stored flow was made from {clip.frames}. Run "
                 "`praxiscope flow` again on these videos."
             )
         return clip
@@ -164,8 +164,8 @@ class EstimatedFlowReader(FlowReader):
     def _fields(self, record: VideoRecord, video: Video, numbers: Tensor, backward: bool) -> Tensor:
         if min(video.height, video.width) < SMALLEST_SIDE and self.estimated_side is None:
             raise DataError(
-                f"{record.id}: has frames of {video.height} x {video.width} pixels; flow needs {SMALLEST_SIDE} and "
-                "more. Leave it out."
+                f"{record.id}: has frames of {video.height} x {video.width} pixels, but flow needs at least "
+                f"{SMALLEST_SIDE}. Leave it out."
             )
         return torch.cat(
             [
@@ -188,7 +188,7 @@ def _stored(store: FlowStore, record: VideoRecord) -> FlowClip:
         clip = store.clip(key)
         if _is_of(clip, record) is False:
             raise DataError(
-                f"{record.id}: its stored flow was made of another file, of {clip.source['bytes']} bytes. Run "
+                f"{record.id}: its stored flow was made from another file, of {clip.source['bytes']} bytes. Run "
                 "`praxiscope flow` again on these videos."
             )
         return clip
@@ -230,11 +230,11 @@ def check_directions(store: FlowStore, kind: str) -> None:
 
 
 def flow_estimator(flow: FlowInput, weights: str | Path | None = None) -> Estimator:
-    """The method by which the flow was made that a model was trained on.
+    """The estimator that made the flow that a model was trained on.
 
     Args:
         flow: the model's contract.
-        weights: of raft, which the contract names by their digest alone: a file, or "download".
+        weights: for a method that needs them: a file, or "download". The contract has only their digest.
 
     Raises:
         ArgumentError: the flow cannot be estimated here, or the weights are others.
@@ -251,12 +251,12 @@ def needs_weights(flow: FlowInput) -> bool:
 
 
 def flow_reader(flow: FlowInput, short_side: int | None, source: FlowSource | None = None) -> FlowReader:
-    """What feeds flow to a model by its contract: a store of the same making, or estimates on the spot.
+    """The reader of a model's flow: from a store that was made in the same way, or estimated from the frames.
 
     Args:
         flow: the model's contract.
         short_side: pixels to which whole frames are scaled.
-        source: stored flow, or what `flow_estimator` gave; None makes it of the contract alone.
+        source: stored flow, or an estimator from `flow_estimator`; None creates it from the contract.
 
     Raises:
         DataError: the store was made in another way than the flow that the model was trained on, or holds no backward
@@ -270,7 +270,7 @@ def flow_reader(flow: FlowInput, short_side: int | None, source: FlowSource | No
     if source.contract != contract:
         raise DataError(
             f"{source.root}: was made in another way than the flow that the model was trained on: "
-            f"{contract.difference(source.contract)}. Make it anew in the model's way, or leave --flow out."
+            f"{contract.difference(source.contract)}. Extract it again with the model's settings, or leave out --flow."
         )
     check_directions(source, flow.kind)
     return StoredFlowReader(*stacking, store=source)

@@ -33,7 +33,7 @@ class JoinedFlow(FlowStore):
                 raise DataError(
                     f"the flow of {first} and of {name} was made in different ways "
                     f"({self.contract.difference(store.contract)}): {self.root} holds {self.contract}, {store.root} "
-                    f"holds {store.contract}. One network needs one way; make one of them anew."
+                    f"holds {store.contract}. Extract one of them again with the settings of the other."
                 )
 
     def __repr__(self) -> str:

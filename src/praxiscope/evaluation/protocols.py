@@ -2,7 +2,7 @@
 
 A *view* is one input of the model: ``together`` snippets (S; 1 for single-frame models and for those
 that only average over snippets, the model's own S for models that mix snippets), cut out at one place of
-the picture. A protocol with V temporal views and P crops scores V * P views of each video.
+the frame. A protocol with V temporal views and P crops scores V * P views of each video.
 
 Axis letters: V temporal views, S snippets of one view.
 """
@@ -35,7 +35,7 @@ Crops = Literal["center", "three", "ten", "full", "full-mirrored"]
 
 Average = Literal["logits", "softmax"]
 
-# How many pictures one frame gives.
+# Crops per frame.
 _CROP_COUNTS: dict[Crops, int] = {"center": 1, "three": 3, "ten": 10, "full": 1, "full-mirrored": 2}
 _CROPS_BY_NAME: dict[str, Crops] = {
     "1": "center",
@@ -78,7 +78,7 @@ class Protocol:
             ``stride`` frames apart. "all": one view, which has every frame, for models that take any number.
         crops: "center": one crop in the middle. "three": left, middle and right (or top to bottom). "ten":
             four corners and the middle, each also flipped. "full": the whole frame, for fully
-            convolutional models. "full-mirrored": also the same flipped.
+            convolutional models. "full-mirrored": the whole frame and its horizontal flip.
         stride: frames from one snippet of a window to the next; used by "dense" only.
         short_side_ratio: the frame's short side over the crop's side (for whole frames: over the model's
             input size), before cropping.
@@ -110,7 +110,7 @@ class Protocol:
 
     @property
     def crop_count(self) -> int:
-        """P, the pictures that one frame gives: 1, 2, 3 or 10."""
+        """P, crops per frame: 1, 2, 3 or 10."""
         return _CROP_COUNTS[self.crops]
 
     @property
@@ -128,7 +128,7 @@ def parse_protocol(text: str, average: str | None = None) -> Protocol:
 
     Args:
         text: ``VxP``, ``denseVxP`` or ``allxP``: V temporal views (1 to 9999), and P one of 1 (a centre crop), 3, 10
-            (corners and centre, also flipped), ``full`` (the whole frame) or ``full-mirrored`` (also flipped). Or
+            (corners and centre, flipped), ``full`` (the whole frame) or ``full-mirrored`` (and its flip). Or
             ``fully-convolutional``, which is 25xfull-mirrored, or ``two-stream``, 25x10 with ``average="softmax"``.
             Case does not matter.
         average: "logits" or "softmax", in place of the protocol's own: "softmax" of ``two-stream``, else "logits".
@@ -149,9 +149,9 @@ def parse_protocol(text: str, average: str | None = None) -> Protocol:
     if found is None:
         raise ArgumentError(
             f"unknown protocol {text!r}. Write VIEWSxCROPS with crops 1, 3, 10, full or full-mirrored, for "
-            "example 1x1 (one centred view), 25x1, 25x10, 2x3, 1xfull, dense10x3 (windows of neighbouring frames), "
-            "allx1 (every frame, for models that take them), two-stream (25x10, softmax scores averaged), or "
-            "fully-convolutional (25 whole frames and the same flipped)."
+            "example 1x1 (one centre view), 25x1, 25x10, 2x3, 1xfull, dense10x3 (windows of neighbouring frames), "
+            "allx1 (every frame, for models that take all frames), two-stream (25x10, averages probabilities), or "
+            "fully-convolutional (25 whole frames and their horizontal flips)."
         )
     dense, views, crops = found.groups()
     kind = _CROPS_BY_NAME[crops]

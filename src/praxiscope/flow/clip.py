@@ -93,9 +93,7 @@ class FlowClip(ABC):
         wanted = [int(number) for number in numbers]
         for number in wanted:
             if not 0 <= number < self._promised - 1:
-                raise ArgumentError(
-                    f"field {number} was asked of {self.path}, which has {len(self)} (0 to {len(self) - 1})"
-                )
+                raise ArgumentError(f"{self.path}: has fields 0 to {len(self) - 1}, got {number}")
         wanted = [min(number, len(self) - 1) for number in wanted]
         distinct = sorted(set(wanted))
         if not distinct:

@@ -33,7 +33,7 @@ FRAME = "frame"
 """The range that keeps the smallest and the largest displacement of each field."""
 
 UNKNOWN = "unknown"
-"""The method of flow that another tool has made."""
+"""The method of flow that another tool made."""
 
 # Parameters that records of older versions do not name, with the values that they had then.
 _UNNAMED: Mapping[str, Mapping[str, Any]] = {"tvl1": {"median": 3}}
@@ -66,7 +66,7 @@ class FlowContract:
         parameters = {**_UNNAMED.get(self.method, {}), **self.parameters}
         object.__setattr__(self, "parameters", json.loads(json.dumps(parameters)))
         if self.short_side is not None and self.short_side < 1:
-            raise ArgumentError(f"short_side must be at least 1 pixel, not {self.short_side}")
+            raise ArgumentError(f"short_side must be at least 1 pixel, got {self.short_side}")
 
     def __str__(self) -> str:
         return ", ".join(f"{name}={value}" for name, value in self._flat().items())
@@ -124,7 +124,7 @@ STORAGES = ("ffv1", "jpeg")
 def check_storage(storage: str) -> str:
     """The name, if flow can be stored so. Raises ArgumentError."""
     if storage not in STORAGES:
-        raise ArgumentError(f"flow is stored as {' or '.join(STORAGES)}, not as {storage!r}")
+        raise ArgumentError(f"storage must be {' or '.join(STORAGES)}, got {storage!r}")
     return storage
 
 
@@ -138,7 +138,7 @@ def check_range(value: float | str) -> float | str:
         bound = math.nan
     if not 0 < bound <= 10_000:
         raise ArgumentError(
-            f"range must be 'frame' or a bound in pixels, above 0 and up to 10000; got {value!r}"
+            f"range must be 'frame' or a bound in pixels above 0 and at most 10000, got {value!r}"
         )
     return bound
 
@@ -165,7 +165,7 @@ def quantise(flow: Tensor, range: float | str) -> tuple[Tensor, Tensor]:
     import torch
 
     if not bool(torch.isfinite(flow).all()):
-        raise DataError("the method gave flow that is not a number, or infinite")
+        raise DataError("the flow method returned NaN or infinite displacements")
     if range == FRAME:
         low, high = torch.aminmax(flow.flatten(2), dim=2)
         span = (high - low).clamp_min_(torch.finfo(torch.float32).tiny)

@@ -55,8 +55,8 @@ class FlowFile(FlowClip):
             raise _FLOW.damaged(forward, "its description gives fields without a pixel")
         if made != contract:
             raise DataError(
-                f"{forward}: was made in another way than its store says ({made.difference(contract)}). The clip: "
-                f"{made}; the store: {contract}. Remove the clip, and run `praxiscope flow` again."
+                f"{forward}: was made in another way than the store ({made.difference(contract)}). The clip: {made}; "
+                f"the store: {contract}. Remove the clip, and run `praxiscope flow` again."
             )
         super().__init__(
             forward,
@@ -83,7 +83,7 @@ class FlowFile(FlowClip):
         other = FlowFile(path, path, self.contract)
         if (len(other), other.height, other.width) != (len(self), self.height, self.width):
             raise DataError(
-                f"{path}: is of another video than the forward flow beside it. Run `praxiscope flow` again."
+                f"{path}: belongs to another video than the forward flow beside it. Run `praxiscope flow` again."
             )
         return other
 

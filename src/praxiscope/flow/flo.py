@@ -40,12 +40,12 @@ def read_flo(path: str | Path) -> tuple[Tensor, Tensor]:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
     if len(content) < _HEADER_BYTES or content[:4] != _TAG:
-        raise DataError(f"{path}: is no .flo file: it does not begin with {_TAG.decode()}.")
+        raise DataError(f"{path}: not a .flo file: it does not start with {_TAG.decode()}.")
     width, height = (int(side) for side in np.frombuffer(content, "<i4", 2, offset=4))
     expected = _HEADER_BYTES + 8 * width * height
     if min(width, height) < 1 or len(content) != expected:
         raise DataError(
-            f"{path}: its header says {width} x {height} pixels ({expected} bytes), but it has {len(content)} bytes. "
+            f"{path}: the header gives {width} x {height} pixels ({expected} bytes), but it has {len(content)} bytes. "
             "Copy it again."
         )
     values = np.frombuffer(content, "<f4", offset=_HEADER_BYTES).reshape(height, width, 2)
@@ -103,5 +103,5 @@ def end_point_error(flow: Tensor, truth: Tensor, known: Tensor | None = None) ->
     if known is not None:
         distances = distances[known]
     if not distances.numel():
-        raise ArgumentError("no pixel's flow is known, so there is no end-point error")
+        raise ArgumentError("the flow of no pixel is known, so the end-point error is undefined")
     return float(distances.mean(dtype=torch.float64))

@@ -72,7 +72,7 @@ class JpegFlow(FlowClip):
 
     def __init__(self, folder: Path, contract: FlowContract) -> None:
         if contract.range == FRAME:
-            raise DataError(f"{folder}: JPEGs hold no range for each field; give a bound in pixels")
+            raise DataError(f"{folder}: JPEGs cannot hold a range for each field; give a bound in pixels")
         found = _pictures(folder)
         for prefix in ("flow_", ""):
             self._names = (found.get(f"{prefix}x_", {}), found.get(f"{prefix}y_", {}))
@@ -86,7 +86,7 @@ class JpegFlow(FlowClip):
         for names, axis in ((x, "x"), (y, "y")):
             if missing := expected ^ set(names):
                 raise DataError(
-                    f"{folder}: the picture of number {min(missing)} is missing, or alone, in {axis}"
+                    f"{folder}: image number {min(missing)} of {axis} is missing, or has no counterpart"
                 )
         about = _description(folder)
         height, width = _grey(folder / x[self._first]).shape
@@ -118,7 +118,7 @@ class JpegFlow(FlowClip):
                 pixels = _grey(path)
                 if pixels.shape != (self.height, self.width):
                     raise DataError(
-                        f"{path}: has {pixels.shape[1]} x {pixels.shape[0]} pixels, the clip's first picture "
+                        f"{path}: has {pixels.shape[1]} x {pixels.shape[0]} pixels, but the clip's first image has "
                         f"{self.width} x {self.height}"
                     )
                 levels[place, axis] = torch.from_numpy(pixels)
@@ -141,9 +141,7 @@ def _grey(path: Path) -> NDArray[np.uint8]:
         with Image.open(path) as picture:
             return np.array(picture.convert("L"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(
-            f"{path}: is no JPEG that can be read ({error}). Make the clip's flow again."
-        ) from None
+        raise DataError(f"{path}: not a readable JPEG ({error}). Extract the clip's flow again.") from None
 
 
 class JpegWriter:
@@ -162,10 +160,10 @@ class JpegWriter:
     def __init__(self, folder: Path, contract: FlowContract, description: dict[str, Any]) -> None:
         if contract.range == FRAME:
             raise ArgumentError(
-                "JPEGs hold no range for each field: give --range a bound, or take another format"
+                "JPEGs cannot hold a range for each field: give --range in pixels, or use the format ffv1"
             )
         if folder.is_dir() and not (folder / DESCRIPTION).is_file():
-            raise ArgumentError(f"{folder}: holds what another tool has written. Name another folder.")
+            raise ArgumentError(f"{folder}: holds files of another tool. Name another folder.")
         self._target, self._contract, self._about = folder, contract, description
         self._part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
         shutil.rmtree(self._part, ignore_errors=True)

@@ -54,7 +54,7 @@ _AGAIN = "Run `praxiscope flow` on its video again."
 
 
 def flow_key(record: VideoRecord) -> str:
-    """The name of a record's flow in a store: that of its file, whichever part of it the record means."""
+    """The name of a record's flow in a store. Records that are parts of one file share it."""
     if record.start_s is None and record.end_s is None:
         return record.id
     return record.id.rpartition("@")[0] or record.id
@@ -78,11 +78,11 @@ class FlowWriter(Protocol):
 
 
 class FlowStore:
-    """A folder of stored flow, for reading. Opening it opens no clip; it can be pickled.
+    """A folder of stored flow, for reading. Opening it opens no clip. It can be pickled.
 
     Args:
         root: the folder.
-        range: for a folder of JPEGs that another tool has made: its bound in pixels, usually 20.
+        range: for a folder of JPEGs that another tool wrote, its bound in pixels, usually 20.
 
     Attributes:
         root: the folder.
@@ -90,7 +90,7 @@ class FlowStore:
         storage: "ffv1" or "jpeg".
 
     Raises:
-        DataError: no store, a damaged one, or one with another range.
+        DataError: the folder holds no flow, is damaged, or was stored with another range.
 
     Example:
         >>> store = FlowStore("flow")
@@ -101,24 +101,22 @@ class FlowStore:
         self.root = Path(root)
         path = self.root / STORE_FILE
         if not self.root.is_dir():
-            raise DataError(
-                f"{self.root}: no such folder. `praxiscope flow DATA --out {self.root}` makes one."
-            )
+            raise DataError(f"{self.root}: no such folder. Create it: praxiscope flow DATA --out {self.root}")
         if path.is_file():
             self.contract, self.storage = _read_store_file(path)
             if range is not None and check_range(range) != self.contract.range:
                 raise DataError(
-                    f"{self.root}: was stored with range {self.contract.range}, not {range}. Leave the range out."
+                    f"{self.root}: was stored with range {self.contract.range}, not {range}. Leave out --flow-range."
                 )
             return
         if not any(folders(self.root)):
             raise DataError(
-                f"{self.root}: holds no stored flow. `praxiscope flow DATA --out FOLDER` makes a store."
+                f"{self.root}: holds no stored flow. Create a store: praxiscope flow DATA --out FOLDER"
             )
         if range is None:
             raise DataError(
-                f"{self.root}: holds JPEGs of flow, which do not say what their grey levels mean. Give range, the "
-                f"bound in pixels (usually 20), by --flow-range, or write it down once with create_store."
+                f"{self.root}: holds JPEGs of flow, whose scale is unknown. Give the displacement of the largest grey "
+                "level in pixels, usually 20: --flow-range 20 (range=20)."
             )
         self.contract, self.storage = FlowContract(UNKNOWN, {}, range), "jpeg"
 
@@ -149,7 +147,7 @@ class FlowStore:
 
     @property
     def has_backward(self) -> bool:
-        """Whether backward flow of any clip is stored; it may be lacking of others."""
+        """Whether backward flow of at least one clip is stored."""
         return self.storage != "jpeg" and any(True for _ in self._keys(backward=True))
 
     def path(self, key: str, *, backward: bool = False) -> Path:
@@ -163,7 +161,7 @@ class FlowStore:
         """The flow of one video.
 
         Raises:
-            DataError: it is not here, or was made in another way than the store says.
+            DataError: the clip is not stored, or was made in another way than the store.
             VideoError: its file is damaged.
         """
         if self.storage == "jpeg":
@@ -206,7 +204,7 @@ class FlowStore:
         path.parent.mkdir(parents=True, exist_ok=True)
         if self.storage == "jpeg":
             if backward:
-                raise ArgumentError("JPEG folders have no name for backward flow: take the format ffv1")
+                raise ArgumentError("JPEG folders cannot hold backward flow: use the format ffv1")
             pictures = JpegWriter(path, self.contract, about)
             try:
                 yield pictures
@@ -241,7 +239,7 @@ def describe_source(source: Path) -> dict[str, Any]:
 
 def _refuse_empty(source: Path, writer: FlowWriter) -> None:
     if not writer.fields:
-        raise VideoError(source, "has one frame, and flow needs two", "Leave it out.")
+        raise VideoError(source, "has one frame, but flow needs two", "Leave it out.")
 
 
 def create_store(root: str | Path, contract: FlowContract, storage: str = "ffv1") -> FlowStore:
@@ -261,7 +259,7 @@ def create_store(root: str | Path, contract: FlowContract, storage: str = "ffv1"
     check_storage(storage)
     if storage == "jpeg" and isinstance(contract.range, str):
         raise ArgumentError(
-            "JPEG folders hold no range for each field: take a bound in pixels, or the format ffv1"
+            "JPEG folders cannot hold a range for each field: use a bound in pixels, or the format ffv1"
         )
     if root.is_file():
         raise ArgumentError(f"{root}: is a file; name a folder.")
@@ -269,8 +267,8 @@ def create_store(root: str | Path, contract: FlowContract, storage: str = "ffv1"
         store = FlowStore(root)
         if store.contract != contract or store.storage != storage:
             raise ArgumentError(
-                f"{root}: holds flow made in another way ({store.contract.difference(contract)}). It holds "
-                f"{store.contract}, as {store.storage}; asked for is {contract}, as {storage}. Name another folder, or "
+                f"{root}: holds flow that was made in another way ({store.contract.difference(contract)}): "
+                f"{store.contract}, as {store.storage}, instead of {contract}, as {storage}. Name another folder, or "
                 "remove this one."
                 if store.contract != contract
                 else f"{root}: holds flow as {store.storage}, not as {storage}. Name another folder."
@@ -295,7 +293,7 @@ def _read_store_file(path: Path) -> tuple[FlowContract, str]:
         ) from None
     if version != 1 or storage not in STORAGES:
         raise DataError(
-            f"{path}: is of version {version}, stored as {storage!r}, which is not known here. Update praxiscope."
+            f"{path}: has version {version} and storage {storage!r}, which this version cannot read. Update praxiscope."
         )
     return contract, storage
 
@@ -304,5 +302,5 @@ def _place(key: str) -> Path:
     """A clip's place below a store's root, whatever folders its video lies in."""
     parts = [part for part in Path(key).parts if part not in ("/", "..", ".")]
     if not parts:
-        raise ArgumentError(f"{key!r} is no clip's name")
+        raise ArgumentError(f"not the name of a clip: {key!r}")
     return Path(*parts)

@@ -44,7 +44,7 @@ class TemporalConvolution(nn.Module):
         if len(taps) % 2 == 0:
             raise ArgumentError(f"taps must be an odd number of values, got {list(taps)}")
         self.rows = rows
-        # [C, C, T, 1]: time is the first axis of a picture, all places of a frame the second.
+        # [C, C, T, 1]: time is the first axis of the 2-D convolution, the places of a frame are the second.
         self.weight = nn.Parameter(torch.empty(channels, channels, len(taps), 1))
         self.bias = nn.Parameter(torch.empty(channels))
         self.taps = tuple(taps)

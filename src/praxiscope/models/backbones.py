@@ -317,8 +317,8 @@ def published_normalisation(name: str) -> Normalisation:
 def flow_normalisation(rgb: Normalisation, in_channels: int) -> Normalisation:
     """Return the normalisation of flow in pixels for a network whose weights expect ``rgb``.
 
-    TSN stores flow clipped to [-20, 20] pixels as 8-bit pictures and feeds these, less their middle, like
-    grey pictures: 40 pixels are the range of 1. The same here, without the pictures.
+    TSN stores flow clipped to [-20, 20] pixels as 8-bit images and feeds these, centred, like grey images: 40 pixels
+    are the range of 1. The same here, without the images.
 
     Args:
         rgb: what the weights expect of pixels in [0, 1].

@@ -1,10 +1,10 @@
-"""Two residual networks, of pictures and of motion, that act on one another and see several instants together.
+"""Two residual networks, of RGB frames and of flow, that act on one another and see several instants together.
 
 C. Feichtenhofer, A. Pinz, R. P. Wildes, "Spatiotemporal Multiplier Networks for Video Action Recognition", CVPR 2017.
 With the additive gate it is a spatiotemporal residual network (NIPS 2016), without a gate the two-stream network.
 
-Axis letters: B videos, S snippets of a video (a picture and a stack of flow around it), C channels, H rows, W columns,
-K classes.
+Axis letters: B videos, S snippets of a video (an RGB frame and a stack of flow around it), C channels, H rows,
+W columns, K classes.
 """
 
 from __future__ import annotations
@@ -287,7 +287,7 @@ def multiplier(
 
     Args:
         num_classes: K.
-        backbone, motion_backbone: ResNets of torchvision's for pictures and for flow; by default the same.
+        backbone, motion_backbone: torchvision ResNets for RGB frames and for flow; by default the same.
         stream: "both", as there are no other.
         in_channels: of a stack of flow, 2 L; the paper's L is 10.
         gate: a name of `praxiscope.layers.gating.gates`, or None.
@@ -297,7 +297,7 @@ def multiplier(
         pretrained: download ImageNet weights; the motion stream's with cross-modality initialisation.
     """
     if stream != "both":
-        raise ArgumentError(f"multiplier sees pictures and flow; leave out stream = {stream!r}")
+        raise ArgumentError(f"multiplier needs RGB frames and flow; remove stream = {stream!r}")
     if not isinstance(in_channels, int):
         raise ArgumentError(
             f"multiplier sees stacks of one length; in_channels must be a number, got {in_channels!r}"

@@ -23,7 +23,7 @@ class _Branch(NamedTuple):
     channels_last: bool = False
 
 
-# By "module.Class" of the block. torchvision first, then timm (whose modules are told by their last part).
+# By "module.Class" of the block. torchvision first, then timm (whose modules are identified by their last part).
 _BRANCHES: dict[str, _Branch] = {
     "torchvision.models.resnet.BasicBlock": _Branch(("conv1",)),
     "torchvision.models.resnet.Bottleneck": _Branch(("conv1",)),

@@ -35,7 +35,7 @@ BatchNormMode: TypeAlias = Literal["train", "partial", "frozen"]
 Stream: TypeAlias = Literal["rgb", "flow"]
 Channels: TypeAlias = int | Sequence[int]
 
-# Channels of a stream when none are named: a picture, or TSN's stack of L = 5 flow fields of dx and dy.
+# Channels of a stream by default: an RGB frame, or TSN's stack of L = 5 flow fields of dx and dy.
 STREAM_CHANNELS = {"rgb": 3, "flow": 10}
 _BATCHNORM_MODES = ("train", "partial", "frozen")
 

@@ -120,7 +120,7 @@ def test(
             notes=notes,
             skipped=dict(skipped),
         )
-    except OSError as error:  # the run's folder may be read-only; the figures are wanted all the same
+    except OSError as error:  # the run's folder may be read-only
         notes.append(f"The report in {run} cannot be written ({error.strerror}).")
     for note in notes[printed:]:
         reporter.line(f"Note: {note}")

@@ -75,7 +75,7 @@ class DataOptions:
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """What options say of a run.
+    """The options of a run.
 
     Attributes:
         data: the data sets.
@@ -123,7 +123,7 @@ def resolve(options: TrainOptions, out: Path, resume: bool = False) -> TrainSett
     changes |= options.values
     told = [*options.assignments, *changes]
     if resume and not any(text.startswith(("optim.epochs", "optim.steps")) for text in told):
-        # A run keeps its length, whatever a recipe that is named again says, unless another one is asked for.
+        # A resumed run keeps its length unless another one is given, even if a recipe is given again.
         length = load_yaml(saved).optim
         changes = {"optim.epochs": length.epochs, "optim.steps": length.steps} | changes
     # All together: two options may fit one another, but not what the recipe has.

@@ -1,7 +1,7 @@
-"""Several recognisers that answer as one: two-stream networks (Simonyan and Zisserman, 2014), for one.
+"""Several recognisers whose scores are fused, such as two-stream networks (Simonyan and Zisserman, 2014).
 
-A folder holds a model folder for each part and ``fusion.json``, which says how their scores meet, as
-``praxiscope.evaluation.fusion`` fuses score files: what it answers for a video is what fusing the parts' tests gives.
+A folder holds a model folder for each part and ``fusion.json``, the way their scores are fused. The scores of a video
+are those that ``praxiscope.evaluation.fusion`` computes from scores files of the parts.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ class FusedRecogniser:
     Args:
         parts: two or more recognisers.
         kind: how scores are fused, see ``praxiscope.evaluation.fusion``; "svm" with ``svm``.
-        weights: one per part; None for equal ones.
+        weights: one per part; None for equal weights.
         svm: a fitted SVM, for the kind "svm".
 
     Raises:
-        ArgumentError: parts of different classes, or a fusion that does not fit them.
+        ArgumentError: parts with different classes, or a fusion that does not fit them.
     """
 
     def __init__(
@@ -179,13 +179,13 @@ def save_fused(
     svm: SvmFusion | None = None,
     task: str | None = None,
 ) -> None:
-    """Copy recognisers and the way to fuse them into one folder, which needs nothing else.
+    """Copy recognisers and the way to fuse them into one self-contained folder.
 
     Args:
-        folder: appears whole or not at all.
+        folder: the new folder; written completely or not at all.
         runs: run or model folders of the parts.
-        kind, weights, svm: as `FusedRecogniser` takes them.
-        task: of runs on several data sets, whose classes are meant: that part of each.
+        kind, weights, svm: see `FusedRecogniser`.
+        task: for runs on several data sets, the name of the one whose classes are used.
 
     Raises:
         ArgumentError: the folder exists, or the parts do not fit together.
@@ -209,7 +209,7 @@ def save_fused(
         part.save(temporary / name)
     content: dict[str, Any] = {"format": _FORMAT, "parts": names, "kind": kind, "weights": fused.weights}
     for split in [split for split in splits if split.path.is_file()][:1]:
-        split.copy_to(temporary)  # what the parts were trained on stays known
+        split.copy_to(temporary)  # keeps the list of training videos
     if svm is not None:
         from safetensors.numpy import save_file
 
@@ -221,7 +221,7 @@ def save_fused(
 
 
 def _check_splits(splits: Sequence[SplitList]) -> None:
-    """Refuse parts of which one was trained on what another was tested on."""
+    """Raise ArgumentError if one part was trained on videos that another one was tested on."""
     known = [(split.path, sides) for split in splits if (sides := split.sides())]
     for path, sides in known[1:]:
         first, others = known[0]

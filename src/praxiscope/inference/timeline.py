@@ -188,7 +188,7 @@ def _rgb(frame: DecodedFrame, contract: InputContract) -> Tensor:
 
 
 def _stored_stacks(video: Video, contract: InputContract, reader: StoredFlowReader) -> Iterator[_Moment]:
-    """Frames with the stored flow around them; the video says when they are shown, and is not converted to pixels."""
+    """Frames with the stored flow around them; their times come from the video, whose pixels are not converted."""
     clip = reader.clip(VideoRecord(str(video.path), video.path, ()), video)
 
     def read(numbers: Tensor, backward: bool) -> Tensor:
@@ -213,7 +213,7 @@ def _estimated_stacks(
             "Leave it out.",
         )
     frames: dict[int, tuple[DecodedFrame, Tensor]] = {}
-    fields: dict[tuple[int, bool], Tensor] = {}  # made for one snippet, wanted again by the next
+    fields: dict[tuple[int, bool], Tensor] = {}  # computed for one snippet, used again by the next
 
     def field(number: int, backward: bool) -> Tensor:
         if (number, backward) not in fields:

@@ -86,7 +86,7 @@ def _collected(frames: Frames) -> NDArray[np.uint8]:
             raise ArgumentError(
                 f"frame {number} has shape {list(pixels.shape)}, but frame 0 has {list(read[0].shape)}"
             )
-        read.append(pixels.copy())  # who makes the frames may write the next one into the same memory
+        read.append(pixels.copy())  # the next frame may be written into the same memory
     if not read:
         raise ArgumentError("the iterable of frames is empty; expected at least one frame")
     return np.stack(read)

@@ -124,6 +124,25 @@ def test_scores_have_their_shapes_and_every_input_a_gradient(variant: str) -> No
         assert torch.equal(model.consensus(output.snippet_logits), output.logits)
 
 
+@pytest.mark.parametrize("variant", [name for name in VARIANTS if name != "ordered"])
+def test_features_and_maps_come_beside_the_same_scores(variant: str) -> None:
+    model = build(variant)
+    inputs = [x.requires_grad_() for x in inputs_of(model)]
+    names_of_layers = model.layer_names()
+    asked = [names_of_layers[0], names_of_layers[-1]]
+    output = model(*inputs, maps=asked)
+    assert torch.equal(output.logits, model(*inputs).logits)
+    assert sorted(output.maps) == sorted(asked)
+    features = output.features.values() if isinstance(output.features, dict) else [output.features]
+    for found in (*features, *output.maps.values()):
+        (gradient,) = torch.autograd.grad(
+            found.square().sum(), inputs[0], retain_graph=True, allow_unused=True
+        )
+        assert len(inputs) > 1 or gradient.abs().sum() > 0
+    with pytest.raises(UnknownNameError, match=names_of_layers[-1]):
+        model(*inputs, maps=[f"{names_of_layers[-1]}x"])
+
+
 @every
 def test_a_seed_and_a_state_dict_fix_the_scores(variant: str) -> None:
     model, same, other = build(variant), build(variant), build(variant, seed=2)

@@ -81,7 +81,9 @@ class VideoModel(Protocol):
     returns a NamedTuple, or another object, with ``logits`` [B, K]: the videos' scores before softmax. Further fields:
 
     * ``snippet_logits`` [B, S, K], where ``sees.scores_snippets``;
-    * ``stream_logits`` [streams, B, K], where each of several streams has a loss of its own.
+    * ``stream_logits`` [streams, B, K], where each of several streams has a loss of its own;
+    * ``features`` and ``maps``, of models that have ``layer_names()``: the input of the classifier, and the outputs of
+      the layers that ``forward(..., maps=NAMES)`` was asked for.
 
     A model that sees all frames also takes ``offsets`` (int64 [B + 1]): video b owns the rows
     ``offsets[b]:offsets[b + 1]`` of packed frames [N, C, H, W], and the first ``offsets[b + 1] - offsets[b]`` frames of

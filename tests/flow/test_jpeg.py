@@ -161,7 +161,7 @@ def test_incomplete_and_damaged_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(px.DataError, match=r"flow_y_00002\.jpg: "):
         clip.fields([1])
     Image.new("L", (10, 10)).save(missing)
-    with pytest.raises(px.DataError, match="has 10 x 10 pixels, the clip's first picture 64 x 48"):
+    with pytest.raises(px.DataError, match=r"10 x 10 pixels.*64 x 48"):
         clip.fields([1])
     for number in range(1, 3):
         for axis in "xy":

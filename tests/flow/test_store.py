@@ -293,7 +293,7 @@ def test_backward_flow_is_missed_by_name(tmp_path: Path) -> None:
     with pytest.raises(px.DataError, match=r"holds no backward flow.*--backward"):
         store.clip("a").fields([0], backward=True)
     write(store, "a", random_flow(7), backward=True)
-    with pytest.raises(px.DataError, match="backward.pxf: "):
+    with pytest.raises(px.DataError, match=r"backward\.pxf: "):
         store.clip("a").fields([0], backward=True)
 
 

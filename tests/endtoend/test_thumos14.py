@@ -159,7 +159,7 @@ def test_the_annotations_are_found_beside_the_videos_or_named(
     assert len(manifest.of("test")) == len(LABELS)
     if place == "folder":
         annotate(folder / "thumos14_old.json")
-        with pytest.raises(DataError, match=r"holds 2 files .*thumos14\.json, thumos14_old\.json"):
+        with pytest.raises(DataError, match=r"2 files .*thumos14\.json, thumos14_old\.json"):
             load_records(f"thumos14:{videos}", annotations=folder)
 
 

@@ -177,8 +177,6 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
     "circles": {},
     "entangled_models": {},
     "odd_words": {
-        "commands/train.py:goodbye": "to be changed",
-        "commands/train.py:take_up": "to be changed",
     },
     "attributes_asked": {
         "models/backbones.py:'set_input_size'": "only some networks of timm have it",

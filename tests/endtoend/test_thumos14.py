@@ -166,12 +166,12 @@ def test_the_annotations_are_found_beside_the_videos_or_named(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", r"thumos14\.json: is no annotation file of THUMOS14 \(JSONDecodeError"),
-        ('{"videos": 3}', r"is no annotation file of THUMOS14 \(KeyError: 'database'\)"),
+        ("{", r"thumos14\.json: .*JSONDecodeError"),
+        ('{"videos": 3}', r"KeyError: .database"),
         ('{"database": {"a": {"subset": "test"}}}', r"KeyError: 'annotations'"),
         (
             '{"database": {"a": {"subset": "odd", "annotations": []}}}',
-            r"\.json: a is of an unknown subset, 'odd'",
+            r"\.json: a .*'odd'",
         ),
     ],
 )

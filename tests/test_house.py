@@ -176,8 +176,7 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
     },
     "circles": {},
     "entangled_models": {},
-    "odd_words": {
-    },
+    "odd_words": {},
     "attributes_asked": {
         "models/backbones.py:'set_input_size'": "only some networks of timm have it",
         "models/network_ends.py:'get_classifier'": "only networks of timm have it",

@@ -1,13 +1,13 @@
-"""torchvision and timm, imported so that a mismatched torchvision wheel does no harm, and no more than is needed.
+"""Import torchvision and timm: tolerate a mismatched torchvision wheel, and import only what is needed.
 
-A torchvision wheel beside a torch of another build (its CUDA wheel beside a CPU-only torch, say) cannot load
-its compiled operators, and its import then dies on ``operator torchvision::nms does not exist``. Networks,
-transforms and flow networks need none of these operators: once they are *declared*, the import succeeds.
-Everything here that needs torchvision, or a package that imports it, asks this module first.
+If torchvision and torch are different builds (such as torchvision for CUDA with a CPU-only torch), torchvision cannot
+load its compiled operators, and its import fails with ``operator torchvision::nms does not exist``. Classification and
+flow networks and transforms do not need these operators: once they are *declared*, the import succeeds. Code that needs
+torchvision, or a package that imports it, must import it with this module.
 
-``import torchvision`` also imports its data sets, detectors and operators, and through these torch's compiler: more
-than torch itself costs. A backbone is one file of it, which `torchvision_file` imports alone. Its packages' own code
-runs when something else of them is first asked for, so whoever imports torchvision afterwards gets all of it.
+``import torchvision`` also imports its data sets, detectors and operators, and with them torch's compiler, which takes
+longer than importing torch. A backbone needs a single file of torchvision; `torchvision_file` imports only that. The
+code of its parent packages runs when another name of them is first used, so a later ``import torchvision`` is complete.
 """
 
 from __future__ import annotations
@@ -25,35 +25,35 @@ from praxiscope.errors import ArgumentError
 
 __all__ = ["import_timm", "import_torchvision", "torchvision_file", "torchvision_models"]
 
-# The operators that torchvision's Python code names at import, with their published signatures.
+# The operators that torchvision's Python code refers to at import, with their published signatures.
 _SIGNATURES = {
     "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 }
 _MISSING = re.compile(r"torchvision::\w+ does not exist")
 
-# A library object that is collected takes its declarations along, so they are kept for the process's life.
+# Garbage collection of a library object removes its declarations, so the objects are kept.
 _declared: list[torch.library.Library] = []
 
-# The packages on the way to a backbone's file, parents first: it imports from all of them.
+# The packages that a backbone's file imports from, parents first.
 _PACKAGES = ("torchvision", "torchvision.models", "torchvision.ops", "torchvision.transforms")
 _lock = threading.RLock()
 
 
 class _Waiting(ModuleType):
-    """A package whose submodules can be imported, and whose own code runs when another name of it is asked for."""
+    """A package whose submodules can be imported and whose own code runs when another name of it is used."""
 
     def __getattr__(self, name: str) -> object:
-        if name.startswith("__") and name not in ("__all__", "__version__"):  # who looks through all modules
+        if name.startswith("__") and name not in ("__all__", "__version__"):  # tools that inspect all modules
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
         with _lock:
-            if type(self) is _Waiting:  # another thread may have been here first
+            if type(self) is _Waiting:  # another thread may have run it already
                 _run(self)
         return getattr(self, name)
 
 
 def _run(package: ModuleType) -> None:
-    """Run the code of a package that waits; where it fails, the package waits again."""
+    """Run the code of a waiting package. If it fails, the package waits again."""
     package.__class__ = ModuleType
     try:
         assert package.__spec__ is not None
@@ -65,10 +65,10 @@ def _run(package: ModuleType) -> None:
 
 
 def torchvision_file(name: str) -> ModuleType:
-    """Return the module ``torchvision.models.NAME``, importing little else of torchvision.
+    """Import and return the module ``torchvision.models.NAME`` without the rest of torchvision.
 
     Raises:
-        ImportError: torchvision is not installed, or has no such file.
+        ImportError: If torchvision is not installed, or has no such file.
     """
     with _lock:
         if "torchvision" not in sys.modules:
@@ -78,7 +78,7 @@ def torchvision_file(name: str) -> ModuleType:
 
 
 def _wait(name: str) -> None:
-    """Enter a package into ``sys.modules`` whose code has not run."""
+    """Add a package to ``sys.modules`` without running its code."""
     spec = importlib.util.find_spec(name)
     if spec is None or spec.loader is None:
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
@@ -91,11 +91,11 @@ def _wait(name: str) -> None:
 
 
 def import_torchvision() -> ModuleType:
-    """Return the module ``torchvision``, all of it, also where its compiled operators do not fit this torch.
+    """Import and return ``torchvision``, even if its compiled operators do not match this torch.
 
     Raises:
-        ImportError: torchvision is not installed.
-        RuntimeError: its import fails for another reason than missing operators.
+        ImportError: If torchvision is not installed.
+        RuntimeError: If its import fails for another reason than missing operators.
     """
     try:
         return _whole()
@@ -118,7 +118,7 @@ def _whole() -> ModuleType:
 
 
 def _declare_operators() -> None:
-    """Declare (without a kernel) those operators that this process does not know."""
+    """Declare the missing operators, without kernels."""
     library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
     for name, signature in _SIGNATURES.items():
         if not hasattr(torch.ops.torchvision, name):
@@ -127,14 +127,14 @@ def _declare_operators() -> None:
 
 
 def torchvision_models() -> ModuleType:
-    """Return the module ``torchvision.models``, all of it."""
+    """Import and return ``torchvision.models``."""
     import_torchvision()
     return importlib.import_module("torchvision.models")
 
 
 def import_timm() -> ModuleType:
-    """Return the module ``timm``. Raises ArgumentError with the remedy where it is not installed."""
-    import_torchvision()  # timm imports it, and would meet the same failure
+    """Import and return ``timm``. Raises ArgumentError if it is not installed."""
+    import_torchvision()  # timm imports torchvision, and would fail in the same way
     try:
         return importlib.import_module("timm")
     except ModuleNotFoundError as error:

@@ -1,5 +1,5 @@
-"""Packages whose modules are imported when they are first named: ``px.layers.shift`` just works, and
-``praxiscope --help`` imports no torch. And how a command imports it, when it comes to that."""
+"""Lazy imports: ``px.layers.shift`` imports its module at first use, and ``praxiscope --help`` does not import torch.
+Also a faster import of large packages for commands."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["quick_imports", "submodules"]
 
 
 def submodules(package: str) -> Callable[[str], Any]:
-    """A module-level ``__getattr__`` that imports submodules of ``package`` by name."""
+    """Return a module-level ``__getattr__`` that imports submodules of ``package`` by name."""
 
     def get(name: str) -> Any:
         full = f"{package}.{name}"
@@ -27,10 +27,10 @@ def submodules(package: str) -> Callable[[str], Any]:
 
 @contextmanager
 def quick_imports() -> Iterator[None]:
-    """Import large packages in three quarters of the time: for a process that is ours, such as a command's.
+    """Import large packages in three quarters of the time. For the process of a command, not for library use.
 
-    Nearly all objects of an import stay for good. The garbage collector, which would look through them again and again
-    meanwhile and once more at the end of the process, is told to leave them alone.
+    Garbage collection is disabled during the import and skips the imported objects afterwards, because nearly all of
+    them live until the process ends.
     """
     if not gc.isenabled():
         yield

@@ -1,4 +1,4 @@
-"""What Python has no word for: memory that is free, and what the C library does with memory that is freed."""
+"""Query the available memory, and control whether the C library (glibc) keeps or releases freed memory."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = [
     "trim_memory",
 ]
 
-# Of glibc's malloc.h; and what these settings come to by themselves in a process that frees large blocks.
+# Parameters of mallopt (glibc's malloc.h), and the values that glibc adapts to in a process that frees large blocks.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
 _RELEASED = {_TRIM_THRESHOLD: 64 * 2**20, _MMAP_THRESHOLD: 32 * 2**20, _MMAP_MAX: 65536}
-# A process that keeps its memory takes up to two thirds more: what is freed falls to pieces that do not fit again.
-# Where less than a tenth of its peak is left to it, it stops.
+# A process that keeps freed memory uses up to two thirds more, because of fragmentation. It stops keeping memory if
+# less than a tenth of its peak is available.
 _MOST, _RESERVE = 1.7, 0.1
-# Of control groups, version 2 and version 1: a limit, what is used, and what of that can be had back.
+# Files of control groups, version 2 and version 1: the limit, the usage, and the reclaimable part of the usage.
 _GROUP_FILES = (
     ("memory.max", "memory.current", "inactive_file"),
     ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
@@ -29,22 +29,22 @@ _GROUP_FILES = (
 
 
 def trim_memory() -> None:
-    """Let the C library give the memory that it keeps free back to the system; where it is not glibc, do nothing."""
+    """Return freed memory to the operating system. Without glibc, do nothing."""
     with contextlib.suppress(OSError, AttributeError, TypeError):  # TypeError: Windows
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def keep_memory(most: int | None = None) -> bool:
-    """Let the C library keep what is freed for what is needed next, for the rest of this process.
+    """Make the C library reuse freed memory instead of returning it to the system, for the rest of this process.
 
-    By default a large block is got from the system, which fills it with zeros page by page, and is given back once it
-    is freed: for a network's activations over and over, in every step; for a clip's pixels with each clip.
+    By default, large blocks are allocated from the system, which clears every page, and are returned when they are
+    freed: a network's activations in every step, the pixels of every clip.
 
     Args:
-        most: bytes that are kept, below 2 GiB; None: all.
+        most: Number of bytes to keep, below 2 GiB. None: all.
 
     Returns:
-        Whether it does; where it is not glibc, it does not.
+        Whether freed memory is now kept. Without glibc, False.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -54,7 +54,7 @@ def keep_memory(most: int | None = None) -> bool:
 
 
 def release_memory() -> None:
-    """End `keep_memory`: what is free now goes back to the system, and so does what is freed from here on."""
+    """Undo `keep_memory`: return free memory to the system, now and whenever it is freed later."""
     with contextlib.suppress(OSError, AttributeError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt
         for name, value in _RELEASED.items():
@@ -63,13 +63,13 @@ def release_memory() -> None:
 
 
 class KeptMemory:
-    """`keep_memory` for as long as there is room for it, asked before every step of a training.
+    """Apply `keep_memory` during training while enough memory is available. Call it before every step.
 
-    The first step goes without, and its peak says what keeping may take. Where that is more than there is, memory is
-    not kept; nor any longer, where it runs short later.
+    The first step runs without it, and its peak gives an estimate of the memory needed. If that exceeds the available
+    memory, or if memory runs short later, freed memory is not kept any more.
 
     Args:
-        processes: on this machine that do the same.
+        processes: Number of processes on this machine that do the same.
     """
 
     def __init__(self, processes: int = 1) -> None:
@@ -77,7 +77,7 @@ class KeptMemory:
         self.kept = self._seen = self._refused = False
 
     def __call__(self) -> None:
-        """Decide anew."""
+        """Check the available memory, and start or stop keeping freed memory."""
         resident, peak = _own_memory()
         room = available_memory()
         if self._refused or not peak or room is None:
@@ -92,17 +92,17 @@ class KeptMemory:
         self._seen = True
 
     def close(self) -> None:
-        """Keep nothing any longer."""
+        """Stop keeping freed memory."""
         if self.kept:
             release_memory()
         self.kept = False
 
 
 def available_memory(root: Path = Path("/")) -> int | None:
-    """Bytes that this process and those beside it may still take; None where the system does not say (it is not Linux).
+    """Return the number of bytes that processes can still allocate, or None if it is unknown (not on Linux).
 
     Args:
-        root: where ``proc`` and ``sys`` are.
+        root: Folder of ``proc`` and ``sys``.
     """
     try:
         text = (root / "proc/meminfo").read_text(encoding="ascii")
@@ -111,7 +111,7 @@ def available_memory(root: Path = Path("/")) -> int | None:
         return None
     for folder in _memory_groups(root):
         for limit, use, reclaimable in _GROUP_FILES:
-            with contextlib.suppress(OSError, ValueError):  # not there, or "max": no limit
+            with contextlib.suppress(OSError, ValueError):  # no such file, or "max": no limit
                 most = int((folder / limit).read_text(encoding="ascii"))
                 used = int((folder / use).read_text(encoding="ascii"))
                 cached = _entry((folder / "memory.stat").read_text(encoding="ascii"), reclaimable)
@@ -120,7 +120,7 @@ def available_memory(root: Path = Path("/")) -> int | None:
 
 
 def _memory_groups(root: Path) -> list[Path]:
-    """Folders of the control groups that this process's memory counts in: its own and those around it."""
+    """Return the folders of this process's memory control group and of its parent groups."""
     mount, found = root / "sys/fs/cgroup", []
     with contextlib.suppress(OSError):
         for line in (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines():
@@ -133,7 +133,7 @@ def _memory_groups(root: Path) -> list[Path]:
 
 
 def _own_memory() -> tuple[int, int]:
-    """Resident bytes of this process, now and at the peak; zeros where the system does not say."""
+    """Return the resident memory of this process and its peak, in bytes; zeros if unknown."""
     try:
         text = Path("/proc/self/status").read_text(encoding="ascii")
         return _entry(text, "VmRSS:") * 1024, _entry(text, "VmHWM:") * 1024
@@ -142,7 +142,7 @@ def _own_memory() -> tuple[int, int]:
 
 
 def _entry(text: str, name: str) -> int:
-    """The number behind a name at the beginning of a line. Raises ValueError where there is none."""
+    """Return the number after ``name`` at the start of a line. Raises ValueError if there is none."""
     for line in text.splitlines():
         words = line.split()
         if words and words[0] == name:
@@ -151,5 +151,5 @@ def _entry(text: str, name: str) -> int:
 
 
 def keep_worker_memory(worker: int) -> None:
-    """`keep_memory` as a data loader's processes call it, with their number: up to a gibibyte, as there are many."""
+    """Apply `keep_memory` in a data loader's worker, limited to 1 GiB because there are several workers."""
     keep_memory(2**30)

@@ -1,4 +1,4 @@
-"""Devices by name. A name is checked without importing torch."""
+"""Check and select devices by name. Checking does not import torch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def check_device(name: str) -> str:
         The name.
 
     Raises:
-        ArgumentError: another name.
+        ArgumentError: If the name is unknown.
     """
     if not re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?|mps", name):
         raise ArgumentError(f"unknown device {name!r}. Use auto, cpu, cuda, cuda:1 or mps.")
@@ -28,10 +28,10 @@ def check_device(name: str) -> str:
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """The device with a name; "auto" is a CUDA or Apple GPU if there is one.
+    """Return the device with a name; "auto" is a CUDA or Apple GPU if there is one.
 
     Raises:
-        ArgumentError: the device is unknown or not available.
+        ArgumentError: If the device is unknown or not available.
     """
     check_device(name)
     import torch

@@ -1,4 +1,4 @@
-"""The exceptions that praxiscope raises on purpose.
+"""The exceptions that praxiscope raises.
 
     PraxiscopeError(ValueError)
     ├── ArgumentError       an argument or a setting has a value that cannot be used
@@ -32,7 +32,7 @@ __all__ = [
 
 
 class PraxiscopeError(ValueError):
-    """Base of every error that praxiscope raises on purpose."""
+    """Base class of praxiscope's exceptions."""
 
 
 class ArgumentError(PraxiscopeError):
@@ -83,7 +83,7 @@ class TrainingError(PraxiscopeError):
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
-    """The error for an unknown name, with the nearest known name."""
+    """Return the error for an unknown name, which suggests the nearest known name."""
     choices = sorted(known)
     near = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
     hint = f"Did you mean {near[0]!r}? " if near else ""

@@ -1,7 +1,7 @@
-"""Long jobs in several processes, with one thread each, progress within a job, and a clean end.
+"""Run long jobs in several processes of one thread each, with progress reports.
 
-A worker that outlives its parent could write to a folder that another command uses by then, so workers watch their
-parent and end with it. After an interrupt, a worker stops at its next call of `advance`.
+A worker that outlives its parent could write to a folder that another command uses, so workers exit with their parent.
+After an interrupt, a worker stops at its next call of `advance`.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def run_jobs(
     lost: Callable[[J], R],
     watch: Callable[[int, int], None] = lambda pieces, weight: None,
 ) -> Iterator[tuple[J, R]]:
-    """Run jobs in this process or in several. Yields each job with its result, as it is done.
+    """Run jobs in this process or in several. Yields each job with its result when it is done.
 
     Args:
         work: a function of a module, called with a job.
@@ -106,7 +106,7 @@ def run_jobs(
 
 @contextmanager
 def _ended(executor: ProcessPoolExecutor, stop: Any) -> Iterator[ProcessPoolExecutor]:
-    """A pool that waits only for the jobs that are running, however the block ends."""
+    """Shut a pool down when the block ends: running jobs finish, waiting jobs are cancelled."""
     try:
         yield executor
     except BrokenProcessPool:

@@ -1,7 +1,7 @@
 """Detect scripts without ``if __name__ == "__main__":``, which run again in every process that they start.
 
-Where processes are spawned (on macOS and Windows, and for long jobs on every system), each of them imports the script
-that was started. Everything outside of ``if __name__ == "__main__":`` then runs again in each process.
+Spawned processes (on macOS and Windows, and for long jobs on every system) import the main script. Code outside of
+``if __name__ == "__main__":`` then runs again in each process.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ __all__ = ["blame_script", "run_once"]
 
 
 def run_once() -> None:
-    """End this process with one line if it is a new process that runs its parent's script again."""
+    """Exit with an error message if this is a spawned process that runs its parent's script again."""
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         print(f"error: {_message(_script())}", file=sys.stderr, flush=True)
         raise SystemExit(1)
 
 
 def blame_script() -> None:
-    """Call this when a worker process has ended unexpectedly.
+    """Explain why a worker process has ended unexpectedly, if the script is the cause.
 
     Raises:
-        ArgumentError: the script has no ``if __name__ == "__main__":``, so each process runs it again.
+        ArgumentError: If the script has no ``if __name__ == "__main__":``, so that each process runs it again.
     """
     line, path = _line_of_script(), _script()
     if line is not None and path is not None and not _is_guarded(path, line):

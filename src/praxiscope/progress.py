@@ -1,4 +1,4 @@
-"""Progress of long work: lines and bars. The library calls a `Reporter`; only `ConsoleReporter` prints."""
+"""Report progress with lines and bars. The library calls a `Reporter`; only `ConsoleReporter` prints."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Bar", "ConsoleReporter", "Reporter", "clock"]
 
 
 def clock(seconds: float) -> str:
-    """Minutes and seconds, 2:05, or hours, 1:02:05."""
+    """Format seconds as minutes and seconds, 2:05, or with hours, 1:02:05."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
@@ -93,8 +93,8 @@ class _LineBar(Bar):
         of_total = "" if self._total is None else f" of {self._total}"
         passed = now - self._started
         left = f", {clock(passed * (1 / share - 1))} left" if share else ""
-        said = f"{self._description}: {self._done}{of_total}, {clock(passed)} passed{left}"
-        self._reporter.line(f"{said}  {note}".rstrip())
+        text = f"{self._description}: {self._done}{of_total}, {clock(passed)} elapsed{left}"
+        self._reporter.line(f"{text}  {note}".rstrip())
 
 
 class ConsoleReporter(Reporter):
@@ -124,7 +124,7 @@ class ConsoleReporter(Reporter):
             finally:
                 self._open -= 1
             return
-        if self._progress is not None:  # work inside other work: its bar is shown below, while it lasts
+        if self._progress is not None:  # nested work: show its bar below until it ends
             task = self._progress.add_task(description, total=total, completed=done, note="")
             try:
                 yield _RichBar(self._progress, task)

@@ -1,4 +1,4 @@
-"""Registries: a name, a function. No inheritance, no configuration."""
+"""Registries of functions by name."""
 
 from __future__ import annotations
 
@@ -59,6 +59,6 @@ class Registry(Generic[T]):
 
 @lru_cache
 def load_entry_points(group: str) -> None:
-    """Import what other installed packages list under a group of entry points, once in a process."""
+    """Load the entry points of a group from installed packages, once per process."""
     for point in entry_points(group=group):
         point.load()

@@ -1,13 +1,13 @@
-"""Names of the files in a run's folder and in a model's folder.
+"""File names in run folders and model folders.
 
 runs/a/
     settings.yaml        resolved settings of the training
     commands.txt         the commands that trained it
     log.csv              loss and metrics by step
     chosen.csv           the snippets that principal backpropagation chose
-    split.csv            training, validation or test side of every video
+    split.csv            the split of every video: training, validation or test
     skipped.csv          videos that could not be read
-    damaged.csv          videos that were read although frames of them are missing
+    damaged.csv          videos that were read in spite of missing frames
     run.json             the last and the best checkpoint
     checkpoints/STEP/    model folders
     tests/               reports of tests
@@ -16,7 +16,7 @@ runs/a/
 checkpoints/STEP/        a model folder
     model.json           the model card: labels, input, metrics
     model.safetensors    the weights
-    optimizer.safetensors, state.json    what a training needs to resume
+    optimizer.safetensors, state.json    the training state, to resume from
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ SVM_FILE = "svm.safetensors"
 
 
 def of_process(name: str, rank: int | str) -> str:
-    """The name of the file that one process of a training writes: that of process 0 is ``name`` itself.
+    """Return the name of a file that one process of a training run writes; process 0 writes ``name``.
 
     Example:
         >>> of_process("skipped.csv", 0), of_process("skipped.csv", 2)

@@ -61,6 +61,6 @@ def read_tensors(path: str | Path) -> State:
     state = {str(name): value for name, value in tensors if isinstance(value, Tensor)}
     if not state:
         raise CheckpointError(
-            f"{path}: holds no tensors by name. Save network.state_dict(), not the network itself"
+            f"{path}: contains no named tensors. Save network.state_dict(), not the network itself."
         )
     return state

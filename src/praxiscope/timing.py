@@ -1,4 +1,4 @@
-"""Time of the parts of a computation, for benchmarks. Without a clock, `timed` costs next to nothing."""
+"""Measure the time of the parts of a computation, for benchmarks. Without a clock, `timed` has almost no cost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Clock", "timed"]
 
 
 class Clock:
-    """Seconds by part. Time in a part inside another part counts for the inner one only.
+    """Measure seconds by part. Time in a nested part counts for the inner part only.
 
     Args:
         synchronise: called before each reading of the time, to wait for a device.

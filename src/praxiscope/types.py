@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-if TYPE_CHECKING:  # lists of videos are read without torch
+if TYPE_CHECKING:  # reading lists of videos must not import torch
     import torch
     from torch import Tensor
 
@@ -29,7 +29,7 @@ class VideoRecord:
         id: unique in its data set; the path below the data set's root, with ``@start-end`` for a part.
         path: the file (a video, or a packed clip), or a folder of frames.
         labels: class names; one, or several for multi-label data. Empty for a test video without a class.
-        start_s, end_s: the part of the file in seconds; None for its start or end.
+        start_s, end_s: the part of the file in seconds; None is the start or end of the file.
         split: "train", "val" or "test"; None if there is no split yet.
         group: videos of one group (one source, one person) must be on the same side of a split.
     """
@@ -67,7 +67,7 @@ class Clip:
 
 @dataclass
 class Batch:
-    """Several clips together.
+    """A batch of clips.
 
     Dense: every stream is [B, S, C, H, W] and ``offsets`` is None. Packed: every stream is
     [sum of T, C, H, W], and video b owns the rows ``offsets[b]:offsets[b + 1]`` (int64 [B + 1]).
@@ -89,7 +89,7 @@ class Batch:
         return len(self.ids)
 
     def pin_memory(self) -> Batch:
-        """The same batch in page-locked memory."""
+        """Return the batch in page-locked memory."""
         return replace(
             self,
             streams={name: x.pin_memory() for name, x in self.streams.items()},
@@ -98,7 +98,7 @@ class Batch:
         )
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
-        """The same batch with its tensors on ``device``."""
+        """Return the batch with its tensors on ``device``."""
         return replace(
             self,
             streams={name: x.to(device, non_blocking=non_blocking) for name, x in self.streams.items()},
@@ -108,12 +108,12 @@ class Batch:
 
 
 class SnippetOutput(NamedTuple):
-    """What a snippet model returns.
+    """The output of a snippet model.
 
     logits: [B, K], the video's scores before softmax.
     snippet_logits: [B, S, K], those of every snippet; their consensus is ``logits``.
     features: [B, S, D], the input of the classifier, before its dropout.
-    maps: the outputs of the layers that were asked for, by name, [B, S, C, H, W].
+    maps: the outputs of the requested layers, by name, [B, S, C, H, W].
     """
 
     logits: Tensor
@@ -123,7 +123,7 @@ class SnippetOutput(NamedTuple):
 
 
 class Segment(NamedTuple):
-    """A stretch of a video with its best classes: a row of a timeline."""
+    """A segment of a video with its most probable classes: a row of a timeline."""
 
     start_s: float
     end_s: float

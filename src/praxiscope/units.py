@@ -16,7 +16,7 @@ def parse_size(text: str) -> int:
     """Parse a size such as "6GiB", "500 MB" or "2g" (decimal without the i) to bytes.
 
     Raises:
-        ArgumentError: not a size above 0.
+        ArgumentError: If the text is not a size above 0.
     """
     found = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([kmgt]?i?)b?\s*", text, re.IGNORECASE)
     unit = found.group(2).lower() if found else None
@@ -31,7 +31,7 @@ def format_size(size: float) -> str:
 
 
 def parse_duration(option: str, text: str) -> float:
-    """Parse "2s", "500ms", "1.5m" or a plain number to seconds. Raises ArgumentError for another text."""
+    """Parse "2s", "500ms", "1.5m" or a plain number to seconds. Raises ArgumentError for other text."""
     found = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(ms|s|m|min|h)?\s*", text)
     seconds = 0.0
     if found:

@@ -1,6 +1,6 @@
-"""Drawing Move4MNIST: digits, backgrounds, their composition, the encoder.
+"""Render Move4MNIST videos: load digits, draw backgrounds, compose and encode frames.
 
-T frames, S the side of a frame in pixels, s that of a digit, n images of a pool.
+Shapes: T frames, S side of a frame in pixels, s side of a digit in pixels, n images of a pool.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ _IDX_NAMES = {"train": "train", "test": "t10k"}
 
 
 def load_digits(folder: Path | None, split: str) -> tuple[Pixels, NDArray[np.int64]]:
-    """Load the digit images of one side of the set: training and test videos share none.
+    """Load the digit images of a split. Training and test images are disjoint.
 
     Args:
-        folder: of MNIST's idx files, plain or gzipped; None for the digits of scikit-learn, whose first
-            four fifths serve training (the rest was written by other people).
+        folder: Folder of MNIST's idx files, plain or gzipped. None uses the digits of scikit-learn: the first
+            four fifths for training, the rest (written by other people) for testing.
         split: "train" or "test".
 
     Returns:
         Images uint8 [n, h, w], bright on black with an empty border, and labels int64 [n].
 
     Raises:
-        DataError: a file is missing or no idx file.
+        DataError: If a file is missing or is not an idx file.
     """
     if folder is not None:
         images = _read_idx(folder, f"{_IDX_NAMES[split]}-images", 3)
@@ -62,33 +62,35 @@ def load_digits(folder: Path | None, split: str) -> tuple[Pixels, NDArray[np.int
 
 
 def _read_idx(folder: Path, start: str, dimensions: int) -> Pixels:
-    """One idx file of unsigned bytes: magic number, sizes (big-endian), values."""
+    """Read an idx file of unsigned bytes: magic number, sizes (big-endian), values."""
     found = sorted(path for path in folder.glob(f"{start}*ubyte*") if path.is_file())
     if not found:
-        raise DataError(f"{folder}: holds no {start}-idx{dimensions}-ubyte or .gz. Give the folder of MNIST.")
+        raise DataError(
+            f"{folder}: contains no {start}-idx{dimensions}-ubyte or .gz. Give the folder of MNIST's files."
+        )
     path = found[0]
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: cannot be read: {error}. Fetch it again.") from None
+        raise DataError(f"{path}: cannot be read: {error}. Download it again.") from None
     header = 4 + 4 * dimensions
     sizes = [int.from_bytes(data[i : i + 4], "big") for i in range(4, header, 4)]
     count = int(np.prod(sizes, dtype=object)) if sizes else 0
     if data[:4] != bytes([0, 0, 8, dimensions]) or len(data) != header + count or count == 0:
         raise DataError(
-            f"{path}: is no idx file of {dimensions} dimensions, or a damaged one. Fetch it again."
+            f"{path}: is not an idx file of {dimensions} dimensions, or is damaged. Download it again."
         )
     return np.frombuffer(data, np.uint8, offset=header).reshape(sizes)
 
 
 def resize_digit(image: Pixels, side: int) -> NDArray[np.float64]:
-    """Scale an image [h, w] to [s, s], bicubic with antialiasing; values from 0 to 1."""
+    """Resize an image [h, w] to [s, s] (bicubic, antialiased). Values are from 0 to 1."""
     rows, columns = (_resize_matrix(length, side) for length in image.shape)
     return np.clip(rows @ (image / 255.0) @ columns.T, 0.0, 1.0)
 
 
 def _resize_matrix(length: int, side: int) -> NDArray[np.float64]:
-    """Weights [s, length] of a bicubic filter (a = -0.5), widened when it shrinks."""
+    """Return the weights [s, length] of a bicubic filter (a = -0.5), widened for downscaling."""
     scale = length / side
     centres = (np.arange(side) + 0.5) * scale - 0.5
     x = np.abs(centres[:, None] - np.arange(length)) / max(scale, 1.0)
@@ -99,7 +101,7 @@ def _resize_matrix(length: int, side: int) -> NDArray[np.float64]:
 
 
 def drifting_texture(rng: np.random.Generator, frames: int, side: int) -> Pixels:
-    """Draw a background: coloured smooth noise that drifts in a random direction, over a fixed gradient.
+    """Draw a background: smooth coloured noise that drifts in a random direction, over a fixed gradient.
 
     Returns:
         uint8 [T, S, S, 3].
@@ -124,7 +126,7 @@ def drifting_texture(rng: np.random.Generator, frames: int, side: int) -> Pixels
 
 
 def _periodic_weights(shift: NDArray[np.float64], cells: int, side: int) -> NDArray[np.float32]:
-    """Weights [T, S, cells] that read a periodic row of cells smoothly, moved by ``shift`` rows [T]."""
+    """Return the weights [T, S, cells] that interpolate a periodic row of cells, moved by ``shift`` [T]."""
     place = ((shift[:, None] + (np.arange(side) + 0.5) / side) % 1.0) * cells
     left = np.floor(place).astype(np.int64) % cells
     part = place - np.floor(place)
@@ -138,12 +140,12 @@ def _periodic_weights(shift: NDArray[np.float64], cells: int, side: int) -> NDAr
 def video_background(
     rng: np.random.Generator, videos: Sequence[Path], frames: int, side: int, tries: int = 20
 ) -> tuple[Pixels, Path, list[Path]]:
-    """Cut a background from a random video: a random stretch, scaled, through a moving square window.
+    """Crop a background from a random video: a random stretch, resized, in a moving square window.
 
-    A video that is shorter plays forth and back. A broken one is passed over for another.
+    A video that is too short is played forwards and backwards. A video that cannot be read is replaced by another.
 
     Returns:
-        uint8 [T, S, S, 3], the video it comes from, the videos that were broken.
+        The background uint8 [T, S, S, 3], its video, and the videos that could not be read.
 
     Raises:
         DataError: ``tries`` videos in a row are broken.
@@ -164,18 +166,18 @@ def video_background(
                 broken.append(path)
             continue
         room = np.array(pixels.shape[1:3]) - side
-        moving = np.linspace(corners[0], corners[1], frames)  # [T, 2], parts of the room
+        moving = np.linspace(corners[0], corners[1], frames)  # [T, 2], fractions of the room
         tops = np.rint(moving * room).astype(np.int64)
         window = [frame[y : y + side, x : x + side] for frame, (y, x) in zip(pixels, tops, strict=True)]
         return np.stack(window), path, broken
     raise DataError(
-        f"{len(broken)} background videos in a row cannot be read, the first is {broken[0]}. "
-        "Run `praxiscope check` on that folder."
+        f"{len(broken)} background videos cannot be read; the first is {broken[0]}. "
+        "Run `praxiscope check` on their folder."
     )
 
 
 def paste(frame: Pixels, digit: NDArray[np.float64], x: float, y: float) -> None:
-    """Draw a digit [s, s] (0 to 1) in white into ``frame`` [S, S, 3], corner at x, y (fractions count)."""
+    """Draw a digit [s, s] (0 to 1) in white into ``frame`` [S, S, 3], with its corner at x, y (subpixel)."""
     left, top = int(np.floor(x)), int(np.floor(y))
     right, down = x - left, y - top
     padded = np.pad(digit, 1)
@@ -187,14 +189,14 @@ def paste(frame: Pixels, digit: NDArray[np.float64], x: float, y: float) -> None
 
 
 def encode(path: Path, frames: Pixels, *, fps: int, crf: int, gop: int) -> None:
-    """Write uint8 [T, S, S, 3] as H.264 in mp4. The file appears whole or not at all."""
+    """Write frames uint8 [T, S, S, 3] as H.264 in MP4. The file is written atomically."""
     import av
 
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    # One thread: videos are made in parallel, and the bytes do not depend on the machine's cores.
+    # One thread: videos are encoded in parallel, and the bytes must not depend on the number of cores.
     options = {"crf": str(crf), "g": str(gop), "bf": "0", "preset": "veryfast", "threads": "1"}
-    # These two of x264's look-aheads give other bytes once in some hundred runs when the side is no
-    # multiple of 32.
+    # With these two options of x264, about one run in a few hundred gives different bytes if the side is
+    # not a multiple of 32.
     options["x264-params"] = "mbtree=0:weightp=0"
     try:
         with av.open(file_name(partial), "w", format="mp4") as container:

@@ -1,10 +1,10 @@
-"""Draw the content of the videos of Move4MNIST: classes, digits and positions.
+"""Draw the content of Move4MNIST videos at random: classes, digits and positions.
 
 A single frame does not reveal the class: in a random frame of the target chunk, the position of the digit has the same
-distribution in all four classes. Along its motion the position is a centre plus an offset that depends on the frame;
-across it, the same centre plus the offset of a random frame, drawn once.
+distribution in all four classes. Along its motion, the position is a centre plus an offset that depends on the frame.
+Across its motion, it is the same centre plus the offset of a random frame, which is drawn once.
 
-T frames, n images of a pool.
+Shapes: T frames, n images of a pool.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["CLASSES", "KINDS", "SPLITS", "Design", "Plan", "draw_plan", "require
 
 CLASSES = ("up", "down", "left", "right")
 
-#: What a frame shows: the moving digit, the background alone, nothing, another digit.
+#: Kinds of frames: the moving digit, the background alone, a black frame, another digit.
 KINDS = ("target", "background", "black", "distractor")
 
 SPLITS = ("train", "test")
@@ -31,24 +31,25 @@ _STEPS = {"up": (0.0, -1.0), "down": (0.0, 1.0), "left": (-1.0, 0.0), "right": (
 
 @dataclass(frozen=True)
 class Design:
-    """The free choices of the set. Pairs are ranges, drawn uniformly for each video.
+    """Parameters of the data set. Pairs are ranges from which a value is drawn uniformly for each video.
 
     Attributes:
-        size: side of a frame in pixels, even.
-        frames: of a video.
-        fps: written to the files.
-        chunk: frames that show the moving digit; None for a quarter to half of the video.
-        inserted: the rest is one chunk that interrupts the motion, which then goes on where it stopped. Otherwise the
-            moving digit is one chunk, with the rest before and after it. The paper's sentence can be read both ways;
-            inserted, the first frame always shows where the motion begins, which tells something of where it goes.
-        run: frames of one stretch of the rest.
-        fill: how likely such a stretch is background, black, or a distractor (weights).
-        still: how likely a distractor stays where it is; otherwise it jumps in every frame.
-        digit: side of the digit's square, as part of the frame's side.
-        speed: of the digit, frame sides per frame.
-        reach: the longest path, as part of the room that the digit has; faster ones are slowed down.
-        background_gain: factor on the background's brightness, so that a white digit stands out.
-        crf, gop: H.264 quality, and frames from one key frame to the next.
+        size: Side of a frame in pixels, an even number.
+        frames: Number of frames of a video.
+        fps: Frame rate of the files.
+        chunk: Number of frames that show the moving digit. None: a quarter to half of the video.
+        inserted: If True, the other frames are one chunk that interrupts the motion, which then continues where it
+            stopped. If False, the moving digit is one chunk, with the other frames before and after it. The paper
+            allows both readings. If True, the first frame always shows the start of the motion, which gives a hint
+            of its direction.
+        run: Length in frames of a stretch of other frames of one kind.
+        fill: Probabilities (as weights) that such a stretch is background, black, or a distractor.
+        still: Probability that a distractor does not move. Otherwise it jumps in every frame.
+        digit: Side of the digit's square, as a fraction of the frame's side.
+        speed: Speed of the digit, in frame sides per frame.
+        reach: Longest path, as a fraction of the room that the digit has. Faster digits are slowed down.
+        background_gain: Factor of the background's brightness, for the contrast of a white digit.
+        crf, gop: H.264 quality, and number of frames from one key frame to the next.
     """
 
     size: int = 224
@@ -90,13 +91,13 @@ class Design:
 
     @property
     def chunk_range(self) -> tuple[int, int]:
-        """``chunk``, or its default."""
+        """``chunk``, or its default value."""
         assert self.chunk is not None
         return self.chunk
 
 
 def require(holds: bool, name: str, expected: str, value: object) -> None:
-    """Raise ArgumentError unless a parameter's condition holds."""
+    """Raise ArgumentError if a parameter's condition is false."""
     if not holds:
         raise ArgumentError(f"move4mnist: {name} must be {expected}, got {value!r}")
 
@@ -106,12 +107,12 @@ class Plan:
     """The content of one video.
 
     Attributes:
-        direction: the class.
-        kinds: of each frame, a name of ``KINDS``, [T].
-        images: number of the digit image in its pool, -1 where there is none: int64 [T].
-        corners: the digit square's corner nearest the origin, x and y in pixels, NaN where none: [T, 2].
-        side: of the digit's square, in pixels.
-        label: the moving digit, 0 to 9.
+        direction: The class.
+        kinds: Kind of each frame, a name of ``KINDS``, [T].
+        images: Index of the digit's image in the pool, -1 for none, int64 [T].
+        corners: Top left corner of the digit's square, x and y in pixels, NaN for none, [T, 2].
+        side: Side of the digit's square, in pixels.
+        label: The moving digit, 0 to 9.
     """
 
     direction: str
@@ -123,14 +124,14 @@ class Plan:
 
 
 def draw_plan(design: Design, labels: NDArray[np.int64], *, seed: int, split: str, number: int) -> Plan:
-    """Draw the content of video ``number`` of a split. Classes alternate with the number.
+    """Draw the content of video ``number`` of a split at random. Classes alternate with the number.
 
     Args:
-        design: of the set.
-        labels: the digit of each image of the pool, int64 [n], two different ones at least.
-        seed: of the set.
+        design: Parameters of the data set.
+        labels: Digit of each image of the pool, int64 [n], with at least two different digits.
+        seed: Seed of the data set.
         split: "train" or "test".
-        number: of the video, from 0.
+        number: Number of the video, from 0.
     """
     # The order of the draws is the same for all classes, so that only the motion depends on the class.
     rng = np.random.default_rng([seed, SPLITS.index(split), number])
@@ -174,7 +175,7 @@ def draw_plan(design: Design, labels: NDArray[np.int64], *, seed: int, split: st
 def _stretches(
     rng: np.random.Generator, design: Design, gaps: Sequence[tuple[int, int]]
 ) -> Iterator[tuple[int, int]]:
-    """Stretches (first, last + 1) of the frames that do not show the target."""
+    """Yield the stretches ``(first, last + 1)`` of frames without the target."""
     for first, end in gaps:
         while first < end:
             last = min(end, first + int(rng.integers(*design.run, endpoint=True)))

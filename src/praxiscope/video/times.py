@@ -1,7 +1,7 @@
-"""When frames are shown, and which of them lie in a part of a video: arithmetic on the clocks of containers.
+"""Presentation times of frames: repair, selection and comparison of a container's timestamps.
 
-A clock counts in ticks (Matroska's in milliseconds), so that a time is known to half a tick: two times that are no
-further apart are the same time.
+Containers store times in ticks (Matroska in milliseconds), so a time is exact to half a tick. Two times that differ by
+no more than that are treated as equal.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ __all__ = [
     "typical_step",
 ]
 
-_COARSEST_TICK_S = 1.1e-3  # a longer tick counts frames (AVI), whose times are exact
-_ROUNDING_S = 1e-6  # of sums and products of seconds
-_JITTER = 8  # frames; times that go back further start again
-_LONGEST_JUMP_S = 10.0  # FFmpeg's dts_delta_threshold: in a transport stream a longer one is no pause
+_COARSEST_TICK_S = 1.1e-3  # longer ticks count frames (AVI), and their times are exact
+_ROUNDING_S = 1e-6  # floating-point error of times in seconds
+_JITTER = 8  # frames; a larger step back means that the clock restarts
+_LONGEST_JUMP_S = 10.0  # FFmpeg's dts_delta_threshold: a longer jump in a transport stream is not a pause
 
 
 def same_within(tick_s: float, step_s: float) -> float:
-    """Seconds up to which two times are the same, never more than half a frame.
+    """Return the tolerance in seconds for comparing two times, at most half a frame.
 
     Args:
-        tick_s: of the container's clock.
-        step_s: from a frame to the next.
+        tick_s: Tick of the container's clock, in seconds.
+        step_s: Time between consecutive frames, in seconds.
     """
     return min(_ROUNDING_S + (0.51 * tick_s if tick_s <= _COARSEST_TICK_S else 0.0), step_s / 2)
 
@@ -41,12 +41,12 @@ def same_within(tick_s: float, step_s: float) -> float:
 def part(
     times: NDArray[np.float64], start_s: float | None, end_s: float | None, same_s: float = _ROUNDING_S
 ) -> tuple[int, int]:
-    """The frames with ``start_s <= time < end_s``: the first one's number, and that of the one after the last.
+    """Return the range ``(first, last + 1)`` of frames with ``start_s <= time < end_s``.
 
     Args:
-        times: float64 [N], rising.
-        start_s, end_s: seconds; None for the start and the end of the video.
-        same_s: seconds up to which two times are the same.
+        times: Increasing times, float64 [N].
+        start_s, end_s: Limits in seconds. None is the start or the end of the video.
+        same_s: Tolerance for equal times, in seconds.
     """
     first = 0 if start_s is None else int(np.searchsorted(times, start_s - same_s))
     last = len(times) if end_s is None else int(np.searchsorted(times, end_s - same_s))
@@ -56,17 +56,17 @@ def part(
 def as_shown(
     stamps: NDArray[np.float64], step_s: float, *, in_order: bool = True, doubtful: bool = False
 ) -> NDArray[np.float64]:
-    """The times at which frames are shown, rising, from what their packets say.
+    """Return increasing presentation times of frames from the timestamps of their packets.
 
-    Only what is wrong is repaired. A frame whose time is not known is put between its neighbours; of frames with equal
-    times the first keeps it, and the others share what is left until the next time, at most ``step_s`` each; a frame
-    that comes after a later one, as decoders give them behind damage, is shown at once.
+    Valid timestamps are kept. Missing times are interpolated. If several frames have the same time, the first one keeps
+    it and the others are spread up to the next time, at most ``step_s`` apart. A frame whose time is not after that of
+    the frame before it (this happens after damage) is shown right after that frame.
 
     Args:
-        stamps: float64 [N] seconds in the order of the frames; NaN where a packet says nothing.
-        step_s: seconds from a frame to the next where nothing else tells.
-        in_order: whether each time is that of its frame; else they are only known together, and are sorted.
-        doubtful: whether single times far outside of their neighbours' are wrong, and so not known.
+        stamps: Timestamps in seconds in the order of the frames, float64 [N]. NaN if a packet has none.
+        step_s: Time between consecutive frames in seconds, used if the timestamps do not define it.
+        in_order: Whether each timestamp belongs to its frame. If not, the timestamps are sorted.
+        doubtful: Whether to treat isolated outliers as missing.
     """
     if not np.isfinite(stamps).any():
         return np.arange(len(stamps), dtype=np.float64) * step_s
@@ -94,25 +94,26 @@ def as_shown(
 
 
 def rising(time_s: float, before_s: float, step_s: float) -> float:
-    """A frame's time, or where that has passed, a moment after the frame before it."""
+    """Return ``time_s``, or a time right after ``before_s`` if ``time_s`` is not later."""
     return time_s if time_s > before_s else before_s + step_s / 16
 
 
 def continued(
     stamps: NDArray[np.float64], decoded: NDArray[np.float64], step_s: float, *, jumps_ahead: bool
 ) -> tuple[NDArray[np.float64], bool]:
-    """Let the times of a joined file go on where its clock starts again.
+    """Make the timestamps of a concatenated file continuous where its clock restarts.
 
-    Where it goes back, and later on as if it had not, the times between are wrong (damaged headers), and are replaced.
+    If the clock goes back and later continues as before, the timestamps between are wrong (damaged headers) and are
+    interpolated.
 
     Args:
-        stamps: float64 [packets] seconds in decode order; NaN where a packet says nothing.
-        decoded: float64 [packets] times of decoding, which rise within each of the joined files.
-        step_s: seconds from a frame to the next.
-        jumps_ahead: whether a long jump ahead is another clock, too, and no pause.
+        stamps: Timestamps in seconds in decode order, float64 [packets]. NaN if a packet has none.
+        decoded: Decode times, float64 [packets]. They increase within each of the concatenated files.
+        step_s: Time between consecutive frames, in seconds.
+        jumps_ahead: Whether a long jump ahead is also a restart of the clock, not a pause.
 
     Returns:
-        The times, and whether anything was joined.
+        The timestamps, and whether the clock restarted.
     """
     clock = _filled(_without_outliers(np.where(np.isnan(decoded), stamps, decoded), step_s))
     steps = np.diff(clock)
@@ -145,10 +146,10 @@ def continued(
 def _interruptions(
     clock: NDArray[np.float64], joints: NDArray[np.bool_], step_s: float
 ) -> list[tuple[int, int]]:
-    """Where a clock goes back and later on as if it had not: packets with wrong times, and no joint.
+    """Find the stretches in which a clock goes back and then continues as before: wrong timestamps, not restarts.
 
     Returns:
-        The last packet before, and the first one after, of each such stretch.
+        The last packet before and the first packet after each stretch.
     """
     found: list[tuple[int, int]] = []
     ahead = np.flatnonzero(np.diff(clock) > _JITTER * step_s) + 1
@@ -156,11 +157,12 @@ def _interruptions(
         if found and before < found[-1][1]:
             continue
         for after in ahead[ahead > before + 1].tolist():
-            gone, length = clock[after] - clock[before], (after - before) * step_s
+            elapsed, length = clock[after] - clock[before], (after - before) * step_s
             passed = np.ptp(clock[before + 1 : after]) / length
-            # Damage takes packets, too: then fewer come than there is time for, but a joined file's clock would run.
-            if (passed < 0.25 and gone > 0) or (
-                not 0.75 < passed < 1.25 and abs(gone - length) <= _JITTER * step_s
+            # Damage also removes packets, so the time elapsed can exceed that of the packets. In a concatenated file
+            # the clock would advance in the stretch.
+            if (passed < 0.25 and elapsed > 0) or (
+                not 0.75 < passed < 1.25 and abs(elapsed - length) <= _JITTER * step_s
             ):
                 found.append((before, after))
                 break
@@ -168,19 +170,19 @@ def _interruptions(
 
 
 def typical_step(stamps: NDArray[np.float64], default_s: float) -> float:
-    """The median of the seconds from a time to the next later one; ``default_s`` where there are no two."""
+    """Return the median difference of consecutive distinct times, or ``default_s`` for fewer than two."""
     steps = np.diff(np.sort(stamps[np.isfinite(stamps)]))
     steps = steps[steps > 0]
     return float(np.median(steps)) if len(steps) else default_s
 
 
 def shown_for(last_s: float, step_s: float) -> float:
-    """Seconds for which the last frame is shown: what its packet says, or as long as another one."""
+    """Return the duration of the last frame: that of its packet, or ``step_s`` if that is too short."""
     return last_s if last_s > 0.6 * step_s else step_s
 
 
 def alone(times: NDArray[np.float64], step_s: float) -> NDArray[np.bool_]:
-    """Which times, bool [N], are far outside of what lies between their neighbours, which are in order."""
+    """Return a mask, bool [N], of the times far outside the interval of their neighbours."""
     found = np.zeros(len(times), dtype=bool)
     if len(times) > 2:
         before, here, after = times[:-2], times[1:-1], times[2:]
@@ -194,7 +196,7 @@ def _without_outliers(times: NDArray[np.float64], step_s: float) -> NDArray[np.f
 
 
 def _filled(times: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Times in which one that is not known is the one before it."""
+    """Replace each missing time by the last known one before it."""
     known = np.isfinite(times)
     if not known.any():
         return np.zeros(len(times))

@@ -1,4 +1,4 @@
-"""Known data sets, ``LAYOUT:FOLDER``: one module for each, filed under its name in ``LAYOUTS``."""
+"""Known data sets, ``LAYOUT:FOLDER``: one module each, registered by name in ``LAYOUTS``."""
 
 from __future__ import annotations
 

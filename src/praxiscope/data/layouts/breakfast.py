@@ -1,12 +1,12 @@
-"""Breakfast Actions: 10 activities of cooking by 52 people, seen by 3 to 5 cameras; long videos.
+"""Breakfast Actions: long videos of 10 cooking activities by 52 people, recorded by 3 to 5 cameras.
 
 H. Kuehne, A. B. Arslan, T. Serre, *The Language of Actions: Recovering the Syntax and Semantics of Goal-Directed
-Human Activities*, CVPR 2014. The videos come as ``BreakfastII_15fps_qvga_sync/PXX/CAMERA/PXX_ACTIVITY.avi``, where
-CAMERA is cam01, cam02, stereo, webcam01 or webcam02. Both eyes of the stereo camera have a file, ``…_ch0.avi`` and
-``…_ch1.avi``. Annotations (``….avi.labels``, ``….txt``) may lie beside the videos; they are not needed here.
+Human Activities*, CVPR 2014. The videos are named ``BreakfastII_15fps_qvga_sync/PXX/CAMERA/PXX_ACTIVITY.avi``, where
+CAMERA is cam01, cam02, stereo, webcam01 or webcam02. The stereo camera has two files per recording, ``…_ch0.avi`` and
+``…_ch1.avi``. Annotation files (``….avi.labels``, ``….txt``) beside the videos are ignored.
 
-Assumed, as the set's page does not say it: the published 1,712 videos count a stereo pair once. Here both files are
-videos of their own, of the same person and so on the same side of every split.
+The published number of 1,712 videos presumably counts a stereo pair once (the data set's page does not specify it).
+Here the two files are separate videos. They show the same person, so they are in the same split.
 """
 
 from __future__ import annotations
@@ -33,19 +33,20 @@ _NAME = re.compile(rf"p(?P<person>[0-9]{{2}})_(?P<activity>{'|'.join(ACTIVITIES)
 
 @LAYOUTS.register("breakfast")
 def breakfast(folder: Path, split: int | str | None = None, annotations: Path | None = None) -> Listing:
-    """List Breakfast Actions, or a part of it, by an official split: a quarter of the people is tested.
+    """List the videos of Breakfast Actions, complete or in part, with an official split by person.
 
     Args:
-        folder: ``BreakfastII_15fps_qvga_sync``, or one above it; the files' names decide.
-        split: 1 tests P03 to P15, 2 P16 to P28, 3 P29 to P41, 4 P42 to P54; None is 1.
-        annotations: must be None, the file names say who and what.
+        folder: ``BreakfastII_15fps_qvga_sync``, or a folder that contains it. Videos are identified by name.
+        split: Number of the split. The test persons are 1: P03 to P15, 2: P16 to P28, 3: P29 to P41, 4: P42 to P54.
+            None is 1.
+        annotations: Must be None: persons and activities are in the file names.
 
     Returns:
-        The videos on disk; label is the activity, group the person. Missing ones cannot be known, as not everybody
-        was filmed by every camera.
+        The videos on disk. The label is the activity, the group is the person. Missing videos are not reported,
+        because not every camera recorded every person.
 
     Raises:
-        DataError: a split that does not exist, annotations given, or a video that is there twice.
+        DataError: If the split does not exist, annotations are given, or a video exists twice.
     """
     if annotations is not None:
         raise DataError("breakfast has no lists: labels come from the file names. Leave annotations out.")
@@ -61,7 +62,7 @@ def breakfast(folder: Path, split: int | str | None = None, annotations: Path | 
         if name is None or int(name["person"]) not in _PEOPLE:
             others.append(video)
             continue
-        # All cameras use the same names; in one camera's folder a name may stand once (not as .avi and .mp4).
+        # All cameras use the same names. Within a camera's folder a name must be unique (not both .avi and .mp4).
         other = places.setdefault((camera, stem), video)
         if other is not video:
             raise DataError(f"{folder}: {other} and {video} are the same video. Keep one of them.")

@@ -1,4 +1,4 @@
-"""What the layouts share: their registry, the search for lists, and the match of lists with files."""
+"""Shared functions of the layouts: the registry, finding and reading lists, and matching lists with files."""
 
 from __future__ import annotations
 
@@ -30,29 +30,29 @@ Layout = Callable[[Path, "int | str | None", "Path | None"], Listing]
 LAYOUTS: Registry[Layout] = Registry("layout")
 
 
-#: Of layouts whose splits have names or numbers: refuses all others.
+#: Functions that raise DataError for an unknown split, for the layouts with several splits.
 SPLITS: dict[str, Callable[[int | str | None], object]] = {}
 
 
 def split_number(split: int | str | None, name: str, count: int = 3) -> int:
-    """The number of an official split, 1 when none is given. Raises DataError for one that is not."""
+    """Return the number of an official split, 1 for None. Raises DataError if it does not exist."""
     text = "1" if split is None else str(split)
     if not text.isdecimal() or not 1 <= int(text) <= count:
-        raise DataError(f"{name} has splits 1 to {count}, got {split!r}")
+        raise DataError(f"{name} has the splits 1 to {count}, got {split!r}")
     return int(text)
 
 
 def find_lists(folder: Path, annotations: Path | None, places: Sequence[str], pattern: str) -> Path | None:
-    """The folder that holds the official lists, or None where it is at no known place.
+    """Return the folder that contains the official lists, or None if it is not found.
 
     Args:
-        folder: of the videos.
-        annotations: the user's folder of lists; nothing else is searched when it is given.
-        places: relative to ``folder``, in the order of search.
-        pattern: glob for a list's name.
+        folder: Folder of the videos.
+        annotations: The user's folder of lists. If it is given, no other folder is searched.
+        places: Folders to search, relative to ``folder``, in order.
+        pattern: Glob pattern of a list's name.
 
     Raises:
-        DataError: ``annotations`` holds no such list.
+        DataError: If ``annotations`` contains no such list.
     """
     if annotations is None:
         return next((place for name in places if any((place := folder / name).glob(pattern))), None)
@@ -64,27 +64,27 @@ def find_lists(folder: Path, annotations: Path | None, places: Sequence[str], pa
 
 
 def list_text(path: Path) -> str:
-    """The text of an official list. Raises DataError where it is not there, or no text."""
+    """Return the text of an official list. Raises DataError if it does not exist or is not text."""
     if not path.is_file():
         raise DataError(f"{path}: no such list. Add it to the folder of official lists.")
     return read_text(path)
 
 
 def read_lines(path: Path) -> list[tuple[int, str]]:
-    """An official list's lines that are not empty, with their numbers; errors as `list_text`."""
+    """Return the non-empty lines of an official list with their numbers. Raises the errors of `list_text`."""
     return numbered_lines(list_text(path))
 
 
 def bare_stem(video: Path) -> str:
-    """A file's name as the set published it, without its suffix and without that of a packed copy."""
+    """Return a file's published name, without its suffix and without that of a packed copy."""
     return Path(video_id(Path(video.name))).stem
 
 
 def videos_by_stem(folder: Path) -> dict[str, Path]:
-    """The videos below ``folder`` by ``bare_stem`` in small letters: as published, converted or packed.
+    """Return the videos below ``folder`` by ``bare_stem`` in lower case: as published, converted or packed.
 
     Raises:
-        DataError: two videos have the same name, so that a list could mean either.
+        DataError: If two videos have the same name.
     """
     found: dict[str, Path] = {}
     for path in videos_below(folder):
@@ -95,12 +95,12 @@ def videos_by_stem(folder: Path) -> dict[str, Path]:
 
 
 def present_first(missing: Sequence[str], classes: Collection[str]) -> tuple[str, ...]:
-    """Missing videos ``CLASS/NAME`` with those of classes on disk first: these are the surprising ones."""
+    """Sort missing videos ``CLASS/NAME``: those whose class is on disk come first, as they are unexpected."""
     return tuple(sorted(missing, key=lambda name: name.partition("/")[0] not in classes))
 
 
 def unlisted_note(folder: Path, videos: Sequence[Path], what: str) -> tuple[str, ...]:
-    """A note on videos that no list names, or none."""
+    """Return a note about videos that are in no list; empty if there are none."""
     if not videos:
         return ()
     names = first_few([path.relative_to(folder).as_posix() for path in videos])

@@ -38,18 +38,18 @@ _SIDES = {"0": None, "1": "train", "2": "test"}
 
 @LAYOUTS.register("hmdb51")
 def hmdb51(folder: Path, split: int | str | None = None, annotations: Path | None = None) -> Listing:
-    """List HMDB51, or a part of it, by an official split.
+    """List the clips of HMDB51, complete or in part, with an official split.
 
     Args:
-        folder: with a folder for each class (or the clips in any other order; their names decide).
-        split: 1, 2 or 3; None is 1.
-        annotations: the folder of the lists, ``CLASS_test_splitN.txt``.
+        folder: Folder of the clips, usually with a folder per class. Clips are identified by name.
+        split: Number of the split, 1, 2 or 3. None is 1.
+        annotations: Folder of the lists, ``CLASS_test_splitN.txt``.
 
     Returns:
-        The clips on disk that the split uses; group is ``CLASS/SOURCE``, the source a film or an upload.
+        The clips on disk that the split uses. The group is ``CLASS/SOURCE``, where the source is a film or an upload.
 
     Raises:
-        DataError: a split that does not exist, no lists, damaged lists.
+        DataError: If the split does not exist, or the lists are missing or damaged.
     """
     number = split_number(split, "hmdb51")
     ending = f"_test_split{number}.txt"
@@ -106,7 +106,7 @@ def hmdb51(folder: Path, split: int | str | None = None, annotations: Path | Non
 
 
 def _source(stem: str, label: str) -> str:
-    """The part of a clip's name that names its film or upload."""
+    """Return the part of a clip's name that identifies its film or upload."""
     name = _NAME.fullmatch(stem)
     return name["head"].removesuffix(f"_{label}") if name else stem
 

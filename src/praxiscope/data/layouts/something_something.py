@@ -1,19 +1,18 @@
-"""Something-Something, versions 1 and 2: short clips of 174 things that are done with objects.
+"""Something-Something, versions 1 and 2: short clips of 174 actions with objects.
 
 R. Goyal et al., *The "something something" video database for learning and evaluating visual common sense*, ICCV
-2017. Both versions have three lists, of which the last brings no labels; so, as is the custom, models are trained
-on the first and tested on the second.
+2017. Both versions have lists for training, validation and test. The test list has no labels, so models are usually
+trained on the training list and tested on the validation list.
 
-* Version 2: ``20bn-something-something-v2/ID.webm``; ``something-something-v2-train.json`` and ``-validation.json``
-  hold entries with ``id`` and ``template`` ("Holding [something] next to [something]"), ``-labels.json`` the number
-  of each template, written without its brackets. Later downloads call them ``labels/train.json`` and so on.
-* Version 1: ``20bn-something-something-v1/ID/00001.jpg …``, the frames, 12 a second;
-  ``something-something-v1-train.csv`` and ``-validation.csv`` with lines ``ID;LABEL``, ``-labels.csv`` with a label
-  on each line, whose order is taken for that of the classes.
+* Version 2: ``20bn-something-something-v2/ID.webm``. ``something-something-v2-train.json`` and ``-validation.json``
+  contain entries with ``id`` and ``template`` ("Holding [something] next to [something]"). ``-labels.json`` contains
+  the number of each template, without brackets. Later downloads name the lists ``labels/train.json`` and so on.
+* Version 1: ``20bn-something-something-v1/ID/00001.jpg …``, frames at 12 per second.
+  ``something-something-v1-train.csv`` and ``-validation.csv`` have lines ``ID;LABEL``. ``-labels.csv`` has one label
+  per line, in the order of the classes.
 
-Which version it is, the lists say. Clips may also be files of another suffix, packed, or (of version 2) folders of
-frames; their names decide. The answers to the test list that later downloads bring (``test-answers.csv``) are not
-used.
+The version is that of the lists. Clips are identified by name, and may also be files with another suffix, packed, or
+(version 2) folders of frames. The labels of the test list in later downloads (``test-answers.csv``) are not used.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ _STARTS = ((1, "something-something-v1-"), (2, "something-something-v2-"), (2, "
 
 @dataclass(frozen=True)
 class _Lists:
-    """Where the lists of a version lie, and what they are called."""
+    """Folder and file names of the lists of a version."""
 
     version: int
     place: Path
@@ -62,21 +61,21 @@ class _Lists:
 def something_something(
     folder: Path, split: int | str | None = None, annotations: Path | None = None
 ) -> Listing:
-    """List Something-Something, or a part of it, by its own lists; the validation videos are the tested ones.
+    """List the videos of Something-Something, complete or in part. The validation videos are used for testing.
 
     Args:
-        folder: ``20bn-something-something-vN``, or the one above it.
-        split: must be None, the set has one split.
-        annotations: the folder of the lists, where it is not found by itself.
+        folder: ``20bn-something-something-vN``, or its parent folder.
+        split: Must be None: the data set has a single split.
+        annotations: Folder of the lists, if it is not found automatically.
 
     Returns:
-        The videos on disk, with the template without brackets for a label.
+        The videos on disk. The label is the template without brackets.
 
     Raises:
-        DataError: a split was asked for; no lists, lists of both versions, or damaged ones.
+        DataError: If a split is given, or the lists are missing, damaged, or of both versions.
     """
     if split is not None:
-        raise DataError("something-something has one split, in its lists: leave split out.")
+        raise DataError("something-something has a single split, in its lists. Leave split out.")
     lists = _find(folder, annotations)
     order = _read_labels(lists)
     numbers = {label: number for number, label in enumerate(order)}
@@ -88,9 +87,9 @@ def something_something(
             if video_name in listed:
                 raise DataError(f"{where}: video {video_name} is listed twice. Remove one entry.")
             listed[video_name] = (side, label)
-    untold = _read_tested(lists)
+    unlabelled = _read_tested(lists)
     clips = folder / _clips(lists.version)
-    videos = _videos(clips if clips.is_dir() else folder, listed.keys() | untold)
+    videos = _videos(clips if clips.is_dir() else folder, listed.keys() | unlabelled)
     records: list[VideoRecord] = []
     missing: list[str] = []
     for video_name, (side, label) in listed.items():
@@ -109,18 +108,18 @@ def something_something(
             f"{absent} of the {len(order)} classes {'has' if absent == 1 else 'have'} no videos and "
             f"{'is' if absent == 1 else 'are'} left out.",
         )
-    if unused := [name for name in videos if name in untold]:
+    if unused := [name for name in videos if name in unlabelled]:
         notes += (
             f"{counted(len(unused), 'video is', 'videos are')} in the test list, without "
             f"labels, and left out: {first_few(unused)}",
         )
-    others = [video for name, video in videos.items() if name not in untold]
+    others = [video for name, video in videos.items() if name not in unlabelled]
     notes += unlisted_note(folder, others, "in no list")
     return Listing(records, tuple(label for label in order if label in here), tuple(missing), notes)
 
 
 def _find(folder: Path, annotations: Path | None) -> _Lists:
-    """The lists nearest to the videos, of one version."""
+    """Find the lists of one version in the first known place that has any."""
     places = [Path(annotations)] if annotations is not None else [folder / name for name in _PLACES]
     for place in places:
         found: dict[int, _Lists] = {}
@@ -129,7 +128,7 @@ def _find(folder: Path, annotations: Path | None) -> _Lists:
             there = sum(lists.path(name).is_file() for name in ("labels", *_SIDES))
             if there > (0 if start else 1):  # a single labels.json or train.json could be any data set's
                 found.setdefault(version, lists)
-        if len(found) > 1:  # the folder of the videos may tell which version is meant
+        if len(found) > 1:  # use the version of the videos' folder, if its name gives one
             found = {
                 version: lists
                 for version, lists in found.items()
@@ -155,7 +154,7 @@ def _clips(version: int) -> str:
 
 
 def _read_labels(lists: _Lists) -> tuple[str, ...]:
-    """The classes in their order."""
+    """Return the classes in order."""
     path = lists.path("labels")
     if lists.version == 1:
         order = tuple(line for _, line in read_lines(path))
@@ -175,7 +174,7 @@ def _read_labels(lists: _Lists) -> tuple[str, ...]:
 
 
 def _read_entries(lists: _Lists, name: str) -> Iterator[tuple[str, str, str]]:
-    """Video, label and place of each entry of a list."""
+    """Yield the video, the label and the location (for errors) of each entry of a list."""
     path = lists.path(name)
     if lists.version == 1:
         for i, line in read_lines(path):
@@ -195,7 +194,7 @@ def _read_entries(lists: _Lists, name: str) -> Iterator[tuple[str, str, str]]:
 
 
 def _read_tested(lists: _Lists) -> set[str]:
-    """The videos of the test list, where it is there: nothing but a note needs it."""
+    """Return the videos of the test list, if it exists. They are used for a note only."""
     path = lists.path("test")
     if not path.is_file():
         return set()
@@ -205,7 +204,7 @@ def _read_tested(lists: _Lists) -> set[str]:
 
 
 def _id(entry: Any) -> str:
-    """The id of an entry, which some copies of the lists write as a number; empty where there is none."""
+    """Return the id of an entry (a number in some copies of the lists), or an empty text."""
     found = entry.get("id") if isinstance(entry, dict) else None
     return str(found).strip() if isinstance(found, (str, int)) else ""
 
@@ -226,9 +225,9 @@ def _read_json(path: Path, kind: type, what: str) -> Any:
 
 
 def _videos(root: Path, listed: Collection[str]) -> dict[str, Path]:
-    """The videos below a folder by name: files, and folders of a listed name, which hold frames.
+    """Return the videos below a folder by name: files, and folders of frames with a listed name.
 
-    A hundred thousand such folders are not looked into: an empty one is found when it is read.
+    The contents of these folders (a hundred thousand) are not checked here. Reading an empty one raises an error.
     """
     found: dict[str, Path] = {}
 

@@ -1,8 +1,8 @@
-"""THUMOS14: untrimmed videos; UCF-101 and the validation subset train, the test subset tests.
+"""THUMOS14: untrimmed videos. UCF-101 and the validation subset are for training, the test subset for testing.
 
-The annotations are one JSON file: ``database`` holds for every video its ``subset`` ("val", "test") and its
-``annotations``, each a ``label`` with its ``segment`` in seconds. A video's labels, the primary and the secondary
-ones, are the classes that occur in it.
+The annotations are a JSON file. Its ``database`` contains, for every video, the ``subset`` ("val", "test") and the
+``annotations``, each with a ``label`` and a ``segment`` in seconds. A video's labels are all classes that occur in it,
+primary and secondary.
 """
 
 from __future__ import annotations
@@ -30,40 +30,40 @@ _SIDES = {
     **dict.fromkeys(("test", "testing", "background"), "test"),
 }
 _BACKGROUND = re.compile(r"video_background_\d+", re.IGNORECASE)
-_UNSURE = "Ambiguous"  # the annotators' label where they could not tell
+_UNSURE = "Ambiguous"  # the annotators' label for unclear cases
 _UCF101_CLIPS = 13320
 
 
 @LAYOUTS.register("thumos14")
 def thumos14(folder: Path, split: int | str | None = None, annotations: Path | None = None) -> Listing:
-    """List THUMOS14, or a part of it, by its subsets.
+    """List the videos of THUMOS14, complete or in part, with its subsets as splits.
 
-    Train: the UCF-101 clips (``v_CLASS_gNN_cNN``) and the validation subset, where a video with several labels is
-    learned once for each. Test: the test subset, with all labels of a video, and the background videos
-    (``video_background_NNNNNNN``, and listed ones without annotations), which have none.
+    Training: the UCF-101 clips (``v_CLASS_gNN_cNN``) and the validation subset, where a video with several labels is
+    used once for each. Testing: the test subset, with all labels of a video, and the background videos
+    (``video_background_NNNNNNN``, and listed videos without annotations), which have no labels.
 
     Args:
-        folder: with the videos, in any order; their names decide.
-        split: must be None, the set has one split.
-        annotations: the JSON file, or the folder that holds it.
+        folder: Folder of the videos. Videos are identified by name.
+        split: Must be None: the data set has a single split.
+        annotations: The JSON file, or its folder.
 
     Raises:
-        DataError: a split was asked for, no annotations, or damaged ones.
+        DataError: If a split is given, or the annotations are missing or damaged.
     """
     if split is not None:
-        raise DataError("thumos14 has one split, its subsets: leave split out.")
+        raise DataError("thumos14 has a single split, given by its subsets. Leave split out.")
     source = _find(folder, annotations)
     listed = _read(source)
     videos = videos_by_stem(folder)
     records: list[VideoRecord] = []
     missing: list[str] = []
-    unlearned: list[str] = []
+    unlabelled: list[str] = []
     for name, (side, labels) in listed.items():
         video = videos.pop(name.lower(), None)
         if video is None:
             missing.append(name)
         elif side == "train" and not labels:
-            unlearned.append(name)
+            unlabelled.append(name)
         else:
             records.append(_record(folder, video, labels, side))
     clips = 0
@@ -83,13 +83,13 @@ def thumos14(folder: Path, split: int | str | None = None, annotations: Path | N
         notes.append(f"{clips} of the {_UCF101_CLIPS} UCF-101 clips, the training subset, are present.")
     if absent := {label for _, labels in listed.values() for label in labels} - here:
         notes.append(
-            f"{counted(len(absent), 'annotated class has', 'annotated classes have')} no videos and left "
-            f"out: {first_few(sorted(absent))}"
+            f"{counted(len(absent), 'annotated class is', 'annotated classes are')} left out because of missing "
+            f"videos: {first_few(sorted(absent))}"
         )
-    if unlearned:
+    if unlabelled:
         notes.append(
-            f"{counted(len(unlearned), 'validation video has', 'validation videos have')} no label, left out: "
-            f"{first_few(unlearned)}"
+            f"{counted(len(unlabelled), 'validation video is', 'validation videos are')} left out because of missing "
+            f"labels: {first_few(unlabelled)}"
         )
     notes += unlisted_note(folder, list(videos.values()), f"not in {source.name}")
     return Listing(
@@ -102,14 +102,14 @@ def thumos14(folder: Path, split: int | str | None = None, annotations: Path | N
 
 
 def _describe(records: Sequence[VideoRecord]) -> list[str]:
-    """How videos with several labels, and those with none, are used."""
+    """Describe how videos with several labels and videos without labels are used."""
     kinds = Counter((record.split, min(len(record.labels), 2)) for record in records)
     notes = []
     if count := kinds["train", 2]:
         notes.append(f"{counted(count, 'training video')} with several labels: used once for each label.")
     if count := kinds["test", 2]:
         notes.append(
-            f"{counted(count, 'test video has', 'test videos have')} several labels: a positive example of each."
+            f"{counted(count, 'test video has', 'test videos have')} several labels: positive examples of each class."
         )
     if count := kinds["test", 0]:
         notes.append(
@@ -134,7 +134,7 @@ def _find(folder: Path, annotations: Path | None) -> Path:
 
 
 def _read(path: Path) -> dict[str, tuple[str, tuple[str, ...]]]:
-    """Side of the split, and labels in the order of the file, by video."""
+    """Return the split and the labels (in the order of the file) of each video."""
     text = read_text(path)
     try:
         database = json.loads(text)["database"]
@@ -144,8 +144,8 @@ def _read(path: Path) -> dict[str, tuple[str, tuple[str, ...]]]:
         }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
-            f"{path}: is not an annotation file of THUMOS14 ({type(error).__name__}: {error}). Expected database, and "
-            "for every video in it subset and annotations."
+            f"{path}: is not an annotation file of THUMOS14 ({type(error).__name__}: {error}). Expected the key "
+            "database, with subset and annotations for every video."
         ) from None
     listed = {}
     for name, (subset, labels) in entries.items():

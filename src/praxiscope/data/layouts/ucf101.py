@@ -28,18 +28,18 @@ _NAME = re.compile(r"v_(?P<label>\w+)_g(?P<group>\d+)_c\d+", re.IGNORECASE)
 
 @LAYOUTS.register("ucf101")
 def ucf101(folder: Path, split: int | str | None = None, annotations: Path | None = None) -> Listing:
-    """List UCF-101, or a part of it, by an official split.
+    """List the clips of UCF-101, complete or in part, with an official split.
 
     Args:
-        folder: with a folder for each class (or the clips in any other order; their names decide).
-        split: 1, 2 or 3; None is 1.
-        annotations: the folder of ``trainlist01.txt``, ``testlist01.txt``, ``classInd.txt``.
+        folder: Folder of the clips, usually with a folder per class. Clips are identified by name.
+        split: Number of the split, 1, 2 or 3. None is 1.
+        annotations: Folder of ``trainlist01.txt``, ``testlist01.txt`` and ``classInd.txt``.
 
     Returns:
-        The clips on disk; group is ``CLASS/gNN``, as groups are numbered within each class.
+        The clips on disk. The group is ``CLASS/gNN``, because groups are numbered within each class.
 
     Raises:
-        DataError: a split that does not exist, or damaged lists.
+        DataError: If the split does not exist, or the lists are damaged.
     """
     number = split_number(split, "ucf101")
     notes = () if split is not None else ("No split was given: this is official split 1 of 3.",)
@@ -76,7 +76,7 @@ def _from_lists(folder: Path, lists: Path, number: int, notes: tuple[str, ...]) 
 
 
 def _from_groups(folder: Path, number: int, notes: tuple[str, ...]) -> Listing:
-    """A split without its lists: they are exactly this rule (groups 1-7, 8-14, 15-21 are tested)."""
+    """Apply the rule of the official lists without the lists: groups 1-7, 8-14 or 15-21 are for testing."""
     first, last = 7 * number - 6, 7 * number
     records: list[VideoRecord] = []
     others: list[Path] = []
@@ -88,10 +88,10 @@ def _from_groups(folder: Path, number: int, notes: tuple[str, ...]) -> Listing:
         label, group = name
         records.append(_record(folder, video, label, "test" if first <= group <= last else "train"))
     notes += (
-        f"The official lists were not found; split {number} follows its rule (groups {first} to {last} for testing, "
-        "the others for training).",
+        f"The official lists were not found. Split {number} is computed instead: groups {first} to {last} for testing, "
+        "the others for training.",
     )
-    # The official list is in this order too (Hammering before HammerThrow): the numbers are the same.
+    # The same order as that of the official list (Hammering before HammerThrow), so the class numbers are the same.
     classes = tuple(sorted({record.labels[0] for record in records}, key=str.lower))
     return Listing(
         records, classes, notes=notes + unlisted_note(folder, others, "not named like a UCF-101 clip")
@@ -99,11 +99,11 @@ def _from_groups(folder: Path, number: int, notes: tuple[str, ...]) -> Listing:
 
 
 def clip_name(video: Path) -> tuple[str, int] | None:
-    """The class and the group in a clip's name; None where it is not named as UCF-101's clips are."""
+    """Return the class and the group in a clip's name, or None if it is not a name of UCF-101."""
     name = _NAME.fullmatch(bare_stem(video))
     if name is None:
         return None
-    # The folder spells the class as the lists do (HandstandPushups, against HandStandPushups in names).
+    # Folders and lists spell a class alike (HandstandPushups); file names may differ (HandStandPushups).
     folder = video.parent.name
     return folder if folder.lower() == name["label"].lower() else name["label"], int(name["group"])
 

@@ -21,18 +21,18 @@ _NAME = re.compile(rf"(?P<person>{'|'.join(PEOPLE)})_(?P<action>{'|'.join(ACTION
 
 @LAYOUTS.register("weizmann")
 def weizmann(folder: Path, split: int | str | None = None, annotations: Path | None = None) -> Listing:
-    """List the Weizmann set with one person's clips as the test side.
+    """List the clips of the Weizmann data set, with those of one person for testing.
 
     Args:
-        folder: with ``PERSON_ACTION.avi`` files, in class folders or not.
-        split: who is left out: a name, or 1 to 9 in the order of ``PEOPLE``; None is 1.
-        annotations: not used, the file names say all.
+        folder: Folder of the ``PERSON_ACTION.avi`` files, with or without class folders.
+        split: The person to hold out: a name, or 1 to 9 in the order of ``PEOPLE``. None is 1.
+        annotations: Must be None: persons and actions are in the file names.
 
     Returns:
-        The clips on disk; group is the person.
+        The clips on disk. The group is the person.
 
     Raises:
-        DataError: nobody of that name or number, or annotations given.
+        DataError: If the person is unknown or has no clips, or annotations are given.
     """
     if annotations is not None:
         raise DataError("weizmann has no lists: labels come from the file names. Leave annotations out.")
@@ -56,13 +56,13 @@ def weizmann(folder: Path, split: int | str | None = None, annotations: Path | N
     if records and not any(record.split == "test" for record in records):
         here = first_few(sorted({record.group or "" for record in records}), len(PEOPLE))
         raise DataError(
-            f"weizmann: no videos of {person}, who is to be left out, in {folder}. People there: {here}"
+            f"weizmann: {folder} contains no videos of {person}, the person to hold out. Give split one of: {here}"
         )
     found = {(record.group, record.labels[0]) for record in records}
     missing = tuple(f"{a}/{p}_{a}.avi" for a in ACTIONS for p in PEOPLE if (p, a) not in found)
     classes = tuple(a for a in ACTIONS if any((p, a) in found for p in PEOPLE))
     notes: tuple[str, ...] = (
-        () if split is not None else (f"No split was given: this leaves out {person}, 1 of 9.",)
+        () if split is not None else (f"No split was given: the clips of {person} (1 of 9) are for testing.",)
     )
     if len(classes) < len(ACTIONS):
         notes += (f"{len(ACTIONS) - len(classes)} of the 10 actions have no videos and are left out.",)
@@ -78,7 +78,7 @@ def _person(split: int | str | None) -> str:
     if text.isdecimal() and 1 <= int(text) <= len(PEOPLE):
         return PEOPLE[int(text) - 1]
     raise DataError(
-        f"weizmann leaves out one of {', '.join(PEOPLE)} (or 1 to {len(PEOPLE)}), got split {split!r}"
+        f"weizmann: split must be one of {', '.join(PEOPLE)}, or 1 to {len(PEOPLE)}, got {split!r}"
     )
 
 

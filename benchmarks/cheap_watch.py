@@ -1,6 +1,6 @@
-"""Cheaper watching: how often the choice is that of float32 at full size, on a trained run's training videos.
+"""How often a cheaper forward pass chooses the same snippets as float32 at full size, on a run's training videos.
 
-What a step then costs is measured by `praxiscope bench principal`.
+`praxiscope bench principal` measures the cost of such a step.
 """
 
 from __future__ import annotations
@@ -24,11 +24,9 @@ from praxiscope.training.make_step import resize_frames
 
 
 def main() -> None:
-    """Watch an epoch in every way, compare the choices, write the table."""
+    """Run the forward pass of an epoch in every way, compare the choices, and write the table."""
     arguments = parser(__doc__, __file__, assignments=False)
-    arguments.add_argument(
-        "run", type=Path, help="a run that was trained on the videos; its data must be in place"
-    )
+    arguments.add_argument("run", type=Path, help="run folder; the data it was trained on must exist")
     arguments.add_argument("--sizes", type=int, nargs="+", default=[160, 112])
     arguments.add_argument("--choose", type=int, default=3)
     options = arguments.parse_args()

@@ -1,7 +1,7 @@
-"""Shared parts of the benchmark scripts: options, runs that are trained and tested once, and tables.
+"""Shared functions of the benchmark scripts: options, training and testing of runs, and tables.
 
-A command writes its table into the folder of its runs (``--out``). Only ``--publish`` writes the page beside the
-script, and there only what lies between two marks: what was written by hand around them stays.
+A script writes its table to the folder of its runs (``--out``). With ``--publish`` it also replaces the text between
+the two marks of the page beside the script.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ END = "<!-- end of what the command makes -->"
 
 
 class Table(NamedTuple):
-    """A table under its heading ("" for none)."""
+    """A table with its heading ("" for none)."""
 
     heading: str
     header: Sequence[str]
@@ -50,21 +50,19 @@ class Table(NamedTuple):
 
 
 def parser(description: str | None, script: str, *, assignments: bool = True) -> argparse.ArgumentParser:
-    """A parser with the options that every script has: ``--out``, ``--publish`` and, if wanted, ``--set``.
+    """Return a parser with the options of all scripts: ``--out``, ``--publish`` and optionally ``--set``.
 
     Args:
         description: the script's docstring.
         script: its ``__file__``.
-        assignments: whether it trains, so that settings can be changed.
+        assignments: whether to add ``--set``, for scripts that train.
     """
     name = Path(script).stem
     found = argparse.ArgumentParser(description=description)
     found.add_argument(
         "--out", type=Path, default=Path("runs") / name, help="folder of the runs and of the table"
     )
-    found.add_argument(
-        "--publish", action="store_true", help="write the table into the page beside the script, too"
-    )
+    found.add_argument("--publish", action="store_true", help="also update the page beside the script")
     if assignments:
         found.add_argument(
             "--set", action="append", default=[], dest="assignments", help="change a setting of every run"
@@ -73,7 +71,7 @@ def parser(description: str | None, script: str, *, assignments: bool = True) ->
 
 
 def run_command(main: Callable[[], None]) -> None:
-    """Run a script; an error in its input is printed as one line on standard error."""
+    """Run a script. Errors of praxiscope are printed as one line on standard error."""
     try:
         main()
     except (PraxiscopeError, OSError) as error:
@@ -86,9 +84,9 @@ def experiment(settings: TrainSettings, run: Path, protocol: str, **options: Any
 
 
 def describe(runs: Iterable[Run]) -> str:
-    """What runs have in common, in one sentence; where they differ, all values are listed.
+    """Describe runs in one sentence. Where they differ, all values are listed.
 
-    Networks, start weights, input, epochs, protocol, clips and seeds, as the runs' own files have them.
+    The networks, initial weights, input, epochs, protocol, clips and seeds are read from the files of the runs.
     """
     runs = list(runs)
 
@@ -131,7 +129,7 @@ def _seen(run: Run) -> str:
 
 
 def score_cells(values: Sequence[float], digits: int = 3) -> list[str]:
-    """Mean, spread and each of several scores; the spread is the sample standard deviation (n - 1), none of one."""
+    """Format the mean, the spread (sample standard deviation, empty for one score) and each of the scores."""
     spread = f"{statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
     each = ", ".join(f"{value:.{digits}f}" for value in values)
     return [f"{statistics.mean(values):.{digits}f}", spread, each]
@@ -141,7 +139,7 @@ def score_cells(values: Sequence[float], digits: int = 3) -> list[str]:
 
 
 def _short(word: str) -> str:
-    """A path's last part, also behind ``--option=`` and ``LAYOUT:``; other words as they are."""
+    """Shorten a path to its name, also after ``--option=`` and ``LAYOUT:``. Other words are unchanged."""
     option, equals, value = word.rpartition("=")
     layout, colon, path = value.rpartition(":")
     return f"{option}{equals}{layout}{colon}{Path(path).name}" if Path(path).exists() else word
@@ -157,19 +155,20 @@ def write_tables(
     runs: Iterable[Run] = (),
     name: str | None = None,
 ) -> Path:
-    """Write Markdown tables with the date, the machine and the command that made them, and print them.
+    """Write and print Markdown tables with their date, machine and command.
 
     Args:
-        options: of `parser`: the table is written into ``out``, and with ``publish`` into the page beside the script.
-        script: its ``__file__``.
-        title: of the page.
-        tables: one after the other.
-        note: the sentences under them.
-        runs: what the figures come from: their dates and machines are named. None: they are measured now.
-        name: of the page without its ending, if not the script's.
+        options: result of `parser`. The tables are written to ``out``, and with ``publish`` to the page beside the
+            script.
+        script: the script's ``__file__``.
+        title: title of the page.
+        tables: the tables, in order.
+        note: text below the tables.
+        runs: the runs of the results, whose dates and machines are printed. None: today and this machine.
+        name: name of the page without its suffix. Default: that of the script.
 
     Returns:
-        The file that was written last.
+        The path of the last file written.
     """
     lines = [f"# {title}", ""]
     for heading, header, rows in tables:
@@ -188,16 +187,16 @@ def write_tables(
     print(text)
     if options.publish:
         written = publish(page, text)
-        print("What stands outside its marks is as it was: see whether it still fits the table.")
+        print("The text outside the marks is unchanged: check that it still matches the table.")
     print(f"Written to {written}")
     return written
 
 
 def publish(page: Path, text: str) -> Path:
-    """Put a command's text into its page: in place of what stands between the marks, the rest stays as it is.
+    """Replace the text between the marks of a page.
 
     Raises:
-        ArgumentError: the page is there, and does not have both marks once, in their order.
+        ArgumentError: the page exists and does not contain each mark once, in order.
     """
     before, after = "", ""
     if page.is_file():
@@ -206,7 +205,7 @@ def publish(page: Path, text: str) -> Path:
         _, ended, after = rest.partition(END + "\n")
         if not (begun and ended) or BEGIN in rest or END in before + after:
             raise ArgumentError(
-                f"{page}: needs the lines `{BEGIN}` and `{END}` once each, around what is to be replaced"
+                f"{page}: needs the lines `{BEGIN}` and `{END}` once each, around the text to replace"
             )
     temporary = page.with_name(page.name + ".tmp")
     temporary.write_text(f"{before}{BEGIN}\n{text}{END}\n{after}", encoding="utf-8")

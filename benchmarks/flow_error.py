@@ -1,4 +1,4 @@
-"""Optical flow: error against ground truth, and pairs per second per core, ours beside OpenCV and scikit-image."""
+"""Optical flow: end-point error and pairs per second per core, compared with OpenCV and scikit-image."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ SIZE = (240, 320)  # rows and columns at which speed is measured
 CPU_BATCH = 16
 DEVICE_BATCHES = (1, 16, 64, 256)
 OURS = "ours, TV-L1"
-BEFORE = {"warps": 5, "iterations": 20, "median": 3}  # its parameters until they were chosen anew
+BEFORE = {"warps": 5, "iterations": 20, "median": 3}  # its earlier default parameters
 
 Method = Callable[[Tensor], Any]
 """uint8 [T, 3, H, W] to the flow of its T - 1 pairs, [T - 1, 2, H, W]."""
 
 
 class Candidate(NamedTuple):
-    """A method that may not be there: ``run`` is None, and ``why`` says the reason."""
+    """A method. If it is not installed, ``run`` is None and ``why`` is the reason."""
 
     name: str
     run: Method | None
     why: str = ""
-    tvl1: bool = False  # of other makers: what ours is compared with
+    tvl1: bool = False  # whether it is another implementation of TV-L1
 
 
 class Pair(NamedTuple):
-    """Two frames uint8 [2, 3, H, W], their flow [2, H, W], and where it is known."""
+    """Two frames uint8 [2, 3, H, W], their flow [2, H, W], and the mask of known flow."""
 
     name: str
     frames: Tensor
@@ -51,9 +51,9 @@ class Pair(NamedTuple):
 
 
 def read_pairs(folder: Path) -> list[Pair]:
-    """All .flo files below, each with the two pictures beside it, the earlier first by name.
+    """Read all .flo files below a folder, each with the two images beside it, in order of name.
 
-    Where a folder has several, those belong together whose names begin with the same digits, as in FlyingChairs.
+    If a folder contains several pairs, files whose names begin with the same digits belong together (FlyingChairs).
     """
     from PIL import Image
 
@@ -80,7 +80,7 @@ def _leading_digits(path: Path) -> str:
 
 
 def in_grey(frames: Tensor) -> list[np.ndarray]:
-    """Frames as OpenCV's grey pictures, uint8 [H, W]."""
+    """Convert frames to grey images for OpenCV, uint8 [H, W]."""
     import cv2
 
     return [
@@ -89,7 +89,7 @@ def in_grey(frames: Tensor) -> list[np.ndarray]:
 
 
 def opencv_tvl1() -> Method:
-    """OpenCV's TV-L1 with its own parameters."""
+    """OpenCV's TV-L1 with default parameters."""
     import cv2
 
     def run(frames: Tensor) -> Tensor:
@@ -104,7 +104,7 @@ def opencv_tvl1() -> Method:
 
 
 def scikit_tvl1() -> Method:
-    """scikit-image's TV-L1 with its own parameters."""
+    """scikit-image's TV-L1 with default parameters."""
     from skimage.registration import optical_flow_tvl1
 
     def run(frames: Tensor) -> Tensor:
@@ -116,7 +116,7 @@ def scikit_tvl1() -> Method:
 
 
 def without_opencv(method: Method) -> Method:
-    """Ours as it is where OpenCV is not installed: the median by a network of exchanges."""
+    """Our TV-L1 as it runs without OpenCV: the median is computed by a sorting network."""
 
     def run(frames: Tensor) -> Any:
         with mock.patch.object(tvl1, "_opencv", return_value=None):
@@ -155,7 +155,7 @@ def candidates(raft_weights: str, raft_size: str) -> list[Candidate]:
 
 
 def error_rows(methods: list[Candidate], pairs: list[Pair]) -> Iterator[list[str]]:
-    """Mean end-point errors in pixels, and the geometric mean over pairs, in which each weighs the same."""
+    """Return mean end-point errors in pixels, and their geometric mean over pairs."""
     still = [end_point_error(torch.zeros_like(p.truth), p.truth, p.known) for p in pairs]
     yield ["no motion", *(f"{error:.3f}" for error in still), f"{statistics.geometric_mean(still):.3f}"]
     for method in methods:
@@ -167,7 +167,7 @@ def error_rows(methods: list[Candidate], pairs: list[Pair]) -> Iterator[list[str
 
 
 def speed_frames(video: Path | None, pairs: list[Pair], count: int) -> Tensor:
-    """At least ``count`` frames of SIZE: a video's, or the pairs' scaled down; to and fro where there are too few."""
+    """Return ``count`` frames of SIZE from a video or the first pair, repeated forwards and backwards if needed."""
     if video is not None:
         source = open_video(video)
         frames = source.frames(range(min(count, len(source))))
@@ -179,7 +179,7 @@ def speed_frames(video: Path | None, pairs: list[Pair], count: int) -> Tensor:
 
 
 class Racer(NamedTuple):
-    """What is timed: a method, the device it runs on, and pairs in a call."""
+    """A timed case: a method, its device, and the number of pairs per call."""
 
     name: str
     run: Method
@@ -189,10 +189,9 @@ class Racer(NamedTuple):
 
 
 def turn(racer: Racer, frames: Tensor, seconds: float) -> float:
-    """Pairs per second over at least so many seconds, and at least one call.
+    """Return the pairs per second, measured for at least ``seconds`` and at least one call.
 
-    On the CPU the seconds are those that the process computed: all its threads count, and other processes' work on a
-    busy machine does not.
+    On the CPU this is the processor time of all threads of the process, which other processes do not affect.
     """
     clock = time.process_time if racer.device == "cpu" else time.perf_counter
     done, offset = 0, 0
@@ -209,7 +208,7 @@ def turn(racer: Racer, frames: Tensor, seconds: float) -> float:
 
 
 def speed_rows(racers: list[Racer], frames: Tensor, repeats: int, seconds: float) -> Iterator[list[str]]:
-    """Medians over turns that alternate, so that a slow minute of the machine is everybody's."""
+    """Return medians over alternating turns, so that other load on the machine affects all methods."""
     on_device = {racer.device: frames.to(racer.device) for racer in racers}
     speeds: list[list[float]] = [[] for _ in racers]
     for racer in racers:
@@ -227,17 +226,17 @@ def speed_rows(racers: list[Racer], frames: Tensor, repeats: int, seconds: float
 
 
 def main() -> None:
-    """Measure errors, then speeds; write both tables."""
+    """Measure errors and speeds, and write both tables."""
     arguments = parser(__doc__, __file__, assignments=False)
+    arguments.add_argument("flow_folder", type=Path, help="folder of .flo files, each beside its two images")
     arguments.add_argument(
-        "flow_folder", type=Path, help="a folder of .flo files, each beside its two pictures"
+        "--video", type=Path, help="video for the measurement of speed. Default: a pair, scaled down"
     )
     arguments.add_argument(
-        "--video", type=Path, help="whose frames speed is measured on; else a pair's, scaled down"
+        "--device", default="cpu", help="cuda: also measure our methods there, in larger batches"
     )
-    arguments.add_argument("--device", default="cpu", help="cuda: ours on it as well, in larger batches")
     arguments.add_argument("--repeats", type=int, default=9, help="timed turns of each method")
-    arguments.add_argument("--seconds", type=float, default=2.0, help="what a turn lasts at least")
+    arguments.add_argument("--seconds", type=float, default=2.0, help="minimum duration of a turn")
     arguments.add_argument("--raft-weights", default="", help="a file, or download")
     arguments.add_argument("--raft-size", default="large", choices=("large", "small"))
     options = arguments.parse_args()

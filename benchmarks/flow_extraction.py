@@ -1,4 +1,4 @@
-"""What storing flow costs: seconds per minute of video by method and by processes, bytes, and error."""
+"""Cost of storing flow: seconds per minute of video, bytes and error, by method and number of processes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from praxiscope.progress import ConsoleReporter
 
 
 def measure(data: str, out: Path, method: str, workers: int, device: str, range: str) -> FlowSummary:
-    """Extract everything anew."""
+    """Extract the flow of all videos to a new store."""
     shutil.rmtree(out, ignore_errors=True)
     return extract_flow(
         data,
@@ -28,7 +28,9 @@ def main() -> None:
     arguments.add_argument("data", help="the videos: a folder of class folders, a CSV or LAYOUT:FOLDER")
     arguments.add_argument("--methods", default="tvl1,dis,farneback")
     arguments.add_argument("--workers", default="1,2")
-    arguments.add_argument("--ranges", default="20,frame", help="of all but the first, one run each")
+    arguments.add_argument(
+        "--ranges", default="20,frame", help="ranges to measure; all but the first in one run each"
+    )
     arguments.add_argument("--device", default="cpu")
     options = arguments.parse_args()
     methods, ranges = options.methods.split(","), options.ranges.split(",")

@@ -1,4 +1,4 @@
-"""Where clusters are cut in Move4MNIST: how many of them hold the action, by rule, and how large steps are."""
+"""Clusters in Move4MNIST videos: how many contain the action, by rule, and the distances between frames."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def main() -> None:
     """Print the two tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, help="a trained full-video network")
-    parser.add_argument("videos", type=Path, help="a Move4MNIST set; every fourth test video is looked at")
+    parser.add_argument("videos", type=Path, help="a Move4MNIST data set; every fourth test video is used")
     options = parser.parse_args()
     recogniser = px.load(options.run, device="cpu")
     videos = sorted((options.videos / "test").glob("*/*.mp4"))[::4]

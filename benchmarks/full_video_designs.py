@@ -1,4 +1,4 @@
-"""What decides the order of Table 1's rules: the same rows on other readings of Move4MNIST."""
+"""Table 1 of the full-video paper on other interpretations of Move4MNIST."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from praxiscope.progress import ConsoleReporter
 
 ROWS = ("TSM-8", "uniform-8", "slope-8", "cumulative-8")
 
-# Of the digits that are not the target, so many stay in place while they are there; the others jump in every frame. The
-# rest of the video is around the motion or interrupts it (inserted), in stretches of so many frames.
+# The fraction of the other digits that do not move (the others jump in every frame); whether the other frames are
+# around the motion or interrupt it (inserted); and the length of their stretches in frames.
 DESIGNS: Mapping[str, Mapping[str, Any]] = {
     "around the motion, in long stretches, none jump (the table's)": {},
     "around the motion, in short stretches, half of the other digits jump": {"run": (2, 8), "still": 0.5},
@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def cell(scores: Sequence[float]) -> str:
-    """The mean in %, and each where there are several."""
+    """Format the mean in %, and each score if there are several."""
     mean, _, each = score_cells([100 * score for score in scores], digits=1)
     return f"{mean} ({each})" if len(scores) > 1 else mean
 

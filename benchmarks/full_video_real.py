@@ -25,9 +25,9 @@ def main() -> None:
     arguments.add_argument("--annotations", type=Path, help="UCF-101's official lists")
     arguments.add_argument("--weights", type=Path, required=True, help="start weights of MobileNet v1 0.25")
     arguments.add_argument("--epochs", type=int, default=20)
-    arguments.add_argument("--seeds", type=int, default=3, help="of UCF-101")
+    arguments.add_argument("--seeds", type=int, default=3, help="number of seeds on UCF-101")
     arguments.add_argument(
-        "--people", nargs="+", default=list(PEOPLE), help="of Weizmann, left out, one per fold"
+        "--people", nargs="+", default=list(PEOPLE), help="people of Weizmann to hold out, one per fold"
     )
     options = arguments.parse_args()
     base = override(
@@ -75,12 +75,12 @@ def main() -> None:
 
 
 def weizmann(folder: Path, people: Sequence[str]) -> dict[str, list[str]]:
-    """A run for each person who is left out: its name, and its settings."""
+    """Yield the name and the settings of a run for each person held out."""
     return {f"weizmann-{who}": [f"data.source=weizmann:{folder}", f"data.split={who}"] for who in people}
 
 
 def ucf101(folder: Path, annotations: Path | None, seeds: int) -> dict[str, list[str]]:
-    """A run for each seed on the official split 1."""
+    """Yield the name and the settings of a run for each seed on official split 1."""
     source = [f"data.source=ucf101:{folder}", "data.split=1", f"data.annotations={annotations or 'null'}"]
     return {f"ucf101-{seed}": [*source, f"run.seed={seed}"] for seed in range(seeds)}
 

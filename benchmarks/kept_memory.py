@@ -1,4 +1,4 @@
-"""What `run.keep_memory` saves: steps of `praxiscope train` on a CPU, with and without, in strict alternation."""
+"""Effect of `run.keep_memory`: steps of `praxiscope train` on a CPU, with and without it, in alternating runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WAYS = ("false", "auto")
 
 
 class Run(NamedTuple):
-    """One training: seconds of a step, of the process and of the system's part of it, and its peak."""
+    """Results of one run: seconds of a step, of the process and of the system, and the peak memory."""
 
     step_s: float
     user_s: float
@@ -35,7 +35,7 @@ def make_videos(folder: Path, size: int, count: int) -> None:
 
 
 def measure(videos: Path, out: Path, size: int, batch: int, precision: str, way: str) -> Run:
-    """Train one epoch in a process of its own; the first two steps do not count for the seconds of a step."""
+    """Train one epoch in a separate process. The first two steps are not timed."""
     settings = {
         "input.size": size,
         "input.short_side": size,
@@ -71,7 +71,7 @@ def measure(videos: Path, out: Path, size: int, batch: int, precision: str, way:
 
 
 def compare(runs: dict[str, list[Run]], columns: Sequence[str]) -> list[str]:
-    """Medians without and with, and the median of the ratios of neighbours."""
+    """Return the medians without and with it, and the median of the ratios of neighbouring runs."""
     cells = []
     for name in columns:
         without, kept = ([getattr(run, name) for run in runs[way]] for way in WAYS)
@@ -87,8 +87,8 @@ def main() -> None:
     arguments.add_argument(
         "--batches", type=int, nargs="+", default=[16, 16, 4], help="videos of a step, for each size"
     )
-    arguments.add_argument("--steps", type=int, default=8, help="of each run; the first two warm up")
-    arguments.add_argument("--repeats", type=int, default=3, help="runs with and runs without")
+    arguments.add_argument("--steps", type=int, default=8, help="steps of each run; the first two warm up")
+    arguments.add_argument("--repeats", type=int, default=3, help="number of runs with and without it")
     arguments.add_argument("--precision", default="32", choices=("32", "bf16"))
     options = arguments.parse_args()
     if len(options.sizes) != len(options.batches):

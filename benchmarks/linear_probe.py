@@ -1,4 +1,4 @@
-"""What a network's own features are worth: logistic regression on their mean over frames, nothing fine-tuned.
+"""Linear probe: logistic regression on a network's mean features over frames, without fine-tuning.
 
 A floor for every recogniser that is trained from the same weights, read and normalised by the same code. The strength
 of the regularisation is chosen by cross-validation over the training videos' groups, not on the test videos.
@@ -24,7 +24,7 @@ from praxiscope.video.transforms import BatchAugment, CenterCrop
 
 
 def main() -> None:
-    """Extract, fit, test, write the table."""
+    """Extract the features, fit and test the regression, and write the table."""
     arguments = parser(__doc__, __file__, assignments=False)
     arguments.add_argument("data", help="a data set with splits and groups, as for `praxiscope train`")
     arguments.add_argument("--split")

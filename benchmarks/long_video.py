@@ -12,7 +12,7 @@ from common import Table, parser, run_command, write_tables
 
 
 def loop_video(clip: Path, target: Path, seconds: float) -> Path:
-    """Repeat a clip's frames until ``seconds`` are full, as H.264 with a key frame every two seconds."""
+    """Repeat a clip to a length of ``seconds``, as H.264 with a key frame every two seconds."""
     if target.is_file():
         return target
     with av.open(str(clip)) as container:
@@ -33,7 +33,7 @@ def loop_video(clip: Path, target: Path, seconds: float) -> Path:
 
 
 def measure(run: Path, video: Path) -> dict[str, float]:
-    """Predict in a process of its own, and report its windows and its peak memory."""
+    """Predict in a separate process. Returns its number of windows and its peak memory."""
     command = [sys.executable, "-m", "praxiscope", "predict", str(run), str(video)]
     code = (
         "import json, resource, subprocess, sys;"
@@ -49,7 +49,7 @@ def measure(run: Path, video: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    """Make both videos, measure both, write the table."""
+    """Write and measure both videos, and write the table."""
     arguments = parser(__doc__, __file__, assignments=False)
     arguments.add_argument("run", type=Path, help="a trained run")
     arguments.add_argument("clip", type=Path, help="the clip to repeat")

@@ -1,4 +1,4 @@
-"""Move4MNIST at 64 px: a model that is blind to order (tsn) beside one that is not (tsm)."""
+"""Move4MNIST at 64 px: a model that ignores the order of frames (tsn) and one that uses it (tsm)."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from praxiscope.recipes.settings import override
 
 
 def main() -> None:
-    """Make the set, train and test both models, then write the table."""
+    """Generate the data set, train and test both models, and write the table."""
     arguments = parser(__doc__, __file__)
     arguments.add_argument("--digits", type=Path, help="folder of MNIST's idx files")
     arguments.add_argument("--backgrounds", type=Path, help="folder of background videos; none: textures")
     arguments.add_argument("--epochs", type=int, default=10)
-    arguments.add_argument("--train", type=int, default=1800, help="training videos to make")
-    arguments.add_argument("--test", type=int, default=600, help="test videos to make")
+    arguments.add_argument("--train", type=int, default=1800, help="number of training videos")
+    arguments.add_argument("--test", type=int, default=600, help="number of test videos")
     options = arguments.parse_args()
     data = move4mnist(
         options.out / "videos",

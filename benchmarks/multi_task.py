@@ -1,4 +1,4 @@
-"""UCF-101 (or those of its classes that are there) and Weizmann: each alone, and both in one network."""
+"""UCF-101 (or some of its classes) and Weizmann: separate networks, and one network for both."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def main() -> None:
         "--flow-ucf", type=Path, help="stored flow of the UCF-101 videos: train on flow as well"
     )
     arguments.add_argument("--flow-wei", type=Path, help="stored flow of the Weizmann videos")
-    arguments.add_argument("--steps", type=int, default=600, help="of every network, whatever it learns from")
+    arguments.add_argument("--steps", type=int, default=600, help="training steps of every network")
     arguments.add_argument(
-        "--people", nargs="+", default=["daria", "eli", "ira"], help="left out, one per repetition"
+        "--people", nargs="+", default=["daria", "eli", "ira"], help="people to hold out, one per repetition"
     )
     options = arguments.parse_args()
     if (options.flow_ucf is None) != (options.flow_wei is None):
@@ -94,10 +94,10 @@ def planned(
     epochs = max(1, round(steps / (clips // base.optim.batch)))
     values: dict[str, Any] = {"optim.epochs": epochs, "run.seed": seed, "model.stream": stream}
     if stream == "rgb":
-        # As in ucf101_nine.py: the classifiers learn alone at first.
+        # As in ucf101_nine.py: only the classifiers are trained at first.
         values |= {"optim.lr": 1e-5, "optim.classifier_lr_scale": 100, "optim.frozen_epochs": epochs / 2}
     else:
-        # As in two_stream.py: the trunk has to learn another kind of input.
+        # As in two_stream.py: the trunk has to adapt to another kind of input.
         values |= {"optim.name": "adamw", "optim.lr": 3e-4, "optim.weight_decay": 0.01}
     content = {name: task.model_dump() for name, task in tasks.items()}
     if len(content) == 1:
@@ -114,7 +114,7 @@ def row(stream: str, name: str, kind: str, runs: list[Run], steps: int) -> list[
 
 
 def steps_of(run: Path) -> int:
-    """Steps that a run has made, by its log."""
+    """Return the number of steps in a run's log."""
     return sum(1 for line in (run / "log.csv").read_text().splitlines()[1:] if line)
 
 

@@ -1,15 +1,15 @@
-"""Whether accuracies differ by more than chance: paired tests of two files of scores, or from a table's own figures.
+"""Paired significance tests of accuracies: of two scores files, or of the rows of a table.
 
 `paired.py ONE.npz OTHER.npz` (of `praxiscope test --out`, the same videos): the exact McNemar test, two-sided.
 `paired.py PAGE.md --clips N`: two tests for each pair of rows of a Markdown table that lists the score of each seed:
 
 * over the seeds: the paired t test of the scores, two-sided;
-* over the test clips, for each seed: an upper bound of the two-sided exact McNemar test. The test needs the clips that
-  one row has right and the other wrong, and a table has only how many each has right. The bound is the largest value
-  that these counts allow: that the two rows have no wrong clip in common.
+* over the test clips, for each seed: an upper bound of the two-sided exact McNemar test. The test needs the number of
+  clips that only one row classifies correctly, but a table has only the number of correct clips of each. The bound is
+  the largest p value that these counts allow: that the two rows have no wrong clip in common.
 
-"no difference shown" is said of a pair for which neither is below 0.05. The more pairs are looked at, the more fall
-below it by chance: divide 0.05 by their number.
+"No difference shown" means that neither p value is below 0.05. With many pairs, some are below 0.05 by chance: divide
+0.05 by the number of pairs (Bonferroni).
 """
 
 from __future__ import annotations
@@ -28,8 +28,7 @@ from praxiscope.evaluation.scores import Scores
 
 
 def paired_t(one: Sequence[float], other: Sequence[float]) -> float:
-    """The two-sided p value of equal means over paired seeds; nan where all differences are equal, as nothing tells
-    their spread."""
+    """Return the two-sided p value of the paired t test over seeds; nan if all differences are equal."""
     differences = [a - b for a, b in zip(one, other, strict=True)]
     n = len(differences)
     mean = sum(differences) / n
@@ -40,13 +39,13 @@ def paired_t(one: Sequence[float], other: Sequence[float]) -> float:
 
 
 def mcnemar(one_alone: int, other_alone: int) -> float:
-    """The exact two-sided test, from the clips that the one alone and the other alone has right."""
+    """Return the p value of the exact two-sided test, from the numbers of clips that only one of two has right."""
     differing = one_alone + other_alone
     return float(binomtest(one_alone, differing).pvalue) if differing else 1.0
 
 
 def mcnemar_bound(one_right: int, other_right: int, clips: int) -> float:
-    """The largest p value of `mcnemar` that two counts of right clips allow."""
+    """Return the largest p value of `mcnemar` that two counts of correct clips allow."""
     least = abs(one_right - other_right)
     most = min(clips - one_right, other_right) + min(clips - other_right, one_right)
     shared = range(least, most + 1, 2)  # differing clips have the parity of the difference
@@ -54,7 +53,7 @@ def mcnemar_bound(one_right: int, other_right: int, clips: int) -> float:
 
 
 def read_scores(lines: Sequence[str], number: int = 1) -> Iterator[dict[str, list[float]]]:
-    """The scores by row of every table that lists those of each seed.
+    """Yield the scores by row of every table that lists the scores of each seed.
 
     Args:
         lines: of a Markdown file.
@@ -89,14 +88,16 @@ def _is_number(word: str) -> bool:
 
 
 def alone_right(one: Scores, other: Scores) -> tuple[int, int]:
-    """Videos that the one alone, and that the other alone, has right; of videos with one label each.
+    """Return the numbers of videos that only the first and only the second classifies correctly.
 
     Raises:
         ArgumentError: videos with several labels.
         ScoresError: the scores are of other videos or classes.
     """
     if one.multi_label:
-        raise ArgumentError("the videos have several labels each, which are not right or wrong as a whole")
+        raise ArgumentError(
+            "the videos have several labels each. The McNemar test needs one label per video."
+        )
     one.check_same(other, protocols=False)
     other = other.reordered(one.ids)
     first, second = (scores.logits.argmax(axis=1) == scores.targets for scores in (one, other))
@@ -109,13 +110,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("source", type=Path, nargs="+", help="a Markdown file, or two files of scores")
-    parser.add_argument("--clips", type=int, help="of a Markdown file: test clips of each score")
+    parser.add_argument("--clips", type=int, help="number of test clips of each score in a Markdown file")
     parser.add_argument(
-        "--column", type=int, default=1, help="which column of scores, where there are several"
+        "--column", type=int, default=1, help="number of the column of scores, if there are several"
     )
-    parser.add_argument(
-        "--below", type=float, default=1.0, help="print pairs with a p value below this alone"
-    )
+    parser.add_argument("--below", type=float, default=1.0, help="print only pairs with a p value below this")
     options = parser.parse_args()
     if len(options.source) == 2:
         counts = alone_right(*(Scores.load(path) for path in options.source))

@@ -1,4 +1,4 @@
-"""Prediction on a CPU: frames that go through a network at once, against all of 25 (or 64) at once."""
+"""Prediction on a CPU: time by the number of frames in a forward pass, relative to 25 (or 64) frames at once."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ def seconds(case: Case, frames: int, chunks: list[int], turns: int, precision: s
 
 
 def main() -> None:
-    """Measure all cases; write the table."""
+    """Measure all cases, and write the table."""
     arguments = parser(__doc__, __file__, assignments=False)
-    arguments.add_argument("--turns", type=int, default=5, help="of each size of chunks")
-    arguments.add_argument("--threads", type=int, default=1, help="of the processor")
+    arguments.add_argument("--turns", type=int, default=5, help="timed turns of each chunk size")
+    arguments.add_argument("--threads", type=int, default=1, help="number of CPU threads")
     arguments.add_argument("--precision", default="32", choices=("32", "bf16"))
     options = arguments.parse_args()
     torch.set_num_threads(options.threads)

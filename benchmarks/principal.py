@@ -31,7 +31,7 @@ VARIANTS = {
 
 
 def main() -> None:
-    """Train and test every variant with every seed, write the table of the set."""
+    """Train and test every variant with every seed, and write the table of the data set."""
     arguments = parser(__doc__, __file__)
     arguments.add_argument("set", choices=("rgb", "flow", "long"))
     arguments.add_argument("data", type=Path, nargs="?", help="the UCF-101 videos (rgb, flow)")
@@ -42,7 +42,7 @@ def main() -> None:
     arguments.add_argument("--seeds", type=int, default=3)
     arguments.add_argument("--train", type=int, default=240, help="training videos of the long set")
     arguments.add_argument("--test", type=int, default=120, help="its test videos")
-    arguments.add_argument("--only", type=int, help="run this seed alone; the table needs all")
+    arguments.add_argument("--only", type=int, help="run only this seed; the table needs all")
     options = arguments.parse_args()
     if options.set != "long" and options.data is None:
         arguments.error(f"{options.set} needs the videos")
@@ -96,7 +96,7 @@ def common(options: argparse.Namespace, data: str) -> list[str]:
 
 
 def rgb(options: argparse.Namespace) -> TrainSettings:
-    """As in ucf101_nine.py, on smaller frames: the classifier learns alone at first."""
+    """As in ucf101_nine.py, on smaller frames: only the classifier is trained at first."""
     return override(
         get_recipe("default"),
         [
@@ -133,7 +133,7 @@ def flow(options: argparse.Namespace) -> TrainSettings:
 
 
 def long(options: argparse.Namespace) -> TrainSettings:
-    """Make the long set and its flow, or find them."""
+    """Generate the long data set and its flow, unless they exist."""
     videos, stored = options.out / "long_videos", options.out / "long_flow"
     make_move4mnist(
         videos,

@@ -1,4 +1,4 @@
-"""Seconds of processor time until a command answers: mistakes, help, and a prediction before its first frame."""
+"""Processor time until a command prints an error or its help, or reads the first frame of a prediction."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from common import Table, parser, run_command, write_tables
 
-# Python prints what it has used so far where a video is first opened, or at its end, and leaves.
+# The process prints its processor time when it first opens a video, or at its end, and exits.
 _LEAVE = """
 import os, resource, sys
 def leave(*_, **__):
@@ -38,7 +38,7 @@ COMMANDS = {
 
 
 def whole(words: list[str], source: Path | None) -> float:
-    """Processor seconds of a process, user and system, from its start to its end."""
+    """Return the processor seconds of a process, user and system, from its start to its end."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([sys.executable, *words], env=_environment(source), capture_output=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -46,7 +46,7 @@ def whole(words: list[str], source: Path | None) -> float:
 
 
 def until(code: str, words: list[str], source: Path | None) -> float:
-    """Processor seconds of a process until it leaves."""
+    """Return the processor seconds of a process until it exits."""
     command = [sys.executable, "-c", code, *words]
     done = subprocess.run(command, env=_environment(source), capture_output=True, text=True)
     return float(done.stderr.rpartition("used ")[2])
@@ -58,13 +58,15 @@ def _environment(source: Path | None) -> dict[str, str]:
 
 
 def main() -> None:
-    """Measure in turns, and write the medians."""
+    """Measure all commands in turn, and write the medians."""
     arguments = parser(__doc__, __file__, assignments=False)
     arguments.add_argument("run", type=Path, help="a trained run")
     arguments.add_argument("clip", type=Path, help="a video to predict")
-    arguments.add_argument("--turns", type=int, default=7, help="of which the medians are written")
     arguments.add_argument(
-        "--before", type=Path, metavar="SRC", help="the sources of another version, beside these"
+        "--turns", type=int, default=7, help="number of measurements; their median is reported"
+    )
+    arguments.add_argument(
+        "--before", type=Path, metavar="SRC", help="source folder of another version, to compare with"
     )
     options = arguments.parse_args()
     predict = ["predict", str(options.run), str(options.clip)]

@@ -1,4 +1,4 @@
-"""UCF-101 (or those of its classes that are there), official split 1: two streams and their fusion on the CPU."""
+"""UCF-101 (or some of its classes), official split 1: two streams and their fusion on the CPU."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def main() -> None:
         "run.validate_epochs=0",
         f"run.seed={options.seed}",
     ]
-    # As in ucf101_nine.py: the classifier learns alone at first.
+    # As in ucf101_nine.py: only the classifier is trained at first.
     spatial = override(
         get_recipe("default"),
         [
@@ -51,7 +51,8 @@ def main() -> None:
     )
     runs: dict[str, TrainSettings] = {"spatial": spatial}
     for length in options.lengths:
-        # The trunk has to learn another kind of input: a rate for all of it, and longer, on smaller fields.
+        # The trunk has to adapt to another kind of input: one learning rate for all layers, and more epochs, on smaller
+        # fields.
         runs[f"temporal, L = {length}"] = override(
             get_recipe("default"),
             [

@@ -1,4 +1,4 @@
-"""UCF-101 (or those of its classes that are there), official split 1: fine-tuning on the CPU."""
+"""UCF-101 (or some of its classes), official split 1: fine-tuning on the CPU."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def main() -> None:
                 f"optim.epochs={options.epochs}",
                 "optim.batch=8",
                 "input.crop=random",
-                # SqueezeNet has no BatchNorm and large activations: at the usual 1e-3 its features are lost in
-                # the first steps (gradient norms near 100). So the classifier learns alone at first, and the
-                # trunk then moves 100 times slower than it.
+                # SqueezeNet has no BatchNorm and large activations: the usual rate of 1e-3 destroys its features in
+                # the first steps (gradient norms near 100). So only the classifier is trained at first, and the
+                # trunk then has a learning rate 100 times smaller.
                 f"optim.frozen_epochs={options.epochs / 2}",
                 "optim.lr=0.00001",
                 "optim.classifier_lr_scale=100",

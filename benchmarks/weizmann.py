@@ -19,7 +19,9 @@ def main() -> None:
     arguments.add_argument("--weights", type=Path, help="start weights of SqueezeNet 1.0; none: from scratch")
     arguments.add_argument("--model", default="tsm")
     arguments.add_argument("--epochs", type=int, default=30)
-    arguments.add_argument("--people", nargs="+", default=list(PEOPLE), help="left out, one per fold")
+    arguments.add_argument(
+        "--people", nargs="+", default=list(PEOPLE), help="people to hold out, one per fold"
+    )
     options = arguments.parse_args()
     base = override(
         get_recipe("default"),

@@ -1,4 +1,4 @@
-"""Weizmann, leave one person out: the temporal network alone, and what mean subtraction and the kind of stack do."""
+"""Weizmann, leave one person out: the temporal network alone, by mean subtraction and kind of stack."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def main() -> None:
     """Train and test every fold of every variant, then write the table."""
     arguments = parser(__doc__, __file__)
     arguments.add_argument("data", type=Path, help="the Weizmann videos")
-    arguments.add_argument("--flow", type=Path, required=True, help="their stored flow, both ways")
+    arguments.add_argument("--flow", type=Path, required=True, help="their stored flow, forward and backward")
     arguments.add_argument("--weights", type=Path, help="start weights of SqueezeNet 1.0; none: from scratch")
     arguments.add_argument("--length", type=int, default=10)
     arguments.add_argument("--epochs", type=int, default=20)

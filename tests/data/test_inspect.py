@@ -107,7 +107,7 @@ def test_a_file_that_kills_its_process_is_named_and_the_rest_is_seen(
     monkeypatch.setattr(check, "_check_file", _look_or_die)
     report = inspect(load_records(folder), workers=2)
     found = {v.id: v.problem for v in report.broken}
-    assert found.pop("train/a/2.mp4") == "ends the process that reads it"
+    assert "process" in found.pop("train/a/2.mp4")
     assert set(found) == {f"train/a/{n}.mp4" for n in ("empty", "empty2", "text")}
 
 
@@ -132,13 +132,13 @@ def test_parts_beyond_a_file_s_end_are_found(tmp_path: Path) -> None:
     rows = "v.mp4,a,0,1\nv.mp4,a,1,2\nv.mp4,a,1.5,9\nv.mp4,a,3,4\nv.mp4,a,,\n"
     (tmp_path / "l.csv").write_text(f"path,label,start,end\n{rows}")
     report = inspect(load_records(tmp_path / "l.csv"), workers=1)
-    assert [(v.readable, v.problem) for v in report.videos] == [
-        (True, None),
-        (True, None),
-        (True, "ends at 2.00 s, before the part does (9 s)"),
-        (False, "ends at 2.00 s, before the part begins (3 s)"),
-        (True, None),
-    ]
+    assert [v.readable for v in report.videos] == [True, True, True, False, True]
+    assert [v.problem is None for v in report.videos] == [True, True, False, False, True]
+    late, outside = report.videos[2].problem or "", report.videos[3].problem or ""
+    assert "2.00 s" in late
+    assert "9 s" in late
+    assert "2.00 s" in outside
+    assert "3 s" in outside
     assert report.copies == ()
 
 

@@ -305,7 +305,7 @@ def test_a_broken_off_set_is_finished_without_making_videos_twice(tmp_path: Path
 
 def test_other_parameters_do_not_go_into_a_set(tmp_path: Path) -> None:
     out = _small(tmp_path / "set")
-    with pytest.raises(DataError, match=r"frames \(12 there, 16 now\); seed \(0 there, 1 now\)"):
+    with pytest.raises(DataError, match=r"frames \(12 .*16 .*\); seed \(0 .*1 .*\)"):
         _small(out, seed=1, frames=16, chunk=(3, 6))
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").touch()
@@ -321,7 +321,7 @@ def test_a_set_of_before_there_were_inserted_chunks_is_finished(tmp_path: Path) 
     content = json.loads(path.read_text())
     del content["parameters"]["inserted"]
     path.write_text(json.dumps(content))
-    with pytest.raises(DataError, match=r"inserted \(False there, True now\)"):
+    with pytest.raises(DataError, match=r"inserted \(False .*True "):
         _small(tmp_path / "set", inserted=True)
     assert _small(tmp_path / "set") == tmp_path / "set"
 

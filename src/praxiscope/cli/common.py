@@ -1,4 +1,4 @@
-"""Options that several commands take, and how commands print results."""
+"""Options shared by several commands, and functions to print results."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ MaxSkip = Annotated[
 Checkpoint = Annotated[
     str | None,
     typer.Option(
-        help="Checkpoint to load: last or best. Default: the one the run prefers.",
+        help="Checkpoint to load: last or best. Default: that of the run.",
         rich_help_panel=MODEL_PANEL,
     ),
 ]
@@ -101,7 +101,7 @@ Flow = Annotated[
 FlowRange = Annotated[
     float | None,
     typer.Option(
-        help="Bound in pixels of flow that another tool stored as JPEGs in --flow, often 20.",
+        help="Range in pixels of flow that another tool stored as JPEGs in --flow, often 20.",
         rich_help_panel=FLOW_PANEL,
     ),
 ]
@@ -133,19 +133,19 @@ Device = Annotated[
 
 
 def command_line() -> str:
-    """The command line, quoted so that it can be pasted into a shell."""
+    """Return the command line, quoted for a shell."""
     return shlex.join(["praxiscope", *sys.argv[1:]])
 
 
 def reporter() -> Reporter:
-    """Progress on standard error."""
+    """Return a reporter that prints progress on standard error."""
     from praxiscope.progress import ConsoleReporter
 
     return ConsoleReporter()
 
 
 def print_json(content: Any) -> None:
-    """Print one JSON document; values that JSON does not have (NaN) become null."""
+    """Print one JSON document. NaN and infinity become null."""
     print(json.dumps(_plain(content), indent=2, ensure_ascii=False))
 
 

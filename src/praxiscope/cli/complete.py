@@ -1,4 +1,4 @@
-"""What a shell offers after an option: names that are known without torch."""
+"""Shell completion of option values, without importing torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``praxiscope dataset``: data sets that are made."""
+"""``praxiscope dataset``: generate synthetic data sets."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def move4mnist(
         typer.Option(
             min=0,
             max=1,
-            help="Probability that the second digit stays in place rather than jumps. Default: 0.5.",
+            help="Probability that the second digit stays in place instead of jumping. Default: 0.5.",
             rich_help_panel=_MOTION,
         ),
     ] = None,
@@ -87,7 +87,7 @@ def move4mnist(
         bool,
         typer.Option(
             "--inserted",
-            help="Insert the still frames into the motion, instead of placing them around it.",
+            help="Interrupt the motion by the frames without it, instead of placing them before and after it.",
             rich_help_panel=_MOTION,
         ),
     ] = False,
@@ -124,7 +124,7 @@ def move4mnist(
 
 
 def _pair(option: str, text: str | None, kind: Callable[[str], Any]) -> tuple[Any, Any] | None:
-    """Two numbers, as in 6,12. Raises ArgumentError for another text."""
+    """Parse two numbers, as in 6,12. Raises ArgumentError for other text."""
     from praxiscope.errors import ArgumentError
 
     if text is None:

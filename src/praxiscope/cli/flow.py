@@ -29,16 +29,16 @@ def flow(
     ] = "tvl1",
     assignments: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Parameter of the method, as name=value. Can be repeated."),
+        typer.Option("--set", help="Parameter of the method, as name=value. May be repeated."),
     ] = None,
     flow_weights: Annotated[
-        str | None, typer.Option(help="Weights of RAFT: a file, or download for torchvision's.")
+        str | None, typer.Option(help="RAFT weights: a file, or 'download' for those of torchvision.")
     ] = None,
     range: Annotated[
         str,
         typer.Option(
-            help="Largest displacement that is stored, in pixels; larger ones are clipped. Or frame: the limits of "
-            "each field."
+            help="Largest stored displacement, in pixels; larger ones are clipped. Or frame: the minimum and maximum "
+            "of each field."
         ),
     ] = "20",
     short_side: Annotated[

@@ -69,7 +69,7 @@ def fuse(
         bool,
         typer.Option(
             "--any-protocol",
-            help="Fuse scores even if they were made with different protocols.",
+            help="Fuse scores even if their protocols differ.",
             rich_help_panel=_FUSION,
         ),
     ] = False,

@@ -1,4 +1,4 @@
-"""Help texts: options and commands under headings, every text in full, at any width."""
+"""Format help texts: options and commands under headings, without truncation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LAST = "Options"
 
 
 def _sections(items: Iterable[tuple[str | None, tuple[str, str]]]) -> dict[str, list[tuple[str, str]]]:
-    """Rows by heading, in the order in which the headings appear; those without a heading come last."""
+    """Group rows by heading, in order of first appearance. Rows without a heading come last."""
     found: dict[str, list[tuple[str, str]]] = {}
     for panel, row in sorted(items, key=lambda item: item[0] is None):
         found.setdefault(panel or _LAST, []).append(row)
@@ -42,7 +42,7 @@ class _Command(TyperCommand):
 
 
 class Group(TyperGroup):
-    """Commands in the order in which they were added, each with its first paragraph."""
+    """Group that lists its commands in the order of addition, each with the first paragraph of its help."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         self.format_commands(ctx, formatter)
@@ -62,12 +62,12 @@ class Group(TyperGroup):
 
 
 def _summary(text: str | None) -> str:
-    """The first paragraph."""
+    """Return the first paragraph."""
     return " ".join((text or "").partition("\n\n")[0].split())
 
 
 class App(typer.Typer):
-    """A group of commands with this help. Takes the arguments of ``typer.Typer``."""
+    """``typer.Typer`` with this format of help texts. Takes the same arguments."""
 
     def __init__(self, **options: Any) -> None:
         defaults: dict[str, Any] = {

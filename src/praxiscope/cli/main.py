@@ -72,23 +72,23 @@ def main() -> NoReturn:
         _fail(str(error), 2 if isinstance(error, ArgumentError) else 1)
     except KeyboardInterrupt:
         _fail("interrupted", 130)
-    except BrokenPipeError:  # `praxiscope predict … | head`: the reader has left
+    except BrokenPipeError:  # `praxiscope predict … | head`: the reader has exited
         sys.stderr.close()
         sys.exit(1)
-    except OSError as error:  # a full disk, a folder without rights
+    except OSError as error:  # a full disk, missing permissions
         named = "" if error.filename is None else f"{error.filename}: "
         _fail(f"{named}{error.strerror or error}", 1)
     except RuntimeError as error:
         if type(error).__name__ != "OutOfMemoryError":  # torch's, which is not imported here
             raise
         _fail(
-            "the device is out of memory. For training, lower --batch, --watch or --size; or choose --device cpu.",
+            "the device is out of memory. Decrease --batch, --watch or --size (in training), or use --device cpu.",
             1,
         )
     sys.exit(0)
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    """One line on standard error, whatever the message is made of."""
+    """Print an error as one line on standard error, and exit."""
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(code)

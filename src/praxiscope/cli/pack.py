@@ -20,7 +20,7 @@ from praxiscope.cli.common import (
 )
 from praxiscope.units import counted
 
-HELP = """Make a copy of a data set that trains faster: smaller frames, each of which decodes alone.
+HELP = """Copy a data set to a format for fast training: smaller frames, each of which decodes independently.
 
 \b
 Example: praxiscope pack videos/ packed/ --short-side 256

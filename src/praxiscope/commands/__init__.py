@@ -1,4 +1,4 @@
-"""What the commands do, as functions: no parsing and no printing here."""
+"""The commands as functions, without parsing and printing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands as functions, for scripts and notebooks. They print nothing unless progress is asked for.
+"""The commands as functions, for scripts and notebooks. They print nothing unless ``progress`` is set.
 
 Importing this file does not import torch.
 """
@@ -41,15 +41,15 @@ def train(
         data: a folder of class folders, a CSV file, or ``LAYOUT:FOLDER``; or several data sets by name. May be left out
             with ``resume``.
         out: folder of the run.
-        model: name of the model; None takes that of the recipe.
+        model: name of the model. None: the model of the recipe.
         recipe: name of a recipe, or the ``settings.yaml`` of a run.
         resume: continue from the last checkpoint in ``out``.
         progress: show progress on standard error, or by a `Reporter`.
         settings: options of ``praxiscope train`` by their names, with ``_`` for ``-``: ``epochs=5``, ``lr=0.01``,
             ``batch=8``, ``size=112`` (pixels), ``backbone="resnet50"``, ``pretrained=True``, ``weights="w.pt"``,
             ``seed=0``, ``flow="flow/"``, ``watch=8``, ``choose=4``, …; ``start=("runs/rgb", "runs/flow")`` is
-            ``--from``. With several data sets ``split``, ``annotations`` and ``flow`` are mappings by their names. Any
-            other setting is given by its full name, as in ``**{"optim.momentum": 0.8}``.
+            ``--from``. With several data sets, ``split``, ``annotations`` and ``flow`` are mappings by data set name.
+            Give any other setting by its full name, as in ``**{"optim.momentum": 0.8}``.
 
     Returns:
         The run. ``run.finished`` is False if training was interrupted.
@@ -75,7 +75,7 @@ def train(
 def _train_options(
     data: Data | Mapping[str, Data] | None, model: str | None, recipe: str, settings: Mapping[str, Any]
 ) -> Any:
-    """What the keywords of `train` ask for."""
+    """Return the options that the keywords of `train` define."""
     from praxiscope.commands.train_options import SETTINGS, DataOptions, TrainOptions
 
     given = {name: value for name, value in settings.items() if value is not None}
@@ -97,7 +97,7 @@ def _train_options(
 
 
 def _named(name: str, values: object) -> list[str]:
-    """NAME=VALUE texts. Raises ArgumentError for anything else than a mapping."""
+    """Convert a mapping to NAME=VALUE texts. Raises ArgumentError if it is not a mapping."""
     if not isinstance(values, Mapping):
         raise ArgumentError(f"{name} = {values!r}: with several data sets, give a mapping by their names.")
     return [f"{key}={value}" for key, value in values.items()]
@@ -128,8 +128,8 @@ def test(
     Args:
         run: a run or model folder, or what `train` returns.
         data: a folder of class folders, a CSV file, or ``LAYOUT:FOLDER``.
-        protocol: views to average for each video, such as "25x10"; None takes that of the model.
-        average: how views are averaged: "logits" or "softmax". None takes that of the protocol.
+        protocol: views to average for each video, such as "25x10". None: the protocol of the model.
+        average: how views are averaged: "logits" or "softmax". None: that of the protocol.
         split: official split of a layout.
         annotations: folder of a layout's official lists, if they are not beside the videos.
         subset: part of the data: "train", "val" or "test". A data set without splits is split as in training.
@@ -144,7 +144,7 @@ def test(
 
     Raises:
         ArgumentError, CheckpointError: something cannot be used as asked.
-        DataError: a label that the model does not know, or no videos to test.
+        DataError: a label is not a class of the model, or there are no videos to test.
         TrainingError: too many videos cannot be read.
 
     Example:
@@ -255,14 +255,14 @@ def flow_store(
 ) -> FlowSummary:
     """Estimate and store the optical flow of a data set's videos, as ``praxiscope flow`` does.
 
-    Clips that are stored already are kept, so that an interrupted call can be repeated.
+    Clips that are already stored are kept, so repeat an interrupted call to continue it.
 
     Args:
         data: a folder of class folders, a CSV file, or ``LAYOUT:FOLDER``.
         out: folder of the stored flow; give it to `train` as ``flow``.
         method: "tvl1", "dis", "farneback", "raft", or a registered method.
-        parameters: of the method, such as ``{"warps": 3}``.
-        backward: also store the flow to the frame before.
+        parameters: parameters of the method, such as ``{"warps": 3}``.
+        backward: also store the flow to the previous frame.
         progress: show progress on standard error, or by a `Reporter`.
         options: other options of ``praxiscope flow`` by their names: ``range=20`` (pixels), ``short_side=256``
             (pixels), ``storage="ffv1"`` (``--format``), ``split``, ``annotations``, ``workers``, ``device``,
@@ -272,7 +272,7 @@ def flow_store(
         Numbers of clips and fields, bytes, and the error of the storage in pixels.
 
     Raises:
-        ArgumentError: settings that cannot be used, or a folder of flow that was made with other settings.
+        ArgumentError: settings that cannot be used, or a folder of flow that was stored with other settings.
         DataError: no video can be read.
         TrainingError: too many videos cannot be read.
 

@@ -30,11 +30,11 @@ def check_preset(name: str) -> None:
 
 @dataclass(frozen=True)
 class TestOptions:
-    """What a test scores, and how; see `praxiscope.test`.
+    """Options of a test; see `praxiscope.test`.
 
     Attributes:
-        protocol: views to average for each video; None takes that of the model.
-        average: "logits" or "softmax"; None takes that of the protocol.
+        protocol: views to average for each video. None: the protocol of the model.
+        average: "logits" or "softmax". None: that of the protocol.
         split, annotations: for layouts with official splits.
         subset: part of the data, "train", "val" or "test".
         out: scores file to write (.npz or .parquet).

@@ -23,7 +23,7 @@ def check(
     workers: int = 2,
     reporter: Reporter | None = None,
 ) -> CheckReport:
-    """Open every video of a data set and report what is in it; see `praxiscope.check`.
+    """Open every video of a data set and report problems and class counts; see `praxiscope.check`.
 
     Raises:
         DataError: the data set cannot be listed.

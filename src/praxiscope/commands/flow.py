@@ -38,12 +38,12 @@ class StoreOptions:
         range: the bound in pixels to which displacements are clipped, or "frame" (see
             `praxiscope.flow.contract.quantise`).
         short_side: short side to which frames are scaled first, pixels; None keeps their size.
-        backward: also store the flow from each frame to the one before.
+        backward: also store the flow from each frame to the previous one.
         storage: "ffv1", or "jpeg" for folders with TSN's file names.
         split, annotations: for layouts with official splits.
         workers: number of processes, of one thread each; None uses one per core. There is one on any device but the
             CPU.
-        device: where TV-L1 and RAFT run.
+        device: device of TV-L1 and RAFT.
         max_skip: largest share of unreadable videos; None is 5 %, but up to three never stop the run.
         verify: read every stored field of these videos, and extract damaged clips again. Otherwise a clip counts as
             stored if its index is complete.
@@ -67,14 +67,14 @@ class StoreOptions:
 
     def __post_init__(self) -> None:
         if self.storage == "jpeg" and self.backward:
-            raise ArgumentError("JPEG folders cannot hold backward flow: use the format ffv1")
+            raise ArgumentError("the format jpeg does not support backward flow. Use the format ffv1.")
         if self.workers is not None and self.workers < 1:
             raise ArgumentError(f"workers must be at least 1, got {self.workers}")
 
 
 @dataclass(frozen=True)
 class FlowSummary:
-    """What a store holds, and what was done.
+    """The content of a store, and the result of a call.
 
     Attributes:
         clips, fields: number stored for these videos; a field is the flow of one frame in one direction.
@@ -113,8 +113,8 @@ def extract_flow(
 ) -> FlowSummary:
     """Store the flow between consecutive frames of every video of a data set.
 
-    Clips that are already stored and were made of the same video files are kept, so an interrupted run continues where
-    it stopped.
+    Clips that are already stored and were computed from the same video files are kept, so an interrupted run continues
+    where it stopped.
 
     Args:
         data: as for training. Rows of a CSV that are parts of one file share its flow.
@@ -123,7 +123,7 @@ def extract_flow(
         reporter: shows progress.
 
     Raises:
-        ArgumentError: the method cannot be used, or the store was made in another way.
+        ArgumentError: the method cannot be used, or the store has other settings.
         DataError: none of the videos could be read.
         TrainingError: more than ``max_skip`` of the videos cannot be read.
     """
@@ -172,7 +172,7 @@ def extract_flow(
 def _open_store(target: Path, contract: FlowContract, storage: str) -> FlowStore:
     if target.is_dir() and not (target / STORE_FILE).is_file() and any(folders(target)):
         raise ArgumentError(
-            f"{target}: holds JPEGs of flow from another tool. Name another folder, or train on them as they are: "
+            f"{target}: contains JPEGs of flow from another tool. Choose another folder, or train on this flow: "
             f"praxiscope train DATA --flow {target} --flow-range 20"
         )
     return create_store(target, contract, storage)
@@ -186,7 +186,7 @@ def _plan(
     workers: int,
     reporter: Reporter,
 ) -> tuple[list[Job], int]:
-    """The jobs for what is not stored or damaged, and the number of damaged files or folders."""
+    """Return the jobs for missing and damaged clips, and the number of damaged files or folders."""
     parameters = tuple(sorted(options.parameters.items()))
 
     def job(key: str, *directions: bool) -> Job:
@@ -226,7 +226,7 @@ def _clips(records: Sequence[VideoRecord], store: FlowStore) -> dict[str, Path]:
 
 
 def _is_complete(store: FlowStore, key: str, video: Path, backward: bool) -> bool:
-    """Whether the clip is stored, complete, and made of this file. Raises if it was made in another way."""
+    """Whether the clip is stored completely from this file. Raises an error if its settings differ."""
     try:
         stored = store.stored(key, backward=backward)
     except VideoError:

@@ -68,7 +68,7 @@ class _Outcome:
 def extract_all(
     jobs: Sequence[Job], workers: int, already: int, reporter: Reporter, record_damage: DamageList
 ) -> tuple[float, dict[str, str]]:
-    """Do all jobs. Returns the seconds of video that they had, and the problems by key."""
+    """Run all jobs. Returns the seconds of video processed, and the problems by key."""
     skipped: dict[str, str] = {}
     video_s, started = 0.0, time.perf_counter()
     total = sum(job.weight for job in jobs)
@@ -93,7 +93,7 @@ def extract_all(
 
 
 def verify(jobs: Sequence[Job], workers: int, reporter: Reporter) -> set[tuple[str, bool]]:
-    """Read the stored flow of each job, which has one direction. Returns key and direction of what is damaged."""
+    """Read the stored flow of each job, which has one direction. Returns key and direction of damaged flow."""
     jobs = [job for job in jobs if job.store.path(job.key, backward=job.directions[0]).exists()]
     damaged = set()
     with reporter.bar("verifying flow", len(jobs)) as bar:
@@ -111,7 +111,7 @@ def verify(jobs: Sequence[Job], workers: int, reporter: Reporter) -> set[tuple[s
 
 
 def _damage(job: Job) -> str:
-    """What is wrong with the stored flow of a job; empty if nothing is."""
+    """Return the problem of the stored flow of a job; empty for none."""
     (backward,) = job.directions
     path = job.store.path(job.key, backward=backward)
     try:

@@ -26,7 +26,7 @@ __all__ = ["FuseResult", "fuse", "fuse_runs"]
 Source = Scores | str | Path
 """Scores, or a scores file."""
 
-# Above this accuracy on its training videos, a stream shows the SVM almost no errors.
+# Above this accuracy on its training videos, a stream has almost no errors for the SVM to learn from.
 _MEMORISED = 0.99
 
 

@@ -1,4 +1,4 @@
-"""Find the videos that are given as files, folders, globs or lists, and predict each."""
+"""Find videos given as files, folders, globs or lists, and predict each."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def find_sources(
     """Find the videos of files, folders (videos in it or below, or its frames), globs and ``.txt`` lists.
 
     Args:
-        sources: as on a command line. A list has one path per line.
-        note: called with remarks on files in a folder, or matching a glob, that are left out.
+        sources: files, folders, globs or lists, as on a command line. A list has one path per line.
+        note: called with messages about files, in a folder or matching a glob, that are left out.
 
     Returns:
         The videos, each once; a Failure for each line of a list whose file does not exist.
@@ -80,7 +80,7 @@ def find_sources(
 
 
 def _inside(folder: Path) -> tuple[list[str], list[Path]]:
-    """The videos in a folder and below, or the folder itself if it holds frames; and the files that are left out."""
+    """Return the videos in and below a folder (or the folder itself, if it contains frames), and the other files."""
     videos, left_out = search(folder)
     if videos:  # first: a folder of videos may also hold images
         return [str(video) for video in videos], left_out
@@ -175,7 +175,7 @@ def predict(
 def _timeline(
     recogniser: AnyRecogniser, source: str, window_s: float, stride_s: float, top: int
 ) -> Prediction:
-    """All windows; the labels of the video are those of the windows with the highest mean probability."""
+    """Predict all windows. The labels of the video are the classes with the highest mean probability over windows."""
     segments = list(recogniser.timeline(source, window_s=window_s, stride_s=stride_s, top=top))
     total: dict[str, float] = {}
     for segment in segments:

@@ -79,7 +79,7 @@ def test(
 
     Raises:
         ArgumentError: the task is missing or unknown.
-        DataError: a label that the model does not know, or no videos to test.
+        DataError: a label is not a class of the model, or there are no videos to test.
         TrainingError: more than ``options.max_skip`` of the videos cannot be read.
     """
     run_once()
@@ -191,7 +191,7 @@ def _notes_on(scores: Scores, figures: Mapping[str, Any]) -> list[str]:
 
 
 def _find_task(card: ModelCard, manifest: Manifest) -> str:
-    """The one task that has all classes of a data set."""
+    """Return the task that has all classes of a data set."""
     fitting = [name for name in card.tasks if set(manifest.classes) <= set(card.of_task(name).labels)]
     if len(fitting) == 1:
         return fitting[0]
@@ -204,7 +204,7 @@ def _find_task(card: ModelCard, manifest: Manifest) -> str:
 
 
 def _choose(manifest: Manifest, known: Mapping[str, str], subset: str, notes: list[str]) -> list[VideoRecord]:
-    """The videos to test, with a note on those that the run was trained on."""
+    """Return the videos to test, and report those that the run was trained on."""
     if any(record.split is None for record in manifest.records):
         if any(record.id in known for record in manifest.records):
             chosen = [r for r in manifest.records if known.get(r.id, "test") == subset]

@@ -100,7 +100,7 @@ def train(
     manifest = _readable_part(run, manifest, network, state, problems)
     duration = _duration(run, manifest)
     network = _on_device(run, network)
-    # A resumed run keeps its chunks: measured again, they might be others.
+    # A resumed run keeps its chunk sizes, because new measurements could differ.
     state.at_once = state.at_once or snippets_at_once(
         settings, network.model, network.card.input, fabric, run.reporter
     )
@@ -123,7 +123,7 @@ def train(
 
 @dataclass(frozen=True)
 class _Run:
-    """What is the same in all parts of a run."""
+    """The objects that all parts of a run share."""
 
     settings: TrainSettings
     folder: Path
@@ -137,7 +137,7 @@ class _Run:
 
 
 def _build_network(run: _Run, manifest: Manifest) -> Network:
-    """A new network with its start weights, or that of a resumed run, whose weights are loaded later."""
+    """Create a network with its initial weights, or, for a resumed run, one whose weights are loaded later."""
     settings = run.settings
     store = flow_store(settings)
     # All processes must start from the same weights.
@@ -157,7 +157,7 @@ def _build_network(run: _Run, manifest: Manifest) -> Network:
 
 
 def _write_folder(run: _Run, manifest: Manifest, command: str | None) -> None:
-    """The files of a run's folder that are written before the first step."""
+    """Write the files of a run's folder that exist before the first step."""
     if run.fabric.is_global_zero:
         run.folder.mkdir(parents=True, exist_ok=True)
         dump_yaml(run.settings, run.folder / SETTINGS_FILE)
@@ -197,7 +197,7 @@ def _readable_part(
 
 
 def _duration(run: _Run, manifest: Manifest) -> Duration:
-    """How long the run is. Raises ArgumentError where an epoch has no step, or nothing would be learned."""
+    """Return the length of the run. Raises ArgumentError if an epoch has no step, or the run has none."""
     settings, videos = run.settings, len(manifest.to_train())
     optim = settings.optim
     if optim.batch > max(videos, OptimSettings().batch):
@@ -325,7 +325,7 @@ def _plan(settings: TrainSettings, duration: Duration) -> Plan:
 
 
 def _keep_memory(run: _Run) -> KeptMemory | None:
-    """What decides before every step whether freed memory is kept; None if that is settled."""
+    """Return the function that decides before each step whether to keep freed memory, or None if that is fixed."""
     asked = run.settings.run.keep_memory
     if run.fabric.device.type != "cpu":
         return None

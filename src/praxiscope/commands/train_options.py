@@ -1,6 +1,6 @@
-"""From the options of ``praxiscope train``, or the keywords of ``praxiscope.train``, to the settings of a run.
+"""Convert the options of ``praxiscope train`` and the keywords of ``praxiscope.train`` to the settings of a run.
 
-Nothing here imports torch, unless a model is started from runs.
+This does not import torch, except for a warm start from runs.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class DataOptions:
-    """Which data sets a run trains on, as options name them.
+    """The data sets of a run, as given by the options.
 
     Attributes:
         source: a single data set: a folder, a CSV, or LAYOUT:FOLDER.
@@ -80,7 +80,7 @@ class TrainOptions:
     Attributes:
         data: the data sets.
         model: name of the model; None: the recipe's.
-        recipe: name of a recipe, or a run's YAML file; "default" is ``default-MODEL`` where there is one.
+        recipe: name of a recipe, or a run's YAML file; "default" is ``default-MODEL`` if it exists.
         start: two runs, RGB_RUN,FLOW_RUN, for a warm start of a network of both.
         plain: values of the options in `SETTINGS`, by their names; None: not given.
         assignments: ``section.key=value`` texts.
@@ -97,19 +97,19 @@ class TrainOptions:
 
 
 def resolve(options: TrainOptions, out: Path, resume: bool = False) -> TrainSettings:
-    """The settings of a run, checked as far as torch is not needed for it.
+    """Return the settings of a run, after all checks that do not need torch.
 
     Args:
-        options: what was asked for.
-        out: the folder of the run.
-        resume: go on with the run in ``out``.
+        options: options of the run.
+        out: folder of the run.
+        resume: continue the run in ``out``.
 
     Raises:
-        ArgumentError, DataError, CheckpointError: something cannot be used as asked.
+        ArgumentError, DataError, CheckpointError: an option, the data or a file cannot be used.
     """
     saved = out / SETTINGS_FILE
     if resume and not saved.is_file():
-        raise ArgumentError(f"--resume: {out} holds no run. Give the folder of a run as --out.")
+        raise ArgumentError(f"--resume: {out} contains no run. Give the folder of a run as --out.")
     plain = {name: value for name, value in options.plain.items() if value is not None}
     model = options.model or _model_of(plain, options.start)
     settings = _beginning(options.recipe, model, saved if resume else None)
@@ -126,11 +126,11 @@ def resolve(options: TrainOptions, out: Path, resume: bool = False) -> TrainSett
         # A resumed run keeps its length unless another one is given, even if a recipe is given again.
         length = load_yaml(saved).optim
         changes = {"optim.epochs": length.epochs, "optim.steps": length.steps} | changes
-    # All together: two options may fit one another, but not what the recipe has.
+    # Checked together with the recipe: options that fit each other may not fit its settings.
     settings = override(
         settings, options.assignments, {**taken_over, **_data_sets(settings, options.data), **changes}
     )
-    settings.data.sources()  # raises where no data set is named
+    settings.data.sources()  # raises if there is no data set
     if "watch" in plain and frames_of(settings.model.name) == "all":
         raise ArgumentError(
             f"--watch {plain['watch']}: {settings.model.name} sees every frame. Leave --watch out, or choose another "
@@ -141,7 +141,7 @@ def resolve(options: TrainOptions, out: Path, resume: bool = False) -> TrainSett
 
 
 def _model_of(plain: Mapping[str, Any], start: str | None) -> str | None:
-    """The model that an option is made for; None where none is."""
+    """Return the model that an option belongs to, or None."""
     if "clusters" in plain:
         option, having = "--clusters", [name for name in FILES if "clusters" in keywords_of(name)]
     elif start is not None:
@@ -150,13 +150,13 @@ def _model_of(plain: Mapping[str, Any], start: str | None) -> str | None:
         return None
     if len(having) > 1:
         raise ArgumentError(
-            f"{option}: name one of the models that have this option by --model: {', '.join(having)}."
+            f"{option}: only some models have this option. Give --model: {', '.join(having)}."
         )
     return having[0]
 
 
 def _beginning(recipe: str, model: str | None, saved: Path | None) -> TrainSettings:
-    """The settings to change: a recipe's, or those of a run to resume."""
+    """Return the settings to start from: those of the recipe, or of the run to resume."""
     if saved is not None and recipe == "default":
         return load_yaml(saved)
     return recipe_of(model) if recipe == "default" and model else get_recipe(recipe)
@@ -165,7 +165,7 @@ def _beginning(recipe: str, model: str | None, saved: Path | None) -> TrainSetti
 def _warm_start(
     start: str | None, model: str, plain: Mapping[str, Any], out: Path, resume: bool
 ) -> dict[str, Any]:
-    """The settings that a network of both streams takes over from the runs that it starts from."""
+    """Return the settings that a warm-started network of both streams copies from its runs."""
     if start is None:
         return {}
     if resume:
@@ -174,7 +174,7 @@ def _warm_start(
         )
     if default_stream(model) != "both":
         raise ArgumentError(
-            f"--from {start}: needs a model of RGB and flow, such as multiplier; {model} sees one of them. Leave out "
+            f"--from {start}: needs a model of RGB and flow, such as multiplier; {model} has one stream. Leave out "
             f"--from or --{'clusters' if 'clusters' in plain else 'model'}."
         )
     runs = [run for run in start.split(",") if run]
@@ -187,7 +187,7 @@ def _warm_start(
 
 
 def _changes(plain: Mapping[str, Any], settings: TrainSettings) -> dict[str, Any]:
-    """The settings that plain options change."""
+    """Return the settings that plain options change."""
     if unknown := [name for name in plain if name not in SETTINGS]:
         raise unknown_name("option", unknown[0], SETTINGS)
     given = dict(plain)
@@ -203,14 +203,14 @@ def _changes(plain: Mapping[str, Any], settings: TrainSettings) -> dict[str, Any
 
 
 def _data_sets(settings: TrainSettings, data: DataOptions) -> dict[str, Any]:
-    """The settings of one data set or of several; they win over a recipe's.
+    """Return the settings of one data set or of several. They override those of a recipe.
 
     Raises:
-        ArgumentError: an option names a data set that there is not, or one and several are named.
+        ArgumentError: an option names an unknown data set, or one and several data sets are given.
     """
     if data.source is not None and data.tasks:
         raise ArgumentError(
-            f"{data.source} and --data {data.tasks[0]}: give one data set, or several by --data NAME=DATA."
+            f"{data.source} and --data {data.tasks[0]}: give one data set as DATA, or several as --data NAME=DATA."
         )
     named = _by_name("--data", data.tasks)
     kept = settings.data.tasks if data.source is None and not named else None
@@ -228,7 +228,7 @@ def _data_sets(settings: TrainSettings, data: DataOptions) -> dict[str, Any]:
             changes = {"data.source": data.source, "data.tasks": None}
         if len(data.flow) > 1:
             raise ArgumentError(
-                f"--flow {' --flow '.join(data.flow)}: one data set has one folder of flow. Name several data sets by "
+                f"--flow {' --flow '.join(data.flow)}: one data set has one folder of flow. Give several data sets as "
                 "--data NAME=DATA."
             )
         if data.flow:
@@ -248,7 +248,7 @@ def _data_sets(settings: TrainSettings, data: DataOptions) -> dict[str, Any]:
 
 
 def _by_name(option: str, texts: Sequence[str]) -> dict[str, str]:
-    """NAME=VALUE texts. Raises ArgumentError for other texts, and for a name that comes twice."""
+    """Parse NAME=VALUE texts. Raises ArgumentError for other text, and for a repeated name."""
     found: dict[str, str] = {}
     for text in texts:
         name, equals, value = text.partition("=")

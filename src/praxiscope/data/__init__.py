@@ -1,4 +1,4 @@
-"""Data sets: lists of labelled videos, their splits, and what feeds them to a model."""
+"""Data sets: lists of labelled videos, splits, and loading of batches."""
 
 from __future__ import annotations
 

@@ -225,7 +225,7 @@ def _with_part(video: VideoCheck, record: VideoRecord, frames: Mapping[Part, int
     start_s = record.start_s or 0.0
     end_s = length if record.end_s is None else record.end_s
     if start_s >= length:
-        problem = f"ends at {length:.2f} s, before the part begins ({start_s:g} s)"
+        problem = f"ends at {length:.2f} s, before the start of the part ({start_s:g} s)"
         return replace(video, readable=False, frames=None, duration_s=None, problem=problem)
     count = frames.get((record.start_s, record.end_s), 0)
     if not count:
@@ -234,7 +234,7 @@ def _with_part(video: VideoCheck, record: VideoRecord, frames: Mapping[Part, int
     inside = replace(video, frames=count, duration_s=min(end_s, length) - start_s)
     # Times are often rounded: an end of one frame too late is not a problem.
     if end_s > length + 1 / (video.fps or 25) and not video.problem:
-        return replace(inside, problem=f"ends at {length:.2f} s, before the part does ({end_s:g} s)")
+        return replace(inside, problem=f"ends at {length:.2f} s, before the end of the part ({end_s:g} s)")
     return inside
 
 
@@ -304,7 +304,7 @@ def _check_files(
                 result = pool.submit(_check_file, path, full, *parts).result()
             except BrokenProcessPool:
                 pool = ProcessPoolExecutor(1, context)
-                result = VideoCheck(id="", path=path, problem="ends the process that reads it"), "", {}
+                result = VideoCheck(id="", path=path, problem="crashes the process that reads it"), "", {}
             yield path, result
     finally:
         pool.shutdown(cancel_futures=True)

@@ -25,15 +25,15 @@ CLASS_LIST = "classes.txt"
 
 COLUMNS = ("path", "label", "start", "end", "split", "group")
 
-# A quoted cell and the blanks around it, which the csv module does not accept.
+# A quoted cell with spaces around it, which the csv module does not accept.
 _QUOTED = re.compile(r'(?P<before>^|,)[^\S\n]*(?P<cell>"(?:[^"]|"")*")[^\S\n]*(?=,|$)', re.MULTILINE)
 
 
 def read_csv(path: str | Path) -> list[VideoRecord]:
     """Read a list of videos, without checking that the files exist.
 
-    Paths are relative to the CSV's folder, labels are names (several joined by ``|``; empty for a test video
-    of no class), start and end are seconds. Where a ``classes.txt`` stands beside the CSV and all labels are
+    Paths are relative to the CSV's folder. Labels are names (several joined by ``|``; empty for a test video
+    without a class). Start and end are seconds. If there is a ``classes.txt`` beside the CSV and all labels are
     numbers, they are 0-based positions in it.
 
     Args:

@@ -1,6 +1,6 @@
-"""Read clips: the frames of all streams of a record, as a sample.
+"""Read clips: the frames of all streams of a record.
 
-S snippets of a video, C channels, H rows, W columns, K classes.
+Axis letters: S snippets of a video, C channels, H rows, W columns, K classes.
 """
 
 from __future__ import annotations
@@ -73,9 +73,9 @@ class Geometry(Protocol):
 class StreamReader(Protocol):
     """Reads one stream of a video at given snippets.
 
-    Called with the record, its video, int64 starts [S] counted from frame ``first``, the frame ``last`` behind
-    the record's end, and the box that will be cut out (None: the whole frame). Returns [S, C, H, W], that
-    part of the frames alone: a reader that can decode less than a frame saves the rest.
+    Called with the record, its video, int64 starts [S] counted from frame ``first``, the frame ``last`` after
+    the record's end, and the box to crop (None: the whole frame). Returns the cropped frames [S, C, H, W], so that a
+    reader can decode only this part.
     """
 
     def frame_size(self, record: VideoRecord, video: Video) -> Size:
@@ -88,7 +88,7 @@ class StreamReader(Protocol):
 
 @dataclass(frozen=True)
 class RgbReader:
-    """Pixels, the short side scaled: uint8 [S, 3 * length, H, W].
+    """Read RGB frames, scaled to a short side: uint8 [S, 3 * length, H, W].
 
     Attributes:
         short_side: pixels; None keeps the native size.
@@ -168,7 +168,7 @@ class ClipReader:
         self.records, self.targets = list(records), list(targets)
         self.sampler, self.readers, self.geometry = sampler, dict(readers), geometry
         self.random, self.time_limit_s = random, time_limit_s
-        # Kept per process, so that a broken file costs its time limit only once.
+        # Kept per process, so that a broken file reaches its time limit only once.
         self._broken: dict[str, str] = {}
         self._known_broken = {} if known_broken is None else known_broken
 
@@ -234,7 +234,7 @@ class TrainingClips(Dataset[tuple[Clip, list[Skip]]]):
     """Clips for training, by request.
 
     A video that cannot be read is replaced by another one, drawn by the request's own seed, so that batches
-    stay full and every process takes the same number of steps; which one and why is reported.
+    stay full and every process takes the same number of steps. The replaced video and the reason are reported.
     """
 
     def __init__(self, reader: ClipReader) -> None:

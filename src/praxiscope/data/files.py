@@ -98,8 +98,8 @@ def video_id(path: Path) -> str:
 def walk(folder: Path, left_out: list[Path] | None = None) -> Iterator[tuple[Path, list[str], list[str]]]:
     """`os.walk`, sorted, without hidden folders, and through links to folders.
 
-    A link is not followed to a folder around one that is being read or inside it: its videos would come again, in a
-    circle without end.
+    A link to a folder that contains the current one, or is inside it, is not followed, because its videos would repeat
+    without end.
 
     Args:
         folder: where to start.
@@ -149,7 +149,7 @@ def videos_below(folder: Path) -> Iterator[Path]:
 
 
 def left_out_note(root: Path, left_out: Sequence[Path]) -> tuple[str, ...]:
-    """Notes with the number and names of what is left out below ``root``, or none."""
+    """Return notes with the number and names of files and folders left out below ``root``."""
     files = [path for path in left_out if path.exists() and not path.is_dir()]
     kinds = Counter(path.suffix.lower() or "without suffix" for path in files)
     counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(8))

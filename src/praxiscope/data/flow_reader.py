@@ -1,6 +1,6 @@
-"""Flow as a stream of a clip: read from a store, or estimated from the frames.
+"""Read flow as a stream of a clip, from a store or estimated from the frames.
 
-S snippets of a video, L flow fields of a snippet, T frames of the video, H rows, W columns.
+Axis letters: S snippets of a video, L flow fields of a snippet, T frames of the video, H rows, W columns.
 """
 
 from __future__ import annotations
@@ -46,17 +46,17 @@ FlowSource: TypeAlias = FlowStore | Estimator
 
 @dataclass(frozen=True)
 class FlowReader(ABC):
-    """Stacks of flow: float32 [S, 2L, H, W] in pixels. A subclass says where the fields come from.
+    """Base class of readers of flow stacks, float32 [S, 2L, H, W] in pixels. Subclasses provide the fields.
 
-    A stack that starts at frame t is made of the L fields from t on; a bidirectional one lies around the middle of
-    the same L + 1 frames. Mean subtraction and trajectories see whole fields, and what is cut out of them afterwards
-    is scaled along with its vectors.
+    A stack that starts at frame t consists of the L fields from t on. A bidirectional stack is centred on the middle of
+    the same L + 1 frames. Means and trajectories are computed on whole fields. Crops are cut out afterwards, and their
+    vectors are scaled with them.
 
     Attributes:
         length: L.
         kind: how fields are stacked, a name of ``praxiscope.flow.stack``.
-        subtract_mean: whether every field loses its own mean.
-        short_side: pixels to which whole frames are scaled; crops are cut at the size of the fields.
+        subtract_mean: whether to subtract the mean of each field.
+        short_side: short side of scaled whole frames, pixels. Crops are cut at the size of the fields.
     """
 
     length: int = 5
@@ -69,7 +69,7 @@ class FlowReader(ABC):
 
     @property
     def span(self) -> int:
-        """Frames that a stack needs."""
+        """Number of frames that a stack needs."""
         return self.length + 1
 
     def frame_size(self, record: VideoRecord, video: Video) -> Size:
@@ -95,13 +95,13 @@ class FlowReader(ABC):
     def _gather(
         self, record: VideoRecord, video: Video, numbers: Tensor, first: int, *, backward: bool
     ) -> Tensor:
-        """Fields [S, n, 2, H, W] by their numbers [S, n], each of which is read once."""
+        """Return fields [S, n, 2, H, W] by number [S, n]. Each field is read once."""
         wanted, places = torch.unique(numbers, return_inverse=True)
         return self._fields(record, video, wanted + first, backward)[places]
 
     @abstractmethod
     def _fields(self, record: VideoRecord, video: Video, numbers: Tensor, backward: bool) -> Tensor:
-        """Fields [n, 2, H, W] of the file by ascending numbers [n]."""
+        """Return fields [n, 2, H, W] of the file by number [n], ascending."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class StoredFlowReader(FlowReader):
     store: FlowStore | None = None
 
     def clip(self, record: VideoRecord, video: Video) -> FlowClip:
-        """A video's stored flow. Raises DataError where there is none, or none that fits."""
+        """Return a video's stored flow. Raises DataError if it is missing or does not match the video."""
         assert self.store is not None
         clip = _stored(self.store, record)
         frames = video.quick_length()
@@ -129,7 +129,7 @@ class StoredFlowReader(FlowReader):
     def _fields(self, record: VideoRecord, video: Video, numbers: Tensor, backward: bool) -> Tensor:
         clip = self.clip(record, video)
         if clip.frames != video.quick_length():
-            # Flow was made between the frames that decode: count as it did.
+            # Stored flow counts only the frames that decode.
             video.decode_all()
             numbers = video.renumbered(numbers).clamp_(max=max(0, len(clip) - 1))
         return clip.fields(numbers, backward=backward)
@@ -137,11 +137,11 @@ class StoredFlowReader(FlowReader):
 
 @dataclass(frozen=True)
 class EstimatedFlowReader(FlowReader):
-    """Estimates fields from the frames, and rounds them as a store would.
+    """Estimate fields from the frames, and quantise them as a store does.
 
     Attributes:
         estimator: the method.
-        contract: how the flow that a network was trained on was made and stored.
+        contract: how the flow that a network was trained on was computed and stored.
     """
 
     estimator: Estimator | None = None
@@ -149,12 +149,12 @@ class EstimatedFlowReader(FlowReader):
 
     @property
     def estimated_side(self) -> int | None:
-        """Pixels of the short side of the frames between which flow is estimated; None: as they are."""
+        """Short side in pixels of the frames for the estimator. None: no resizing."""
         assert self.contract is not None
         return self.contract.short_side
 
     def estimate(self, frames: Tensor, backward: bool) -> Tensor:
-        """Fields [T - 1, 2, H, W] between frames [T, 3, H, W], as a store would give them back."""
+        """Return the quantised fields [T - 1, 2, H, W] between frames [T, 3, H, W]."""
         assert self.estimator is not None
         assert self.contract is not None
         with timed("flow estimation"):
@@ -178,10 +178,10 @@ class EstimatedFlowReader(FlowReader):
 
 
 def _stored(store: FlowStore, record: VideoRecord) -> FlowClip:
-    """A record's stored flow; of a path that was typed, that of the longest end which the store knows.
+    """Return a record's stored flow. For a path given by the user, match the longest end that the store contains.
 
     Raises:
-        DataError: there is none, or it was made of another file.
+        DataError: there is none, or it was computed from another file.
     """
     key = flow_key(record)
     if key in store:
@@ -195,14 +195,14 @@ def _stored(store: FlowStore, record: VideoRecord) -> FlowClip:
     parts = PurePath(key).parts
     for first in range(1, len(parts)):
         end = "/".join(parts[first:])
-        # The end of a name may be another video's: here the file itself must agree.
+        # Another video may have a name with the same end, so the file must match.
         if end in store and _is_of(clip := store.clip(end), record):
             return clip
     return store.clip(key)  # raises, with the whole name
 
 
 def _is_of(clip: FlowClip, record: VideoRecord) -> bool | None:
-    """Whether flow was made of a record's file, by its size; None where that cannot be told (packed copies)."""
+    """Whether flow was computed from a record's file, according to its size; None if unknown (packed copies)."""
     size = clip.source.get("bytes")
     if size is None or record.path.suffix == ".pxv" or str(clip.source.get("name")).endswith(".pxv"):
         return None
@@ -210,7 +210,7 @@ def _is_of(clip: FlowClip, record: VideoRecord) -> bool | None:
 
 
 def _runs(numbers: list[int]) -> list[list[int]]:
-    """Ascending numbers as runs of neighbours, whose frames are estimated together."""
+    """Split ascending numbers into runs of consecutive ones, which are estimated together."""
     runs: list[list[int]] = []
     for number in numbers:
         if runs and number == runs[-1][-1] + 1:
@@ -221,7 +221,7 @@ def _runs(numbers: list[int]) -> list[list[int]]:
 
 
 def check_directions(store: FlowStore, kind: str) -> None:
-    """Raise DataError where a kind of stack needs backward flow, and the store holds none."""
+    """Raise DataError if a kind of stack needs backward flow and the store contains none."""
     if stackings.get(kind).bidirectional and not store.has_backward:
         raise DataError(
             f"{store.root}: holds no backward flow, which flow of kind {kind} needs. Run `praxiscope flow` on the "
@@ -230,15 +230,15 @@ def check_directions(store: FlowStore, kind: str) -> None:
 
 
 def flow_estimator(flow: FlowInput, weights: str | Path | None = None) -> Estimator:
-    """The estimator that made the flow that a model was trained on.
+    """Return the estimator of the flow that a model was trained on.
 
     Args:
         flow: the model's contract.
-        weights: for a method that needs them: a file, or "download". The contract has only their digest.
+        weights: for a method that needs them: a file, or "download". The contract contains only their digest.
 
     Raises:
-        ArgumentError: the flow cannot be estimated here, or the weights are others.
-        CheckpointError: the weights cannot be had.
+        ArgumentError: the flow cannot be estimated here, or the weights differ.
+        CheckpointError: the weights cannot be loaded.
     """
     contract = FlowContract.from_dict(flow.made)
     return estimator_of({"method": contract.method, **contract.parameters}, weights)
@@ -251,16 +251,16 @@ def needs_weights(flow: FlowInput) -> bool:
 
 
 def flow_reader(flow: FlowInput, short_side: int | None, source: FlowSource | None = None) -> FlowReader:
-    """The reader of a model's flow: from a store that was made in the same way, or estimated from the frames.
+    """Return the reader of a model's flow: from a store with the same settings, or estimated from the frames.
 
     Args:
         flow: the model's contract.
-        short_side: pixels to which whole frames are scaled.
+        short_side: short side of scaled whole frames, pixels.
         source: stored flow, or an estimator from `flow_estimator`; None creates it from the contract.
 
     Raises:
-        DataError: the store was made in another way than the flow that the model was trained on, or holds no backward
-            flow for a bidirectional stack.
+        DataError: the settings of the store differ from those of the flow that the model was trained on, or the store
+            contains no backward flow for a bidirectional stack.
         ArgumentError: the flow cannot be estimated here.
     """
     contract = FlowContract.from_dict(flow.made)
@@ -269,7 +269,7 @@ def flow_reader(flow: FlowInput, short_side: int | None, source: FlowSource | No
         return EstimatedFlowReader(*stacking, estimator=source or flow_estimator(flow), contract=contract)
     if source.contract != contract:
         raise DataError(
-            f"{source.root}: was made in another way than the flow that the model was trained on: "
+            f"{source.root}: differs from the flow that the model was trained on: "
             f"{contract.difference(source.contract)}. Extract it again with the model's settings, or leave out --flow."
         )
     check_directions(source, flow.kind)

@@ -74,7 +74,7 @@ def join(manifests: Mapping[str, Manifest]) -> Manifest:
 
 
 def _describe_leaks(manifests: Mapping[str, Manifest]) -> list[str]:
-    """A note on files that are training data of one set and test data of another one."""
+    """Return a note on files that are training data of one set and test data of another."""
     # Only folders are resolved, each once: resolving every file of a large set takes long.
     folder = cache(Path.resolve)
 

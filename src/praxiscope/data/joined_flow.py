@@ -1,4 +1,4 @@
-"""The stored flow of several data sets that are one (`praxiscope.data.joined`)."""
+"""Stored flow of joined data sets (`praxiscope.data.joined`)."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ __all__ = ["JoinedFlow", "store_of"]
 
 
 class JoinedFlow(FlowStore):
-    """The stored flow of joined sets: a clip's key begins with its task's name.
+    """The stored flow of joined sets. A clip's key begins with the name of its task.
 
     Args:
         stores: one for each task.
 
     Raises:
-        DataError: two of them were made in different ways.
+        DataError: two of them have different settings.
     """
 
     def __init__(self, stores: Mapping[str, FlowStore]) -> None:
@@ -31,9 +31,9 @@ class JoinedFlow(FlowStore):
             store = self.stores[name]
             if store.contract != self.contract:
                 raise DataError(
-                    f"the flow of {first} and of {name} was made in different ways "
-                    f"({self.contract.difference(store.contract)}): {self.root} holds {self.contract}, {store.root} "
-                    f"holds {store.contract}. Extract one of them again with the settings of the other."
+                    f"the flow of {first} and of {name} has different settings "
+                    f"({self.contract.difference(store.contract)}): {self.root} contains {self.contract}, {store.root} "
+                    f"contains {store.contract}. Extract one of them again with the settings of the other."
                 )
 
     def __repr__(self) -> str:
@@ -44,26 +44,26 @@ class JoinedFlow(FlowStore):
         return task in self.stores and inner in self.stores[task]
 
     def keys(self) -> list[str]:
-        """All clips, task after task."""
+        """All clips, in the order of the tasks."""
         return [f"{task}/{key}" for task, store in self.stores.items() for key in store.keys()]  # noqa: SIM118
 
     @property
     def has_backward(self) -> bool:
-        """Whether each of the stores holds backward flow."""
+        """Whether all stores contain backward flow."""
         return all(store.has_backward for store in self.stores.values())
 
     def path(self, key: str, *, backward: bool = False) -> Path:
-        """Where a clip is written."""
+        """Return the path of a clip's flow."""
         store, inner = self.of(key)
         return store.path(inner, backward=backward)
 
     def clip(self, key: str) -> FlowClip:
-        """The flow of one video; raises as the store of its task does."""
+        """Return the flow of one video. Raises the errors of the store of its task."""
         store, inner = self.of(key)
         return store.clip(inner)
 
     def of(self, key: str) -> tuple[FlowStore, str]:
-        """The store that holds a clip, and its key there. Raises UnknownNameError for a task without one."""
+        """Return the store of a clip, and its key there. Raises UnknownNameError for a task without a store."""
         task, _, inner = key.partition("/")
         if task not in self.stores:
             raise unknown_name("data set with stored flow", task, self.stores)
@@ -71,5 +71,5 @@ class JoinedFlow(FlowStore):
 
 
 def store_of(store: FlowStore, key: str) -> FlowStore:
-    """The store that holds a clip: itself, or of joined ones the clip's own."""
+    """Return the store of a clip: ``store`` itself, or the one of the clip's task if it is joined."""
     return store.of(key)[0] if isinstance(store, JoinedFlow) else store

@@ -1,4 +1,4 @@
-"""Find labels that are probably two spellings of one label: misspelt, in other letters, or in the plural."""
+"""Find pairs of labels that are probably two spellings of one label: typing errors, other case, plurals."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class SimilarLabels(NamedTuple):
 
 
 def similar_labels(clips: Mapping[str, int]) -> list[SimilarLabels]:
-    """Pairs of labels that are probably one, in alphabetical order of the rarer.
+    """Return pairs of labels that are probably one class, in alphabetical order of the rarer label.
 
-    Labels that differ in capitals, blanks, underscores, hyphens or the encoding of accents alone are found however
-    many clips they have. Others count where one of them has at most two clips and the other more: then a letter too
-    many, one too few, another one, two that changed places, or a plural. True classes may be as close ("pour",
-    "pours"), but they have clips.
+    Labels that differ only in case, spaces, underscores, hyphens or the encoding of accents are always returned. Other
+    labels are returned only if one of them has at most two clips and the other has more. They may then differ by an
+    inserted, missing, replaced or transposed letter, or by a plural. Real classes can be as similar ("pour", "pours"),
+    but they have more clips.
 
     Args:
         clips: number of clips by label.
@@ -48,28 +48,28 @@ def similar_labels(clips: Mapping[str, int]) -> list[SimilarLabels]:
 
 
 def nearest_label(label: str, known: Iterable[str]) -> str | None:
-    """The known label of which ``label`` is probably another spelling; None where there is none."""
+    """Return the known label that ``label`` probably means, or None."""
     others = sorted(set(known) - {label})
     alike = [name for name in others if same_spelling(label, name)]
     return next(iter(alike or [name for name in others if _misspelt(label, name)]), None)
 
 
 def did_you_mean(labels: Iterable[str], known: Collection[str]) -> str:
-    """A sentence and a blank for the first label that is similar to a known one; empty if there is none."""
+    """Return "Did you mean …? " for the first label that is similar to a known one, or an empty text."""
     for label in labels:
         if near := nearest_label(label, known):
-            return f"Did you mean {near!r} by {label!r}? "
+            return f"Did you mean {near!r} instead of {label!r}? "
     return ""
 
 
 def same_spelling(one: str, other: str) -> bool:
-    """Whether two labels differ in capitals, blanks, underscores, hyphens or the encoding of accents alone."""
+    """Whether two labels differ only in case, spaces, underscores, hyphens or the encoding of accents."""
     return "".join(_words(one)) == "".join(_words(other))
 
 
 @cache
 def _words(label: str) -> tuple[str, ...]:
-    """The words of a label in small letters: "SkyDiving", "sky_diving" and "Sky Diving" have two."""
+    """Return the words of a label in lower case: "SkyDiving", "sky_diving" and "Sky Diving" have two."""
     text = unicodedata.normalize("NFKC", label)
     text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text)
     text = re.sub(r"(?<![^\s_])-(?=\d)", "\N{MINUS SIGN}", text)  # "turn -30" is not "turn 30"
@@ -82,7 +82,7 @@ def _numbers(label: str) -> tuple[str, ...]:
 
 
 def _misspelt(one: str, other: str) -> bool:
-    """Whether one label is the other with a slip in each of its words, or with one in all."""
+    """Whether two labels differ by a typing error in each word, or by one in the whole label."""
     first, second = _words(one), _words(other)
     if _numbers(one) != _numbers(other):  # "take 1" and "take 2"
         return False
@@ -92,8 +92,8 @@ def _misspelt(one: str, other: str) -> bool:
 
 
 def _near(one: str, other: str) -> bool:
-    """Whether two words are equal, singular and plural, or one slip apart. Short words are often so by nature
-    ("hit", "sit"; "walk", "talk"), so that less is allowed them."""
+    """Whether two words are equal, singular and plural, or differ by one typing error. Fewer errors are accepted in
+    short words, because different short words are often similar ("hit", "sit"; "walk", "talk")."""
     if one == other:
         return True
     short, long = sorted((one, other), key=len)
@@ -103,7 +103,7 @@ def _near(one: str, other: str) -> bool:
     rest, longer_rest = short[start:], long[start:]
     if len(short) < len(long):
         return len(long) >= 4 and len(short) + 1 == len(long) and rest == longer_rest[1:]
-    if rest[2:] == longer_rest[2:] and rest[:2] == longer_rest[1::-1]:  # changed places
+    if rest[2:] == longer_rest[2:] and rest[:2] == longer_rest[1::-1]:  # transposed
         return len(long) >= 3
     return len(long) >= 5 and rest[1:] == longer_rest[1:]
 

@@ -29,7 +29,7 @@ from praxiscope.video.sources import is_address, no_file
 
 __all__ = ["MANIFEST_NAME", "Manifest", "find_data", "load_records", "read_csv", "write_csv"]
 
-#: A folder that holds a file of this name is read from it (packed and generated sets).
+#: The list of the videos in a folder (packed and generated sets). If it exists, it is read.
 MANIFEST_NAME = "praxiscope.csv"
 
 _SUPPORTED = "Give a folder of class folders, a CSV or LAYOUT:FOLDER."
@@ -54,23 +54,23 @@ _PUBLISHED = (
 
 @dataclass(frozen=True)
 class Manifest:
-    """A data set: its videos, each on one side of the split, and its classes.
+    """A data set: its videos with their splits, and its classes.
 
     Attributes:
-        records: every video with its split set ("train", "val" or "test").
-        classes: class names; a class's number is its position here.
-        multi_label: whether training takes a video with all of its labels at once, by a sigmoid for each class.
-            Otherwise it takes one label at a time (``to_train``), by softmax. Held-out videos may have several
-            labels, or none, either way.
-        name: of the set, for a person to read.
+        records: all videos, with their split ("train", "val" or "test").
+        classes: class names. The number of a class is its position here.
+        multi_label: whether training uses all labels of a video at once, with a sigmoid per class. Otherwise it uses
+            one label at a time (``to_train``), with softmax. In both cases, held-out videos may have several labels,
+            or none.
+        name: name of the data set, for display.
         root: the folder that record ids are relative to.
-        missing: videos that are listed but not on disk, by name.
-        notes: sentences worth printing: how the split was made, what is missing or left out, what may leak.
-        left_out: files that lie in class folders and are not named as videos are, and links to folders that are not
-            followed; below ``root``.
-        official: whether the lists are a known set's own, of which somebody may have a part on purpose.
-        tasks: of several sets joined (`praxiscope.data.joined.join`): each one's first class number and the one
-            after its last, by its name; else empty.
+        missing: names of videos that are listed but do not exist.
+        notes: messages for the user: how the split was drawn, what is missing or left out, possible leaks.
+        left_out: files in class folders that are not videos by name, and links to folders that are not followed; below
+            ``root``.
+        official: whether the lists are those of a known data set, which the user may have in part only.
+        tasks: for joined data sets (`praxiscope.data.joined.join`), the range (first, last + 1) of the class numbers of
+            each by name; else empty.
     """
 
     records: tuple[VideoRecord, ...]
@@ -89,25 +89,25 @@ class Manifest:
         return {name: number for number, name in enumerate(self.classes)}
 
     def of(self, split: str) -> tuple[VideoRecord, ...]:
-        """The videos of one split. Raises ArgumentError for a name that is no split."""
+        """Return the videos of one split. Raises ArgumentError for an unknown split."""
         if split not in ("train", "val", "test"):
             raise ArgumentError(f"split must be 'train', 'val' or 'test', got {split!r}")
         return tuple(record for record in self.records if record.split == split)
 
     def to_train(self) -> tuple[VideoRecord, ...]:
-        """The training videos as they are learned: without ``multi_label``, each once for every label that it has."""
+        """Return the training videos. Without ``multi_label``, a video is repeated for each of its labels."""
         records = self.of("train")
         if self.multi_label:
             return records
         return tuple(replace(record, labels=(label,)) for record in records for label in record.labels)
 
     def numbers(self, record: VideoRecord) -> tuple[int, ...]:
-        """The class numbers of a video's labels. Raises DataError for a label that is no class of the set."""
+        """Return the class numbers of a video's labels. Raises DataError for a label that is not a class."""
         try:
             return tuple(self._positions[label] for label in record.labels)
         except KeyError as error:
             raise DataError(
-                f"{record.id}: label {error.args[0]!r} is no class of {self.name}, which has "
+                f"{record.id}: label {error.args[0]!r} is not a class of {self.name}, which has "
                 f"{len(self.classes)}: {first_few(self.classes)}"
             ) from None
 
@@ -125,21 +125,21 @@ def load_records(
 
     Args:
         data: a folder of class folders (``CLASS/…``, or ``train/CLASS/…``, ``test/CLASS/…``), a CSV
-            (``path,label[,start,end,split,group]``), or ``LAYOUT:FOLDER`` for a known set. A folder that
-            holds a ``praxiscope.csv`` is read from that.
-        split: for a layout: the number of the official split, or who is left out. Others bring their own.
-        annotations: for a layout: the folder of the official lists, where it is not found by itself.
-        seed: of the random split, which is made when the set brings none.
-        test_fraction: the share of test videos in a random split.
-        random_split: False leaves the split of a set that brings none open (None), and asks for no training
-            videos: for testing on other people's videos, or for looking at them.
+            (``path,label[,start,end,split,group]``), or ``LAYOUT:FOLDER`` for a known data set. If a folder contains a
+            ``praxiscope.csv``, that list is read.
+        split: for a layout: the number of the official split, or the person to hold out.
+        annotations: for a layout: the folder of the official lists, if it is not found automatically.
+        seed: seed of the random split, which is drawn if the data set has no split.
+        test_fraction: fraction of test videos in a random split.
+        random_split: False sets no split (None) if the data set has none, and does not require training videos: for
+            testing on other videos, or for inspecting them.
 
     Returns:
-        The manifest. Its ``notes`` say what a user should know.
+        The manifest. Its ``notes`` are messages for the user.
 
     Raises:
-        DataError: nothing there, damaged lists, duplicates, a class without training clips.
-        ArgumentError: an argument that does not apply; UnknownNameError: a layout that is not known.
+        DataError: there are no videos, lists are damaged, videos are duplicates, or a class has no training clips.
+        ArgumentError: an argument does not apply; UnknownNameError: the layout is unknown.
     """
     name, root, listing = _read(data, split, annotations)
     records, notes = list(listing.records), [*listing.notes, *left_out_note(root, listing.left_out)]
@@ -159,7 +159,7 @@ def load_records(
             raise DataError(
                 f"{data}: {len(unsplit)} of {counted(len(records), 'video')} "
                 f"{'has' if len(unsplit) == 1 else 'have'} no split: {first_few(unsplit)}. "
-                "Give every video one, or none."
+                "Give every video a split, or none."
             )
         if random_split:
             records = group_split(records, test_fraction=test_fraction, seed=seed)
@@ -184,11 +184,11 @@ def load_records(
 def find_data(
     data: str | Path, split: int | str | None = None, annotations: str | Path | None = None
 ) -> tuple[str | None, Path]:
-    """What ``data`` names: the layout, if it is of one, and the folder or list that is there. No videos are looked for.
+    """Return the layout (None for none) and the folder or list that ``data`` names, without searching for videos.
 
     Raises:
-        DataError: nothing is there, or a single video.
-        ArgumentError: an argument that does not apply; UnknownNameError: a layout that is not known.
+        DataError: the path does not exist, or is a single video.
+        ArgumentError: an argument does not apply; UnknownNameError: the layout is unknown.
     """
     path = Path(data)
     known = re.fullmatch(r"([A-Za-z][\w-]+):(?!//)(.+)", str(data))
@@ -196,17 +196,17 @@ def find_data(
         LAYOUTS.get(known[1].lower())
         root = Path(known[2])
         if not root.is_dir():
-            raise DataError(f"{root}: no such folder (the {known[1]} videos were looked for there)")
+            raise DataError(f"{root}: no such folder. Give the folder of the {known[1]} videos.")
         if check_split := SPLITS.get(known[1].lower()):
             check_split(split)
         return known[1].lower(), root
     for argument, value in (("split", split), ("annotations", annotations)):
         if value is not None:
             raise ArgumentError(
-                f"{argument}={value!r} is for a known set, written LAYOUT:FOLDER (layouts: "
-                f"{', '.join(LAYOUTS)}); {path} brings its own split or gets a random one. Leave it out."
+                f"{argument}={value!r} needs a known data set, LAYOUT:FOLDER (layouts: "
+                f"{', '.join(LAYOUTS)}); {path} is not one. Leave {argument} out."
             )
-    if not path.exists() or not str(data):  # an empty name is not the folder that one is in
+    if not path.exists() or not str(data):  # an empty name does not mean the current folder
         raise DataError(no_file(data, _SUPPORTED))
     if path.is_file() and is_video(path):
         raise DataError(f"{path}: is a single video. {_SUPPORTED}")
@@ -214,7 +214,7 @@ def find_data(
 
 
 def _read(data: str | Path, split: int | str | None, annotations: Path | None) -> tuple[str, Path, Listing]:
-    """Find out what ``data`` is and read it: its name, its root, its listing."""
+    """Detect the form of ``data`` and read it. Returns its name, its root and its listing."""
     layout, path = find_data(data, split, annotations)
     if layout is not None:
         listing = LAYOUTS.get(layout)(path, split, annotations)
@@ -227,14 +227,14 @@ def _read(data: str | Path, split: int | str | None, annotations: Path | None) -
 
 
 def _beside(root: Path, listing: Listing) -> tuple[Path, ...]:
-    """What lies among the videos of a known set and is neither a video nor what such sets are published with."""
+    """Return the files among the videos of a known data set that are neither videos nor usually published with it."""
     if any(record.path.is_dir() for record in listing.records[:1]):
         return ()  # frames by the million
     return tuple(path for path in search(root)[1] if path.suffix.lower() not in _PUBLISHED)
 
 
 def _read_listed(path: Path) -> Listing:
-    """A CSV's videos, those on disk apart from the missing ones."""
+    """Read a CSV list, and separate existing from missing videos."""
     records = read_csv(path)
     here: list[VideoRecord] = []
     missing: list[str] = []
@@ -248,15 +248,15 @@ def _read_listed(path: Path) -> Listing:
             lost.update(record.labels)
     if here and (gone := sorted(set(lost) - {label for record in here for label in record.labels})):
         raise DataError(
-            f"{path}: no listed video is on disk for {counted_classes(gone, lost, 'missing')}. The first missing "
-            f"file is {missing[0]}, looked for below {path.parent}."
+            f"{path}: no listed video exists for {counted_classes(gone, lost, 'missing')}. The first missing "
+            f"file is {missing[0]}; paths are relative to {path.parent}."
         )
     class_list = path.parent / CLASS_LIST
     return Listing(here, read_class_list(class_list) if class_list.is_file() else None, tuple(missing))
 
 
 def _read_folder(root: Path) -> Listing:
-    """A folder of class folders, or of split folders that hold class folders."""
+    """Read a folder of class folders, or of split folders with class folders."""
     inside = [path for path in sorted(root.iterdir()) if path.is_dir() and not path.name.startswith(".")]
     splits = {path: split_name(path.name) for path in inside}
     if inside and all(splits.values()) and any(child.is_dir() for path in inside for child in path.iterdir()):
@@ -270,12 +270,12 @@ def _read_folder(root: Path) -> Listing:
 
 
 def _read_classes(root: Path, folder: Path, split: str | None) -> Listing:
-    """The class folders of ``folder``; ids are relative to ``root``."""
+    """Read the class folders of ``folder``. Ids are relative to ``root``."""
     records: list[VideoRecord] = []
     classes: list[str] = []
     notes: list[str] = []
     left_out: list[Path] = []
-    # A link to a class folder that is not there, as of a disk that is not mounted.
+    # A broken link to a class folder, for example on a disk that is not mounted.
     left_out += (path for path in sorted(folder.iterdir()) if path.is_symlink() and not path.exists())
     stray = [path.name for path in sorted(folder.iterdir()) if path.is_file() and is_video(path)]
     for class_folder in sorted(path for path in folder.iterdir() if path.is_dir()):
@@ -287,7 +287,7 @@ def _read_classes(root: Path, folder: Path, split: str | None) -> Listing:
         videos, others = search(class_folder)
         left_out += others
         if not videos and any(class_folder.iterdir()):
-            notes.append(f"{class_folder.relative_to(root)} holds no video and is left out.")
+            notes.append(f"{class_folder.relative_to(root)} contains no videos and is left out.")
             continue
         classes.append(class_folder.name)  # an empty class folder is an error, which the check raises
         records += [
@@ -296,29 +296,26 @@ def _read_classes(root: Path, folder: Path, split: str | None) -> Listing:
         ]
     if stray and not records:
         raise DataError(
-            f"{folder}: holds {counted(len(stray), 'video')} but no class folders ({first_few(stray)}). "
+            f"{folder}: contains {counted(len(stray), 'video')} but no class folders ({first_few(stray)}). "
             "Put each class's videos in a folder of its name, or list them in a CSV (path,label)."
         )
     if stray:
-        notes.append(
-            f"{counted(len(stray), 'video lies', 'videos lie')} outside the class folders and left out: "
-            f"{first_few(stray)}"
-        )
+        notes.append(f"{counted(len(stray), 'video')} outside the class folders left out: {first_few(stray)}")
     return Listing(records, tuple(classes), notes=tuple(notes), left_out=tuple(left_out))
 
 
 def _nothing(name: str, root: Path, listing: Listing) -> DataError:
     if listing.missing:
         return DataError(
-            f"{name}: none of the {len(listing.missing)} listed videos is on disk below {root}; the first "
+            f"{name}: none of the {len(listing.missing)} listed videos exists below {root}; the first "
             f"are {_named_missing(listing.missing)}. Check the folder, or the paths in the list."
         )
-    expected = f"{root}: no videos there. Expected a folder for each class, with its videos inside."
+    expected = f"{root}: contains no videos. Expected a folder for each class, with its videos."
     return DataError(" ".join((expected, *left_out_note(root, listing.left_out))))
 
 
 def _named_missing(missing: Sequence[str]) -> str:
-    """The first of them, and what is to be done about an address."""
+    """Format the first missing names, with a remedy for web addresses."""
     remedy = (
         " (web addresses are not supported: download the videos)" if any(map(is_address, missing)) else ""
     )

@@ -1,8 +1,8 @@
 """Move4MNIST: videos in which a digit moves up, down, left or right in some of the frames.
 
-Generated as the full-video paper describes its set (section 4): 1,800 and 600 videos of 32 frames, four classes, a
-digit that moves over a background video, and a stretch of background, black frames or other digits. The paper says no
-more. Every open choice is a parameter of `Design` and is recorded beside the videos.
+The data set follows its description in the full-video paper (section 4): 1,800 and 600 videos of 32 frames, four
+classes, a digit that moves over a background video, and a stretch of background, black frames or other digits. The
+paper gives no more details. Every open choice is a parameter of `Design` and is recorded beside the videos.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ def make_move4mnist(
 
 @dataclass(frozen=True)
 class _Maker:
-    """Makes single videos. It is sent to the worker processes."""
+    """Generate single videos. It is sent to the worker processes."""
 
     root: Path
     design: Design
@@ -165,7 +165,7 @@ class _Maker:
         return self.root / split / CLASSES[number % len(CLASSES)] / f"{number:05d}.mp4"
 
     def make(self, task: tuple[str, int]) -> list[str]:
-        """Make a video and its labels unless they exist; return the names of broken background videos."""
+        """Generate a video and its labels unless they exist. Returns the names of broken background videos."""
         split, number = task
         path = self.path(split, number)
         labels_path = path.with_suffix(".json")
@@ -206,7 +206,7 @@ def _start_worker(maker: _Maker) -> None:
 
 
 def _one_thread() -> AbstractContextManager[Any]:
-    """Limit numpy to one thread, from now on or as a context: threads slow down its small products."""
+    """Limit numpy to one thread, permanently or as a context, because threads slow down its small products."""
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # of scikit-learn
 
     return threadpool_limits(1, "blas")
@@ -298,7 +298,7 @@ def _claim(root: Path, parameters: dict[str, Any]) -> None:
     before = {"inserted": Design.inserted, **before}  # earlier versions did not record it
     now = json.loads(json.dumps(parameters))
     changed = [
-        f"{name} ({before.get(name)} there, {now.get(name)} now)"
+        f"{name} ({before.get(name)} in the folder, {now.get(name)} given)"
         for name in sorted({*before, *now})
         if before.get(name) != now.get(name)
     ]

@@ -63,7 +63,7 @@ def check_classes(records: Sequence[VideoRecord], classes: Sequence[str], name: 
         notes.append(f"{name} has no test videos: all {sum(trained.values())} are for training.")
     notes += [
         f"label {pair.rare!r} ({pair.rare_clips}): did you mean {pair.common!r} ({pair.common_clips})? They are "
-        "different classes now."
+        "separate classes now."
         for pair in similar_labels(trained + tested)
     ]
     return notes

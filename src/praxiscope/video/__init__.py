@@ -1,4 +1,4 @@
-"""Pixels in: reading, sampling, transforming and packing videos."""
+"""Read, sample, transform and pack videos."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ __all__ = ["PLAYED", "why_not_played"]
 
 PLAYED = "Browsers play H.264 in .mp4, and VP8, VP9 and AV1 in .webm."
 
-# By suffix, after which a browser goes where a page is opened from disk: FFmpeg's name of the container, and codecs.
+# By suffix, which browsers use for pages opened from disk: FFmpeg's name of the container, and the codecs.
 _PLAYED = {
     ".mp4": ("mp4", {"h264", "vp9", "av1"}),
     ".m4v": ("mp4", {"h264"}),

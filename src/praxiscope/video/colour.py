@@ -38,8 +38,8 @@ _CPU_FRAMES, _DEVICE_FRAMES = 2, 256
 
 
 class Jitter(NamedTuple):
-    """One draw of colour jitter: three factors, the shift of the hue in turns, and what is added to R, G and B after
-    them, for values in [0, 1]. The defaults change nothing."""
+    """One draw of colour jitter: three factors, the hue shift in turns, and the offsets then added to R, G and B, for
+    values in [0, 1]. The defaults change nothing."""
 
     brightness: float = 1.0
     contrast: float = 1.0

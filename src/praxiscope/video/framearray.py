@@ -1,6 +1,6 @@
-"""Videos that are in memory: arrays of frames.
+"""Videos in memory: arrays of frames.
 
-T frames, H rows, W columns.
+Axis letters: T frames, H rows, W columns.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class FrameArray(FrameSequence):
     Args:
         frames: uint8 [T, H, W, 3], or an iterable of uint8 [H, W, 3], which is read to its end and kept; numpy arrays
             or tensors, in RGB.
-        fps: frames per second; needed only where times are asked for, as in a timeline.
+        fps: frames per second; needed only for times, as in a timeline.
 
     Raises:
         ArgumentError: another type or shape, frames of different sizes, or no frame at all.

@@ -40,7 +40,7 @@ def source_bytes(path: Path) -> int:
 
 
 def _numbered(folder: Path) -> Iterator[tuple[str, int, str]]:
-    """(series, number, name) of the numbered pictures in a folder, in no order; none where it cannot be read."""
+    """Return (series, number, name) of the numbered images in a folder, unordered; empty if it cannot be read."""
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
@@ -52,7 +52,7 @@ def _numbered(folder: Path) -> Iterator[tuple[str, int, str]]:
 
 
 def numbered_pictures(folder: Path) -> dict[str, int]:
-    """The numbers of a folder's pictures by name, in their order."""
+    """Return the numbers of a folder's images by name, in order."""
     series: dict[str, list[tuple[int, str]]] = defaultdict(list)
     for start, number, name in _numbered(folder):
         series[start].append((number, name))

@@ -24,10 +24,10 @@ from praxiscope.video.framesequence import FrameSequence
 
 __all__ = ["FPS", "FrameFolder", "is_frame_folder", "source_bytes", "source_files"]
 
-#: Frames a second of every folder of frames: the rate of Something-Something v1, the known set in this form.
+#: Frames per second of a folder of frames: the rate of Something-Something v1, which has this format.
 FPS = 12.0
 
-_ORIENTATION = 0x0112  # the EXIF tag; from 5 on a picture lies on its side
+_ORIENTATION = 0x0112  # the EXIF tag; from 5 on, rows and columns are swapped
 _REMEDY = "Replace it, or remove it: the others are read without it."
 
 
@@ -52,19 +52,19 @@ class FrameFolder(FrameSequence):
 
     @property
     def codec(self) -> str:
-        """FFmpeg's name of the first picture's codec."""
+        """FFmpeg's name of the first image's codec."""
         return self._codec
 
     @property
     def problems(self) -> list[str]:
-        """Missing numbers; the frames after them move up."""
+        """A clause on missing image numbers. Frame numbers have no gaps."""
         return list(self._problems)
 
     def __len__(self) -> int:
         return len(self._names)
 
     def _look(self) -> tuple[tuple[int, int], str]:
-        """(width, height) of the first picture, set upright, and its codec; its pixels are not decoded."""
+        """Return the upright (width, height) of the first image and its codec, without decoding pixels."""
         from PIL import Image
 
         try:
@@ -76,19 +76,19 @@ class FrameFolder(FrameSequence):
         return size, {"jpeg": "mjpeg"}.get(codec, codec)
 
     def _frame(self, number: int) -> Any:
-        """A picture as a decoder's frame, RGB."""
+        """Return an image as a decoder's frame, RGB."""
         from av import VideoFrame
         from PIL import Image, ImageOps
 
         try:
             with Image.open(self.path / self._names[number]) as image:
-                if image.mode.startswith("I"):  # Pillow would cut 16 bits off at 255
-                    problem = f"the picture {self._names[number]} has 16 bits a value"
+                if image.mode.startswith("I"):  # Pillow would clip 16-bit values at 255
+                    problem = f"the image {self._names[number]} has 16 bits per channel"
                     raise VideoError(self.path, problem, "Convert the images to 8 bits.")
                 pixels = np.array(ImageOps.exif_transpose(image).convert("RGB"))
         except VideoError:
             raise
-        except Exception as error:  # Pillow's readers raise errors of many kinds
+        except Exception as error:  # Pillow raises many types of exceptions
             raise self._damaged(number, error) from error
         height, width = pixels.shape[:2]
         if (width, height) != self._size:
@@ -98,13 +98,13 @@ class FrameFolder(FrameSequence):
 
     def _damaged(self, number: int, error: Exception) -> VideoError:
         name = self._names[number]
-        # Pillow names the whole path, which the message has already.
+        # Pillow's message contains the whole path, which is already in the error.
         reason = str(error).replace(str(self.path / name), name) or type(error).__name__
         return VideoError(self.path, f"the image {name} does not decode ({reason})", _REMEDY)
 
 
 def _gaps(numbers: list[int]) -> list[str]:
-    """A clause on the numbers that are missing in a series, or ""."""
+    """Return a clause on the missing numbers of a series, or ""."""
     missing = numbers[-1] - numbers[0] + 1 - len(numbers)
     if not missing:
         return []

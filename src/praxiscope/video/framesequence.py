@@ -1,6 +1,6 @@
-"""Videos that are kept as single images: all of their frames are there, and each is read by itself.
+"""Videos stored as separate images, each of which is read independently.
 
-n frames, H rows, W columns.
+Axis letters: n frames, H rows, W columns.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["FrameSequence"]
 
 
 class FrameSequence(Video):
-    """A video of single images, read through the same interface as any other video.
+    """Base class of videos of separate images, with the same interface as any other video.
 
     A subclass sets ``path``, ``time_limit_s``, ``_size`` (width, height) and ``_fps``, and defines ``__len__`` and
     ``_frame(number)``, which returns a decoder's frame in RGB.
@@ -53,11 +53,11 @@ class FrameSequence(Video):
 
     @property
     def same_s(self) -> float:
-        """Seconds up to which two times are the same."""
+        """Times that differ by up to this many seconds are equal."""
         return same_within(0.0, 1 / self._fps)
 
     def end_of(self, last_s: float) -> float:
-        """When the last frame that was read, shown at ``last_s``, ends."""
+        """The end of a last frame that is shown at ``last_s``, in seconds."""
         return last_s + 1 / self._fps
 
     def quick_length(self) -> int:
@@ -65,7 +65,7 @@ class FrameSequence(Video):
         return len(self)
 
     def decode_all(self) -> int:
-        """Decode every frame; return their number. Damage raises VideoError."""
+        """Decode every frame and return their number. Raises VideoError for damage."""
         return sum(1 for _ in self.decode())
 
     def timestamps(self) -> NDArray[np.float64]:
@@ -79,7 +79,7 @@ class FrameSequence(Video):
         short_side: int | None = None,
         crop: Crop | None = None,
     ) -> Tensor:
-        """Frames by number, as `Video.frames` gives them."""
+        """Frames by number; see `Video.frames`."""
         wanted = check_indices(indices, len(self), self.path)
         width, height = scaled_size(self.width, self.height, short_side)
         top, left, rows, columns = check_crop(crop, width, height)
@@ -98,7 +98,7 @@ class FrameSequence(Video):
         return torch.from_numpy(out).permute(0, 3, 1, 2)
 
     def decode(self, start_s: float | None = None, end_s: float | None = None) -> Iterator[DecodedFrame]:
-        """Frames one after the other, as `Video.decode` gives them."""
+        """Iterate over frames; see `Video.decode`."""
         times = self.timestamps()
         first, last = part(times, start_s, end_s, self.same_s)
         convert = Converter(self._size)

@@ -17,7 +17,7 @@ Key = tuple[str, int, int]
 
 
 class _Cache(OrderedDict[Key, FrameIndex]):
-    """The indices used last, up to a total number of packets."""
+    """Cache of the most recently used indices, up to a total number of packets."""
 
     packets = 0
 
@@ -56,7 +56,7 @@ def index_of(path: Path, deadline: Deadline) -> FrameIndex:
 
 
 def _key(path: Path) -> Key | None:
-    """What shows whether a file has changed: path, size, time of the last change."""
+    """Return the key that shows whether a file has changed: path, size and modification time."""
     try:
         stat = path.stat()
     except OSError:

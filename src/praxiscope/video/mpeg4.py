@@ -17,7 +17,7 @@ _VOP = b"\0\0\1\xb6"
 
 
 class Mpeg4Pictures:
-    """The pictures that the packets of a stream hold.
+    """The coded pictures in the packets of a stream.
 
     Attributes:
         types: the type (I, P, B, S) of the first picture of each packet, "?" where it has none.

@@ -41,7 +41,7 @@ def open_video(path: str | Path, *, time_limit_s: float = 300.0) -> Video:
 
 
 def as_video(source: VideoSource, fps: float | None = None, *, timed: bool = False) -> Video:
-    """Open a video by its path, or make one of frames in memory. An open video is returned as it is.
+    """Open a video by its path, or wrap frames in memory. An open video is returned unchanged.
 
     Args:
         source: a path; an open video; an array or tensor uint8 [T, H, W, 3] of RGB frames; or an iterable of frames

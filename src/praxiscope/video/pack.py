@@ -157,7 +157,7 @@ def _write_frames(
 
 
 class _Encoder:
-    """Writes the pictures of a packed clip, and its index at the end."""
+    """Write the images of a packed clip, and its index at the end."""
 
     def __init__(self, file: BinaryIO, width: int, height: int, fps: float, quality: int) -> None:
         import av
@@ -195,7 +195,7 @@ class _Encoder:
             data = b"".join(plane.tobytes() for plane in planes)
             self._write(data + bytes(-len(data) % 4))
             return
-        # A frame made anew: the source's own would bring its picture type and time along.
+        # A new frame, because the source's frame would keep its picture type and its time.
         picture: Any = self._av.VideoFrame(*self._size, "yuv420p")
         for plane, target in zip(planes, picture.planes, strict=True):
             padded = np.zeros((target.height, target.line_size), np.uint8)

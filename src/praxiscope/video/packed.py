@@ -185,7 +185,7 @@ class PackedVideo(Video):
     def _pictures(
         self, numbers: Sequence[int], done: dict[int, int], part: Crop
     ) -> Iterator[tuple[int, Any]]:
-        """(number, frame) of each picture; None for one that is ``done``. Of planes only the ``part``."""
+        """Yield (number, frame) of each image, with None for one that is ``done``. Of planes, only the ``part``."""
         codec = self.codec
         decode = _picture_decoder() if codec == MPEG2 else None
         try:
@@ -229,7 +229,7 @@ def _picture_decoder() -> Any:
 
     decoder: Any = av.CodecContext.create(MPEG2, "r")
     decoder.thread_type, decoder.thread_count = "NONE", 1
-    decoder.flags |= 1 << 19  # low delay: a picture comes out as soon as it is in
+    decoder.flags |= 1 << 19  # low delay: each image is returned at once
     decoder.options = {"idct": "xvid"}  # the fastest: 7 % of the whole decode
 
     def decode(data: bytes) -> Any:
@@ -240,5 +240,5 @@ def _picture_decoder() -> Any:
 
 
 def _reopen(path: str, time_limit_s: float) -> PackedVideo:
-    """Open a video by plain arguments: what unpickling calls."""
+    """Open a video with positional arguments, for unpickling."""
     return PackedVideo(path, time_limit_s=time_limit_s)

@@ -79,7 +79,7 @@ class PictureKind:
         if len(head) < HEAD.size:
             raise self.damaged(path, "it ends within its header")
         magic, place, count, text_bytes, crc = HEAD.unpack(head)
-        # The size of the file bounds what is read, whatever the head claims.
+        # The size of the file limits what is read, even if the head is wrong.
         if magic != self.magic or count < 1 or place + text_bytes + count * self.row.itemsize != size:
             raise self.damaged(path, f"its size of {size} bytes does not match its header")
         index = os.pread(file, size - place, place)
@@ -104,14 +104,14 @@ class PictureWriter:
         file.write(bytes(HEAD.size))
 
     def add(self, data: bytes) -> int:
-        """Write a picture; return its place."""
+        """Write an image and return its place."""
         place = self._place
         self._file.write(data)
         self._place += len(data)
         return place
 
     def finish(self, description: dict[str, Any], rows: NDArray[Any]) -> None:
-        """Write the index and the head, and bring all to the disk."""
+        """Write the index and the head, and flush the file to disk."""
         text = json.dumps(description, sort_keys=True).encode()
         table = rows.astype(self._kind.row).tobytes()
         self._file.write(text + table)

@@ -109,15 +109,15 @@ def orientation(frame: Any) -> Orientation:
 class Converter:
     """Convert decoded frames to upright uint8 [H, W, 3], with scalers that are created once.
 
-    At native size the pixels are those of PyAV's ``to_ndarray(format="rgb24")``. Scaling is swscale's bilinear
-    one. Down it is done in the conversion of colours; up on the planes that the decoder gives, before the
-    colours are converted: that is half the samples and a third of the time, and nearer to scaling the
-    converted picture. (Down it would halve the colours' resolution once more.)
+    At native size, the pixels equal those of PyAV's ``to_ndarray(format="rgb24")``. Frames are scaled by swscale,
+    bilinear. Downscaling is part of the colour conversion. Upscaling is applied to the decoded planes before the
+    colour conversion: they have half the samples, it takes a third of the time, and the result is closer to that of
+    scaling the RGB frame. (For downscaling, this would halve the resolution of the colours once more.)
 
     Args:
         size: (width, height) as stored; frames of another size are scaled to it.
-        upright: how the file's frames are set upright. A frame's own matrix is looked at only where its angle is
-            another one: PyAV's frame and its side data hold each other, and so keep the frame's memory for long.
+        upright: the orientation of the file's frames. The matrix of a frame is read only if its angle differs,
+            because PyAV's frame and its side data refer to each other, which delays freeing the frame's memory.
     """
 
     def __init__(self, size: tuple[int, int], upright: Orientation = Orientation()) -> None:

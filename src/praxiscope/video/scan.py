@@ -39,7 +39,7 @@ __all__ = ["build"]
 # For files with this many packets or more, the memory that the scan took is returned to the system at once.
 _MANY = 20_000
 _KEEPS_TIMESTAMPS = ("mov", "matroska")
-# These containers have no timeline of their own: a stream that is cut out of another one begins anywhere.
+# These containers have no timeline of their own: a stream cut out of another one can begin at any time.
 _CUT_ANYWHERE = ("mpegts", "mpeg")
 
 
@@ -61,7 +61,7 @@ def build(path: Path, deadline: Deadline) -> FrameIndex:
 
 
 class _Packets:
-    """What the packets of a stream say, in decode order, and the first frame that decodes.
+    """The packets of a stream in decode order, and the first frame that decodes.
 
     Attributes:
         tick: seconds of one count of the container's clock.
@@ -141,7 +141,7 @@ class _Packets:
 
     @property
     def keys(self) -> NDArray[np.bool_]:
-        """Where the container says that decoding can start: bool [packets]."""
+        """Packets marked as key frames, at which decoding can start: bool [packets]."""
         return np.frombuffer(self._keys, dtype=np.uint8) > 0
 
     @property
@@ -192,13 +192,13 @@ def _start(
 ) -> float:
     """Second 0 of a file, on the clock of its packets.
 
-    It is where the earliest stream begins, as FFmpeg has it. Where only the packets tell where a stream begins, those
-    before the first key frame do not count, because they cannot be decoded.
+    It is the start of the earliest stream, as in FFmpeg. If only its packets give the start of a stream, packets before
+    the first key frame are ignored, because they cannot be decoded.
 
     Args:
         stamps: float64 [n] of the packets that make frames.
         keys: bool [n], decoding can start there.
-        joined: the file was made of several, and the clocks of the later ones mean nothing.
+        joined: the file is a concatenation, and the clocks of the later parts are ignored.
     """
     known = np.isfinite(stamps)
     if not known.any():

@@ -1,4 +1,4 @@
-"""What somebody means who names a video that is no file."""
+"""Find out what is wrong with the path of a missing video: an address, a camera, a broken link."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from praxiscope.errors import ArgumentError, VideoError
 
 __all__ = ["check_path", "check_there", "is_address", "meant", "missing", "no_file"]
 
-# Of a path, which has one of an address's two slashes.
+# Path objects merge the two slashes of an address into one.
 _ADDRESS = re.compile(
     r"[A-Za-z][A-Za-z0-9+.-]+:/.*|(?:pipe|fd|tcp|udp|rtp|v4l2|dshow|avfoundation):.*", re.DOTALL
 )

@@ -1,4 +1,4 @@
-"""Options that several benchmarks take, and how their tables are printed."""
+"""Options shared by several benchmarks, and functions to print tables."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Figure", "Rows", "Seeds", "Side", "Steps", "check_figure", "print_ce
 
 Rows = Annotated[
     list[str] | None,
-    typer.Option("--row", help="Name of a row to make. Default: all. May be given several times."),
+    typer.Option("--row", help="Name of a row to measure. Default: all. May be given several times."),
 ]
 Seeds = Annotated[int | None, typer.Option(min=1, help="Number of runs of each row. Default: 2.")]
 Side = Annotated[int, typer.Option(min=32, help="Side of a frame, in pixels.")]
@@ -22,14 +22,14 @@ Figure = Annotated[
     Path | None,
     typer.Option(
         "--picture",
-        help="Image file to draw time and memory to: .png, .jpg, .pdf or .svg.",
+        help="Image file for a plot of time and memory: .png, .jpg, .pdf or .svg.",
         rich_help_panel=OUTPUT_PANEL,
     ),
 ]
 
 
 def check_figure(path: Path | None) -> None:
-    """Raise ArgumentError if a figure is wanted and cannot be written."""
+    """Raise ArgumentError if a figure is requested and cannot be written."""
     from praxiscope.explain.checks import check_picture_path
 
     if path is not None:
@@ -44,7 +44,7 @@ def print_cells(header: list[str], rows: list[list[str]], made: str = "") -> Non
 
 
 def print_text(table: str, made: str = "") -> None:
-    """Print a table, and below it the date, the machine and the command. Default: today and this machine."""
+    """Print a table with the date, the machine and the command below it. Default: today and this machine."""
     from praxiscope.bench.machine import made_now
 
     print(f"{table}\n\n{made or made_now()}.\nCommand: `{command_line()}`")

@@ -24,7 +24,7 @@ def full_video(
         Path | None, typer.Option(help="Folder of MNIST's idx files. Default: the digits of scikit-learn.")
     ] = None,
     backgrounds: Annotated[
-        Path | None, typer.Option(help="Folder of background videos. Default: drawn textures.")
+        Path | None, typer.Option(help="Folder of background videos. Default: generated textures.")
     ] = None,
     row: Rows = None,
     seeds: Seeds = None,
@@ -36,7 +36,7 @@ def full_video(
     device: Device = "auto",
     json: Json = False,
 ) -> None:
-    """Make Table 1 of the full-video paper on Move4MNIST: all frames, sampled frames, clusters of all frames.
+    """Reproduce Table 1 of the full-video paper on Move4MNIST: all frames, sampled frames, clusters of all frames.
 
     Each row is trained and tested for each seed. Run the same command again to resume.
 
@@ -49,7 +49,7 @@ def full_video(
     check_preset(preset)
     check_device(device)
     if weights is not None and pretrained:
-        raise ArgumentError(f"--weights {weights} and --pretrained exclude each other. Leave one out.")
+        raise ArgumentError(f"--weights {weights} and --pretrained cannot be combined. Leave one out.")
     with quick_imports():
         from praxiscope.bench.experiment import Plan, made_of
         from praxiscope.bench.full_video import HEADER, bench_full_video, format_table

@@ -25,7 +25,7 @@ def full_video_cost(
     clusters: Annotated[int, typer.Option(min=1, help="Number of clusters.")] = 8,
     size: Side = 224,
     early_frames: Annotated[
-        int, typer.Option(min=1, help="Frames at a time, where the first stage is recomputed.")
+        int, typer.Option(min=1, help="Frames in a chunk when the first stage is recomputed.")
     ] = 16,
     steps: Steps = 3,
     device: Device = "cpu",
@@ -33,7 +33,7 @@ def full_video_cost(
     keep_memory: Annotated[
         bool,
         typer.Option(
-            "--keep-memory", help="Keep freed memory, as the setting run.keep_memory: faster, more memory."
+            "--keep-memory", help="Keep freed memory, like the setting run.keep_memory: faster, more memory."
         ),
     ] = False,
     picture: Figure = None,

@@ -30,8 +30,8 @@ def load(
     clips: Annotated[
         int | None, typer.Option(min=1, help="Number of clips, evenly spaced. Default: all.")
     ] = None,
-    repeat: Annotated[int, typer.Option(min=1, help="Number of timed turns of each reader.")] = 3,
-    seconds: Annotated[float, typer.Option(min=0, help="Minimum duration of a turn.")] = 3.0,
+    repeat: Annotated[int, typer.Option(min=1, help="Number of timed rounds of each reader.")] = 3,
+    seconds: Annotated[float, typer.Option(min=0, help="Minimum duration of a round, seconds.")] = 3.0,
     json: Json = False,
 ) -> None:
     """Measure how many clips per second are read, from raw and packed videos, and with other readers.

@@ -47,7 +47,7 @@ def multiplier(
     device: Device = "auto",
     json: Json = False,
 ) -> None:
-    """Make Tables 2 and 3 of the paper on multiplier networks, on any data set: connections, temporal filters.
+    """Reproduce Tables 2 and 3 of the paper on multiplier networks on a data set: connections, temporal filters.
 
     Both streams are trained for each seed, and every row starts from them. Run the same command again to resume.
 

@@ -38,7 +38,7 @@ def predict(
     flow: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of stored flow. Default: estimate the flow, which counts.",
+            help="Folder of stored flow. Default: estimate the flow, and include its time.",
             rich_help_panel=FLOW_PANEL,
         ),
     ] = None,
@@ -46,14 +46,14 @@ def predict(
     flow_weights: FlowWeights = None,
     task: Task = None,
     videos: Annotated[
-        int | None, typer.Option(min=1, help="At most so many videos. Default: all test videos.")
+        int | None, typer.Option(min=1, help="Maximum number of videos. Default: all test videos.")
     ] = None,
     split: Split = None,
     annotations: Annotations = None,
     device: Device = "auto",
     json: Json = False,
 ) -> None:
-    """Measure the time from a video file to its label, and its parts, for one protocol or several.
+    """Measure the time to predict a video, in total and by part, for one or several protocols.
 
     Example: praxiscope bench predict runs/a videos/ --protocol 25x10 --protocol fully-convolutional
     """

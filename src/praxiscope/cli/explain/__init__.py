@@ -1,11 +1,11 @@
 """``praxiscope explain``: one sub-command for each picture.
 
-A new picture is a file in ``praxiscope.explain``, which draws it, a file here with its sub-command, and its name in
-``NAMES``. A package of its own offers a picture as an entry point of the group ``praxiscope.pictures``, or registers it
-by `register_picture`.
+To add a picture, add a file in ``praxiscope.explain`` that draws it, a file here with its sub-command, and its name in
+``NAMES``. Other packages provide a picture as an entry point of the group ``praxiscope.pictures``, or with
+`register_picture`.
 
-The sub-command is a function. typer makes its options from the signature. Its docstring is its help: first a line that
-says what is drawn, last a line "Example: praxiscope explain NAME …".
+The sub-command is a function. Its signature defines the options, and its docstring is the help text: the first line
+describes the picture, the last line is "Example: praxiscope explain NAME …".
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def register_picture(name: str) -> Callable[[Callable[..., None]], Callable[...,
     """Return a decorator that adds a function as ``praxiscope explain NAME``.
 
     Raises:
-        ArgumentError: a picture has this name already.
+        ArgumentError: the name is already registered.
 
     Example:
         >>> @register_picture("saliency")
@@ -51,7 +51,7 @@ def register_picture(name: str) -> Callable[[Callable[..., None]], Callable[...,
         ...     '''
     """
     if name in NAMES:
-        raise ArgumentError(f"a picture named {name!r} is registered already")
+        raise ArgumentError(f"a picture named {name!r} is already registered")
     return _registered.register(name)
 
 
@@ -64,7 +64,7 @@ def _offered() -> dict[str, Any]:
 
 
 class _Pictures(Group):
-    """Our pictures, those that were registered, and those that installed packages offer."""
+    """Built-in pictures, registered pictures, and those of installed packages."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         others = {*_registered.names(), *_offered()} - {*NAMES}
@@ -86,7 +86,7 @@ class _Pictures(Group):
         return super().parse_args(ctx, args)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """A line and an example for each picture."""
+        """Write a line and an example for each picture."""
         rows = []
         for name in self.list_commands(ctx):
             lines = inspect.cleandoc(self.get_command(ctx, name).help or "").splitlines()
@@ -97,18 +97,18 @@ class _Pictures(Group):
 
 
 def _refuse(args: list[str], known: list[str]) -> None:
-    """Raise for a first word that names no picture; the earlier spelling ``explain VIDEO --flow`` has its own error."""
+    """Raise an error if the first word is not a picture; the old form ``explain VIDEO --flow`` has its own error."""
     kinds = [word[2:] for word in args if word.startswith("--") and word[2:] in NAMES]
     if kinds:
         others = [word for word in args if word != f"--{kinds[0]}"]
         now = shlex.join(["praxiscope", "explain", kinds[0], *others])
-        raise ArgumentError(f"explain takes the picture as its first word, not as an option: {now}")
+        raise ArgumentError(f"the picture is an argument, not an option. Use: {now}")
     if not args[0].startswith("-"):
         raise unknown_name("picture", args[0], known)
 
 
 def _command(name: str, function: Callable[..., None]) -> Any:
-    """The click command of a function."""
+    """Return the click command of a function."""
     one = App()
     one.command(name)(function)
     return typer.main.get_command(one)

@@ -23,7 +23,7 @@ from praxiscope.cli.explain.common import (
 def cluster_gradients(
     run: Run,
     videos: Videos,
-    frames: Annotated[int, typer.Option(min=1, help="At most so many frames, evenly spaced.")] = 64,
+    frames: Annotated[int, typer.Option(min=1, help="Maximum number of frames, evenly spaced.")] = 64,
     label: Label = None,
     checkpoint: Checkpoint = None,
     task: Task = None,

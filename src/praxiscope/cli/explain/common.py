@@ -1,4 +1,4 @@
-"""Arguments that several pictures take, and how a picture is written and reported."""
+"""Arguments shared by several pictures, and functions to check inputs and write a picture."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ Videos = Annotated[
 Out = Annotated[
     Path | None,
     typer.Option(
-        help="Image file to write: .png, .jpg, .pdf or .svg. Default: a .png file in this folder, named after the "
-        "video, or else the run, and the picture.",
+        help="Image file to write: .png, .jpg, .pdf or .svg. Default: VIDEO_PICTURE.png or RUN_PICTURE.png in the "
+        "current folder.",
         rich_help_panel=OUTPUT_PANEL,
     ),
 ]
@@ -35,10 +35,10 @@ Label = Annotated[
 
 
 def output_path(out: Path | None, source: str, picture: str) -> Path:
-    """The file to write, checked; by default it is named after a video or a folder, and after the picture.
+    """Return the checked path of the file to write. By default, its name is that of the source and the picture.
 
     Raises:
-        ArgumentError: a picture cannot be written there.
+        ArgumentError: the file cannot be written.
     """
     from praxiscope.explain.checks import check_picture_path
 
@@ -51,10 +51,10 @@ def output_path(out: Path | None, source: str, picture: str) -> Path:
 def check_inputs(
     run: str, videos: Sequence[str], checkpoint: str | None, task: str | None, device: str
 ) -> None:
-    """Look for a network, videos and a device, before torch is imported.
+    """Check that a network, videos and a device exist, before torch is imported.
 
     Raises:
-        ArgumentError, CheckpointError, VideoError: one of them is not there.
+        ArgumentError, CheckpointError, VideoError: one of them does not exist.
     """
     from praxiscope.checkpoint import check_recogniser
     from praxiscope.devices import check_device
@@ -67,7 +67,7 @@ def check_inputs(
 
 
 def write(made: Explanation, out: Path, summary: str, json: bool) -> None:
-    """Write the picture, and print its path with a summary, or with all of its numbers as JSON."""
+    """Write the picture, and print its path with a summary, or with all facts as JSON."""
     from praxiscope.explain.explanation import save_explanation
 
     save_explanation(made, out)

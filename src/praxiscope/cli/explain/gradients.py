@@ -24,7 +24,7 @@ from praxiscope.units import counted
 def gradients(
     run: Run,
     videos: Videos,
-    frames: Annotated[int, typer.Option(min=1, help="At most so many frames, evenly spaced.")] = 64,
+    frames: Annotated[int, typer.Option(min=1, help="Maximum number of frames, evenly spaced.")] = 64,
     label: Label = None,
     checkpoint: Checkpoint = None,
     task: Task = None,
@@ -56,7 +56,7 @@ def gradients(
 
 
 def _correlation(found: dict[str, Any]) -> str:
-    """The correlations of one video in a few words."""
+    """Format the correlations of one video."""
     hamming, euclidean = (found[name]["pearson"] for name in ("hamming", "euclidean"))
     return (
         f"{Path(found['video']).name}: {counted(found['pairs'], 'pair')}, Pearson {hamming:.2f} (Hamming), "

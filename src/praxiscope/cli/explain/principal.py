@@ -48,7 +48,7 @@ def principal(
     from praxiscope.inference.options import FlowOptions
 
     out = output_path(out, video, "principal")
-    FlowOptions(flow, flow_range, flow_weights)  # raises if they do not go together
+    FlowOptions(flow, flow_range, flow_weights)  # raises if the options cannot be combined
     check_inputs(run, [video], checkpoint, task, device)
     with quick_imports():
         from praxiscope.explain.principal import explain_principal

@@ -116,9 +116,7 @@ def test_a_store_made_in_another_way_is_refused_with_both(
     extract_flow(
         moving[0], tmp_path / "other", StoreOptions(parameters={"warps": 1, "iterations": 3}, workers=1)
     )
-    with pytest.raises(
-        px.DataError, match=r"made in another way.*iterations=10 against 3.*warps=2 against 1"
-    ):
+    with pytest.raises(px.DataError, match=r"iterations=10 against 3.*warps=2 against 1"):
         run_test(motion, moving[0], flow=tmp_path / "other", workers=0)
 
 
@@ -262,7 +260,7 @@ def test_flow_of_another_file_is_never_taken(motion: Path, moving: tuple[Path, P
     # A video of the same name and length elsewhere, and one that has been replaced.
     write_moving(tmp_path / "right" / "2.mp4", -2, seed=77)
     recogniser = px.load(motion, flow=moving[1])
-    with pytest.raises(px.DataError, match="holds no flow of"):
+    with pytest.raises(px.DataError, match="holds no flow"):
         recogniser.predict(tmp_path / "right" / "2.mp4", protocol="2x1")
     shutil.copytree(moving[0], tmp_path / "videos")
     shutil.copyfile(tmp_path / "right" / "2.mp4", tmp_path / "videos" / "right" / "2.mp4")

@@ -203,7 +203,7 @@ def test_a_joint_network_takes_no_appearance_stream_of_stacks(run: Path, tmp_pat
     save_checkpoint(
         flow, create_model("tsn", **kwargs), ModelCard("tsn", kwargs, ("a", "b", "c"), input=contract)
     )
-    with pytest.raises(px.ArgumentError, match=r"sees stacks of 3 RGB frames"):
+    with pytest.raises(px.ArgumentError, match=r"stacks of 3 RGB frames"):
         settings_of_runs([str(run), str(flow)])
 
 

@@ -68,7 +68,7 @@ def test_a_clip_is_found_by_the_names_that_tools_give_it(tmp_path: Path) -> None
         assert "a/clip.avi" in store
         assert len(store.clip("a/clip.avi")) == 2 + number
         assert "a/other.avi" not in store
-        with pytest.raises(px.DataError, match=r"holds no flow of a/other\.avi"):
+        with pytest.raises(px.DataError, match=r"a/other\.avi"):
             store.clip("a/other.avi")
 
 
@@ -138,9 +138,7 @@ def test_what_jpegs_cannot_hold_is_refused(tmp_path: Path) -> None:
         pass
     with store.writing("a", tmp_path / "v.avi") as writer:
         writer.add(smooth_flow(2))
-    with pytest.raises(
-        px.DataError, match=r"no backward flow\. JPEG folders cannot: .*--format ffv1 --backward"
-    ):
+    with pytest.raises(px.DataError, match=r"backward.*--format ffv1 --backward"):
         store.clip("a").fields([0], backward=True)
 
 

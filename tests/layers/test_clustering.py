@@ -176,7 +176,7 @@ def test_numbers_that_make_no_sense_are_refused(cluster: Callable[..., torch.Ten
         cluster(_tensor([1, 2]), 0)
     with pytest.raises(px.ArgumentError, match="clusters must be at least 1, got -3"):
         cluster(_tensor([1, 2]), torch.tensor([-3]))
-    with pytest.raises(px.ArgumentError, match=r"whole numbers \[N - 1\], got torch.float32"):
+    with pytest.raises(px.ArgumentError, match=r"\[N - 1\], got torch.float32"):
         cluster(torch.ones(3), 2)
 
 

@@ -177,8 +177,8 @@ def test_random_choices_are_even_and_follow_the_generator() -> None:
 @pytest.mark.parametrize(
     ("logits", "label", "message"),
     [
-        (torch.zeros(4, 3), 7, "label 7 is none of the 3 classes"),
-        (torch.zeros(4, 3), -1, "label -1 is none"),
+        (torch.zeros(4, 3), 7, "label 7 .* 3 classes"),
+        (torch.zeros(4, 3), -1, "label -1"),
         (torch.zeros(4, 3), torch.ones(2), r"multi-hot \[3\]; got \[2\]"),
         (torch.full((4, 3), torch.nan), 0, "finite"),
     ],

@@ -1,8 +1,8 @@
 """Model files: safetensors for the weights, JSON for everything else. Loading them executes no code.
 
 A model folder holds ``model.safetensors`` and ``model.json``. A run folder holds several model folders under
-``checkpoints/``, and ``run.json``, which names the last and the best of them. ``run.json`` is replaced atomically
-once the folder that it names is complete, so a killed run leaves a usable checkpoint.
+``checkpoints/``, and ``run.json``, which names the last and the best of them. ``run.json`` is replaced atomically after
+the folder that it names is complete, so a killed run leaves a usable checkpoint.
 
 Importing this package does not import torch.
 """

@@ -1,4 +1,4 @@
-"""The model card, ``model.json``: how to build the network, what its input is, what its labels are."""
+"""The model card, ``model.json``: how to build the network, its input and its labels."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ class FlowInput:
         length: L, flow fields in a stack.
         kind: how they are stacked, a name in ``praxiscope.flow.stack``.
         subtract_mean: whether the mean of every field is subtracted from it.
-        made: method, parameters and encoding, as ``praxiscope.flow.contract.FlowContract.to_dict`` returns them.
+        made: method, parameters and encoding of the flow, as ``praxiscope.flow.contract.FlowContract.to_dict`` returns
+            them.
     """
 
     length: int = 5
@@ -44,15 +45,15 @@ class InputContract:
     Attributes:
         size: height and width of the crop, pixels.
         short_side: the frame's short side after scaling, before the crop, pixels.
-        channels: channels of one snippet; of its RGB frames, if the model also takes flow.
+        channels: channels of one snippet (of its RGB frames, if the model also takes flow).
         mean, std: normalisation of RGB, per channel, for values in [0, 1].
         flow_mean, flow_std: normalisation of flow, per channel, in pixels.
         colour: order of the channels.
         snippets: snippets per video in training, and per view at test.
         length: consecutive frames in a snippet.
         flow: the flow that the model takes; None if it takes none.
-        pictures: whether a model that takes flow also takes the RGB frames of the same instants.
-        flip: whether the model was also trained on horizontally flipped frames, as frames of the same class.
+        pictures: whether a model that takes flow also takes RGB frames at the same times.
+        flip: whether the model was also trained on horizontally flipped frames.
     """
 
     size: int = 224
@@ -101,10 +102,10 @@ class ModelCard:
         multi_label: whether a video may have several labels; probabilities are then sigmoids.
         input: how frames are prepared.
         metrics: metrics by name.
-        versions: of praxiscope and torch, when the file was written.
+        versions: versions of praxiscope and torch that wrote the file.
         training: epoch and step of the run at which the weights were saved.
-        tasks: for a network that was trained on several data sets: each one's first class and the one after its last,
-            by name, in the order of the labels, which are ``task/CLASS``; else empty.
+        tasks: for a network that was trained on several data sets: first class of each task and the class after its
+            last, by name, in the order of the labels, which are ``task/CLASS``; otherwise empty.
     """
 
     name: str
@@ -125,9 +126,7 @@ class ModelCard:
             ArgumentError: the network was trained on one data set.
         """
         if not self.tasks:
-            raise ArgumentError(
-                f"task {name!r}: this network was trained on one data set. Leave out the task."
-            )
+            raise ArgumentError(f"task {name!r}: this network was trained on one data set. Omit the task.")
         if name not in self.tasks:
             raise unknown_name("task", name, self.tasks)
         start, end = self.tasks[name]
@@ -135,7 +134,7 @@ class ModelCard:
             self,
             kwargs={**self.kwargs, "num_classes": end - start},
             labels=tuple(label.removeprefix(f"{name}/") for label in self.labels[start:end]),
-            metrics={},  # they cover all tasks together
+            metrics={},  # the metrics cover all tasks together
             training={**self.training, "task": name},
             tasks={},
         )
@@ -148,7 +147,7 @@ def load_card(folder: Path) -> ModelCard:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CheckpointError(
-            f"{folder}: holds no {CARD_FILE}, so it is not a praxiscope model. Name a run folder or one of its "
+            f"{folder}: holds no {CARD_FILE}, so it is not a praxiscope model. Give a run folder or one of its "
             "checkpoints."
         ) from None
     except (OSError, ValueError) as error:
@@ -186,7 +185,7 @@ def load_card(folder: Path) -> ModelCard:
 
 
 def _are_blocks(blocks: list[tuple[Any, ...]], count: int) -> bool:
-    """Whether these ranges follow one another and cover all ``count`` classes."""
+    """Whether these ranges are contiguous and cover all ``count`` classes."""
     edges = [0, *(block[-1] for block in blocks if len(block) == 2)]
     return (
         all(_is_count(edge) for edge in edges[1:])

@@ -22,12 +22,12 @@ def load_tensors(folder: Path) -> dict[str, Tensor]:
 
 
 def load_model_weights(folder: Path, model: nn.Module, block: tuple[int, int] | None = None) -> None:
-    """Load ``model.safetensors`` into ``model``, with every name and shape checked.
+    """Load ``model.safetensors`` into ``model``, and check every name and shape.
 
     Args:
         folder: the model folder.
         model: the network that its card describes.
-        block: first class and the class after the last of one task (``ModelCard.tasks``). The classifier of ``model``
+        block: first class of one task and the class after its last (``ModelCard.tasks``). The classifier of ``model``
             gets the rows of these classes.
 
     Raises:
@@ -60,7 +60,7 @@ def load_model_weights(folder: Path, model: nn.Module, block: tuple[int, int] | 
 
 
 def load_state(folder: Path) -> dict[str, Any]:
-    """Read the training state beside a model.
+    """Read the training state saved with a model.
 
     Raises:
         CheckpointError: the folder holds only a model, or the state is damaged.
@@ -89,7 +89,7 @@ def load_optimizer(folder: Path, model: nn.Module, optimizer: torch.optim.Optimi
             )
         if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
             value = value.to(parameter.device)
-            # Keep the parameter's memory format (channels last), or sums would round differently.
+            # Keep the parameter's memory format (channels last), because another would change the rounding of sums.
             buffer = torch.empty_like(parameter, dtype=value.dtype)
             value = buffer.copy_(value)
         optimizer.state[parameter][key] = value

@@ -1,4 +1,4 @@
-"""Find the model that a path means: a model folder, or a checkpoint of a run folder."""
+"""Find the model at a path: a model folder, or a checkpoint of a run folder."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def read_pointer(run: Path) -> dict[str, Any]:
 
 
 def point_to(run: Path, *, last: str, best: str | None, prefer: str, keep: bool = False) -> None:
-    """Record the last and the best checkpoint of a run, then delete the checkpoints that nothing names any more.
+    """Record the last and the best checkpoint of a run, then delete checkpoints that are no longer referenced.
 
     Args:
         run: its folder.
@@ -70,10 +70,10 @@ def point_to(run: Path, *, last: str, best: str | None, prefer: str, keep: bool 
 
 
 def kept_checkpoints(run: str | Path) -> list[Path]:
-    """The model folders that a run still has, in the order of their steps.
+    """The remaining model folders of a run, ordered by step.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: the run has no checkpoint.
     """
     pointer = read_pointer(Path(run))
     names = {name for name in (*pointer.get("kept", ()), pointer.get("best"), pointer.get("last")) if name}
@@ -83,12 +83,12 @@ def kept_checkpoints(run: str | Path) -> list[Path]:
 
 
 def find_checkpoint(path: str | Path, which: str | None = None) -> Path:
-    """The model folder that ``path`` means.
+    """The model folder at ``path``.
 
     Args:
-        path: a model folder, which is returned as it is, or a run folder.
-        which: "last" or "best" checkpoint of a run. None takes the one that the run prefers: the best if it was
-            chosen on validation videos, else the last.
+        path: a model folder, which is returned unchanged, or a run folder.
+        which: "last" or "best" checkpoint of a run. None for the preferred one: the best if it was chosen on validation
+            videos, otherwise the last.
 
     Raises:
         ArgumentError: ``which`` is neither "last" nor "best".
@@ -105,25 +105,25 @@ def find_checkpoint(path: str | Path, which: str | None = None) -> Path:
     pointer = read_pointer(folder)
     if not pointer.get("last"):
         raise _no_checkpoint(folder)
-    # A run has no best checkpoint to prefer before its first validation.
+    # A run has no best checkpoint before its first validation.
     name = pointer.get(which) if which else pointer.get(str(pointer.get("prefer"))) or pointer["last"]
     if not name:
         raise CheckpointError(
-            f"{folder}: has no {which} checkpoint, because it has not been validated yet. Take the last."
+            f"{folder}: has no {which} checkpoint, because it has not been validated yet. Use the last."
         )
     return folder / CHECKPOINTS / str(name)
 
 
 def _no_checkpoint(run: str | Path) -> CheckpointError:
     return CheckpointError(
-        f"{run}: has no checkpoint. Name a run folder; a run writes its first checkpoint after its first epoch."
+        f"{run}: has no checkpoint. Give a run folder; a run writes its first checkpoint after its first epoch."
     )
 
 
 def find_card(
     path: str | Path, which: str | None = None, task: str | None = None
 ) -> tuple[Path, ModelCard, tuple[int, int] | None]:
-    """The model folder that ``path`` means, its card, and the classes of ``task`` in a network of several tasks.
+    """The model folder at ``path``, its card, and the class range of ``task`` in a network of several tasks.
 
     Args:
         path, which: see `find_checkpoint`.
@@ -132,7 +132,7 @@ def find_card(
     Raises:
         ArgumentError: the network has several tasks and none was given, the task does not exist, or the network has
             no tasks; or ``which`` is neither "last" nor "best".
-        CheckpointError: there is no model, or its card is damaged.
+        CheckpointError: the model is missing, or its card is damaged.
     """
     folder = find_checkpoint(path, which)
     card = load_card(folder)
@@ -152,4 +152,4 @@ def check_recogniser(path: str | Path, which: str | None = None, task: str | Non
     if not is_fused(path):
         find_card(path, which, task)
     elif task is not None:
-        raise ArgumentError(f"{path}: a fused recogniser has one set of classes; leave out the task {task!r}")
+        raise ArgumentError(f"{path}: a fused recogniser has one set of classes; omit the task {task!r}")

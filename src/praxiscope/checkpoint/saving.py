@@ -1,4 +1,4 @@
-"""Write model folders. A folder or a file appears whole or not at all."""
+"""Write model folders. Folders and files are written atomically."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def save_checkpoint(
     """Write a model folder.
 
     Args:
-        folder: replaced by one rename, so it is complete at any time.
+        folder: replaced by one rename, so it is always complete.
         model: its state dict becomes ``model.safetensors``.
         card: becomes ``model.json``.
-        optimizer, state: given together, training can resume from the folder.
+        optimizer, state: if both are given, training can resume from the folder.
 
     Raises:
         CheckpointError: the weights cannot be written.
@@ -78,7 +78,7 @@ def _save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
 def _flatten_optimizer(
     model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Optimizer state by parameter *name*: tensors apart from numbers, so that nothing needs pickle."""
+    """Optimizer state by parameter *name*, with tensors and numbers separate, so that no pickle is needed."""
     import torch
 
     names = {id(p): name for name, p in model.named_parameters()}

@@ -1,4 +1,4 @@
-"""Testing: protocols (which views), scores (what came out), metrics (how good), reports (to look at)."""
+"""Evaluation: test protocols, scores, metrics, score fusion and reports."""
 
 from __future__ import annotations
 

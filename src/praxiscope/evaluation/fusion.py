@@ -13,9 +13,9 @@ svm        nothing: a multi-class linear SVM on    Simonyan and Zisserman 2014, 
            the L2-normalised softmax               see `praxiscope.evaluation.svm`
 =========  ======================================  ======================================================
 
-All but the SVM take weights, which multiply what is averaged and are divided by their sum. Fused scores are logits
-again, as every reader of scores expects: those of "average" are the logarithm of the mean probability, so that softmax
-returns the mean. For networks that were trained with several labels per video, sigmoids replace the softmax.
+All but the SVM compute a weighted mean; the weights are divided by their sum. Fused scores are logits. Those of
+"average" are the logarithm of the mean probability, so that their softmax is the mean. Networks that were trained with
+several labels per video use sigmoids instead of the softmax.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ _Rule: TypeAlias = Callable[[Array, Array, bool], Array]  # scores [F, n, K], we
 
 
 def _average(logits: Array, weights: Array, multi_label: bool) -> Array:
-    """Log of the mean probability; log-odds of it for multi-label scores. Exact where exp underflows."""
-    with np.errstate(divide="ignore"):  # a stream of weight 0 has log 0
+    """Logarithm of the mean probability, or its log-odds for multi-label scores. Exact even if exp underflows."""
+    with np.errstate(divide="ignore"):  # the logarithm of a weight of 0
         log_weights = np.log(weights)[:, None, None]
 
     def log_mean(log_chances: Array) -> Array:
@@ -83,20 +83,20 @@ def combine(
     weights: Sequence[float] | None = None,
     multi_label: bool = False,
 ) -> Array:
-    """Fuse the scores of several streams, given as arrays.
+    """Fuse arrays of scores of several streams.
 
     Args:
         logits: F arrays [n, K], before softmax, of the same videos in the same order.
         kind: "average", "weighted", "l1" or "l2", see the module's table.
-        weights: one per stream, not negative; equal by default. Only their ratio matters.
+        weights: one per stream, not negative; equal by default. Only their ratios matter.
         multi_label: whether probabilities are sigmoids.
 
     Returns:
-        float64 [n, K], before softmax. The results of "l1" and "l2" rank classes, but their softmax is not a
-        probability: they lie between -1 and 1.
+        float64 [n, K], before softmax. The results of "l1" and "l2" lie between -1 and 1: they rank classes, but their
+        softmax is not a probability.
 
     Raises:
-        UnknownNameError: no such kind.
+        UnknownNameError: the kind is unknown.
         ArgumentError: fewer than two streams, shapes that differ, or wrong weights.
     """
     if kind not in _RULES:
@@ -106,7 +106,9 @@ def combine(
         raise ArgumentError(f"fusion needs the scores of at least 2 streams, got {len(arrays)}")
     shapes = {array.shape for array in arrays}
     if len(shapes) > 1 or arrays[0].ndim != 2:
-        raise ArgumentError(f"streams must all be [videos, classes], got {', '.join(map(str, shapes))}")
+        raise ArgumentError(
+            f"all streams must have one shape [videos, classes], got {', '.join(map(str, shapes))}"
+        )
     return _RULES[kind](np.stack(arrays), _shares(weights, len(arrays)), multi_label)
 
 
@@ -123,15 +125,15 @@ def fuse(
     Args:
         streams: F >= 2 scores of the same videos.
         kind, weights: see `combine`.
-        names: names of the streams in messages and in the result's protocol, for example their files.
+        names: names of the streams for messages and the protocol of the result, such as their files.
         any_protocol: accept streams that were tested with different protocols.
 
     Returns:
-        Scores in the order of the first stream. The protocol has the entries on which all streams agree, and kind,
-        weights and the protocol of each stream under "fusion".
+        Scores in the order of the first stream. The protocol has the entries that are equal in all streams and, under
+        "fusion", the kind, the weights and the protocol of each stream.
 
     Raises:
-        ScoresError: the streams do not fit together; the message says what differs, with examples.
+        ScoresError: the streams do not match; the message names the differences, with examples.
         ArgumentError: see `combine`.
     """
     names = stream_names(streams, names)
@@ -149,10 +151,10 @@ def fuse(
 def check_fit(
     streams: Sequence[Scores], *, names: Sequence[str] | None = None, any_protocol: bool = False
 ) -> list[Scores]:
-    """Return the streams with the videos in the order of the first stream.
+    """Check that streams match, and return them with the videos in the order of the first stream.
 
-    Videos, classes and known targets must be equal. If both streams record them, so must the views, what of the views
-    was averaged, the split and the subset: fused scores of a video that one network was trained on are not a test.
+    Videos, classes and known targets must be equal. So must the views, the averaged quantity, the split and the subset,
+    if both streams record them. A video that one of the networks was trained on is not a test video of the fusion.
 
     Args:
         streams: scores of at least two streams.
@@ -176,7 +178,7 @@ def check_fit(
         keys = () if any_protocol else ("name", "average", "split", "subset")
         if different := protocol_differences(first, other, keys):
             raise ScoresError(
-                f"{between}: protocols differ: {different}. Test both with one protocol, or fuse them as they are with "
+                f"{between}: protocols differ: {different}. Test both with one protocol, or allow the difference with "
                 "--any-protocol (any_protocol=True)."
             )
     return [first, *(other.reordered(first.ids) for other in streams[1:])]
@@ -202,7 +204,7 @@ def _shares(weights: Sequence[float] | None, count: int) -> Array:
 
 
 def protocol_differences(first: Scores, second: Scores, keys: Sequence[str]) -> str:
-    """The entries of the protocols that both have and that differ."""
+    """Describe the entries that both protocols have and that differ."""
     pairs: list[tuple[str, Any, Any]] = [
         (key, first.protocol.get(key), second.protocol.get(key)) for key in keys
     ]

@@ -1,10 +1,9 @@
-"""Metrics of action recognition, in numpy. All rates are fractions from 0 to 1; nan means "no case to count".
+"""Metrics of action recognition, in numpy. All rates are fractions from 0 to 1, nan if undefined.
 
 Axis letters: n videos, K classes.
 
-Ties. Between classes of one video (top-k, Hit@k, the predicted class) the lower class number wins, as with
-``argmax``. Between videos of one class (average precision) videos of equal score are taken in together, so
-that the result does not depend on the order of the videos.
+Ties: between classes of a video (top-k, Hit@k, the predicted class) the lower class number wins, as with ``argmax``.
+Average precision counts videos of equal score together, so that the result does not depend on their order.
 """
 
 from __future__ import annotations
@@ -46,43 +45,42 @@ def softmax(logits: ArrayLike) -> NDArray[np.float64]:
 
 
 def probabilities(scores: Scores) -> NDArray[np.float64]:
-    """Class probabilities float64 [n, K]: softmax, or the sigmoid of every class, as the network was trained."""
+    """Class probabilities, float64 [n, K]: softmax, or sigmoids for a network that was trained with them."""
     if not scores.sigmoid:
         return softmax(scores.logits)
     return 0.5 * (1.0 + np.tanh(0.5 * scores.logits.astype(np.float64)))  # the sigmoid, without overflow
 
 
 def top_k(scores: ArrayLike, targets: ArrayLike, k: int = 1) -> float:
-    """Share of the videos whose class is among their k best.
+    """Fraction of the videos whose class is among the k highest scores (top-k accuracy).
 
     Args:
         scores: [n, K], any monotone function of the class probabilities.
-        targets: int [n], class numbers; videos with -1 are left out.
-        k: how many classes may be named; more than K counts as K.
+        targets: int [n], class numbers; videos with -1 are ignored.
+        k: number of classes; values above K count as K.
 
     Returns:
-        The fraction, nan where no video has a target.
+        The fraction; nan if no video has a target.
 
-    Raises:
-        ArgumentError: shapes do not fit, a target is not a class, or k is below 1.
+        Raises: ArgumentError: shapes do not match, a target is out of range, or k is below 1.
     """
     values, numbers = _scores_and_targets(scores, targets)
     return _share_of_hits(values, np.eye(values.shape[1], dtype=bool)[numbers], k)
 
 
 def hit_at_k(scores: ArrayLike, positives: ArrayLike, k: int = 1) -> float:
-    """Share of the videos that have at least one of their labels among their k best (Hit@k, Sports-1M).
+    """Fraction of the videos with at least one label among the k highest scores (Hit@k, Sports-1M).
 
     Args:
         scores: [n, K].
-        positives: [n, K], true or 1 for each label; videos without any label are left out.
-        k: how many classes may be named.
+        positives: [n, K], true or 1 for each label; videos without labels are ignored.
+        k: number of classes.
 
     Returns:
-        The fraction, nan where no video has a label.
+        The fraction; nan if no video has a label.
 
     Raises:
-        ArgumentError: shapes do not fit, or k is below 1.
+        ArgumentError: shapes do not match, or k is below 1.
     """
     values, labels = _scores_and_positives(scores, positives)
     labelled = labels.any(axis=1)
@@ -90,11 +88,11 @@ def hit_at_k(scores: ArrayLike, positives: ArrayLike, k: int = 1) -> float:
 
 
 def class_accuracies(targets: ArrayLike, predicted: ArrayLike, num_classes: int) -> NDArray[np.float64]:
-    """Share of every class's videos that are recognised: float64 [K], nan for classes without videos.
+    """Accuracy of each class: float64 [K], nan for classes without videos.
 
     Args:
         targets: int [n]; videos with -1 are left out.
-        predicted: int [n], the class number given to each video.
+        predicted: int [n], the predicted class number of each video.
         num_classes: K.
     """
     matrix = confusion_matrix(targets, predicted, num_classes)
@@ -102,9 +100,9 @@ def class_accuracies(targets: ArrayLike, predicted: ArrayLike, num_classes: int)
 
 
 def mean_class_accuracy(scores: ArrayLike, targets: ArrayLike) -> float:
-    """Mean over the classes of the share of their videos that are recognised.
+    """Mean of the class accuracies.
 
-    Classes without videos are left out (``class_accuracies`` shows which, and ``summarise`` names them).
+    Classes without videos are ignored (``summarise`` names them).
 
     Args:
         scores: [n, K].
@@ -120,51 +118,51 @@ def mean_class_accuracy(scores: ArrayLike, targets: ArrayLike) -> float:
 def average_precision(scores: ArrayLike, positives: ArrayLike) -> float:
     """Non-interpolated average precision: the mean of the precision at every positive.
 
-    The precision at a positive is the share of positives among the items that score at least as high; items
-    of equal score therefore count together. This is scikit-learn's ``average_precision_score``.
+    The precision at a positive is the fraction of positives among the items with at least its score, so items of equal
+    score count together. Equals scikit-learn's ``average_precision_score``.
 
     Args:
         scores: [n], higher means more likely positive.
         positives: [n], true or 1 for the positives.
 
     Returns:
-        The fraction, nan where there is no positive.
+        The average precision; nan if there is no positive.
 
     Raises:
-        ArgumentError: shapes do not fit.
+        ArgumentError: shapes do not match.
     """
     values, labels = np.asarray(scores, dtype=np.float64), np.asarray(positives).astype(bool)
     if values.ndim != 1 or values.shape != labels.shape:
         raise ArgumentError(
-            f"scores and positives must be two lists of one length, got {values.shape} and {labels.shape}"
+            f"scores and positives must be 1-D and of equal length, got {values.shape} and {labels.shape}"
         )
     if not labels.any():
         return float("nan")
     order = np.argsort(-values, kind="stable")
     ordered = values[order]
     found = np.cumsum(labels[order])
-    # The last place of each group of equal scores: there all items of that score are in.
+    # The last index of each group of equal scores.
     last = np.searchsorted(-ordered, -ordered, side="right") - 1
     precision = found[last] / (last + 1)
     return float(precision[labels[order]].mean())
 
 
 def mean_average_precision(scores: ArrayLike, positives: ArrayLike) -> float:
-    """Mean of the classes' average precisions; classes without positives are left out.
+    """Mean of the average precisions of the classes; classes without positives are ignored.
 
     Args:
         scores: [n, K]; each column ranks the videos.
         positives: [n, K], true or 1 for each label.
 
     Returns:
-        The fraction, nan where no class has a positive.
+        The mean; nan if no class has a positive.
     """
     values, labels = _scores_and_positives(scores, positives)
     return _mean(_average_precisions(values, labels))
 
 
 def confusion_matrix(targets: ArrayLike, predicted: ArrayLike, num_classes: int) -> NDArray[np.int64]:
-    """Count the videos of each class (row) that were taken for each class (column): int64 [K, K].
+    """Number of videos of each class (row) that were predicted as each class (column): int64 [K, K].
 
     Args:
         targets: int [n]; videos with -1 are left out.
@@ -172,12 +170,12 @@ def confusion_matrix(targets: ArrayLike, predicted: ArrayLike, num_classes: int)
         num_classes: K.
 
     Raises:
-        ArgumentError: lengths differ, or a number is not a class.
+        ArgumentError: lengths differ, or a class number is out of range.
     """
     rows, columns = np.asarray(targets, dtype=np.int64), np.asarray(predicted, dtype=np.int64)
     if rows.ndim != 1 or rows.shape != columns.shape:
         raise ArgumentError(
-            f"targets and predicted must be lists of one length, got {rows.shape} and {columns.shape}"
+            f"targets and predicted must be 1-D and of equal length, got {rows.shape} and {columns.shape}"
         )
     rows, columns = rows[rows >= 0], columns[rows >= 0]
     for name, numbers in (("targets", rows), ("predicted", columns)):
@@ -191,12 +189,12 @@ def confusion_matrix(targets: ArrayLike, predicted: ArrayLike, num_classes: int)
 def confused_pairs(
     matrix: NDArray[np.int64], classes: Sequence[str], count: int = 10
 ) -> list[tuple[str, str, int, float]]:
-    """The commonest mistakes: class, what it was taken for, number of videos, share of the class's videos.
+    """The most frequent errors: class, predicted class, number of videos, fraction of the class's videos.
 
     Args:
-        matrix: [K, K], of ``confusion_matrix``.
+        matrix: [K, K], result of ``confusion_matrix``.
         classes: the K names.
-        count: how many at most.
+        count: maximum number of errors.
     """
     wrong = matrix - np.diag(np.diag(matrix))
     totals = matrix.sum(axis=1)
@@ -210,9 +208,8 @@ def per_class_table(scores: Scores) -> list[dict[str, Any]]:
     """One row per class, in the order of the classes.
 
     Returns:
-        Rows with ``class``, ``videos`` (that have it) and ``average_precision``; for single-label scores
-        also ``accuracy`` (recognised, of its videos), ``precision`` (right, of those taken for it) and
-        ``confused_with`` (its commonest mistake, or None). What has no case is None.
+        Rows with ``class``, ``videos`` (of this class) and ``average_precision``; for single-label scores also
+        ``accuracy``, ``precision`` and ``confused_with`` (its most frequent error, or None). Undefined values are None.
     """
     labels, chances = _known(scores)
     rows: list[dict[str, Any]] = [
@@ -234,15 +231,15 @@ def per_class_table(scores: Scores) -> list[dict[str, Any]]:
 
 
 def summarise(scores: Scores) -> dict[str, Any]:
-    """The headline figures of a set of scores, as plain values for JSON.
+    """The main metrics of scores, as plain values for JSON.
 
-    Single-label: ``top1``, ``top5``, ``mean_class_accuracy`` and ``map`` (from softmax probabilities, one
-    class against the rest). Multi-label: ``map``, in which a video without any label is a negative of every class,
-    and ``hit1``, ``hit5`` (right where a label is among the best), which are called ``top1``, ``top5`` where the
-    network was trained with one label for each video. Always: ``videos``, ``labelled`` (videos with a known label;
-    only these have a top-1), ``classes`` (K), ``classes_without_videos`` (names; left out of the means).
-    Figures are fractions; where no video is labelled they are missing. The best five of five classes or fewer are
-    always right: ``top5`` and ``hit5`` are then 1, and `shown_figures` leaves them out.
+    Single-label: ``top1``, ``top5``, ``mean_class_accuracy`` and ``map`` (from softmax probabilities, one class against
+    the rest). Multi-label: ``map``, in which a video without any label is a negative of every class, and ``hit1``,
+    ``hit5`` (right where a label is among the best), which are called ``top1``, ``top5`` if the network was trained
+    with one label per video. Always: ``videos``, ``labelled`` (videos with a known label; only these have a top-1),
+    ``classes`` (K), ``classes_without_videos`` (names; ignored in the means). Metrics are fractions. They are missing
+    if no video is labelled. With five classes or fewer ``top5`` and ``hit5`` are always 1, and `shown_figures` omits
+    them.
     """
     labels, chances = _known(scores)
     figures: dict[str, float] = {}
@@ -267,26 +264,25 @@ def summarise(scores: Scores) -> dict[str, Any]:
 
 
 def shown_figures(summary: Mapping[str, Any]) -> dict[str, float]:
-    """The figures of a summary that say something, for a person to read: of five classes or fewer, not ``top5`` and
-    ``hit5``, which are 1 whatever was answered."""
+    """The metrics of a summary to display: without ``top5`` and ``hit5`` for five classes or fewer, where they are
+    always 1."""
     figures = {name: value for name, value in summary.items() if isinstance(value, float)}
     few = summary.get("classes", 0) <= 5
     return {name: value for name, value in figures.items() if not (few and name in ("top5", "hit5"))}
 
 
 def mean_over_splits(summaries: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Mean and spread of every figure that all splits have.
+    """Mean and standard deviation of each metric that all splits have.
 
     Args:
-        summaries: one of ``summarise``'s results per split.
+        summaries: one result of ``summarise`` per split.
 
     Returns:
-        By metric: ``mean``, ``std`` (the sample standard deviation, divided by the number of splits less one; None of a
-        single split), ``splits`` (the values).
-        Counts and lists are left out.
+        By metric: ``mean``, ``std`` (the sample standard deviation; None for a single split), ``splits`` (the values).
+            Counts and lists are omitted.
 
     Raises:
-        ArgumentError: no split.
+        ArgumentError: ``summaries`` is empty.
     """
     if not summaries:
         raise ArgumentError("mean_over_splits needs the figures of at least one split, got none")
@@ -302,7 +298,7 @@ def mean_over_splits(summaries: Sequence[dict[str, Any]]) -> dict[str, dict[str,
 
 
 def wilson_interval(share: float, count: int) -> tuple[float, float]:
-    """The 95 % interval (Wilson) of a share that was measured on ``count`` independent videos.
+    """The 95 % confidence interval (Wilson) of a fraction measured on ``count`` independent videos.
 
     Args:
         share: the measured fraction.
@@ -367,12 +363,12 @@ def _scores_and_positives(
 
 
 def _divide(counts: NDArray[Any], totals: NDArray[Any]) -> NDArray[np.float64]:
-    """counts / totals, nan where a total is 0."""
+    """counts / totals; nan where a total is 0."""
     return np.where(totals > 0, counts / np.maximum(totals, 1), np.nan)
 
 
 def _mean(values: Sequence[float] | NDArray[np.float64]) -> float:
-    """Mean of the values that are not nan; nan where there is none."""
+    """Mean of the values that are not nan; nan if there are none."""
     numbers = np.asarray(values, dtype=np.float64)
     numbers = numbers[~np.isnan(numbers)]
     return float(numbers.mean()) if numbers.size else float("nan")

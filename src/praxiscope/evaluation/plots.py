@@ -1,8 +1,7 @@
-"""Pictures of a report: training curves, a confusion matrix, film strips.
+"""Figures of a report: training curves, confusion matrix, film strips.
 
-Figures are made with matplotlib's ``Figure`` and Agg alone: no window, no state outside the figure. Blue and
-orange carry the meaning throughout, which colour-blind readers tell apart; each picture can be drawn for a
-light or a dark page.
+Figures use matplotlib's ``Figure`` and Agg only: no window and no global state. The colours are blue and orange, which
+colour-blind readers can distinguish. Each figure can be drawn for a light or a dark page.
 
 Axis letters: T frames, C channels, H rows, W columns, K classes.
 """
@@ -24,9 +23,9 @@ from praxiscope.errors import ArgumentError
 
 __all__ = ["draw_confusion", "draw_curves", "draw_strip", "figure_png", "smooth", "strip_jpeg"]
 
-_STRIP_FRAMES = 16  # more than these are thinned out
-_LABELLED_CLASSES = 150  # class names are written up to here
-_NUMBERED_CLASSES = 12  # cells carry numbers up to here
+_STRIP_FRAMES = 16  # longer clips are subsampled
+_LABELLED_CLASSES = 150  # class names are drawn up to this number of classes
+_NUMBERED_CLASSES = 12  # cells show numbers up to this number of classes
 
 
 class _Theme(NamedTuple):
@@ -40,7 +39,7 @@ class _Theme(NamedTuple):
 _LIGHT = _Theme("#ffffff", "#24272c", "#d9dce1", "#0b63a8", "#c4560a")
 _DARK = _Theme("#1b1e23", "#d8dbe0", "#3a3f47", "#6cb6ff", "#ff9d4d")
 
-# Panels of the curves: title, (key of a history row, name in the legend, is it the first colour).
+# Panels of the curves: title, (key of a history row, name in the legend, whether it has the first colour).
 _PANELS: list[tuple[str, list[tuple[str, str, bool]]]] = [
     ("Loss", [("loss", "training", True), ("val_loss", "validation", False)]),
     ("Top-1 accuracy", [("top1", "training", True), ("val_top1", "validation", False)]),
@@ -50,16 +49,16 @@ _PANELS: list[tuple[str, list[tuple[str, str, bool]]]] = [
 
 
 def draw_curves(history: Sequence[Mapping[str, Any]], dark: bool = False) -> list[Any]:
-    """Draw how a run went: one figure each for loss, top-1, mAP and learning rate, as far as they are known.
+    """Draw training curves: one figure each for loss, top-1, mAP and learning rate, if they are known.
 
     Args:
-        history: rows with any of ``epoch``, ``step``, ``loss``, ``val_loss``, ``top1``, ``val_top1``,
-            ``map``, ``val_map``, ``lr``. Missing, empty and non-finite values are gaps. Text that holds a
-            number counts as one, so that rows of a CSV file can be given as they are.
+        history: rows with any of ``epoch``, ``step``, ``loss``, ``val_loss``, ``top1``, ``val_top1``, ``map``,
+            ``val_map``, ``lr``. Missing, empty and non-finite values are gaps. Strings are converted to numbers, so
+            rows of a CSV file can be passed directly.
         dark: draw for a dark page.
 
     Returns:
-        matplotlib figures, with nothing behind the axes; none where no row has a value.
+        matplotlib figures with a transparent background; empty if no row has a value.
     """
     theme = _DARK if dark else _LIGHT
     axis, places = _places(history)
@@ -85,7 +84,7 @@ def _panel(
         there = np.isfinite(values)
         x, y = places[there], values[there]
         colour = theme.first if first else theme.second
-        if len(y) > 200:  # one row per step: show the scatter faintly, and its trend
+        if len(y) > 200:  # one row per step: draw the points faintly, with their trend
             axes.plot(x, y, color=colour, alpha=0.25, linewidth=0.7)
             y = smooth(y, len(y) // 50)
         marker = "o" if len(y) <= 40 else None
@@ -95,7 +94,9 @@ def _panel(
     axes.xaxis.get_major_locator().set_params(integer=True)
     if title == "Learning rate":
         steps = np.unique(lines[0][2][np.isfinite(lines[0][2])])
-        if 1 < len(steps) <= 8 and steps[0] > 0 and steps[-1] > 5 * steps[0]:  # a staircase of powers of ten
+        if (
+            1 < len(steps) <= 8 and steps[0] > 0 and steps[-1] > 5 * steps[0]
+        ):  # steps over several powers of ten: a logarithmic axis
             axes.set_yscale("log")
     elif title != "Loss":
         axes.set_ylim(-0.02, 1.02)
@@ -110,14 +111,14 @@ def _panel(
 
 
 def draw_confusion(matrix: NDArray[np.int64], classes: Sequence[str], dark: bool = False) -> Any:
-    """Draw a confusion matrix, each row divided by its class's videos.
+    """Draw a confusion matrix, with rows divided by the number of videos of the class.
 
-    The diagonal (right) is blue, mistakes are orange; stronger is more. Faint mistakes are lifted, so that a
-    few per cent still show among a hundred classes.
+    The diagonal (correct) is blue, errors are orange. Weak colours are strengthened, so that errors of a few per cent
+    are visible among a hundred classes.
 
     Args:
         matrix: int [K, K], rows are true classes.
-        classes: the K names; written for up to 150 classes.
+        classes: the K names; drawn for up to 150 classes.
         dark: draw for a dark page.
 
     Returns:
@@ -140,7 +141,7 @@ def draw_confusion(matrix: NDArray[np.int64], classes: Sequence[str], dark: bool
     colours = (1 - strength) * np.array(to_rgb(theme.paper)) + strength * ink
 
     cell, font, turn = _confusion_sizes(count)
-    # Names take about 0.6 of their height per letter; 2 inches are enough for the longest that is written.
+    # A letter is about 0.6 of its height wide; 2 inches are enough for the longest name.
     names = [_short(name) for name in classes]
     margin = 0.35 + max(len(name) for name in names) * font * 0.6 / 72 if count <= _LABELLED_CLASSES else 0.6
     side = cell * count
@@ -185,7 +186,7 @@ def _write_numbers(axes: Any, matrix: NDArray[np.int64], shares: NDArray[Any], c
 
 
 def _confusion_sizes(count: int) -> tuple[float, float, int]:
-    """Inches per cell, points of the class names, degrees that the names below are turned by."""
+    """Inches per cell, font size of the class names in points, and rotation of the names on the x axis in degrees."""
     if count <= _NUMBERED_CLASSES:
         return 0.56, 9.5, 38
     if count <= 60:
@@ -196,10 +197,10 @@ def _confusion_sizes(count: int) -> tuple[float, float, int]:
 
 
 def draw_strip(frames: Tensor, height: int = 120, gap: int = 3) -> NDArray[np.uint8]:
-    """Lay frames side by side, like a piece of film.
+    """Draw frames side by side, as a film strip.
 
     Args:
-        frames: uint8 [T, C, H, W], RGB or grey; more than 16 are thinned out evenly.
+        frames: uint8 [T, C, H, W], RGB or grey; more than 16 are subsampled evenly.
         height: rows of the strip, in pixels.
         gap: dark columns between frames.
 
@@ -207,7 +208,7 @@ def draw_strip(frames: Tensor, height: int = 120, gap: int = 3) -> NDArray[np.ui
         uint8 [height, width, 3].
 
     Raises:
-        ArgumentError: frames are not uint8 [T, 3 or 1, H, W], or there are none.
+        ArgumentError: frames are not uint8 [T, 3 or 1, H, W] with T at least 1.
     """
     if frames.ndim != 4 or frames.dtype != torch.uint8 or frames.shape[1] not in (1, 3) or not frames.numel():
         raise ArgumentError(
@@ -228,7 +229,7 @@ def draw_strip(frames: Tensor, height: int = 120, gap: int = 3) -> NDArray[np.ui
 
 
 def strip_jpeg(strip: NDArray[np.uint8]) -> bytes:
-    """A strip as a JPEG file: a fifth of its size as PNG."""
+    """Encode a strip as JPEG, which takes a fifth of the size of PNG."""
     from PIL import Image
 
     file = io.BytesIO()
@@ -237,7 +238,7 @@ def strip_jpeg(strip: NDArray[np.uint8]) -> bytes:
 
 
 def figure_png(figure: Any, dots_per_inch: int = 160) -> bytes:
-    """A figure as a PNG file, with nothing behind it."""
+    """Encode a figure as PNG, with a transparent background."""
     file = io.BytesIO()
     with warnings.catch_warnings():
         # Class names may use letters that matplotlib's font lacks; the report's tables show them anyway.
@@ -264,7 +265,8 @@ def _dress(axes: Any, theme: _Theme) -> None:
 
 
 def _places(history: Sequence[Mapping[str, Any]]) -> tuple[str, NDArray[np.float64]]:
-    """What the rows are counted in, and the place of each: epochs if there is one row per epoch."""
+    """The x axis of the rows: its name, and the value of each row. Epochs if there is one row per epoch, otherwise
+    steps."""
     for key in ("epoch", "step"):
         column = _column(history, key)
         if len(column) and np.isfinite(column).all() and (key == "step" or len(set(column)) == len(column)):
@@ -286,7 +288,7 @@ def _number(value: Any) -> float:
 
 
 def smooth(values: NDArray[np.float64], window: int) -> NDArray[np.float64]:
-    """Mean over ``window`` neighbours; fewer at the ends."""
+    """Moving average over ``window`` values; fewer at the ends."""
     sums = np.concatenate([[0.0], np.cumsum(values)])
     places = np.arange(len(values))
     first = np.maximum(places - window // 2, 0)

@@ -1,8 +1,8 @@
-"""Test protocols as data: which views of a video are scored, and what of them is averaged.
+"""Test protocols: which views of a video are scored, and what is averaged over them.
 
-A *view* is one input of the model: ``together`` snippets (S; 1 for single-frame models and for those
-that only average over snippets, the model's own S for models that mix snippets), cut out at one place of
-the frame. A protocol with V temporal views and P crops scores V * P views of each video.
+A *view* is one input of the model: ``together`` snippets with one crop. ``together`` (S) is 1 for models that only
+average over snippets, and the model's S for models that mix snippets. A protocol with V temporal views and P crops
+scores V * P views of each video.
 
 Axis letters: V temporal views, S snippets of one view.
 """
@@ -45,8 +45,8 @@ _CROPS_BY_NAME: dict[str, Crops] = {
     "full-mirrored": "full-mirrored",
 }
 
-# The short side of the frame over the side of the crop. Frames of 256 rows and crops of 224 are the field's
-# habit; three crops are as high as the frame, so that together they cover it.
+# The short side of the frame over the side of the crop. Frames of 256 rows and crops of 224 are usual. Three crops have
+# the height of the frame, so that together they cover it.
 _SHORT_SIDE_RATIOS: dict[Crops, float] = {
     "center": 256 / 224,
     "three": 1.0,
@@ -55,9 +55,9 @@ _SHORT_SIDE_RATIOS: dict[Crops, float] = {
     "full-mirrored": 256 / 224,
 }
 
-# Tests of papers: the views, and what is averaged. Feichtenhofer et al., 2017, section 4.2: 25 instants and their
-# flipped frames, in which a network is applied at every place of the frame. Simonyan and Zisserman, 2014, section 5:
-# class scores, which are those of the softmax layer.
+# Test protocols of papers: the views, and what is averaged. Feichtenhofer et al., 2017, section 4.2: 25 frames and
+# their flips, to which a network is applied convolutionally. Simonyan and Zisserman, 2014, section 5: class scores
+# after the softmax layer.
 _ALIASES: dict[str, tuple[str, Average]] = {
     "fully-convolutional": ("25xfull-mirrored", "logits"),
     "two-stream": ("25x10", "softmax"),
@@ -71,19 +71,19 @@ class Protocol:
     """Which views of a video are scored.
 
     Attributes:
-        name: as it is written in commands and scores files, "25x10".
-        temporal_views: V, places in time.
-        sampling: "segments": the video is cut into S equal segments, and every view takes one snippet from
-            each, so that it spans the whole video. "dense": every view is a window of S snippets that are
-            ``stride`` frames apart. "all": one view, which has every frame, for models that take any number.
+        name: the name in commands and scores files, such as "25x10".
+        temporal_views: V, the number of temporal views.
+        sampling: "segments": the video is cut into S equal segments, and every view takes one snippet from each, so it
+            spans the whole video. "dense": every view is a window of S snippets that are ``stride`` frames apart.
+            "all": one view of every frame, for models that take any number.
         crops: "center": one crop in the middle. "three": left, middle and right (or top to bottom). "ten":
             four corners and the middle, each also flipped. "full": the whole frame, for fully
             convolutional models. "full-mirrored": the whole frame and its horizontal flip.
-        stride: frames from one snippet of a window to the next; used by "dense" only.
+        stride: frames between the snippets of a window; only for "dense".
         short_side_ratio: the frame's short side over the crop's side (for whole frames: over the model's
             input size), before cropping.
-        average: what of the views is averaged: "logits", scores before softmax (TSN, principal backpropagation), or
-            "softmax", the probabilities behind it (two-stream); sigmoids where a video may have several labels.
+        average: what is averaged over the views: "logits", scores before softmax (TSN, principal backpropagation), or
+            "softmax", probabilities (two-stream); sigmoids if a video may have several labels.
     """
 
     name: str
@@ -115,29 +115,29 @@ class Protocol:
 
     @property
     def views(self) -> int:
-        """V * P, the model inputs that one video gives."""
+        """V * P, the number of model inputs per video."""
         return self.temporal_views * self.crop_count
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields, as plain values that JSON can hold."""
+        """The fields as plain values for JSON."""
         return asdict(self)
 
 
 def parse_protocol(text: str, average: str | None = None) -> Protocol:
-    """Read a protocol's name.
+    """Parse the name of a protocol.
 
     Args:
         text: ``VxP``, ``denseVxP`` or ``allxP``: V temporal views (1 to 9999), and P one of 1 (a centre crop), 3, 10
             (corners and centre, flipped), ``full`` (the whole frame) or ``full-mirrored`` (and its flip). Or
             ``fully-convolutional``, which is 25xfull-mirrored, or ``two-stream``, 25x10 with ``average="softmax"``.
             Case does not matter.
-        average: "logits" or "softmax", in place of the protocol's own: "softmax" of ``two-stream``, else "logits".
+        average: "logits" or "softmax"; by default "softmax" for ``two-stream``, otherwise "logits".
 
     Returns:
-        The protocol, with the stride and the frame size that the field uses for it.
+        The protocol, with its usual stride and frame size.
 
     Raises:
-        ArgumentError: the name, or ``average``, is none of these.
+        ArgumentError: the name or ``average`` is unknown.
 
     Example:
         >>> parse_protocol("25x10").views
@@ -148,7 +148,7 @@ def parse_protocol(text: str, average: str | None = None) -> Protocol:
     found = _PATTERN.fullmatch(written)
     if found is None:
         raise ArgumentError(
-            f"unknown protocol {text!r}. Write VIEWSxCROPS with crops 1, 3, 10, full or full-mirrored, for "
+            f"unknown protocol {text!r}. Use VIEWSxCROPS with crops 1, 3, 10, full or full-mirrored, for "
             "example 1x1 (one centre view), 25x1, 25x10, 2x3, 1xfull, dense10x3 (windows of neighbouring frames), "
             "allx1 (every frame, for models that take all frames), two-stream (25x10, averages probabilities), or "
             "fully-convolutional (25 whole frames and their horizontal flips)."
@@ -166,48 +166,48 @@ def parse_protocol(text: str, average: str | None = None) -> Protocol:
 
 
 def name_with_average(protocol: Mapping[str, Any]) -> str:
-    """The name of a protocol as scores record it, with what was averaged where that is not the name's own: "25x10",
-    "25x10 (softmax)"."""
+    """The name of a protocol as recorded in scores, with ``average`` if it is not the default: "25x10", "25x10
+    (softmax)"."""
     name, average = str(protocol.get("name", "")), protocol.get("average")
     own = _ALIASES.get(name, (name, "logits"))[1]
     return name if average in (None, own) else f"{name} ({average})"
 
 
 def views_named(name: str) -> str:
-    """The views that a protocol's name stands for, as they are written: "25x10" for "two-stream"."""
+    """The views of a named protocol: "25x10" for "two-stream"."""
     return _ALIASES.get(name, (name, "logits"))[0]
 
 
 def view_indices(
     protocol: Protocol, num_frames: int, together: int | None, snippet_length: int = 1
 ) -> Tensor:
-    """First frames of the snippets of every temporal view.
+    """First frames of the snippets of all temporal views.
 
-    Segments: view k takes from each of the S segments the frame at (k + 1/2) / V of its length. One view is
-    the centred sampling of training; with S = 1 the V views are ``segment_indices(num_frames, V)``. TSM's
-    "twice sampling" takes its two views at 0 and 1/2 of each segment; here two views lie at 1/4 and 3/4.
+    Segments: view k takes from each of the S segments the frame at (k + 1/2) / V of its length. One view equals the
+    centred sampling of training; with S = 1 the V views are ``segment_indices(num_frames, V)``. TSM's "twice sampling"
+    takes its two views at 0 and 1/2 of each segment; here they are at 1/4 and 3/4.
 
-    Dense: V windows of S snippets, ``stride`` frames apart, with starts equally spaced from the video's
-    first frame to the last start whose window fits (one view: a window in the middle). A video that is
-    shorter than a window starts again from its beginning, as in the tests of TSM and of non-local networks.
+    Dense: V windows of S snippets, ``stride`` frames apart, with starts equally spaced from the video's first frame to
+    the last start whose window fits (one view: a window in the middle). A video that is shorter than a window is
+    repeated from its beginning, as in the tests of TSM and of non-local networks.
 
-    All: one view of every frame with which a snippet can start, however many there are.
+    All: one view of every frame at which a snippet can start.
 
     Args:
-        protocol: the views that are asked for.
+        protocol: the protocol.
         num_frames: frames of the video.
-        together: S, snippets of one model input. None, of segments: the V instants are one input, for models
-            that see any number together.
-        snippet_length: frames that a snippet needs from its first frame on (1; more for stacks of frames).
+        together: S, snippets of one model input. None, for segments: the V frames are one input, for models that take
+            any number.
+        snippet_length: frames of a snippet (1; more for stacks of frames).
 
     Returns:
-        int64 [V, S] (of "all" [1, frames], of S = None [1, V]), 0-based. Where the video has ``snippet_length`` frames,
-        every snippet fits into it; a shorter video gives zeros.
+        int64 [V, S] ([1, frames] for "all", [1, V] for S = None), 0-based. Every snippet fits into the video if it has
+        at least ``snippet_length`` frames; otherwise all values are 0.
 
     Raises:
         ArgumentError: a number is less than 1.
     """
-    import torch  # a protocol's name is read without it
+    import torch  # names are parsed without torch
 
     from praxiscope.video.sampling import segment_indices
 

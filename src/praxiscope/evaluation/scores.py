@@ -1,9 +1,9 @@
-"""Scores: the result of testing, and the file that holds it.
+"""Scores: the result of testing, and its file format.
 
 Axis letters: n videos, K classes.
 
-A scores file is either ``.npz`` (numpy arrays, nothing pickled; the protocol as a JSON string) or
-``.parquet`` (one row per video: id, target, logits; classes and protocol as JSON in the table's metadata).
+A scores file is either ``.npz`` (numpy arrays without pickle; the protocol as a JSON string) or ``.parquet`` (one row
+per video: id, target, logits; classes and protocol as JSON in the table's metadata).
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ _ARRAYS = ("ids", "logits", "targets", "classes", "protocol", "format", "version
 
 @dataclass
 class Scores:
-    """Class scores of a set of videos, with their labels and the protocol that made them.
+    """Class scores of a set of videos, with their labels and the test protocol.
 
     Attributes:
-        ids: the videos' ids, each once.
-        logits: float32 [n, K], before softmax, averaged over the views; where probabilities were averaged
+        ids: ids of the videos, without duplicates.
+        logits: float32 [n, K], before softmax, averaged over the views; if probabilities were averaged
             (``protocol["average"]``), the logarithm of their mean.
-        targets: int64 [n] class numbers (-1: unknown), or uint8 [n, K] of zeros and ones for
-            multi-label data, where a row of zeros is a video of no class.
-        classes: the K class names, each once.
-        protocol: what made the scores, as plain values for JSON. ``name`` is the protocol's name ("25x10");
-            ``activation`` ("softmax" or "sigmoid") is what makes probabilities of the logits; further keys (model,
-            streams, input, split, …) are the caller's.
+        targets: int64 [n] class numbers (-1: unknown), or uint8 [n, K] of zeros and ones for multi-label data, where a
+            row of zeros is a video without a class.
+        classes: the K class names, without duplicates.
+        protocol: how the scores were computed, as plain values for JSON. ``name`` is the protocol's name ("25x10");
+            ``activation`` ("softmax" or "sigmoid") converts logits to probabilities; the caller may add keys (model,
+            streams, input, split, …).
 
     Raises:
-        ScoresError: the parts do not fit together, or a logit is not finite.
+        ScoresError: the parts do not match, or a logit is not finite.
     """
 
     ids: list[str]
@@ -62,7 +62,7 @@ class Scores:
         targets = np.asarray(self.targets)
         if targets.dtype.kind not in "iub" and not np.array_equal(targets, np.rint(targets)):
             raise ScoresError(
-                "targets must be whole numbers: class numbers, or zeros and ones for multi-label data"
+                "targets must be integers: class numbers, or zeros and ones for multi-label data"
             )
         self.targets = np.ascontiguousarray(targets, dtype=np.int64)
         if not self.classes:
@@ -74,12 +74,12 @@ class Scores:
             )
         for kind, names in (("video id", self.ids), ("class", self.classes)):
             if twice := _repeated(names):
-                raise ScoresError(f"every {kind} must be given once; repeated: {_examples(twice)}")
+                raise ScoresError(f"duplicate {kind}: {_examples(twice)}")
         broken = np.flatnonzero(~np.isfinite(self.logits).all(axis=1))
         if broken.size:
             raise ScoresError(
                 f"{counted(broken.size, 'video has', 'videos have')} scores that are not finite: "
-                f"{_examples([self.ids[i] for i in broken])}. The model that made them has probably diverged."
+                f"{_examples([self.ids[i] for i in broken])}. The training of the model has probably diverged."
             )
         self._check_targets()
 
@@ -98,7 +98,7 @@ class Scores:
             )
         if wrong.size:
             raise ScoresError(
-                f"targets must be {wanted}; not so for {_examples([self.ids[i] for i in wrong])}"
+                f"targets must be {wanted}; wrong for {_examples([self.ids[i] for i in wrong])}"
             )
         if self.multi_label:
             self.targets = self.targets.astype(np.uint8)
@@ -113,22 +113,22 @@ class Scores:
 
     @property
     def sigmoid(self) -> bool:
-        """Whether each class has a sigmoid of its own, rather than all of them one softmax.
+        """Whether probabilities are sigmoids of each class, instead of a softmax over all classes.
 
-        A network trained with one label for each video may be tested on videos with several. Where the protocol
-        names no activation, the targets decide.
+        A network trained with one label for each video may be tested on videos with several. If the protocol has no
+        ``activation``, the targets decide.
         """
         return self.protocol.get("activation", "sigmoid" if self.multi_label else "softmax") == "sigmoid"
 
     def target_names(self, index: int) -> list[str]:
-        """The class names of video number ``index``; empty where they are unknown."""
+        """The class names of video ``index``; empty if unknown."""
         if self.multi_label:
             return [self.classes[k] for k in np.flatnonzero(self.targets[index])]
         number = int(self.targets[index])
         return [self.classes[number]] if number >= 0 else []
 
     def reordered(self, ids: Sequence[str]) -> Scores:
-        """The same scores for ``ids``, in that order; a part of the videos is fine.
+        """The scores of ``ids``, in that order; ``ids`` may be a subset.
 
         Raises:
             ScoresError: an id is not among these scores.
@@ -142,17 +142,16 @@ class Scores:
         return replace(self, ids=list(ids), logits=self.logits[order], targets=self.targets[order])
 
     def check_same(self, other: Scores, *, protocols: bool = True) -> None:
-        """Raise unless ``other`` scores the same videos, for the same classes, with the same targets.
+        """Raise ScoresError unless ``other`` has the same videos, classes and targets.
 
-        The order of the videos may differ (``reordered`` mends it). Unknown targets agree with any target.
+        The order of the videos may differ (see ``reordered``). Unknown targets match any target.
 
         Args:
             other: the scores to compare with.
-            protocols: also ask for the same protocol name; the rest of ``protocol`` may differ (two streams
-                have two models).
+            protocols: also compare the names of the protocols; other entries of ``protocol`` may differ.
 
         Raises:
-            ScoresError: says what differs, with examples.
+            ScoresError: the scores differ; the message names the differences, with examples.
         """
         problems = []
         if set(self.ids) != set(other.ids):
@@ -162,7 +161,7 @@ class Scores:
         elif self.multi_label != other.multi_label:
             problems.append("targets differ: only one of the two is multi-label")
         elif self.sigmoid != other.sigmoid:
-            problems.append("activations differ: only one of the two is read by sigmoid")
+            problems.append("activations differ: only one of the two uses a sigmoid")
         elif different := self._other_targets(other):
             problems.append(
                 f"targets differ for {counted(len(different), 'video')}: "
@@ -172,10 +171,10 @@ class Scores:
         if protocols and mine != theirs:
             problems.append(f"protocols differ: {mine!r} and {theirs!r}")
         if problems:
-            raise ScoresError("these scores do not fit together; " + "; ".join(problems))
+            raise ScoresError("these scores do not match: " + "; ".join(problems))
 
     def _other_targets(self, other: Scores) -> list[tuple[str, str, str]]:
-        """Videos of both that are labelled in both, but not alike: id, one's labels, the other's."""
+        """Videos that are labelled differently: id, labels here, labels in ``other``."""
         rows = {name: row for row, name in enumerate(other.ids)}
         different = []
         for row, name in enumerate(self.ids):
@@ -189,16 +188,16 @@ class Scores:
         return different
 
     def save(self, path: str | Path) -> Path:
-        """Write a scores file; it appears whole or not at all.
+        """Write a scores file atomically.
 
         Args:
-            path: ends in ``.npz`` or ``.parquet`` (the latter needs pyarrow). Folders are made.
+            path: ends in ``.npz`` or ``.parquet`` (the latter needs pyarrow). Missing folders are created.
 
         Returns:
             The path.
 
         Raises:
-            ScoresError: another ending, a protocol that JSON cannot hold, or pyarrow is missing.
+            ScoresError: the suffix is unknown, JSON cannot represent the protocol, or pyarrow is missing.
             OSError: the file cannot be written.
         """
         path = Path(path)
@@ -208,7 +207,7 @@ class Scores:
         try:
             protocol = json.dumps(self.protocol, allow_nan=False)
         except (TypeError, ValueError) as error:
-            raise ScoresError(f"the protocol must hold plain values that JSON can write: {error}") from error
+            raise ScoresError(f"the protocol must hold plain values for JSON: {error}") from error
         path.parent.mkdir(parents=True, exist_ok=True)
         _write_whole(path, lambda file: writer(self, protocol, file))
         return path
@@ -218,7 +217,7 @@ class Scores:
         """Read a scores file. Nothing in it is executed or unpickled.
 
         Raises:
-            ScoresError: the file is missing, damaged, of another kind, or of a later version.
+            ScoresError: the file is missing, damaged, of another format or of a later version.
         """
         path = Path(path)
         reader = {".npz": _read_npz, ".parquet": _read_parquet}.get(path.suffix.lower())
@@ -230,7 +229,7 @@ class Scores:
             return cls(**reader(path))
         except ScoresError as error:
             raise ScoresError(f"{path}: {error}") from error
-        except Exception as error:  # readers fail in many ways on hostile bytes; all mean the same here
+        except Exception as error:  # on malformed bytes the readers raise many kinds of errors
             raise ScoresError(
                 f"{path}: not a scores file, or a damaged one ({error}). Test again."
             ) from error
@@ -267,7 +266,7 @@ def _read_npz(path: Path) -> dict[str, Any]:
 
 
 def _check_member(archive: zipfile.ZipFile, name: str) -> None:
-    """Refuse an array whose header lies about its size: numpy would allocate what it claims."""
+    """Raise ScoresError if the header of an array gives a wrong size, because numpy would allocate that size."""
     try:
         info = archive.getinfo(name)
     except KeyError:
@@ -278,10 +277,10 @@ def _check_member(archive: zipfile.ZipFile, name: str) -> None:
         shape, _, dtype = read(member)
         claimed = int(np.prod([int(side) for side in shape], dtype=object)) * dtype.itemsize
         if dtype.hasobject:
-            raise ScoresError(f"{name} holds pickled objects, which are never read")
+            raise ScoresError(f"{name} holds pickled objects, which are not supported")
         if member.tell() + claimed != info.file_size:
             raise ScoresError(
-                f"damaged: {name} claims {claimed} bytes and has {info.file_size - member.tell()}"
+                f"damaged: the header of {name} gives {claimed} bytes, but it has {info.file_size - member.tell()}"
             )
 
 
@@ -349,7 +348,7 @@ def _read_protocol(text: str) -> dict[str, Any]:
 
 
 def _write_whole(path: Path, write: Callable[[IO[bytes]], None]) -> None:
-    """Write beside ``path``, then rename: a killed run leaves no half file under the name."""
+    """Write a temporary file, then rename it to ``path``, so that a killed run leaves no partial file."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as file:
@@ -382,4 +381,4 @@ def _first_difference(first: Sequence[str], second: Sequence[str]) -> str:
     if sorted(first) != sorted(second):
         return _only_in_one(first, second)
     at = next(i for i, (a, b) in enumerate(zip(first, second, strict=True)) if a != b)
-    return f"the same names in another order, from number {at} on ({first[at]!r} and {second[at]!r})"
+    return f"the order differs from index {at} ({first[at]!r} and {second[at]!r})"

@@ -31,8 +31,8 @@ __all__ = ["SVM_GRID", "SvmFusion", "check_training"]
 
 SVM_GRID = (0.01, 0.1, 1.0, 10.0, 100.0)
 _FOLDS = 5
-# Tolerances of the solver: LIBLINEAR's default is 0.1, scikit-learn's 1e-4. The coarse one compares values of C as well
-# as the fine one; on scores of UCF-101's size it takes a second instead of half a minute.
+# Tolerances of the solver; LIBLINEAR's default is 0.1, scikit-learn's 1e-4. For comparing values of C the coarse one is
+# as good, and on scores of UCF-101's size it takes a second instead of half a minute.
 _COARSE = 1e-2
 _FINE = 1e-4
 
@@ -74,16 +74,16 @@ class SvmFusion:
         """Fit on the streams' scores of *training* videos.
 
         Args:
-            training: scores of the F streams, in the same order as the test scores. Videos without a label are left
-                out. The protocols may differ.
-            c: the SVM's C; None takes the best of `SVM_GRID` in a stratified cross-validation of up to 5 folds; of
-                equally good values, the smallest. (Clips of one recording may fall into different folds.)
+            training: scores of the F streams, in the same order as the test scores. Videos without a label are ignored.
+                The protocols may differ.
+            c: the SVM's C; None selects the best of `SVM_GRID` by stratified cross-validation with up to 5 folds; of
+                ties, the smallest. (Clips of one recording may fall into different folds.)
             names: names of the streams in messages.
             seed: seed of the folds and the solver.
 
         Raises:
-            ScoresError: the streams do not fit together or have several labels per video; or a class has no video, or
-                only one if C is to be cross-validated.
+            ScoresError: the streams do not match or have several labels per video; or a class has no video, or only one
+                and C is cross-validated.
             ArgumentError: ``c`` is not above 0, or there are fewer than two streams.
         """
         if c is not None and not (c > 0 and np.isfinite(c)):
@@ -123,7 +123,7 @@ class SvmFusion:
             names, any_protocol: see `praxiscope.evaluation.fusion.fuse`.
 
         Raises:
-            ScoresError: the streams do not fit together, or do not match the SVM.
+            ScoresError: the streams do not match each other or the SVM.
         """
         names = stream_names(streams, names)
         aligned = check_fit(streams, names=names, any_protocol=any_protocol)
@@ -206,7 +206,7 @@ def _features(logits: Sequence[ArrayLike]) -> Array:
 def _machine(c: float, seed: int, tolerance: float) -> Any:
     from sklearn.svm import LinearSVC
 
-    # ``dual`` has no effect here, but scikit-learn before 1.5 warns if it is not given.
+    # ``dual`` has no effect here, but scikit-learn before 1.5 warns if it is not set.
     return LinearSVC(
         multi_class="crammer_singer", C=c, dual=True, tol=tolerance, max_iter=20_000, random_state=seed
     )
@@ -226,7 +226,7 @@ def _fit_svm(
 def _cross_validate(
     features: Array, labels: NDArray[np.int64], counts: NDArray[Any], classes: Sequence[str], seed: int
 ) -> dict[float, float]:
-    """Mean accuracy over the folds, by C."""
+    """Mean accuracy over the folds for each C."""
     from sklearn.model_selection import StratifiedKFold
 
     folds = min(_FOLDS, int(counts.min()))

@@ -1,4 +1,4 @@
-"""Scoring videos: the views of a protocol, through a model, in chunks of bounded memory.
+"""Score the views of videos with a model, in chunks of bounded memory.
 
 B views of a chunk, V temporal views, P crops, S snippets of a view, C channels, H rows, W columns, K classes.
 """
@@ -23,14 +23,14 @@ __all__ = ["Precision", "ViewMean", "ViewScorer", "bf16_pays", "inference_precis
 
 @dataclass
 class _Pending:
-    """Views that wait for a full chunk, with the number of the video each belongs to."""
+    """Views that wait for a full chunk, with the index of the video of each."""
 
-    views: list[tuple[Tensor, ...]] = field(default_factory=list)  # one tensor for each stream
+    views: list[tuple[Tensor, ...]] = field(default_factory=list)  # one tensor per stream
     owners: list[int] = field(default_factory=list)
 
 
 class ViewMean:
-    """The mean of a video's views, one view at a time.
+    """Running mean of the scores of a video's views.
 
     Args:
         average: see `praxiscope.evaluation.protocols.Protocol`.
@@ -41,11 +41,11 @@ class ViewMean:
         self.average, self.sigmoid = average, sigmoid
         self.views = 0
         self._total: Tensor | None = (
-            None  # the sum of scores; of probabilities its logarithm, which cannot underflow
+            None  # the sum of scores, or the logarithm of the sum of probabilities, which cannot underflow
         )
 
     def add(self, row: Tensor) -> None:
-        """Take a view's scores before softmax, float32 [K]."""
+        """Add the scores of a view before softmax, float32 [K]."""
         self.views += 1
         if self.average == "logits":
             self._total = row if self._total is None else self._total + row
@@ -57,8 +57,8 @@ class ViewMean:
         self._total = logs if self._total is None else torch.logaddexp(self._total, logs)
 
     def logits(self) -> Tensor:
-        """The mean as scores before softmax, float32 [K]: of probabilities the logarithm of their mean (the log-odds of
-        sigmoids), so that softmax (sigmoid) gives the mean itself."""
+        """The mean as scores before softmax, float32 [K]. For probabilities: the logarithm of their mean (for sigmoids,
+        the log-odds), so that softmax (sigmoid) returns the mean."""
         assert self._total is not None
         if self.average == "logits":
             return self._total / self.views
@@ -69,7 +69,7 @@ class ViewMean:
 
 @dataclass
 class _Video:
-    """A video under way: the mean of the views seen, and how many are still to come."""
+    """A video in progress: the running mean, and the number of views still to score."""
 
     clip: Clip
     mean: ViewMean
@@ -78,11 +78,11 @@ class _Video:
 
 @dataclass(frozen=True)
 class Precision:
-    """In what numbers a model runs at test.
+    """The numerical precision of inference.
 
     Attributes:
         name: "32" or "bf16".
-        channels_last: whether the weights lie channels last.
+        channels_last: whether the weights have the channels-last memory format.
     """
 
     name: str = "32"
@@ -96,7 +96,7 @@ class Precision:
 
 
 def bf16_pays(device: torch.device) -> bool:
-    """Whether the processor multiplies bfloat16 in hardware; elsewhere it is emulated and slower."""
+    """Whether the device multiplies bfloat16 in hardware; otherwise it is emulated and slower."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":
@@ -106,18 +106,18 @@ def bf16_pays(device: torch.device) -> bool:
 
 
 def inference_precision(device: torch.device, wish: str = "auto") -> Precision:
-    """The numbers that run fastest on ``device``, or those asked for ("32", "bf16")."""
+    """The fastest precision on ``device``, or the requested one ("32", "bf16")."""
     name = ("bf16" if bf16_pays(device) else "32") if wish == "auto" else wish
     return Precision(name, channels_last=device.type in ("cpu", "cuda"))
 
 
-# Snippets in a forward pass: few enough for bounded memory and, on a CPU, so few pixels that a layer's output stays
-# near the cache and below the 32 MiB from which the C library has the system hand out the memory each time anew.
+# Snippets per forward pass: few enough for bounded memory. On a CPU also few enough that the output of a layer stays
+# close to the cache, and below the 32 MiB from which the C library requests memory from the system at every allocation.
 _MOST, _CPU_PIXELS = 64, 2**18
 
 
 def forward_snippets(device: torch.device, height: int, width: int) -> int:
-    """How many snippets of a size go through a network together where no gradient is made, so that it is fast.
+    """The number of snippets per forward pass without a gradient that is fast for a frame size.
 
     On a CPU 5 of 224 pixels and 20 of 112 (measured: ``benchmarks/predict_chunks.md``), elsewhere 64.
     """
@@ -127,10 +127,10 @@ def forward_snippets(device: torch.device, height: int, width: int) -> int:
 
 
 class ViewScorer:
-    """Averages a model's scores over the views of each video.
+    """Average a model's scores over the views of each video.
 
-    Views of several videos share a chunk when they have one shape, so that short protocols run in full
-    batches; views of one video are spread over several chunks when there are many, so that memory is bounded.
+    Views of equal shape from several videos share a chunk, so that short protocols use full batches. Many views of one
+    video are split into several chunks, so that memory is bounded.
 
     Args:
         model: takes float [B, S, C, H, W] of each stream and returns an output with ``logits`` [B, K].
@@ -139,10 +139,10 @@ class ViewScorer:
         crop: frames of one video [V * S, C, H, W] and their kind -> its crops, one at a time, each [V * S, C, h, w].
         streams: names, in the order of the model's inputs.
         together: S; None: all snippets of a video are one view.
-        chunk_snippets: the most snippets in one forward pass (but a view is never cut); or a function that gives it
-            for their height and width.
-        precision: the numbers to run in.
-        mean: makes the mean of the views of one video, see `ViewMean`.
+        chunk_snippets: the maximum number of snippets per forward pass (a view is never split), or a function of their
+            height and width that returns it.
+        precision: the numerical precision.
+        mean: creates the running mean of a video, see `ViewMean`.
     """
 
     def __init__(
@@ -173,14 +173,14 @@ class ViewScorer:
 
     @torch.inference_mode()
     def forward(self, *views: Tensor) -> Tensor:
-        """Scores of views, one tensor [B, S, C, H, W] for each stream: float32 [B, K] on the CPU."""
+        """Score views, one tensor [B, S, C, H, W] per stream: float32 [B, K] on the CPU."""
         inputs = [self.prepare(x, kind_of(name)) for x, name in zip(views, self.streams, strict=True)]
         with self.precision.context(inputs[0].device):
             logits = self.model(*inputs).logits
         return logits.float().cpu()
 
     def score(self, clips: Iterable[Clip]) -> Iterator[tuple[Clip, Tensor]]:
-        """Yield every clip with its scores before softmax, float32 [K], in the order given.
+        """Yield each clip with its scores before softmax, float32 [K], in order.
 
         A clip's streams hold the V * S snippets of its temporal views, whole frames.
         """
@@ -207,7 +207,7 @@ class ViewScorer:
 
         for number, clip in enumerate(clips):
             crops = [self.crop(clip.streams[name], kind_of(name)) for name in self.streams]
-            # What is handed back needs no pixels; they would pile up behind a slow chunk.
+            # Drop the pixels, which would accumulate while a chunk fills.
             video = videos[number] = _Video(Clip({}, clip.target, clip.id, clip.seed), self.mean())
             for crop in zip(*crops, strict=True):
                 seen = self.together or len(crop[0])
@@ -220,7 +220,7 @@ class ViewScorer:
                         or len(pending.owners) + len(part[0]) > chunk_views
                     ):
                         flush()
-                    # A copy: the view would keep the whole video's frames alive.
+                    # Copy: the view would keep the frames of the whole video in memory.
                     pending.views.append(tuple(x.clone() for x in part))
                     pending.owners += [number] * len(part[0])
             yield from finished()
@@ -229,5 +229,5 @@ class ViewScorer:
 
 
 def _shapes(views: tuple[Tensor, ...]) -> list[torch.Size]:
-    """Those of one view."""
+    """The shapes of one view, by stream."""
     return [x.shape[1:] for x in views]

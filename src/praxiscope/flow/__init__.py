@@ -1,4 +1,4 @@
-"""Motion: estimating optical flow, storing it, and stacking it for a network."""
+"""Optical flow: estimation, storage, and stacks for networks."""
 
 from praxiscope._lazy import submodules
 

@@ -1,4 +1,4 @@
-"""The flow of one video, wherever it is stored. n fields, H rows, W columns."""
+"""The stored flow of one video, in any format. n fields, H rows, W columns."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ __all__ = ["FlowClip"]
 
 
 class FlowClip(ABC):
-    """The stored flow of one video. It keeps no file open, so it can be pickled and outlives a fork.
+    """The stored flow of one video. It keeps no file open, so it can be pickled and used after a fork.
 
     Attributes:
         path: the file or folder that holds it.
-        contract: how it was made.
-        frames: frames of the video that decode, T; there are T - 1 fields.
+        contract: how the flow was computed.
+        frames: T, number of frames of the video that decode; there are T - 1 fields.
         height, width: of a field.
-        source: ``name`` and ``bytes`` of the video file; empty where they are not known.
-        loss: what storing cost, in the direction of `path`; nothing where it is not known.
-        backward_remedy: how to have backward flow where there is none, as a sentence.
+        source: ``name`` and ``bytes`` of the video file; empty if unknown.
+        loss: the storage error, for the direction of `path`; zero if unknown.
+        backward_remedy: a sentence on how to add missing backward flow.
     """
 
     backward_remedy = "Run `praxiscope flow` on the videos with --backward."
@@ -56,9 +56,9 @@ class FlowClip(ABC):
         return f"{type(self).__name__}({str(self.path)!r}, {len(self)} fields)"
 
     def fits(self, frames: int) -> bool:
-        """Whether this is the flow of a video with so many frames, as `len` or `Video.quick_length` count them.
+        """Whether this is the flow of a video with this number of frames, counted by `len` or `Video.quick_length`.
 
-        The two differ for a damaged video, whose packets promise more frames than decode.
+        The two differ for a damaged video, whose packets indicate more frames than decode.
         """
         return frames in (self.frames, self._promised)
 
@@ -70,23 +70,23 @@ class FlowClip(ABC):
     @property
     @abstractmethod
     def bytes(self) -> int:
-        """Bytes on disk, of the direction of `path`."""
+        """Size on disk in bytes, for the direction of `path`."""
 
     def fields(self, numbers: Sequence[int] | Tensor | NDArray[Any], *, backward: bool = False) -> Tensor:
-        """Fields by number, in any order; one that is asked for repeatedly is decoded once.
+        """Read fields by index, in any order. A repeated index is decoded once.
 
         Args:
-            numbers: 0 leads from frame 0 to frame 1. Where fewer frames decode than the video's packets promise, the
-                last field stands in for those that the missing frames would have.
+            numbers: field 0 leads from frame 0 to frame 1. If fewer frames decode than the packets of the video
+                indicate, the last field replaces the fields of the missing frames.
             backward: field t leads from frame t + 1 to frame t.
 
         Returns:
             float32 [n, 2, H, W] in pixels of the stored size, x first.
 
         Raises:
-            ArgumentError: a number outside ``0 … len(self) - 1``.
-            DataError: there is no backward flow.
-            VideoError: the file cannot be read, or is damaged; with the field's number.
+            ArgumentError: an index outside ``0 … len(self) - 1``.
+            DataError: the clip has no backward flow.
+            VideoError: the file cannot be read or is damaged; the message gives the index of the field.
         """
         if backward and not self.has_backward:
             raise DataError(f"{self.path}: holds no backward flow. {self.backward_remedy}")
@@ -106,4 +106,4 @@ class FlowClip(ABC):
 
     @abstractmethod
     def _read(self, numbers: list[int], backward: bool) -> Tensor:
-        """Fields by ascending, distinct numbers."""
+        """Read fields by ascending, distinct indices."""

@@ -1,4 +1,4 @@
-"""How flow was made and stored: the contract of a store, and the rounding that 8 bits cost.
+"""How flow was computed and stored: the contract of a store, and quantisation to 8 bits.
 
 n fields, H rows, W columns. Flow is float32 [n, 2, H, W] in pixels, x first; levels are uint8 of the same shape.
 """
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from praxiscope.errors import ArgumentError, DataError
 
-if TYPE_CHECKING:  # a range is checked without torch
+if TYPE_CHECKING:  # ranges are checked without torch
     from torch import Tensor
 
 __all__ = [
@@ -30,29 +30,29 @@ __all__ = [
 ]
 
 FRAME = "frame"
-"""The range that keeps the smallest and the largest displacement of each field."""
+"""The range in which each field is scaled by its own smallest and largest displacement."""
 
 UNKNOWN = "unknown"
-"""The method of flow that another tool made."""
+"""The method of flow that another tool computed."""
 
-# Parameters that records of older versions do not name, with the values that they had then.
+# Parameters that older versions did not record, with the values that they had.
 _UNNAMED: Mapping[str, Mapping[str, Any]] = {"tvl1": {"median": 3}}
 
-_ZERO, _HALF = 128, 127.5  # the level of no motion, and levels on each side of it
+_ZERO, _HALF = 128, 127.5  # the level of zero motion, and the levels on each side of it
 
 
 @dataclass(frozen=True)
 class FlowContract:
-    """How flow was made: two stores with equal contracts hold the same flow of the same video.
+    """How flow was computed. Two stores with equal contracts hold the same flow for the same video.
 
     Attributes:
-        method: the estimator's name; "unknown" where another tool made the flow.
-        parameters: all of the estimator's, as JSON can hold them.
+        method: the estimator's name; "unknown" if another tool computed the flow.
+        parameters: all parameters of the estimator, as plain values for JSON.
         range: the bound in pixels to which displacements are clipped, or "frame" (see `quantise`).
-        short_side: pixels to which frames were scaled before; None for the video's own size.
+        short_side: short side in pixels to which frames were resized first; None for the original size.
 
     Raises:
-        ArgumentError: a range or a size that cannot be.
+        ArgumentError: an invalid range or size.
     """
 
     method: str
@@ -62,7 +62,7 @@ class FlowContract:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "range", check_range(self.range))
-        # As it comes back from JSON, so that equal contracts are equal before and after.
+        # Convert as JSON does, so that contracts stay equal after a round trip.
         parameters = {**_UNNAMED.get(self.method, {}), **self.parameters}
         object.__setattr__(self, "parameters", json.loads(json.dumps(parameters)))
         if self.short_side is not None and self.short_side < 1:
@@ -78,10 +78,10 @@ class FlowContract:
         return {**made, "range": shown, "short_side": short_side}
 
     def difference(self, other: FlowContract) -> str:
-        """What differs, in words: ``warps=5 against 3, range=20 against frame``. Empty for equal contracts."""
+        """Describe the differences: ``warps=5 against 3, range=20 against frame``. Empty for equal contracts."""
         mine, theirs = self._flat(), other._flat()
         names = list(dict.fromkeys([*mine, *theirs]))
-        if self.method != other.method:  # whose parameters have nothing in common
+        if self.method != other.method:  # their parameters cannot be compared
             names = ["method", "range", "short_side"]
         return ", ".join(
             f"{name}={mine.get(name, 'none')} against {theirs.get(name, 'none')}"
@@ -90,7 +90,7 @@ class FlowContract:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The contract as JSON can hold it."""
+        """The contract as plain values for JSON."""
         return {
             "method": self.method,
             "parameters": dict(self.parameters),
@@ -100,7 +100,7 @@ class FlowContract:
 
     @staticmethod
     def from_dict(content: Mapping[str, Any]) -> FlowContract:
-        """The contract that `to_dict` gave. Raises DataError for anything else."""
+        """Create a contract from the result of `to_dict`. Raises DataError for invalid content."""
         kinds: dict[str, Any] = {
             "method": str,
             "parameters": Mapping,
@@ -108,28 +108,31 @@ class FlowContract:
             "short_side": (int, type(None)),
         }
         if not isinstance(content, Mapping) or set(content) != set(kinds):
-            raise DataError(f"a description of flow has the entries {', '.join(kinds)}; got {content!r}")
+            raise DataError(
+                f"a description of flow must have the entries {', '.join(kinds)}, got {content!r}"
+            )
         for name, kind in kinds.items():
             if not isinstance(content[name], kind) or isinstance(content[name], bool):
                 raise DataError(f"a description of flow cannot have {name}={content[name]!r}")
         try:
             return FlowContract(**content)
         except ArgumentError as error:
-            raise DataError(f"a description of flow is wrong: {error}") from error
+            raise DataError(f"invalid description of flow: {error}") from error
 
 
 STORAGES = ("ffv1", "jpeg")
 
 
 def check_storage(storage: str) -> str:
-    """The name, if flow can be stored so. Raises ArgumentError."""
+    """Return the name of a storage format. Raises ArgumentError if it is unknown."""
     if storage not in STORAGES:
         raise ArgumentError(f"storage must be {' or '.join(STORAGES)}, got {storage!r}")
     return storage
 
 
 def check_range(value: float | str) -> float | str:
-    """The range as a number above 0 or "frame"; text that is a number counts as one. Raises ArgumentError."""
+    """Return the range as a number above 0 or "frame"; strings are converted. Raises ArgumentError for an invalid
+    range."""
     if value == FRAME:
         return FRAME
     try:
@@ -144,12 +147,12 @@ def check_range(value: float | str) -> float | str:
 
 
 def quantise(flow: Tensor, range: float | str) -> tuple[Tensor, Tensor]:
-    """Round displacements to 8 bits.
+    """Quantise displacements to 8 bits.
 
-    With a bound B, level 128 is no motion and a level is B / 127.5 pixels, as in the pictures of TSN's tools: exact
-    zeros stay exact, [-B, B] is rounded by at most B / 255 pixels, and what lies outside is clipped. With "frame"
-    the smallest displacement of a field's component is level 0 and its largest is level 255 (Simonyan and
-    Zisserman, 2014, section 5); nothing is clipped, and no motion need not be a level.
+    With a bound B, level 128 is zero motion and a level is B / 127.5 pixels, as in the images of TSN's tools. Zeros are
+    exact, values in [-B, B] have an error of at most B / 255 pixels, and values outside are clipped. With "frame" the
+    smallest displacement of each component of a field is level 0 and its largest is level 255 (Simonyan and Zisserman,
+    2014, section 5). Nothing is clipped, and zero motion may fall between two levels.
 
     Args:
         flow: float32 [n, 2, H, W].
@@ -160,7 +163,7 @@ def quantise(flow: Tensor, range: float | str) -> tuple[Tensor, Tensor]:
         component with "frame", else zeros.
 
     Raises:
-        DataError: a displacement that is no number.
+        DataError: a displacement is nan or infinite.
     """
     import torch
 
@@ -178,7 +181,7 @@ def quantise(flow: Tensor, range: float | str) -> tuple[Tensor, Tensor]:
 
 
 def dequantise(levels: Tensor, limits: Tensor, range: float | str) -> Tensor:
-    """Displacements in pixels from what `quantise` gave: float32 [n, 2, H, W]."""
+    """Convert the result of `quantise` to displacements in pixels: float32 [n, 2, H, W]."""
     flow = levels.float()
     if range == FRAME:
         low, high = limits[..., 0, None, None], limits[..., 1, None, None]
@@ -187,19 +190,19 @@ def dequantise(levels: Tensor, limits: Tensor, range: float | str) -> Tensor:
 
 
 def through_store(flow: Tensor, contract: FlowContract) -> Tensor:
-    """Flow as a store of this contract would give it back: rounded and clipped, float32 [n, 2, H, W]."""
+    """Quantise and dequantise flow as a store with this contract does: float32 [n, 2, H, W]."""
     return dequantise(*quantise(flow, contract.range), contract.range)
 
 
 @dataclass
 class Loss:
-    """What storing displacements cost, over all fields that were added.
+    """The error of stored displacements, over all added fields.
 
     Attributes:
-        values: displacements, clipped ones included.
-        clipped: those outside the bound, which count in nothing below.
-        squares: the sum of the others' squared errors, pixels^2.
-        largest: their largest error, pixels.
+        values: number of displacements, including clipped ones.
+        clipped: number of displacements outside the bound, which the errors below exclude.
+        squares: sum of squared errors, pixels^2.
+        largest: largest error, pixels.
     """
 
     values: int = 0
@@ -208,8 +211,8 @@ class Loss:
     largest: float = 0.0
 
     def add(self, flow: Tensor, stored: Tensor, range: float | str) -> None:
-        """Compare fields [n, 2, H, W] with what is read back of them."""
-        # Field by field: the sum must not depend on how many come together.
+        """Add fields [n, 2, H, W] and their stored values."""
+        # Add field by field, so that the sum does not depend on the number of fields per call.
         for before, after in zip(flow, stored, strict=True):
             error = (after - before).abs_()
             if range != FRAME:
@@ -229,5 +232,5 @@ class Loss:
 
     @property
     def root_mean_square(self) -> float:
-        """Root of the mean squared error of what was not clipped, pixels."""
+        """Root mean squared error of the displacements that were not clipped, pixels."""
         return math.sqrt(self.squares / max(1, self.values - self.clipped))

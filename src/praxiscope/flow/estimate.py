@@ -26,11 +26,11 @@ def create_estimator(method: str, **parameters: Any) -> Estimator:
 
     Args:
         method: "tvl1", "dis", "farneback", "raft", or another registered name.
-        parameters: parameters of the method; the others keep their defaults.
+        parameters: parameters of the method; by default those of its class.
 
     Raises:
-        UnknownNameError: no such method, or the method has no such parameter.
-        ArgumentError: a value out of range, or the method's library is not installed.
+        UnknownNameError: the method or a parameter is unknown.
+        ArgumentError: a value is out of range, or the method's library is not installed.
     """
     build = find_method(method)
     known = {f.name: f for f in fields(build) if f.init}  # type: ignore[arg-type]
@@ -56,7 +56,7 @@ def estimate_flow(
 
     Args:
         frames: uint8 [T, 3, H, W], RGB; T >= 2. TV-L1 and RAFT run on the frames' device, the others on the CPU.
-        method: a method's name, or an estimator.
+        method: name of a method, or an estimator.
         backward: False: field t leads from frame t to frame t + 1. True: field t leads from frame t + 1 to frame t.
         parameters: parameters of the method, if ``method`` is a name.
 
@@ -65,8 +65,8 @@ def estimate_flow(
         (x + field[0], y + field[1]) in the second.
 
     Raises:
-        UnknownNameError: no such method, or the method has no such parameter.
-        ArgumentError: frames of the wrong type or shape, or too small; or a value of a parameter out of range.
+        UnknownNameError: the method or a parameter is unknown.
+        ArgumentError: frames have the wrong type or shape or are too small, or a parameter is out of range.
 
     Example:
         >>> flow = estimate_flow(open_video("clip.mp4").frames(range(11)), "tvl1", warps=3)
@@ -84,38 +84,38 @@ def estimate_flow(
 
 
 def estimator_of(description: dict[str, Any], weights: str | Path | None = None) -> Estimator:
-    """Create the estimator that made a recorded flow.
+    """Create the estimator of recorded flow.
 
     Args:
-        description: ``{"method": name, **parameters}``, as recorded beside the flow.
-        weights: for a method that needs them: a file or "download". The record holds only their digest.
+        description: ``{"method": name, **parameters}``, as recorded with the flow.
+        weights: a file or "download", for a method that needs weights. The record holds only their digest.
 
     Raises:
-        ArgumentError: the method is unknown, weights are missing or not needed, or they are not those of the record.
+        ArgumentError: the method is unknown, weights are missing or not needed, or do not match the record.
         CheckpointError: the weights cannot be read or downloaded, or do not fit.
     """
     parameters = {name: value for name, value in description.items() if name != "method"}
     method = str(description.get("method"))
     if method not in list_methods():
         raise ArgumentError(
-            f"the model was trained on flow of the method {method!r}, which cannot be estimated here: give stored "
-            "flow of these videos (--flow)"
+            f"the model was trained on flow by the unknown method {method!r}: give stored "
+            "flow for these videos (--flow)"
         )
     if not find_method(method).needs_weights:
         if weights:
             raise ArgumentError(
-                f"--flow-weights {weights}: the flow method {method} takes no weights; leave them out"
+                f"--flow-weights {weights}: the flow method {method} takes no weights; omit them"
             )
         return create_estimator(method, **parameters)
     if not weights:
         raise ArgumentError(
             f"the model was trained on flow by {method}, whose weights are not stored with it: give --flow-weights "
-            "FILE, or stored flow of these videos (--flow)"
+            "FILE, or stored flow for these videos (--flow)"
         )
     digest = parameters.pop("weights", "")
     estimator = create_estimator(method, **parameters, weights=str(weights))
     if estimator.parameters["weights"] != digest:
         raise ArgumentError(
-            f"--flow-weights {weights}: not the weights that made the model's flow (digest {digest})"
+            f"--flow-weights {weights}: not the weights that computed the model's flow (digest {digest})"
         )
     return estimator

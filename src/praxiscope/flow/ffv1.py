@@ -1,8 +1,8 @@
-"""Flow in files of its own (``.pxf``): one for each clip and direction.
+"""Flow files (``.pxf``): one for each clip and direction.
 
-Such a file is a file of pictures (see `praxiscope.video.picturefile`): a grey FFV1 picture for each field, dx above
-dy, that decodes alone. Its description holds the contract, the source and what storing cost; its rows each field's
-limits. Why so: docs/adr/0007-flow-store.md. n fields, H rows, W columns.
+A flow file (see `praxiscope.video.picturefile`) holds a grey FFV1 image for each field, dx above dy, that decodes
+independently. Its description holds the contract, the source and the storage error; its rows hold the limits of the
+fields. The design is explained in docs/adr/0007-flow-store.md. n fields, H rows, W columns.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ class FlowFile(FlowClip):
         if about.get("direction") != direction:
             raise _FLOW.damaged(forward, f"it holds {about.get('direction')} flow and not {direction} flow")
         if min(size) < 1:
-            raise _FLOW.damaged(forward, "its description gives fields without a pixel")
+            raise _FLOW.damaged(forward, "its description gives fields of size 0")
         if made != contract:
             raise DataError(
-                f"{forward}: was made in another way than the store ({made.difference(contract)}). The clip: {made}; "
-                f"the store: {contract}. Remove the clip, and run `praxiscope flow` again."
+                f"{forward}: was computed differently from the store ({made.difference(contract)}). Clip: {made}; "
+                f"store: {contract}. Remove the clip, and run `praxiscope flow` again."
             )
         super().__init__(
             forward,
@@ -78,12 +78,13 @@ class FlowFile(FlowClip):
 
     @cached_property
     def _reverse(self) -> FlowFile:
-        """The backward flow. Kept, as a long video's index takes longer to read than a stack."""
+        """The backward flow. Cached, because the index of a long video takes longer to read than a stack."""
         path = self._backward
         other = FlowFile(path, path, self.contract)
         if (len(other), other.height, other.width) != (len(self), self.height, self.width):
             raise DataError(
-                f"{path}: belongs to another video than the forward flow beside it. Run `praxiscope flow` again."
+                f"{path}: belongs to a different video than the forward flow in the same folder. Run `praxiscope "
+                "flow` again."
             )
         return other
 
@@ -112,12 +113,12 @@ class FlowFile(FlowClip):
 
 
 class FlowFileWriter:
-    """Writes one ``.pxf``."""
+    """Writes one ``.pxf`` file."""
 
     def __init__(self, file: BinaryIO, contract: FlowContract, description: dict[str, Any]) -> None:
         self._file, self._contract, self._about = PictureWriter(file, _FLOW), contract, description
-        # One block that grows. A small object for every field would lie between the large ones that come and go, and
-        # keep their memory from being given back: 100 MB for 1500 fields.
+        # One growing block. A small object for each field would fragment the memory, and keep 100 MB for 1500 fields
+        # from being freed.
         self._rows = bytearray()
         self._size = (0, 0)
         self.loss = Loss()
@@ -156,14 +157,15 @@ class FlowFileWriter:
 
 
 def _encoder(width: int, height: int) -> Any:
-    """A function from a picture, uint8 [height, width], to the bytes of a FFV1 picture that decodes alone."""
+    """Return a function from an image, uint8 [height, width], to the bytes of an FFV1 image that decodes
+    independently."""
     import av
 
     encoder: Any = av.CodecContext.create("ffv1", "w")
     encoder.width, encoder.height, encoder.pix_fmt = width, height, "gray"
     encoder.time_base, encoder.framerate = Fraction(1, 25), Fraction(25)
     encoder.gop_size, encoder.thread_count = 1, 1
-    # Version 1 has all it needs in each picture; Golomb codes decode faster than the range coder.
+    # In version 1 each image is independent. Golomb codes decode faster than the range coder.
     encoder.options = {"level": "1", "coder": "0", "context": "0"}
 
     def encode(picture: NDArray[np.uint8]) -> bytes:
@@ -180,7 +182,8 @@ def _encoder(width: int, height: int) -> Any:
 
 
 def _decoder(width: int, height: int) -> Any:
-    """A function that decodes the bytes of a FFV1 picture into uint8 [height, width]; says whether it could."""
+    """Return a function that decodes the bytes of an FFV1 image into uint8 [height, width], and returns whether it
+    succeeded."""
     import av
 
     decoder: Any = av.CodecContext.create("ffv1", "r")

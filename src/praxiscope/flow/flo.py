@@ -1,7 +1,7 @@
-"""Middlebury's file format for flow, and the error against such ground truth.
+"""Middlebury's file format for flow, and the end-point error.
 
 A ``.flo`` file holds four bytes ``PIEH``, the width and the height as 32-bit integers, then dx and dy of every pixel
-row by row as 32-bit floats, all little-endian (Baker et al., 2007). Components beyond 1e9 mark flow that is unknown.
+row by row as 32-bit floats, all little-endian (Baker et al., 2007). Components beyond 1e9 mark unknown flow.
 
 Axis letters: H rows, W columns.
 """
@@ -22,17 +22,17 @@ __all__ = ["end_point_error", "read_flo", "write_flo"]
 _TAG = b"PIEH"  # the float 202021.25
 _HEADER_BYTES = 12
 _UNKNOWN = 1e9
-_MARK = 1.666666752e9  # what Middlebury's own files hold there
+_MARK = 1.666666752e9  # the value in Middlebury's own files
 
 
 def read_flo(path: str | Path) -> tuple[Tensor, Tensor]:
     """Read a ``.flo`` file.
 
     Returns:
-        The flow, float32 [2, H, W] in pixels, x first, nan where it is unknown; and bool [H, W], where it is known.
+        The flow, float32 [2, H, W] in pixels, x first, nan where unknown; and the mask of known pixels, bool [H, W].
 
     Raises:
-        DataError: no such file, another format, or a file of another length than its header says.
+        DataError: the file is missing, has another format, or its length differs from its header.
     """
     path = Path(path)
     try:
@@ -56,15 +56,15 @@ def read_flo(path: str | Path) -> tuple[Tensor, Tensor]:
 
 
 def write_flo(path: str | Path, flow: Tensor, known: Tensor | None = None) -> None:
-    """Write a ``.flo`` file; it appears whole or not at all.
+    """Write a ``.flo`` file atomically.
 
     Args:
-        path: the file, replaced if it is there.
+        path: the file; an existing file is replaced.
         flow: float [2, H, W] in pixels, x first.
-        known: bool [H, W]; the rest is marked as unknown, and so is whatever is no number. None: all.
+        known: bool [H, W]; other pixels and nan are marked as unknown. None: all are known.
 
     Raises:
-        ArgumentError: flow of another shape.
+        ArgumentError: the shape is wrong.
     """
     if flow.ndim != 3 or flow.shape[0] != 2 or not flow.is_floating_point() or not flow.numel():
         raise ArgumentError(f"a .flo file holds float flow [2, H, W], got {flow.dtype} {list(flow.shape)}")
@@ -86,22 +86,22 @@ def write_flo(path: str | Path, flow: Tensor, known: Tensor | None = None) -> No
 
 
 def end_point_error(flow: Tensor, truth: Tensor, known: Tensor | None = None) -> float:
-    """The mean distance in pixels between where two flows lead.
+    """The mean end-point error in pixels.
 
     Args:
         flow, truth: float [2, H, W] in pixels.
-        known: bool [H, W], the pixels that count. None: all.
+        known: bool [H, W], mask of the pixels to average over. None: all.
 
     Raises:
-        ArgumentError: other shapes, or no pixel counts.
+        ArgumentError: the shapes are wrong, or no pixel is known.
     """
     if flow.shape != truth.shape or flow.ndim != 3 or flow.shape[0] != 2:
         raise ArgumentError(
-            f"flow and truth must be [2, H, W] alike, got {list(flow.shape)} and {list(truth.shape)}"
+            f"flow and truth must have the same shape [2, H, W], got {list(flow.shape)} and {list(truth.shape)}"
         )
     distances = torch.hypot(*(flow - truth))
     if known is not None:
         distances = distances[known]
     if not distances.numel():
-        raise ArgumentError("the flow of no pixel is known, so the end-point error is undefined")
+        raise ArgumentError("no pixel is known, so the end-point error is undefined")
     return float(distances.mean(dtype=torch.float64))

@@ -1,8 +1,8 @@
-"""Flow as folders of JPEGs in the naming of TSN's tools: ``CLIP/flow_x_00001.jpg`` and ``CLIP/flow_y_00001.jpg``.
+"""Flow as folders of JPEGs with the file names of TSN's tools: ``CLIP/flow_x_00001.jpg`` and ``CLIP/flow_y_00001.jpg``.
 
-dense_flow, which made the flow of TSN and its successors, writes grey level ``round(255 (v + B) / 2B)``; a static
-pixel has 128. Files are numbered from 1, by some tools from 0; in some archives they are called ``x_00001.jpg``.
-There is no backward flow. H rows, W columns.
+dense_flow, the tool of TSN and its successors, writes grey level ``round(255 (v + B) / 2B)``; a static pixel is 128.
+Files are numbered from 1, by some tools from 0; some archives name them ``x_00001.jpg``. Backward flow is not
+supported. H rows, W columns.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ from praxiscope.flow.contract import FRAME, FlowContract, Loss, dequantise, quan
 __all__ = ["DESCRIPTION", "JpegFlow", "JpegWriter", "find_folder", "folders"]
 
 DESCRIPTION = "source.json"
-"""In a clip's folder: what it was made from. Written last; folders of other tools have none."""
+"""In a clip's folder: the description of its source. Written last; folders of other tools have none."""
 
 _PICTURE = re.compile(r"((?:flow_)?[xy]_)(\d+)\.jpe?g", re.IGNORECASE)
 _QUALITY = 95
 
 
 def _pictures(folder: Path) -> dict[str, dict[int, str]]:
-    """File names by prefix ("flow_x_", …) and number."""
+    """Image file names by prefix ("flow_x_", …) and number."""
     found: dict[str, dict[int, str]] = {}
-    for name in os.listdir(folder):  # noqa: PTH208  (names alone: a folder may hold thousands)
+    for name in os.listdir(folder):  # noqa: PTH208  (names only: a folder may hold thousands of files)
         if match := _PICTURE.fullmatch(name):
             found.setdefault(match[1].lower(), {})[int(match[2])] = name
     return found
 
 
 def find_folder(root: Path, place: Path) -> Path | None:
-    """The folder of a clip: its key, or as TSN's tools have it, without suffix, without classes, or both."""
+    """The folder of a clip: its key, or, as in TSN's tools, without the suffix, without the class folder, or both."""
     for candidate in (place, place.with_suffix(""), Path(place.name), Path(place.name).with_suffix("")):
         if (root / candidate).is_dir() and _pictures(root / candidate):
             return root / candidate
@@ -52,7 +52,7 @@ def find_folder(root: Path, place: Path) -> Path | None:
 
 
 def folders(root: Path) -> Iterator[Path]:
-    """The folders of clips below ``root``, relative to it, sorted within each folder."""
+    """Yield the folders of clips below ``root``, relative to it, sorted within each folder."""
     for parent, inner, names in os.walk(root):
         inner[:] = sorted(name for name in inner if not name.startswith("."))
         if any(_PICTURE.fullmatch(name) for name in names):
@@ -60,14 +60,14 @@ def folders(root: Path) -> Iterator[Path]:
 
 
 class JpegFlow(FlowClip):
-    """A folder of JPEGs.
+    """The flow of a clip as a folder of JPEGs.
 
     Raises:
-        DataError: no pictures, some missing, or a range that JPEGs cannot have.
+        DataError: images are missing, or JPEGs cannot have this range.
     """
 
     backward_remedy = (
-        "JPEG folders cannot: run `praxiscope flow --format ffv1 --backward` with another folder."
+        "JPEG folders do not support it: run `praxiscope flow --format ffv1 --backward` with another folder."
     )
 
     def __init__(self, folder: Path, contract: FlowContract) -> None:
@@ -102,12 +102,12 @@ class JpegFlow(FlowClip):
 
     @property
     def has_backward(self) -> bool:
-        """Never: there is no name for it."""
+        """Always False: the format has no backward flow."""
         return False
 
     @property
     def bytes(self) -> int:
-        """Bytes of the pictures of both axes."""
+        """Size of the images of both axes in bytes."""
         return sum((self.path / name).stat().st_size for names in self._names for name in names.values())
 
     def _read(self, numbers: list[int], backward: bool) -> Tensor:
@@ -145,16 +145,16 @@ def _grey(path: Path) -> NDArray[np.uint8]:
 
 
 class JpegWriter:
-    """Writes a folder of JPEGs, which appears under its name when it is whole.
+    """Writes a folder of JPEGs, which gets its name when it is complete.
 
     Args:
-        folder: the clip's folder; one that a former run has written is replaced.
-        contract: with a bound.
-        description: goes into the folder's ``source.json``.
+        folder: the clip's folder; a folder of an earlier run is replaced.
+        contract: contract with a bound.
+        description: content of ``source.json``.
 
     Attributes:
-        loss: what the rounding and the JPEGs cost so far.
-        fields: written so far.
+        loss: error of quantisation and JPEG so far.
+        fields: number of fields written so far.
     """
 
     def __init__(self, folder: Path, contract: FlowContract, description: dict[str, Any]) -> None:
@@ -163,7 +163,7 @@ class JpegWriter:
                 "JPEGs cannot hold a range for each field: give --range in pixels, or use the format ffv1"
             )
         if folder.is_dir() and not (folder / DESCRIPTION).is_file():
-            raise ArgumentError(f"{folder}: holds files of another tool. Name another folder.")
+            raise ArgumentError(f"{folder}: holds files of another tool. Choose another folder.")
         self._target, self._contract, self._about = folder, contract, description
         self._part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
         shutil.rmtree(self._part, ignore_errors=True)
@@ -186,7 +186,7 @@ class JpegWriter:
         self.loss.add(flow, dequantise(stored, limits, self._contract.range), self._contract.range)
 
     def finish(self) -> None:
-        """Write the description, and give the folder its name."""
+        """Write the description, and rename the folder to its final name."""
         frames = self.fields + 1
         promised = max(frames, self._about["promised_frames"])
         loss = vars(self.loss)
@@ -196,5 +196,5 @@ class JpegWriter:
         self._part.replace(self._target)
 
     def discard(self) -> None:
-        """Remove what is not finished."""
+        """Remove an unfinished folder."""
         shutil.rmtree(self._part, ignore_errors=True)

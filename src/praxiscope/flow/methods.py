@@ -1,8 +1,8 @@
-"""The methods of estimating optical flow, by name; they are known without importing torch.
+"""The optical flow methods by name, without importing torch.
 
 A method is one class in a file of this folder, registered with ``@estimators.register(NAME)``, and a line in `FILES`.
-A package of yours registers its own by an entry point in the group ``praxiscope.flow_methods``, whose name is the
-method's and whose object is the class.
+Another package registers its own by an entry point in the group ``praxiscope.flow_methods``, with the method's name and
+the class.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Estimator(Protocol):
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """All parameters by name, as JSON can hold them: equal parameters give equal flow."""
+        """All parameters by name, as plain values for JSON. Equal parameters give equal flow."""
 
     def __call__(self, frames: Tensor, *, backward: bool = False) -> Tensor:
         """uint8 [T, 3, H, W] to float32 [T - 1, 2, H, W], on the frames' device."""
@@ -44,8 +44,8 @@ class Method(Protocol):
     """The class of an estimator.
 
     Attributes:
-        needs_weights: whether the method is a trained network. The class then takes ``weights``, a file or "download",
-            and ``parameters["weights"]`` identifies their values.
+        needs_weights: whether the method is a trained network. Its class then takes ``weights``, a file or "download",
+            and ``parameters["weights"]`` is a digest of the values.
     """
 
     needs_weights: bool
@@ -62,7 +62,7 @@ def list_methods() -> list[str]:
 
 
 def check_method(name: str) -> str:
-    """Return the name if there is such a method. Raises UnknownNameError with the nearest name."""
+    """Return the name of a method. Raises UnknownNameError, with the nearest name, if it is unknown."""
     known = list_methods()
     if name not in known:
         raise unknown_name("flow method", name, known)
@@ -70,7 +70,7 @@ def check_method(name: str) -> str:
 
 
 def find_method(name: str) -> Method:
-    """The class of a method. Raises UnknownNameError with the nearest name."""
+    """The class of a method. Raises UnknownNameError, with the nearest name, if it is unknown."""
     check_method(name)
     if name in FILES:
         importlib.import_module(f"praxiscope.flow.{FILES[name]}")

@@ -28,7 +28,7 @@ class DIS:
     """Dense inverse search (Kroeger et al., 2016), the fastest method.
 
     Args:
-        preset: "ultrafast", "fast" or "medium": sets the finest scale, and whether its flow is refined.
+        preset: "ultrafast", "fast" or "medium"; determines the finest scale and the refinement.
     """
 
     preset: str = "medium"
@@ -51,9 +51,9 @@ class DIS:
         return _by_pairs(frames, backward, self._estimate)
 
     def _estimate(self, first: Any, second: Any) -> Any:
-        # A new object for each pair: OpenCV's object changes its scales on small frames and keeps them.
+        # Create a new object for each pair, because OpenCV's object changes its scales on small frames and keeps them.
         estimator = _opencv().DISOpticalFlow_create(_DIS_PRESETS[self.preset])
-        # OpenCV builds no scale whose short side is smaller than a patch. If the preset's finest scale is one of these,
+        # OpenCV builds no scale whose short side is smaller than a patch. If this excludes the preset's finest scale,
         # OpenCV reads uninitialised memory and may crash.
         scales = int(math.log2(min(first.shape) / estimator.getPatchSize()))
         estimator.setFinestScale(min(estimator.getFinestScale(), scales))
@@ -70,8 +70,7 @@ class Farneback:
         levels: number of scales.
         winsize: side of the averaging window, pixels.
         iterations: iterations on each scale.
-        poly_n, poly_sigma: side of the neighbourhood that is expanded, pixels, and the standard deviation of its
-            Gaussian.
+        poly_n, poly_sigma: side of the neighbourhood, pixels, and standard deviation of its Gaussian.
     """
 
     pyr_scale: float = 0.5
@@ -110,12 +109,12 @@ class Farneback:
 
 
 def _by_pairs(frames: Tensor, backward: bool, estimate: Callable[[Any, Any], Any]) -> Tensor:
-    """Flow pair by pair on OpenCV's grey images, uint8 [H, W]."""
+    """Estimate flow pair by pair on OpenCV's grey images, uint8 [H, W]."""
     cv2 = _opencv()
     grey = [cv2.cvtColor(frame.numpy(), cv2.COLOR_RGB2GRAY) for frame in frames.permute(0, 2, 3, 1).cpu()]
     flow = torch.empty(len(grey) - 1, 2, *frames.shape[-2:])
     threads = cv2.getNumThreads()
-    cv2.setNumThreads(torch.get_num_threads())  # a limit on torch's threads holds for OpenCV, too
+    cv2.setNumThreads(torch.get_num_threads())  # use torch's thread limit for OpenCV, too
     try:
         for number, (first, second) in enumerate(itertools.pairwise(grey)):
             pair = (second, first) if backward else (first, second)

@@ -24,7 +24,7 @@ __all__ = ["RAFT"]
 @estimators.register("raft")
 @dataclass(frozen=True)
 class RAFT:
-    """RAFT by torchvision.
+    """RAFT with torchvision's networks.
 
     Args:
         weights: a file (safetensors, or a state dict without pickled objects), or "download" for torchvision's.
@@ -32,7 +32,7 @@ class RAFT:
         updates: updates of the flow per pair of frames.
 
     Raises:
-        ArgumentError: a value out of range, or no weights.
+        ArgumentError: a value is out of range, or ``weights`` is missing.
         CheckpointError: the weights cannot be read or downloaded, or do not fit this network.
     """
 
@@ -77,8 +77,8 @@ class RAFT:
             state: dict[str, Tensor] = chosen.get_state_dict(progress=True, check_hash=True)
         except OSError as error:
             raise CheckpointError(
-                f"the weights of raft_{self.size} cannot be downloaded ({error}). Fetch {chosen.url} on another "
-                "machine and give the file: --flow-weights FILE"
+                f"the weights of raft_{self.size} cannot be downloaded ({error}). Download {chosen.url} on another "
+                "machine, and use --flow-weights FILE"
             ) from error
         return state
 

@@ -1,7 +1,7 @@
-"""Stacks of flow fields: what a temporal network sees (Simonyan and Zisserman, 2014, section 3.1).
+"""Stacks of flow fields, the input of a temporal network (Simonyan and Zisserman, 2014, section 3.1).
 
-Axis letters: L fields of a stack, T frames, H rows, W columns; ``...`` any batch. Fields are float [..., L, 2, H, W]
-in pixels, x first; a stack is [..., 2L, H, W] with channels dx_0, dy_0, dx_1, dy_1, … Everything is a torch operation
+Axis letters: L fields of a stack, T frames, H rows, W columns; ``...`` any batch. Fields are float [..., L, 2, H, W] in
+pixels, x first; a stack is [..., 2L, H, W] with channels dx_0, dy_0, dx_1, dy_1, … All functions are torch operations
 on whole batches, on any device.
 
 A stack belongs to a frame, tau. Forward field t leads from frame t to t + 1, backward field t from frame t + 1 to t.
@@ -9,10 +9,10 @@ A stack belongs to a frame, tau. Forward field t leads from frame t to t + 1, ba
 ========================  ===============================================================================
 kind                      fields
 ========================  ===============================================================================
-stack                     L forward fields from tau on, as they are
-trajectory                the same, each read where the points of frame tau have got to
+stack                     L forward fields from tau on
+trajectory                the same, each sampled along the trajectories of the points of frame tau
 stack-bidirectional       L / 2 forward fields from tau on, then L / 2 backward fields: tau to tau - 1, …
-trajectory-bidirectional  the same two halves, each along its own paths from frame tau
+trajectory-bidirectional  the same two halves, each along its own trajectories from frame tau
 ========================  ===============================================================================
 
 Near the ends of a video its last forward field, or its first backward field, is repeated.
@@ -48,7 +48,7 @@ class Stacking(NamedTuple):
     """A kind of stack.
 
     Attributes:
-        arrange: fields [..., n, 2, H, W] in order of time from tau to channels [..., 2n, H, W].
+        arrange: fields [..., n, 2, H, W], ordered by time from tau, to channels [..., 2n, H, W].
         bidirectional: whether the second half of the fields leads back from tau.
     """
 
@@ -56,17 +56,17 @@ class Stacking(NamedTuple):
     bidirectional: bool
 
 
-#: The kinds of stacks by name.
+# : The kinds of stacks by name.
 stackings: Registry[Stacking] = Registry("kind of flow stack")
 
 
 class StackPlace(NamedTuple):
-    """Where a stack lies in the L + 1 consecutive frames that it is made of; frames count from the first of these.
+    """The position of a stack in its L + 1 consecutive frames. Frames are counted from the first of these.
 
     Attributes:
         tau: the frame that the stack belongs to.
-        middle: the frame that the RGB stream takes with it: the L fields start L / 2 frames before it (Feichtenhofer et
-            al., 2017, section 4.1).
+        middle: the frame for the RGB stream. The L fields start L / 2 frames before it (Feichtenhofer et al., 2017,
+            section 4.1).
     """
 
     tau: int
@@ -74,7 +74,7 @@ class StackPlace(NamedTuple):
 
 
 def stack_place(kind: str, length: int) -> StackPlace:
-    """Where a stack of ``length`` fields lies in its frames: a bidirectional one looks both ways from their middle.
+    """The position of a stack of ``length`` fields in its frames. For a bidirectional stack, tau is the middle frame.
 
     Raises:
         UnknownNameError: no such kind.
@@ -86,20 +86,20 @@ def stack_place(kind: str, length: int) -> StackPlace:
 def stack_fields(
     fields: Tensor, backward: Tensor | None = None, kind: str = "stack", *, subtract_mean: bool = True
 ) -> Tensor:
-    """Stack fields that have been gathered already.
+    """Stack fields that have been gathered.
 
     Args:
         fields: float [..., L, 2, H, W], forward fields from tau on; L / 2 of them for a bidirectional kind.
         backward: float [..., L / 2, 2, H, W] for a bidirectional kind, the field from tau to tau - 1 first; else None.
         kind: a name of `stackings`.
-        subtract_mean: take from every field's values its own mean vector. The fields must then be whole frames: cut
-            crops out of the result. Trajectories follow the displacements as they are.
+        subtract_mean: subtract the mean vector of each field from its values. The fields must then be whole frames;
+            crop the result. Trajectories follow the unchanged displacements.
 
     Returns:
         [..., 2L, H, W].
 
     Raises:
-        ArgumentError: no such kind, or fields of another shape.
+        ArgumentError: the kind is unknown, or fields have the wrong shape.
     """
     arrange, bidirectional = stackings.get(kind)
     _check_fields(fields)
@@ -110,31 +110,32 @@ def stack_fields(
     if backward is None or backward.shape != fields.shape:
         came = None if backward is None else list(backward.shape)
         raise ArgumentError(
-            f"a flow stack of kind {kind!r} takes as many backward fields as forward ones, {list(fields.shape)}; "
+            f"a flow stack of kind {kind!r} needs backward fields of the shape of the forward fields, "
+            f"{list(fields.shape)}; "
             f"got {came}"
         )
-    # Both halves are stacks of their own that start at tau: one batch.
+    # Both halves are stacks that start at tau, so process them as one batch.
     halves = torch.stack((fields, backward))
     forth, back = _arranged(arrange, halves, subtract_mean)
     return torch.cat((forth, back), dim=-3)
 
 
 def field_numbers(starts: Tensor | int, kind: str, length: int, num_fields: int) -> tuple[Tensor, Tensor]:
-    """Which fields of a video its stacks are made of.
+    """The indices of the fields of stacks.
 
     Args:
-        starts: tau, int [...], or one number. Frames beyond the last are taken for the last.
+        starts: tau, int [...], or one number. Frames after the last are replaced by the last.
         kind: a name of `stackings`.
         length: L.
         num_fields: T - 1.
 
     Returns:
-        Numbers of the forward fields, int64 [..., n], and of the backward fields, int64 [..., m], in the order in
-        which `stack_fields` wants them: n = L and m = 0, or L / 2 both. Numbers that would lie beyond the video's
-        ends repeat its last or first field.
+        Indices of the forward fields, int64 [..., n], and of the backward fields, int64 [..., m], in the order of
+        `stack_fields`: n = L and m = 0, or n = m = L / 2. Indices beyond the ends of the video are replaced by its last
+        or first field.
 
     Raises:
-        ArgumentError: no such kind, a length that it cannot have, a start below 0, or a video without fields.
+        ArgumentError: the kind is unknown, the length is invalid, a start is below 0, or the video has no fields.
     """
     check_kind(kind, length)
     starts = torch.as_tensor(starts, dtype=torch.int64)
@@ -152,7 +153,7 @@ def field_numbers(starts: Tensor | int, kind: str, length: int, num_fields: int)
 
 
 def check_kind(kind: str, length: int) -> None:
-    """Raise ArgumentError unless there is such a kind of stack, and it can have this length."""
+    """Raise ArgumentError if the kind of stack is unknown or cannot have this length."""
     bidirectional = stackings.get(kind).bidirectional
     if length < 1:
         raise ArgumentError(f"a flow stack needs a length of at least 1 field, got {length}")
@@ -167,18 +168,17 @@ def stack_flow(flow: Tensor, start: Tensor | int, length: int, subtract_mean: bo
     """Stack L consecutive fields of a video (the paper's equation 1).
 
     Args:
-        flow: float [T - 1, 2, H, W], the whole video's.
-        start: tau, or many of them, int [...]. A stack that reaches beyond the last field repeats it.
+        flow: float [T - 1, 2, H, W], of the whole video.
+        start: tau, or several, int [...]. A stack that extends beyond the last field repeats it.
         length: L.
-        subtract_mean: take from every field its own mean vector.
+        subtract_mean: subtract the mean vector of each field.
 
     Returns:
-        [2L, H, W], or [..., 2L, H, W] for many starts.
+        [2L, H, W], or [..., 2L, H, W] for several starts.
 
-    Raises:
-        ArgumentError: flow of another shape, or a length or a start out of range.
+        Raises: ArgumentError: flow has the wrong shape, or a length or a start is out of range.
 
-    Example:
+        Example:
         >>> stack_flow(estimate_flow(frames), start=3, length=5).shape
         torch.Size([10, 240, 320])
     """
@@ -186,10 +186,10 @@ def stack_flow(flow: Tensor, start: Tensor | int, length: int, subtract_mean: bo
 
 
 def trajectory_stack(flow: Tensor, start: Tensor | int, length: int, subtract_mean: bool = True) -> Tensor:
-    """Stack the fields along the paths of the points of frame tau (the paper's equation 2).
+    """Stack fields along the trajectories of the points of frame tau (the paper's equation 2).
 
-    Arguments, result and errors as `stack_flow`. Mean vectors are subtracted from what is read along the paths, which
-    follow the whole motion.
+    Arguments, result and errors are those of `stack_flow`. Mean vectors are subtracted from the sampled values; the
+    trajectories follow the whole motion.
     """
     return _of_video(flow, None, start, length, "trajectory", subtract_mean)
 
@@ -205,12 +205,12 @@ def bidirectional_stack(
     """Stack L / 2 forward fields from tau on and L / 2 backward fields from tau back.
 
     Args:
-        flow, backward: float [T - 1, 2, H, W], the whole video's; ``backward[t]`` leads from frame t + 1 to t.
-        start: tau, or many of them, int [...]. Near the start the first backward field is repeated, near the end the
-            last forward field.
+        flow, backward: float [T - 1, 2, H, W], of the whole video; ``backward[t]`` leads from frame t + 1 to t.
+        start: tau, or several, int [...]. Near the start of the video the first backward field is repeated, near the
+            end the last forward field.
         length: L, even.
-        subtract_mean: take from every field its own mean vector.
-        trajectory: read both halves along the paths of the points of frame tau.
+        subtract_mean: subtract the mean vector of each field.
+        trajectory: sample both halves along the trajectories of the points of frame tau.
 
     Returns:
         [2L, H, W], or [..., 2L, H, W] for many starts.
@@ -227,7 +227,7 @@ def _of_video(
 ) -> Tensor:
     if flow.ndim != 4 or (backward is not None and backward.shape != flow.shape):
         came = list(flow.shape) if backward is None else [list(flow.shape), list(backward.shape)]
-        raise ArgumentError(f"the flow of a video must be [T - 1, 2, H, W], both ways alike; got {came}")
+        raise ArgumentError(f"flow and backward must have the same shape [T - 1, 2, H, W]; got {came}")
     forth, back = field_numbers(start, kind, length, len(flow))
     reverse = None if backward is None else backward[back.to(flow.device)]
     return stack_fields(flow[forth.to(flow.device)], reverse, kind, subtract_mean=subtract_mean)
@@ -238,10 +238,10 @@ def _as_they_are(fields: Tensor) -> Tensor:
 
 
 def _along_paths(fields: Tensor) -> Tensor:
-    """Read every field where the points of the first have got to by then.
+    """Sample each field at the positions that the points of the first field have reached.
 
-    Between pixels a field is bilinear. The paper prints no rule for points beyond the border: they read the border's
-    nearest value, but their path goes on from where they really are.
+    Sampling is bilinear. The paper gives no rule for points outside the frame. They sample the nearest value at the
+    border, but their trajectory continues from their true position.
     """
     length, _, height, width = fields.shape[-4:]
     flat = fields.flatten(0, -5) if fields.ndim > 4 else fields[None]  # [N, L, 2, H, W]
@@ -264,10 +264,10 @@ def _along_paths(fields: Tensor) -> Tensor:
 
 
 def _arranged(arrange: Callable[[Tensor], Tensor], fields: Tensor, subtract_mean: bool) -> Tensor:
-    """Arrange fields, and take from the values of each its own mean vector.
+    """Arrange fields, and subtract the mean vector of each.
 
-    Paths are made of the displacements as they are (equation 2): points move with the camera, too. Sampling is
-    linear, so to subtract from the sampled values is to sample the field less its mean.
+    Trajectories use the unchanged displacements (equation 2), because points also move with the camera. Sampling is
+    linear, so subtracting from the sampled values equals sampling the field minus its mean.
     """
     stacked = arrange(fields)
     if not subtract_mean:

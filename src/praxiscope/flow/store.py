@@ -1,4 +1,4 @@
-"""Flow stores: a folder with the flow of many videos, all made in one way.
+"""Flow stores: a folder with the flow of many videos, all computed with one contract.
 
     flow.json                    the contract, and how clips are stored
     CLASS/clip.avi.forward.pxf   FFV1: one file for each clip and direction, see `praxiscope.flow.ffv1`
@@ -54,17 +54,17 @@ _AGAIN = "Run `praxiscope flow` on its video again."
 
 
 def flow_key(record: VideoRecord) -> str:
-    """The name of a record's flow in a store. Records that are parts of one file share it."""
+    """The key of a record's flow in a store. Records of parts of the same file share it."""
     if record.start_s is None and record.end_s is None:
         return record.id
     return record.id.rpartition("@")[0] or record.id
 
 
 class FlowWriter(Protocol):
-    """Takes the fields of one clip in order.
+    """Writes the fields of one clip in order.
 
     Attributes:
-        loss: what storing has cost so far.
+        loss: the storage error so far.
     """
 
     loss: Loss
@@ -78,19 +78,19 @@ class FlowWriter(Protocol):
 
 
 class FlowStore:
-    """A folder of stored flow, for reading. Opening it opens no clip. It can be pickled.
+    """A folder of stored flow, for reading. Clips are opened on demand. It can be pickled.
 
     Args:
         root: the folder.
-        range: for a folder of JPEGs that another tool wrote, its bound in pixels, usually 20.
+        range: bound in pixels of JPEGs that another tool wrote, usually 20.
 
     Attributes:
         root: the folder.
-        contract: how all of its flow was made.
+        contract: how its flow was computed.
         storage: "ffv1" or "jpeg".
 
     Raises:
-        DataError: the folder holds no flow, is damaged, or was stored with another range.
+        DataError: the folder holds no flow, is damaged, or has another range.
 
     Example:
         >>> store = FlowStore("flow")
@@ -106,7 +106,7 @@ class FlowStore:
             self.contract, self.storage = _read_store_file(path)
             if range is not None and check_range(range) != self.contract.range:
                 raise DataError(
-                    f"{self.root}: was stored with range {self.contract.range}, not {range}. Leave out --flow-range."
+                    f"{self.root}: was stored with range {self.contract.range}, not {range}. Omit --flow-range."
                 )
             return
         if not any(folders(self.root)):
@@ -115,7 +115,7 @@ class FlowStore:
             )
         if range is None:
             raise DataError(
-                f"{self.root}: holds JPEGs of flow, whose scale is unknown. Give the displacement of the largest grey "
+                f"{self.root}: holds JPEGs of flow with an unknown scale. Give the displacement of the largest grey "
                 "level in pixels, usually 20: --flow-range 20 (range=20)."
             )
         self.contract, self.storage = FlowContract(UNKNOWN, {}, range), "jpeg"
@@ -131,7 +131,7 @@ class FlowStore:
         return self.path(key).is_file()
 
     def keys(self) -> list[str]:
-        """All clips, sorted. JPEG folders are named as they are: without a suffix."""
+        """The keys of all clips, sorted. Keys of JPEG folders have no suffix."""
         if self.storage == "jpeg":
             return [folder.as_posix() for folder in folders(self.root)]
         return sorted(self._keys(backward=False))
@@ -147,11 +147,11 @@ class FlowStore:
 
     @property
     def has_backward(self) -> bool:
-        """Whether backward flow of at least one clip is stored."""
+        """Whether at least one clip has backward flow."""
         return self.storage != "jpeg" and any(True for _ in self._keys(backward=True))
 
     def path(self, key: str, *, backward: bool = False) -> Path:
-        """Where a clip is written: a file, or a folder of JPEGs."""
+        """The path of a clip: a file, or a folder of JPEGs."""
         place = _place(key)
         if self.storage == "jpeg":
             return self.root / place.with_suffix("")
@@ -161,7 +161,7 @@ class FlowStore:
         """The flow of one video.
 
         Raises:
-            DataError: the clip is not stored, or was made in another way than the store.
+            DataError: the clip is not stored, or was computed differently from the store.
             VideoError: its file is damaged.
         """
         if self.storage == "jpeg":
@@ -175,22 +175,22 @@ class FlowStore:
         return FlowFile(path, self.path(key, backward=True), self.contract)
 
     def _missing(self, key: str) -> DataError:
-        return DataError(f"{self.root}: holds no flow of {key}. {_AGAIN}")
+        return DataError(f"{self.root}: holds no flow for {key}. {_AGAIN}")
 
     @contextmanager
     def writing(
         self, key: str, source: Path, *, promised_frames: int = 0, backward: bool = False
     ) -> Iterator[FlowWriter]:
-        """Write a clip's flow: it appears when the block ends, whole, or not at all.
+        """A context that writes a clip's flow, which becomes visible when the block ends without an error.
 
         Args:
-            key: of the clip.
-            source: the video file, of which name and size are noted.
-            promised_frames: frames that the video's packets promise.
-            backward: which direction is written.
+            key: key of the clip.
+            source: the video file; its name and size are recorded.
+            promised_frames: number of frames according to the packets of the video.
+            backward: the direction.
 
         Raises:
-            ArgumentError: what JPEG folders cannot hold.
+            ArgumentError: JPEG folders do not support the direction or the range.
             VideoError: no field was added.
         """
         about = {
@@ -220,10 +220,10 @@ class FlowStore:
             writer.finish()
 
     def stored(self, key: str, *, backward: bool = False) -> FlowClip | None:
-        """What `writing` has left for a clip and one direction, or None.
+        """The stored flow of a clip in one direction, or None.
 
         Raises:
-            DataError: it was made in another way than the store says.
+            DataError: it was computed differently from the store.
             VideoError: its file is damaged.
         """
         path = self.path(key, backward=backward)
@@ -233,27 +233,27 @@ class FlowStore:
 
 
 def describe_source(source: Path) -> dict[str, Any]:
-    """What identifies the file, or the folder of frames, that flow was made of."""
+    """Identify the source of flow, a file or a folder of frames."""
     return {"name": source.name, "bytes": source_bytes(source)}
 
 
 def _refuse_empty(source: Path, writer: FlowWriter) -> None:
     if not writer.fields:
-        raise VideoError(source, "has one frame, but flow needs two", "Leave it out.")
+        raise VideoError(source, "has one frame, but flow needs two", "Remove it from the data.")
 
 
 def create_store(root: str | Path, contract: FlowContract, storage: str = "ffv1") -> FlowStore:
-    """Begin a store, or open the one that is there.
+    """Create a store, or open an existing one.
 
-    A folder of JPEGs that another tool has made becomes a store that says how they are to be read.
+    A folder of JPEGs of another tool becomes a store that records how to read them.
 
     Args:
         root: the folder.
-        contract: how the flow is made.
-        storage: "ffv1", or "jpeg" for folders in TSN's naming.
+        contract: how the flow is computed.
+        storage: "ffv1", or "jpeg" for folders with TSN's file names.
 
     Raises:
-        ArgumentError: the folder holds flow that was made or stored in another way, or other things.
+        ArgumentError: the folder holds flow of another contract or format, or other files.
     """
     root = Path(root)
     check_storage(storage)
@@ -262,20 +262,20 @@ def create_store(root: str | Path, contract: FlowContract, storage: str = "ffv1"
             "JPEG folders cannot hold a range for each field: use a bound in pixels, or the format ffv1"
         )
     if root.is_file():
-        raise ArgumentError(f"{root}: is a file; name a folder.")
+        raise ArgumentError(f"{root}: is a file; give a folder.")
     if (root / STORE_FILE).is_file():
         store = FlowStore(root)
         if store.contract != contract or store.storage != storage:
             raise ArgumentError(
-                f"{root}: holds flow that was made in another way ({store.contract.difference(contract)}): "
-                f"{store.contract}, as {store.storage}, instead of {contract}, as {storage}. Name another folder, or "
+                f"{root}: holds flow that was computed differently ({store.contract.difference(contract)}): "
+                f"{store.contract}, as {store.storage}, instead of {contract}, as {storage}. Choose another folder, or "
                 "remove this one."
                 if store.contract != contract
-                else f"{root}: holds flow as {store.storage}, not as {storage}. Name another folder."
+                else f"{root}: holds flow as {store.storage}, not as {storage}. Choose another folder."
             )
         return store
     if root.is_dir() and any(root.iterdir()) and not (storage == "jpeg" and any(folders(root))):
-        raise ArgumentError(f"{root}: is not empty and holds no stored flow; name another folder.")
+        raise ArgumentError(f"{root}: is not empty and holds no stored flow; choose another folder.")
     root.mkdir(parents=True, exist_ok=True)
     write_json(root / STORE_FILE, {"version": 1, "storage": storage, "contract": contract.to_dict()})
     return FlowStore(root)
@@ -299,7 +299,7 @@ def _read_store_file(path: Path) -> tuple[FlowContract, str]:
 
 
 def _place(key: str) -> Path:
-    """A clip's place below a store's root, whatever folders its video lies in."""
+    """The path of a clip relative to the root of a store."""
     parts = [part for part in Path(key).parts if part not in ("/", "..", ".")]
     if not parts:
         raise ArgumentError(f"not the name of a clip: {key!r}")

@@ -2,16 +2,16 @@
 
 Axis letters: N pairs, H rows, W columns.
 
-The energy is that of Zach, Pock and Bischof ("A duality based approach for realtime TV-L1 optical flow", 2007):
-the total variation of the flow, plus ``attachment`` times the absolute difference of grey levels between the first
-picture and the warped second. It is minimised from coarse to fine; at each warp the difference is linearised
-(Wedel et al., 2009: gradients averaged over both pictures, a median of the flow behind each warp, here of the 5 x 5
-pixels that Sun, Roth and Black, 2010, found best), and the linearised energy is minimised by the first-order
-primal-dual algorithm of Chambolle and Pock (2011). Zach's scheme alternates between two copies of the flow that a third
-parameter ties together; this one has a single flow, no such parameter, and gets as near in a half of the iterations.
+The energy is that of Zach, Pock and Bischof ("A duality based approach for realtime TV-L1 optical flow", 2007): the
+total variation of the flow, plus ``attachment`` times the absolute difference of grey levels between the first image
+and the warped second image. It is minimised from coarse to fine. At each warp the difference is linearised, with
+gradients averaged over both images and a median filter of the flow after each warp (Wedel et al., 2009; here of 5 x 5
+pixels, which Sun, Roth and Black, 2010, found best). The linearised energy is minimised by the first-order primal-dual
+algorithm of Chambolle and Pock (2011). Zach's scheme alternates between two copies of the flow, coupled by a third
+parameter. This one has a single flow and no such parameter, and needs half the iterations for the same accuracy.
 
-All that is added up per pixel is done on flat vectors: a neighbour is a shift, and the border is where the dual
-variable is set to 0, so an iteration is 22 operations in place, for all pixels of all pairs together.
+Iterations use flat vectors: a neighbour is a shift, and at the border the dual variable is set to 0. So an iteration is
+22 in-place operations for all pixels of all pairs.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from praxiscope.flow.methods import estimators
 
 __all__ = ["TVL1"]
 
-_STEP = 1 / math.sqrt(8)  # of both variables: the norm of the discrete gradient is at most sqrt(8)
-_DAMPING = 1.0  # grey levels^2 per pixel^2: where there is no gradient, there is no say in the flow
+_STEP = 1 / math.sqrt(8)  # step size of both variables: the norm of the discrete gradient is at most sqrt(8)
+_DAMPING = 1.0  # grey levels^2 per pixel^2: pixels without a gradient do not affect the flow
 _DERIVATIVE = (1 / 12, -8 / 12, 0.0, 8 / 12, -1 / 12)
-# Exchanges that leave the lower value at the first place and the higher at the second. Those of _SORT sort a column.
-# Those of _MEDIAN then act on a window of sorted columns, numbered row by row, and leave its median in the middle: rows
-# are sorted as well, which leaves only places near the other diagonal in question.
+# Compare-exchange pairs, which put the lower value first. _SORT sorts a column. _MEDIAN then operates on a window of
+# sorted columns, numbered row by row, and puts its median in the middle: after the rows are sorted as well, only values
+# near the other diagonal can be the median.
 _SORT = {
     3: ((0, 1), (1, 2), (0, 1)),
     5: ((0, 3), (1, 4), (0, 2), (1, 3), (0, 1), (2, 4), (1, 2), (3, 4), (2, 3)),
@@ -51,23 +51,25 @@ _MEDIAN = {
         *((15, 12), (12, 20), (9, 16), (8, 12), (12, 9)),
     ),
 }
-# Pixels in work at a time. On a CPU about what its cache holds; elsewhere enough to keep the device busy.
+# Pixels processed at a time. On a CPU about what fits in its cache; on other devices enough to use them fully.
 _CPU_PIXELS, _DEVICE_PIXELS = 1 << 17, 1 << 23
-_CPU_MEDIANS = 1 << 14  # whose windows are in work at a time on a CPU: all 25 values of each in its cache
+_CPU_MEDIANS = (
+    1 << 14
+)  # medians computed at a time on a CPU, so that all 25 values of each window fit in its cache
 
 
 @estimators.register("tvl1")
 @dataclass(frozen=True)
 class TVL1:
-    """The estimator, by its parameters.
+    """TV-L1 optical flow.
 
     Args:
         attachment: weight of the grey-level difference (levels 0 to 255) against the total variation.
         warps: linearisations on each scale.
-        iterations: of the primal-dual algorithm, for each warp.
-        median: pixels of the side of the window whose median replaces the flow after each warp: 3 or 5.
+        iterations: iterations of the primal-dual algorithm for each warp.
+        median: side in pixels of the median filter after each warp: 3 or 5.
         scale: size of a scale relative to the next finer one.
-        smallest: pixels of the short side below which no coarser scale is made.
+        smallest: smallest short side of a scale, pixels.
 
     Raises:
         ArgumentError: a value out of range.
@@ -109,13 +111,13 @@ class TVL1:
         step = max(1, room // (height * width))
         with torch.inference_mode():
             for start in range(0, pairs, step):
-                # The scales of a frame serve both of its pairs.
+                # The scales of a frame are used for both of its pairs.
                 scales = self._scales(grey[start : start + step + 1])
                 flow[start : start + step] = self._solve(scales, backward)
         return flow
 
     def _scales(self, grey: Tensor) -> list[Tensor]:
-        """Pictures [N, 1, H, W] from the finest scale to the coarsest."""
+        """Images [N, 1, H, W] from the finest to the coarsest scale."""
         scales = [grey]
         while min(scales[-1].shape[-2:]) * self.scale >= self.smallest:
             size = [max(1, round(side * self.scale)) for side in scales[-1].shape[-2:]]
@@ -130,7 +132,7 @@ class TVL1:
                 flow = pictures.new_zeros(2, len(pictures) - 1, height, width)
             else:
                 before = flow.shape[-2:]
-                # With pairs as channels, torch would choose its kernel, and so the rounding, by their number.
+                # With pairs as channels, torch would choose its kernel, and so the rounding, depending on their number.
                 flow = flow.reshape(-1, 1, *before)
                 flow = F.interpolate(flow, size=(height, width), mode="bilinear", align_corners=False)
                 flow = flow.view(2, -1, height, width)
@@ -144,11 +146,11 @@ class TVL1:
         return flow.transpose(0, 1)
 
     def _refine(self, first: Tensor, second: Tensor, flow: Tensor) -> Tensor:
-        """Warp and minimise on one scale: pictures [N, 3, H, W] with their slopes, flow [2, N, H, W]."""
+        """Warp and minimise on one scale: images with gradients [N, 3, H, W], flow [2, N, H, W]."""
         pairs, _, height, width = first.shape
         pixels = pairs * height * width
-        # The dual variable of both components along x and along y, and the extrapolated flow, each with room for
-        # the neighbours of the first and the last pixel.
+        # The dual variables of both components along x and y, and the extrapolated flow, each padded for the neighbours
+        # of the first and the last pixel.
         margin = width
         dual_x, dual_y, ahead = (first.new_zeros(2 * pixels + 2 * margin)[margin:-margin] for _ in range(3))
         left, above = _shifted(dual_x, -1), _shifted(dual_y, -width)
@@ -174,7 +176,7 @@ class TVL1:
                 ahead.copy_(u)
                 u.add_(dual_x, alpha=_STEP).sub_(left, alpha=_STEP)
                 u.add_(dual_y, alpha=_STEP).sub_(above, alpha=_STEP)
-                # The nearest flow that explains the grey levels, but no further away than the limit allows.
+                # The nearest flow that explains the grey levels, within the limit.
                 torch.addcmul(constant, gx, ux, out=residual)
                 residual.addcmul_(gy, uy).mul_(inverse).clamp_(-limit, limit)
                 ux.addcmul_(residual, gx)
@@ -185,14 +187,14 @@ class TVL1:
 
 
 def _shifted(vector: Tensor, by: int) -> Tensor:
-    """The same memory, read ``by`` places further on."""
+    """A view of the same memory, shifted by ``by`` elements."""
     return torch.as_strided(vector, vector.shape, vector.stride(), vector.storage_offset() + by)
 
 
 def _linearise(first: Tensor, second: Tensor, flow: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The difference of grey levels as ``constant + gx ux + gy uy``, and -1 / gradient^2: four flat vectors.
 
-    Where the flow leads out of the picture there is nothing to compare: the last is 0.
+    The last vector is 0 where the flow leads out of the image.
     """
     height, width = first.shape[-2:]
     y, x = torch.meshgrid(
@@ -263,7 +265,7 @@ def _median_network(padded: Tensor, side: int) -> Tensor:
 
 @cache
 def _needed(side: int) -> list[tuple[int, int, bool, bool]]:
-    """The exchanges of _MEDIAN, and whether the lower and the higher value of each affect the median."""
+    """The pairs of _MEDIAN, and whether the lower and the higher value of each affect the median."""
     used, found = {side * side // 2}, []
     for a, b in reversed(_MEDIAN[side]):
         found.append((a, b, a in used, b in used))

@@ -1,6 +1,6 @@
-"""Parts that networks are made of: consensus, temporal shift, normalisation.
+"""Layers that networks are built from: consensus, temporal shift, normalisation.
 
-Modules here know neither backbones nor data. Axis letters are those of ``praxiscope.types``.
+They depend neither on backbones nor on data. Axis letters are those of ``praxiscope.types``.
 """
 
 from __future__ import annotations

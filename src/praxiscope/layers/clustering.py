@@ -1,11 +1,12 @@
 """Temporal clustering of frames by the signs of their activations, and the mean over each cluster.
 
 X. Liu, S. L. Pintea, F. Karimi Nejadasl, O. Booij, J. C. van Gemert, "No Frame Left Behind: Full Video Action
-Recognition", CVPR 2021, section 3.3. Frames whose activations agree in sign go through a ReLU network as if it were
-linear, so one gradient of their mean stands for the sum of theirs.
+Recognition", CVPR 2021, section 3.3. A ReLU network is linear on frames whose activations agree in sign, so the
+gradient of their mean equals the sum of their gradients.
 
-Clusters are runs of neighbouring frames: their numbers never fall along a video, every frame is in exactly one, and
-none is empty. Everything is vectorised over the frames of one video, or of several that lie one after the other.
+A cluster is a run of consecutive frames. Cluster numbers never decrease along a video, every frame is in exactly one
+cluster, and no cluster is empty. All functions are vectorised over the frames of one video, or of several
+concatenated videos.
 
 Axis letters: B videos, N frames (of one video, or of all together), G clusters (of all together), C channels, H rows,
 W columns. ``offsets`` int64 [B + 1]: video b owns the rows ``offsets[b]:offsets[b + 1]``.
@@ -39,37 +40,37 @@ Clustering: TypeAlias = Callable[..., Tensor]
 clusterings: Registry[Clustering] = Registry("clustering")
 
 _HALF = (torch.float16, torch.bfloat16)
-_ROWS = 8  # frames that are converted to float32 at once, to be summed: few, so that they stay in the cache
-_BLOCK = 2**23  # activations compared at once: the bits of them are all that is ever copied
+_ROWS = 8  # frames that are converted to float32 at once, to be summed: few enough for the cache
+_BLOCK = 2**23  # activations compared at once
 
 
 @torch.no_grad()
 def hamming_distances(activations: Tensor) -> Tensor:
-    """Count in how many places the signs of neighbouring frames differ.
+    """Count the activations whose sign differs between neighbouring frames.
 
-    A place is on where its activation is above 0. Frames are compared in blocks, so that neither the bits of all
-    frames nor a second copy of the activations is ever made.
+    The sign of an activation is whether it is above 0. Frames are compared in blocks, so that memory holds neither the
+    signs of all frames nor a copy of the activations.
 
     Args:
         activations: [N, ...] of any floating type.
 
     Returns:
-        int64 [N - 1]: distance i is that of frames i and i + 1. Empty for a single frame.
+        int64 [N - 1]: distance i is between frames i and i + 1. Empty for a single frame.
 
     Raises:
-        ArgumentError: there is no frame.
+        ArgumentError: no frame was given.
     """
     frames = len(activations)
     if activations.dim() < 1 or frames < 1:
-        raise ArgumentError(f"activations must be [N, ...] with a frame, got {list(activations.shape)}")
+        raise ArgumentError(
+            f"activations must be [N, ...] with at least one frame, got {list(activations.shape)}"
+        )
     x = activations
     if x.dim() == 4 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last):
         x = x.permute(0, 2, 3, 1)  # as it lies in memory
     x = x.reshape(frames, -1)
     if x.dtype in _HALF:
-        x = x.view(
-            torch.int16
-        )  # a number is above 0 where its bits are, and whole numbers are compared faster
+        x = x.view(torch.int16)  # a float is above 0 if its bits, as an integer, are; integers compare faster
     found = torch.empty(frames - 1, dtype=torch.int64, device=x.device)
     step = max(1, _BLOCK // max(1, x.shape[1]))
     for first in range(0, frames - 1, step):
@@ -82,7 +83,8 @@ def hamming_distances(activations: Tensor) -> Tensor:
 def _count(bits: Tensor) -> Tensor:
     """The number of true values in each row of bool [n, places]: int64 [n].
 
-    Bytes of 0 and 1 are added eight at a time, as one integer, up to 255 such integers: no byte runs over.
+    Eight bytes of 0 and 1 are added at a time, as one integer. At most 255 such integers are added, so that no byte
+    overflows.
     """
     rows, places = bits.shape
     whole = places // 8 * 8
@@ -98,21 +100,21 @@ def _count(bits: Tensor) -> Tensor:
 
 
 class _Videos:
-    """Rows of several videos that lie one after the other, or of one.
+    """The rows of one video, or of several concatenated videos.
 
     Attributes:
         offsets: int64 [B + 1].
         counts: frames of each video, int64 [B].
-        video: which video a row is of, int64 [N].
-        place: a row's number in its video, int64 [N].
-        clusters: how many each video shall have, int64 [B]: no more than its frames.
-        jumps: distance of each row from the one before it, int64 [N]; -1 for the first of a video.
+        video: the video of each row, int64 [N].
+        place: the index of each row in its video, int64 [N].
+        clusters: the number of clusters of each video, int64 [B]; at most its number of frames.
+        jumps: distance of each row from the previous row, int64 [N]; -1 for the first row of a video.
     """
 
     def __init__(self, distances: Tensor, clusters: int | Tensor, offsets: Tensor | None) -> None:
         if distances.dim() != 1 or distances.is_floating_point():
             raise ArgumentError(
-                f"distances must be whole numbers [N - 1], got {distances.dtype} {list(distances.shape)}"
+                f"distances must be integers [N - 1], got {distances.dtype} {list(distances.shape)}"
             )
         device = distances.device
         if offsets is None:
@@ -130,11 +132,11 @@ class _Videos:
         self.jumps = self.jumps.masked_fill(self.place == 0, -1)
 
     def of_row(self, values: Tensor) -> Tensor:
-        """Values of videos, [B], for each of their rows, [N]."""
+        """Repeat the values of videos, [B], for each of their rows, [N]."""
         return values[self.video]
 
     def running_distance(self) -> tuple[Tensor, Tensor]:
-        """C, the distance gone since a video's first frame, int64 [N], and the whole of it, [B]."""
+        """C, the cumulative distance from a video's first frame, int64 [N], and its total, [B]."""
         gone = self.jumps.clamp(min=0).cumsum(0)
         gone = gone - self.of_row(gone[self.offsets[:-1].clamp(max=len(gone) - 1)])
         return gone, torch.where(self.counts > 0, gone[self.offsets[1:] - 1], 0)
@@ -142,7 +144,7 @@ class _Videos:
     def largest(self, candidates: Tensor, wanted: Tensor) -> Tensor:
         """Mark the ``wanted`` [B] rows of each video with the largest jumps among the ``candidates``, bool [N].
 
-        Of equal jumps the later one counts first, as in the authors' code.
+        Of equal jumps the later one is marked first, as in the authors' code.
         """
         size = torch.where(candidates, self.jumps, -2)
         order = (len(size) - 1) - size.flip(0).argsort(descending=True, stable=True)
@@ -158,13 +160,13 @@ class _Videos:
         return self.of_row(self.clusters) * self.place // self.of_row(self.counts)
 
     def numbered(self, starts: Tensor) -> Tensor:
-        """Ids from the rows that start a cluster, bool [N]: each video's first row does, whatever is said of it."""
+        """Ids from the rows that start a cluster, bool [N]. The first row of a video always starts one."""
         before = torch.where(self.place == 0, False, starts).long().cumsum(0)
         return before - self.of_row(before[self.offsets[:-1].clamp(max=len(before) - 1)])
 
 
 def _where_moving(videos: _Videos, total: Tensor, ids: Tensor) -> Tensor:
-    """``ids``, but uniform ones in videos that never change."""
+    """``ids``, replaced by uniform ids in videos that never change."""
     return torch.where(videos.of_row(total == 0), videos.uniform(), ids)
 
 
@@ -172,22 +174,22 @@ def _where_moving(videos: _Videos, total: Tensor, ids: Tensor) -> Tensor:
 def cumulative_ids(distances: Tensor, clusters: int | Tensor, offsets: Tensor | None = None) -> Tensor:
     """Cut the cumulative distance into equal parts.
 
-    With C_i the distance gone until frame i, and C the whole, frame i is in part k (1 … g) while g C_i <= k C, in whole
-    numbers. (The paper prints C_i / C_N, without the factor and the rounding.) Where a jump is larger than C / g and
-    skips parts, clusters are split at the largest distances inside them until there are min(g, N). A video that never
-    changes is cut uniformly.
+    Let C_i be the cumulative distance up to frame i, and C the total. Frame i is in part k (1 … g), the smallest
+    integer with g C_i <= k C. (The paper prints C_i / C_N, without the factor and the rounding.) A jump larger than C
+    / g skips parts. Clusters are then split at the largest distances inside them until there are min(g, N). A video
+    that never changes is cut uniformly.
 
     Args:
-        distances: int64 [N - 1], of neighbouring frames. With ``offsets`` those from one video's end to the next one's
-            start are there too, and ignored.
+        distances: int64 [N - 1], between neighbouring frames. With ``offsets``, the distances between the last frame
+            of a video and the first of the next are included, and ignored.
         clusters: g, at least 1; or int64 [B], one number for each video.
-        offsets: of several videos that lie one after the other; None: one.
+        offsets: offsets of several concatenated videos; None: one video.
 
     Returns:
-        int64 [N], from 0 on in each video. A video of fewer than g frames has as many clusters as frames.
+        int64 [N], from 0 in each video. A video of fewer than g frames has one cluster per frame.
 
     Raises:
-        ArgumentError: the distances are no whole numbers [N - 1], or g is below 1.
+        ArgumentError: the distances are not integers [N - 1], or g is below 1.
 
     Example:
         >>> cumulative_ids(torch.ones(9, dtype=torch.int64), 3).tolist()
@@ -209,7 +211,7 @@ def cumulative_ids(distances: Tensor, clusters: int | Tensor, offsets: Tensor | 
 
 @clusterings.register("slope")
 def slope_ids(distances: Tensor, clusters: int | Tensor, offsets: Tensor | None = None) -> Tensor:
-    """Cut after the g - 1 largest distances, of equal ones after the later; else as `cumulative_ids`."""
+    """Cut after the g - 1 largest distances; of equal ones, after the later. Otherwise as `cumulative_ids`."""
     _check_clusters(clusters)
     videos = _Videos(distances, clusters, offsets)
     _, total = videos.running_distance()
@@ -222,13 +224,13 @@ def uniform_ids(num_frames: int, clusters: int) -> Tensor:
 
     Args:
         num_frames: N, at least 1.
-        clusters: g, at least 1; more than N give N.
+        clusters: g, at least 1; values above N give N clusters.
 
     Returns:
         int64 [N].
 
     Raises:
-        ArgumentError: a number is below 1.
+        ArgumentError: ``num_frames`` or ``clusters`` is below 1.
     """
     if num_frames < 1:
         raise ArgumentError(f"num_frames must be at least 1, got {num_frames}")
@@ -237,7 +239,7 @@ def uniform_ids(num_frames: int, clusters: int) -> Tensor:
 
 @clusterings.register("uniform")
 def _uniform(distances: Tensor, clusters: int | Tensor, offsets: Tensor | None = None) -> Tensor:
-    """`uniform_ids` of several videos; of the distances only the number counts."""
+    """`uniform_ids` of several videos; only the number of distances is used."""
     _check_clusters(clusters)
     return _Videos(distances, clusters, offsets).uniform()
 
@@ -249,19 +251,20 @@ def _check_clusters(clusters: int | Tensor) -> None:
 
 
 def cluster_offsets(ids: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
-    """Number the clusters of several videos through.
+    """Number the clusters of several videos consecutively.
 
     Args:
         ids: int64 [N], from 0 on in each video.
         offsets: of the frames, int64 [B + 1].
 
     Returns:
-        int64 [N]: each frame's cluster among all; and the clusters' own offsets, int64 [B + 1].
+        The cluster of each frame, numbered over all videos, int64 [N]; and the offsets of the clusters, int64 [B +
+        1].
     """
     offsets = offsets.to(ids.device)
     counts = torch.where(
         offsets.diff() > 0, ids[offsets[1:] - 1] + 1, 0
-    )  # ids never fall: the last is the largest
+    )  # ids never decrease: the last is the largest
     own = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
     video = torch.arange(len(counts), device=ids.device).repeat_interleave(
         offsets.diff(), output_size=len(ids)
@@ -274,18 +277,19 @@ def segment_mean(x: Tensor, segments: Tensor, count: int) -> Tensor:
 
     Args:
         x: [N, ...]; the layout of [N, C, H, W] is kept.
-        segments: int64 [N], which segment a row is of.
-        count: G, segments; each has a row.
+        segments: int64 [N], the segment of each row.
+        count: G, the number of segments; each has at least one row.
 
     Returns:
-        [G, ...] of the type of ``x``.
+        [G, ...], with the dtype of ``x``.
     """
     total = segment_sum(x, segments, count)
     return (total / segment_sizes(segments, count, total)).to(x.dtype)
 
 
 def segment_sum(x: Tensor, segments: Tensor, count: int) -> Tensor:
-    """As `segment_mean`, the sum; of half-precision numbers in float32, as their own sums soon stop growing."""
+    """The sum over the rows of each segment, with its gradient. Half-precision inputs are summed in float32, because
+    half-precision sums soon stop growing."""
     last = x.dim() == 4 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
     if last:
         x = x.permute(0, 2, 3, 1)  # as it lies in memory
@@ -299,7 +303,7 @@ def _sum(x: Tensor, segments: Tensor, count: int) -> Tensor:
 
 
 class _HalfSum(torch.autograd.Function):
-    """Sums in float32 without a float32 copy of all that is summed: a few rows are converted at a time."""
+    """Sum in float32 without a float32 copy of the whole input: a few rows are converted at a time."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, segments: Tensor, count: int) -> Tensor:
@@ -317,7 +321,7 @@ class _HalfSum(torch.autograd.Function):
 
 
 def segment_sizes(segments: Tensor, count: int, like: Tensor) -> Tensor:
-    """Rows of each segment, in the type of ``like`` and with as many axes: [G, 1, …]."""
+    """The number of rows of each segment, with the dtype and the number of axes of ``like``: [G, 1, …]."""
     sizes = torch.zeros(count, dtype=torch.int64, device=segments.device)
     sizes.index_add_(0, segments, torch.ones_like(segments))
     return sizes.reshape(-1, *[1] * (like.dim() - 1)).to(like.dtype)

@@ -27,5 +27,5 @@ def average(snippet_logits: Tensor) -> Tensor:
 
 @consensus_functions.register("maximum")
 def maximum(snippet_logits: Tensor) -> Tensor:
-    """Return every class's largest score over snippets, [B, S, K] -> [B, K] (TSN, section 3.2)."""
+    """Return the largest score of each class over snippets, [B, S, K] -> [B, K] (TSN, section 3.2)."""
     return snippet_logits.amax(dim=1)

@@ -18,15 +18,15 @@ _values: ContextVar[Mapping[int, Any]] = ContextVar("praxiscope_forward_values",
 
 
 class ForwardValue(Generic[T]):
-    """A value that a network sets for the duration of one forward pass, and that layers inside of it read.
+    """A value that a network sets for one forward pass, and that its layers read.
 
     Each thread has its own values, so that several threads may use one network, and a network may be part of another.
 
-    Activation checkpointing runs layers again in the backward pass, when the forward pass is over, and perhaps in a
-    thread of autograd. Then they read the value of the last forward pass that recorded gradients.
+    Activation checkpointing runs layers again in the backward pass, possibly in a thread of autograd. They then read
+    the value of the last forward pass that recorded gradients.
 
     Args:
-        default: the value when no forward pass has set one.
+        default: the value if no forward pass has set one.
 
     Example:
         >>> scale = ForwardValue(1.0)
@@ -40,7 +40,7 @@ class ForwardValue(Generic[T]):
 
     @contextmanager
     def set(self, value: T) -> Iterator[None]:
-        """Within it, this thread reads ``value``."""
+        """A context in which this thread reads ``value``."""
         if torch.is_grad_enabled():
             self._recorded = value
         token = _values.set({**_values.get(), id(self): value})

@@ -3,8 +3,8 @@
 C. Feichtenhofer, A. Pinz, R. P. Wildes, "Spatiotemporal Multiplier Networks for Video Action Recognition", CVPR 2017,
 section 3.2; its additive residual gate is that of "Spatiotemporal Residual Networks" (NIPS 2016).
 
-Let x be what enters the unit of one stream, before its ReLU f, and y what enters the other's. A plain unit is
-f(x) + F(f(x)).
+Let x be the input of the unit of one stream, before its ReLU f, and y the input of the other stream's unit. A plain
+unit is f(x) + F(f(x)).
 
 ==========  =========================  ===================
 gate        shortcut                   what F sees
@@ -13,7 +13,7 @@ residual    f(x)                       x * f(y), x + f(y)
 direct      f(x) * f(y), f(x) + f(y)   the same
 ==========  =========================  ===================
 
-The residual gate leaves the shortcut alone, and its branch sees x before the ReLU.
+The residual gate does not change the shortcut, and its branch sees x before the ReLU.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ __all__ = ["Gate", "GatedInput", "gates"]
 
 
 class GatedInput(NamedTuple):
-    """What a residual unit takes: ``shortcut`` is added to what its branch F makes of ``branch``."""
+    """The input of a residual unit, whose output is ``shortcut`` + F(``branch``)."""
 
     shortcut: Tensor
     branch: Tensor
 
 
 Gate: TypeAlias = Callable[[Tensor, Tensor], GatedInput]
-"""(x, y) -> what the unit of x takes; both [..., C, H, W], before their ReLU."""
+"""(x, y) -> input of the unit of x; both [..., C, H, W], before their ReLU."""
 
 gates: Registry[Gate] = Registry("gate")
 

@@ -1,4 +1,4 @@
-"""Freezing BatchNorm: small batches of videos estimate its statistics badly."""
+"""Freeze BatchNorm, because small batches of videos estimate its statistics poorly."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ __all__ = ["freeze_batchnorm", "statistics_held"]
 def freeze_batchnorm(module: nn.Module, *, keep_first: bool) -> None:
     """Put BatchNorm layers into evaluation mode and stop their scale and shift from learning.
 
-    ``module.train()`` undoes the evaluation mode: the owner calls this again after it.
+    ``module.train()`` undoes the evaluation mode, so call this function again after it.
 
     Args:
-        module: any network; its layers are taken in the order in which they are registered.
-        keep_first: leave the first layer as it is: "partial BN", which lets the statistics of the input's
-            modality be learned anew (TSN, section 3.3).
+        module: any network; its layers are visited in the order of registration.
+        keep_first: do not freeze the first layer ("partial BN"), which learns the statistics of a new input modality
+            (TSN, section 3.3).
     """
     layers = [layer for layer in module.modules() if isinstance(layer, _BatchNorm)]
     for layer in layers[1 if keep_first else 0 :]:
@@ -29,9 +29,10 @@ def freeze_batchnorm(module: nn.Module, *, keep_first: bool) -> None:
 
 @contextmanager
 def statistics_held(model: nn.Module) -> Iterator[None]:
-    """BatchNorm layers in training mode normalise by their batch, but keep their running statistics."""
-    # A momentum of 0, and not statistics switched off: that is another branch, which saves other things for the
-    # backward pass, and activation checkpointing would find that its second pass is not its first.
+    """A context in which BatchNorm layers in training mode normalise by their batch, but do not update their running
+    statistics."""
+    # Set the momentum to 0 instead of switching the statistics off. Without statistics torch saves other tensors for
+    # the backward pass, and activation checkpointing would report that its two passes differ.
     learning = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training]
     before = [
         (m.momentum, None if m.num_batches_tracked is None else m.num_batches_tracked.clone())

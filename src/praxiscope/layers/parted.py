@@ -1,15 +1,15 @@
-"""A stage of a network through which a batch goes in parts, and comes out as if it had gone in one piece.
+"""Process a batch in parts by a stage of a network, with the result of processing it at once.
 
-Of a convolutional network's layers only BatchNorm that learns joins the rows of a batch. So its statistics are found
-first, of all parts together, layer by layer: those of a layer need those of the layers before it. Then a part is
-normalised by them, and its activations are those of one piece, to rounding.
+In a convolutional network, only trainable BatchNorm mixes the rows of a batch. So its statistics over all parts are
+computed first, layer by layer, because those of a layer depend on the layers before it. Each part is then normalised
+by them. Its activations equal those of the whole batch, to rounding.
 
-Activations are not kept but made again for the gradient, a part at a time, so that memory is that of one part. The
-gradient, too, is that of one piece: what a BatchNorm's mean and variance do to the loss is found of all parts together,
-from the last layer to the first, as that of a layer needs those of the layers behind it.
+Activations are not kept but recomputed for the gradient, a part at a time, so that memory is that of one part. The
+gradient, too, equals that of the whole batch. The gradients with respect to the mean and variance of each BatchNorm are
+computed over all parts, from the last layer to the first, because those of a layer depend on the layers after it.
 
-With L BatchNorm layers that learn this takes L shortened passes more before the forward pass, and L before the backward
-pass; without any, none.
+With L trainable BatchNorm layers this takes L additional, shortened passes before the forward pass, and L before the
+backward pass; without any, none.
 
 Axis letters: N rows, G segments, C channels, H rows, W columns.
 """
@@ -30,22 +30,22 @@ from praxiscope.layers.clustering import segment_sum
 __all__ = ["PartedStage", "Parts"]
 
 Parts = Callable[[], Iterable[Tensor]]
-"""Makes the rows of a batch, [n, C, H, W] at a time, anew at each call."""
+"""Yields the rows of a batch, [n, C, H, W] at a time; can be called repeatedly."""
 
 _Affine = tuple[Tensor, Tensor]
 
 
 def _wide(x: Tensor) -> Tensor:
-    return x.float() if x.device.type == "mps" else x.double()  # which has no float64
+    return x.float() if x.device.type == "mps" else x.double()  # MPS has no float64
 
 
 class _Norm:
-    """A BatchNorm layer that learns, and what it sees of all parts.
+    """A trainable BatchNorm layer, and its statistics over all parts.
 
     Attributes:
-        count: values of each channel.
-        mean, spread: of each channel, [C]; the sum of squares about the mean.
-        pull: what a change of the mean does to the loss, and of the variance, [C] each; None: not known.
+        count: number of values of each channel.
+        mean, spread: mean of each channel, and its sum of squared deviations, [C].
+        pull: gradients of the loss with respect to the mean and the variance, [C] each; None: not computed yet.
     """
 
     def __init__(self, layer: _BatchNorm) -> None:
@@ -55,7 +55,7 @@ class _Norm:
         self.pull: _Affine | None = None
 
     def see(self, x: Tensor) -> None:
-        """Take in what the layer sees of one part, [n, C, …] (Chan's way of adding up variances)."""
+        """Add the layer's input of one part, [n, C, …], to the statistics (Chan's algorithm)."""
         count = x.numel() // x.shape[1]
         whole = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
         variance, mean = torch.var_mean(whole, [axis for axis in range(x.dim()) if axis != 1], correction=0)
@@ -72,7 +72,8 @@ class _Norm:
         return (self.spread / self.count + self.layer.eps).rsqrt()
 
     def affine(self) -> _Affine:
-        """Weight and bias that make the layer, with a mean of 0 and a variance of 1, normalise by what it has seen."""
+        """Weight and bias with which the layer, with a mean of 0 and a variance of 1, normalises by these
+        statistics."""
         like = next(x for x in (self.layer.weight, self.layer.running_mean, self.mean) if x is not None)
         scale = self.rate if self.layer.weight is None else _wide(self.layer.weight.detach()) * self.rate
         shift = -self.mean * scale
@@ -81,14 +82,15 @@ class _Norm:
         return (scale * (1 + self.layer.eps) ** 0.5).to(like.dtype), shift.to(like.dtype)
 
     def chain(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """From the gradient of `affine` to that of the layer's weight and bias, and of the mean and variance."""
+        """From the gradients with respect to `affine` to those of the layer's weight and bias, the mean and the
+        variance."""
         weight, bias, rate = _wide(weight) * (1 + self.layer.eps) ** 0.5, _wide(bias), self.rate
         own = 1.0 if self.layer.weight is None else _wide(self.layer.weight.detach())
         by_scale = weight - bias * self.mean
         return by_scale * rate, bias, -bias * own * rate, by_scale * own * rate.pow(3) * -0.5
 
     def move(self) -> None:
-        """Move the layer's running statistics, once, as one piece does."""
+        """Update the layer's running statistics once, as a forward pass of the whole batch does."""
         layer = self.layer
         if layer.running_mean is None or layer.running_var is None:
             return
@@ -102,11 +104,11 @@ class _Norm:
 
 
 class _Seen(Exception):
-    """A part has got as far as it is needed."""
+    """Stops the forward pass of a part at the layer whose input is needed."""
 
 
 class _Pull(torch.autograd.Function):
-    """x as it is; on the way back what x does to the loss by the mean and the variance of its channel is added."""
+    """The identity; its backward pass adds the gradient through the mean and the variance of each channel."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, mean: Tensor, by_mean: Tensor, by_square: Tensor) -> Tensor:
@@ -123,15 +125,16 @@ class _Pull(torch.autograd.Function):
 
 
 class PartedStage:
-    """A stage, and the parts of a batch that goes through it.
+    """A stage that processes a batch in parts.
 
-    BatchNorm's running statistics are moved once, here, and nowhere else.
+    BatchNorm's running statistics are updated once, when the object is created.
 
     Args:
-        run: the stage: rows [n, …] to activations [n, C, H, W]. It has no randomness.
+        run: the stage: rows [n, …] to activations [n, C, H, W]. It must be deterministic.
         parts: the batch.
-        modules: what ``run`` runs through, with all parameters.
-        kept_bytes: activations up to this size in all are kept for `sums` by `activations`. They have no gradient.
+        modules: the modules that ``run`` applies, with all its parameters.
+        kept_bytes: `activations` keeps activations, without a gradient, for `sums` if their total size is at most
+            this.
     """
 
     def __init__(
@@ -159,7 +162,7 @@ class PartedStage:
                 norm.move()
 
     def _next_norm(self, layers: Sequence[_BatchNorm]) -> _Norm | None:
-        """The first layer of those that are not known, and what it sees of all parts."""
+        """The first layer without statistics, with its statistics over all parts."""
         known = [norm.layer for norm in self.norms]
         found: list[_Norm] = []
 
@@ -183,7 +186,8 @@ class PartedStage:
         return found[0] if found else None
 
     def __call__(self, part: Tensor) -> Tensor:
-        """Activations of a part, as those of one piece, without a gradient of the batch's statistics."""
+        """Activations of a part, equal to those of the whole batch, without the gradient through the batch
+        statistics."""
         with _normalising(self.norms, [norm.affine() for norm in self.norms]):
             return self.run(part)
 
@@ -197,15 +201,15 @@ class PartedStage:
             yield x
 
     def sums(self, segments: Tensor, count: int, rows: Tensor | None = None) -> Tensor:
-        """Sums of activations over segments, with the gradient of one piece.
+        """Sums of activations over segments, with the gradient of the whole batch.
 
         Args:
-            segments: int64 [N], rising: which segment a row is of.
-            count: G; each has a row.
-            rows: what the parts are cut from, where it is to have a gradient.
+            segments: int64 [N], ascending: the segment of each row.
+            count: G; each segment has at least one row.
+            rows: the tensor that the parts are cut from, if it needs a gradient.
 
         Returns:
-            [G, C, H, W], of half-precision activations in float32.
+            [G, C, H, W]; float32 for half-precision activations.
         """
         total: Tensor = _Sums.apply(self, segments, count, rows, *self.parameters)  # type: ignore[no-untyped-call]
         return total
@@ -213,8 +217,8 @@ class PartedStage:
     def pieces(
         self, segments: Tensor, kept: Sequence[Tensor] = ()
     ) -> Iterator[tuple[Tensor, Tensor, int, int]]:
-        """Each part (or its activations, where they were kept), its rows' segments from 0 on, and which of all segments
-        these are."""
+        """Each part (or its activations, if they were kept), the segments of its rows, numbered from 0, and their
+        indices among all segments."""
         first = 0
         for part in kept or self.parts():
             own = segments[first : first + len(part)]
@@ -225,7 +229,7 @@ class PartedStage:
 
 @contextmanager
 def _normalising(norms: Sequence[_Norm], affines: Sequence[_Affine]) -> Iterator[None]:
-    """Within it the layers apply these weights and biases to what they see, and estimate nothing."""
+    """A context in which the layers apply these weights and biases, and estimate no statistics."""
     before = [
         (norm.layer, dict(norm.layer._parameters), dict(norm.layer._buffers), norm.layer.training)
         for norm in norms
@@ -246,7 +250,7 @@ def _normalising(norms: Sequence[_Norm], affines: Sequence[_Affine]) -> Iterator
 
 @contextmanager
 def _pulling(norms: Sequence[_Norm]) -> Iterator[None]:
-    """Within it gradients go through the mean and the variance of layers of which that is known."""
+    """A context in which gradients pass through the mean and the variance of the layers whose ``pull`` is known."""
 
     def hook(norm: _Norm) -> Any:
         def pull(layer: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -266,7 +270,7 @@ def _pulling(norms: Sequence[_Norm]) -> Iterator[None]:
 
 
 def _autocast(device: str) -> dict[str, Any]:
-    """What makes the present autocast again."""
+    """The arguments that recreate the current autocast."""
     if hasattr(torch, "get_autocast_dtype"):
         dtype, enabled = torch.get_autocast_dtype(device), torch.is_autocast_enabled(device)
     else:  # torch 2.3
@@ -306,7 +310,7 @@ class _Sums(torch.autograd.Function):
         def gradients(
             affines: Sequence[_Affine], wanted: Sequence[Tensor], rows: list[Tensor] | None
         ) -> list[Any]:
-            """Of ``wanted``, summed over the parts; those of the parts themselves are appended to ``rows``."""
+            """The gradients of ``wanted``, summed over the parts; those of the parts are appended to ``rows``."""
             sums: list[Any] = [None] * len(wanted)
             for part, own, start, end in stage.pieces(segments):
                 part = part.detach().requires_grad_(rows is not None)

@@ -1,4 +1,4 @@
-"""The temporal shift (TSM): a part of the channels travels one frame along time. No parameters, no FLOPs.
+"""The temporal shift (TSM): some channels move by one frame along time. No parameters, no FLOPs.
 
 Axis letters: N videos, T frames, C channels, ``...`` any further axes (H, W), R rows: the frames of all videos.
 """
@@ -20,8 +20,8 @@ __all__ = ["VideoRows", "insert_shift", "temporal_shift"]
 class VideoRows(NamedTuple):
     """Which rows of a batch belong to which video.
 
-    videos: N, how many.
-    apart: whether a row and the next one belong to different videos, bool [R - 1].
+    videos: N, the number of videos.
+    apart: whether a row and the next belong to different videos, bool [R - 1].
     """
 
     videos: int
@@ -36,7 +36,7 @@ class VideoRows(NamedTuple):
 
     @staticmethod
     def packed(offsets: Tensor, rows: int) -> VideoRows:
-        """Videos of any lengths: video n owns the rows ``offsets[n]:offsets[n + 1]``, int64 [N + 1]."""
+        """Videos of different lengths: video n owns the rows ``offsets[n]:offsets[n + 1]``, int64 [N + 1]."""
         starts = torch.zeros(rows + 1, dtype=torch.bool, device=offsets.device)
         return VideoRows(len(offsets) - 1, starts.index_fill_(0, offsets, True)[1:-1])
 
@@ -50,7 +50,8 @@ def temporal_shift(x: Tensor, fold_div: int = 8, *, offsets: Tensor | None = Non
     Args:
         x: [N, T, C, ...]; with ``offsets`` a packed batch [R, C, ...].
         fold_div: the share of channels that moves each way is 1 / fold_div.
-        offsets: int64 [N + 1]; video n owns the rows ``offsets[n]:offsets[n + 1]``. Nothing crosses videos.
+        offsets: int64 [N + 1]; video n owns the rows ``offsets[n]:offsets[n + 1]``. Channels never move between
+            videos.
 
     Returns:
         A new tensor of the shape of ``x``.
@@ -79,8 +80,8 @@ def _shift_rows(x: Tensor, fold_div: int, rows: VideoRows) -> Tensor:
 class _Shift(torch.autograd.Function):
     """(x [R, C, ...], apart bool [R - 1], fold, whether the directions are exchanged) -> [R, C, ...].
 
-    The gradient of a shift is the shift in the opposite directions. Written out it takes a fifth of the time that
-    autograd takes for slices of one tensor.
+    The gradient of a shift is the shift in the opposite directions. This explicit form takes a fifth of the time of
+    autograd on slices of a tensor.
     """
 
     @staticmethod
@@ -128,15 +129,14 @@ def insert_shift(
     *,
     channels_last: bool = False,
 ) -> None:
-    """Make every one of ``modules`` see its input shifted along time.
+    """Shift the input of each of ``modules`` along time.
 
-    A hook rather than a wrapping module: the names of the state dict stay those of the plain backbone, so
-    that weights load both ways.
+    A hook keeps the names of the backbone's state dict, which a wrapping module would change.
 
     Args:
         modules: their first argument is [R, C, ...] (``channels_last``: [R, ..., C]).
-        rows: which rows are of which video; the owner of the modules sets it for each forward pass. Outside of one,
-            every row is a video of its own.
+        rows: the rows of each video; the owner of the modules sets it for each forward pass. Outside a forward pass,
+            each row is one video.
         fold_div: as in `temporal_shift`.
         channels_last: the channels are the last axis, as in transformers.
     """

@@ -1,4 +1,4 @@
-"""Several first convolutions in place of one, for inputs of different lengths (Huang et al., section III.B.4).
+"""Several first convolutions instead of one, for inputs of different lengths (Huang et al., section III.B.4).
 
 Axis letters: N rows (snippets of all videos), C channels, F filters, H rows, W columns.
 """
@@ -17,16 +17,18 @@ __all__ = ["Stems"]
 
 
 class Stems(nn.ModuleList):
-    """Convolutions, of which each row goes through one. Outputs have one shape, so all later layers are shared.
+    """A list of convolutions; each row is processed by one of them. Their outputs have the same shape, so all later
+    layers are shared.
 
     A convolution with c input channels takes the first c channels of its own rows.
 
     Args:
-        convolutions: with equal filters, kernels and strides, for any numbers of input channels.
+        convolutions: convolutions with equal numbers of filters, kernels and strides; the numbers of input channels
+            may differ.
 
     Attributes:
-        choice: which convolution each row goes through: int64 [N], or one number for all. The owner sets it for each
-            forward pass; by default the last.
+        choice: the convolution of each row: int64 [N], or one index for all rows. The owner sets it for each forward
+            pass; by default the last.
     """
 
     def __init__(self, convolutions: Iterable[nn.Conv2d]) -> None:
@@ -37,7 +39,7 @@ class Stems(nn.ModuleList):
         """[N, C, H, W] -> [N, F, h, w].
 
         Raises:
-            ArgumentError: ``choice`` has another number of rows, or a number that no convolution has.
+            ArgumentError: ``choice`` has the wrong number of rows, or an index out of range.
         """
         choice = self.choice.get()
         if isinstance(choice, int):
@@ -47,10 +49,10 @@ class Stems(nn.ModuleList):
         order = torch.cat(rows)
         if not len(order) == len(choice) == len(x):
             raise ArgumentError(
-                f"choice must name one of {len(self)} stems, from 0, for each of {len(x)} rows; got {choice.tolist()}"
+                f"choice must hold an index from 0 to {len(self) - 1} for each of {len(x)} rows; got {choice.tolist()}"
             )
-        # A convolution without rows is called all the same: its gradient is then 0, not None, and several processes,
-        # whose batches differ, agree on what has one.
+        # Call a convolution even if it has no rows. Its gradient is then 0 instead of None, so that all processes,
+        # whose batches differ, have the same set of gradients.
         parts = [
             convolution(x[own, : convolution.in_channels])
             for own, convolution in zip(rows, self, strict=True)

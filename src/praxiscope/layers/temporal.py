@@ -25,7 +25,7 @@ AVERAGE = (1 / 3, 1 / 3, 1 / 3)
 
 
 class TemporalConvolution(nn.Module):
-    """A convolution of T taps in time and one place in space, from C channels to C, with zero padding in time.
+    """A temporal convolution with T taps (1 x 1 in space), from C channels to C, with zero padding in time.
 
     Its weight starts as the identity over channels times the taps (the paper's equation 9), its bias at 0: with
     `CENTRE` the layer is the identity before training. (With `AVERAGE` the frames at the ends of a video
@@ -33,7 +33,7 @@ class TemporalConvolution(nn.Module):
 
     Args:
         channels: C.
-        rows: which rows are of which video, all of one length; its owner sets it for each forward pass.
+        rows: the rows of each video, all of the same length; the owner sets it for each forward pass.
         taps: f, of odd length T.
     """
 
@@ -44,7 +44,7 @@ class TemporalConvolution(nn.Module):
         if len(taps) % 2 == 0:
             raise ArgumentError(f"taps must be an odd number of values, got {list(taps)}")
         self.rows = rows
-        # [C, C, T, 1]: time is the first axis of the 2-D convolution, the places of a frame are the second.
+        # [C, C, T, 1]: time is the first axis of the 2-D convolution, the pixels of a frame are the second.
         self.weight = nn.Parameter(torch.empty(channels, channels, len(taps), 1))
         self.bias = nn.Parameter(torch.empty(channels))
         self.taps = tuple(taps)
@@ -60,11 +60,11 @@ class TemporalConvolution(nn.Module):
         self.bias.zero_()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Rows [N * S, C, H, W] to as many."""
+        """[N * S, C, H, W] -> [N * S, C, H, W]."""
         rows, channels, height, width = x.shape
         videos = rows if (known := self.rows.get()) is None else known.videos
         if rows % videos:
-            raise ArgumentError(f"{rows} rows cannot be divided among {videos} videos of equally many frames")
+            raise ArgumentError(f"{rows} rows cannot be divided into {videos} videos of equal length")
         frames = rows // videos
         # Where channels are the last axis in memory, these are views.
         x = x.reshape(videos, frames, channels, height * width).transpose(1, 2)  # [N, C, S, H * W]
@@ -76,14 +76,14 @@ class TemporalConvolution(nn.Module):
 
 
 def temporal_max(x: Tensor, window: int | None = None) -> Tensor:
-    """The largest value along time, at every place.
+    """Max-pooling along time.
 
     Args:
         x: [N, S, ...].
-        window: frames that are pooled together, at every start (stride 1); None, or S or more: all.
+        window: number of frames pooled together, with stride 1; None, or S or more: all.
 
     Returns:
-        [N, S - window + 1, ...]: of 25 frames and a window of 5 there are 21.
+        [N, S - window + 1, ...]: 21 for 25 frames and a window of 5.
 
     Raises:
         ArgumentError: the window is below 1.

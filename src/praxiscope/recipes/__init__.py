@@ -1,1 +1,1 @@
-"""Settings of training runs, and published ones by name (recipes)."""
+"""Settings of training runs, and recipes: published settings by name."""

@@ -19,13 +19,13 @@ _PLACES = {"last": "in conv5", "shortcut": "in every shortcut", "residual": "in 
 
 @dataclass(frozen=True)
 class MultiplierRow:
-    """A row of Table 2 or 3, as changes to the model, with the errors that the paper measured.
+    """A row of Table 2 or 3: changes to the model, and the errors that the paper reports.
 
     Attributes:
         table: "Table 2" or "Table 3".
-        title: in words; <- stands for motion into appearance.
+        title: description; <- stands for motion into appearance.
         changes: keywords of `praxiscope.models.multiplier.multiplier`.
-        errors: of the paper, %, on the first splits of UCF-101 and HMDB51.
+        errors: errors of the paper, %, on the first splits of UCF-101 and HMDB51.
     """
 
     table: str
@@ -76,9 +76,8 @@ def default_multiplier() -> TrainSettings:
 
 
 def _multiplier(changes: Mapping[str, Any]) -> TrainSettings:
-    """Sections 4.1 and 5.1 with ResNet-50 twice: 128 videos a step (here as 16
-    batches of 8, whose BatchNorm sees a batch), 5 chunks of each at a random stride; 1e-3, a tenth after 20
-    epochs, a hundredth after 30."""
+    """Sections 4.1 and 5.1 with ResNet-50 twice: 128 videos per step (here as 16 batches of 8; BatchNorm sees one
+    batch), 5 chunks per video at a random stride; learning rate 1e-3, a tenth after 20 epochs, a hundredth after 30."""
     # The paper does not state when training ends. Here ten epochs after the second drop, as between the two.
     settings = TrainSettings(
         model=ModelSettings(name="multiplier", backbone="resnet50", temporal=None, pool_window=None),
@@ -91,8 +90,8 @@ def _multiplier(changes: Mapping[str, Any]) -> TrainSettings:
 
 
 def _stream_of_multiplier(stream: str, backbone: str) -> TrainSettings:
-    """Section 4.1: 1e-2, lowered twice when the validation saturates (here after
-    1/2 and 5/6 of the epochs)."""
+    """Section 4.1: learning rate 1e-2, lowered twice when the validation error saturates (here after 1/2 and 5/6 of the
+    epochs)."""
     rgb = stream == "rgb"
     return TrainSettings(
         data=DataSettings(sampling="class-uniform"),

@@ -17,9 +17,9 @@ from praxiscope.units import counted
 __all__: list[str] = []
 
 
-# Principal backpropagation (Huang et al., 2019), sections IV and V.A: 128 videos a step (here as 8 batches of 16),
-# momentum 0.9, TSN's rates and clipping. Its backbone is BN-Inception, which neither torchvision nor timm has; theirs
-# nearest to it is GoogLeNet, with BatchNorm as well.
+# Principal backpropagation (Huang et al., 2019), sections IV and V.A: 128 videos per step (here as 8 batches of 16),
+# momentum 0.9, TSN's learning rates and clipping. The paper's backbone is BN-Inception, which neither torchvision nor
+# timm has; the nearest network there is GoogLeNet, which also has BatchNorm.
 _PBNET_SCHEDULES: Mapping[tuple[str, str], tuple[int, tuple[int, ...]]] = {
     ("rgb", "ucf101"): (5_000, (1_500, 3_000, 4_500)),
     ("rgb", "hmdb51"): (3_000, (1_500,)),
@@ -66,7 +66,7 @@ def _pbnet(stream: str, data: str, watch: int, choose: int) -> TrainSettings:
 
 
 def _register_pbnets() -> None:
-    """PBNet-m-n and Full-m, which learns from all it watches, for the data sets of tables IV, VI and VII."""
+    """PBNet-m-n, and Full-m, which learns from all watched snippets, for the data sets of tables IV, VI and VII."""
     networks = [(f"pbnet-{m}-{n}", m, n, ["ucf101", "hmdb51"]) for m, n in ((6, 3), (8, 4))]
     networks += [(f"full-{m}", m, m, ["ucf101"]) for m in range(1, 9)]
     more = {"full-6": ["hmdb51", "thumos14"], "full-3": ["thumos14"], "pbnet-6-3": ["thumos14"]}

@@ -1,4 +1,4 @@
-"""The sections of a run's settings but for ``backprop``, whose steps bring their own."""
+"""The sections of a run's settings, except ``backprop``, which each step defines."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = [
 
 
 class TaskSource(Section):
-    """One of several data sets. Its settings mean the same as those of a single one in ``data``."""
+    """One of several data sets. Its settings have the same meaning as in ``data``."""
 
     source: Text = Field(min_length=1)
     split: Text | None = None
@@ -84,7 +84,7 @@ class DataSettings(Section):
         return self
 
     def sources(self) -> dict[str, TaskSource]:
-        """The data sets by name; a single one's name is empty. Raises ArgumentError where none is named."""
+        """The data sets by name; a single data set has an empty name. Raises ArgumentError if no data set is given."""
         if self.tasks is not None:
             return dict(self.tasks)
         if not self.source:
@@ -97,7 +97,7 @@ class DataSettings(Section):
 
 
 class InputSettings(Section):
-    """How videos become input of the network. ``mean`` and ``std`` default to those of the weights."""
+    """How videos are sampled, cropped and normalised. ``mean`` and ``std`` default to those of the weights."""
 
     size: int = Field(224, ge=8)
     short_side: int = Field(256, ge=8)
@@ -222,7 +222,7 @@ class ModelSettings(BaseModel):
 
 
 EPOCHS_OR_STEPS = (("epochs", "steps"), ("milestones", "milestone_steps"))
-"""Pairs of settings of ``optim`` that set one thing in two ways."""
+"""Pairs of settings of ``optim`` that exclude each other."""
 
 _EPOCHS = 30  # if neither epochs nor steps are set
 

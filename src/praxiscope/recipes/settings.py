@@ -1,4 +1,4 @@
-"""All settings of a run: read from YAML, changed by ``section.key=value`` texts, and written beside the run.
+"""All settings of a run: read from YAML, changed by ``section.key=value`` strings, and written to the run folder.
 
 A recipe is a function that returns `TrainSettings`. ``--set optim.lr=0.01`` changes one value.
 """
@@ -32,8 +32,7 @@ __all__ = ["TrainSettings", "dump_yaml", "load_yaml", "override"]
 class TrainSettings(Section):
     """Settings of a training run.
 
-    ``backprop`` holds the settings of one step: which class that is depends on its ``name``
-    (`praxiscope.steps.registered`).
+    ``backprop`` holds the settings of one step. Their class depends on its ``name`` (`praxiscope.steps.registered`).
     """
 
     data: DataSettings = DataSettings()
@@ -66,14 +65,14 @@ class TrainSettings(Section):
         return self.backprop.learned_snippets(self.input.snippets)
 
     def updated(self, values: Mapping[str, Any]) -> TrainSettings:
-        """A copy with ``section.key`` values replaced. Raises ArgumentError for one that does not fit."""
+        """A copy with ``section.key`` values replaced. Raises ArgumentError for an invalid value."""
         content = self.model_dump()
         _change(content, values)
         return _validated(content, "settings")
 
 
 def _change(content: dict[str, Any], values: Mapping[str, Any]) -> None:
-    """Put ``section.key`` values into settings. Epochs replace steps and steps epochs; a new step replaces the old."""
+    """Set ``section.key`` values. Epochs replace steps and steps replace epochs; a new step replaces the old one."""
     step = values.get("backprop.name")
     if step is not None and step != content["backprop"]["name"]:
         kept = setting_names(step)
@@ -100,7 +99,7 @@ def _validated(content: Mapping[str, Any], where: str) -> TrainSettings:
             known = [f"{prefix}{name}" for name in _known_keys(location)]
             raise ArgumentError(f"{where}: {unknown_name('setting', '.'.join(location), known)}") from None
         message = str(first["msg"]).removeprefix("Value error, ").rstrip(".")
-        # Rules between values are reported for the whole section, alternatives under the name of each.
+        # pydantic reports rules between values for the whole section, and alternatives under the name of each.
         whole = isinstance(first["input"], Mapping)
         key = ".".join(part for part in location if part not in _ALTERNATIVES)
         value = "" if whole else f" = {first['input']!r}"
@@ -109,7 +108,7 @@ def _validated(content: Mapping[str, Any], where: str) -> TrainSettings:
 
 
 def _known_keys(location: list[str]) -> list[str]:
-    """The keys that are known beside an unknown one."""
+    """The valid keys of the section of an unknown key."""
     section: Any = TrainSettings
     for part in location[:-1]:
         if part == "backprop":
@@ -123,15 +122,15 @@ def _known_keys(location: list[str]) -> list[str]:
 def override(
     settings: TrainSettings, assignments: Iterable[str], values: Mapping[str, Any] | None = None
 ) -> TrainSettings:
-    """Apply ``section.key=value`` texts; values are read as YAML (``null``, ``[10, 20]``, ``true``, ``1e-3``).
+    """Apply ``section.key=value`` strings; values are read as YAML (``null``, ``[10, 20]``, ``true``, ``1e-3``).
 
     Args:
-        settings: to begin with.
-        assignments: the texts.
-        values: ``section.key`` values that are applied before them.
+        settings: the initial settings.
+        assignments: the strings.
+        values: ``section.key`` values that are applied first.
 
     Raises:
-        ArgumentError: no such section or key (with the nearest one), or a value that does not fit.
+        ArgumentError: an unknown section or key (the message names the nearest), or an invalid value.
     """
     content = settings.model_dump()
     changes = dict(values or {})
@@ -144,13 +143,13 @@ def override(
         if section not in content:
             raise ArgumentError(f"--set {text}: {unknown_name('section', section, content)}")
         changes[f"{section}.{name}"] = _parse(value_text)
-    # All together: two values may fit one another, but not the other's default.
+    # Apply all at once: two values may be valid together, but not with each other's default.
     _change(content, changes)
     return _validated(content, "--set" if texts else "settings")
 
 
 def _parse(text: str) -> Any:
-    """A YAML value; YAML 1.1 takes 1e-3 for a word, so numbers are tried first."""
+    """Parse a YAML value; numbers are tried first, because YAML 1.1 reads 1e-3 as a string."""
     try:
         return float(text) if not text.strip().lstrip("+-").isdigit() else int(text)
     except ValueError:
@@ -162,7 +161,7 @@ def _parse(text: str) -> Any:
 
 
 def dump_yaml(settings: TrainSettings, path: Path) -> None:
-    """Write the resolved settings."""
+    """Write settings to a YAML file."""
     text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(text, encoding="utf-8")
@@ -170,7 +169,7 @@ def dump_yaml(settings: TrainSettings, path: Path) -> None:
 
 
 def load_yaml(path: Path) -> TrainSettings:
-    """Read settings back. Raises ArgumentError for a file that is missing, not YAML or has unknown keys."""
+    """Read settings. Raises ArgumentError for a file that is missing, is not YAML or has unknown keys."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:

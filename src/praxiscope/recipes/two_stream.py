@@ -12,9 +12,10 @@ from praxiscope.recipes.settings import TrainSettings
 __all__: list[str] = []
 
 
-# Two-stream networks (Simonyan and Zisserman, 2014), section 5: 256 videos a step, drawn evenly over the classes, one
-# frame or stack of each; momentum 0.9; the rate 1e-2 falls to a tenth at the milestones, "the same for all training
-# sets". Its "RGB jittering" is that of AlexNet, whose training it adapts: noise along principal components of colours.
+# Two-stream networks (Simonyan and Zisserman, 2014), section 5: 256 videos per step, drawn evenly over the classes, one
+# frame or stack per video; momentum 0.9; the learning rate 1e-2 is divided by 10 at the milestones, "the same for all
+# training sets". Its "RGB jittering" is AlexNet's, whose training it adapts: noise along the principal components of
+# colours.
 _FROM_SCRATCH: Mapping[str, Any] = {"steps": 80_000, "milestone_steps": (50_000, 70_000)}
 _FINE_TUNED: Mapping[str, Any] = {"steps": 20_000, "milestone_steps": (14_000,)}
 
@@ -40,7 +41,7 @@ def _two_stream(
 
 @recipes.register("two-stream-spatial")
 def two_stream_spatial() -> TrainSettings:
-    """The spatial stream, all of it fine-tuned from ImageNet weights (--weights). The paper's best has dropout 0.9."""
+    """The spatial stream, all layers fine-tuned from ImageNet weights (--weights). The paper's best has dropout 0.9."""
     return _two_stream(_FINE_TUNED, dropout=0.9)
 
 
@@ -58,8 +59,7 @@ def two_stream_spatial_scratch() -> TrainSettings:
 
 @recipes.register("two-stream-slow-fusion")
 def two_stream_slow_fusion() -> TrainSettings:
-    """A network on stacks of 11 RGB frames from random weights, dropout 0.9: the baseline that flow is compared with
-    (section 6)."""
+    """A network on stacks of 11 RGB frames from random weights, dropout 0.9: the baseline for flow (section 6)."""
     return _two_stream(_FROM_SCRATCH, dropout=0.9).updated({"input.frames": 11})
 
 
@@ -83,7 +83,7 @@ def two_stream_temporal() -> TrainSettings:
 
 @recipes.register("two-stream-temporal-trajectory")
 def two_stream_temporal_trajectory() -> TrainSettings:
-    """The temporal stream with 10 fields read along the points' paths."""
+    """The temporal stream with 10 fields sampled along trajectories."""
     return _temporal(flow_kind="trajectory")
 
 
@@ -95,19 +95,19 @@ def two_stream_temporal_bidirectional() -> TrainSettings:
 
 @recipes.register("two-stream-multi-task")
 def two_stream_multi_task() -> TrainSettings:
-    """The temporal stream on several data sets at once (--data NAME=DATA, --flow NAME=FOLDER), a classifier each."""
+    """The temporal stream on several data sets at once (--data NAME=DATA, --flow NAME=FOLDER), with a classifier for
+    each."""
     return _temporal()
 
 
 @recipes.register("two-stream-temporal-fine-tune")
 def two_stream_temporal_fine_tune() -> TrainSettings:
-    """The temporal stream, fine-tuned from one that was trained on another data set (--weights): Table 2's second
-    row."""
+    """The temporal stream, fine-tuned from a run on another data set (--weights): Table 2, second row."""
     return _temporal(_FINE_TUNED)
 
 
 @recipes.register("two-stream-temporal-added-classes")
 def two_stream_temporal_added_classes() -> TrainSettings:
-    """The temporal stream on a data set with classes of another added to its own, in one list (a CSV): Table 2's
-    third row."""
+    """The temporal stream on a data set with added classes of another data set, in one list (a CSV): Table 2, third
+    row."""
     return _temporal()

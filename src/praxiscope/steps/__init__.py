@@ -1,4 +1,5 @@
-"""Ways of computing a gradient, ``step(model, batch, backward) -> StepOutput``. The training loop knows none."""
+"""Steps compute a gradient: ``step(model, batch, backward) -> StepOutput``. The training loop depends on none of
+them."""
 
 from __future__ import annotations
 

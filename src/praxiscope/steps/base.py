@@ -1,4 +1,4 @@
-"""What every step shares: the seam, how a batch reaches a model, and the loss."""
+"""Parts that all steps share: the interface, how a model is called with a batch, and the loss."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _IGNORED = -100
 
 @dataclass
 class StepOutput:
-    """What a step hands back to the loop.
+    """The result of a step.
 
     Attributes:
         loss: [] detached, the mean over the batch's videos.
@@ -34,34 +34,34 @@ class StepOutput:
 
 
 class Step(Protocol):
-    """Makes the gradient of one batch. It must call ``backward`` at least once on what it wants learned."""
+    """Computes the gradient of one batch. It must call ``backward`` at least once."""
 
     def __call__(self, model: nn.Module, batch: Batch, backward: Callable[[Tensor], Any]) -> StepOutput: ...
 
 
 def call_model(model: nn.Module, batch: Batch) -> Any:
-    """Feed a model the streams it names, in its order; a packed batch brings its offsets.
+    """Call a model with the streams that it takes, in its order, and with the offsets of a packed batch.
 
     Raises:
-        ArgumentError: the batch lacks a stream that the model wants, or is packed for a dense model.
+        ArgumentError: the batch lacks a stream of the model, or is packed and the model takes dense batches.
     """
     inputs = []
     for name in model.streams:  # type: ignore[union-attr]
         if name not in batch.streams:
             raise ArgumentError(
-                f"the model wants the stream {name!r}; the batch holds {sorted(batch.streams)}"
+                f"the model needs the stream {name!r}, but the batch holds {sorted(batch.streams)}"
             )
         inputs.append(batch.streams[name])
     if batch.offsets is None:
         return model(*inputs)
     if not model.sees.all_frames:  # type: ignore[union-attr]
-        raise ArgumentError(f"{type(model).__name__} takes dense batches; this one is packed")
+        raise ArgumentError(f"{type(model).__name__} takes dense batches, but got a packed batch")
     return model(*inputs, offsets=batch.offsets)
 
 
 def output_losses(loss: Loss, output: Any, targets: Tensor) -> Tensor:
-    """The losses of what a model returned, whose sum is learned from: of its ``logits`` [1], or where it classifies
-    each of several streams by itself (``stream_logits`` [streams, B, K]) theirs [streams]."""
+    """The losses of a model's output, whose sum is the training loss: of its ``logits`` [1], or, for a model that
+    classifies each stream separately, of its ``stream_logits`` [streams, B, K]: [streams]."""
     heads = getattr(output, "stream_logits", None)
     return torch.stack([loss(logits, targets) for logits in ([output.logits] if heads is None else heads)])
 
@@ -74,23 +74,22 @@ def make_loss(
 ) -> Loss:
     """Cross-entropy, or for multi-label data the mean binary cross-entropy over the classes.
 
-    With class weights the loss is the weighted sum over the batch divided by the batch's size, not by the
-    sum of its weights: then the loss of a batch is the mean of its parts' losses, on any number of devices.
+    With class weights the loss is the weighted sum over the batch divided by the batch size, not by the sum of the
+    weights. So the loss of a batch is the mean of the losses of its parts, on any number of devices.
 
     With several tasks it is a `TaskLoss`.
 
     Args:
         multi_label: targets are multi-hot [B, K], not class numbers [B].
         class_weights: [K].
-        label_smoothing: share of the target that is spread over all classes (of its task); of single labels
-            alone.
-        tasks: first class of each task and the one after its last; none for a single task.
+        label_smoothing: share of the target that is spread over all classes (of its task); only for single labels.
+        tasks: first class of each task and the class after its last; empty for a single task.
 
     Raises:
-        ArgumentError: label smoothing or tasks of multi-label data.
+        ArgumentError: label smoothing or tasks with multi-label data.
     """
     if multi_label and tasks:
-        raise ArgumentError("several tasks need videos with one label each")
+        raise ArgumentError("training on several tasks needs videos with one label each")
     if multi_label and label_smoothing:
         raise ArgumentError(
             f"optim.label_smoothing = {label_smoothing:g} is for videos with one label each; set it to 0"
@@ -115,17 +114,17 @@ def make_loss(
 
 
 class TaskLoss:
-    """The sum of the tasks' losses, each the mean over the task's own videos, of its own classes' logits alone.
+    """The sum of the losses of the tasks (Simonyan and Zisserman, 2014, section 4).
 
-    (Simonyan and Zisserman, 2014, section 4.) A task without a video adds exactly 0, and its logits get a gradient
-    of 0.
+    The loss of a task is the mean over its own videos, computed from the logits of its own classes. A task without a
+    video adds exactly 0, and its logits get a gradient of 0.
 
-    The mean of such losses of parts of a batch is not the loss of the batch: a part without a task's videos would
-    count as a loss of 0. So where an update is made of several batches, of this process or of several, `expect` tells
-    how many videos of each task they hold together; then the mean of their losses is the loss of all as one batch.
+    The mean of such losses over parts of a batch is not the loss of the batch, because a part without videos of a task
+    would count as a loss of 0. So if an update uses several batches, of one or several processes, `expect` sets how
+    many videos of each task they hold together. The mean of their losses is then the loss of all as one batch.
 
     Args:
-        tasks, class_weights, label_smoothing: as `make_loss` takes them.
+        tasks, class_weights, label_smoothing: see `make_loss`.
     """
 
     def __init__(
@@ -144,7 +143,7 @@ class TaskLoss:
         ).float()
 
     def expect(self, counts: Tensor, batches: int) -> None:
-        """Tell of an update's ``batches``, on all processes, how many videos of each task they hold: [tasks]."""
+        """Set how many videos of each task, [tasks], the ``batches`` of an update hold, over all processes."""
         self._own = counts.clamp(min=1) / batches
 
     def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
@@ -153,7 +152,7 @@ class TaskLoss:
         losses = []
         for start, end in self.tasks:
             own = (targets >= start) & (targets < end)
-            # Videos of other tasks are ignored, not cut out: their number need not be known on the host.
+            # Videos of other tasks are masked, not removed, so that their number need not be known on the host.
             losses.append(
                 nn.functional.cross_entropy(
                     logits[:, start:end].float(),
@@ -169,7 +168,8 @@ class TaskLoss:
 
 @torch.no_grad()
 def accuracy(logits: Tensor, targets: Tensor, tasks: Sequence[tuple[int, int]] = ()) -> Tensor:
-    """Share of videos whose best class, of their own task where there are ``tasks``, is (one of) theirs, []."""
+    """Share of videos whose best class is (one of) their labels, []. With ``tasks``, only classes of the video's task
+    count."""
     logits = logits.clone() if tasks else logits
     for start, end in tasks:
         foreign = (targets < start) | (targets >= end)

@@ -1,4 +1,4 @@
-"""Two ways to backpropagate all snippets of a batch: at once, or exactly the same in the memory of a few.
+"""Two ways to backpropagate all snippets of a batch: at once, or in chunks, with the same gradient and less memory.
 
 Axis letters: B videos, S snippets of a video, K classes.
 """
@@ -49,31 +49,30 @@ def learn_at_once(loss_function: Loss, prepare: Prepare) -> Learn:
 
 
 def learn_in_chunks(loss_function: Loss, prepare: Prepare, snippets: int) -> Learn:
-    """The gradient of all snippets, in the memory of ``snippets`` of them, for a second forward pass.
+    """The gradient of all snippets in the memory of ``snippets`` of them, at the cost of a second forward pass.
 
-    A first pass without a graph gives every snippet's scores f, and with them the loss and its gradient dL/df. A
-    second pass brings one chunk at a time forward again, and backpropagates its share of dL/df. The sum over the
-    chunks is the gradient of `learn_at_once`, to rounding, where a snippet's scores do not depend on what is beside it
-    in its chunk: with BatchNorm that learns, each chunk is normalised by its own statistics, and the running ones move
-    once for every chunk; freeze it (``batchnorm="frozen"``) for the exact gradient. Both passes see the same dropout.
+    A first pass without a graph computes the scores f of all snippets, the loss and its gradient dL/df. A second pass
+    runs one chunk at a time forward again, and backpropagates its part of dL/df. The sum over the chunks is the
+    gradient of `learn_at_once`, to rounding, if a snippet's scores do not depend on the other snippets of its chunk.
+    Trainable BatchNorm normalises each chunk by its own statistics, and updates its running statistics once per chunk;
+    freeze it (``batchnorm="frozen"``) for the exact gradient. Both passes use the same dropout.
 
     Gradients are exchanged between devices once, in the last chunk.
 
     Args:
         loss_function: (logits [B, K], targets) -> mean loss.
         prepare: brings a part of a batch to the device and to floats.
-        snippets: the most in one pass; models that mix snippets (temporal shift) take one whole video at least.
+        snippets: the maximum number in one pass; models that mix snippets (temporal shift) take at least one whole
+            video.
 
     Raises (when it is called):
-        ArgumentError: the model's ``consensus`` is None: it has no scores of single snippets.
+        ArgumentError: the model's ``consensus`` is None, so it does not score single snippets.
     """
 
     def learn(model: nn.Module, batch: Batch, backward: Callable[[Tensor], Any]) -> tuple[Tensor, Tensor]:
         consensus: Any = model.consensus
         if consensus is None:
-            raise ArgumentError(
-                f"{type(model).__name__} scores no snippets by themselves; use the step 'full'"
-            )
+            raise ArgumentError(f"{type(model).__name__} does not score single snippets; use the step 'full'")
         count = snippet_count(batch)
         parts = list(chunks(batch if mixes_snippets(model) else as_rows(batch), snippets))
         states, scores = [], []
@@ -117,11 +116,11 @@ class _Draws(NamedTuple):
 
 
 def cached(learn: Learn, tasks: Sequence[tuple[int, int]] = ()) -> Step:
-    """The step that learns from every snippet by ``learn``; metric ``top1``. It takes batches as they were read.
+    """The step that learns from every snippet by ``learn``; metric ``top1``. It takes raw batches.
 
     Args:
-        learn: `learn_in_chunks`, for as many snippets as there is time for.
-        tasks: as `make_loss` takes them.
+        learn: `learn_in_chunks`, with the number of snippets per pass.
+        tasks: see `make_loss`.
     """
 
     def step(model: nn.Module, batch: Batch, backward: Callable[[Tensor], Any]) -> StepOutput:

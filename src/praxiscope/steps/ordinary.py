@@ -20,8 +20,8 @@ def ordinary(
     *,
     prepare: Prepare = lambda batch: batch,
 ) -> Step:
-    """The step that backpropagates the loss of every snippet. Its metrics are ``top1`` and, for a model that
-    classifies each stream separately, ``loss_rgb`` and ``loss_flow``, whose sum is the loss.
+    """The step that backpropagates the loss of every snippet. Its metrics are ``top1`` and, for a model that classifies
+    each stream separately, ``loss_rgb`` and ``loss_flow``, which add up to the loss.
 
     Args:
         loss_function: (logits [B, K], targets) -> mean loss; see `output_losses`.

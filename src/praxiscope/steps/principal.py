@@ -43,12 +43,12 @@ __all__ = [
 RecordChoice: TypeAlias = Callable[[Sequence[str], Tensor], None]
 """(ids of the batch's videos, chosen int64 [B, n]) -> nothing."""
 
-CANDIDATES = 100  # section III.B.3: subsets that are compared; all of them where there are no more
+CANDIDATES = 100  # section III.B.3: maximum number of subsets to compare
 
-# Losses, or divergences, that agree to this share are equal: twice what rounding leaves of the values of
+# Losses or divergences count as equal if they agree to this relative tolerance: twice the rounding error of
 # `praxiscope.steps.surrogates`, measured against 900 digits.
 TIE = 2.0**-42
-_BLOCK = 2**20  # scores of subsets that are held at once, 8 MB of each quantity
+_BLOCK = 2**20  # subset scores in memory at once, 8 MB for each quantity
 
 # Far below any score, but finite: the logarithm of a probability that is 0, times 0, must not be NaN.
 _NEVER = -1e4
@@ -63,10 +63,10 @@ def choose(
     candidates: int = CANDIDATES,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Choose the n snippets that stand for a video.
+    """Choose the n snippets that represent a video best.
 
-    All subsets of n are compared where there are at most ``candidates``, otherwise so many of them, drawn at
-    random without repeats.
+    All subsets of n snippets are compared if there are at most ``candidates``; otherwise ``candidates`` subsets, drawn
+    at random without replacement.
 
     ========  ==================================================================
     rule      the subset S that is chosen
@@ -76,29 +76,29 @@ def choose(
     "random"  any, with equal chances
     ========  ==================================================================
 
-    Whatever the type of the scores, they are compared in float64, by formulas that keep their digits where p is next to
-    0 and 1 and where all snippets are nearly equal (`praxiscope.steps.surrogates`). Two subsets are equal where their
-    losses, or divergences, agree to 2^-42 (2.3e-13) of their value; of equal ones the lexicographically smallest is
-    chosen: [0, 1, 2] where all snippets are the same.
+    Scores of any dtype are compared in float64, by formulas that are accurate if p is close to 0 or 1 and if all
+    snippets are nearly equal (`praxiscope.steps.surrogates`). Two subsets are tied if their losses or divergences agree
+    to a relative 2^-42 (2.3e-13). Of tied subsets the lexicographically smallest is chosen: [0, 1, 2] if all snippets
+    are equal.
 
     Note:
-        With n = m / 2 (6-3, 8-4) a subset and its complement lie on opposite sides of the whole's mean, equally far
-        from it. Their KL is equal to second order in the snippets' differences d, and differs by a share of about d.
-        Which of the two is chosen is right to float64; but scores that are themselves rounded (bf16, another order of
-        sums in a network) may well name the complement, which has no snippet in common with the choice.
+        With n = m / 2 (6-3, 8-4) a subset and its complement lie on opposite sides of the mean of all snippets, at
+        equal distance. Their KL is equal to second order in the differences d between snippets; the relative difference
+        is about d. The choice between them is exact to float64. But scores that are themselves rounded (bf16, another
+        order of sums in a network) may lead to the complement, which shares no snippet with the choice.
 
     Args:
         logits: [m, K], the snippets' scores before softmax; their consensus is the mean.
-        label: class number, or multi-hot [K] (then losses and divergences are those of K yes-no questions).
+        label: class number, or multi-hot [K] (losses and divergences are then those of K binary problems).
         n: from 1 to m.
         rule: "max", "kl" or "random".
-        generator: for what is drawn; None draws from torch's own.
+        generator: for random draws; None for torch's default generator.
 
     Returns:
         int64 [n], ascending snippet numbers, on the device of ``logits``.
 
     Raises:
-        ArgumentError: an unknown rule, or numbers or shapes that do not fit.
+        ArgumentError: an unknown rule, or invalid numbers or shapes.
     """
     if logits.ndim != 2:
         raise ArgumentError(f"logits must be [m, K], one row for each snippet; got {list(logits.shape)}")
@@ -109,7 +109,7 @@ def choose(
             f"label must be a class number, or multi-hot [{classes}]; got {list(targets.shape[1:])}"
         )
     if targets.ndim == 1 and not 0 <= int(targets[0]) < classes:
-        raise ArgumentError(f"label {int(targets[0])} is none of the {classes} classes")
+        raise ArgumentError(f"label {int(targets[0])} is out of range for {classes} classes")
     if not bool(logits.isfinite().all()):
         raise ArgumentError("logits must be finite")
     return choose_all(logits[None], targets, n, rule, candidates=candidates, generators=[generator])[0]
@@ -149,12 +149,13 @@ def choose_all(
     )
     tied = values <= values.amin(dim=1, keepdim=True) + TIE  # subsets come in lexicographic order
     places = torch.arange(values.shape[1], device=values.device)
-    first = torch.where(tied, places, places[-1]).amin(dim=1)  # scores that are not finite: any
+    first = torch.where(tied, places, places[-1]).amin(dim=1)  # any subset if scores are not finite
     return subsets[torch.arange(videos, device=subsets.device), first].to(logits.device)
 
 
 def _values(scores: Tensor, subsets: Tensor, targets: Tensor, rule: Rule) -> Tensor:
-    """What a rule makes smallest, a logarithm: scores float64 [B, m, K], subsets [B, k, n] -> [B, k]."""
+    """The objective of a rule, to be minimised, as a logarithm: scores float64 [B, m, K], subsets [B, k, n] -> [B,
+    k]."""
     if rule == "max":
         return -log_losses(scores, subsets, targets)
     return log_divergences(scores, subsets, multi_label=targets.ndim == 2)
@@ -179,13 +180,13 @@ def draw_subsets(m: int, n: int, count: int, generator: torch.Generator | None =
     while len(found) < count:
         drawn = torch.rand(2 * count, m, generator=generator).argsort(dim=1)[:, :n].sort(dim=1).values
         found = torch.unique(torch.cat([found, drawn]), dim=0)
-    # unique() sorts: to keep the first ones would prefer the first snippets.
+    # unique() sorts, so keeping the first subsets would prefer the first snippets.
     kept = torch.randperm(len(found), generator=generator)[:count].sort().values
     return found[kept]
 
 
 def own_task(logits: Tensor, targets: Tensor, tasks: Sequence[tuple[int, int]]) -> Tensor:
-    """Scores [B, m, K] with those of other tasks' classes so low that they count for nothing."""
+    """Scores [B, m, K] in which the scores of other tasks' classes are too low to have an effect."""
     logits = logits.clone() if tasks else logits
     for start, end in tasks:
         foreign = (targets < start) | (targets >= end)
@@ -198,12 +199,12 @@ class WatchOptions:
     """How the snippets of a batch are watched.
 
     Attributes:
-        prepare: brings a part of a batch to the device and to floats; it may also make the frames smaller.
-        context: makes a context to watch in (autocast).
-        statistics: what BatchNorm normalises by, see `praxiscope.steps.rows.watching`.
-        chunk: the most snippets to watch at once; by default B * n, as many as are learned from. On a CPU one video at
-            a time is watched, so that the choice does not depend on what is beside it; with statistics "batch" whole
-            videos are, one at the least.
+        prepare: moves a part of a batch to the device and converts it to floats; it may also resize the frames.
+        context: returns the context for watching (autocast).
+        statistics: statistics of BatchNorm, see `praxiscope.steps.rows.watching`.
+        chunk: the maximum number of snippets to watch at once; by default B * n, as many as are learned from. On a CPU,
+            videos are watched one at a time, so that the choice does not depend on the other videos of the batch. With
+            statistics "batch", whole videos are watched, at least one.
     """
 
     prepare: Prepare
@@ -224,24 +225,25 @@ def principal(
 ) -> Step:
     """The step that watches all snippets of a batch, and learns from n of each video.
 
-    It receives batches as they were read: pixels become floats part by part, so that a step needs the memory of n
-    snippets. Watching changes nothing in the model: dropout is off, BatchNorm's running statistics are kept, and the
-    state of torch's generator is restored. After the step the model is what its n snippets alone would have made of it.
+    It takes raw batches, and converts pixels to floats part by part, so that a step needs the memory of n snippets.
+        Watching does not change the model: dropout is off, BatchNorm's running statistics are not updated, and the
+        state of torch's generator is restored. After the step the model is as if it had seen only the n chosen
+        snippets.
 
     Args:
         learn: backpropagates the chosen snippets: `praxiscope.steps.learn_at_once` or `learn_in_chunks`.
         options: how the snippets are watched.
-        n, rule, candidates: see `choose`. Random draws use the videos' own seeds.
-        tasks: as in `make_loss`; only the classes of a video's own task decide its choice.
-        record_choice: called with what was chosen.
+        n, rule, candidates: see `choose`. Random draws use the seed of each video.
+        tasks: as in `make_loss`; only the classes of a video's task affect its choice.
+        record_choice: called with the choice.
 
-    The metrics are those of the watched scores: ``top1`` of all snippets; the mean losses of all snippets
-    (``loss_full``), of the chosen ones (``loss_chosen``) and of the others (``loss_unchosen``). ``loss`` is the
-    loss that was backpropagated, with dropout.
+    The metrics are computed from the watched scores: ``top1`` of all snippets; the mean losses of all snippets
+    (``loss_full``), of the chosen ones (``loss_chosen``) and of the others (``loss_unchosen``). ``loss`` is the loss
+    that was backpropagated, with dropout.
 
     Raises (the step, when it is called):
-        ArgumentError: n is larger than the number of snippets, or the consensus of the model is not the mean, which
-            both rules require.
+        ArgumentError: n is larger than the number of snippets, or the consensus of the model is not the mean, as both
+            rules require.
     """
     prepare, statistics, context = options.prepare, options.statistics, options.context
 
@@ -252,18 +254,18 @@ def principal(
         most = len(batch) * n if options.chunk is None else options.chunk
         with watching(model, statistics), context():
             if statistics == "batch":
-                # Snippets of a video are compared, so one normalisation is for all of them.
+                # Snippets of a video are compared, so they need the same normalisation.
                 parts = [watch(model, part, prepare, len(part) * count) for part in chunks(batch, most)]
             elif next(model.parameters()).device.type == "cpu":
-                # The last bits of a score depend on how many are computed together. One video at a time they are the
-                # same in a batch of any size: in one process, in several, and where batches are accumulated.
+                # The last bits of a score depend on how many are computed together. Watching one video at a time gives
+                # the same bits for any batch size, number of processes and accumulation.
                 parts = [watch(model, video, prepare, most) for video in chunks(batch, count)]
             else:
                 parts = [watch(model, batch, prepare, most)]
         seen = in_float64(torch.cat(parts))
         targets = batch.targets.to(seen.device)
         seen = own_task(seen, targets, tasks)
-        # Another stream of numbers than the one that flips and jitters the video.
+        # A random stream separate from the one that flips and jitters the video.
         generators = [torch.Generator().manual_seed(seed ^ 1) for seed in batch.seeds] or None
         chosen = choose_all(seen, targets, n, rule, candidates=candidates, generators=generators)
         record_choice(batch.ids, chosen.cpu())
@@ -275,7 +277,7 @@ def principal(
 
 @torch.no_grad()
 def _figures(seen: Tensor, targets: Tensor, chosen: Tensor) -> dict[str, Tensor]:
-    """The metrics of `principal` from watched scores [B, m, K] and the choice [B, n]."""
+    """The metrics of `principal`, from watched scores [B, m, K] and the choice [B, n]."""
     total, part = seen.sum(dim=1), seen.gather(1, chosen[..., None].expand(-1, -1, seen.shape[2])).sum(dim=1)
     count, n = seen.shape[1], chosen.shape[1]
     figures = {

@@ -34,12 +34,12 @@ def register_step(step: _Class) -> _Class:
     """Register a step under the default of its ``name``; a class decorator.
 
     Raises:
-        ArgumentError: the class gives ``name`` no default, or there is a step of this name already.
+        ArgumentError: ``name`` of the class has no default, or is already registered.
     """
     kind: type[StepSettings] = step
     name = kind.model_fields["name"].default
     if not isinstance(name, str):
-        raise ArgumentError(f"{step.__name__}: give name a default, as in name: Literal['mine'] = 'mine'")
+        raise ArgumentError(f"{step.__name__}: name needs a default, as in name: Literal['mine'] = 'mine'")
     _steps.register(name)(step)
     return step
 
@@ -50,7 +50,7 @@ def list_steps() -> list[str]:
 
 
 def setting_names(step: str | None = None) -> list[str]:
-    """The settings of one step, empty for an unknown one; or of all steps, each once."""
+    """The names of the settings of one step (empty for an unknown step), or of all steps, without duplicates."""
     steps = _with_plugins()
     names = steps.names() if step is None else [step] if step in steps else []
     return list(dict.fromkeys(key for name in names for key in steps.get(name).model_fields))
@@ -59,7 +59,7 @@ def setting_names(step: str | None = None) -> list[str]:
 def read_step(content: Any) -> Any:
     """Validate the section ``backprop`` of a run's settings by the step that it names.
 
-    Settings of other steps are accepted if they have their defaults: earlier versions wrote all of them.
+    Settings of other steps are accepted if they have their defaults, because earlier versions wrote all of them.
 
     Raises:
         ValidationError, ValueError: an unknown step, or settings that the step does not take.

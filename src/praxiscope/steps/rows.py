@@ -1,4 +1,4 @@
-"""A batch taken apart into snippets, and snippets watched without a gradient: what several steps share.
+"""Split a batch into snippets, and score snippets without a gradient; shared by several steps.
 
 Axis letters: B videos, m snippets of a video, n of them chosen, K classes. A row is one snippet of one video.
 """
@@ -34,25 +34,26 @@ __all__ = [
 ]
 
 Prepare: TypeAlias = Callable[[Batch], Batch]
-"""Brings a batch, or a part of one, to the device and to normalised floats."""
+"""Moves a batch, or a part of it, to the device and converts it to normalised floats."""
 
 Statistics: TypeAlias = Literal["running", "batch"]
-"""What BatchNorm normalises watched snippets by."""
+"""Statistics by which BatchNorm normalises watched snippets."""
 
 
 def snippet_count(batch: Batch) -> int:
-    """Snippets of every video, m.
+    """The number of snippets per video, m.
 
     Raises:
-        ArgumentError: the batch is packed: its videos have no common number.
+        ArgumentError: the batch is packed, so its videos have different numbers of snippets.
     """
     if batch.offsets is not None:
-        raise ArgumentError("steps that choose among snippets take dense batches; this one is packed")
+        raise ArgumentError("steps that choose among snippets take dense batches, but got a packed batch")
     return next(iter(batch.streams.values())).shape[1]
 
 
 def mixes_snippets(model: nn.Module) -> bool:
-    """Whether a snippet's scores depend on the others of its video (temporal shift), so that they stay together."""
+    """Whether a snippet's scores depend on the others of its video (temporal shift), so that they must stay
+    together."""
     return bool(model.sees.together != 1)  # type: ignore[union-attr]
 
 
@@ -68,7 +69,7 @@ def as_rows(batch: Batch) -> Batch:
 
 
 def chunks(batch: Batch, snippets: int) -> Iterator[Batch]:
-    """Cut a batch along its videos into parts of at most ``snippets`` snippets, but of one video at least."""
+    """Split a batch into parts of whole videos, with at most ``snippets`` snippets but at least one video."""
     videos = max(1, snippets // snippet_count(batch))
     for first in range(0, len(batch), videos):
         part = slice(first, first + videos)
@@ -92,11 +93,11 @@ def pick(batch: Batch, chosen: Tensor) -> Batch:
 
 @contextmanager
 def watching(model: nn.Module, statistics: Statistics = "running") -> Iterator[None]:
-    """Switch dropout off, and keep BatchNorm from learning; afterwards every module is as it was.
+    """A context in which dropout is off and BatchNorm does not learn. All modules are restored afterwards.
 
     Args:
-        statistics: "running": BatchNorm normalises as at test. "batch": layers that are in training mode normalise
-            by the snippets they see together, as in training.
+        statistics: "running": BatchNorm normalises as in evaluation. "batch": layers in training mode normalise by the
+            snippets of each pass, as in training.
     """
     before = [(module, module.training) for module in model.modules()]
     with statistics_held(model):
@@ -111,12 +112,12 @@ def watching(model: nn.Module, statistics: Statistics = "running") -> Iterator[N
 
 @torch.no_grad()
 def watch(model: nn.Module, batch: Batch, prepare: Prepare, snippets: int) -> Tensor:
-    """Score every snippet without a graph; only the scores are kept.
+    """Score every snippet without a graph. Only the scores are kept.
 
     Args:
-        batch: as it was read, [B, m, …]; each part is prepared when it is its turn, so that the floats of all
-            snippets never lie in memory together.
-        snippets: the most to score at once. Models that mix snippets take whole videos.
+        batch: a raw batch, [B, m, …]. Each part is prepared just before its pass, so that memory never holds the floats
+            of all snippets.
+        snippets: the maximum number to score at once. Models that mix snippets take whole videos.
 
     Returns:
         [B, m, K].
@@ -128,7 +129,7 @@ def watch(model: nn.Module, batch: Batch, prepare: Prepare, snippets: int) -> Te
 
 
 def unsynchronised(model: nn.Module, wanted: bool = True) -> Any:
-    """Within it, backward passes leave the exchange of gradients between devices to a later one."""
-    # Fabric's wrapper holds that of torch.
+    """A context in which backward passes do not exchange gradients between devices; a later pass does."""
+    # Fabric's wrapper holds torch's wrapper.
     wrapped = next((m for m in model.modules() if isinstance(m, DistributedDataParallel)), None)
     return wrapped.no_sync() if wanted and wrapped is not None else nullcontext()

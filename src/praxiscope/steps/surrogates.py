@@ -1,8 +1,8 @@
-"""How well a few snippets stand for a video: losses and divergences of their mean scores, exact to rounding.
+"""How well a few snippets represent a video: losses and divergences of their mean scores, exact to rounding.
 
-Near the end of training class probabilities are next to 0 and 1, at its start all are nearly equal. In both cases
-log(p / q) has no correct digit left, and of two subsets rounding would choose. So everything here is in float64, and
-starts from differences of scores:
+Near the end of training class probabilities are close to 0 and 1, at its start all are nearly equal. In both cases
+log(p / q) has no correct digit left, and rounding would decide between subsets. So all computations are in float64, and
+start from differences of scores:
 
 * Sums of scores over a subset are exact (`_sums`); so is a subset's difference d from the whole video, in which what
   all snippets, or all classes, have in common cancels.
@@ -10,10 +10,10 @@ starts from differences of scores:
 * With d' = d - E_p[d], KL(p ‖ q) = log E_p[e^d'] = log(1 + e^t), t = log E_p[e^d' - 1 - d']: a sum of terms that are
   0 or more.
 
-Values are natural logarithms, so that divergences of 1e-300 are as exact as those of 1.
+Values are natural logarithms, so that divergences of 1e-300 are as accurate as those of 1.
 
-Axis letters: B videos, m snippets, n of them in a subset, k subsets, K classes. A video with several
-labels is asked Q yes-no questions, each of two classes; another is asked one, of all classes.
+Axis letters: B videos, m snippets, n of them in a subset, k subsets, K classes. A multi-label video has Q binary
+problems, each of two classes; a single-label video has one problem of all classes.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from torch import Tensor
 
 __all__ = ["divergence", "in_float64", "log_divergences", "log_losses"]
 
-_SERIES = 0.25  # below, e^x - 1 - x is summed as a series
+_SERIES = 0.25  # below this, e^x - 1 - x is summed as a series
 _TERMS = 12
 
 
 def in_float64(x: Tensor) -> Tensor:
-    """The same numbers as float64, on their device, or on the CPU where the device has no such type."""
+    """Convert to float64, on the same device, or on the CPU if the device has no float64."""
     return (x.cpu() if x.device.type == "mps" else x).double()
 
 
 def log_losses(scores: Tensor, subsets: Tensor, targets: Tensor) -> Tensor:
-    """The logarithms of the losses of subsets' mean scores.
+    """Logarithms of the losses of the mean scores of subsets.
 
     Args:
         scores: float64 [B, m, K].
         subsets: int64 [B, k, n].
-        targets: int64 [B]: cross-entropy; multi-hot [B, K]: the mean of K binary ones.
+        targets: int64 [B]: cross-entropy; multi-hot [B, K]: the mean of K binary cross-entropies.
 
     Returns:
         [B, k].
@@ -58,30 +58,30 @@ def log_losses(scores: Tensor, subsets: Tensor, targets: Tensor) -> Tensor:
 
 
 def log_divergences(scores: Tensor, subsets: Tensor, *, multi_label: bool = False) -> Tensor:
-    """The logarithms of KL(p ‖ p_S), from a video's class probabilities to those of subsets' mean scores.
+    """Logarithms of KL(p ‖ p_S), from the class probabilities of a video to those of the mean scores of subsets.
 
     Args:
         scores: float64 [B, m, K].
         subsets: int64 [B, k, n].
-        multi_label: the classes are independent yes-no questions, whose divergences are added.
+        multi_label: the classes are independent binary problems, whose divergences are added.
 
-    Returns:
-        [B, k]; -inf where nothing differs.
+        Returns: [B, k]; -inf where the distributions are equal.
     """
     count, n = scores.shape[1], subsets.shape[2]
     x = _questions(scores, multi_label).transpose(1, 2)  # [B, Q, m, K]
     whole = _sums(x.new_ones(1, count), x) / count
     likeliest = whole.argmax(-1, keepdim=True)
-    # What a subset's mean is beyond the whole's: (m sum_S - n sum) / (m n).
+    # The mean of a subset minus the mean of all snippets: (m sum_S - n sum) / (m n).
     weights = count * _members(subsets, count)[:, None] - n
     beyond = _sums(weights, x, likeliest.expand(-1, -1, count, 1)) / (count * n)
     return _log_divergence(whole, beyond).logsumexp(1)
 
 
 def divergence(whole: Tensor, part: Tensor, *, multi_label: bool = False) -> Tensor:
-    """KL(p ‖ q) of the distributions that scores mean: whole (p) and part (q) [..., K] -> float64 [...], 0 or more.
+    """KL(p ‖ q) between the distributions of two sets of scores: whole (p) and part (q) [..., K] -> float64 [...], 0 or
+    more.
 
-    With ``multi_label`` the classes are independent yes-no questions, and their divergences are added.
+    With ``multi_label`` the classes are independent binary problems, whose divergences are added.
     """
     p, q = (_questions(in_float64(x), multi_label) for x in (whole, part))
     p, beyond = p.expand_as(q - p), q - p
@@ -90,7 +90,7 @@ def divergence(whole: Tensor, part: Tensor, *, multi_label: bool = False) -> Ten
 
 
 def _questions(scores: Tensor, multi_label: bool) -> Tensor:
-    """[..., K] as [..., Q, K]: one question of K classes, or K of two, whose scores are the given one and 0."""
+    """[..., K] as [..., Q, K]: one problem of K classes, or K binary problems with the scores (given, 0)."""
     return torch.stack([scores, torch.zeros_like(scores)], dim=-1) if multi_label else scores[..., None, :]
 
 
@@ -101,14 +101,14 @@ def _members(subsets: Tensor, count: int) -> Tensor:
 
 
 def _sums(weights: Tensor, scores: Tensor, reference: Tensor | None = None) -> Tensor:
-    """Sums of scores [..., m, K] by whole-numbered weights [..., k, m], each rounded once: [..., k, K].
+    """Sums of scores [..., m, K] with integer weights [..., k, m], each rounded once: [..., k, K].
 
-    Scores are parted into whole multiples of a step and rests: as the step is 2^-25 of the largest score or more, and
-    rests are smaller than it, neither the sum of the one nor that of the others needs more than the 53 bits of a
-    float64, in whatever order a device adds.
+    Scores are split into integer multiples of a step and remainders. The step is at least 2^-25 of the largest score,
+    and the remainders are smaller than the step. So neither sum needs more than the 53 bits of a float64, in any order
+    of addition.
 
     Args:
-        reference: the class whose scores are taken off first, int64 [..., m, 1].
+        reference: the class whose scores are subtracted first, int64 [..., m, 1].
     """
     big = scores.abs().amax((-2, -1), keepdim=True) * 2.0**27
     coarse = (scores + big) - big
@@ -119,7 +119,8 @@ def _sums(weights: Tensor, scores: Tensor, reference: Tensor | None = None) -> T
 
 
 def _log_divergence(whole: Tensor, beyond: Tensor) -> Tensor:
-    """log KL(p ‖ q): the scores of p, and what those of q are beyond, 0 of p's likeliest class; [..., K] -> [...]."""
+    """log KL(p ‖ q), from the scores of p and the differences of q's scores from them (0 for p's most likely class);
+    [..., K] -> [...]."""
     log_p = whole.log_softmax(-1)
     away = beyond - (log_p.exp() * beyond).sum(-1, keepdim=True)
     return _log_softplus((log_p + _log_excess(away)).logsumexp(-1))
@@ -140,5 +141,5 @@ def _log_excess(x: Tensor) -> Tensor:
 
 def _log_softplus(x: Tensor) -> Tensor:
     """log log(1 + e^x)."""
-    # log(1 + e^x) is e^x to the last bit below, and log1p(e^x) would be 0 soon.
+    # Below this, log(1 + e^x) equals e^x to the last bit, and log1p(e^x) would soon be 0.
     return torch.where(x < -36, x, torch.logaddexp(x, torch.zeros_like(x)).log())

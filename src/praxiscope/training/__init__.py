@@ -1,4 +1,4 @@
-"""The loop and what moves the weights."""
+"""Training: the loop, optimisers, validation and resuming."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the settings of a run to its network, with its start weights, and the card that stands beside it."""
+"""Build the network of a run from its settings: the model with its initial weights, and its model card."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ __all__ = ["build_model"]
 def build_model(
     settings: TrainSettings, manifest: Manifest, reporter: Reporter, store: FlowStore | None = None
 ) -> tuple[nn.Module, ModelCard]:
-    """The network with its start weights, and the card that will stand beside it.
+    """Build the network with its initial weights, and its model card.
 
     Args:
-        settings: of the run.
+        settings: settings of the run.
         manifest: the videos and classes to train on.
-        reporter: tells which weights the network starts from.
-        store: the flow to train on, for a model that sees flow.
+        reporter: reports which weights were loaded.
+        store: the stored flow to train on, for a model that takes flow.
 
     Raises:
-        ArgumentError: settings that the model cannot be built of, or that do not fit it.
-        CheckpointError: start weights that cannot be loaded.
+        ArgumentError: settings with which the model cannot be built, or that do not fit it.
+        CheckpointError: initial weights that cannot be loaded.
     """
     name = settings.model.name
     _check_start(settings)
@@ -52,14 +52,16 @@ def build_model(
     try:
         model = create_model(name, **kwargs)
     except TypeError as error:
-        raise ArgumentError(f"model {name!r} cannot be built of {kwargs}: {error}") from error
+        raise ArgumentError(f"model {name!r} cannot be built with {kwargs}: {error}") from error
     _check_classes_and_channels(settings, manifest, model, store)
     _check_backprop(settings, model)
     _check_input(settings, model)
     if settings.optim.epochs:
-        Duration.of(settings, 1)  # what is wrong with any number of steps is said before there is a folder
+        Duration.of(
+            settings, 1
+        )  # errors that do not depend on the number of steps are raised before a folder is created
     _start(settings, manifest, model, reporter, store)
-    # Weights come from the checkpoint when the model is loaded again, never from the network.
+    # When the model is loaded again, its weights come from the checkpoint, so they need not be downloaded.
     kwargs.pop("pretrained", None)
     card = ModelCard(
         name=name,
@@ -73,18 +75,18 @@ def build_model(
 
 
 def _check_start(settings: TrainSettings) -> None:
-    """Refuse start weights of two kinds, before any are downloaded."""
+    """Raise ArgumentError if initial weights are set in two ways, before any are downloaded."""
     given = settings.model
     if given.start and (given.weights or given.keywords().get("pretrained")):
         other = f"--weights {given.weights}" if given.weights else "--pretrained"
-        raise ArgumentError(f"{other} and --from both give start weights. Leave one of them out.")
+        raise ArgumentError(f"{other} and --from both set initial weights. Omit one of them.")
 
 
 def _keywords(settings: TrainSettings, manifest: Manifest, store: FlowStore | None) -> dict[str, Any]:
-    """The builder's keywords: those of the settings, and of what every run offers those that it declares."""
+    """The builder's keywords: those of the settings, and those derived from the run that the builder declares."""
     wanted, given = settings.input, settings.model
-    # One linear layer over the classes of all tasks is one classifier per task: separate layers on the same
-    # features, side by side. Each task's loss reaches its own rows alone (`praxiscope.steps.make_loss`).
+    # One linear layer over the classes of all tasks is one classifier per task: separate layers on the same features,
+    # side by side. The loss of a task only reaches the rows of its own classes (`praxiscope.steps.make_loss`).
     known = keywords_of(given.name)
     fixed: dict[str, Any] = {"num_classes": len(manifest.classes)}
     if store is not None:
@@ -94,7 +96,7 @@ def _keywords(settings: TrainSettings, manifest: Manifest, store: FlowStore | No
         streams = seen_streams(settings)
         if streams != ("rgb",):
             raise ArgumentError(
-                f"input.frames = {wanted.frames} stacks RGB frames, and {given.name} sees {' and '.join(streams)}. "
+                f"input.frames = {wanted.frames} stacks RGB frames, but {given.name} takes {' and '.join(streams)}. "
                 "Leave it out."
             )
         fixed["in_channels"] = 3 * wanted.frames
@@ -108,12 +110,12 @@ def _keywords(settings: TrainSettings, manifest: Manifest, store: FlowStore | No
 def _check_classes_and_channels(
     settings: TrainSettings, manifest: Manifest, model: VideoModel, store: FlowStore | None
 ) -> None:
-    """Refuse a network that gives other scores, or sees another input, than the run has."""
+    """Raise ArgumentError if the network's classes or channels differ from those of the run."""
     name, wanted = settings.model.name, settings.input
     if model.num_classes != len(manifest.classes):
         raise ArgumentError(
-            f"model {name!r} has num_classes = {model.num_classes}, and the data has "
-            f"{counted(len(manifest.classes), 'class', 'classes')}. Let its builder take num_classes."
+            f"model {name!r} has num_classes = {model.num_classes}, but the data has "
+            f"{counted(len(manifest.classes), 'class', 'classes')}. Add the keyword num_classes to its builder."
         )
     expected = {"rgb": 3 * wanted.frames}
     if store is not None:
@@ -121,43 +123,43 @@ def _check_classes_and_channels(
     for stream, channels in model.channels.items():
         if channels != expected.get(stream):
             raise ArgumentError(
-                f"model {name!r} takes {channels} channels of {stream}, and the input has {expected.get(stream, 0)} "
-                "(input.frames, input.flow_length). Let its builder take in_channels."
+                f"model {name!r} takes {channels} channels of {stream}, but the input has {expected.get(stream, 0)} "
+                "(input.frames, input.flow_length). Add the keyword in_channels to its builder."
             )
 
 
 def _check_backprop(settings: TrainSettings, model: VideoModel) -> None:
-    """Refuse to choose among snippets that have no scores of their own."""
+    """Raise ArgumentError if the step needs scores of single snippets and the model has none."""
     name, sees = settings.backprop.name, model.sees
     if settings.backprop.needs_snippets and not sees.scores_snippets:
         what = "every frame of a video together" if sees.all_frames else "all snippets of a video together"
         raise ArgumentError(
-            f"backprop.name = {name} needs scores of single snippets, and {settings.model.name} sees {what}. Leave out "
+            f"backprop.name = {name} needs scores of single snippets, but {settings.model.name} scores {what}. Omit "
             "--choose and --backprop."
         )
 
 
 def _check_input(settings: TrainSettings, model: VideoModel) -> None:
-    """Refuse settings that only models of sampled frames, or of all frames, can use."""
+    """Raise ArgumentError for settings that apply only to models of sampled frames, or only to models of all frames."""
     wanted, name = settings.input, settings.model.name
     if not model.sees.all_frames:
         unused = {"sampled_epochs": 0, "max_frames": None, "padded": False}
         for key, value in wanted.model_dump(include=set(unused)).items():
             if value != unused[key]:
                 raise ArgumentError(
-                    f"input.{key} = {value} is for a model that sees every frame (--model full-video); {name} sees "
-                    "sampled frames. Leave it out."
+                    f"input.{key} = {value} requires a model that takes every frame (--model full-video); {name} takes "
+                    "sampled frames. Omit it."
                 )
         return
     if wanted.frames > 1:
         raise ArgumentError(
-            f"input.frames = {wanted.frames}: {name} sees every frame by itself. Leave it out, or take another "
+            f"input.frames = {wanted.frames}: {name} takes single frames. Omit it, or use another "
             "model (--model tsn)."
         )
     if wanted.strides and not wanted.sampled_epochs:
         raise ArgumentError(
-            f"input.strides = {list(wanted.strides)}: {name} sees every frame; strides apply to its first "
-            "input.sampled_epochs only, which is 0. Leave it out."
+            f"input.strides = {list(wanted.strides)}: {name} takes every frame; strides apply only to its first "
+            "input.sampled_epochs, which is 0. Omit it."
         )
 
 
@@ -168,16 +170,17 @@ def _start(
     reporter: Reporter,
     store: FlowStore | None,
 ) -> None:
-    """Load the weights that the network starts from, of a file or of runs."""
+    """Load the initial weights from a file or from runs."""
     given = settings.model
     if given.weights and len(model.stream_networks) != 1:
         raise ArgumentError(
-            f"--weights {given.weights}: {given.name} has {len(model.stream_networks)} networks, not one. Start them "
-            "from two trained runs by --from RGB_RUN,FLOW_RUN."
+            f"--weights {given.weights}: {given.name} has {len(model.stream_networks)} networks, not one. "
+            "Initialise them "
+            "from two trained runs with --from RGB_RUN,FLOW_RUN."
         )
     if given.weights:
         report = load_weights(model, given.weights, labels=manifest.classes)
-        kept = " but the classifier, whose classes differ" if report.skipped_classifier else ""
+        kept = " except the classifier, whose classes differ" if report.skipped_classifier else ""
         reporter.line(f"Loaded {counted(len(report.loaded), 'tensor')} from {given.weights}: all{kept}.")
     if given.start:
         for line in warm_start(model, given.start, manifest.classes, store):
@@ -185,13 +188,13 @@ def _start(
 
 
 def _input_contract(settings: TrainSettings, model: VideoModel, store: FlowStore | None) -> InputContract:
-    """What the network will be shown of a video, in training and after it."""
+    """The input contract of the network, for training and inference."""
     wanted, together = settings.input, model.sees.together
     return InputContract(
         size=wanted.size,
         short_side=wanted.short_side,
         channels=model.channels[model.streams[0]],
-        # What is seen together at a test, or, of models that average or see any number, in training.
+        # The number of snippets at test; for models that average or take any number, the number in training.
         snippets=together if together is not None and together > 1 else wanted.snippets,
         length=wanted.frames,
         pictures={"rgb", "flow"} <= set(model.streams),
@@ -210,12 +213,12 @@ def _normalisation(
         made |= {"mean": tuple(wanted.mean or rgb["mean"]), "std": tuple(wanted.std or rgb["std"])}
     elif wanted.mean or wanted.std:
         raise ArgumentError(
-            "input.mean and input.std normalise RGB frames, and this model sees flow only. Leave them out."
+            "input.mean and input.std normalise RGB frames, but this model takes flow only. Omit them."
         )
     if "flow" in own:
         assert store is not None
         made |= {"flow_mean": tuple(own["flow"]["mean"]), "flow_std": tuple(own["flow"]["std"])}
-        # Where there are several lengths the longest is read; the network takes the shorter ones out of it.
+        # With several lengths the longest stack is read, and the network takes the shorter ones from it.
         made["flow"] = FlowInput(
             wanted.flow_lengths[-1], wanted.flow_kind, wanted.subtract_mean, store.contract.to_dict()
         )

@@ -45,14 +45,14 @@ def check_folder(run: Path, resume: bool) -> None:
 
 
 def check_start(settings: TrainSettings, frozen: bool) -> None:
-    """Raise ArgumentError where only the classifier (``frozen``) of a network with random weights is trained."""
+    """Raise ArgumentError if only the classifier (``frozen``) of a network with random weights would be trained."""
     optim, given = settings.optim, settings.model
     started = given.weights or given.start or given.keywords().get("pretrained")
     if frozen and not started:
         epochs = optim.frozen_epochs if optim.frozen_epochs == "all" else f"{optim.frozen_epochs:g}"
         raise ArgumentError(
             f"optim.frozen_epochs = {epochs} of {length_of(optim)}: only the classifier would be trained, on random "
-            "weights. Name start weights (--weights FILE or --pretrained), or use --set optim.frozen_epochs=0."
+            "weights. Give initial weights (--weights FILE or --pretrained), or use --set optim.frozen_epochs=0."
         )
 
 
@@ -66,7 +66,7 @@ def flow_folders(settings: TrainSettings) -> dict[str, str]:
     """The folders of stored flow that a run trains on, by data set.
 
     Raises:
-        ArgumentError: flow is named but not used, or used but not named.
+        ArgumentError: flow is given but not used, or used but not given.
     """
     streams = seen_streams(settings)
     folders = {name: source.flow for name, source in settings.data.sources().items()}
@@ -75,14 +75,14 @@ def flow_folders(settings: TrainSettings) -> dict[str, str]:
         of_whom, example = (f" of {lacking}", f"{lacking.partition(',')[0]}=") if lacking else ("", "")
         raise ArgumentError(
             f"{settings.model.name} on {' and '.join(streams)}: training needs stored flow{of_whom}. Compute it with "
-            f"`praxiscope flow DATA --out flow/`, and name it with --flow {example}flow/."
+            f"`praxiscope flow DATA --out flow/`, and give it as --flow {example}flow/."
         )
     given = {name: folder for name, folder in folders.items() if folder is not None}
     bound = settings.data.flow_range
     if not given:
         if bound is not None:
             raise ArgumentError(
-                f"data.flow_range = {bound:g} needs stored flow. Name its folder with --flow, or omit the range."
+                f"data.flow_range = {bound:g} needs stored flow. Give its folder with --flow, or omit the range."
             )
         return {}
     if "flow" not in streams:
@@ -98,10 +98,10 @@ def flow_folders(settings: TrainSettings) -> dict[str, str]:
 
 
 def model_keywords(given: ModelSettings) -> dict[str, Any]:
-    """The keywords of a model's builder that the settings name: without the default backbone of one that has none.
+    """The keywords of a model's builder that are set, without the default backbone for a model without backbone.
 
     Raises:
-        UnknownNameError: no such model.
+        UnknownNameError: the model is unknown.
     """
     words = given.keywords()
     if (
@@ -128,10 +128,10 @@ def check_flow_folder(folder: str | Path) -> None:
 
 
 def check_streams(runs: Sequence[str]) -> None:
-    """Raise ArgumentError unless two runs are named to start from."""
+    """Raise ArgumentError unless exactly two runs are given for a warm start."""
     if len(runs) != 2:
         raise ArgumentError(
-            f"--from {','.join(runs)}: name two runs, one of pictures and one of flow, as in --from "
+            f"--from {','.join(runs)}: give two runs, one trained on RGB frames and one on flow, as in --from "
             "runs/rgb,runs/motion"
         )
 

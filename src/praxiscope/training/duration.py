@@ -26,7 +26,7 @@ class Duration:
 
     Attributes:
         steps: steps of the run.
-        steps_per_epoch: steps of a pass over the data. If the settings give steps, the last epoch may be shorter.
+        steps_per_epoch: steps of a pass over the data. If the settings set steps, the last epoch may be shorter.
         warmup: steps in which the learning rate increases.
         milestones: steps after which it decreases; only for the schedule "step".
         frozen: number of first steps in which only the classifier is trained.

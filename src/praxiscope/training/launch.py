@@ -48,14 +48,14 @@ def launch(settings: TrainSettings) -> Any:
 
 
 def _strategy(processes: int, settings: TrainSettings) -> str:
-    """Fabric's name of the strategy; while the trunk is frozen, some parameters have no gradient."""
+    """Fabric's name for the strategy. While the backbone is frozen, some parameters have no gradient."""
     if processes == 1:
         return "auto"
     return "ddp_find_unused_parameters_true" if settings.optim.frozen_epochs else "ddp"
 
 
 def _processes(devices: int, nodes: int) -> tuple[int, int]:
-    """Processes per machine, and machines: as in the settings, or as torchrun has started them."""
+    """Processes per machine and number of machines, from the settings or from torchrun."""
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return devices, nodes
     local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))

@@ -1,4 +1,4 @@
-"""What feeds a training run: targets, batches of an epoch, and the list of videos that could not be read."""
+"""Targets and batches of a training run."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ __all__ = [
     "weights_of_classes",
 ]
 
-_PREFETCHED = 2  # batches that each reading process keeps ready
+_PREFETCHED = 2  # batches that each worker process prefetches
 _CROPS: dict[str, Callable[..., Geometry]] = {
     "multi-scale": MultiScaleCrop,
     "free-scale": partial(MultiScaleCrop, max_distort=3, more_fix_crop=False),
@@ -67,7 +67,7 @@ _CROPS: dict[str, Callable[..., Geometry]] = {
 
 
 def targets_of(manifest: Manifest, records: Sequence[VideoRecord]) -> list[Tensor]:
-    """Targets of records: int64 [] class numbers, or multi-hot float32 [K] where they have several labels or none."""
+    """Targets of records: int64 [] class numbers, or multi-hot float32 [K] for records with several labels or none."""
     if not manifest.multi_label and all(len(record.labels) == 1 for record in records):
         return [torch.tensor(manifest.numbers(record)[0]) for record in records]
     targets = []
@@ -79,7 +79,7 @@ def targets_of(manifest: Manifest, records: Sequence[VideoRecord]) -> list[Tenso
 
 
 def training_crop(wanted: InputSettings) -> Geometry:
-    """The crop that is drawn of training videos."""
+    """The random crop of training videos."""
     scaled = wanted.crop in ("multi-scale", "free-scale")
     return _CROPS[wanted.crop](wanted.size, **({"scales": wanted.crop_scales} if scaled else {}))
 
@@ -87,7 +87,7 @@ def training_crop(wanted: InputSettings) -> Geometry:
 def preparer(
     settings: TrainSettings, contract: InputContract, device: torch.device
 ) -> Callable[[Batch], Batch]:
-    """What brings a batch to the device and to floats, augmented by its videos' own seeds."""
+    """A function that moves a batch to the device and converts it to floats, augmented with the seed of each video."""
     strength = settings.input.colour_jitter
     augment = BatchAugment(
         flip=settings.input.flip,
@@ -108,8 +108,8 @@ def channels_last(settings: TrainSettings, device: torch.device) -> bool:
 
 
 def example_inputs(model: nn.Module, contract: InputContract, videos: int, snippets: int) -> list[Tensor]:
-    """What a network is given in training, without content, to measure it with: frames [B, S, C, H, W] of each stream
-    and, where it has several stems, the last one for all snippets, which sees the most."""
+    """Inputs of zeros for measuring a network: [B, S, C, H, W] for each stream and, for a network with several stems,
+    the last stem for all snippets, which has the most channels."""
     device = next(model.parameters()).device
     shape, size = (videos, snippets), (contract.size, contract.size)
     inputs = [
@@ -125,8 +125,8 @@ def flow_store(settings: TrainSettings) -> FlowStore | None:
     """The stored flow of a run that trains on flow.
 
     Raises:
-        ArgumentError: flow is given and not used, or used and not given.
-        DataError: the folder is no store, one of another range, or one without backward flow for a bidirectional stack.
+        ArgumentError: flow is given but not used, or used but not given.
+        DataError: the folder is not a store, has another range, or has no backward flow for a bidirectional stack.
     """
     given = flow_folders(settings)
     if not given:
@@ -152,7 +152,7 @@ def _sample(
 
 
 def _whole(num_frames: int, generator: torch.Generator | None, *, length: int, most: int | None) -> Tensor:
-    """Every frame with which a snippet can start; of a longer video, as many as are wanted."""
+    """Every frame at which a snippet can start; at most ``most`` of them."""
     places = max(num_frames - length + 1, 1)
     if most is not None and places > most:
         return segment_indices(num_frames, most, length, generator)
@@ -160,7 +160,7 @@ def _whole(num_frames: int, generator: torch.Generator | None, *, length: int, m
 
 
 def waiting_bytes(settings: TrainSettings, contract: InputContract) -> int:
-    """What the batches of a run take in its main process, read and not yet used: of raw pixels or flow."""
+    """Bytes of the batches that wait in the main process: raw pixels or flow."""
     batches = max(2, settings.data.workers * _slots(settings))
     return batches * sum(_stream_bytes(settings, contract).values())
 
@@ -170,7 +170,7 @@ def _slots(settings: TrainSettings) -> int:
 
 
 def _stream_bytes(settings: TrainSettings, contract: InputContract) -> dict[str, int]:
-    """Bytes of a batch as it was read, by stream: pixels are whole numbers, flow is floats."""
+    """Bytes of a raw batch by stream: pixels are integers, flow is floats."""
     places = settings.optim.batch * settings.input.snippets * settings.input.size**2
     return {
         name: places * channels * (4 if kind_of(name) == "flow" else 1)
@@ -188,15 +188,14 @@ def epoch_loader(
     store: FlowStore | None,
     whole: bool = False,
 ) -> Callable[[int, int], Iterator[Any]]:
-    """(epoch, batches to leave out) -> the loaded batches of this process.
+    """Return a function (epoch, batches to skip) -> loaded batches of this process.
 
     Args:
-        contract: what the model must be fed.
-        store: stored flow, for a model that sees flow.
-        whole: the model takes every frame of a video (packed batches); in ``input.sampled_epochs`` it takes as many
-            sampled ones as the contract has snippets.
-        skipped: videos found to be unreadable, by id; the reading processes of an epoch start with what the
-            epochs before it found, and lose no time on them.
+        contract: the input of the model.
+        store: stored flow, for a model that takes flow.
+        whole: the model takes every frame of a video (packed batches); in the first ``input.sampled_epochs`` it takes
+            as many sampled frames as the contract has snippets.
+        skipped: unreadable videos by id. The worker processes of an epoch skip those found in earlier epochs.
     """
     wanted = settings.input
     sampled, full = _training_clips(settings, manifest, records, skipped, contract, store, whole)
@@ -217,8 +216,8 @@ def epoch_loader(
             world_size=fabric.world_size,
             start=start,
         )
-        # A new pool for every epoch: a process of the last one may still be writing to the old.
-        # A stream of a batch takes a slot.
+        # Use a new pool for every epoch, because a worker of the last epoch may still write to the old one. Each stream
+        # of a batch takes one slot.
         each = _stream_bytes(settings, contract)
         pool = SlotPool(workers, slots * len(each), max(each.values()))
         together = (
@@ -250,7 +249,7 @@ def _training_clips(
     store: FlowStore | None,
     whole: bool,
 ) -> tuple[TrainingClips, TrainingClips]:
-    """The training videos with sampled frames, and as the model sees them; see `epoch_loader`."""
+    """The training videos with sampled frames, and with the frames that the model takes; see `epoch_loader`."""
     wanted, targets = settings.input, targets_of(manifest, records)
     readers, span = stream_readers(contract, wanted.short_side, store)
 
@@ -277,7 +276,7 @@ def _training_clips(
 def weights_of_classes(
     settings: TrainSettings, manifest: Manifest, records: Sequence[VideoRecord]
 ) -> Tensor | None:
-    """Weights inverse to the classes' clip counts, with mean 1 in each task; None where they are not wanted."""
+    """Class weights inversely proportional to the number of clips, with mean 1 in each task; None if not enabled."""
     if not settings.data.class_weights:
         return None
     counts = torch.zeros(len(manifest.classes))

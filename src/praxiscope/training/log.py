@@ -21,12 +21,12 @@ _FIRST = ("step", "epoch", "lr", "loss", "top1", "val_loss", "val_top1")
 
 
 class RunLog:
-    """Rows of numbers by step, in ``log.csv`` and, if asked, TensorBoard.
+    """Write figures by step to ``log.csv`` and, optionally, to TensorBoard.
 
     Args:
         run: the run's folder.
-        resume_step: rows of later steps are dropped: the resumed run will write them again.
-        tensorboard: whether to write TensorBoard's files too.
+        resume_step: rows of later steps are deleted, because the resumed run writes them again.
+        tensorboard: whether to write TensorBoard files.
     """
 
     def __init__(self, run: Path, *, resume_step: int = 0, tensorboard: bool = True) -> None:
@@ -66,17 +66,17 @@ class RunLog:
         os.replace(temporary, self.path)
 
     def close(self) -> None:
-        """Finish the files."""
+        """Close the files."""
         if self._writer is not None:
             self._writer.close()
 
 
 class ChoiceLog:
-    """The snippets that each step has learned from: a CSV file with the columns step, video, snippets.
+    """Log the snippets that each step learned from: a CSV file with the columns step, video, snippets.
 
     Args:
         path: the file.
-        resume_step: rows of later steps are dropped: the resumed run will write them again.
+        resume_step: rows of later steps are deleted, because the resumed run writes them again.
     """
 
     def __init__(self, path: Path, *, resume_step: int = 0) -> None:
@@ -90,7 +90,7 @@ class ChoiceLog:
         self.path = path
 
     def write(self, step: int, videos: Sequence[str], chosen: Sequence[Sequence[int]]) -> None:
-        """Add a row for each video: the numbers, from 0, of its snippets."""
+        """Add a row for each video with the indices of its snippets, from 0."""
         with self.path.open("a", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows(
                 (step, video, _numbers(numbers)) for video, numbers in zip(videos, chosen, strict=True)
@@ -98,7 +98,7 @@ class ChoiceLog:
 
 
 def choice_recorder(run: Path, rank: int, state: TrainState) -> Callable[[Sequence[str], Tensor], None]:
-    """Record the snippets that a step chooses of this process's videos, in a file that the first choice creates."""
+    """Return a function that records the snippets chosen in this process; the first choice creates the file."""
     logs: list[ChoiceLog] = []
 
     def record(ids: Sequence[str], chosen: Tensor) -> None:
@@ -114,7 +114,7 @@ def _numbers(numbers: Sequence[int]) -> str:
 
 
 def read_choices(path: Path) -> list[tuple[int, str, list[int]]]:
-    """Rows of a `ChoiceLog`: step, video, snippet numbers. A half-written last row is dropped."""
+    """Read the rows of a `ChoiceLog`: step, video, snippet indices. An incomplete last row is ignored."""
     if not path.is_file():
         return []
     rows = []
@@ -128,7 +128,7 @@ def read_choices(path: Path) -> list[tuple[int, str, list[int]]]:
 
 
 def merge_choices(run: Path) -> None:
-    """Put the choices of all processes (``chosen.N.csv``) into the first one's list, by step."""
+    """Merge the choices of all processes (``chosen.N.csv``) into the file of the first process, ordered by step."""
     others = sorted(run.glob(of_process(CHOICES_FILE, "*")))
     if not others:
         return
@@ -141,7 +141,7 @@ def merge_choices(run: Path) -> None:
 
 
 def read_log(path: Path) -> list[dict[str, float]]:
-    """Rows of a ``log.csv``: numbers by column, empty cells left out. A half-written last row is dropped."""
+    """Read the rows of a ``log.csv``: numbers by column, without empty cells. An incomplete last row is ignored."""
     if not path.is_file():
         return []
     rows = []
@@ -152,6 +152,6 @@ def read_log(path: Path) -> list[dict[str, float]]:
             except (TypeError, ValueError):
                 continue
             if "step" in numbers:
-                # Counts come back as they were written: a resumed run's log equals an undisturbed one's.
+                # Keep integers as integers, so that the log of a resumed run equals that of an uninterrupted run.
                 rows.append({k: int(v) if k in ("step", "epoch") else v for k, v in numbers.items()})
     return rows

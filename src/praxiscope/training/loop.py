@@ -1,7 +1,7 @@
 """The training loop, from the first batch to the last checkpoint.
 
-The loop does not know the model or the step, which are arguments. All random numbers of a step follow from (seed,
-step, process), so a resumed run gives the same result as one that was never interrupted.
+The model and the step are arguments. All random numbers of a step are derived from (seed, step, process), so a resumed
+run gives the same result as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ __all__ = ["Callbacks", "Plan", "StopRequest", "TrainState", "fit"]
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how fast to train.
+    """The length, schedule and seed of a run.
 
     Attributes:
         steps: weight updates of the whole run.
         steps_per_epoch: weight updates per epoch; the last epoch ends with the run.
         accumulate: batches per update.
-        clip_norm: bound on the gradient's norm; None leaves it.
-        schedule: number of an update -> factor on every group's learning rate.
-        lr: the learning rate at factor 1, to be logged; groups may have multiples of it.
+        clip_norm: maximum norm of the gradient; None for no clipping.
+        schedule: index of an update -> factor on the learning rate of every group.
+        lr: the learning rate at factor 1, for the log; groups may have multiples of it.
         seed: the run's seed.
-        checkpoint_steps: save also every so many updates; None saves after epochs only.
+        checkpoint_steps: also save every this many updates; None: save after epochs only.
     """
 
     steps: int
@@ -52,24 +52,24 @@ class Plan:
     checkpoint_steps: int | None = None
 
     def left_at(self, state: TrainState) -> int:
-        """Updates from the beginning of the epoch that ``state`` is in to the end of the run."""
+        """Updates from the beginning of the current epoch of ``state`` to the end of the run."""
         return self.steps - (state.step - state.step_in_epoch)
 
 
 @dataclass
 class TrainState:
-    """The state of a run: what a resumed run needs beside the weights and the optimizer's buffers.
+    """The state that a resumed run needs, besides the weights and the optimizer's state.
 
     Attributes:
-        step: updates made so far.
-        epoch, step_in_epoch: the current epoch, and the updates already made in it.
-        best: best validation figure so far, best_step its step.
-        skipped: why each unreadable video was left out, by id.
-        left_out: ids of those among them that were found before the first step: no batch draws them.
-        precision: the state of float16's loss scaling, where there is one.
-        at_once: snippets that go through the network in one pass, if that was measured.
-        steps_per_epoch: of the run; None before it is known.
-        lengths: the lengths in steps that the run was given, each with the step after which it was.
+        step: updates so far.
+        epoch, step_in_epoch: the current epoch, and the updates in it so far.
+        best: best validation metric so far; ``best_step``: its step.
+        skipped: reasons why videos were skipped, by id.
+        left_out: ids of skipped videos that were found before the first step; they are never sampled.
+        precision: the state of float16 loss scaling, if used.
+        at_once: snippets per pass through the network, if measured.
+        steps_per_epoch: steps of an epoch; None until known.
+        lengths: the lengths that the run was given, in steps, each with the step after which it applied.
     """
 
     step: int = 0
@@ -85,14 +85,14 @@ class TrainState:
     lengths: list[tuple[int, int]] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The state as a dict for JSON."""
         return asdict(self)
 
 
 class StopRequest:
-    """Turns Ctrl-C and SIGTERM into a request, which the loop follows after the current step.
+    """Turns Ctrl-C and SIGTERM into a request to stop after the current step.
 
-    A second Ctrl-C interrupts at once.
+    A second Ctrl-C interrupts immediately.
     """
 
     def __init__(self) -> None:
@@ -119,15 +119,15 @@ class StopRequest:
 
 @dataclass(frozen=True)
 class Callbacks:
-    """What the loop calls beside the step.
+    """Functions that the loop calls at its events.
 
     Attributes:
         log: receives a row of figures after every update.
         save: writes a checkpoint.
         end_epoch: validates, and returns figures to log.
-        record_skips: receives the videos that a batch had to leave out; raises if there are too many.
-        record_damage: receives the videos of a batch that have lost frames.
-        before_update: receives the number of the next update and its batches, as they were read.
+        record_skips: receives the skipped videos of a batch; raises if there are too many.
+        record_damage: receives the videos of a batch with missing frames.
+        before_update: receives the number of the next update and its raw batches.
         reporter: shows progress.
     """
 
@@ -157,16 +157,16 @@ def fit(
         fabric: a launched ``lightning_fabric.Fabric``.
         model, optimizer: set up with ``fabric``.
         step: computes the gradient of one batch.
-        plan: how long and how fast to train.
+        plan: length, schedule and seed.
         state: where to start; updated in place.
-        batches: (epoch, batches to leave out) -> loaded batches (``.batch``, ``.skipped``) of this process.
-        callbacks: what to call at each event.
+        batches: (epoch, batches to skip) -> loaded batches (``.batch``, ``.skipped``) of this process.
+        callbacks: functions to call at each event.
 
     Returns:
         True when the plan is done, False when training was interrupted (a checkpoint has been saved).
 
     Raises:
-        TrainingError: the loss or the gradient is not finite; names the videos of the batch.
+        TrainingError: the loss or the gradient is not finite; the message names the videos of the batch.
     """
     epochs = -(-plan.steps // plan.steps_per_epoch)
     base_rates = [group["lr"] for group in optimizer.param_groups]
@@ -231,16 +231,16 @@ def _take(loaded: Iterator[Any], count: int) -> tuple[list[Any], float]:
 def _clip(
     fabric: Any, model: nn.Module, optimizer: Any, bound: float, group: list[Any], state: TrainState
 ) -> float:
-    """Bound the gradient's norm, and return what it was. Raises TrainingError for one that is not finite."""
+    """Clip the norm of the gradient, and return the norm before clipping. Raises TrainingError if it is not finite."""
     norm = float(fabric.clip_gradients(model, optimizer, max_norm=bound, error_if_nonfinite=False))
-    # The loss scaling of float16 meets such gradients while it searches for a scale, and leaves the update out.
+    # Loss scaling of float16 produces such gradients while it searches for a scale, and skips the update.
     if not math.isfinite(norm) and getattr(fabric._precision, "scaler", None) is None:
         raise _not_finite("gradient", group, state)
     return norm
 
 
 def _mean(fabric: Any, outputs: list[StepOutput]) -> dict[str, float]:
-    """Mean figures over the batches of an update and over all processes."""
+    """Mean loss and metrics over the batches of an update and over all processes."""
     names = ["loss", *outputs[0].metrics]
     rows = torch.stack(
         [torch.stack([o.loss.float(), *(o.metrics[n].float() for n in names[1:])]) for o in outputs]
@@ -252,7 +252,7 @@ def _mean(fabric: Any, outputs: list[StepOutput]) -> dict[str, float]:
 
 
 def _anyone(fabric: Any, asked: bool) -> bool:
-    """Whether any process asks for it, so that all of them leave the loop at the same step."""
+    """Whether any process asked to stop, so that all processes leave the loop at the same step."""
     if fabric.world_size == 1:
         return asked
     count = fabric.all_reduce(torch.tensor(float(asked), device=fabric.device), reduce_op="sum")
@@ -269,7 +269,7 @@ def _check_finite(
         for item, output in zip(group, outputs, strict=True)
         if not bool(torch.isfinite(output.loss).all())
     ]
-    if not found:  # all processes have the same mean; the one with the faulty batch names its videos
+    if not found:  # all processes have the same mean; the process with the faulty batch names its videos
         raise TrainingError(
             f"the loss is not finite at step {state.step + 1}, in a process other than {rank}."
         )

@@ -1,4 +1,4 @@
-"""From the settings of a run to its step."""
+"""Build the step of a run from its settings."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from praxiscope.video.geometry import kind_of, resize
 
 __all__ = ["check_network", "describe_step", "make_step", "resize_frames", "snippets_at_once"]
 
-# Memory in bytes that a process needs beside the steps: libraries for reading, logging and figures, measured.
+# Memory in bytes that a process needs in addition to the steps, for libraries that read, log and plot (measured).
 _LATER = 80 * 2**20
 
 
@@ -40,15 +40,15 @@ def make_step(
     at_once: int | None,
     record_choice: RecordChoice = lambda ids, chosen: None,
 ) -> Step:
-    """Build the step of a run. It is given batches as they were read.
+    """Build the step of a run. It takes raw batches.
 
     Args:
-        settings: of the run.
+        settings: settings of the run.
         loss, tasks: see `praxiscope.steps.make_loss`.
         contract: how the model's input is normalised.
-        device: where the model is.
-        at_once: snippets in one pass, see `snippets_at_once`.
-        record_choice: called with the snippets that a step has chosen.
+        device: device of the model.
+        at_once: snippets per pass, see `snippets_at_once`.
+        record_choice: called with the snippets that a step chooses.
     """
     prepare = preparer(settings, contract, device)
 
@@ -71,17 +71,17 @@ def resize_frames(batch: Batch, size: int) -> Batch:
 def snippets_at_once(
     settings: TrainSettings, model: nn.Module, contract: InputContract, fabric: Any, reporter: Reporter
 ) -> int | None:
-    """How many snippets go through the network in one pass: as set, or as many as fit in ``backprop.memory``.
+    """The number of snippets per pass through the network: as set, or as many as fit in ``backprop.memory``.
 
     Args:
-        settings: of the run.
-        model: bare, on its device; it is not changed.
-        contract: what the model is fed.
-        fabric: launched.
-        reporter: reports what was measured.
+        settings: settings of the run.
+        model: the unwrapped model on its device; it is not changed.
+        contract: the input of the model.
+        fabric: a launched ``Fabric``.
+        reporter: reports the result.
 
     Returns:
-        None for all that are learned from.
+        None for all snippets that are learned from.
 
     Raises:
         ArgumentError: the memory is too small for one snippet.
@@ -115,7 +115,7 @@ def snippets_at_once(
 
 
 def check_network(settings: TrainSettings, model: nn.Module, contract: InputContract) -> None:
-    """Raise ArgumentError where the network does not fit the settings of the step."""
+    """Raise ArgumentError if the network does not fit the settings of the step."""
 
     def forward(size: int) -> None:
         with watching(model), torch.no_grad():

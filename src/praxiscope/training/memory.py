@@ -1,4 +1,4 @@
-"""How much memory something takes at its peak, measured, and how many snippets fit into a given one."""
+"""Measure peak memory, and the number of snippets that fit into a memory limit."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from praxiscope._memory import trim_memory
 from praxiscope.errors import ArgumentError
 from praxiscope.units import format_size
 
-if TYPE_CHECKING:  # a size in words is read without torch
+if TYPE_CHECKING:  # memory limits are parsed without torch
     import torch
 
 __all__ = ["PeakMemory", "fit_snippets"]
 
-# A training run's passes take a little more than the first ones, as its memory falls to pieces.
+# Later passes of a run take slightly more memory than the first, because of fragmentation.
 _MARGIN = 1.08
 
 
 class PeakMemory:
-    """The largest memory since it was made: of a CUDA device, or of this process.
+    """The peak memory since creation, of a CUDA device or of this process.
 
-    Of a process it is the resident set's peak, which Linux can set back; reading processes are not in it.
+    For a process it is the peak of the resident set, which Linux can reset. Worker processes are not included.
 
     Raises:
-        ArgumentError: this system cannot tell.
+        ArgumentError: this system cannot measure it.
     """
 
     def __init__(self, device: torch.device | str) -> None:
@@ -39,7 +39,7 @@ class PeakMemory:
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(self.device)
             return
-        trim_memory()  # free memory that is kept would hide what is taken next
+        trim_memory()  # cached free memory would hide later allocations
         try:
             Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
         except OSError:
@@ -49,7 +49,7 @@ class PeakMemory:
             ) from None
 
     def read(self) -> int:
-        """Bytes at the peak so far."""
+        """Peak memory so far, in bytes."""
         if self.device.type == "cuda":
             import torch
 
@@ -69,41 +69,41 @@ def fit_snippets(
     unit: int = 1,
     extra: int = 0,
 ) -> int:
-    """The most snippets that one pass may have, so that its peak stays within ``budget``.
+    """The largest number of snippets per pass whose peak memory stays within ``budget``.
 
-    Passes are run and measured, larger ones as far as the line through the last two says that they fit. The result
-    is one of few sizes (1, 2, 3, 4, 6, 8, 12, 16, … units), so that small differences between two measurements do not
-    give two results.
+    Passes of increasing size are run and measured, as long as the line through the last two predicts that the next
+    fits. The result is one of a few sizes (1, 2, 3, 4, 6, 8, 12, 16, … units), so that small differences between two
+    measurements do not give two results.
 
     Args:
-        run: makes one forward and backward pass over so many snippets.
-        budget: bytes: of the device, or of the whole process.
-        most: snippets that are never wanted to be exceeded.
-        unit: snippets that must stay together.
-        extra: bytes that will be taken besides (an optimiser's buffers).
+        run: runs one forward and backward pass over the given number of snippets.
+        budget: bytes, of the device or of the whole process.
+        most: maximum number of snippets.
+        unit: number of snippets that must stay together.
+        extra: additional bytes that will be needed (the optimiser's state).
 
     Returns:
         A multiple of ``unit``, or ``most``.
 
     Raises:
-        ArgumentError: not even ``unit`` snippets fit; with what they take.
+        ArgumentError: not even ``unit`` snippets fit; the message gives their memory.
     """
     sizes = [unit * count for power in range(32) for count in ((2**power, 3 * 2**power) if power else (1,))]
     sizes = sorted({*(size for size in sizes if size < most), max(unit, most)})
 
     def peak_of(count: int) -> float:
         peaks = []
-        for _ in range(2):  # the second of two equal passes may take more than the first
+        for _ in range(2):  # the second of two equal passes may need more memory than the first
             peak = PeakMemory(device)
             run(count)
             peaks.append(peak.read())
         return (max(peaks) + extra) * _MARGIN
 
-    run(unit)  # the first pass of all takes what stays: kernels, gradients
+    run(unit)  # the first pass also allocates what stays: kernels, gradients
     fits, least = 0, peak_of(unit)
     if least > budget:
         raise ArgumentError(
-            f"memory {format_size(budget)} is too little: {unit} snippet{'s' * (unit > 1)} at a time take "
+            f"memory {format_size(budget)} is too small: {unit} snippet{'s' * (unit > 1)} at a time need "
             f"{format_size(least)}"
         )
     before, peak = (0, 0.0), least

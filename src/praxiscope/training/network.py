@@ -1,4 +1,4 @@
-"""What is trained."""
+"""The network of a run."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ __all__ = ["Network"]
 
 @dataclass(frozen=True)
 class Network:
-    """The model of a run.
+    """The model of a run, with its card and its stored flow.
 
     Attributes:
-        model: the network itself, not wrapped for several devices.
-        card: its description, which is saved beside the weights.
-        store: the stored flow that it is trained on, if it sees flow.
+        model: the network, not wrapped for several devices.
+        card: its model card, which is saved with the weights.
+        store: the stored flow that it is trained on, if it takes flow.
     """
 
     model: nn.Module

@@ -1,6 +1,6 @@
 """Optimisers, parameter groups and learning-rate schedules.
 
-A schedule is a pure function of the step: a resumed run needs no state of it.
+A schedule is a pure function of the step, so a resumed run needs no scheduler state.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def parameter_groups(
     first_conv_lr_scale: float = 1.0,
     policy: Literal["tsn", "plain"] = "tsn",
 ) -> list[ParameterGroup]:
-    """Sort a model's trainable parameters into groups with a rate and a decay each.
+    """Sort a model's trainable parameters into groups with a learning rate and a weight decay each.
 
     ==================================  ======  ============
     policy "tsn" (TSN's and TSM's code)  rate    weight decay
@@ -56,8 +56,7 @@ def parameter_groups(
     in that biases learn at 1.
 
     Args:
-        model: lists its classifiers and first convolutions in the attributes ``classifiers`` and
-            ``first_convolutions`` (lists of modules), if a scale is to apply to them.
+        model: has lists of modules ``classifiers`` and ``first_convolutions``, if a scale applies to them.
         lr: base rate.
         weight_decay: decay of weights.
         classifier_lr_scale: multiplies the classifiers' rates.
@@ -65,12 +64,12 @@ def parameter_groups(
         policy: "tsn" or "plain".
 
     Returns:
-        Groups for a torch optimiser, each with a ``name``; ``initial_lr`` is its rate at factor 1. Every
-        trainable parameter is in exactly one, frozen ones in none; empty groups are left out.
+        Groups for a torch optimiser, each with a ``name``; ``initial_lr`` is its rate at factor 1. Each trainable
+        parameter is in exactly one group, frozen parameters are in none; empty groups are omitted.
 
     Raises:
-        ArgumentError: an unknown policy, a negative number, a scale for layers the model does not list, or
-            nothing to train.
+        ArgumentError: an unknown policy, a negative number, a scale for layers that the model does not list, or no
+            trainable parameter.
     """
     if policy not in ("tsn", "plain"):
         raise ArgumentError(f"policy must be 'tsn' or 'plain', got {policy!r}")
@@ -98,7 +97,7 @@ def parameter_groups(
                 kind, scale, decay = "norm", 1.0, 0.0
             elif name.endswith("bias"):
                 kind, scale, decay = "bias", bias_scale, 0.0
-            elif parameter.dim() < 2:  # scales of a layer, as normalisation has
+            elif parameter.dim() < 2:  # scale of a normalisation layer
                 kind, scale, decay = "scale", 1.0, 0.0
             else:
                 kind, scale, decay = "weight", 1.0, weight_decay
@@ -124,18 +123,18 @@ def parameter_groups(
 
 
 class TrunkFreeze:
-    """Lets only the classifiers learn during the first steps, or during all of them.
+    """Trains only the classifiers during the first steps, or during all steps.
 
-    New classifiers start at random, and their first gradients spoil a pretrained trunk; trained alone first,
-    they leave it what it has (Kumar et al., "Fine-tuning can distort pretrained features", ICLR 2022).
-    While it is held, the trunk keeps the statistics of its BatchNorm layers, too.
+    New classifiers are random, and their first gradients distort a pretrained backbone. Training them alone first
+    avoids this (Kumar et al., "Fine-tuning can distort pretrained features", ICLR 2022). While the backbone is frozen,
+    its BatchNorm statistics do not change either.
 
     Args:
         model: its ``classifiers`` are the layers that learn.
-        steps: how many steps to hold the trunk; 0: none.
+        steps: number of steps in which the backbone is frozen; 0: none.
 
     Raises:
-        ArgumentError: steps are wanted of a model that lists no classifiers.
+        ArgumentError: ``steps`` is above 0 and the model lists no classifiers.
     """
 
     def __init__(self, model: nn.Module, steps: int) -> None:
@@ -143,14 +142,14 @@ class TrunkFreeze:
         heads = [p for m in model.classifiers for p in m.parameters()]  # type: ignore[union-attr]
         if steps and not heads:
             raise ArgumentError(
-                "optim.frozen_epochs trains the classifiers only, and the model lists no classifiers"
+                "optim.frozen_epochs trains only the classifiers, but the model lists no classifiers"
             )
         kept = {id(p) for p in heads}
         self._trunk = [p for p in model.parameters() if p.requires_grad and id(p) not in kept]
         self._held = False
 
     def __call__(self, step: int) -> None:
-        """Hold or release the trunk for the step of this number (from 0); after ``model.train()``."""
+        """Freeze or unfreeze the backbone for this step (from 0). Call it after ``model.train()``."""
         held = step < self.steps
         if held != self._held:
             for parameter in self._trunk:
@@ -164,7 +163,7 @@ class TrunkFreeze:
 
 
 def _listed(modules: Sequence[nn.Module], attribute: str, scale: float) -> set[nn.Module]:
-    """Modules that a model lists, as a set. Raises ArgumentError if it lists none although their rate is scaled."""
+    """The listed modules as a set. Raises ArgumentError if there are none although their learning rate is scaled."""
     if not modules and scale != 1:
         raise ArgumentError(
             f"the model lists no {attribute}, whose learning rate is to be scaled by {scale:g}"
@@ -184,12 +183,12 @@ def make_optimizer(
 
     Args:
         name: "sgd" or "adamw".
-        groups: with their own ``lr`` and ``weight_decay``.
-        momentum, nesterov: of "sgd".
-        betas: of "adamw".
+        groups: parameter groups with ``lr`` and ``weight_decay``.
+        momentum, nesterov: for "sgd".
+        betas: for "adamw".
 
     Raises:
-        ArgumentError: another name.
+        ArgumentError: the name is unknown.
     """
     if name == "sgd":
         return torch.optim.SGD(list(groups), lr=0.0, momentum=momentum, nesterov=nesterov)
@@ -206,19 +205,19 @@ def schedule(
     milestones: Sequence[int] = (),
     gamma: float = 0.1,
 ) -> Schedule:
-    """Return the function from a step's number (from 0) to the factor on the base learning rate.
+    """Return a function from the step index (from 0) to the factor on the base learning rate.
 
-    The warm-up rises linearly: (step + 1) / warmup_steps. After it, "constant" stays at 1; "step" is
-    gamma ** (how many milestones have been reached); "cosine" is (1 + cos(pi p)) / 2, where p runs from 0 at
-    the end of the warm-up to 1 at ``total_steps``, and stays at 0.
+    The warm-up increases linearly: (step + 1) / warmup_steps. After it, "constant" stays at 1; "step" is gamma ** (how
+    many milestones have been reached); "cosine" is (1 + cos(pi p)) / 2, where p runs from 0 at the end of the warm-up
+    to 1 at ``total_steps``, and stays at 0.
 
     Args:
         kind: "step", "cosine" or "constant".
         total_steps: optimiser steps of the whole run.
         warmup_steps: steps of the warm-up; at most ``total_steps``.
-        milestones: for "step", ascending step numbers, each from which a further ``gamma`` applies. They
-            count from the start of the run.
-        gamma: for "step".
+        milestones: for "step", ascending step indices from the start of the run; at each, the factor is multiplied by
+            ``gamma``.
+        gamma: factor at each milestone, for "step".
 
     Raises:
         ArgumentError: an unknown kind, or numbers out of range or order.

@@ -1,4 +1,4 @@
-"""Which videos of a data set can be trained on, and the lists of those that cannot be read in full."""
+"""Check which videos of a data set can be read, and list those that cannot be read in full."""
 
 from __future__ import annotations
 
@@ -35,11 +35,12 @@ class ReadProblems:
 
 
 class SkipList:
-    """Lists unreadable videos in ``skipped.csv``; raises an error if there are too many, or if a class has none left.
+    """Lists unreadable videos in ``skipped.csv``. Raises an error if there are too many, or if a class has no video
+    left.
 
     Args:
-        path: the list; the other processes of the run write theirs beside it.
-        skipped: why each video was skipped, by id; filled in place, because it is part of the run's state.
+        path: the file; other processes of the run write their own files in the same folder.
+        skipped: reasons by video id; changed in place, because it is part of the run's state.
         manifest: the data set.
         limit: share of the videos that may be skipped; None for the default.
         reporter: reports each video.
@@ -50,7 +51,9 @@ class SkipList:
     ) -> None:
         self.path, self.skipped, self.manifest, self.limit = path, skipped, manifest, limit
         self.reporter = reporter
-        if skipped or path.name == SKIPPED_FILE:  # an empty list of the first process means none
+        if (
+            skipped or path.name == SKIPPED_FILE
+        ):  # an empty file of the first process means that no video was skipped
             write_skipped(path, skipped)
 
     def __call__(self, skips: Sequence[Skip]) -> None:
@@ -62,7 +65,7 @@ class SkipList:
         for problem in new.values():
             self.reporter.line(f"Skipped: {problem}")
         check_skips(len(self.skipped), len(self.manifest.records), self.limit, self.path)
-        # Each process reads a part of the videos; the one that writes last sees what all of them have found.
+        # Each process reads a part of the videos. The process that writes last sees the results of all.
         lost = read_skipped(self.path.parent)
         check_trainable(self.manifest, [r for r in self.manifest.of("train") if r.id not in lost], self.path)
 
@@ -73,10 +76,10 @@ def scan(
     reporter: Reporter,
     store: FlowStore | None = None,
 ) -> list[Skip]:
-    """Open every video once, to find unreadable ones and those without stored flow before the first step.
+    """Open every video once, to find unreadable videos and videos without stored flow before the first step.
 
-    The frame indices are cached, and inherited by forked reading processes. A large set is not scanned; its unreadable
-    videos are found during training.
+    The frame indices are cached, and forked worker processes inherit them. A large data set is not scanned; its
+    unreadable videos are found during training.
     """
     if len(records) > settings.data.scan:
         reporter.line(
@@ -97,11 +100,11 @@ def scan(
         key = flow_key(record)
         root = store_of(store, key).root
         if key not in store:
-            return Skip(record.id, f"{record.id}: {root} has no flow of this video. Run `praxiscope flow`.")
+            return Skip(record.id, f"{record.id}: {root} has no flow for this video. Run `praxiscope flow`.")
         if both_ways and not store.path(key, backward=True).is_file():
             return Skip(
                 record.id,
-                f"{record.id}: {root} has no backward flow of this video. Run `praxiscope flow` with --backward.",
+                f"{record.id}: {root} has no backward flow for this video. Run `praxiscope flow` with --backward.",
             )
         return None
 
@@ -117,7 +120,7 @@ def scan(
 
 
 def check_trainable(manifest: Manifest, records: Sequence[VideoRecord], listing: Path) -> None:
-    """Raise DataError for a class without a video among the training videos ``records``."""
+    """Raise DataError if a class has no video among the training videos ``records``."""
     present = {label for record in records for label in record.labels}
     lost = [name for name in manifest.classes if name not in present]
     if lost:
@@ -133,7 +136,7 @@ def check_worthwhile(settings: TrainSettings, manifest: Manifest) -> None:
         if len(classes) == 1 and not settings.data.allow_one_class:
             raise DataError(
                 f"{name}: has only one class, {classes[0].removeprefix(f'{task}/')!r}. If the class folders are one "
-                "level deeper, name their parent. To train on one class, use --allow-one-class "
+                "level deeper, give their parent folder. To train on one class, use --allow-one-class "
                 "(data.allow_one_class=true)."
             )
         own = [r for r in manifest.records if not task or not set(classes).isdisjoint(r.labels)]

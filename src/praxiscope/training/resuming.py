@@ -30,8 +30,8 @@ __all__ = [
     "update_length",
 ]
 
-# Settings that may differ in a resumed run, because they do not influence the weights. (Another accelerator rounds
-# differently, as "auto" does on another machine.)
+# Settings that may differ in a resumed run, because they do not affect the weights. (Another accelerator may round
+# differently.)
 _MAY_DIFFER = {
     "data.workers",
     "data.time_limit_s",
@@ -50,9 +50,9 @@ _PATHS = {"source", "annotations", "flow", "weights", "start"}
 
 
 def changed_settings(started: TrainSettings, settings: TrainSettings) -> dict[str, tuple[Any, Any]]:
-    """Settings that influence the weights and have changed: (before, now) by ``section.key``."""
+    """Changed settings that affect the weights: (before, now) by ``section.key``."""
     before, now = _flat(started.model_dump()), _flat(settings.model_dump())
-    # Their order numbers the classes.
+    # Their order determines the class numbers.
     before["data.tasks"], now["data.tasks"] = list(started.data.tasks or ()), list(settings.data.tasks or ())
     return {
         key: (before.get(key), now[key])
@@ -62,18 +62,18 @@ def changed_settings(started: TrainSettings, settings: TrainSettings) -> dict[st
 
 
 def check_resumable(run: Path, settings: TrainSettings) -> TrainState:
-    """The state of a run that is to be resumed with these settings.
+    """Load the state of a run, and check that it can be resumed with these settings.
 
     Args:
         run: its folder.
-        settings: only the length and settings that do not influence the weights may differ from its first ones.
+        settings: only the length and settings that do not affect the weights may differ from the original ones.
 
     Returns:
         The state of its last checkpoint.
 
     Raises:
         ArgumentError: there is no checkpoint, other settings differ, or the run already has more steps.
-        CheckpointError: a checkpoint of another version, or a damaged one.
+        CheckpointError: the checkpoint is damaged, or was written by an incompatible version.
     """
     check_settings(run, settings)
     state = load_train_state(run)
@@ -103,14 +103,16 @@ def check_settings(run: Path, settings: TrainSettings) -> None:
 
 
 def load_train_state(run: Path) -> TrainState:
-    """The state of a run's last checkpoint. Raises CheckpointError for one of another version."""
+    """Load the state of a run's last checkpoint. Raises CheckpointError if an incompatible version wrote it."""
     from praxiscope.training.loop import TrainState
 
     checkpoint = find_checkpoint(run, "last")
     try:
         return TrainState(**load_state(checkpoint))
     except TypeError as error:
-        raise CheckpointError(f"{checkpoint}: the training state is of another version ({error}).") from error
+        raise CheckpointError(
+            f"{checkpoint}: the training state was written by an incompatible version ({error})."
+        ) from error
 
 
 def is_finished(state: TrainState, optim: OptimSettings) -> bool:
@@ -119,7 +121,7 @@ def is_finished(state: TrainState, optim: OptimSettings) -> bool:
 
 
 def _steps_left(state: TrainState, optim: OptimSettings) -> int | None:
-    """None if that is unknown without the data: before the end of the first epoch."""
+    """Steps left; None if unknown without the data, before the end of the first epoch."""
     if optim.steps:
         return optim.steps - state.step
     each = state.steps_per_epoch
@@ -147,15 +149,15 @@ def update_length(
     """Record the length of a run in its state, and adapt the state to a new length.
 
     Args:
-        state: of a run that starts or is resumed; changed in place.
-        started: the settings of its last training.
-        settings: the settings now.
-        duration: of these settings.
+        state: state of a run that starts or is resumed; changed in place.
+        started: the previous settings.
+        settings: the current settings.
+        duration: the length for the current settings.
 
     Returns:
         Lines about the learning rates, if the length has changed.
     """
-    if not state.lengths:  # also for runs of versions that did not record it
+    if not state.lengths:  # also for runs of versions that did not record lengths
         state.lengths = [(0, Duration.of(started, duration.steps_per_epoch).steps)]
     state.steps_per_epoch = duration.steps_per_epoch
     if state.lengths[-1][1] == duration.steps:
@@ -184,7 +186,7 @@ def update_length(
 
 
 def describe_lengths(state: TrainState) -> str:
-    """When a run was given another length, as a sentence; empty if it never was."""
+    """A sentence about the changes of a run's length; empty if there were none."""
     if len(state.lengths) < 2:
         return ""
     (_, first), *later = state.lengths
@@ -197,7 +199,7 @@ def _rates(lr: float, factors: list[float]) -> str:
     if not rates:
         return "none"
     first, last, most = rates[0], rates[-1], max(rates)
-    between = "" if most in (first, last) else f" to {most:.3g}"  # behind a warm-up
+    between = "" if most in (first, last) else f" to {most:.3g}"  # after a warm-up
     return f"{first:.3g}{between} to {last:.3g}" if first != last or between else f"{first:.3g}"
 
 

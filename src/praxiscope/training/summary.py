@@ -1,4 +1,4 @@
-"""The summary of a run before it starts, and the costs of its model: parameters, FLOPs of a clip, memory of a step."""
+"""The summary of a run before it starts, and the costs of its model: parameters, FLOPs per clip, memory per step."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _COUNTED = 16  # videos whose frames are counted
 _MEASURED = (
     32,
     64,
-)  # frames of the clips that a model is measured with: more than there are clusters, as a rule
+)  # frames of the clips for measuring a model: usually more than the number of clusters
 
 
 class Costs(dict[str, float]):
-    """``parameters``, ``flops`` (of one clip's forward pass, a multiplication and an addition count as two),
-    ``saved_bytes`` (activations kept for one clip's backward pass) and ``weight_bytes``."""
+    """``parameters``, ``flops`` (of the forward pass of one clip; a multiply-add counts as two), ``saved_bytes``
+    (activations kept for one clip's backward pass) and ``weight_bytes``."""
 
 
 def measure(model: nn.Module, inputs: list[Tensor]) -> Costs:
@@ -43,7 +43,7 @@ def measure(model: nn.Module, inputs: list[Tensor]) -> Costs:
 
     Args:
         model: any model.
-        inputs: what its ``forward`` takes, a batch of one clip.
+        inputs: arguments of its ``forward``, a batch of one clip.
     """
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -54,11 +54,11 @@ def measure(model: nn.Module, inputs: list[Tensor]) -> Costs:
         storage = x.untyped_storage()
         if storage.data_ptr() not in weights:
             saved[storage.data_ptr()] = storage.nbytes()
-        held.append(x)  # a freed address would be taken again and be counted once
+        held.append(x)  # keep a reference: a reused address would be counted once
         return x
 
     held: list[Tensor] = []
-    # Running statistics must not move, so the model is counted as at test, with gradients on.
+    # Running statistics must not change, so the model is measured in evaluation mode, with gradients enabled.
     training = model.training
     model.eval()
     counter = FlopCounterMode(display=False)
@@ -87,15 +87,15 @@ def describe_model(
     at_once: int | None = None,
     frames: int | None = None,
 ) -> str:
-    """One line on what training this model will take.
+    """One line on the costs of training this model.
 
-    The memory is an estimate: weights, gradients, the optimizer's buffers, and the activations of one batch in
-    float32, without the framework's own and the reading processes.
+    The memory is an estimate: weights, gradients, the optimizer's state and the activations of one batch in float32,
+    without the framework's overhead and the worker processes.
 
     Args:
-        batch: clips of a step.
+        batch: clips per step.
         at_once: snippets whose activations are kept together; by default those of all clips.
-        frames: of a clip, for a model that sees every frame.
+        frames: frames of a clip, for a model that takes every frame.
     """
     contract = card.input
     if frames:
@@ -113,12 +113,12 @@ def _format_costs(card: ModelCard, parameters: float, flops: float, clip: str, m
     return (
         f"{card.name} on {card.kwargs.get('backbone')}: {parameters / 1e6:.2f} M parameters, "
         f"{flops / 1e9:.2f} GFLOPs per {clip} (a multiply-add counts as two), about "
-        f"{memory / 2**30:.1f} GiB of memory for a step."
+        f"{memory / 2**30:.1f} GiB of memory per step."
     )
 
 
 def _describe_whole(model: nn.Module, card: ModelCard, *, batch: int, optimizer: str, frames: int) -> str:
-    """`describe_model` of a model that sees every frame: what two short clips take, and the line through both."""
+    """`describe_model` for a model that takes every frame: extrapolates linearly from two short clips."""
     few, more = _MEASURED
     short, long = (measure(model, example_inputs(model, card.input, 1, count)) for count in (few, more))
 
@@ -128,7 +128,7 @@ def _describe_whole(model: nn.Module, card: ModelCard, *, batch: int, optimizer:
     every, flops = batch * frames, long["flops"] + (frames - more) * slope("flops")
     together = min(every, model.parts_of(every, card.input.size) or every)  # type: ignore[operator]
     late = max(0.0, long["saved_bytes"] - more * slope("saved_bytes"))
-    pixels = card.input.channels * card.input.size**2 * 5  # as they were read, and as floats
+    pixels = card.input.channels * card.input.size**2 * 5  # as raw pixels, and as floats
     copies = {"sgd": 3, "adamw": 4}[optimizer]
     memory = copies * long["weight_bytes"] + batch * late + together * slope("saved_bytes") + every * pixels
     return _format_costs(
@@ -145,7 +145,7 @@ def report_start(
     at_once: int | None,
     reporter: Reporter,
 ) -> None:
-    """Report before the first step what will be trained, on which data, and what it needs."""
+    """Report the model, the data and the costs before the first step."""
     model, card = network.model, network.card
     for note in manifest.notes:
         reporter.line(f"Note: {note}")
@@ -176,7 +176,7 @@ def report_start(
             at_once=together,
             frames=_usual_frames(settings, manifest) if model.sees.all_frames else None,  # type: ignore[union-attr]
         )
-    except RuntimeError as error:  # of a layer whose input is too small
+    except RuntimeError as error:  # raised by a layer whose input is too small
         reason = str(error).splitlines()[0]
         raise ArgumentError(
             f"{card.name} on {card.kwargs.get('backbone')} cannot process frames of {card.input.size} pixels "
@@ -190,7 +190,7 @@ def report_start(
 
 
 def _usual_frames(settings: TrainSettings, manifest: Manifest) -> int:
-    """Frames of a training video: the median of some, all of whose frames the model sees."""
+    """Frames of a training video: the median over some videos."""
     counts = []
     for record in manifest.to_train()[:_COUNTED]:
         try:
@@ -198,7 +198,7 @@ def _usual_frames(settings: TrainSettings, manifest: Manifest) -> int:
                 record, open_video(record.path, time_limit_s=settings.data.time_limit_s)
             )
         except (VideoError, DataError):
-            continue  # it is skipped and reported when it is read
+            continue  # it is skipped and reported when it is read in training
         counts.append(last - first)
     usual = int(statistics.median(counts)) if counts else 32
     return min(usual, settings.input.max_frames or usual)
@@ -209,7 +209,7 @@ def _snippets(settings: TrainSettings, model: nn.Module) -> str:
     if not model.sees.all_frames:  # type: ignore[union-attr]
         each = f" of {wanted.frames} RGB frames" if wanted.frames > 1 else ""
         return f"{counted(wanted.snippets, 'snippet')}{each}"
-    text = "all frames" if wanted.max_frames is None else f"all frames (of {wanted.max_frames} at the most)"
+    text = "all frames" if wanted.max_frames is None else f"all frames (at most {wanted.max_frames})"
     if wanted.sampled_epochs:
         text += (
             f" ({model.sees.together} sampled ones in the first {counted(wanted.sampled_epochs, 'epoch')})"  # type: ignore[union-attr]

@@ -31,16 +31,16 @@ __all__ = ["Validation", "save"]
 
 
 class Validation:
-    """Scores the held-out videos after an epoch, and after the run's last step. Every process scores a part of them.
+    """Scores the held-out videos after an epoch, and after the last step. Each process scores a part of them.
 
     Args:
-        settings: of the run.
+        settings: settings of the run.
         manifest: the data set.
-        network: what is trained.
-        fabric: launched.
+        network: the network of the run.
+        fabric: a launched ``Fabric``.
         problems: the lists of videos that cannot be read.
         reporter: reports the figures.
-        last_step: of the run.
+        last_step: last step of the run.
     """
 
     def __init__(
@@ -55,8 +55,8 @@ class Validation:
     ) -> None:
         self.settings, self.manifest, self.network = settings, manifest, network
         self.fabric, self.problems, self.reporter, self.last_step = fabric, problems, reporter, last_step
-        # A checkpoint chosen on the test videos would have too good a figure on them. So the best checkpoint is
-        # preferred only if there are validation videos (of each task); the test split is only reported.
+        # A checkpoint that is chosen on the test videos has an optimistic test metric. So the best checkpoint is
+        # preferred only if there are validation videos (of each task). Metrics on the test split are only reported.
         self.tasks = manifest.tasks or {"": (0, len(manifest.classes))}
         watched = {name: self._watched(block) for name, block in self.tasks.items()}
         self.records = [record for records in watched.values() for record in records]
@@ -105,8 +105,8 @@ class Validation:
         return figures
 
     def _figures(self, sums: Tensor) -> dict[str, float]:
-        """What to log of the tasks' sums [tasks, 3]: the mean of their figures, as no task outweighs another, and
-        the sum of their losses, as in training. Tasks without a readable video are left out."""
+        """Values to log, from the sums of the tasks [tasks, 3]: the mean of their metrics, so that all tasks have equal
+        weight, and the sum of their losses, as in training. Tasks without a readable video are omitted."""
         name = f"val_{self.figure}"
         known = {
             task: (correct / videos, loss / videos)
@@ -122,8 +122,8 @@ class Validation:
         return figures
 
     def _score(self, records: Sequence[VideoRecord]) -> Tensor:
-        """By task: videos, correct ones (or average precision), loss: sums over the readable ones, [tasks, 3]."""
-        # Another memory format than that of training would change the rounding of the next steps.
+        """Sums over the readable videos of each task: videos, correct ones (or average precision), loss, [tasks, 3]."""
+        # Keep the memory format of training: another would change the rounding of the next steps.
         precision = Precision(
             {"32-true": "32"}.get(self.fabric._precision.precision, "bf16"),
             channels_last(self.settings, self.fabric.device),
@@ -156,7 +156,7 @@ class Validation:
         for row, block in zip(sums, self.tasks.values(), strict=True):
             part = _of_block(scores, block) if self.manifest.tasks else scores
             value = summarise(part).get(self.figure)
-            if value is not None:  # else there is no video, or none with a label
+            if value is not None:  # None: no video, or none with a label
                 count, mean = len(part), self._loss(part)
                 row += torch.tensor([count, value * count, mean * count], dtype=row.dtype)
         return sums
@@ -186,13 +186,13 @@ def save(
     optimizer: Any,
     validation: Validation,
 ) -> None:
-    """Write a checkpoint, and mark it as the run's last one."""
+    """Write a checkpoint, and mark it as the last one of the run."""
     fabric, network = validation.fabric, validation.network
     if fabric.is_global_zero:
         name = f"step-{state.step:08d}"
         if state.step_in_epoch:
-            # A run that is interrupted at the last step of an epoch saves the same step again after validation,
-            # under another name, so that the checkpoint in use is never overwritten.
+            # A run that is interrupted at the last step of an epoch saves this step again after validation, under
+            # another name, so that a checkpoint in use is never overwritten.
             name += "-unvalidated"
         figures = {} if state.best is None else {f"best_{validation.split.replace('-', '_')}": state.best}
         save_checkpoint(

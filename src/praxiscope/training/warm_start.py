@@ -1,4 +1,4 @@
-"""Warm start: a network of several streams begins with the weights of networks that were trained on one stream each.
+"""Warm start: initialise a network of several streams from networks that were trained on one stream each.
 
 (Feichtenhofer et al., 2017, section 4.1: "We first separately train the two streams".)
 """
@@ -29,10 +29,10 @@ class TrainedStream:
     """A network that was trained on one stream.
 
     Attributes:
-        run: as the user named it.
-        folder: of its weights.
+        run: the path that the user gave.
+        folder: folder of the weights.
         card: its model card.
-        prefix: of the names of the stream's network in the weights.
+        prefix: prefix of the parameter names of the stream's network.
     """
 
     run: str
@@ -45,8 +45,8 @@ def trained_streams(runs: Sequence[str]) -> dict[str, TrainedStream]:
     """The networks of ``runs`` (run or model folders, in any order) by their stream: "rgb" and "flow".
 
     Raises:
-        ArgumentError: not one of each, or a network that is more than a backbone and a mean of scores.
-        CheckpointError: there is no model, or it is damaged.
+        ArgumentError: there is not one of each, or a network is more than a backbone with mean consensus.
+        CheckpointError: a model is missing or damaged.
     """
     check_streams(runs)
     found: dict[str, TrainedStream] = {}
@@ -55,12 +55,14 @@ def trained_streams(runs: Sequence[str]) -> dict[str, TrainedStream]:
         stream = trained.card.input.streams[0]
         if stream in found:
             raise ArgumentError(
-                f"--from: {found[stream].run} and {run} both see {stream}. Name one run of RGB and one of flow."
+                f"--from: {found[stream].run} and {run} were both trained on {stream}. Give one run trained on "
+                "RGB and one on flow."
             )
         found[stream] = trained
     if (frames := found["rgb"].card.input.length) > 1:
         raise ArgumentError(
-            f"--from {found['rgb'].run}: sees stacks of {frames} RGB frames. Train the RGB stream on single frames."
+            f"--from {found['rgb'].run}: was trained on stacks of {frames} RGB frames. Train the RGB stream on "
+            "single frames."
         )
     if isinstance(found["flow"].card.kwargs.get("in_channels"), list):
         raise ArgumentError(
@@ -72,37 +74,37 @@ def trained_streams(runs: Sequence[str]) -> dict[str, TrainedStream]:
 
 def _trained_stream(run: str) -> TrainedStream:
     if is_fused(run):
-        raise ArgumentError(f"--from {run}: holds several networks. Name the runs of two of them.")
+        raise ArgumentError(f"--from {run}: holds several networks. Give the runs of two single networks.")
     folder = find_checkpoint(run)
     card = load_card(folder)
     with Undrawn():
         model: Any = build_from_card(card, folder)
     if len(model.stream_networks) != 1 or not model.sees.instants_apart:
         raise ArgumentError(
-            f"--from {run}: holds {card.name}, which is more than one network that scores single snippets. Train the "
+            f"--from {run}: holds {card.name}, which is not a single network that scores single snippets. Train the "
             "streams with --model tsn or --model frame."
         )
     if card.tasks:
-        raise ArgumentError(f"--from {run}: was trained on several data sets. Name a run of one data set.")
+        raise ArgumentError(f"--from {run}: was trained on several data sets. Give a run on one data set.")
     (network,) = model.stream_networks.values()
     prefix = next(name for name, module in model.named_modules() if module is network)
     return TrainedStream(run, folder, card, f"{prefix}." if prefix else "")
 
 
 def settings_of_runs(runs: Sequence[str]) -> dict[str, Any]:
-    """What a joint training takes over from its streams, as ``section.key`` settings: networks, sizes, kind of stacks,
-    whether videos are flipped.
+    """Settings that joint training takes from its streams, by ``section.key``: networks, sizes, kind of stacks, flips.
 
     Raises:
-        ArgumentError, CheckpointError: as `trained_streams`; or the two were trained at different sizes.
+        ArgumentError, CheckpointError: see `trained_streams`; or the two streams were trained at different sizes.
     """
     streams = trained_streams(runs)
     one, other = streams["rgb"], streams["flow"]
     sizes = [(stream.card.input.size, stream.card.input.short_side) for stream in (one, other)]
     if sizes[0] != sizes[1]:
         raise ArgumentError(
-            f"--from: {one.run} sees crops of {sizes[0][0]} pixels out of {sizes[0][1]}, {other.run} of {sizes[1][0]} "
-            f"out of {sizes[1][1]}; both streams must see the same crop. Train one of them again with the other's "
+            f"--from: {one.run} was trained on crops of {sizes[0][0]} pixels out of {sizes[0][1]}, {other.run} "
+            f"of {sizes[1][0]} "
+            f"out of {sizes[1][1]}; both streams need the same crop. Train one of them again with the other's "
             "input.size and input.short_side."
         )
     flow = other.card.input.flow
@@ -116,7 +118,7 @@ def settings_of_runs(runs: Sequence[str]) -> dict[str, Any]:
         "input.flow_length": flow.length,
         "input.flow_kind": flow.kind,
         "input.subtract_mean": flow.subtract_mean,
-        # Where left and right matter to one of them, they matter to both.
+        # If one stream was trained without flips, do not flip for either.
         "input.flip": one.card.input.flip and other.card.input.flip,
     }
 
@@ -124,26 +126,27 @@ def settings_of_runs(runs: Sequence[str]) -> dict[str, Any]:
 def warm_start(
     model: VideoModel, runs: Sequence[str], labels: Sequence[str], store: FlowStore | None
 ) -> list[str]:
-    """Load into each stream of a network the weights of a run, in place, with the normalisation they were trained with.
+    """Load the weights of a run into each stream of a network, in place, with the normalisation of their training.
 
     Args:
-        model: with a network for each stream.
+        model: model with a network for each stream.
         runs: see `trained_streams`.
-        labels: of the model's scores. A stream's classifier is taken where it has the same.
-        store: the flow that will be trained on.
+        labels: classes of the model. A stream's classifier is loaded only if its classes are the same.
+        store: the stored flow to train on.
 
     Returns:
-        A line for the user on each stream.
+        One line for each stream, for the user.
 
     Raises:
-        ArgumentError: the model has one stream, or another network than a run's.
-        DataError: the flow was computed in another way than the flow that the flow stream was trained on.
+        ArgumentError: the model has one stream, or its networks differ from those of the runs.
+        DataError: the flow was computed differently from the flow that the flow stream was trained on.
         CheckpointError: weights that do not fit.
     """
     if len(model.stream_networks) < 2:
         raise ArgumentError(
-            f"--from {','.join(runs)}: is a warm start of two streams, and the model has one. Add --model multiplier, "
-            "or name start weights by --weights."
+            f"--from {','.join(runs)}: a warm start needs a model with two streams, but this model has one. Add "
+            "--model multiplier, "
+            "or give initial weights with --weights."
         )
     lines = []
     for name, trained in trained_streams(runs).items():
@@ -153,8 +156,9 @@ def warm_start(
             learned = FlowContract.from_dict(contract.flow.made)
             if store is not None and store.contract != learned:
                 raise DataError(
-                    f"{store.root}: was computed in another way than the flow that {trained.run} was trained on: "
-                    f"{learned.difference(store.contract)}. Compute it again in that way, or train the flow stream on "
+                    f"{store.root}: was computed differently from the flow that {trained.run} was trained on: "
+                    f"{learned.difference(store.contract)}. Compute it again with those settings, or train the "
+                    "flow stream on "
                     "it."
                 )
             model.normalisation[name] = Normalisation(mean=contract.flow_mean, std=contract.flow_std)
@@ -162,7 +166,7 @@ def warm_start(
             model.normalisation[name] = Normalisation(mean=contract.mean, std=contract.std)
         same = trained.card.labels == tuple(labels)
         _load(model.stream_networks[name], trained, classifier=same)
-        rest = "" if same else " but the classifier, whose classes differ"
+        rest = "" if same else " except the classifier, whose classes differ"
         lines.append(f"The {name} stream starts from {trained.run}: all{rest}.")
     return lines
 
@@ -179,8 +183,9 @@ def _load(network: nn.Module, trained: TrainedStream, classifier: bool) -> None:
     if differing or tensors.keys() - own.keys():
         example = next(iter([*differing, *sorted(tensors.keys() - own.keys())]))
         raise CheckpointError(
-            f"--from {trained.run}: its {trained.card.kwargs.get('backbone')} does not fit the network that is built "
-            f"({example} differs). Leave model.backbone, model.motion_backbone and input.flow_length as they are in "
+            f"--from {trained.run}: its {trained.card.kwargs.get('backbone')} does not fit the model "
+            f"({example} differs). Do not change model.backbone, model.motion_backbone and input.flow_length "
+            "from those of "
             "the runs."
         )
     network.load_state_dict(tensors)

@@ -1,7 +1,7 @@
-"""Reports of runs and tests: one HTML file each, which holds everything that it shows except the videos.
+"""Reports of runs and tests: one HTML file each, which contains everything except the videos.
 
-The page loads nothing from the network (its content policy forbids it), runs no script, follows the reader's light or
-dark setting, and fits a phone. All text from files (class names, ids, settings) is escaped.
+The page loads nothing from the network (its content policy forbids it), runs no script, supports light and dark mode,
+and fits a phone. All text from files (class names, ids, settings) is escaped.
 """
 
 from praxiscope.evaluation.report.clips import Strip, pick_clips

@@ -28,12 +28,12 @@ class Strip:
     Attributes:
         id: the video's id.
         frames: uint8 [T, 3, H, W], a few frames from start to end.
-        target: its class; several classes as one text.
-        predicted: the best classes with their probabilities, the best first.
-        right: whether it was recognised; None compares the best class with ``target``.
+        target: its class, or several classes as one string.
+        predicted: the best classes with their probabilities, in descending order.
+        right: whether the prediction is correct; None compares the best class with ``target``.
         video: its file, if a browser can play it.
         start_s, end_s: the part of the file that is the clip.
-        unplayed: why a browser cannot play it.
+        unplayed: the reason why a browser cannot play it.
     """
 
     id: str
@@ -48,7 +48,7 @@ class Strip:
 
     @property
     def recognised(self) -> bool:
-        """Whether the best class is the right one."""
+        """Whether the prediction is correct."""
         if self.right is not None:
             return self.right
         return bool(self.predicted) and self.predicted[0][0] == self.target
@@ -63,7 +63,7 @@ def pick_clips(scores: Scores, best: int = 4, worst: int = 6) -> tuple[list[int]
         worst: number of wrong clips; those with the lowest probability of their own class first.
 
     Returns:
-        Their row numbers in ``scores``: the best, the worst.
+        Row numbers in ``scores`` of the best and of the worst clips.
     """
     chances = probabilities(scores)
     predicted = chances.argmax(axis=1)
@@ -111,7 +111,8 @@ def _clip(strip: Strip, kind: str, folder: Path) -> str:
 
 
 def _player(strip: Strip, folder: Path) -> str:
-    """A player of the video file with the strip's first frame as its poster; or why it cannot be played."""
+    """An HTML player for the video file, with the first frame of the strip as poster, or the reason why it cannot be
+    played."""
     if strip.video is None:
         return f'<p class="small">Not played here: {escape(strip.unplayed)}.</p>' if strip.unplayed else ""
     part = [f"{bound or 0:g}" for bound in (strip.start_s, strip.end_s)][: 1 if strip.end_s is None else 2]

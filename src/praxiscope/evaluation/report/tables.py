@@ -1,4 +1,4 @@
-"""Sections of a report about tests: figures, links to other tests, classes, and the confusion matrix."""
+"""Sections of a report about tests: metrics, links to other tests, classes, and the confusion matrix."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _TITLES = {
     "hit1": "Hit@1",
     "hit5": "Hit@5",
 }
-_OPEN_ROWS = 15  # rows of the class table that show at once
+_OPEN_ROWS = 15  # rows of the class table that are visible at first
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class TestLink:
 
     Attributes:
         href: path of the page, from the folder of the run's report.
-        date, data, protocol, checkpoint: of the test, as they are shown.
-        figures: result of ``praxiscope.evaluation.metrics.summarise``; None if it is not known.
+        date, data, protocol, checkpoint: of the test, as displayed.
+        figures: result of ``praxiscope.evaluation.metrics.summarise``; None if unknown.
     """
 
     href: str
@@ -54,7 +54,7 @@ class TestLink:
 
 
 def tests_section(tests: Sequence[TestLink]) -> str:
-    """A table of links, with the figures that at least one of the tests has."""
+    """A table of links, with the metrics that at least one of the tests has."""
     figures = [{} if test.figures is None else shown_figures(test.figures) for test in tests]
     columns = [key for key in _TITLES if any(key in known for known in figures)]
     rows = "".join(
@@ -128,7 +128,9 @@ def classes_section(scores: Scores) -> str:
         "diagonal: recognised. Orange: mistakes."
     )
     width = min(round(drawn[0].get_figwidth() * 96), 1600)
-    least = width if len(scores.classes) > 60 else 0.6 * width  # a smaller one is not legible: scroll instead
+    least = (
+        width if len(scores.classes) > 60 else 0.6 * width
+    )  # a smaller figure is not legible, so it scrolls instead
     picture = figure_image(drawn, "Confusion matrix", f"width:{width}px;max-width:max(100%,{least:.0f}px)")
     return sections + section(
         "Confusion matrix", f'<p class="small">{caption}</p><div class="scroll">{picture}</div>'

@@ -26,18 +26,18 @@ _DISTRIBUTIONS = ("praxiscope", "torch", "torchvision", "lightning-fabric", "num
 
 @dataclass(frozen=True)
 class Report:
-    """The content of a report. Parts that are not given are left out of the page.
+    """The content of a report. Parts that are not given are omitted.
 
     Attributes:
-        title: title of the page; None takes the folder's name.
-        scores: result of a test: figures, confusion matrix, classes.
+        title: title of the page; None for the folder's name.
+        scores: result of a test, shown as metrics, confusion matrix and classes.
         history: rows of the training log (see ``praxiscope.evaluation.plots.draw_curves``).
         strips: clips to show, sorted into recognised and not recognised in the order given.
         settings: settings of the run, as plain values.
         notes: sentences for the top of the page, such as a warning or the number of skipped videos.
-        commands: the commands that made what is shown, in order.
+        commands: the commands that produced the results, in order.
         tests: reports to link to.
-        run: in a test's report, the path of the run's report from the folder.
+        run: in a test's report, the path of the run's report relative to the folder.
     """
 
     title: str | None = None
@@ -60,7 +60,7 @@ def write_report(folder: str | Path, report: Report, name: str = REPORT_FILE) ->
         name: name of the file.
 
     Returns:
-        The file's path. The file appears whole or not at all.
+        The path of the file, which is written atomically.
 
     Raises:
         OSError: the file cannot be written.

@@ -1,4 +1,4 @@
-"""What every step that can be chosen by name has: settings, checks, a description, a memory rule, and a builder.
+"""The base classes of steps that can be chosen by name: settings, checks, description, memory rule and builder.
 
 Nothing here imports torch. A step imports it in ``build``.
 """
@@ -49,12 +49,12 @@ class StepParts:
     Attributes:
         given: the batches that it will receive.
         loss: (logits [B, K], targets) -> mean loss.
-        tasks: first class of each task and the one after its last; empty for a single task.
-        prepare: brings a batch to the device and to normalised floats, augmented.
-        prepare_at: (pixels) -> the same, with the frames resized to so many pixels.
+        tasks: first class of each task and the class after its last; empty for a single task.
+        prepare: moves a batch to the device and converts it to augmented, normalised floats.
+        prepare_at: (pixels) -> the same function, which also resizes frames to this many pixels.
         device: where the model is.
-        at_once: snippets that go through the network in one pass; None for all.
-        record_choice: takes the ids of a batch's videos and the snippets that were chosen, int64 [B, n].
+        at_once: snippets per pass through the network; None for all.
+        record_choice: called with the ids of a batch's videos and the chosen snippets, int64 [B, n].
     """
 
     given: StepInput
@@ -104,11 +104,11 @@ class StepSettings(Section):
         """Raise ArgumentError where the network does not fit the settings.
 
         Args:
-            forward: runs the network, without a gradient, on a blank frame of so many pixels.
+            forward: runs the network, without a gradient, on a blank frame of this many pixels.
         """
 
     def snippets_at_once(self, given: StepInput, fit: Callable[[str], int]) -> int | None:
-        """How many snippets go through the network in one pass; None for all that are learned from.
+        """The number of snippets per pass through the network; None for all that are learned from.
 
         Args:
             given: the batches.
@@ -121,7 +121,7 @@ class StepSettings(Section):
         return None
 
     def build(self, parts: StepParts) -> Step:
-        """Build the step. It is given batches as they were read: uint8 frames on the CPU."""
+        """Build the step. It takes raw batches: uint8 frames on the CPU."""
         raise NotImplementedError
 
 
@@ -133,7 +133,7 @@ class ChunkedStepSettings(StepSettings):
     memory: Text | None = Field(
         None, description="memory that a step may use, such as 6GiB; determines chunk"
     )
-    chunk: int | None = Field(None, ge=1, description="snippets that go through the network in one pass")
+    chunk: int | None = Field(None, ge=1, description="snippets per pass through the network")
 
     @field_validator("memory")
     @classmethod
@@ -158,7 +158,7 @@ class ChunkedStepSettings(StepSettings):
         return self.default_chunk(given) if self.memory is None else fit(self.memory)
 
     def default_chunk(self, given: StepInput) -> int | None:
-        """Snippets in one pass where neither ``chunk`` nor ``memory`` is set; None for all."""
+        """Snippets per pass if neither ``chunk`` nor ``memory`` is set; None for all."""
         return None
 
     def describe(self, given: StepInput, at_once: int | None, batchnorm_learns: bool) -> str | None:
@@ -166,11 +166,11 @@ class ChunkedStepSettings(StepSettings):
         if at_once is None or at_once >= every:
             return None
         note = (
-            "BatchNorm normalises each pass by itself; set model.batchnorm=frozen for the exact gradient"
+            "BatchNorm normalises each pass separately; set model.batchnorm=frozen for the exact gradient"
             if batchnorm_learns
             else "the gradient is the same as in one pass"
         )
-        return f"{at_once} of the {every} snippets of a step go through the network in one pass ({note})."
+        return f"{at_once} of the {every} snippets of a step are processed in one pass ({note})."
 
     def learn(self, parts: StepParts) -> Learn:
         """How the snippets are backpropagated: all in one pass, or in chunks."""

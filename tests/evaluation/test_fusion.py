@@ -404,9 +404,7 @@ def test_training_scores_must_be_of_other_videos_in_the_streams_order():
     with pytest.raises(ScoresError, match=r"20 videos in common \(test0, test1, test2, …\).*--subset train"):
         check_training(test, test, **names)
     other = [dataclasses.replace(part, classes=["jump", "run", "walk"]) for part in training]
-    with pytest.raises(
-        ScoresError, match=r"ta \(training\) and a: .*; classes differ: 1 only in the first \(walk\)"
-    ):
+    with pytest.raises(ScoresError, match=r"ta \(training\) and a: .*classes.* 1 only in the first \(walk\)"):
         check_training(other, test, **names)
     one_shared = dataclasses.replace(training[1], ids=[*training[1].ids[:-1], "test7"])
     with pytest.raises(ScoresError, match=r"tb \(training\) and b have 1 videos in common \(test7\)"):

@@ -181,7 +181,7 @@ def test_records_from_before_a_parameter_have_the_value_that_it_had_then(tmp_pat
     ],
 )
 def test_a_damaged_description_is_refused(content: object) -> None:
-    with pytest.raises(px.DataError, match="a description of flow"):
+    with pytest.raises(px.DataError, match="description of flow"):
         FlowContract.from_dict(content)  # type: ignore[arg-type]
 
 

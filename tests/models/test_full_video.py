@@ -63,7 +63,7 @@ def test_a_cut_backbone_gives_the_scores_of_the_whole(name: str) -> None:
 
 
 def test_a_backbone_without_a_known_place_is_refused() -> None:
-    with pytest.raises(px.ArgumentError, match="cnn_m_2048 cannot be cut after its first stage"):
+    with pytest.raises(px.ArgumentError, match="cnn_m_2048"):
         px.create_model("full-video", num_classes=2, backbone="cnn_m_2048")
 
 
@@ -428,7 +428,7 @@ def test_a_step_is_measured_in_its_own_process() -> None:
         ({"clusters": "auto"}, "clusters=8"),
         ({"clustering": "cumulativ"}, "cumulative"),
         ({"aggregate": "mid"}, "aggregate must be 'pre' or 'post'"),
-        ({"aggregate": "pre", "backbone": "squeezenet1_1"}, "needs a ResNet"),
+        ({"aggregate": "pre", "backbone": "squeezenet1_1"}, "aggregate=.pre. .*ResNet"),
         ({"early_frames": 0}, "early_frames must be a whole number"),
         ({"early_frames": 4, "early_shift": True}, "early_shift .*early_frames"),
         ({"early_frames": "some"}, "early_frames must be a whole number of 1 or more, got 'some'"),

@@ -29,15 +29,15 @@ def create_model(name: str, **kwargs: Any) -> nn.Module:
 
     Args:
         name: one of `list_models`.
-        kwargs: the builder's keyword arguments; ours all need ``num_classes``.
+        kwargs: keyword arguments of the builder; the package's models all need ``num_classes``.
 
     Returns:
         The network, in training mode, on the CPU, with random weights unless ``pretrained=True``.
 
     Raises:
-        UnknownNameError: no such model; the message names the nearest.
-        ArgumentError: a keyword that the builder does not have (the message names the nearest), or one that it
-            needs and did not get; or what it builds is not as `praxiscope.models.contract.VideoModel` says.
+        UnknownNameError: the model is unknown; the message names the nearest.
+        ArgumentError: a keyword is unknown (the message names the nearest) or missing, or the network does not satisfy
+            `praxiscope.models.contract.VideoModel`.
 
     Example:
         >>> model = create_model("tsn", backbone="resnet50", num_classes=101)
@@ -47,7 +47,7 @@ def create_model(name: str, **kwargs: Any) -> nn.Module:
         if default is REQUIRED and keyword not in kwargs:
             raise ArgumentError(f"model {name!r} needs the argument {keyword!r}")
     if name not in models:
-        importlib.import_module(f"{__name__}.{FILES[name]}")  # which registers it
+        importlib.import_module(f"{__name__}.{FILES[name]}")  # registers the model
     model = models.get(name).build(**kwargs)
     check_contract(name, model, frames_of(name))
     return model

@@ -1,10 +1,8 @@
 """Image networks, applied to each snippet: torchvision's, timm's, MobileNet v1 and CNN-M-2048.
 
-A backbone maps [N, C, H, W] to class scores [N, K]. The modules keep the names that
-their library gives them, so that published weights load and `praxiscope.models.named_layers` can take the network
-apart. Only the two ends may change: the first convolution (other input channels) and the classifier (dropout, then
-K classes).
-Axis letters: N images, C channels, H rows, W columns, K classes.
+A backbone maps [N, C, H, W] to class scores [N, K]. Modules keep the names of their library, so that published weights
+load and `praxiscope.models.named_layers` can find the layers. Only the first convolution (other input channels) and the
+classifier (dropout, then K classes) may change. Axis letters: N images, C channels, H rows, W columns, K classes.
 """
 
 from __future__ import annotations
@@ -70,7 +68,7 @@ class DropoutLinear(nn.Linear):
 class _Family(NamedTuple):
     build: Callable[[], nn.Module]  # with ImageNet's 1000 classes and random weights
     pretrained_state: Callable[[], dict[str, Tensor]] | None
-    dropout_is_there: bool  # the network has its own dropout right before the classifier
+    dropout_is_there: bool  # whether the network has its own dropout before the classifier
     normalisation: Normalisation
 
 
@@ -82,14 +80,14 @@ def _torchvision(name: str, file: str, *, dropout_is_there: bool, **options: obj
         weights = torchvision_models().get_model_weights(name).DEFAULT
         return weights.get_state_dict(progress=True, check_hash=True)
 
-    # GoogLeNet's published weights come from TensorFlow and want [-1, 1]; torchvision's ``transform_input``
-    # would map to it inside the network, which flow could not pass, so the normalisation does it instead.
+    # GoogLeNet's published weights come from TensorFlow and expect [-1, 1]. torchvision's ``transform_input`` converts
+    # to it inside the network, but only works for RGB, so the normalisation does it instead.
     normalisation = MINUS_ONE_TO_ONE if name == "googlenet" else IMAGENET
     return _Family(build, pretrained_state, dropout_is_there, normalisation)
 
 
 def _resnet10() -> nn.Module:
-    """A ResNet-18 with one block per stage, for small machines. There are no published weights."""
+    """A ResNet-18 with one block per stage, for small machines. Without published weights."""
     resnet = torchvision_file("resnet")
     network: nn.Module = resnet.ResNet(resnet.BasicBlock, [1, 1, 1, 1])
     return network
@@ -134,29 +132,28 @@ def create_backbone(
 ) -> nn.Module:
     """Build an image network with its own classifier.
 
-    All of the network's own dropouts before the classifier (AlexNet, VGG and CNN-M have several) take the rate
-    ``dropout``; a network without one gets one. SqueezeNet's classifier loses the ReLU after it, which
-    would set all negative scores to zero.
+    All dropouts of the network before the classifier (AlexNet, VGG and CNN-M have several) get the rate ``dropout``; a
+    network without dropout gets one. The ReLU after SqueezeNet's classifier is removed, because it would set all
+    negative scores to zero.
 
     Args:
         name: one of `list_backbones`, or ``timm/NAME``.
-        num_classes: K. The new classifier starts at N(0, 0.001^2); ImageNet's is kept where ``pretrained``
-            weights have as many classes.
-        in_channels: C. For C != 3, ``pretrained`` filters are averaged over RGB and repeated
-            (cross-modality initialisation), or `inflated`; random ones are drawn anew. Several numbers: a first
-            convolution for each of them (`praxiscope.layers.stems.Stems`), of which the shorter see the first channels
-            alone.
+        num_classes: K. The new classifier starts at N(0, 0.001^2); ImageNet's is kept if ``pretrained`` weights have
+            the same number of classes.
+        in_channels: C. For C != 3, ``pretrained`` filters are averaged over RGB and repeated (cross-modality
+            initialisation), or `inflated`; random filters are drawn again. Several numbers: one first convolution for
+            each (`praxiscope.layers.stems.Stems`); shorter ones take only the first channels.
         dropout: rate before the classifier, in [0, 1).
         pretrained: download ImageNet weights through torchvision or timm.
-        input_size: H and W in pixels, for timm's transformers, which are built for one size.
+        input_size: H and W in pixels, for timm's transformers, which have a fixed size.
         frames: whether the C channels are those of C / 3 RGB frames.
 
     Returns:
         A module [N, C, H, W] -> [N, K].
 
     Raises:
-        UnknownNameError: no such backbone.
-        ArgumentError: an argument out of range, a timm name without the package timm, or several stems for a network
+        UnknownNameError: the backbone is unknown.
+        ArgumentError: an argument is out of range, timm is not installed, or several stems are requested for a network
             without a convolution.
         CheckpointError: the weights cannot be downloaded.
     """
@@ -201,29 +198,30 @@ def _family(name: str) -> _Family:
 def _download(name: str, family: _Family) -> dict[str, Tensor]:
     if family.pretrained_state is None:
         raise CheckpointError(
-            f"no pre-trained weights of {name} are available for download. Load a file: weights=PATH"
+            f"no pretrained weights of {name} are available for download. Load a file: weights=PATH"
         )
     try:
         state = family.pretrained_state()
     except OSError as error:  # URLError is one
         folder = f"{torch.hub.get_dir()}/checkpoints"
         raise _no_download(name, error, f"put the file into {folder}") from error
-    # GoogLeNet's side classifiers serve its first training only; they are not built here.
+    # GoogLeNet's auxiliary classifiers are only for training from scratch; they are not built here.
     return {key: value for key, value in state.items() if not key.startswith(("aux1.", "aux2."))}
 
 
 def _no_download(name: str, error: BaseException, place: str) -> CheckpointError:
     reason = str(error).partition("\n")[0].rstrip(". ")
     return CheckpointError(
-        f"the ImageNet weights of {name} could not be downloaded ({reason}). With a network, try again; "
-        f"without one, {place}, or load a local file: weights=PATH"
+        f"the ImageNet weights of {name} could not be downloaded ({reason}). Try again with a network "
+        f"connection, "
+        f"{place}, or load a local file: weights=PATH"
     )
 
 
 def _replace_classifier(
     network: nn.Module, num_classes: int, dropout: float, dropout_is_there: bool, keeps: bool
 ) -> None:
-    """Give ``network`` a classifier for ``num_classes`` and the rate ``dropout`` everywhere before it."""
+    """Replace the classifier by one for ``num_classes``, and set all dropouts before it to ``dropout``."""
     for module in network.modules():
         if isinstance(module, nn.Dropout):
             module.p = dropout
@@ -243,7 +241,7 @@ def _replace_classifier(
 
 
 def _put(network: nn.Module, name: str, module: nn.Module) -> None:
-    """Replace a submodule. (``nn.Module.set_submodule`` is younger than the torch we allow.)"""
+    """Replace a submodule. (``nn.Module.set_submodule`` is missing in the oldest supported torch.)"""
     parent, _, child = name.rpartition(".")
     setattr(network.get_submodule(parent), child, module)
 
@@ -262,7 +260,7 @@ def _create_timm(
         network: nn.Module = timm.create_model(
             short, pretrained=pretrained, num_classes=num_classes, drop_rate=dropout
         )
-    except Exception as error:  # the hub's client has many kinds of failure
+    except Exception as error:  # the hub's client raises many kinds of errors
         if not pretrained:
             raise
         raise _no_download(name, error, "fill Hugging Face's cache (HF_HOME)") from error
@@ -284,14 +282,14 @@ def _timm_config(name: str) -> Any:
 
 
 def _widened(first: nn.Conv2d, in_channels: int, start: Callable[[Tensor, int], Tensor] | None) -> nn.Conv2d:
-    """Let a first convolution take ``in_channels``, with filters made by ``start`` from its own, or random ones. The
-    module itself is kept, as timm has its own kinds of convolution."""
+    """Change the input channels of a first convolution to ``in_channels``; ``start`` computes the filters from the
+    original ones, None draws random ones. The module is kept, because timm has its own kinds of convolution."""
     old = first.weight.detach()  # [out, 3, kernel, kernel]
     if start is not None:
         new = start(old, in_channels)
     else:
-        # Equal random filters for all channels would be a poor start. Draw new ones with the standard deviation of the
-        # original filters, scaled so that the output keeps its variance.
+        # Equal random filters for all channels would be a poor initialisation. Draw new ones with the standard
+        # deviation of the original filters, scaled so that the output keeps its variance.
         spread = old.std().item() * (old.shape[1] / in_channels) ** 0.5
         new = torch.empty(old.shape[0], in_channels, *old.shape[2:]).normal_(std=spread)
     first.weight = nn.Parameter(new)
@@ -303,7 +301,7 @@ def _widened(first: nn.Conv2d, in_channels: int, start: Callable[[Tensor, int], 
 
 
 def published_normalisation(name: str) -> Normalisation:
-    """Return the normalisation that the published weights of a backbone expect of RGB input in [0, 1].
+    """Return the normalisation of RGB input in [0, 1] for the published weights of a backbone.
 
     Args:
         name: one of `list_backbones`, or ``timm/NAME``.
@@ -315,13 +313,13 @@ def published_normalisation(name: str) -> Normalisation:
 
 
 def flow_normalisation(rgb: Normalisation, in_channels: int) -> Normalisation:
-    """Return the normalisation of flow in pixels for a network whose weights expect ``rgb``.
+    """Return the normalisation of flow in pixels for weights that expect the normalisation ``rgb``.
 
-    TSN stores flow clipped to [-20, 20] pixels as 8-bit images and feeds these, centred, like grey images: 40 pixels
-    are the range of 1. The same here, without the images.
+    TSN stores flow clipped to [-20, 20] pixels as 8-bit images, and uses these, centred, like grey images: 40 pixels
+    correspond to a range of 1. This function gives the same scale without images.
 
     Args:
-        rgb: what the weights expect of pixels in [0, 1].
+        rgb: normalisation of pixels in [0, 1] that the weights expect.
         in_channels: two for every flow field of a stack.
     """
     std = 40.0 * sum(rgb["std"]) / len(rgb["std"])

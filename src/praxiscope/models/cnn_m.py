@@ -13,7 +13,7 @@ from praxiscope.errors import ArgumentError
 
 __all__ = ["CnnM2048", "cnn_m_2048", "cnn_m_2048_temporal"]
 
-SMALLEST_INPUT = 41  # pixels; below, the last pooling has nothing left to pool
+SMALLEST_INPUT = 41  # pixels; for smaller images the input of the last pooling is empty
 
 
 def local_response_norm() -> nn.Module:
@@ -22,21 +22,21 @@ def local_response_norm() -> nn.Module:
 
 
 def _pool() -> nn.Module:
-    # Drawn as 2x2 in the figure. The published network pools 3x3 with stride 2 and rounds up.
+    # The figure shows 2x2 pooling. The published network pools 3x3 with stride 2 and rounds up.
     return nn.MaxPool2d(kernel_size=3, stride=2, ceil_mode=True)
 
 
 class CnnM2048(nn.Module):
     """Five convolutions, three full layers; 224 px become 109, 54 (pool), 26, 13 (pool), 13, 13, 13, 6 (pool).
 
-    Other sizes are averaged to 6x6 before the first full layer, as torchvision's AlexNet and VGG do; at 224 px
-    that changes nothing.
+    For other sizes, maps are averaged to 6x6 before the first full layer, as in torchvision's AlexNet and VGG; at 224
+    px this has no effect.
 
     Args:
-        norm1: makes the normalisation after conv1.
-        norm2: makes the one after conv2; ``nn.Identity`` for none, which keeps all layers' names.
+        norm1: creates the normalisation after conv1.
+        norm2: creates the normalisation after conv2; ``nn.Identity`` for none, which keeps the names of all layers.
         num_classes: K.
-        dropout: rate after either of the full layers.
+        dropout: rate after each of the two full layers.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class CnnM2048(nn.Module):
             *(nn.Linear(4096, 2048), nn.ReLU(inplace=True), nn.Dropout(dropout)),  # full7
             nn.Linear(2048, num_classes),
         )
-        # The paper draws from one Gaussian for all layers. He's widths keep the signal through eight of them.
+        # The paper uses one Gaussian for all layers. He initialisation preserves the signal through eight layers.
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
@@ -83,7 +83,7 @@ class CnnM2048(nn.Module):
 
     @staticmethod
     def check_size(x: Tensor) -> Tensor:
-        """Return images [N, C, H, W] as they are. Raises ArgumentError where H or W is below 41 pixels."""
+        """Return images [N, C, H, W] unchanged. Raises ArgumentError if H or W is below 41 pixels."""
         if min(x.shape[-2:]) < SMALLEST_INPUT:
             raise ArgumentError(
                 f"CNN-M-2048 needs images of at least {SMALLEST_INPUT} x {SMALLEST_INPUT} pixels, got "
@@ -93,10 +93,11 @@ class CnnM2048(nn.Module):
 
 
 def cnn_m_2048() -> CnnM2048:
-    """The spatial stream's network: normalised after conv1 and conv2."""
+    """The network of the spatial stream: normalisation after conv1 and conv2."""
     return CnnM2048()
 
 
 def cnn_m_2048_temporal() -> CnnM2048:
-    """The temporal stream's: "we removed the second normalisation layer … to reduce memory consumption"."""
+    """The network of the temporal stream: "we removed the second normalisation layer … to reduce memory
+    consumption"."""
     return CnnM2048(norm2=nn.Identity)

@@ -1,4 +1,4 @@
-"""What a model promises to the rest of the package, which reads these facts and never a model's name.
+"""The interface of models. The rest of the package uses this interface, and never the name of a model.
 
 Importing this file does not import torch.
 """
@@ -29,21 +29,21 @@ class Normalisation(TypedDict):
 
 @dataclass(frozen=True)
 class Sees:
-    """What a model takes of a video.
+    """The frames of a video that a model takes.
 
     Attributes:
-        frames: "sampled": S snippets of each video, batches [B, S, C, H, W]. "all": every frame of each video, however
-            many; ``forward`` also takes packed batches [N, C, H, W] with ``offsets``.
-        together: snippets (of "all": clusters) that one score depends on. 1: every snippet is scored by itself, and a
-            video's score is the consensus of its snippets' scores. n: layers mix the snippets, and training and testing
-            show n of them together. None: the model scores any number of snippets as a whole.
-        instants_apart: no layer mixes instants, so that a video may be shown one instant at a time and its scores
-            averaged. Always so where ``together`` is 1.
+        frames: "sampled": S snippets of each video, batches [B, S, C, H, W]. "all": every frame of each video;
+            ``forward`` also takes packed batches [N, C, H, W] with ``offsets``.
+        together: snippets (for "all": clusters) that one score depends on. 1: each snippet is scored separately, and
+            the score of a video is the consensus of the scores of its snippets. n: layers mix snippets; training and
+            testing use n at a time. None: the model scores any number of snippets together.
+        instants_apart: no layer mixes frames of different times, so a video may be scored one time at a time and the
+            scores averaged. Always true if ``together`` is 1.
         streamable: the model has ``forward_stream``, which takes the frames of one video a few at a time, in memory
             that does not grow with their number. For "all" only.
 
     Raises:
-        ArgumentError: a value is none of these, or two contradict each other.
+        ArgumentError: a value is invalid, or two values contradict each other.
     """
 
     frames: Literal["sampled", "all"] = "sampled"
@@ -55,9 +55,7 @@ class Sees:
         if self.frames not in ("sampled", "all"):
             raise ArgumentError(f"frames must be 'sampled' or 'all', got {self.frames!r}")
         if self.together is not None and (type(self.together) is not int or self.together < 1):
-            raise ArgumentError(
-                f"together must be a whole number of 1 or more, or None, got {self.together!r}"
-            )
+            raise ArgumentError(f"together must be an integer of at least 1, or None, got {self.together!r}")
         if self.streamable and self.frames != "all":
             raise ArgumentError(f"streamable needs frames = 'all', got {self.frames!r}")
         if self.together == 1 and self.frames == "sampled":
@@ -75,32 +73,35 @@ class Sees:
 
 
 class VideoModel(Protocol):
-    """What every model has, beside being an ``nn.Module``.
+    """The interface of all models, in addition to that of ``nn.Module``.
 
-    ``forward`` takes a tensor of each stream, in the order of ``streams``: normalised floats [B, S, C, H, W]. It
-    returns a NamedTuple, or another object, with ``logits`` [B, K]: the videos' scores before softmax. Further fields:
+    ``forward`` takes one tensor per stream, in the order of ``streams``: normalised floats [B, S, C, H, W]. It returns
+        a NamedTuple, or another object, with ``logits`` [B, K]: the scores of the videos before softmax. Further
+        fields:
 
-    * ``snippet_logits`` [B, S, K], where ``sees.scores_snippets``;
-    * ``stream_logits`` [streams, B, K], where each of several streams has a loss of its own;
-    * ``features`` and ``maps``, of models that have ``layer_names()``: the input of the classifier, and the outputs of
-      the layers that ``forward(..., maps=NAMES)`` was asked for.
+    * ``snippet_logits`` [B, S, K], if ``sees.scores_snippets``;
+    * ``stream_logits`` [streams, B, K], if each of several streams has its own loss;
+    * ``features`` and ``maps``, for models with ``layer_names()``: the input of the classifier, and the outputs of the
+    layers that ``forward(..., maps=NAMES)`` requests.
 
-    A model that sees all frames also takes ``offsets`` (int64 [B + 1]): video b owns the rows
-    ``offsets[b]:offsets[b + 1]`` of packed frames [N, C, H, W], and the first ``offsets[b + 1] - offsets[b]`` frames of
-    padded ones [B, S, C, H, W]. A streamable one has ``forward_stream(parts, offsets=None)``, where ``parts()`` gives
-    the frames anew, [n, C, H, W] at a time.
+    A model that sees all frames also takes ``offsets`` (int64 [B + 1]): video b owns the rows ``offsets[b]:offsets[b +
+    1]`` of packed frames [N, C, H, W], and the first ``offsets[b + 1] - offsets[b]`` frames of padded ones [B, S, C, H,
+    W]. A streamable one has ``forward_stream(parts, offsets=None)``, where each call of ``parts()`` yields the frames,
+    [n, C, H, W] at a time.
 
     Attributes:
-        sees: what the model takes of a video.
-        streams: names of its inputs, in forward's order: "rgb", "flow" or both, of the same instants; last "stem" where
-            there is a first convolution for each of several lengths of flow.
-        channels: C of each stream: 3 of RGB (3 n for stacks of n frames), 2 L of stacks of L flow fields.
-        normalisation: of each stream; of stacks of RGB frames that of one frame. Pretrained weights may change it.
+        sees: the frames that the model takes.
+        streams: names of its inputs, in the order of ``forward``: "rgb", "flow" or both, of the same times; then "stem"
+            if there is a first convolution for each of several lengths of flow stacks.
+        channels: C of each stream: 3 for RGB (3 n for stacks of n frames), 2 L for stacks of L flow fields.
+        normalisation: normalisation of each stream; for stacks of RGB frames, that of one frame. Pretrained weights may
+            change it.
         num_classes: K.
-        classifiers: the layers that give class scores. They may learn alone at first, or at another rate. Empty: none.
-        first_convolutions: the layers that see the input, one for each stream (or stem). Empty: none.
-        stream_networks: the network of each stream that weights are loaded into. Empty: none.
-        consensus: from snippets' scores [B, S, K] to the videos' [B, K]; None where snippets have no scores.
+        classifiers: the layers that output class scores. They may be trained alone at first, or with another learning
+            rate. May be empty.
+        first_convolutions: the layers that take the input, one per stream (or stem). May be empty.
+        stream_networks: the network of each stream, into which weights are loaded. May be empty.
+        consensus: from scores of snippets [B, S, K] to scores of videos [B, K]; None if snippets have no scores.
     """
 
     sees: Sees
@@ -124,10 +125,10 @@ class VideoModel(Protocol):
     def stream_networks(self) -> Mapping[str, nn.Module]: ...
 
     def default_protocol(self, flip: bool) -> str:
-        """The name of the test protocol to use where none is named, see `praxiscope.evaluation.protocols`.
+        """The name of the default test protocol, see `praxiscope.evaluation.protocols`.
 
         Args:
-            flip: training flipped videos, so that a test may, too.
+            flip: whether training flipped videos, so that testing may flip them, too.
         """
         ...
 
@@ -143,17 +144,17 @@ _ATTRIBUTES = (
 
 
 def check_contract(name: str, model: Any, frames: str) -> None:
-    """Raise ArgumentError where a model is not as `VideoModel` says; the message names the attribute.
+    """Raise ArgumentError if a model does not satisfy `VideoModel`; the message names the attribute.
 
     Args:
-        name: the model's, for the message.
+        name: name of the model, for the message.
         model: the network.
-        frames: as it is registered, "sampled" or "all".
+        frames: the registered value, "sampled" or "all".
     """
     missing = [attribute for attribute in _ATTRIBUTES if attribute not in dir(model)]
     if missing:
         raise ArgumentError(
-            f"model {name!r} has no attribute {missing[0]!r}, which every model needs; see {CONTRACT}"
+            f"model {name!r} lacks the attribute {missing[0]!r}, which all models need; see {CONTRACT}"
         )
 
     def expect(attribute: str, value: Any, good: bool, expected: str) -> None:
@@ -164,7 +165,7 @@ def check_contract(name: str, model: Any, frames: str) -> None:
 
     sees = model.sees
     expect("sees", sees, isinstance(sees, Sees), "a praxiscope.models.contract.Sees")
-    expect("sees.frames", sees.frames, sees.frames == frames, f"{frames!r}, as it was registered")
+    expect("sees.frames", sees.frames, sees.frames == frames, f"{frames!r}, as registered")
     streams = {stream for stream in model.streams if stream != STEM}
     expect(
         "streams",
@@ -184,25 +185,25 @@ def check_contract(name: str, model: Any, frames: str) -> None:
     classes = model.num_classes
     expect("num_classes", classes, type(classes) is int and classes > 0, "a whole number of 1 or more")
     needed = model.consensus is not None or not sees.scores_snippets
-    expect("consensus", model.consensus, needed, "a function, as snippets have scores of their own")
+    expect("consensus", model.consensus, needed, "a function, because snippets have scores")
     if sees.streamable and "forward_stream" not in dir(model):
-        raise ArgumentError(f"model {name!r} is streamable and has no 'forward_stream'; see {CONTRACT}")
+        raise ArgumentError(f"model {name!r} is streamable but has no 'forward_stream'; see {CONTRACT}")
 
 
 @runtime_checkable
 class ClustersFrames(Protocol):
-    """What a model of all frames offers to be explained: how it clusters them."""
+    """The interface of models of all frames for explaining their clusters."""
 
     cluster: Callable[..., Tensor]
 
     def early(self, frames: Tensor) -> Tensor:
-        """The first stage: frames [n, C, H, W], normalised, to activations whose signs are compared."""
+        """The first stage: normalised frames [n, C, H, W] to activations whose signs are compared."""
         ...
 
     def late(self, means: Tensor, offsets: Tensor) -> Iterable[Tensor]:
-        """The rest: means of clusters [G, C, H, W] to scores of videos [B, K] and of clusters [G, K]."""
+        """The later stages: means of clusters [G, C, H, W] to scores of videos [B, K] and of clusters [G, K]."""
         ...
 
     def forward_stream(self, parts: Any, offsets: Tensor | None = None) -> Any:
-        """Score a video whose frames come a few at a time; the output tells ``ids`` and ``distances``."""
+        """Score a video whose frames come a few at a time; the output has ``ids`` and ``distances``."""
         ...

@@ -1,4 +1,4 @@
-"""Single frame: the baseline that sees no motion."""
+"""Single-frame recognition, the baseline without motion."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def frame(
 ) -> SnippetNetwork:
     """Build the single-frame recogniser (Simonyan and Zisserman 2014, section 2: the spatial stream).
 
-    It is trained on one frame of a video per step (S = 1). With more, the scores are averaged, as its test
-    over 25 frames does.
+    It is trained on one frame of a video per step (S = 1). With more frames, scores are averaged, as in its test over
+    25 frames.
 
     Args: see `praxiscope.models.snippets.SnippetNetwork`.
     """

@@ -1,4 +1,5 @@
-"""Full-video recognition (Liu et al., CVPR 2021): all frames go through the first stage, clusters through the rest.
+"""Full-video recognition (Liu et al., CVPR 2021): the first stage processes all frames, the later stages process
+clusters.
 
 X. Liu, S. L. Pintea, F. Karimi Nejadasl, O. Booij, J. C. van Gemert, "No Frame Left Behind: Full Video Action
 Recognition".
@@ -36,20 +37,20 @@ from praxiscope.models.stages import early_stage, late_stages, without_last_relu
 
 __all__ = ["FullVideoNetwork", "FullVideoOutput", "full_video"]
 
-_KEPT_PIXELS = 256 * 224 * 224  # of a ResNet-18 about 4 GiB of activations
-_KEPT_BYTES = 2**29  # of activations that leave the first stage, without a gradient
+_KEPT_PIXELS = 256 * 224 * 224  # about 4 GiB of activations for a ResNet-18
+_KEPT_BYTES = 2**29  # of output activations of the first stage, without a gradient
 
 
 class FullVideoOutput(NamedTuple):
-    """What the network returns.
+    """The output of the network.
 
-    logits: [B, K], the videos' scores before softmax: the mean over their clusters.
+    logits: [B, K], scores of the videos before softmax: the mean over their clusters.
     cluster_logits: [G, K].
-    cluster_offsets: int64 [B + 1], the clusters of video b are ``cluster_offsets[b]:cluster_offsets[b + 1]``.
-    ids: int64 [N], each frame's cluster, from 0 on in each video.
-    distances: int64 [N - 1], places whose sign differs between neighbouring frames.
+    cluster_offsets: int64 [B + 1]; the clusters of video b are ``cluster_offsets[b]:cluster_offsets[b + 1]``.
+    ids: int64 [N], the cluster of each frame, from 0 in each video.
+    distances: int64 [N - 1], number of activations whose sign differs between neighbouring frames.
     features: [G, D], the input of the classifier, before its dropout.
-    maps: the outputs of the layers that were asked for, by name, [G, C, H, W].
+    maps: outputs of the requested layers by name, [G, C, H, W].
     """
 
     logits: Tensor
@@ -68,28 +69,28 @@ def _whole_number(name: str, value: Any) -> int:
             if (name, value) == ("clusters", "auto")
             else ""
         )
-        raise ArgumentError(f"{name} must be a whole number of 1 or more, got {value!r}{hint}")
+        raise ArgumentError(f"{name} must be an integer of at least 1, got {value!r}{hint}")
     return value
 
 
 class FullVideoNetwork(SnippetNetwork):
-    """An image network whose first stage sees every frame, and whose later stages see the means of clusters.
+    """An image network whose first stage processes every frame, and whose later stages process the means of clusters.
 
     Args:
         clusters: g, the number of clusters of each video.
         clustering: name in `praxiscope.layers.clustering.clusterings`.
         aggregate: whether clusters are averaged before or after the last ReLU of the first stage.
-        fold_div: 1 / fold_div of the channels travel each way between clusters.
+        fold_div: 1 / fold_div of the channels are shifted in each direction between clusters.
         early_shift: shift also between the frames of the first stage.
-        early_frames: frames that go through the first stage at once. Their activations are not kept but computed again
-            for the backward pass, so that memory does not grow with the number of frames beyond their pixels; the
-            price is two more passes through the first stage, and several for each BatchNorm layer in it that learns
-            (see `praxiscope.layers.parted`). Clusters, scores, statistics and gradients are those of all frames at
-            once, to rounding. None: all frames at once, all activations kept. "auto": all at once up to the pixels
-            of 256 frames of 224 x 224, and in parts of a quarter of that beyond.
+        early_frames: number of frames that the first stage processes at once. Their activations are recomputed in the
+            backward pass, so that only the memory for pixels grows with the number of frames. This needs two additional
+            passes through the first stage, and several for each trainable BatchNorm layer in it (see
+            `praxiscope.layers.parted`). Clusters, scores, statistics and gradients equal those of all frames at once,
+            to rounding. None: all frames at once, all activations are kept. "auto": all at once up to the pixels of 256
+            frames of 224 x 224; above that, in parts of a quarter of it.
 
     Attributes:
-        sees: all frames; a few at a time are enough unless the first stage shifts between frames.
+        sees: all frames; streamable unless the first stage shifts between frames.
     """
 
     def __init__(
@@ -110,7 +111,8 @@ class FullVideoNetwork(SnippetNetwork):
             _whole_number("early_frames", early_frames)
         if isinstance(early_frames, int) and early_shift:
             raise ArgumentError(
-                "early_shift mixes neighbouring frames and early_frames processes them apart; set only one of them"
+                "early_shift mixes neighbouring frames, but early_frames processes them separately; set only one "
+                "of them"
             )
         if aggregate not in ("pre", "post"):
             raise ArgumentError(f"aggregate must be 'pre' or 'post', got {aggregate!r}")
@@ -120,7 +122,7 @@ class FullVideoNetwork(SnippetNetwork):
         self.early_frames = None if early_shift else early_frames
         early = early_stage(self.backbone, self.backbone_name)
         if aggregate == "pre":
-            without_last_relu(early)  # raises where the stage does not end with one
+            without_last_relu(early)  # raises if the stage does not end with a ReLU
         self.early_rows: ForwardValue[VideoRows | None] = ForwardValue(None)
         inside = {id(module) for layer in early for module in layer.run.modules()}  # type: ignore[attr-defined]
         for place in shift_places(self.backbone):
@@ -134,7 +136,7 @@ class FullVideoNetwork(SnippetNetwork):
         return "allxfull"
 
     def layer_names(self) -> list[str]:
-        """The names of the layers whose maps ``forward`` returns on request: those that clusters go through."""
+        """The names of the layers whose maps ``forward`` can return: those of the later stages."""
         return late_stages(self.backbone, self.backbone_name).names
 
     def early(self, frames: Tensor) -> Tensor:
@@ -143,7 +145,7 @@ class FullVideoNetwork(SnippetNetwork):
         return run_layers(without_last_relu(layers) if self.aggregate == "pre" else layers, frames)[0]
 
     def late(self, means: Tensor, offsets: Tensor, maps: Sequence[str] = ()) -> tuple[Tensor, BackboneOutput]:
-        """The later stages: means of clusters [G, C, H, W] to scores of videos [B, K], and what clusters give."""
+        """The later stages: means of clusters [G, C, H, W] to scores of videos [B, K], and the output for clusters."""
         videos, clusters = len(offsets) - 1, len(means)
         means = F.relu(means) if self.aggregate == "pre" else means
         with self.snippet_rows.set(VideoRows.packed(offsets, clusters)):
@@ -162,15 +164,15 @@ class FullVideoNetwork(SnippetNetwork):
 
         Args:
             frames: normalised floats. Dense [B, S, C, H, W]: S frames of each video. Packed [N, C, H, W], with
-                ``offsets``: any number of each. Padded [B, S, C, H, W] with ``offsets``: of video b the first
-                ``offsets[b + 1] - offsets[b]`` of its S frames count; the others are dropped here, so that a padded
-                batch is the packed one in every respect: shifts, BatchNorm's statistics, clusters.
+                ``offsets``: any number of each. Padded [B, S, C, H, W] with ``offsets``: only the first ``offsets[b +
+                1] - offsets[b]`` of the S frames of video b are used, so that a padded batch gives the results of a
+                packed one: shifts, BatchNorm's statistics and clusters.
             offsets: int64 [B + 1].
-            maps: names of layers (see `layer_names`) whose outputs are returned too.
+            maps: names of layers (see `layer_names`) whose outputs are also returned.
 
         Raises:
-            ArgumentError: another shape, or a video without a frame.
-            UnknownNameError: no such layer; the message names the nearest.
+            ArgumentError: the shape is wrong, or a video has no frames.
+            UnknownNameError: a layer is unknown; the message names the nearest.
         """
         rows, offsets = self._rows(frames, offsets)
         part = self.parts_of(len(rows), *rows.shape[-2:])
@@ -182,43 +184,45 @@ class FullVideoNetwork(SnippetNetwork):
         return self._output(*self.cluster_means(activations, offsets), maps)
 
     def parts_of(self, frames: int, height: int, width: int | None = None) -> int | None:
-        """How many of a batch's ``frames`` go through the first stage at once; None: all, and they are kept."""
+        """The number of ``frames`` of a batch that the first stage processes at once; None: all, with activations
+        kept."""
         if self.early_frames != "auto":
             return self.early_frames
         pixels = height * (width or height)
         return None if frames * pixels <= _KEPT_PIXELS else max(1, _KEPT_PIXELS // 4 // pixels)
 
     def cluster_means(self, activations: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """From activations of frames [N, C, H, W] to their means over clusters.
+        """Compute the means of activations [N, C, H, W] over clusters.
 
         Returns:
-            [G, C, H, W]; the clusters' offsets [B + 1]; each frame's cluster in its video [N]; distances [N - 1].
+            [G, C, H, W]; offsets of the clusters [B + 1]; the cluster of each frame in its video [N]; distances [N -
+            1].
         """
         segments, ids, own, distances = self.cluster_ids(activations, offsets)
         return segment_mean(activations, segments, int(own[-1])), own, ids, distances
 
     def cluster_ids(self, activations: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Each frame's cluster among all videos' [N] and in its own video [N]; the clusters' offsets [B + 1]; distances
-        [N - 1]."""
+        """The cluster of each frame over all videos [N] and in its video [N]; offsets of the clusters [B + 1];
+        distances [N - 1]."""
         distances = hamming_distances(activations)
         ids = self.cluster(distances, self.clusters, offsets)
         segments, own = cluster_offsets(ids, offsets)
         return segments, ids, own, distances
 
     def forward_stream(self, parts: Parts, offsets: Tensor | None = None) -> FullVideoOutput:
-        """Score videos whose frames never lie in memory together.
+        """Score videos without holding all frames in memory.
 
-        The frames are read twice: for the distances, and, once the clusters are known, for their means. (Without a
-        gradient and with few frames, once: then the activations are kept.) With a gradient the activations of each
-        part are computed once more in the backward pass, and with BatchNorm that learns more often (see
-        `praxiscope.layers.parted`). Clusters, scores and gradients are those of all frames at once.
+        The frames are read twice: for the distances, and then for the means of the clusters. (For few frames without a
+            gradient, once, because the activations are kept.) With a gradient the activations of each part are computed
+            again in the backward pass, and more often with trainable BatchNorm (see `praxiscope.layers.parted`).
+            Clusters, scores and gradients equal those of all frames at once.
 
         Args:
-            parts: gives the frames, [n, C, H, W] at a time; called several times, with the same result.
-            offsets: int64 [B + 1]; None: all frames are of one video.
+            parts: yields the frames, [n, C, H, W] at a time; called several times, with the same result.
+            offsets: int64 [B + 1]; None: all frames belong to one video.
 
         Raises:
-            ArgumentError: there is no frame, or the first stage shifts between frames.
+            ArgumentError: there are no frames, or the first stage shifts between frames.
         """
         if self.early_shift:
             raise ArgumentError(
@@ -258,7 +262,7 @@ class FullVideoNetwork(SnippetNetwork):
         return FullVideoOutput(logits, seen.scores, own, ids, distances, seen.features, seen.maps)
 
     def _rows(self, frames: Tensor, offsets: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The frames that count as rows [N, C, H, W], and their offsets."""
+        """The used frames as rows [N, C, H, W], and their offsets."""
         good = frames.dim() == 5 or (frames.dim() == 4 and offsets is not None)
         if not good or frames.shape[-3] != self.in_channels or not frames.numel():
             raise ArgumentError(
@@ -267,7 +271,7 @@ class FullVideoNetwork(SnippetNetwork):
             )
         if not frames.is_floating_point():
             raise ArgumentError(
-                f"frames must be floats, normalised as model.normalisation says; got {frames.dtype}"
+                f"frames must be floats, normalised by model.normalisation; got {frames.dtype}"
             )
         if frames.dim() == 4:
             assert offsets is not None
@@ -309,20 +313,20 @@ def full_video(
     batchnorm: BatchNormMode = "train",
     input_size: int | None = None,
 ) -> FullVideoNetwork:
-    """Build a network that sees every frame: 8 clusters by cumulative distance, averaged after the first stage, with
-    temporal shifts of an eighth of the channels each way between clusters.
+    """Build a network that takes every frame: 8 clusters by cumulative distance, averaged after the first stage, with a
+    temporal shift of an eighth of the channels in each direction between clusters.
 
     Args:
         clusters: g (the paper: 8 or 16).
         clustering: "cumulative", "slope" or "uniform".
-        aggregate: "post": means are taken after the first stage's last ReLU, as in the authors' code; "pre": before
-            it, as the paper's text has it. Frames whose signs agree give the same either way.
+        aggregate: "post": average after the last ReLU of the first stage, as in the authors' code; "pre": before it, as
+            in the paper's text. The two are equal for frames whose signs agree.
         early_frames, early_shift, fold_div: see `FullVideoNetwork`.
 
         The others: see `praxiscope.models.snippets.SnippetNetwork`.
 
     Raises:
-        ArgumentError: the backbone cannot be cut, or a value is out of its range.
+        ArgumentError: the backbone cannot be split, or a value is out of range.
     """
     if in_channels is not None and not isinstance(in_channels, int):
         raise ArgumentError(

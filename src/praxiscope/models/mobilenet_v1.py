@@ -1,4 +1,4 @@
-"""MobileNet v1 (Howard et al. 2017), as Keras builds it, so that its published weights fit.
+"""MobileNet v1 (Howard et al. 2017) as in Keras, so that its published weights load.
 
 Axis letters: N images, C channels, H rows, W columns.
 """
@@ -19,7 +19,7 @@ _BLOCKS = (
 
 
 def _convolution(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
-    """Convolution, BatchNorm, ReLU6; a strided one pads below and on the right only, as Keras does."""
+    """Convolution, BatchNorm, ReLU6; with a stride it pads only at the bottom and on the right, as Keras does."""
     one_sided = kernel > 1 and stride == 2
     return nn.Sequential(
         OrderedDict(

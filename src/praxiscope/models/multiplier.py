@@ -1,7 +1,7 @@
-"""Two residual networks, of RGB frames and of flow, that act on one another and see several instants together.
+"""Two residual networks, for RGB frames and for flow, that interact and take several snippets together.
 
 C. Feichtenhofer, A. Pinz, R. P. Wildes, "Spatiotemporal Multiplier Networks for Video Action Recognition", CVPR 2017.
-With the additive gate it is a spatiotemporal residual network (NIPS 2016), without a gate the two-stream network.
+With the additive gate this is a spatiotemporal residual network (NIPS 2016), without a gate a two-stream network.
 
 Axis letters: B videos, S snippets of a video (an RGB frame and a stack of flow around it), C channels, H rows,
 W columns, K classes.
@@ -40,13 +40,13 @@ _TAPS = {"centre": CENTRE, "average": AVERAGE}
 
 
 class TwoStreamOutput(NamedTuple):
-    """What the network returns.
+    """The output of the network.
 
-    logits: [B, K], the mean of both streams' scores before softmax.
-    stream_logits: [2, B, K], those of appearance and of motion; each has a loss of its own.
-    features: by stream ("rgb", "flow"), the input of its classifier, before its dropout: [B, n, D], of every snippet,
-        or of every window of snippets where features are max-pooled.
-    maps: the outputs of the layers that were asked for, by name ("rgb.layer3"), [B, S, C, H, W].
+    logits: [B, K], the mean of the scores of both streams before softmax.
+    stream_logits: [2, B, K], scores of appearance and of motion; each has its own loss.
+    features: by stream ("rgb", "flow"), the input of its classifier before dropout: [B, n, D], for each snippet, or for
+        each window of snippets if features are max-pooled.
+    maps: outputs of the requested layers by name ("rgb.layer3"), [B, S, C, H, W].
     """
 
     logits: Tensor
@@ -56,7 +56,7 @@ class TwoStreamOutput(NamedTuple):
 
 
 def _ungated(x: Tensor, y: Tensor) -> GatedInput:
-    """What a plain unit takes: f(x), twice."""
+    """The input of a plain unit: f(x), twice."""
     own = F.relu(x)
     return GatedInput(own, own)
 
@@ -64,30 +64,31 @@ def _ungated(x: Tensor, y: Tensor) -> GatedInput:
 class TwoStreamResidualNetwork(nn.Module):
     """Appearance and motion, joined at the second residual unit of each stage.
 
-    What enters that unit in either stream is the sum that leaves the stage's first unit, before its ReLU; the gate
-    makes of both sums what the unit's shortcut and branch take.
+    The input of this unit, in each stream, is the output of the stage's first unit before its last ReLU. The gate
+    computes the inputs of the unit's shortcut and branch from those of both streams.
 
     Args:
-        appearance, motion: ResNets of torchvision's, with as many channels in each stage and classifiers of K classes.
-        names: of the two, for messages.
-        gate: of `praxiscope.layers.gating.gates`; None: the streams do not act on one another.
+        appearance, motion: torchvision ResNets with equal numbers of channels in each stage and classifiers of K
+            classes.
+        names: names of both, for messages.
+        gate: a function of `praxiscope.layers.gating.gates`; None: the streams do not interact.
         direction: which stream the gate acts on.
-        temporal: where convolutions along time go, in both streams. "residual" (the paper's double dagger, its best):
-            the second unit of each stage, behind the 3x3 convolution; "shortcut" (dagger): that unit's shortcut;
-            "last" (section sign): as "residual", in the last stage alone; None: nowhere.
-        taps: what they start from, see `praxiscope.layers.temporal.TemporalConvolution`.
-        pool_window: snippets over which features are max-pooled, with stride 1, before the spatial mean; None: scores
-            of snippets are averaged instead.
+        temporal: position of temporal convolutions in both streams. "residual" (double dagger in the paper, the best):
+            in the second unit of each stage, after the 3x3 convolution; "shortcut" (dagger): in the shortcut of this
+            unit; "last" (section sign): as "residual", in the last stage only; None: no temporal convolutions.
+        taps: their initialisation, see `praxiscope.layers.temporal.TemporalConvolution`.
+        pool_window: snippets over which features are max-pooled, with stride 1, before the spatial mean; None: average
+            the scores of snippets instead.
         batchnorm: "train", "partial" (only the first layer of each stream learns) or "frozen".
 
     Attributes:
-        streams: names of the inputs, in forward's order.
-        sees: any number of snippets, all of which are seen together.
-        consensus: None, as snippets have no scores of their own.
+        streams: names of the inputs, in the order of ``forward``.
+        sees: any number of snippets, which are scored together.
+        consensus: None, because snippets have no scores.
         normalisation: mean and std of RGB (in [0, 1]) and of flow (in pixels), by stream.
 
     Raises:
-        ArgumentError: networks that do not fit together, or an unknown value.
+        ArgumentError: the networks do not match, or a value is unknown.
     """
 
     streams = ("rgb", "flow")
@@ -115,7 +116,7 @@ class TwoStreamResidualNetwork(nn.Module):
             if value not in known:
                 raise ArgumentError(f"{what} must be one of {', '.join(map(str, known))}, got {value!r}")
         if pool_window is not None and (type(pool_window) is not int or pool_window < 1):
-            raise ArgumentError(f"pool_window must be a whole number of 1 or more, got {pool_window!r}")
+            raise ArgumentError(f"pool_window must be an integer of at least 1, got {pool_window!r}")
         self.appearance, self.motion = appearance, motion
         self.batchnorm = batchnorm
         self.pool_window = pool_window
@@ -134,8 +135,8 @@ class TwoStreamResidualNetwork(nn.Module):
         for number, (one, other) in enumerate(zip(*stages, strict=True), start=2):
             if min(len(one), len(other)) < 2:
                 raise ArgumentError(
-                    f"{names[0]} and {names[1]}: conv{number}_x has a single residual unit, and the second is where "
-                    "streams meet. Choose resnet18 or a deeper one"
+                    f"{names[0]} and {names[1]}: conv{number}_x has a single residual unit, but the streams are "
+                    "joined at the second. Choose resnet18 or a deeper one"
                 )
             widths = [_stage_width(stage) for stage in (one, other)]
             if gate is not None and widths[0] != widths[1]:
@@ -155,7 +156,7 @@ class TwoStreamResidualNetwork(nn.Module):
         self.train()
 
     def default_protocol(self, flip: bool) -> str:
-        """25 uncropped frames, and the same flipped where training flips (section 4.2)."""
+        """25 uncropped frames, and their flips if training flips videos (section 4.2)."""
         return "fully-convolutional" if flip else "25xfull"
 
     @property
@@ -165,16 +166,16 @@ class TwoStreamResidualNetwork(nn.Module):
 
     @property
     def classifiers(self) -> list[nn.Module]:
-        """The layers that give class scores."""
+        """The layers that output class scores."""
         return [classifier(self.appearance), classifier(self.motion)]
 
     @property
     def first_convolutions(self) -> list[nn.Module]:
-        """The layers that see the input."""
+        """The layers that take the input."""
         return [self.appearance.conv1, self.motion.conv1]  # type: ignore[list-item]
 
     def train(self, mode: bool = True) -> TwoStreamResidualNetwork:
-        """Set training mode for all but the BatchNorm layers that ``batchnorm`` holds still."""
+        """Set the training mode, except for the BatchNorm layers that ``batchnorm`` freezes."""
         super().train(mode)
         if self.batchnorm != "train":
             for network in (self.appearance, self.motion):
@@ -182,7 +183,7 @@ class TwoStreamResidualNetwork(nn.Module):
         return self
 
     def layer_names(self) -> list[str]:
-        """The names of the layers whose maps ``forward`` returns on request, those of each stream in order."""
+        """The names of the layers whose maps ``forward`` can return, stream by stream."""
         return [
             f"{stream}.{name}"
             for stream, network in self.stream_networks.items()
@@ -195,15 +196,15 @@ class TwoStreamResidualNetwork(nn.Module):
         Args:
             frames: normalised RGB frames [B, S, 3, H, W].
             flow: normalised stacks of flow [B, S, 2 L, H, W] at the same times; any S, H and W.
-            maps: names of layers (see `layer_names`) whose outputs are returned too.
+            maps: names of layers (see `layer_names`) whose outputs are also returned.
 
         Raises:
-            ArgumentError: shapes that do not fit together.
-            UnknownNameError: no such layer; the message names the nearest.
+            ArgumentError: the shapes do not match.
+            UnknownNameError: a layer is unknown; the message names the nearest.
         """
         if frames.dim() != 5 or flow.dim() != 5 or frames.shape[:2] != flow.shape[:2]:
             raise ArgumentError(
-                "frames [B, S, C, H, W] and flow [B, S, 2 L, H, W] must show the same instants; got "
+                "frames [B, S, C, H, W] and flow [B, S, 2 L, H, W] must have equal B, S, H and W; got "
                 f"{list(frames.shape)} and {list(flow.shape)}"
             )
         check_layers(maps, self.layer_names() if maps else [])
@@ -248,7 +249,7 @@ class TwoStreamResidualNetwork(nn.Module):
         return F.relu(shortcut + residual_branch(unit, taken.branch, inner))
 
     def _features(self, x: Tensor, rows: tuple[int, ...]) -> Tensor:
-        """Maps [B * S, C, h, w] to features [B, n, C], of snippets or of windows of them: the mean over all places."""
+        """Maps [B * S, C, h, w] to features [B, n, C] of snippets or of windows of snippets: the spatial mean."""
         x = x.reshape(*rows, *x.shape[1:])
         if self.pool_window is not None:
             x = temporal_max(x, self.pool_window)
@@ -279,20 +280,20 @@ def multiplier(
     pretrained: bool = False,
     batchnorm: Literal["train", "partial", "frozen"] = "train",
 ) -> TwoStreamResidualNetwork:
-    """Build a spatiotemporal multiplier network, as a rule to be started from two trained streams.
+    """Build a spatiotemporal multiplier network, usually with a warm start from two trained streams.
 
-    The defaults are the paper's best model, but for its motion stream of 152 layers. ``gate="residual-additive"`` is
-    the spatiotemporal residual network (ST-ResNet), ``gate=None, temporal=None, pool_window=None`` the two-stream
+    The defaults are the paper's best model, except that its motion stream has 152 layers. ``gate="residual-additive"``
+    is the spatiotemporal residual network (ST-ResNet), ``gate=None, temporal=None, pool_window=None`` the two-stream
     network.
 
     Args:
         num_classes: K.
         backbone, motion_backbone: torchvision ResNets for RGB frames and for flow; by default the same.
-        stream: "both", as there are no other.
-        in_channels: of a stack of flow, 2 L; the paper's L is 10.
+        stream: "both", the only value.
+        in_channels: channels of a stack of flow, 2 L; L is 10 in the paper.
         gate: a name of `praxiscope.layers.gating.gates`, or None.
         direction, temporal, pool_window, batchnorm: see `TwoStreamResidualNetwork`.
-        taps: what convolutions along time start from: "centre", (0, 1, 0), or "average", (1/3, 1/3, 1/3).
+        taps: initialisation of temporal convolutions: "centre", (0, 1, 0), or "average", (1/3, 1/3, 1/3).
         dropout, motion_dropout: rates before the two classifiers.
         pretrained: download ImageNet weights; the motion stream's with cross-modality initialisation.
     """
@@ -300,7 +301,7 @@ def multiplier(
         raise ArgumentError(f"multiplier needs RGB frames and flow; remove stream = {stream!r}")
     if not isinstance(in_channels, int):
         raise ArgumentError(
-            f"multiplier sees stacks of one length; in_channels must be a number, got {in_channels!r}"
+            f"multiplier takes stacks of one length; in_channels must be one number, got {in_channels!r}"
         )
     if taps not in _TAPS:
         raise ArgumentError(f"taps must be 'centre' or 'average', got {taps!r}")

@@ -1,7 +1,7 @@
-"""Backbones as lists of named layers: features and maps of any layer beside the scores, in one pass.
+"""Backbones as lists of named layers: scores, features and the maps of any layer in one pass.
 
-The layers, applied one after the other, are the network's own ``forward``, bit for bit: they are its own modules, in
-its own order. There are no hooks, and the names of the state dict stay as published.
+Applying the layers in sequence equals the network's ``forward``, bit for bit, because they are its modules in its
+order. There are no hooks, and the names of the state dict do not change.
 
 Axis letters: N images, C channels, H rows, W columns, D features, K classes.
 """
@@ -24,13 +24,13 @@ Run: TypeAlias = Callable[[Tensor], Tensor]
 
 
 class BackboneOutput(NamedTuple):
-    """What a backbone makes of images.
+    """The output of a backbone.
 
     scores: [N, K], before softmax.
-    features: [N, D], the input of the classifier, before its dropout (networks of timm apply their own dropout first,
-        in training mode). Where the classifier is a convolution over a map, the mean of that map over its places.
-    maps: the outputs of the layers that were asked for, by name, [N, C, H, W]. The scores have gradients by them,
-        except where timm returns the maps (see `_PLANS`), as it returns copies.
+    features: [N, D], the input of the classifier, before its dropout (timm networks apply their own dropout first, in
+        training mode). If the classifier is a convolution over a map, the spatial mean of that map.
+    maps: outputs of the requested layers by name, [N, C, H, W]. Scores have gradients with respect to them, except for
+        maps from timm (see `_PLANS`), which are copies.
     """
 
     scores: Tensor
@@ -39,14 +39,14 @@ class BackboneOutput(NamedTuple):
 
 
 class Layer(NamedTuple):
-    """A named part of a network: what it does to [N, C, H, W]."""
+    """A named part of a network: a function of [N, C, H, W]."""
 
     name: str
     run: Run
 
 
 class _Plan(NamedTuple):
-    """Where a class of networks keeps its layers. ``NAME.*`` stands for the modules of a sequence.
+    """The attributes in which a class of networks holds its layers. ``NAME.*`` means the modules of a sequence.
 
     layers: attributes, from the image to the last map.
     head: attributes and functions from there to the scores; empty for networks of timm, which have ``forward_head``.
@@ -83,7 +83,7 @@ _PLANS: dict[str, _Plan] = {
         ("stem", "blocks.*"), ("pool", _flatten, "dropout", "classifier")
     ),
     "praxiscope.models.cnn_m.CnnM2048": _Plan(("check_size", "features.*"), _PLAIN.head),
-    # Of timm those that a system cuts open; of all others timm itself returns maps.
+    # timm networks that a model splits. For all others timm returns the maps.
     "timm.models.resnet.ResNet": _Plan(("conv1", "bn1", "act1", *_RESNET)),
     "timm.models.regnet.RegNet": _Plan(("stem", "s1", "s2", "s3", "s4", "final_conv")),
     "timm.models.convnext.ConvNeXt": _Plan(("stem", "stages.*", "norm_pre")),
@@ -92,18 +92,18 @@ _PLANS: dict[str, _Plan] = {
 }
 
 
-# Networks of timm that do more behind the pooled features than to apply their classifier.
+# timm networks with more than a classifier after the pooled features.
 _WHOLE_HEADS = {"EfficientVitMsra", "LCNetV2", "MultiScaleVit", "SHViT", "VOLO"}
 
 
 def named_layers(backbone: nn.Module) -> NamedLayers:
-    """Take a backbone apart.
+    """Split a backbone into named layers.
 
     Args:
-        backbone: what `praxiscope.models.backbones.create_backbone` has built.
+        backbone: a network of `praxiscope.models.backbones.create_backbone`.
 
     Raises:
-        ArgumentError: a network of a class that is not known.
+        ArgumentError: the class of the network is unknown.
     """
     plan = _PLANS.get(f"{type(backbone).__module__}.{type(backbone).__name__}")
     if plan is not None and plan.head:
@@ -117,7 +117,7 @@ def named_layers(backbone: nn.Module) -> NamedLayers:
 
 
 def check_layers(maps: Iterable[str], known: Sequence[str]) -> None:
-    """Raise UnknownNameError for a name in ``maps`` that no layer has; the message names the nearest."""
+    """Raise UnknownNameError if ``maps`` has an unknown name; the message gives the nearest."""
     for name in maps:
         if name not in known:
             raise unknown_name("layer", name, known)
@@ -126,14 +126,14 @@ def check_layers(maps: Iterable[str], known: Sequence[str]) -> None:
 def run_layers(
     layers: Sequence[Layer], x: Tensor, maps: Sequence[str] = (), rows: tuple[int, ...] = (-1,)
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Apply layers one after the other: the last one's output, and by name those of the layers in ``maps``.
+    """Apply layers in sequence. Returns the output of the last layer, and those of the layers in ``maps`` by name.
 
     Args:
         layers: from the first to the last.
         x: [N, C, H, W].
         maps: names of layers.
-        rows: axes that stand for N in the maps. The scores depend on the maps in this shape, so that they have
-            gradients by them.
+        rows: axes that replace N in the maps. The scores depend on the maps in this shape, so that gradients with
+            respect to them exist.
     """
     kept: dict[str, Tensor] = {}
     for layer, following in zip(layers, [*layers[1:], None], strict=True):
@@ -160,7 +160,7 @@ def _resolve(backbone: nn.Module, names: Iterable[str | Run]) -> list[Layer]:
 
 
 def _split(head: Sequence[Layer]) -> tuple[Run, Run]:
-    """Cut a head before its classifier, the last layer with weights, and before the dropout of that."""
+    """Split a head before its classifier, the last layer with weights, and before the dropout of the classifier."""
     steps = [layer.run for layer in head]
     end = max(number for number, step in enumerate(steps) if isinstance(step, nn.Linear | nn.Conv2d))
     if end and isinstance(steps[end - 1], nn.Dropout):
@@ -180,7 +180,7 @@ def _of_timm(backbone: Any, plan: _Plan | None) -> NamedLayers:
 
     def classify(features: Tensor) -> Tensor:
         last = backbone.get_classifier()
-        if isinstance(last, nn.Conv2d):  # of 1 x 1, over the mean of all places
+        if isinstance(last, nn.Conv2d):  # 1 x 1 convolution, applied to the spatial mean
             return _flatten(last(features[:, :, None, None]))
         scores: Tensor = last(features)
         return scores
@@ -192,15 +192,15 @@ def _of_timm(backbone: Any, plan: _Plan | None) -> NamedLayers:
 
 
 class NamedLayers:
-    """The layers of a network, those up to the features and those behind them.
+    """The layers of a network up to the last map, and the functions after it.
 
     Args:
         layers: from the image to the last map.
         pool: from the last map to the input of the classifier.
         classify: from there to scores.
-        whole: does what all ``layers`` do, where the network has a function for it.
-        head: from the last map to scores, where that is more than ``pool`` and ``classify``.
-        intermediate: a network of timm that returns maps itself.
+        whole: function equal to all ``layers``, if the network has one.
+        head: from the last map to scores, if this is more than ``pool`` and ``classify``.
+        intermediate: a timm network that returns maps.
     """
 
     def __init__(
@@ -217,7 +217,7 @@ class NamedLayers:
 
     @property
     def names(self) -> list[str]:
-        """The layers whose maps can be asked for, in order."""
+        """The names of layers whose maps can be requested, in order."""
         if self._intermediate is None:
             return [layer.name for layer in self.layers if isinstance(layer.run, nn.Module)]
         if not hasattr(self._intermediate, "forward_intermediates"):
@@ -241,10 +241,10 @@ class NamedLayers:
         Args:
             x: the input of the first layer.
             maps: names of layers.
-            rows: axes that stand for N in what is returned, (B, S) for example.
+            rows: axes that replace N in the output, such as (B, S).
 
         Raises:
-            UnknownNameError: no such layer; the message names the nearest.
+            UnknownNameError: a layer is unknown; the message names the nearest.
         """
         check_layers(maps, self.names)
         kept: dict[str, Tensor] = {}

@@ -1,6 +1,6 @@
-"""Names of models and backbones, and what is known of a model before it is built, without importing torch.
+"""Names of models and backbones, and properties of models before they are built, without importing torch.
 
-A model's keywords, their defaults and its registration are read from its file, so that they stand there alone.
+The keywords of a model, their defaults and its registration are read from its file, so that they are not repeated here.
 """
 
 from __future__ import annotations
@@ -43,22 +43,22 @@ BACKBONES = (
 """The backbones that need no extra package; ``timm/NAME`` adds all of timm's."""
 
 REQUIRED = inspect.Parameter.empty
-"""In place of the default of a keyword that has none."""
+"""Marks a keyword without a default."""
 
 
 def list_models() -> list[str]:
-    """Return the names that `praxiscope.models.create_model` knows, sorted: ours, and those of other packages."""
+    """Return the names that `praxiscope.models.create_model` knows, sorted: of this package and of other packages."""
     return sorted({*FILES, *models, *offered_models()})
 
 
 def registered(name: str) -> Registered | None:
-    """A model's registration; None for a model of ours whose file has not been imported.
+    """The registration of a model; None for a model of this package whose file has not been imported.
 
-    A package that offers the model by an entry point is imported.
+    If another package provides the model by an entry point, it is imported.
 
     Raises:
         UnknownNameError: no such model; the message names the nearest.
-        ArgumentError: the package that offers the model does not register it.
+        ArgumentError: the package that provides the model does not register it.
     """
     if name in models:
         return models.get(name)
@@ -77,7 +77,7 @@ def registered(name: str) -> Registered | None:
 
 
 def keywords_of(name: str) -> dict[str, Any]:
-    """The keywords of a model's builder with their defaults, `REQUIRED` where there is none.
+    """The keywords of a model's builder with their defaults, `REQUIRED` for those without.
 
     Raises:
         UnknownNameError: no such model; the message names the nearest.
@@ -92,7 +92,7 @@ def keywords_of(name: str) -> dict[str, Any]:
 
 
 def frames_of(name: str) -> str:
-    """Whether a model sees "sampled" frames or "all". Raises UnknownNameError for an unknown model."""
+    """Whether a model takes "sampled" frames or "all". Raises UnknownNameError for an unknown model."""
     if (known := registered(name)) is not None:
         return known.frames
     facts = {word.arg: ast.literal_eval(word.value) for word in _definition(name)[1].keywords}
@@ -100,7 +100,7 @@ def frames_of(name: str) -> str:
 
 
 def _definition(name: str) -> tuple[ast.FunctionDef, ast.Call]:
-    """The builder of a model of ours, and its registration, read from its file."""
+    """The builder of a model of this package, and its registration, parsed from its file."""
     text = Path(__file__).with_name(f"{FILES[name]}.py").read_text(encoding="utf-8")
     (found,) = (
         (node, decorator)
@@ -115,7 +115,7 @@ def _definition(name: str) -> tuple[ast.FunctionDef, ast.Call]:
 
 
 def check_keywords(name: str, given: Iterable[str]) -> None:
-    """Raise ArgumentError for a keyword that a model's builder does not take; the message names the nearest.
+    """Raise ArgumentError for an unknown keyword of a model's builder; the message names the nearest.
 
     Raises:
         UnknownNameError: no such model.
@@ -131,7 +131,7 @@ def check_keywords(name: str, given: Iterable[str]) -> None:
 
 
 def default_stream(name: str) -> str:
-    """What a model sees by default: "rgb", "flow", or "both" where it needs RGB and flow.
+    """The default stream of a model: "rgb", "flow", or "both" if it needs RGB and flow.
 
     Raises:
         UnknownNameError: no such model.

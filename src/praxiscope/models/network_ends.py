@@ -1,4 +1,4 @@
-"""The two ends of an image network, its first convolution and its classifier, and RGB filters for other inputs."""
+"""Find the first convolution and the classifier of an image network, and adapt RGB filters to other inputs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def first_convolution_name(network: nn.Module) -> str:
 
 
 def first_convolution(network: nn.Module) -> nn.Conv2d:
-    """Return the convolution that takes the input. Raises ArgumentError for none, or for several."""
+    """Return the convolution that takes the input. Raises ArgumentError if there is none, or several."""
     found = first_convolutions(network)
     if len(found) > 1:
         raise ArgumentError(
@@ -43,7 +43,7 @@ def first_convolution(network: nn.Module) -> nn.Conv2d:
 
 
 def first_convolutions(network: nn.Module) -> list[nn.Conv2d]:
-    """Return the convolutions that take the input, one per stem. Raises ArgumentError where there is none."""
+    """Return the convolutions that take the input, one per stem. Raises ArgumentError if there is none."""
     found = network.get_submodule(first_convolution_name(network))
     layers = list(found) if isinstance(found, Stems) else [found]
     return [layer for layer in layers if isinstance(layer, nn.Conv2d)]
@@ -53,7 +53,7 @@ def classifier_name(network: nn.Module) -> str:
     """Return the dotted name of the layer that outputs the class scores: the last linear layer or convolution.
 
     Raises:
-        ArgumentError: timm names no single layer (distilled networks have two), or there is none at all.
+        ArgumentError: there is no classifier, or timm has several (distilled networks have two).
     """
     layers = {
         module: name for name, module in network.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)
@@ -75,14 +75,14 @@ def classifier_name(network: nn.Module) -> str:
 
 
 def classifier(network: nn.Module) -> nn.Linear | nn.Conv2d:
-    """Return the layer that outputs the class scores. Raises ArgumentError where there is no single one."""
+    """Return the layer that outputs the class scores. Raises ArgumentError if there is not exactly one."""
     found = network.get_submodule(classifier_name(network))
     assert isinstance(found, nn.Linear | nn.Conv2d)
     return found
 
 
 def cross_modality(weight: Tensor, in_channels: int) -> Tensor:
-    """Adapt RGB filters to other input channels: their mean over RGB, repeated.
+    """Adapt RGB filters to other input channels: repeat their mean over RGB.
 
     Args:
         weight: [out, 3, kernel, kernel].
@@ -95,12 +95,12 @@ def cross_modality(weight: Tensor, in_channels: int) -> Tensor:
 
 
 def inflated(weight: Tensor, in_channels: int) -> Tensor:
-    """Adapt RGB filters to a stack of RGB frames: repeated for each frame and divided by their number, so that a stack
-    of equal frames gives the output of one of them (I3D, section 2.4).
+    """Adapt RGB filters to a stack of RGB frames: repeat them for each frame and divide by the number of frames, so
+    that a stack of equal frames gives the output of a single one (I3D, section 2.4).
 
     Args:
         weight: [out, 3, kernel, kernel].
-        in_channels: C of the new input, three for each frame.
+        in_channels: C of the new input, three per frame.
 
     Returns:
         [out, C, kernel, kernel].

@@ -1,4 +1,4 @@
-"""The registry of models: ours, and those of other packages.
+"""The registry of models of this package and of other packages.
 
 Importing this file does not import torch.
 """
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 __all__ = ["GROUP", "Registered", "models", "offered_models", "register_model"]
 
 GROUP = "praxiscope.models"
-"""The group of entry points by which an installed package offers models: a model's name, and the module that registers
-it."""
+"""The group of entry points by which an installed package provides models: the name of a model, and the module that
+registers it."""
 
 Builder = TypeVar("Builder", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
 class Registered:
-    """What is known of a model before it is built.
+    """The properties of a model before it is built.
 
     Attributes:
         build: its builder.
-        frames: "sampled" or "all", as ``sees.frames`` of what it builds.
+        frames: "sampled" or "all", the ``sees.frames`` of its networks.
     """
 
     build: Callable[..., nn.Module]
@@ -45,18 +45,18 @@ models: Registry[Registered] = Registry("model")
 def register_model(
     name: str, *, frames: Literal["sampled", "all"] = "sampled"
 ) -> Callable[[Builder], Builder]:
-    """Return a decorator that makes a builder known as a model, for ``--model NAME`` and ``create_model(NAME)``.
+    """Return a decorator that registers the builder of a model, for ``--model NAME`` and ``create_model(NAME)``.
 
-    A run offers the builder what it declares of ``num_classes``, ``in_channels``, ``input_size`` and ``snippets``; its
-    other keywords are settings: ``--set model.KEYWORD=VALUE``. A package makes its models known without being imported
-    by an entry point in the group ``praxiscope.models``: the model's name, and the module that registers it.
+    A run passes ``num_classes``, ``in_channels``, ``input_size`` and ``snippets`` to the builder if it declares them.
+        Its other keywords are settings: ``--set model.KEYWORD=VALUE``. An installed package provides its models by an
+        entry point in the group ``praxiscope.models``: the name of the model, and the module that registers it.
 
     Args:
         name: the model's name.
-        frames: "all" for a model that sees every frame of a video.
+        frames: "all" for a model that takes every frame of a video.
 
     Raises:
-        ArgumentError: the name is taken; or the builder has a parameter that cannot be given by name.
+        ArgumentError: the name is already registered, or the builder has a positional-only or variadic parameter.
 
     Example:
         >>> @register_model("mine")
@@ -70,7 +70,8 @@ def register_model(
         for parameter in inspect.signature(build).parameters.values():
             if parameter.kind not in by_name:
                 raise ArgumentError(
-                    f"model {name!r}: the builder's parameter {str(parameter)!r} cannot be given by name; name each one"
+                    f"model {name!r}: the builder's parameter {str(parameter)!r} cannot be passed by keyword; "
+                    "declare each keyword"
                 )
         models.register(name)(Registered(build, frames))
         return build
@@ -79,5 +80,5 @@ def register_model(
 
 
 def offered_models() -> dict[str, EntryPoint]:
-    """The models that installed packages offer by entry points, by name."""
+    """The entry points of models in installed packages, by name."""
     return {point.name: point for point in entry_points(group=GROUP)}

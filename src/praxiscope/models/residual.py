@@ -1,4 +1,4 @@
-"""The parts of torchvision's residual units, for networks that read or change what happens inside of them.
+"""The parts of torchvision's residual units, for networks that change their computation.
 
 These functions use the modules of a network, which keep their names.
 """
@@ -18,7 +18,7 @@ __all__ = ["branch_width", "is_residual_unit", "residual_branch", "residual_stag
 
 
 def is_residual_unit(module: nn.Module) -> bool:
-    """Whether a module is a unit of a torchvision ResNet: two or three convolutions beside a shortcut."""
+    """Whether a module is a unit of a torchvision ResNet: two or three convolutions and a shortcut."""
     resnet = torchvision_file("resnet")
     return isinstance(module, resnet.BasicBlock | resnet.Bottleneck)
 
@@ -27,9 +27,9 @@ def residual_branch(unit: Any, x: Tensor, inner: Callable[[Tensor], Tensor] | No
     """The residual branch F of a unit f(x + F(x)).
 
     Args:
-        unit: of a torchvision ResNet.
+        unit: a unit of a torchvision ResNet.
         x: [N, C, H, W].
-        inner: applied behind the unit's 3x3 convolution (in a unit of two, behind the first), its BatchNorm and ReLU.
+        inner: applied after the unit's 3x3 convolution (the first of two), its BatchNorm and ReLU.
     """
     if hasattr(unit, "conv3"):
         x = F.relu(unit.bn1(unit.conv1(x)))
@@ -49,7 +49,7 @@ def residual_sum(unit: Any, x: Tensor) -> Tensor:
 
 
 def branch_width(unit: Any) -> int:
-    """Channels at the place of ``inner`` in `residual_branch`."""
+    """The number of channels at the position of ``inner`` in `residual_branch`."""
     width: int = unit.conv2.out_channels if hasattr(unit, "conv3") else unit.conv1.out_channels
     return width
 
@@ -58,7 +58,7 @@ def residual_stages(backbone: nn.Module, name: str) -> list[nn.Sequential]:
     """The four stages of a torchvision ResNet (conv2_x to conv5_x).
 
     Raises:
-        ArgumentError: another network.
+        ArgumentError: the network is not a torchvision ResNet.
     """
     if not isinstance(backbone, torchvision_file("resnet").ResNet):
         raise ArgumentError(

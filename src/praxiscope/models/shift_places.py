@@ -1,4 +1,4 @@
-"""Where a temporal shift goes into an image network (Lin et al. 2019, section 4.2).
+"""The positions of temporal shifts in an image network (Lin et al. 2019, section 4.2).
 
 "residual" shifts the input of the residual branch but not of the shortcut, so that no frame loses its own features.
 """
@@ -17,7 +17,7 @@ ShiftPlace: TypeAlias = Literal["residual", "block"]
 
 
 class _Branch(NamedTuple):
-    """The attributes of a block whose input is the residual branch's, and where the channels are in it."""
+    """The attributes of a block that take the input of the residual branch, and the axis of the channels in it."""
 
     attributes: tuple[str, ...]
     channels_last: bool = False
@@ -28,7 +28,7 @@ _BRANCHES: dict[str, _Branch] = {
     "torchvision.models.resnet.BasicBlock": _Branch(("conv1",)),
     "torchvision.models.resnet.Bottleneck": _Branch(("conv1",)),
     "torchvision.models.mobilenetv2.InvertedResidual": _Branch(("conv",)),
-    # No shortcut: the 1x1 branch (and the pooled one) keep the frame's own features in its stead.
+    # No shortcut: the 1x1 branch (and the pooled one) keep the features of the frame instead.
     "torchvision.models.squeezenet.Fire": _Branch(("expand3x3",)),
     "torchvision.models.googlenet.Inception": _Branch(("branch2", "branch3")),
     # ResNet, ResNeXt, SE, ECA, ResNet-D, HRNet, …
@@ -54,15 +54,15 @@ _BRANCHES: dict[str, _Branch] = {
     "timm.models._efficientnet_blocks.EdgeResidual": _Branch(("conv_exp",)),
     "timm.models.convnext.ConvNeXtBlock": _Branch(("conv_dw",)),
     "timm.models.convnextv2.ConvNeXtBlock": _Branch(("conv_dw",)),
-    # Transformers: every token's channels travel, at the input of the attention (before windows are cut).
+    # Transformers: the channels of all tokens are shifted at the input of the attention (before windows are formed).
     "timm.models.vision_transformer.Block": _Branch(("attn",), channels_last=True),
     "timm.models.beit.Block": _Branch(("attn",), channels_last=True),
     "timm.models.eva.EvaBlock": _Branch(("attn",), channels_last=True),
     "timm.models.swin_transformer.SwinTransformerBlock": _Branch(("norm1",), channels_last=True),
 }
 
-# Blocks of these tell by their attribute whether a shortcut is there; without one the shift would cost the
-# frame its own features, and TSM's code leaves them alone.
+# An attribute of these blocks tells whether they have a shortcut. Without one, a shift would lose features of the
+# frame, so TSM's code does not shift them.
 _SHORTCUT_FLAGS = ("has_skip", "use_res_connect")
 
 
@@ -76,7 +76,7 @@ class _Place(NamedTuple):
 
 
 def shift_places(backbone: nn.Module, place: ShiftPlace = "residual") -> list[_Place]:
-    """Return the modules of a backbone whose input is to be shifted.
+    """Return the modules of a backbone whose input is shifted.
 
     ============================  =================================================================
     residual networks             first convolution of every residual branch; in ResNet-101 and -152
@@ -94,7 +94,7 @@ def shift_places(backbone: nn.Module, place: ShiftPlace = "residual") -> list[_P
             (the paper's in-place shift, figure 5a).
 
     Raises:
-        ArgumentError: no place is known in the backbone.
+        ArgumentError: no position is known in the backbone.
     """
     if place not in ("residual", "block"):
         raise ArgumentError(f"shift_place must be 'residual' or 'block', got {place!r}")
@@ -127,7 +127,7 @@ def _every_second_in_deep_resnets(backbone: nn.Module, blocks: list[nn.Module]) 
 
 
 def _stage_starts(backbone: nn.Module) -> list[nn.Module]:
-    """First convolutions of the stages after the first, in networks that are one plain chain."""
+    """First convolutions of the stages after the first, in sequential networks."""
     features = getattr(backbone, "features", None)
     if isinstance(features, nn.Sequential):  # AlexNet, VGG: a stage begins after pooling
         starts: list[nn.Module] = []

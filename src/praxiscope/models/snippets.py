@@ -1,4 +1,4 @@
-"""The network that the snippet models share: one backbone for every snippet, then a consensus.
+"""The common network of snippet models: one backbone for all snippets, then a consensus.
 
 Axis letters: B videos, S snippets, C channels, H rows, W columns, K classes.
 """
@@ -35,36 +35,35 @@ BatchNormMode: TypeAlias = Literal["train", "partial", "frozen"]
 Stream: TypeAlias = Literal["rgb", "flow"]
 Channels: TypeAlias = int | Sequence[int]
 
-# Channels of a stream by default: an RGB frame, or TSN's stack of L = 5 flow fields of dx and dy.
+# Default channels of a stream: an RGB frame, or TSN's stack of L = 5 flow fields of dx and dy.
 STREAM_CHANNELS = {"rgb": 3, "flow": 10}
 _BATCHNORM_MODES = ("train", "partial", "frozen")
 
 
 class SnippetNetwork(nn.Module):
-    """A backbone over every snippet of a video, and the consensus of their scores.
+    """A backbone that scores each snippet of a video, and the consensus of these scores.
 
     Args:
         backbone: name of an image network (`praxiscope.models.backbones.create_backbone`).
         num_classes: K.
         stream: name of the input: "rgb" or "flow".
-        in_channels: C; by default 3 for "rgb", 10 for "flow". Of "rgb" a multiple of 3 is a stack of frames. Several
-            numbers in ascending order, of "flow", are a stem for each length of stack (Huang et al., section
-            III.B.4): the last is C, and a shorter stack is the first channels of it.
+        in_channels: C; by default 3 for "rgb", 10 for "flow". For "rgb", a multiple of 3 means a stack of frames. For
+            "flow", several numbers in ascending order give a stem for each length of stack (Huang et al., section
+            III.B.4): the last is C, and a shorter stack is its first channels.
         dropout: rate before the classifier.
-        pretrained: download ImageNet weights; for C != 3 with cross-modality initialisation, or of RGB frames
-            inflated.
-        batchnorm: "train": all BatchNorm layers learn; "partial": only the first one (TSN's partial BN);
-            "frozen": none. Applies to the backbone, and holds through ``.train()``.
+        pretrained: download ImageNet weights; for C != 3 with cross-modality initialisation, or inflated for RGB
+            frames.
+        batchnorm: "train": all BatchNorm layers learn; "partial": only the first one (TSN's partial BN); "frozen":
+            none. Applies to the backbone, also after ``.train()``.
         consensus: name of a function of `praxiscope.layers.consensus`.
-        input_size: side in pixels at which the model is trained and tested; by default the backbone's own.
-        sees: what is taken of a video; its ``together`` is above 1 where layers mix snippets.
+        input_size: side in pixels at which the model is trained and tested; by default the backbone's.
+        sees: the frames that the model takes; its ``together`` is above 1 if layers mix snippets.
 
     Attributes:
-        streams: names of the inputs, in forward's order; with several stems ("flow", "stem").
-        normalisation: mean and std of the input (RGB in [0, 1], flow in pixels) by the stream's name; of a stack of
-            RGB frames those of one.
-        snippet_rows: which rows of the batch belong to which video, for layers that mix snippets; set for the duration
-            of each forward pass.
+        streams: names of the inputs, in the order of ``forward``; with several stems ("flow", "stem").
+        normalisation: mean and std of the input (RGB in [0, 1], flow in pixels) by the stream's name; for a stack of
+            RGB frames, those of one frame.
+        snippet_rows: the rows of each video in the batch, for layers that mix snippets; set during each forward pass.
     """
 
     def __init__(
@@ -95,7 +94,7 @@ class SnippetNetwork(nn.Module):
             self.in_channels = channels[-1]
         else:
             raise ArgumentError(
-                "in_channels must be one number or, of the stream 'flow', a stem for each of several in ascending "
+                "in_channels must be one number or, for the stream 'flow', several in ascending "
                 f"order; got {channels!r} for the stream {stream!r}"
             )
         self.num_classes = num_classes
@@ -120,7 +119,7 @@ class SnippetNetwork(nn.Module):
 
     @property
     def sees_frames(self) -> bool:
-        """Whether the channels are those of RGB frames."""
+        """Whether the input is RGB frames."""
         return self.streams == ("rgb",) and self.in_channels % 3 == 0
 
     @property
@@ -134,21 +133,21 @@ class SnippetNetwork(nn.Module):
         return {self.streams[0]: self.backbone}
 
     def default_protocol(self, flip: bool) -> str:
-        """25 single frames where snippets do not depend on one another, else one centred clip."""
+        """25 single frames if snippets are independent, otherwise one centred clip."""
         return "25x1" if self.sees.together == 1 else "1x1"
 
     @property
     def classifiers(self) -> list[nn.Module]:
-        """The layers that give class scores; optimisers may give them a rate of their own."""
+        """The layers that output class scores; they may have their own learning rate."""
         return [classifier(self.backbone)]
 
     @property
     def first_convolutions(self) -> list[nn.Module]:
-        """The layers that see the input; optimisers may give them a rate of their own."""
+        """The layers that take the input; they may have their own learning rate."""
         return list(first_convolutions(self.backbone))
 
     def train(self, mode: bool = True) -> SnippetNetwork:
-        """Set training mode for all but the BatchNorm layers that ``batchnorm`` holds still."""
+        """Set the training mode, except for the BatchNorm layers that ``batchnorm`` freezes."""
         super().train(mode)
         if self.batchnorm != "train":
             freeze_batchnorm(self.backbone, keep_first=self.batchnorm == "partial")
@@ -156,11 +155,11 @@ class SnippetNetwork(nn.Module):
 
     @property
     def stems(self) -> Stems | None:
-        """The first convolutions, where there is one for each length of stack."""
+        """The first convolutions, if there is one for each length of stack."""
         return next((module for module in self.backbone.modules() if isinstance(module, Stems)), None)
 
     def layer_names(self) -> list[str]:
-        """The names of the layers whose maps ``forward`` returns on request, from the input to the classifier."""
+        """The names of the layers whose maps ``forward`` can return, from the input to the classifier."""
         return named_layers(self.backbone).names
 
     def forward(
@@ -169,17 +168,17 @@ class SnippetNetwork(nn.Module):
         """Score snippets and their videos.
 
         Args:
-            frames: float [B, S, C, H, W], normalised as ``normalisation`` says; any S.
-            stem: for a network with several stems, int64 [B, S]: the stem that each snippet goes through. None: each
-                snippet goes through all of them, and its scores, features and maps are the means (the test).
-            maps: names of layers (see `layer_names`) whose outputs are returned too.
+            frames: float [B, S, C, H, W], normalised by ``normalisation``; any S.
+            stem: for a network with several stems, the stem of each snippet, int64 [B, S]. None: use all stems for each
+                snippet, and average scores, features and maps (for testing).
+            maps: names of layers (see `layer_names`) whose outputs are also returned.
 
         Returns:
             logits [B, K], snippet_logits [B, S, K], features [B, S, D] and maps by layer name [B, S, C, H, W].
 
         Raises:
-            ArgumentError: another shape, or a stem that does not exist.
-            UnknownNameError: no such layer; the message names the nearest.
+            ArgumentError: the shape is wrong, or a stem does not exist.
+            UnknownNameError: a layer is unknown; the message names the nearest.
         """
         if frames.dim() != 5 or frames.shape[2] != self.in_channels or frames.shape[1] < 1:
             raise ArgumentError(
@@ -188,13 +187,13 @@ class SnippetNetwork(nn.Module):
             )
         if not frames.is_floating_point():
             raise ArgumentError(
-                f"frames must be floats, normalised as model.normalisation says; got {frames.dtype}"
+                f"frames must be floats, normalised by model.normalisation; got {frames.dtype}"
             )
         rows = frames.flatten(0, 1)
         stems = self.stems
         if stem is not None and (stems is None or stem.shape != frames.shape[:2]):
             raise ArgumentError(
-                f"stem must be int64 {list(frames.shape[:2])}, for a network with several, got {list(stem.shape)}"
+                f"stem must be int64 {list(frames.shape[:2])}, for a network with several stems, got {list(stem.shape)}"
             )
         network = partial(named_layers(self.backbone), rows, maps, tuple(frames.shape[:2]))
         with self.snippet_rows.set(VideoRows.equal(frames.shape[0], frames.shape[1], frames.device)):
@@ -208,7 +207,7 @@ class SnippetNetwork(nn.Module):
 
 
 def _through(stems: Stems, choice: Tensor | int, network: Callable[[], BackboneOutput]) -> BackboneOutput:
-    """Run a network whose rows go through their stems: int64 [N], or one number for all."""
+    """Run a network with the stem of each row: int64 [N], or one index for all rows."""
     with stems.choice.set(choice):
         return network()
 

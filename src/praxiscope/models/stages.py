@@ -1,6 +1,6 @@
-"""Cutting an image network after its first stage: what a system does early to every frame, and late to few.
+"""Split an image network after its first stage, to process every frame early and few frames late.
 
-Both halves are the network's own modules, so that its state dict keeps the names that published weights have.
+Both parts are modules of the network, so that its state dict keeps the names of published weights.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from praxiscope.models.residual import is_residual_unit, residual_sum
 
 __all__ = ["early_stage", "late_stages", "without_last_relu"]
 
-# The last layer of the first stage: it ends where frames are a quarter as wide as they came (AlexNet, some MobileNets:
-# an eighth), behind a ReLU where the network has one there. By the backbone's name, or by the class of the network.
+# The last layer of the first stage, where the width is a quarter of the input's (AlexNet, some MobileNets: an eighth),
+# after a ReLU if the network has one there. By the name of the backbone, or by the class of the network.
 _FIRST_STAGE_ENDS: dict[str, str] = {
     "vgg16": "features.9",
     "vgg16_bn": "features.13",
@@ -41,7 +41,7 @@ def _first_stage_end(backbone: nn.Module, name: str) -> str:
     found = _FIRST_STAGE_ENDS.get(name) or _FIRST_STAGE_ENDS.get(kind)
     if found is None:
         raise ArgumentError(
-            f"{name} cannot be cut after its first stage: the end of that stage is not known for "
+            f"{name} cannot be split after its first stage: the end of this stage is unknown for "
             f"{type(backbone).__name__}. Choose another backbone: a ResNet, RegNet, EfficientNet, MobileNet, ConvNeXt, "
             "VGG, GoogLeNet or SqueezeNet"
         )
@@ -49,32 +49,32 @@ def _first_stage_end(backbone: nn.Module, name: str) -> str:
 
 
 def early_stage(backbone: nn.Module, name: str) -> list[Layer]:
-    """Return the layers of the first stage, to be applied one after the other.
+    """Return the layers of the first stage, in order.
 
     Args:
         backbone: an image network.
-        name: the name it was built by, see `praxiscope.models.backbones.create_backbone`.
+        name: the name it was built with, see `praxiscope.models.backbones.create_backbone`.
 
     Raises:
-        ArgumentError: the end of the first stage is not known.
+        ArgumentError: the end of the first stage is unknown.
     """
     return named_layers(backbone).up_to(_first_stage_end(backbone, name))
 
 
 def late_stages(backbone: nn.Module, name: str) -> NamedLayers:
-    """Return the layers behind the first stage, which take what `early_stage` gives and end with class scores."""
+    """Return the layers after the first stage, from the output of `early_stage` to class scores."""
     return named_layers(backbone).behind(_first_stage_end(backbone, name))
 
 
 def without_last_relu(layers: Sequence[Layer]) -> list[Layer]:
-    """The first stage of a torchvision ResNet without the ReLU at its very end.
+    """The first stage of a torchvision ResNet without its last ReLU.
 
     Raises:
-        ArgumentError: it does not end with a block of a ResNet.
+        ArgumentError: the stage does not end with a ResNet block.
     """
     last = layers[-1]
     if not isinstance(last.run, nn.Sequential) or not is_residual_unit(last.run[-1]):
-        raise ArgumentError("aggregate='pre' needs a ResNet of torchvision's, whose stages end with a ReLU")
+        raise ArgumentError("aggregate='pre' needs a torchvision ResNet, whose stages end with a ReLU")
     *before, final = last.run
     opened = [Layer(last.name, unit) for unit in before]
     return [*layers[:-1], *opened, Layer(last.name, partial(residual_sum, final))]

@@ -1,6 +1,6 @@
-"""Temporal shift module (Lin et al. 2019): channels travel between neighbouring snippets.
+"""Temporal shift module (Lin et al. 2019): channels are shifted between neighbouring snippets.
 
-Where the shift goes depends on the backbone (`praxiscope.models.shift_places`).
+The positions of the shift depend on the backbone (`praxiscope.models.shift_places`).
 """
 
 from __future__ import annotations
@@ -30,20 +30,19 @@ def tsm(
     consensus: str = "average",
     input_size: int | None = None,
 ) -> SnippetNetwork:
-    """Build a network with temporal shifts: an eighth of the channels each way, over 8 snippets, dropout 0.5.
+    """Build a network with temporal shifts: an eighth of the channels in each direction, over 8 snippets, dropout 0.5.
 
-    The shift spans the snippets of one forward, however many come; ``snippets`` is what training and testing
-    should show it together.
+    The shift spans all snippets of a forward pass; ``snippets`` is their number in training and testing.
 
     Args:
-        snippets: snippets of a video that are seen together.
-        fold_div: 1 / fold_div of the channels travel each way.
+        snippets: number of snippets of a video in one forward pass.
+        fold_div: 1 / fold_div of the channels are shifted in each direction.
         shift_place: "residual" or "block", see `shift_places`.
 
         The others: see `praxiscope.models.snippets.SnippetNetwork`.
 
     Raises:
-        ArgumentError: the backbone has no known place for a shift.
+        ArgumentError: the positions of the shift are unknown for the backbone.
     """
     network = SnippetNetwork(
         backbone=backbone,

@@ -1,4 +1,4 @@
-"""Temporal segment networks (Wang et al. 2016): one loss on the consensus of a video's snippets."""
+"""Temporal segment networks (Wang et al. 2016): one loss on the consensus over the snippets of a video."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def tsn(
 ) -> SnippetNetwork:
     """Build a temporal segment network.
 
-    The number of segments is that of the input (the paper trains with 3, and tests with 25). The paper's
-    "partial BN" is ``batchnorm="partial"``; it is for a pre-trained start, so by default all layers learn.
+    The number of segments is that of the input (the paper trains with 3, and tests with 25). The paper's "partial BN"
+    is ``batchnorm="partial"``; it is for pretrained weights, so by default all layers learn.
 
     Args: see `praxiscope.models.snippets.SnippetNetwork`; ``dropout`` is by default the paper's 0.8 for "rgb"
         and 0.7 for "flow".

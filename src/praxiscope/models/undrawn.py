@@ -1,4 +1,4 @@
-"""Building a network whose weights are loaded next: random ones, which take as long to draw, are left out."""
+"""Build a network without drawing random weights, to load weights faster."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _DRAWS = {
 
 
 class Undrawn(TorchFunctionMode):
-    """While it is entered, what would be drawn at random keeps whatever its memory holds, or is constant.
+    """A context in which random initialisation is skipped: tensors stay uninitialised, or get a constant.
 
-    Draws that are repeated until they suit (truncated normal ones) get what suits at once: the mean of a normal
+    Constants are for rejection sampling (truncated normal), which accepts them immediately: the mean of a normal
     distribution, the lower end of a uniform one.
 
     Example:

@@ -1,4 +1,4 @@
-"""Weights from local files: read without unpickling, checked key by key and shape by shape."""
+"""Load weights from local files without unpickling, and check all names and shapes."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from praxiscope.tensorfile import State, read_tensors
 
 __all__ = ["WeightReport", "load_weights"]
 
-_LISTED = 5  # names of each kind that an error spells out
+_LISTED = 5  # maximum number of names of each kind in an error
 _OURS = "backbone."
 _PREFIXES = ("module.", "base_model.", _OURS)  # DistributedDataParallel, TSN's and TSM's code, ours
-_TRAINING_ONLY = ("aux1.", "aux2.")  # GoogLeNet's side classifiers, which are never built here
+_TRAINING_ONLY = ("aux1.", "aux2.")  # GoogLeNet's auxiliary classifiers, which are never built here
 
 
 class _Mismatch(NamedTuple):
@@ -40,17 +40,17 @@ class _Mismatch(NamedTuple):
 
 @dataclass(frozen=True)
 class WeightReport:
-    """What became of every tensor of a weights file.
+    """The result of loading a weights file.
 
     Attributes:
-        loaded: names, in the backbone, of the tensors that were taken.
-        skipped_classifier: the classifier's tensors that were not, since the classes differ or the file has
+        loaded: names, in the backbone, of the loaded tensors.
+        skipped_classifier: tensors of the classifier that were not loaded, because the classes differ or the file has
             none; the model keeps its new classifier.
-        missing: names that the backbone has and the file has not.
-        unexpected: names that the file has and the backbone has not.
+        missing: names in the backbone but not in the file.
+        unexpected: names in the file but not in the backbone.
         mismatched: (name, shape in the file, shape in the backbone).
-        cross_modality: True if a first convolution was made from RGB filters for another input.
-        input: the normalisation that these weights expect of RGB input in [0, 1], if the file's kind tells.
+        cross_modality: whether a first convolution was adapted from RGB filters to another input.
+        input: the normalisation of RGB input in [0, 1] for these weights, if the file format determines it.
     """
 
     loaded: tuple[str, ...]
@@ -73,21 +73,21 @@ def load_weights(
     filters are averaged for a first convolution with other channels (cross-modality initialisation), for each one
     where there are several stems; for a stack of RGB frames they are inflated.
 
-    For a run folder, the weights of its checkpoint and the normalisation of its training are taken.
+    For a run folder, the weights of its checkpoint and the normalisation of its training are loaded.
 
     Args:
-        model: of one stream; see `praxiscope.models.contract.VideoModel`.
+        model: a model of one stream; see `praxiscope.models.contract.VideoModel`.
         path: the file; or a run or model folder.
         labels: the model's classes, in the order of its scores. A run's classifier is loaded if it has the same
-            classes; None: if it has as many.
-        strict: everything but the classifier must be there, with its shape, and nothing else.
+            classes; None: if it has the same number.
+        strict: require exactly the tensors of the backbone, with their shapes; the classifier is optional.
 
     Returns:
-        What was loaded and what was not. If the normalisation of the input is known, the model's ``normalisation`` is
-        set too.
+        A report of what was loaded. If the normalisation of the input is known, the model's ``normalisation`` is also
+        set.
 
     Raises:
-        CheckpointError: the file cannot be read, is not of this network (``strict``), or gives it nothing.
+        CheckpointError: the file cannot be read, does not match the network (``strict``), or has no matching tensor.
     """
     path = Path(path)
     ((stream, network),) = model.stream_networks.items()
@@ -109,12 +109,12 @@ def load_weights(
 
 
 class _Found(NamedTuple):
-    """What a file or a run holds.
+    """The content of a file or a run.
 
     state: a backbone's tensors, under its own names.
-    network: the name of the backbone, if it is known.
-    input: how RGB input in [0, 1] is normalised, if that is known.
-    flow: how flow is normalised, for weights that were trained on it.
+    network: the name of the backbone, if known.
+    input: normalisation of RGB input in [0, 1], if known.
+    flow: normalisation of flow, for weights trained on it.
     """
 
     state: State
@@ -124,7 +124,7 @@ class _Found(NamedTuple):
 
 
 def _read(path: Path, stream: str, labels: Sequence[str] | None, last: str) -> _Found:
-    """Read weights for a stream. Of a run with other ``labels`` the classifier, named ``last``, is left out."""
+    """Read weights for a stream. For a run with other ``labels`` the classifier, named ``last``, is omitted."""
     if not path.is_dir():
         state, source, normalisation = _convert(read_tensors(path))
         return _Found(_plain_names(state, last), source, normalisation)
@@ -135,18 +135,18 @@ def _read(path: Path, stream: str, labels: Sequence[str] | None, last: str) -> _
     if card.input.flow is None:
         return _Found(state, backbone, Normalisation(mean=card.input.mean, std=card.input.std))
     if stream == "rgb":
-        raise CheckpointError(f"{path}: was trained on flow, and this network sees RGB frames. Add --flow.")
+        raise CheckpointError(f"{path}: was trained on flow, but this network takes RGB frames. Add --flow.")
     return _Found(state, backbone, None, Normalisation(mean=card.input.flow_mean, std=card.input.flow_std))
 
 
 def _adapt_first_convolution(
     state: State, network: nn.Module, adapt: Callable[[Tensor, int], Tensor]
 ) -> bool:
-    """Make RGB filters fit a first convolution with other channels, in place; whether there was anything to do."""
+    """Adapt RGB filters to a first convolution with other channels, in place. Returns whether they were adapted."""
     own = network.state_dict()
     first = first_convolution_name(network)
     stems = len(first_convolutions(network))
-    if stems > 1:  # each starts from the file's only first convolution
+    if stems > 1:  # all are initialised from the only first convolution of the file
         for kind in ("weight", "bias"):
             if (value := state.pop(f"{first}.{kind}", None)) is not None:
                 state |= {f"{first}.{number}.{kind}": value for number in range(stems)}
@@ -158,12 +158,12 @@ def _adapt_first_convolution(
 
 
 def _is_counter(name: str) -> bool:
-    """Files from before torch 0.4.1 lack the counters of BatchNorm, which are read only with a momentum of None."""
+    """Files of torch before 0.4.1 lack the counters of BatchNorm, which are used only with a momentum of None."""
     return name.endswith(".num_batches_tracked")
 
 
 def _compare(found: _Found, network: nn.Module, last: str, adapted: bool) -> WeightReport:
-    """Compare the tensors that were found with a network's own, whose classifier is named ``last``."""
+    """Compare the tensors of a file with those of a network, whose classifier is named ``last``."""
     state, own = found.state, network.state_dict()
     fitting = {name for name in own.keys() & state.keys() if own[name].shape == state[name].shape}
     in_classifier = {name for name in own if name.rpartition(".")[0] == last}
@@ -191,13 +191,13 @@ def _of_run(path: Path) -> tuple[State, ModelCard]:
     state = {name.removeprefix(_OURS): value for name, value in tensors.items() if name.startswith(_OURS)}
     if not state:
         raise CheckpointError(
-            f"{path}: holds {card.name}, several networks in one. Name a run of one network."
+            f"{path}: holds {card.name}, which has several networks. Give a run of a single network."
         )
     return state, card
 
 
 def _plain_names(state: State, classifier: str) -> State:
-    """Undo what training codes add to a backbone's own names."""
+    """Remove the prefixes that other training code adds to the names of a backbone."""
     plain: State = {}
     for name, value in state.items():
         for prefix in _PREFIXES:
@@ -232,7 +232,7 @@ def _complaint(path: Path, network: nn.Module, source: str | None, report: Weigh
     remedy = (
         f"It holds weights of {source}: choose that backbone"
         if source
-        else "Choose the backbone that it was made with"
+        else "Choose the backbone that it was saved from"
     )
     return f"{path}: does not fit {type(network).__name__}: {'; '.join(parts)}. {remedy}"
 
@@ -241,20 +241,20 @@ def _complaint(path: Path, network: nn.Module, source: str | None, report: Weigh
 
 
 def _convert(state: State) -> tuple[State, str | None, Normalisation | None]:
-    """Return a state under torchvision's (or our) names, its network, and its input's normalisation."""
+    """Return a state under torchvision's (or our) names, its network, and the normalisation of its input."""
     for foreign in _FOREIGN:
         if foreign.mark in state:
             return foreign.convert(state), foreign.network, foreign.contract
     return state, None, None
 
 
-# SqueezeNet 1.0: place of fire2 … fire9 in torchvision's ``features``, between the poolings.
+# SqueezeNet 1.0: indices of fire2 … fire9 in torchvision's ``features``, between the poolings.
 _FIRES = {2: 3, 3: 4, 4: 5, 5: 7, 6: 8, 7: 9, 8: 10, 9: 12}
 _FIRE_PARTS = {"conv1x1_1": "squeeze", "conv1x1_2": "expand1x1", "conv3x3_2": "expand3x3"}
 
 
 def _squeezenet_from_caffe(state: State) -> State:
-    """Caffe's names; filters are [out, in, kernel, kernel] already, but see blue first."""
+    """Caffe's names; filters are already [out, in, kernel, kernel], but have the channel order BGR."""
     layers = {"conv1": "features.0", "conv_final": "classifier.1"}
     for number, place in _FIRES.items():
         for theirs, ours in _FIRE_PARTS.items():
@@ -304,7 +304,7 @@ def _mobilenet_from_keras(state: State) -> State:
 
 class _Foreign(NamedTuple):
     network: str
-    mark: str  # a name that only this kind of file has
+    mark: str  # a name that only this format has
     convert: Callable[[State], State]
     contract: Normalisation
 
@@ -314,7 +314,7 @@ _FOREIGN = (
         "squeezenet1_0",
         "fire2/conv1x1_1/weight",
         _squeezenet_from_caffe,
-        # Caffe's input is 0 … 255 less the mean colour (here in RGB order), without a division.
+        # Caffe's input is 0 … 255 minus the mean colour (here in RGB order), without a division.
         Normalisation(mean=(123 / 255, 117 / 255, 104 / 255), std=(1 / 255, 1 / 255, 1 / 255)),
     ),
     _Foreign("mobilenet_v1", "conv_dw_1/depthwise_kernel", _mobilenet_from_keras, MINUS_ONE_TO_ONE),

@@ -213,7 +213,7 @@ def test_what_does_not_fit_together_is_said() -> None:
         _network((one, resnet.ResNet(resnet.Bottleneck, [2, 2, 2, 2])))
     with pytest.raises(ArgumentError, match="single residual unit"):
         _network((one, resnet.ResNet(resnet.BasicBlock, [1, 1, 1, 1])))
-    with pytest.raises(ArgumentError, match="no ResNet"):
+    with pytest.raises(ArgumentError, match="not a torchvision ResNet"):
         _network((one, nn.Sequential()))
     with pytest.raises(ArgumentError, match="direction must be one of"):
         _network(direction="sideways")

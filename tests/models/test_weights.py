@@ -245,7 +245,7 @@ def test_damaged_and_absent_files_are_told(tmp_path, file):
 
 def test_a_file_without_tensors_is_told(tmp_path):
     torch.save({"epoch": 3}, tmp_path / "w.pt")
-    with pytest.raises(CheckpointError, match="holds no tensors"):
+    with pytest.raises(CheckpointError, match="tensors"):
         load_weights(small(), tmp_path / "w.pt")
 
 

@@ -122,7 +122,7 @@ class ModelCard:
         """The card for the classes of one task only, under their own names.
 
         Raises:
-            UnknownNameError: there is no such task.
+            UnknownNameError: the task is unknown.
             ArgumentError: the network was trained on one data set.
         """
         if not self.tasks:

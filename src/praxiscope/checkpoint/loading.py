@@ -31,7 +31,7 @@ def load_model_weights(folder: Path, model: nn.Module, block: tuple[int, int] | 
             gets the rows of these classes.
 
     Raises:
-        CheckpointError: tensors are missing, unexpected or of another shape; the message names the first of them.
+        CheckpointError: tensors are missing, unexpected or have the wrong shape; the message names the first ones.
     """
     path = folder / MODEL_FILE
     tensors = _read_tensors(path)

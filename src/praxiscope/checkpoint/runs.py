@@ -92,7 +92,7 @@ def find_checkpoint(path: str | Path, which: str | None = None) -> Path:
 
     Raises:
         ArgumentError: ``which`` is neither "last" nor "best".
-        CheckpointError: there is no such model.
+        CheckpointError: the model is missing.
     """
     if which not in (None, "last", "best"):
         raise ArgumentError(f"checkpoint must be 'last' or 'best', got {which!r}")

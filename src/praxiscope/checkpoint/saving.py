@@ -64,7 +64,7 @@ def _save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    # safetensors refuses shared or strided storage: copy every tensor to contiguous memory of its own.
+    # safetensors refuses shared or strided storage: copy each tensor to new contiguous memory.
     copies = {name: x.detach().to("cpu").contiguous().clone() for name, x in tensors.items()}
     try:
         save_file(copies, str(path))

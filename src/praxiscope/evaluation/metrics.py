@@ -91,7 +91,7 @@ def class_accuracies(targets: ArrayLike, predicted: ArrayLike, num_classes: int)
     """Accuracy of each class: float64 [K], nan for classes without videos.
 
     Args:
-        targets: int [n]; videos with -1 are left out.
+        targets: int [n]; videos with -1 are ignored.
         predicted: int [n], the predicted class number of each video.
         num_classes: K.
     """
@@ -106,7 +106,7 @@ def mean_class_accuracy(scores: ArrayLike, targets: ArrayLike) -> float:
 
     Args:
         scores: [n, K].
-        targets: int [n]; videos with -1 are left out.
+        targets: int [n]; videos with -1 are ignored.
 
     Returns:
         The fraction, nan where no video has a target.
@@ -165,7 +165,7 @@ def confusion_matrix(targets: ArrayLike, predicted: ArrayLike, num_classes: int)
     """Number of videos of each class (row) that were predicted as each class (column): int64 [K, K].
 
     Args:
-        targets: int [n]; videos with -1 are left out.
+        targets: int [n]; videos with -1 are ignored.
         predicted: int [n].
         num_classes: K.
 

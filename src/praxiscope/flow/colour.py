@@ -98,8 +98,8 @@ def colour_wheel(side: int = 151) -> Tensor:
     """
     line = (2 * torch.arange(side) - (side - 1)) / max(1, side - 1)  # exactly 0 in the centre
     y, x = torch.meshgrid(line, line, indexing="ij")
-    picture = flow_to_rgb(torch.stack((x, y)), largest=1.0)
-    return torch.where(torch.hypot(x, y) <= 1, picture, torch.full_like(picture, 255))
+    image = flow_to_rgb(torch.stack((x, y)), largest=1.0)
+    return torch.where(torch.hypot(x, y) <= 1, image, torch.full_like(image, 255))
 
 
 def _parts(flow: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -98,11 +98,11 @@ class FlowFile(FlowClip):
         decode = _decoder(self.width, 2 * self.height)
         try:
             with path.open("rb", buffering=0) as file:
-                for number, row, picture in zip(numbers, chosen, out, strict=True):
+                for number, row, image in zip(numbers, chosen, out, strict=True):
                     data = os.pread(file.fileno(), int(row["bytes"]), int(row["place"]))
                     if zlib.crc32(data) != row["checksum"]:
                         raise _FLOW.damaged(path, f"field {number} does not match its checksum")
-                    if not decode(data, picture):
+                    if not decode(data, image):
                         raise _FLOW.damaged(path, f"field {number} does not decode")
         except VideoError:
             raise
@@ -135,9 +135,9 @@ class FlowFileWriter:
         if not self._rows:
             self._size = (flow.shape[-2], flow.shape[-1])
             self._encode = _encoder(flow.shape[-1], 2 * flow.shape[-2])
-        pictures = levels.numpy().reshape(len(levels), -1, levels.shape[-1])
-        for picture, limit in zip(pictures, limits.numpy(), strict=True):
-            data = self._encode(picture)
+        images = levels.numpy().reshape(len(levels), -1, levels.shape[-1])
+        for image, limit in zip(images, limits.numpy(), strict=True):
+            data = self._encode(image)
             row = (self._file.add(data), len(data), zlib.crc32(data), limit)
             self._rows += np.array(row, dtype=_FLOW.row).tobytes()
 
@@ -168,11 +168,11 @@ def _encoder(width: int, height: int) -> Any:
     # In version 1 each image is independent. Golomb codes decode faster than the range coder.
     encoder.options = {"level": "1", "coder": "0", "context": "0"}
 
-    def encode(picture: NDArray[np.uint8]) -> bytes:
+    def encode(image: NDArray[np.uint8]) -> bytes:
         frame: Any = av.VideoFrame(width, height, "gray")
         plane = frame.planes[0]
         rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
-        rows[:height, :width] = picture
+        rows[:height, :width] = image
         rows[:height, width:] = 0
         frame.pts = 0
         (packet,) = encoder.encode(frame)

@@ -34,7 +34,7 @@ _PICTURE = re.compile(r"((?:flow_)?[xy]_)(\d+)\.jpe?g", re.IGNORECASE)
 _QUALITY = 95
 
 
-def _pictures(folder: Path) -> dict[str, dict[int, str]]:
+def _image_names(folder: Path) -> dict[str, dict[int, str]]:
     """Image file names by prefix ("flow_x_", …) and number."""
     found: dict[str, dict[int, str]] = {}
     for name in os.listdir(folder):  # noqa: PTH208  (names only: a folder may hold thousands of files)
@@ -46,7 +46,7 @@ def _pictures(folder: Path) -> dict[str, dict[int, str]]:
 def find_folder(root: Path, place: Path) -> Path | None:
     """The folder of a clip: its key, or, as in TSN's tools, without the suffix, without the class folder, or both."""
     for candidate in (place, place.with_suffix(""), Path(place.name), Path(place.name).with_suffix("")):
-        if (root / candidate).is_dir() and _pictures(root / candidate):
+        if (root / candidate).is_dir() and _image_names(root / candidate):
             return root / candidate
     return None
 
@@ -73,7 +73,7 @@ class JpegFlow(FlowClip):
     def __init__(self, folder: Path, contract: FlowContract) -> None:
         if contract.range == FRAME:
             raise DataError(f"{folder}: JPEGs cannot hold a range for each field; give a bound in pixels")
-        found = _pictures(folder)
+        found = _image_names(folder)
         for prefix in ("flow_", ""):
             self._names = (found.get(f"{prefix}x_", {}), found.get(f"{prefix}y_", {}))
             if any(self._names):
@@ -138,8 +138,8 @@ def _grey(path: Path) -> NDArray[np.uint8]:
     from PIL import Image
 
     try:
-        with Image.open(path) as picture:
-            return np.array(picture.convert("L"))
+        with Image.open(path) as image:
+            return np.array(image.convert("L"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: not a readable JPEG ({error}). Extract the clip's flow again.") from None
 

@@ -77,7 +77,7 @@ def stack_place(kind: str, length: int) -> StackPlace:
     """The position of a stack of ``length`` fields in its frames. For a bidirectional stack, tau is the middle frame.
 
     Raises:
-        UnknownNameError: no such kind.
+        UnknownNameError: the kind is unknown.
     """
     middle = length // 2
     return StackPlace(tau=middle if stackings.get(kind).bidirectional else 0, middle=middle)
@@ -216,7 +216,7 @@ def bidirectional_stack(
         [2L, H, W], or [..., 2L, H, W] for many starts.
 
     Raises:
-        ArgumentError: flow of another shape, or a length or a start out of range.
+        ArgumentError: flow has the wrong shape, or a length or a start is out of range.
     """
     kind = "trajectory-bidirectional" if trajectory else "stack-bidirectional"
     return _of_video(flow, backward, start, length, kind, subtract_mean)

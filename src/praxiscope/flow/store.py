@@ -205,13 +205,13 @@ class FlowStore:
         if self.storage == "jpeg":
             if backward:
                 raise ArgumentError("JPEG folders cannot hold backward flow: use the format ffv1")
-            pictures = JpegWriter(path, self.contract, about)
+            jpegs = JpegWriter(path, self.contract, about)
             try:
-                yield pictures
-                _refuse_empty(source, pictures)
-                pictures.finish()
+                yield jpegs
+                _refuse_empty(source, jpegs)
+                jpegs.finish()
             finally:
-                pictures.discard()
+                jpegs.discard()
             return
         with replacing(path) as file:
             writer = FlowFileWriter(file, self.contract, about)

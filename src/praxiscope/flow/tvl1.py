@@ -53,9 +53,7 @@ _MEDIAN = {
 }
 # Pixels processed at a time. On a CPU about what fits in its cache; on other devices enough to use them fully.
 _CPU_PIXELS, _DEVICE_PIXELS = 1 << 17, 1 << 23
-_CPU_MEDIANS = (
-    1 << 14
-)  # medians computed at a time on a CPU, so that all 25 values of each window fit in its cache
+_CPU_MEDIANS = 1 << 14  # medians computed at a time on a CPU: their windows fit in its cache
 
 
 @estimators.register("tvl1")
@@ -126,10 +124,10 @@ class TVL1:
 
     def _solve(self, scales: list[Tensor], backward: bool) -> Tensor:
         flow: Tensor | None = None  # [2, N, H, W]
-        for pictures in reversed(scales):
-            height, width = pictures.shape[-2:]
+        for images in reversed(scales):
+            height, width = images.shape[-2:]
             if flow is None:
-                flow = pictures.new_zeros(2, len(pictures) - 1, height, width)
+                flow = images.new_zeros(2, len(images) - 1, height, width)
             else:
                 before = flow.shape[-2:]
                 # With pairs as channels, torch would choose its kernel, and so the rounding, depending on their number.
@@ -138,8 +136,8 @@ class TVL1:
                 flow = flow.view(2, -1, height, width)
                 flow[0] *= width / before[1]
                 flow[1] *= height / before[0]
-            slopes = _gradient(pictures)
-            detailed = torch.cat((pictures, slopes), dim=1)  # grey, d/dx, d/dy
+            slopes = _gradient(images)
+            detailed = torch.cat((images, slopes), dim=1)  # grey, d/dx, d/dy
             first, second = (detailed[1:], detailed[:-1]) if backward else (detailed[:-1], detailed[1:])
             flow = self._refine(first, second, flow)
         assert flow is not None
@@ -218,10 +216,10 @@ def _grey(frames: Tensor) -> Tensor:
     return torch.einsum("tchw,c->thw", frames.float(), weights)[:, None]
 
 
-def _gradient(pictures: Tensor) -> Tensor:
+def _gradient(images: Tensor) -> Tensor:
     """Central differences over five points: [N, 1, H, W] to [N, 2, H, W], d/dx and d/dy."""
-    kernel = pictures.new_tensor(_DERIVATIVE)
-    padded = F.pad(pictures, (2, 2, 2, 2), mode="replicate")
+    kernel = images.new_tensor(_DERIVATIVE)
+    padded = F.pad(images, (2, 2, 2, 2), mode="replicate")
     along_x = F.conv2d(padded[:, :, 2:-2], kernel.view(1, 1, 1, 5))
     along_y = F.conv2d(padded[:, :, :, 2:-2], kernel.view(1, 1, 5, 1))
     return torch.cat((along_x, along_y), dim=1)

@@ -137,9 +137,9 @@ class _Videos:
 
     def running_distance(self) -> tuple[Tensor, Tensor]:
         """C, the cumulative distance from a video's first frame, int64 [N], and its total, [B]."""
-        gone = self.jumps.clamp(min=0).cumsum(0)
-        gone = gone - self.of_row(gone[self.offsets[:-1].clamp(max=len(gone) - 1)])
-        return gone, torch.where(self.counts > 0, gone[self.offsets[1:] - 1], 0)
+        cumulative = self.jumps.clamp(min=0).cumsum(0)
+        cumulative = cumulative - self.of_row(cumulative[self.offsets[:-1].clamp(max=len(cumulative) - 1)])
+        return cumulative, torch.where(self.counts > 0, cumulative[self.offsets[1:] - 1], 0)
 
     def largest(self, candidates: Tensor, wanted: Tensor) -> Tensor:
         """Mark the ``wanted`` [B] rows of each video with the largest jumps among the ``candidates``, bool [N].
@@ -197,9 +197,11 @@ def cumulative_ids(distances: Tensor, clusters: int | Tensor, offsets: Tensor | 
     """
     _check_clusters(clusters)
     videos = _Videos(distances, clusters, offsets)
-    gone, total = videos.running_distance()
+    cumulative, total = videos.running_distance()
     whole = videos.of_row(total).clamp(min=1)
-    part = (videos.of_row(videos.clusters) * gone + whole - 1) // whole  # the smallest k with g C_i <= k C
+    part = (
+        videos.of_row(videos.clusters) * cumulative + whole - 1
+    ) // whole  # the smallest k with g C_i <= k C
     part = part.clamp(min=1)
     starts = torch.zeros_like(part, dtype=torch.bool)
     starts[1:] = part[1:] != part[:-1]
@@ -262,9 +264,8 @@ def cluster_offsets(ids: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
         1].
     """
     offsets = offsets.to(ids.device)
-    counts = torch.where(
-        offsets.diff() > 0, ids[offsets[1:] - 1] + 1, 0
-    )  # ids never decrease: the last is the largest
+    # Ids never decrease, so the last one is the largest.
+    counts = torch.where(offsets.diff() > 0, ids[offsets[1:] - 1] + 1, 0)
     own = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
     video = torch.arange(len(counts), device=ids.device).repeat_interleave(
         offsets.diff(), output_size=len(ids)

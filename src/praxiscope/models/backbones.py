@@ -228,7 +228,7 @@ def _replace_classifier(
     name = classifier_name(network)
     old = network.get_submodule(name)
     new: nn.Module
-    if isinstance(old, nn.Conv2d):  # SqueezeNet: dropout, 1x1 convolution, ReLU, mean over places
+    if isinstance(old, nn.Conv2d):  # SqueezeNet: dropout, 1x1 convolution, ReLU, spatial mean
         new = nn.Conv2d(old.in_channels, num_classes, kernel_size=1)
         _put(network, name.rpartition(".")[0] + ".2", nn.Identity())
     else:

@@ -57,7 +57,7 @@ def registered(name: str) -> Registered | None:
     If another package provides the model by an entry point, it is imported.
 
     Raises:
-        UnknownNameError: no such model; the message names the nearest.
+        UnknownNameError: the model is unknown; the message names the nearest.
         ArgumentError: the package that provides the model does not register it.
     """
     if name in models:
@@ -80,7 +80,7 @@ def keywords_of(name: str) -> dict[str, Any]:
     """The keywords of a model's builder with their defaults, `REQUIRED` for those without.
 
     Raises:
-        UnknownNameError: no such model; the message names the nearest.
+        UnknownNameError: the model is unknown; the message names the nearest.
     """
     if (known := registered(name)) is not None:
         return {key: word.default for key, word in inspect.signature(known.build).parameters.items()}
@@ -118,7 +118,7 @@ def check_keywords(name: str, given: Iterable[str]) -> None:
     """Raise ArgumentError for an unknown keyword of a model's builder; the message names the nearest.
 
     Raises:
-        UnknownNameError: no such model.
+        UnknownNameError: the model is unknown.
     """
     known = keywords_of(name)
     for keyword in given:
@@ -134,7 +134,7 @@ def default_stream(name: str) -> str:
     """The default stream of a model: "rgb", "flow", or "both" if it needs RGB and flow.
 
     Raises:
-        UnknownNameError: no such model.
+        UnknownNameError: the model is unknown.
     """
     return str(keywords_of(name).get("stream", "rgb"))
 

@@ -82,10 +82,10 @@ def shift_places(backbone: nn.Module, place: ShiftPlace = "residual") -> list[_P
     residual networks             first convolution of every residual branch; in ResNet-101 and -152
                                   of every second block, as in TSM's code
     MobileNet v2, EfficientNet …  the same, in blocks that have a shortcut
-    SqueezeNet, GoogLeNet         what the spatial branches see; the 1x1 branch goes unshifted
+    SqueezeNet, GoogLeNet         what the spatial branches see; the 1x1 branch is not shifted
     transformers                  input of the attention, all tokens
     AlexNet, VGG, MobileNet v1    no branch exists: the first convolution of each stage after the
-                                  first sees everything shifted ("in place")
+                                  first, with all its input shifted ("in place")
     ============================  =================================================================
 
     Args:

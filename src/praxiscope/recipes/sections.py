@@ -54,7 +54,7 @@ class DataSettings(Section):
         None,
         ge=0,
         le=1,
-        description="share of unreadable videos at which the run stops; None: 5 %, and more than 3 videos",
+        description="fraction of unreadable videos at which the run stops; None: 5 %, and more than 3 videos",
     )
     scan: int = Field(
         5000,
@@ -113,13 +113,15 @@ class InputSettings(Section):
     sampled_epochs: int = Field(
         0,
         ge=0,
-        description="models that see every frame: train on sampled frames for so many epochs first",
+        description="models that take every frame: number of first epochs that train on sampled frames",
     )
     max_frames: int | None = Field(
-        None, ge=1, description="models that see every frame: sample so many frames from longer videos"
+        None,
+        ge=1,
+        description="models that take every frame: maximum number of frames; longer videos are sampled",
     )
     padded: bool = Field(
-        False, description="models that see every frame: pad videos to the longest of the batch"
+        False, description="models that take every frame: pad videos to the longest of the batch"
     )
     crop: Literal["multi-scale", "free-scale", "jittered", "random", "center"] = Field(
         "multi-scale",
@@ -254,7 +256,7 @@ class OptimSettings(Section):
         description="updates of the weights, instead of epochs: independent of the size of the data set",
     )
     frozen_epochs: float | Literal["all"] = Field(
-        0.0, description="train only the classifier for so many epochs first; all: for the whole run"
+        0.0, description="number of first epochs that train only the classifier; all: the whole run"
     )
     batch: int = Field(8, ge=1, description="videos per device in a forward pass")
     accumulate: int = Field(1, ge=1, description="batches per update of the weights")
@@ -310,8 +312,8 @@ class RunSettings(Section):
         "auto: if there is enough memory and backprop.memory is not set",
     )
     checkpoint_steps: int | None = Field(None, ge=1)
-    keep_epochs: int | None = Field(None, ge=1, description="keep a checkpoint every so many epochs")
-    validate_epochs: int = Field(1, ge=0, description="validate every so many epochs; 0: never")
+    keep_epochs: int | None = Field(None, ge=1, description="keep a checkpoint every this many epochs")
+    validate_epochs: int = Field(1, ge=0, description="validate every this many epochs; 0: never")
     protocol: str = Field("auto", description="test protocol of validation during training")
     tensorboard: bool = True
 

@@ -113,7 +113,7 @@ def _known_keys(location: list[str]) -> list[str]:
     for part in location[:-1]:
         if part == "backprop":
             return setting_names()
-        # The keys of data.tasks are names of data sets, each with settings of its own.
+        # The keys of data.tasks are names of data sets, each with its settings.
         inner = getattr(section, "model_fields", {}).get(part)
         section = TaskSource if inner is None or part == "tasks" else inner.annotation
     return list(section.model_fields)

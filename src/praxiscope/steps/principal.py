@@ -148,8 +148,8 @@ def choose_all(
         [_values(scores, part, targets, rule) for part in torch.split(subsets, block, dim=1)], dim=1
     )
     tied = values <= values.amin(dim=1, keepdim=True) + TIE  # subsets come in lexicographic order
-    places = torch.arange(values.shape[1], device=values.device)
-    first = torch.where(tied, places, places[-1]).amin(dim=1)  # any subset if scores are not finite
+    positions = torch.arange(values.shape[1], device=values.device)
+    first = torch.where(tied, positions, positions[-1]).amin(dim=1)  # any subset if scores are not finite
     return subsets[torch.arange(videos, device=subsets.device), first].to(logits.device)
 
 

@@ -57,9 +57,7 @@ def build_model(
     _check_backprop(settings, model)
     _check_input(settings, model)
     if settings.optim.epochs:
-        Duration.of(
-            settings, 1
-        )  # errors that do not depend on the number of steps are raised before a folder is created
+        Duration.of(settings, 1)  # raise errors that do not depend on the data early
     _start(settings, manifest, model, reporter, store)
     # When the model is loaded again, its weights come from the checkpoint, so they need not be downloaded.
     kwargs.pop("pretrained", None)

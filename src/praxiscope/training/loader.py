@@ -153,10 +153,10 @@ def _sample(
 
 def _whole(num_frames: int, generator: torch.Generator | None, *, length: int, most: int | None) -> Tensor:
     """Every frame at which a snippet can start; at most ``most`` of them."""
-    places = max(num_frames - length + 1, 1)
-    if most is not None and places > most:
+    starts = max(num_frames - length + 1, 1)
+    if most is not None and starts > most:
         return segment_indices(num_frames, most, length, generator)
-    return every_frame(places)
+    return every_frame(starts)
 
 
 def waiting_bytes(settings: TrainSettings, contract: InputContract) -> int:
@@ -171,9 +171,9 @@ def _slots(settings: TrainSettings) -> int:
 
 def _stream_bytes(settings: TrainSettings, contract: InputContract) -> dict[str, int]:
     """Bytes of a raw batch by stream: pixels are integers, flow is floats."""
-    places = settings.optim.batch * settings.input.snippets * settings.input.size**2
+    pixels = settings.optim.batch * settings.input.snippets * settings.input.size**2
     return {
-        name: places * channels * (4 if kind_of(name) == "flow" else 1)
+        name: pixels * channels * (4 if kind_of(name) == "flow" else 1)
         for name, channels in contract.stream_channels.items()
     }
 

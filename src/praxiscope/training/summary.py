@@ -27,10 +27,7 @@ __all__ = ["Costs", "describe_model", "measure", "report_start"]
 
 
 _COUNTED = 16  # videos whose frames are counted
-_MEASURED = (
-    32,
-    64,
-)  # frames of the clips for measuring a model: usually more than the number of clusters
+_MEASURED = (32, 64)  # frames of the measured clips: usually more than the number of clusters
 
 
 class Costs(dict[str, float]):

@@ -128,12 +128,10 @@ def classes_section(scores: Scores) -> str:
         "diagonal: recognised. Orange: mistakes."
     )
     width = min(round(drawn[0].get_figwidth() * 96), 1600)
-    least = (
-        width if len(scores.classes) > 60 else 0.6 * width
-    )  # a smaller figure is not legible, so it scrolls instead
-    picture = figure_image(drawn, "Confusion matrix", f"width:{width}px;max-width:max(100%,{least:.0f}px)")
+    least = width if len(scores.classes) > 60 else 0.6 * width  # smaller is not legible: scroll instead
+    figure = figure_image(drawn, "Confusion matrix", f"width:{width}px;max-width:max(100%,{least:.0f}px)")
     return sections + section(
-        "Confusion matrix", f'<p class="small">{caption}</p><div class="scroll">{picture}</div>'
+        "Confusion matrix", f'<p class="small">{caption}</p><div class="scroll">{figure}</div>'
     )
 
 

@@ -1,4 +1,4 @@
-"""The exact gradient of all snippets, in the memory of a few of them."""
+"""The exact gradient of all snippets, with the memory for a few."""
 
 from __future__ import annotations
 

@@ -207,7 +207,7 @@ def test_what_cannot_be_meant_is_told():
         build()(frames, torch.zeros(2).long())
     with pytest.raises(ArgumentError, match="for a network with several"):
         build(channels=10)(frames, torch.zeros(2, 1).long())
-    with pytest.raises(ArgumentError, match="0 to 1 .* 2 rows"):
+    with pytest.raises(ArgumentError, match=r"0 to 1 .* 2 rows"):
         build()(frames, torch.full((2, 1), 2))
     with pytest.raises(ArgumentError, match="2 first convolutions"):
         first_convolution(build().backbone)

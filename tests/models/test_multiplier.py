@@ -217,5 +217,5 @@ def test_what_does_not_fit_together_is_said() -> None:
         _network((one, nn.Sequential()))
     with pytest.raises(ArgumentError, match="direction must be one of"):
         _network(direction="sideways")
-    with pytest.raises(ArgumentError, match="same instants"):
+    with pytest.raises(ArgumentError, match="equal B and S"):
         _network((one, other))(torch.zeros(1, 2, 3, 32, 32), torch.zeros(1, 3, 20, 32, 32))

@@ -204,7 +204,7 @@ class TwoStreamResidualNetwork(nn.Module):
         """
         if frames.dim() != 5 or flow.dim() != 5 or frames.shape[:2] != flow.shape[:2]:
             raise ArgumentError(
-                "frames [B, S, C, H, W] and flow [B, S, 2 L, H, W] must have equal B, S, H and W; got "
+                "frames [B, S, C, H, W] and flow [B, S, 2 L, H, W] must have equal B and S; got "
                 f"{list(frames.shape)} and {list(flow.shape)}"
             )
         check_layers(maps, self.layer_names() if maps else [])

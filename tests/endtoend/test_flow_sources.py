@@ -113,10 +113,10 @@ def test_networks_without_a_use_for_the_weights_say_so(tmp_path: Path, raft: Pat
     made = {"method": "tvl1", "parameters": {}, "range": 20.0, "short_side": None}
     with pytest.raises(px.ArgumentError, match=r"raft\.pt: .*tvl1"):
         px.load(save_model(tmp_path / "tvl1", made), flow_weights=raft / "raft.pt")
-    with pytest.raises(px.ArgumentError, match=r"leave out .*raft\.pt"):
+    with pytest.raises(px.ArgumentError, match=r"raft\.pt"):
         px.load(save_model(tmp_path / "rgb", None), flow_weights=raft / "raft.pt")
     save_fused(tmp_path / "both", [tmp_path / "tvl1", tmp_path / "rgb"])
-    with pytest.raises(px.ArgumentError, match=r"leave out .*raft\.pt"):
+    with pytest.raises(px.ArgumentError, match=r"raft\.pt"):
         px.load(tmp_path / "both", flow_weights=raft / "raft.pt")
 
 

@@ -116,7 +116,7 @@ def test_a_store_made_in_another_way_is_refused_with_both(
     extract_flow(
         moving[0], tmp_path / "other", StoreOptions(parameters={"warps": 1, "iterations": 3}, workers=1)
     )
-    with pytest.raises(px.DataError, match=r"iterations=10 against 3.*warps=2 against 1"):
+    with pytest.raises(px.DataError, match=r"other: .*iterations=10 against 3.*warps=2 against 1"):
         run_test(motion, moving[0], flow=tmp_path / "other", workers=0)
 
 
@@ -129,7 +129,7 @@ def test_missing_flow_is_said_before_training(
         train(settings(moving[0], None, f"data.flow={moving[1]}"), tmp_path / "b")
     with pytest.raises(px.DataError, match="no such folder"):
         train(settings(moving[0], tmp_path / "nothing"), tmp_path / "c")
-    with pytest.raises(px.ArgumentError, match="leave out"):
+    with pytest.raises(px.ArgumentError, match=r"spatial: .*flow"):
         px.load(spatial, flow=moving[1])
     shutil.copytree(moving[0], tmp_path / "more")
     (tmp_path / "more" / "right" / "8.mp4").rename(tmp_path / "more" / "right" / "new.mp4")
@@ -232,7 +232,7 @@ def test_a_fused_folder_remembers_what_its_parts_were_trained_on(
     result = run_test(tmp_path / "both", moving[0], protocol="1x1", flow=moving[1], workers=0)
     assert result.figures["videos"] == 4
     assert train(settings(moving[0], None, "optim.epochs=1", "run.seed=5"), tmp_path / "other")
-    with pytest.raises(px.ArgumentError, match=r"videos on different sides, (left|right)/\d.mp4"):
+    with pytest.raises(px.ArgumentError, match=r"videos .*(left|right)/\d.mp4"):
         save_fused(tmp_path / "mixed", [tmp_path / "other", motion])
     assert not (tmp_path / "mixed").exists()
 
@@ -260,7 +260,7 @@ def test_flow_of_another_file_is_never_taken(motion: Path, moving: tuple[Path, P
     # A video of the same name and length elsewhere, and one that has been replaced.
     write_moving(tmp_path / "right" / "2.mp4", -2, seed=77)
     recogniser = px.load(motion, flow=moving[1])
-    with pytest.raises(px.DataError, match="holds no flow"):
+    with pytest.raises(px.DataError, match="holds no flow of"):
         recogniser.predict(tmp_path / "right" / "2.mp4", protocol="2x1")
     shutil.copytree(moving[0], tmp_path / "videos")
     shutil.copyfile(tmp_path / "right" / "2.mp4", tmp_path / "videos" / "right" / "2.mp4")

@@ -1,4 +1,4 @@
-"""Speed, memory and the tables of papers, measured on this machine."""
+"""Benchmarks: speed, memory, and the tables of papers."""
 
 from __future__ import annotations
 

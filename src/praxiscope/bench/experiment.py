@@ -1,4 +1,4 @@
-"""One run of a table: trained and tested once, and read from its folder afterwards."""
+"""Train and test a run of a table once; later calls read it from its folder."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Plan:
-    """Which rows of a table to make, how often, and on which device.
+    """The rows of a table to measure, the number of runs, and the device.
 
     Attributes:
         rows: names of rows. Default: all.
@@ -46,7 +46,7 @@ class Plan:
     device: str = "auto"
 
     def choose(self, known: Mapping[str, T]) -> dict[str, T]:
-        """The rows, by name. Raises UnknownNameError for a name that is not known."""
+        """Return the rows by name. Raises UnknownNameError for an unknown name."""
         for name in self.rows or ():
             if name not in known:
                 raise unknown_name("row", name, known)
@@ -59,7 +59,7 @@ class Plan:
 
 
 def find_preset(preset: str | T, presets: Mapping[str, T]) -> T:
-    """A preset by its name, or the preset itself. Raises UnknownNameError for another name."""
+    """Return a preset by name, or the given preset. Raises UnknownNameError for an unknown name."""
     if not isinstance(preset, str):
         return preset
     if preset not in presets:
@@ -68,7 +68,7 @@ def find_preset(preset: str | T, presets: Mapping[str, T]) -> T:
 
 
 class Run(NamedTuple):
-    """A run that was trained and tested.
+    """A trained and tested run.
 
     Attributes:
         settings: settings of the training.
@@ -127,7 +127,7 @@ def experiment(
     changed = changed_settings(load_yaml(started), settings) if started.is_file() else {}
     if changed.keys() - {"run.accelerator"}:
         raise ArgumentError(
-            f"{run}: was trained with other settings ({', '.join(changed)}). Name another folder by --out."
+            f"{run}: was trained with other settings ({', '.join(changed)}). Give another folder as --out."
         )
     if name is None:
         name = "_".join(word for word in (protocol, task, "" if subset == "test" else subset) if word)
@@ -178,7 +178,7 @@ def read_run(run: Path, protocol: str, result: Path, *, source: TaskSource | Non
 
 
 def made_of(out: Path, names: Iterable[str]) -> str:
-    """Dates and machines of the tests of finished runs.
+    """Return the dates and machines of the tests of finished runs.
 
     Args:
         out: folder of the runs.

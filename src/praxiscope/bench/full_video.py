@@ -32,10 +32,10 @@ class TableRow:
     """A row of the table.
 
     Attributes:
-        name: as the paper has it.
-        frames: of a video that are seen; None for all.
-        clusters: g, or None where frames are not clustered.
-        clustering: the rule.
+        name: name of the row in the paper.
+        frames: number of frames of a video that the network uses; None for all.
+        clusters: g, the number of clusters; None without clustering.
+        clustering: the clustering rule.
     """
 
     name: str
@@ -44,7 +44,7 @@ class TableRow:
     clustering: str = "cumulative"
 
     def settings(self, frames: int, sampled_epochs: int) -> dict[str, Any]:
-        """As settings of a run on videos of ``frames`` frames."""
+        """Return the settings of a run on videos of ``frames`` frames."""
         if self.clusters is None:
             return {"model.name": "tsm", "input.snippets": self.frames or frames}
         return {
@@ -90,11 +90,11 @@ class Preset:
 _CALM: Mapping[str, Any] = {"run": (8, 16), "still": 1.0}
 
 PRESETS: dict[str, Preset] = {
-    # At 64 pixels a digit of the usual speed moves by a fraction of a place of the first stage from one frame to the
-    # next, which no shift of whole places can see. So it is faster, and there for a shorter time. The paper does not
-    # say how long the stretches of the rest are, nor whether other digits jump from frame to frame, which decides
-    # between the rules: here they are long, and nothing jumps. That was chosen after six readings had been tried
-    # (benchmarks/full_video.md).
+    # At 64 pixels, a digit of default speed moves by less than one place of the first stage from one frame to the next,
+    # which clustering cannot detect. So digits are faster here, and visible for a shorter time. The paper specifies
+    # neither the length of the stretches of other frames nor whether other digits jump from frame to frame, but this
+    # decides which rule is best. Here stretches are long and nothing jumps. This was chosen after trying six
+    # interpretations (benchmarks/full_video.md).
     "cpu": Preset(
         "full-video-move4mnist-64", 600, 400, 64, design={**_CALM, "chunk": (6, 12), "speed": (0.05, 0.08)}
     ),
@@ -119,7 +119,7 @@ def bench_full_video(
         out: folder of the data set and of the runs. Finished runs are kept, and an interrupted one is resumed.
         preset: "cpu" (64 pixels, hours on two cores), "paper" (224 pixels, for a GPU), or a preset.
         digits: folder of MNIST's idx files. Default: the digits of scikit-learn.
-        backgrounds: folder of background videos. Default: drawn textures.
+        backgrounds: folder of background videos. Default: generated textures.
         weights: ImageNet weights, a file or "download", which the paper uses. Default: random weights.
         costs: measure costs.
         plan: rows, seeds, workers and device.
@@ -175,7 +175,7 @@ def _make_videos(
     backgrounds: str | Path | None,
     reporter: Reporter,
 ) -> Path:
-    """Make the data set of a preset, or find it."""
+    """Return the data set of a preset, and generate it if it does not exist."""
     return move4mnist(
         folder,
         Design(size=preset.size, frames=preset.frames, **preset.design),
@@ -189,7 +189,7 @@ def _make_videos(
 def _cost(
     base: TrainSettings, row: TableRow, preset: Preset, path: Path, device: str, reporter: Reporter
 ) -> dict[str, Any]:
-    """The cost of a row, measured once in separate processes."""
+    """Return the cost of a row, measured once in separate processes."""
     keywords: dict[str, Any] = {"backbone": base.model.backbone, "dropout": 0.5}
     if row.clusters is not None:
         keywords |= {"clusters": row.clusters, "clustering": row.clustering}

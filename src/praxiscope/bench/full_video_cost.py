@@ -1,7 +1,7 @@
 """Time and peak memory of a training step by the number of frames, for networks that use all frames.
 
-All frames through the whole network (TSM-all) are compared with clusters of frames, where the activations of the first
-stage are kept, or recomputed for the backward pass a few frames at a time.
+A network that processes all frames (TSM-all) is compared with networks that process clusters of frames. These keep the
+activations of the first stage, or recompute them in chunks of frames for the backward pass.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def bench_full_video_cost(
     Args:
         frames: numbers of frames.
         backbone, clusters: backbone and number of clusters of the networks.
-        early_frames: frames at a time, where the activations of the first stage are recomputed.
+        early_frames: frames in a chunk when the activations of the first stage are recomputed.
         reporter: shows progress.
         job: ``size``, ``steps``, ``device``, ``precision`` and ``keep_memory`` as for `praxiscope.bench.step.Job`.
 

@@ -1,10 +1,10 @@
-"""Clips per second of the input path, compared with other readers.
+"""Measure clips per second of the input path, compared with other readers.
 
-All readers get the same clips and frames (one in each of n equal parts), resize the short side, crop the same random
-square, and return uint8 [n, 3, crop, crop] to the same data loader (fork, batches of 8). The readers take turns, so
-that other load on the machine affects all of them. A turn repeats the clips until it has lasted some seconds, since an
-epoch of a small set is dominated by its start. All files are read once beforehand, as far as they fit in memory, so
-that readers are compared and not disks. The first epoch of each reader, which starts the workers, is reported
+All readers read the same clips and frames (one in each of n equal parts), resize the short side, crop the same random
+square, and return uint8 [n, 3, crop, crop] to the same data loader (fork, batches of 8). The readers alternate in timed
+rounds, so that other load on the machine affects all of them. A round repeats the clips for some seconds, because an
+epoch of a small data set is dominated by its start. All files are read once beforehand, as far as they fit in memory,
+so that the speed of the disk has no effect. The first epoch of each reader, which starts the workers, is reported
 separately.
 """
 
@@ -46,15 +46,15 @@ _WARMED_BYTES = 8 << 30
 
 @dataclass(frozen=True)
 class LoadTest:
-    """How readers are measured.
+    """Settings of the measurement.
 
     Attributes:
         frames: frames per clip; each number is measured separately.
         short_side, crop: short side of the resized frame and side of the random square, in pixels.
         workers: number of processes of the data loader.
         clips: number of clips, evenly spaced; None uses all.
-        repeat: number of timed turns of each reader.
-        seconds: a turn lasts at least this long.
+        repeat: number of timed rounds of each reader.
+        seconds: minimum duration of a round.
         others: names of other readers. Those that are not installed are reported as missing.
     """
 
@@ -96,7 +96,7 @@ def bench_load(
         found = {record.id: record.path for record in load_records(folder, random_split=False).records}
         videos = {name: path for name, path in videos.items() if name in found}
         if not videos:
-            raise DataError(f"{folder}: has no packed clip of {data}. Make it with praxiscope pack.")
+            raise DataError(f"{folder}: contains no packed clip of {data}. Create it with praxiscope pack.")
         name = f"praxiscope packed, {open_video(next(iter(found.values()))).codec}"
         copies[f"{name}, {folder}" if name in copies else name] = found
     reporter.line(f"{counted(len(videos), 'clip')}; each reader reads them several times.")
@@ -172,7 +172,7 @@ def _spread(count: int, most: int) -> list[int]:
 def _measure(
     readers: Mapping[str, tuple[list[Path], Reader]], frames: int, test: LoadTest, bar: Bar
 ) -> list[dict[str, Any]]:
-    """Let the readers take turns, and summarise each in a row."""
+    """Measure the readers in alternating rounds, and summarise each in a row."""
     loaders: dict[str, tuple[DataLoader[Tensor], _Draws]] = {}
     first: dict[str, float] = {}
     failed: dict[str, int] = {}

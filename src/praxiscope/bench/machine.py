@@ -13,7 +13,7 @@ __all__ = ["machine", "made_now"]
 
 
 def machine() -> str:
-    """The processor, the GPU if there is one, the cores, the threads of torch and its version."""
+    """Describe this machine: processor, GPU if there is one, cores, and threads and version of torch."""
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
@@ -28,5 +28,5 @@ def machine() -> str:
 
 
 def made_now() -> str:
-    """Today's date and this machine."""
+    """Return today's date and a description of this machine."""
     return f"{datetime.date.today()}, {machine()}"

@@ -124,7 +124,7 @@ def bench_multiplier(
 
     Raises:
         ArgumentError: the preset or a row is unknown.
-        DataError: there is no stored flow, there are no test videos, or videos have several labels.
+        DataError: stored flow or test videos are missing, or videos have several labels.
         TrainingError: a run was interrupted; the same command resumes it.
     """
     preset, plan = find_preset(preset, PRESETS), plan or Plan()

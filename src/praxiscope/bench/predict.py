@@ -1,4 +1,4 @@
-"""Time from a video file to its label, and of the parts of a prediction, for several protocols."""
+"""Measure the time of a prediction and of its parts, for several protocols."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def bench_predict(
     reporter: Reporter | None = None,
     **options: Any,
 ) -> list[dict[str, Any]]:
-    """Measure how long a prediction takes, and its parts, for one protocol or several.
+    """Measure the time of a prediction and of its parts, for one or several protocols.
 
     Videos are predicted one at a time in this process, as by ``praxiscope predict``. Each video is predicted under all
     protocols in turn, and the first protocol changes from video to video, so that caches of the operating system help
@@ -58,10 +58,10 @@ def bench_predict(
         data: data set, as for training. Its test videos are used, or all videos of a set without splits.
         protocols: names of protocols. Default: the protocol of the recogniser.
         split, annotations: for layouts with official splits.
-        videos: at most so many videos, spread over the classes.
+        videos: maximum number of videos, spread over the classes.
         reporter: shows progress.
         options: ``flow``, ``flow_range``, ``flow_weights``, ``task`` and ``device`` as for `praxiscope.load`. Without
-            ``flow``, flow is estimated, which counts.
+            ``flow``, flow is estimated, and its time is included.
 
     Returns:
         One dict per protocol: ``protocol``, ``views`` of a video, ``seconds`` per video, ``parts`` (the seconds by the

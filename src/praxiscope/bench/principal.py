@@ -1,7 +1,7 @@
-"""Time and peak memory of a training step, by the numbers of snippets that are watched and learned from.
+"""Measure time and peak memory of a training step, by the numbers of snippets in the forward and backward passes.
 
 Each row is measured in separate processes (see `praxiscope.bench.step`), on random uint8 frames in memory, so that
-reading videos is not included. The step is that of training: preparing the pixels, forward, backward, and the update.
+reading videos is not included. A step consists of pixel preprocessing, forward pass, backward pass and update.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Row:
 
     @property
     def base(self) -> str:
-        """The row whose peak should be equal: the same number of snippets, learned from at once."""
+        """The row with the same expected peak: ordinary training on the same number of snippets."""
         if self.chunk is not None:
             return one_chunk(self.chunk, self.watch).name
         return f"Full-{self.learn or self.watch}"
@@ -120,11 +120,11 @@ def bench_principal(
     """Measure every row on every backbone, one after the other.
 
     Args:
-        backbones: of `tsn`, from random weights, partial BatchNorm.
-        rows: by default `rows_of_paper`.
-        batch: videos of a step.
+        backbones: backbones of `tsn`, with random weights and partial BatchNorm.
+        rows: rows to measure. Default: `rows_of_paper`.
+        batch: number of videos in a step.
         size: side of a frame, pixels.
-        steps: timed ones after one that is not; their median counts.
+        steps: number of timed steps after a warm-up step; their median is reported.
         device: "cpu" or "cuda".
         precision: "32" or "bf16".
         reporter: shows progress.
@@ -133,13 +133,13 @@ def bench_principal(
         Dicts with backbone, name, watch, seconds, bytes and base (the name of the row to compare the bytes with).
 
     Raises:
-        ArgumentError: a row could not be measured; with what its process said.
+        ArgumentError: a row could not be measured; the message contains the output of its process.
     """
     if precision not in ("32", "bf16"):
         raise ArgumentError(f"precision must be '32' or 'bf16', got {precision!r}")
     wanted = [
         row for row in (rows_of_paper() if rows is None else rows) if (row.watch_size or 0) < size
-    ]  # to watch at a larger size is not cheaper
+    ]  # watching at a larger size is not cheaper
     found = []
     with (reporter or Reporter()).bar("measuring", len(wanted) * len(backbones)) as bar:
         for backbone in backbones:
@@ -156,7 +156,7 @@ def bench_principal(
 
 
 def measure_row(job: dict[str, Any]) -> dict[str, float]:
-    """Time and peak of one row, in this process."""
+    """Measure time and peak of one row in this process."""
     row, device = Row(**job["row"]), pick_device(job["device"])
     settings = TrainSettings().updated(row.settings(job["batch"], job["size"]))
     torch.manual_seed(0)
@@ -209,7 +209,7 @@ def measure_row(job: dict[str, Any]) -> dict[str, float]:
 
 
 def format_bench_principal(rows: Sequence[dict[str, Any]]) -> str:
-    """A table for each backbone, in Markdown."""
+    """Format a Markdown table for each backbone."""
     parts = []
     for backbone in dict.fromkeys(row["backbone"] for row in rows):
         own = {row["name"]: row for row in rows if row["backbone"] == backbone}

@@ -1,4 +1,4 @@
-"""Readers of video frames: ours, and others that the same loop calls; and whether they return the right frames."""
+"""Readers of video frames: ours and those of other packages, and a test whether they return the right frames."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def _distance(frame: Any, truth: Any) -> float:
 
 
 def missing_reason(module: str) -> str | None:
-    """Why a reader cannot be used on this machine, or None."""
+    """Return the reason why a reader cannot be used on this machine, or None."""
     try:
         importlib.import_module(module)
     except ImportError:

@@ -1,7 +1,7 @@
-"""Time, peak memory and multiply-adds of a training step of a network, on random frames in memory.
+"""Measure time, peak memory and multiply-adds of a training step of a network, on random frames in memory.
 
-Each job is measured in two processes: the time in an ordinary one, and the peak in one that returns freed memory at
-once. Reading videos is not included.
+Each job is measured in two processes: the time in an ordinary process, and the peak in one that returns freed memory
+immediately. Reading videos is not included.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ CLASSES = 4
 
 @dataclass(frozen=True)
 class Job:
-    """What to measure.
+    """A measurement.
 
     Attributes:
         model, keywords: arguments of ``create_model``.
@@ -68,10 +68,10 @@ class Job:
 
 
 def run_measured(module: str, job: dict[str, Any], what: str) -> dict[str, Any]:
-    """Run ``python -m module JOB`` twice: the JSON that the first prints, with the ``bytes`` of the second.
+    """Run ``python -m module JOB`` twice. Returns the JSON output of the first run, with the ``bytes`` of the second.
 
-    The second has exact memory (`EXACT_MEMORY`) and takes one step. A job that keeps memory is run once, and so is one
-    on a GPU, whose memory is always exact.
+    The second run measures memory exactly (`EXACT_MEMORY`), in one step. Jobs that keep memory, and jobs on a GPU,
+    where memory is always exact, are run once.
 
     Raises:
         ArgumentError: the process failed; the message ends with its last line.

@@ -26,7 +26,7 @@ def check_picture_path(path: str | Path) -> Path:
 
 
 def no_losses(run: str | Path) -> ArgumentError:
-    """The error for a run that has logged no losses."""
+    """Return the error for a run without logged losses."""
     return ArgumentError(f"{run}: has no losses in log.csv. Give a run that has finished its first step.")
 
 

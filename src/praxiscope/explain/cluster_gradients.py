@@ -62,13 +62,13 @@ def explain_cluster_gradients(
     """Draw the distance between the gradient of each cluster's mean and the sum of the gradients of its frames.
 
     Figure 6 of the paper: the Euclidean distance between n ∇L(mean of x_i) and Σ ∇L(x_i) with respect to the parameters
-    of the third block, where a cluster has n frames. Each rule makes as many clusters as the network does.
+    of the third block, where a cluster has n frames. Each rule has the number of clusters of the network.
 
     Args:
         run: run or model folder of a full-video network that sees RGB frames.
         videos: video files, whose clusters are pooled.
         label: the class whose loss is differentiated. Default: the class predicted for the video.
-        frames: at most so many frames of each video, evenly spaced; these are clustered.
+        frames: maximum number of frames of each video, evenly spaced; these are clustered.
         checkpoint: "last" or "best". Default: the run's choice.
         task: name of the data set whose classes to use, for a run on several.
         device: device of the network, which runs in float32.

@@ -90,7 +90,7 @@ def colour_of(number: int) -> str:
 
 @dataclass(frozen=True)
 class Timeline:
-    """What a figure of clusters shows.
+    """The content of a figure of clusters.
 
     Attributes:
         title, subtitle: the first two lines.
@@ -272,7 +272,7 @@ def _draw_cluster(
 
 
 def _ink(colour: str) -> str:
-    """Black or white, whichever is easier to read on a colour."""
+    """Return black or white, the colour with the higher contrast to a background."""
     from matplotlib.colors import to_rgb
 
     return "#101114" if float(np.dot(to_rgb(colour), (0.299, 0.587, 0.114))) > 0.52 else "#ffffff"

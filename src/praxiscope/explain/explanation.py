@@ -1,4 +1,4 @@
-"""What all explanations share: the result, how it is written to a file, and the style of the figures."""
+"""Shared functions of all pictures: the result, writing it to a file, and the style of the figures."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def new_figure(width: float, height: float) -> Any:
 
 
 def set_title(figure: Any, title: str) -> None:
-    """Write the title of a figure at its upper left. Dollar signs are not taken for mathematics."""
+    """Write the title of a figure at its upper left. Dollar signs are not interpreted as mathematics."""
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, color=TEXT, parse_math=False)
 
 

@@ -29,7 +29,7 @@ __all__ = ["explain_flow"]
 _COLUMNS = 4  # frames in a row
 
 
-_SCALE_QUANTILE = 0.995  # a few outliers must not make all other vectors white
+_SCALE_QUANTILE = 0.995  # so that a few outliers do not make all other vectors white
 
 
 _LEAST_SCALE = 1.0  # pixels: below it, noise of a still video would look like motion

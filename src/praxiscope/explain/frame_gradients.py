@@ -1,11 +1,11 @@
 """Gradients of the losses of single frames and of cluster means with respect to parameters of a full-video network.
 
-How the paper is read (Liu et al., 2021, section 4.2; see `praxiscope.models.full_video`). "Gradients" are those of the
-loss with respect to the weights w, as in equation (1). Figure 5 takes activations "and gradients" from "the 1st block
-of ResNet-18", the stage before clustering, layer1 (the paper clusters "after the first block"): its output and its
-parameters. Figure 6 takes those "from 3rd block", layer3, which follows the clustering, so that equation (1) applies.
-The loss of a frame, L(h(x_i w)), depends on this frame alone: each frame, and each cluster mean, passes through the
-network as a video of its own, so that the temporal shift has no neighbours.
+Interpretation of the paper (Liu et al., 2021, section 4.2; see `praxiscope.models.full_video`). "Gradients" are those
+of the loss with respect to the weights w, as in equation (1). Figure 5 uses activations "and gradients" from "the 1st
+block of ResNet-18": the output and the parameters of layer1, the stage before clustering (the paper clusters "after
+the first block"). Figure 6 uses those "from 3rd block", layer3, which follows the clustering, so that equation (1)
+applies. The loss of a frame, L(h(x_i w)), depends on this frame only: each frame, and each cluster mean, is a separate
+input video, so that the temporal shift has no neighbours.
 
 Axis letters: N frames of a video, C channels, H rows, W columns, K classes, P parameters.
 """
@@ -78,7 +78,7 @@ def see_frames(recogniser: Recogniser, video: str | Path, label: str | None, fra
         recogniser: a full-video network.
         video: video file.
         label: the class whose loss is differentiated. Default: the class predicted for the whole video.
-        frames: at most so many frames, evenly spaced.
+        frames: maximum number of frames, evenly spaced.
 
     Raises:
         ArgumentError: ``frames`` is less than 3, or the label is unknown.
@@ -124,14 +124,14 @@ def gradient_maker(
 
 
 def first_block(model: FullVideoNetwork) -> tuple[str, list[nn.Parameter]]:
-    """layer1 of a ResNet; of other networks the whole stage before clustering."""
+    """Return layer1 of a ResNet, or the whole stage before clustering of other networks."""
     early = early_stage(model.backbone, model.backbone_name)
     block = [layer for layer in early if layer.name == "layer1"]
     return ("layer1", _learned(block)) if block else ("the first stage", _learned(early))
 
 
 def third_block(model: FullVideoNetwork) -> tuple[str, list[nn.Parameter]]:
-    """layer3 of a ResNet; of other networks everything after clustering."""
+    """Return layer3 of a ResNet, or all layers after clustering of other networks."""
     late = late_stages(model.backbone, model.backbone_name).layers
     block = [layer for layer in late if layer.name == "layer3"]
     if block:

@@ -61,7 +61,7 @@ def explain_gradients(
         run: run or model folder of a full-video network that sees RGB frames.
         videos: up to 6 video files, one column each.
         label: the class whose loss is differentiated. Default: the class predicted for the video.
-        frames: at most so many frames of each video, evenly spaced.
+        frames: maximum number of frames of each video, evenly spaced.
         checkpoint: "last" or "best". Default: the run's choice.
         task: name of the data set whose classes to use, for a run on several.
         device: device of the network, which runs in float32.

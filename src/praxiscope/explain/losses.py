@@ -95,7 +95,7 @@ def explain_losses(runs: Sequence[str | Path]) -> Explanation:
 
 
 def _setting(run: str | Path) -> str:
-    """The backpropagation of a run in a few words; empty for a folder without settings."""
+    """Describe the backpropagation of a run; empty for a folder without settings."""
     settings = settings_of(run)
     if settings is None:
         return ""

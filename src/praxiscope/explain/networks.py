@@ -1,4 +1,4 @@
-"""The networks that a picture shows: that of a run, the same before training, or another one."""
+"""Load the networks for a picture: that of a run, the same before training, or another one."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def load_one(path: str | Path, **options: Any) -> Recogniser:
     """
     if is_fused(path):
         parts = ", ".join(sorted(str(card.parent) for card in Path(path).glob(f"*/{CARD_FILE}")))
-        raise ArgumentError(f"{path}: holds several fused networks. Give one of them: {parts}.")
+        raise ArgumentError(f"{path}: contains several fused networks. Give one of them: {parts}.")
     return load_single(path, LoadOptions.of(**options))
 
 
@@ -99,7 +99,7 @@ def load_other(
 
 
 def _load_start(run: str | Path, load: Load, **options: Any) -> Recogniser:
-    """The network of a run before the first step. It is not saved; the seed and the settings determine it."""
+    """Create the network of a run before the first step. It is not saved, but defined by the seed and the settings."""
     settings, card = load_yaml(Path(run) / SETTINGS_FILE), load_card(find_checkpoint(run))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(mix_seeds(settings.run.seed, 0))  # as in `praxiscope.commands.train`

@@ -38,7 +38,7 @@ _LEAST_CELL = 0.6  # inches: narrower bars have no space for their numbers
 
 @dataclass(frozen=True)
 class _View:
-    """How one network sees the snippets of a video.
+    """Scores of one network for the snippets of a video.
 
     Attributes:
         network: name of the network.
@@ -129,7 +129,7 @@ def _load(path: str | Path, **options: Any) -> Recogniser:
 
 
 def _learned(run: str | Path) -> int | None:
-    """The number of snippets that a run chose in training; None if it took all, or for a model folder."""
+    """Return the number of snippets that a run chose in training; None if it used all, or for a model folder."""
     settings = settings_of(run)
     step = None if settings is None else settings.backprop
     return step.choose if isinstance(step, PrincipalSettings) else None

@@ -1,4 +1,4 @@
-"""Trained models on new videos: loading, predictions, timelines, several recognisers as one."""
+"""Inference: load trained models, predict videos and timelines, and fuse recognisers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a recogniser shows itself: in a line, and as a table in a notebook."""
+"""Text and HTML representations of recognisers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _model(network: Recogniser) -> str:
 
 
 def _input(network: Recogniser) -> str:
-    """What one input of a network is, in words."""
+    """Describe an input of a network."""
     shown = network.card.input
     frames = "all frames" if network.sees.all_frames else counted(shown.snippets, "snippet")
     flow = "" if shown.flow is None else f", {shown.flow.length} flow fields each"
@@ -37,7 +37,7 @@ def _metrics(network: Recogniser) -> str:
 
 
 def recogniser_text(networks: Sequence[Recogniser]) -> str:
-    """A line on the networks of a recogniser, their input, labels and metrics."""
+    """Return a line with the networks of a recogniser, their inputs, labels and metrics."""
     parts = [f"{_model(network)} on {_input(network)}" for network in networks]
     labels = f"{counted(len(networks[0].card.labels), 'label')}: {_labels(networks[0], 5)}"
     metrics = [figures for network in networks if (figures := _metrics(network))]
@@ -46,7 +46,7 @@ def recogniser_text(networks: Sequence[Recogniser]) -> str:
 
 
 def recogniser_html(networks: Sequence[Recogniser]) -> str:
-    """The same as a table."""
+    """Return the same information as an HTML table."""
     rows = []
     for network in networks:
         rows += [("model", _model(network)), ("input", _input(network))]

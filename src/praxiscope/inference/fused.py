@@ -1,7 +1,7 @@
-"""Several recognisers whose scores are fused, such as two-stream networks (Simonyan and Zisserman, 2014).
+"""Fuse the scores of several recognisers, such as two-stream networks (Simonyan and Zisserman, 2014).
 
-A folder holds a model folder for each part and ``fusion.json``, the way their scores are fused. The scores of a video
-are those that ``praxiscope.evaluation.fusion`` computes from scores files of the parts.
+The folder of a fused recogniser contains a model folder for each part, and ``fusion.json`` with the kind and weights of
+the fusion. The scores equal those that ``praxiscope.evaluation.fusion`` computes from scores files of the parts.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _FORMAT = 1
 
 
 class FusedRecogniser:
-    """Recognisers of the same classes, whose scores are fused.
+    """Several recognisers of the same classes whose scores are fused.
 
     Args:
         parts: two or more recognisers.
@@ -66,13 +66,11 @@ class FusedRecogniser:
         for part in parts[1:]:
             if part.labels != first.labels or part.card.multi_label != first.multi_label:
                 raise ArgumentError(
-                    "the parts of a fused recogniser must know the same classes, in one order"
+                    "the parts of a fused recogniser must have the same classes, in the same order"
                 )
         if (kind == "svm") != (svm is not None):
-            raise ArgumentError(
-                "a fused recogniser of kind 'svm' needs a fitted SVM, and no other kind takes one"
-            )
-        self._fuse(torch.zeros(len(parts), 1, len(first.labels)))  # raises where kind and weights do not fit
+            raise ArgumentError("svm must be a fitted SVM for the kind 'svm', and None for other kinds")
+        self._fuse(torch.zeros(len(parts), 1, len(first.labels)))  # raises if kind and weights do not match
 
     def __repr__(self) -> str:
         return recogniser_text(self.parts)
@@ -83,7 +81,7 @@ class FusedRecogniser:
 
     @property
     def card(self) -> ModelCard:
-        """The first part's card: labels are those of all."""
+        """The card of the first part. All parts have the same labels."""
         return self.parts[0].card
 
     @property
@@ -155,7 +153,7 @@ class FusedRecogniser:
             yield Segment(start_s, end_s, *self._top(logits[0], top))
 
     def _fuse(self, logits: Tensor) -> Tensor:
-        """Scores of the parts before softmax [F, n, K] to those of all [n, K]."""
+        """Fuse the scores of the parts before softmax, [F, n, K] to [n, K]."""
         arrays = list(logits.numpy())
         if self.svm is not None:
             return torch.from_numpy(self.svm.decide(arrays)).float()
@@ -167,7 +165,7 @@ class FusedRecogniser:
 
 
 AnyRecogniser: TypeAlias = Recogniser | FusedRecogniser
-"""What ``praxiscope.load`` gives."""
+"""Return type of ``praxiscope.load``."""
 
 
 def save_fused(
@@ -179,10 +177,10 @@ def save_fused(
     svm: SvmFusion | None = None,
     task: str | None = None,
 ) -> None:
-    """Copy recognisers and the way to fuse them into one self-contained folder.
+    """Copy recognisers and their fusion settings to one self-contained folder.
 
     Args:
-        folder: the new folder; written completely or not at all.
+        folder: the new folder. It is written atomically.
         runs: run or model folders of the parts.
         kind, weights, svm: see `FusedRecogniser`.
         task: for runs on several data sets, the name of the one whose classes are used.
@@ -227,9 +225,9 @@ def _check_splits(splits: Sequence[SplitList]) -> None:
         first, others = known[0]
         if different := [name for name in sides if others.get(name, sides[name]) != sides[name]]:
             raise ArgumentError(
-                f"{first} and {path} put {counted(len(different), 'video')} on different sides, "
-                f"{different[0]} for one: what "
-                "one network was tested on, the other was trained on. Train both with one split."
+                f"{first} and {path} have {counted(len(different), 'video')} in different splits, such as "
+                f"{different[0]}: one network "
+                "was trained on test videos of the other. Train both with the same split."
             )
 
 
@@ -237,9 +235,9 @@ def load_fused(folder: str | Path, options: LoadOptions) -> FusedRecogniser:
     """Load a fused recogniser.
 
     Args:
-        folder: as `save_fused` leaves it.
-        options: device, and flow for the parts that take flow. Weights of a flow method go to the parts whose method
-            needs them.
+        folder: a folder that `save_fused` has written.
+        options: device, and flow for the parts that use flow. Weights of a flow method are used by the parts whose
+            method needs them.
 
     Raises:
         CheckpointError: the folder or one of its parts is damaged.
@@ -276,15 +274,15 @@ def load_fused(folder: str | Path, options: LoadOptions) -> FusedRecogniser:
 
 
 def _share_flow(root: Path, cards: Sequence[ModelCard], options: FlowOptions) -> list[FlowOptions]:
-    """The flow options of each part: those that it uses. Raises ArgumentError if no part uses them."""
+    """Return the flow options that each part uses. Raises ArgumentError if no part uses them."""
     if options.store is not None:
         used = [card.input.flow is not None for card in cards]
-        what = "no part takes flow"
+        what = "no part uses flow"
     else:
         used = [card.input.flow is not None and needs_weights(card.input.flow) for card in cards]
         what = "no part estimates flow by a method that needs weights"
     if options.given is not None and not any(used):
-        raise ArgumentError(f"{root}: {what}; leave out {options.given}")
+        raise ArgumentError(f"{root}: {what}. Leave out {options.given}.")
     return [options if uses else FlowOptions() for uses in used]
 
 

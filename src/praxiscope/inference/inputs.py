@@ -24,7 +24,7 @@ __all__ = ["ViewSampler", "crops_of", "stream_readers", "takes_one_size"]
 def stream_readers(
     contract: InputContract, short_side: int, flow_source: FlowSource | None = None
 ) -> tuple[dict[str, StreamReader], int]:
-    """Readers of a model's streams, by name, and the number of consecutive frames that a snippet needs.
+    """Return the readers of a model's streams by name, and the number of consecutive frames that a snippet needs.
 
     With both streams, the RGB frame is that in the middle of the stack; see `praxiscope.flow.stack.StackPlace`.
     """
@@ -53,7 +53,7 @@ def crops_of(crops: Crops, size: int, frames: Tensor, kind: Kind = "rgb") -> Ite
 
 
 class ViewSampler:
-    """The frames of all temporal views, one view after the other: int64 [V * S].
+    """Return the frames of all temporal views, one view after the other: int64 [V * S].
 
     Args:
         protocol: the views.
@@ -74,7 +74,7 @@ class ViewSampler:
 
 
 def takes_one_size(model: nn.Module) -> bool:
-    """Whether timm declares that a network takes images of a single size."""
+    """Whether timm declares that a network accepts images of a single size only."""
     return any(
         configured.get("fixed_input_size", False)
         for module in model.modules()

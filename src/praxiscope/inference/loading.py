@@ -48,12 +48,12 @@ def load(
 
     Args:
         path: the folder.
-        checkpoint: "last" or "best"; None takes the one that the run prefers.
-        device: where it runs.
-        flow: folder of stored flow, for a model that takes flow; None estimates flow from the frames.
-        flow_range: bound in pixels of stored flow that another tool wrote; see ``praxiscope.flow.store``.
-        flow_weights: RAFT's weights, a file or "download", to estimate flow for a model that was trained on RAFT's
-            flow. They must be the weights that made this flow.
+        checkpoint: "last" or "best". None: that of the run.
+        device: device of the network.
+        flow: folder of stored flow, for a model that uses flow. None: estimate flow from the frames.
+        flow_range: range in pixels of stored flow that another tool wrote; see ``praxiscope.flow.store``.
+        flow_weights: RAFT weights, a file or "download", to estimate flow for a model that was trained on RAFT flow.
+            They must be the weights that this flow was computed with.
         task: for a network that was trained on several data sets, the name of the one whose classes are used.
 
     Returns:
@@ -73,7 +73,7 @@ def load(
 
 
 def load_recogniser(path: str | Path, options: LoadOptions) -> Recogniser | FusedRecogniser:
-    """`load`, with the options as one value."""
+    """Load a recogniser with a `LoadOptions` object; see `load`."""
     options.check(path)
     if is_fused(path):
         from praxiscope.inference.fused import load_fused
@@ -91,9 +91,9 @@ def load_single(path: str | Path, options: LoadOptions) -> Recogniser:
     flow, source = options.flow, None
     if flow.given is not None:
         if card.input.flow is None:
-            raise ArgumentError(f"{path}: the model takes no flow; leave out {flow.given}")
+            raise ArgumentError(f"{path}: the model does not use flow. Leave out {flow.given}.")
         source = open_flow_source(card.input.flow, flow)
-        stream_readers(card.input, card.input.short_side, source)  # raises if it was made in another way
+        stream_readers(card.input, card.input.short_side, source)  # raises if its settings differ
     recogniser = Recogniser(model, card, device=pick_device(options.device), flow_source=source)
     recogniser.split = SplitList(Path(path), options.task)
     recogniser.metrics = logged_metrics(path, card)
@@ -101,17 +101,17 @@ def load_single(path: str | Path, options: LoadOptions) -> Recogniser:
 
 
 def open_flow_source(flow: FlowInput, options: FlowOptions) -> FlowSource:
-    """The stored flow, or the estimator with its weights, for a model that takes ``flow``."""
+    """Return the stored flow, or the estimator with its weights, for a model with this flow contract."""
     if options.store is not None:
         return FlowStore(options.store, range=options.range)
     return flow_estimator(flow, options.weights)
 
 
 def build_from_card(card: ModelCard, folder: Path) -> nn.Module:
-    """The network that a card describes, with random weights.
+    """Create the network that a card describes, with random weights.
 
     Raises:
-        CheckpointError: this praxiscope cannot build it, or the labels are not those of its scores.
+        CheckpointError: the network cannot be built, or the numbers of labels and scores differ.
     """
     try:
         model = create_model(card.name, **card.kwargs)

@@ -1,6 +1,6 @@
-"""A trained network and how it is shown a video: by its input contract, in the views of a protocol.
+"""Apply a trained network to videos: its input contract, and the views of a protocol.
 
-S snippets of a view, V temporal views, C channels, H rows, W columns, K classes.
+Axis letters: S snippets of a view, V temporal views, C channels, H rows, W columns, K classes.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ class TrainedNetwork:
     Args:
         model: the network.
         card: the content of ``model.json``.
-        device: where it runs.
+        device: device of the network.
         precision: "auto", "32" or "bf16"; a `Precision` keeps the memory layout of the weights.
-        chunk_snippets: largest number of snippets in one forward pass; None takes what is fastest for their size.
-        flow_source: for a model of flow: stored flow, or the estimator; None takes the estimator of the contract.
+        chunk_snippets: largest number of snippets in one forward pass. None: the fastest for their size.
+        flow_source: for a model of flow: stored flow, or the estimator. None: the estimator of the contract.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class TrainedNetwork:
 
     @property
     def streams(self) -> tuple[str, ...]:
-        """Names of the model's inputs: "rgb", "flow", or both, of the same instants."""
+        """Names of the model's inputs: "rgb", "flow", or both, at the same times."""
         return self.card.input.streams
 
     @property
@@ -87,7 +87,7 @@ class TrainedNetwork:
 
     @property
     def sees(self) -> Sees:
-        """What the model takes of a video."""
+        """The input that the model needs of a video."""
         sees: Sees = self.model.sees
         return sees
 
@@ -101,7 +101,7 @@ class TrainedNetwork:
         return self.chunk_snippets or forward_snippets(self.device, height, width)
 
     def streams_frames(self, protocol: Protocol) -> bool:
-        """Whether long videos go through the model a few frames at a time. Stacks of flow are always read together."""
+        """Whether long videos are processed a few frames at a time. Stacks of flow are always read together."""
         return self.sees.streamable and protocol.sampling == "all" and self.card.input.flow is None
 
     def stream_output(
@@ -112,7 +112,7 @@ class TrainedNetwork:
         time_limit_s: float = 300.0,
         video: Video | None = None,
     ) -> FullVideoOutput:
-        """The model's output for all frames of one crop of a video, which is read a few frames at a time.
+        """Return the output for all frames of one crop of a video, which is read a few frames at a time.
 
         Args:
             record: the video, or a part of one.
@@ -143,7 +143,7 @@ class TrainedNetwork:
         return output
 
     def whole_frames(self, source: str | Path, numbers: Tensor) -> Tensor:
-        """Single frames of one video as input of a model of all frames: uncropped, scaled and normalised.
+        """Return frames of a video as input of a model of all frames: uncropped, scaled and normalised.
 
         Args:
             source: a video file.
@@ -159,7 +159,7 @@ class TrainedNetwork:
         return self._prepare(open_video(source).frames(numbers, short_side=short_side)[None])[0]
 
     def snippet_logits(self, source: str | Path, starts: Tensor) -> Tensor:
-        """Scores of single snippets of one video before softmax, in centre crops.
+        """Return the scores of single snippets of a video before softmax, in centre crops.
 
         A model that mixes snippets (``sees.together`` above 1) takes all of them together.
 
@@ -206,7 +206,7 @@ class TrainedNetwork:
         protocol: Protocol,
         time_limit_s: float = 300.0,
     ) -> ClipReader:
-        """A reader of the views of a protocol of each video.
+        """Return a reader of the views of a protocol for each video.
 
         Args:
             records: the videos.
@@ -238,7 +238,7 @@ class TrainedNetwork:
         return 1 if self.sees.instants_apart else self.sees.together
 
     def scorer(self, protocol: Protocol) -> ViewScorer:
-        """The scorer of the clips that `clip_reader` reads.
+        """Return the scorer of the clips that `clip_reader` reads.
 
         Raises:
             ArgumentError: the model cannot take such views.

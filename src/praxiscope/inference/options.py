@@ -14,11 +14,11 @@ __all__ = ["FlowOptions", "LoadOptions"]
 
 @dataclass(frozen=True)
 class FlowOptions:
-    """Where a model's flow comes from. Without any option it is estimated from the frames.
+    """The source of a model's flow. By default, flow is estimated from the frames.
 
     Attributes:
         store: folder of stored flow.
-        range: bound in pixels of a folder of JPEGs that another tool wrote; see ``praxiscope.flow.store``.
+        range: range in pixels of a folder of JPEGs that another tool wrote; see ``praxiscope.flow.store``.
         weights: weights of a flow method that needs them (RAFT), a file or "download".
 
     Raises:
@@ -32,28 +32,28 @@ class FlowOptions:
     def __post_init__(self) -> None:
         if self.store is None and self.range is not None:
             raise ArgumentError(
-                f"flow_range = {self.range:g} describes stored flow: name its folder (--flow), or leave it out."
+                f"flow_range = {self.range:g} needs stored flow: give its folder (--flow), or leave flow_range out."
             )
         if self.store is not None and self.weights is not None:
             raise ArgumentError(
-                f"--flow {self.store} is stored flow, so --flow-weights {self.weights} is not used: give one of them."
+                f"--flow {self.store} and --flow-weights {self.weights} cannot be combined: give one of them."
             )
 
     @property
     def given(self) -> str | Path | None:
-        """The stored flow or the weights; None if flow is estimated as the model's card says."""
+        """The stored flow or the weights; None if flow is estimated with the settings of the model's card."""
         return self.store if self.store is not None else self.weights
 
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """How to load a recogniser. `praxiscope.load` takes the same as keyword arguments.
+    """Options for loading a recogniser, equal to the keyword arguments of `praxiscope.load`.
 
     Attributes:
-        checkpoint: "last" or "best" checkpoint of a run; None takes the one that the run prefers.
+        checkpoint: "last" or "best" checkpoint of a run. None: that of the run.
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
         task: for a network that was trained on several data sets, the name of the one whose classes are used.
-        flow: for a model that takes flow, where it comes from.
+        flow: for a model that uses flow, its source.
 
     Raises:
         ArgumentError: no such device.
@@ -77,9 +77,9 @@ class LoadOptions:
         flow_weights: str | Path | None = None,
         task: str | None = None,
     ) -> LoadOptions:
-        """The options from the keyword arguments of `praxiscope.load`."""
+        """Return the options for the keyword arguments of `praxiscope.load`."""
         return LoadOptions(checkpoint, device, task, FlowOptions(flow, flow_range, flow_weights))
 
     def check(self, path: str | Path) -> None:
-        """Raise ArgumentError or CheckpointError if ``path`` holds no such recogniser."""
+        """Raise ArgumentError or CheckpointError if ``path`` contains no such recogniser."""
         check_recogniser(path, self.checkpoint, self.task)

@@ -1,6 +1,6 @@
-"""A trained model with everything it needs to read a video and name what happens in it.
+"""A trained model that reads videos and predicts their classes.
 
-S snippets of a view, V temporal views, C channels, H rows, W columns, K classes.
+Axis letters: S snippets of a view, V temporal views, C channels, H rows, W columns, K classes.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ __all__ = ["Recogniser", "best_labels"]
 
 
 class Recogniser(TrainedNetwork):
-    """A trained network that names the action in a video. `praxiscope.load` makes one from a run or model folder.
+    """A trained network that predicts the action in a video. `praxiscope.load` returns it for a run or model folder.
 
     Takes the arguments of `TrainedNetwork`.
 
     Attributes:
-        split: which videos the network was trained on, if that is known; ``save`` copies it.
-        metrics: figures of the validation of the checkpoint, as fractions, if they are known.
+        split: the split of the videos in training, if known; ``save`` copies it.
+        metrics: validation metrics of the checkpoint, as fractions, if known.
 
     Example:
         >>> recogniser = px.load("runs/a")
@@ -58,7 +58,7 @@ class Recogniser(TrainedNetwork):
 
     @property
     def parts(self) -> list[Recogniser]:
-        """The recognisers of one network each that answer together: this one."""
+        """The recognisers with one network each: only this one."""
         return [self]
 
     @property
@@ -85,7 +85,7 @@ class Recogniser(TrainedNetwork):
             self.split.copy_to(target)
 
     def default_protocol(self) -> str:
-        """The protocol of ``predict`` and ``score`` if none is given: the model's own."""
+        """The default protocol of ``predict`` and ``score``: that of the model."""
         return str(self.model.default_protocol(self.card.input.flip))
 
     def predict(
@@ -166,12 +166,12 @@ class Recogniser(TrainedNetwork):
         Args:
             records: the videos.
             targets: int64 [] class numbers (-1: unknown) or multi-hot [K], one per video.
-            protocol: views to average; None takes `default_protocol`.
-            average: what is averaged over the views: "logits" or "softmax". None takes that of the protocol.
+            protocol: views to average. None: `default_protocol`.
+            average: what is averaged over the views: "logits" or "softmax". None: that of the protocol.
             workers: number of processes that read videos.
             time_limit_s: seconds that reading one video may take.
             reporter: shows progress.
-            note_damage: called with the videos that were scored although frames of them are lost.
+            note_damage: called with the videos that were scored in spite of lost frames.
 
         Returns:
             The scores of the videos that could be read (possibly none), and the other videos with the reason.
@@ -267,7 +267,7 @@ class Recogniser(TrainedNetwork):
 def best_labels(
     logits: Tensor, labels: Sequence[str], multi_label: bool, top: int
 ) -> tuple[list[str], list[float]]:
-    """The most probable classes and their probabilities, from scores before softmax [K]."""
+    """Return the most probable classes and their probabilities, from scores before softmax [K]."""
     if top < 1:
         raise ArgumentError(f"top must be at least 1, got {top}")
     probabilities = logits.sigmoid() if multi_label else logits.softmax(dim=-1)

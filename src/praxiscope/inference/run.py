@@ -20,7 +20,7 @@ __all__ = ["Run", "logged_metrics"]
 
 
 def logged_metrics(run: str | Path, card: ModelCard) -> dict[str, float]:
-    """Figures of the validation of a checkpoint from the log of its run: empty if there is no log, or no figure."""
+    """Return the validation metrics of a checkpoint from the log of its run; empty if there are none."""
     log = Path(run) / LOG_FILE
     if not log.is_file():
         return {}
@@ -35,7 +35,7 @@ def logged_metrics(run: str | Path, card: ModelCard) -> dict[str, float]:
 
 
 class Run:
-    """A run folder. `praxiscope.train` returns one; commands and functions that take a run's path take it as well.
+    """A run folder, as returned by `praxiscope.train`. It can be used in place of the path of a run.
 
     Args:
         path: the folder.
@@ -69,8 +69,8 @@ class Run:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Figures of the validation of the checkpoint that `load` takes, as fractions ("top1", "map", "loss"); empty if
-        there was none.
+        """Validation metrics of the checkpoint that `load` loads, as fractions ("top1", "map", "loss"); empty if there
+        are none.
 
         Raises:
             CheckpointError: the run has no checkpoint.
@@ -78,7 +78,7 @@ class Run:
         return logged_metrics(self.path, load_card(find_checkpoint(self.path)))
 
     def load(self, **options: Any) -> Recogniser:
-        """Load the recogniser that was trained. Takes the keyword arguments of `praxiscope.load`."""
+        """Load the trained recogniser. Takes the keyword arguments of `praxiscope.load`."""
         from praxiscope.inference.loading import load_single
 
         return load_single(self.path, LoadOptions.of(**options))

@@ -1,4 +1,4 @@
-"""Scoring a list of videos with a recogniser: reading in other processes, long videos a few frames at a time."""
+"""Score a list of videos with a recogniser. Worker processes read the videos; long videos are read in chunks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["ScoredVideos", "score_videos"]
 
 @dataclass
 class ScoredVideos:
-    """Videos with their scores, in the order in which they were scored, and the videos that could not be read.
+    """Scores of videos, in the order of scoring, and the videos that could not be read.
 
     Attributes:
         ids: of the scored videos.
@@ -64,7 +64,7 @@ def score_videos(
         protocol: the views to average.
         workers: number of processes that read.
         reporter: shows progress.
-        note_damage: called with the videos that were scored although frames of them are lost.
+        note_damage: called with the videos that were scored in spite of lost frames.
     """
     if workers:
         run_once()

@@ -1,4 +1,4 @@
-"""All frames of a video, a few at a time and several times, for models that take all of them in bounded memory."""
+"""Read all frames of a video in chunks, repeatedly, for models that process all frames in bounded memory."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def frame_chunks(
     time_limit_s: float = 300.0,
     video: Video | None = None,
 ) -> Callable[[], Iterator[Tensor]]:
-    """A function that reads a video from its start at each call: uint8 [at most chunk, 3, H, W] at a time.
+    """Return a function that reads a video from its start at each call, in chunks uint8 [at most chunk, 3, H, W].
 
     Args:
         record: the video, or a part of one.

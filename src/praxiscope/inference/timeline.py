@@ -1,6 +1,6 @@
-"""A video as a sequence of windows, read once and in order, at memory that does not grow with its length.
+"""Read a video as a sequence of windows, once and in order, in memory that does not grow with its length.
 
-S snippets of a window, C channels, H rows, W columns, L flow fields of a stack.
+Axis letters: S snippets of a window, C channels, H rows, W columns, L flow fields of a stack.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Window(NamedTuple):
 
 
 class _Moment(NamedTuple):
-    """A frame: when it is shown, and the snippet that starts with it, or is centred on it: [C, H, W] by stream."""
+    """A frame: its time, and the snippet that starts with it or is centred on it: [C, H, W] by stream."""
 
     time_s: float
     snippet: Callable[[], dict[str, Tensor]]  # slow; may be called until two moments later
@@ -64,7 +64,7 @@ def windows(
         source: a video, read once from its start.
         window_s, stride_s: length of a window, and time from the start of one to the start of the next, seconds.
         contract: the model's input.
-        flow_source: for a model of flow: stored flow, or the estimator; None takes the estimator of the contract.
+        flow_source: for a model of flow: stored flow, or the estimator. None: the estimator of the contract.
         every: a window has a snippet for each of its frames.
 
     Raises:
@@ -89,12 +89,12 @@ def windows(
 
 
 class _UnderWay:
-    """Windows that are not complete yet, each with its snippets so far.
+    """Incomplete windows, each with its snippets so far.
 
     Args:
         window_s, stride_s: as for `windows`.
         snippets: number of snippets of a window; None: one for each frame.
-        same_s: seconds up to which two times are the same.
+        same_s: times that differ by up to this many seconds are equal.
     """
 
     def __init__(self, window_s: float, stride_s: float, snippets: int | None, same_s: float) -> None:
@@ -104,11 +104,11 @@ class _UnderWay:
         self.reached_s = -math.inf  # end of the last complete window
 
     def begin(self, first_s: float) -> None:
-        """Leave out the windows that end before the first frame."""
+        """Skip the windows that end before the first frame."""
         self.opened = max(0, math.floor((first_s + self.same_s - self.window_s) / self.stride_s) + 1)
 
     def show(self, snippet: Callable[[], dict[str, Tensor]], until_s: float) -> None:
-        """Give the snippet of the frame on screen to every window that needs one before ``until_s``."""
+        """Add the snippet of the frame on screen to every window that needs one before ``until_s``."""
         until_s -= self.same_s
         while self.opened * self.stride_s < until_s:
             self.held.append((self.opened, []))
@@ -121,18 +121,18 @@ class _UnderWay:
                 parts.append(snippet())
 
     def _time_s(self, number: int, snippet: int) -> float:
-        """When a snippet of a window is taken."""
+        """Return the time of a snippet of a window."""
         assert self.snippets is not None
         return number * self.stride_s + (snippet + 0.5) / self.snippets * self.window_s
 
     def complete(self, now_s: float) -> Iterator[Window]:
-        """The windows that end by ``now_s``."""
+        """Yield the windows that end by ``now_s``."""
         while self.held and self.held[0][0] * self.stride_s + self.window_s <= now_s + self.same_s:
             number, parts = self.held.popleft()
             yield self._window(number, parts, math.inf)
 
     def cut(self, snippet: Callable[[], dict[str, Tensor]], end_s: float) -> Iterator[Window]:
-        """The windows that the end of the video cuts off, filled up with its last snippet."""
+        """Yield the windows cut off by the end of the video, padded with its last snippet."""
         for number, parts in self.held:
             if self.reached_s >= end_s - self.same_s:
                 break
@@ -161,7 +161,7 @@ def _moments(video: Video, contract: InputContract, flow_source: FlowSource | No
 
 
 def _rgb_moments(video: Video, contract: InputContract) -> Iterator[_Moment]:
-    """Frames, or stacks of frames that start with each; at the end of the video its last frame is repeated."""
+    """Yield frames, or the stack of frames that starts with each. At the end of the video, its last frame repeats."""
     held: deque[DecodedFrame] = deque()
 
     def moment() -> _Moment:
@@ -188,7 +188,7 @@ def _rgb(frame: DecodedFrame, contract: InputContract) -> Tensor:
 
 
 def _stored_stacks(video: Video, contract: InputContract, reader: StoredFlowReader) -> Iterator[_Moment]:
-    """Frames with the stored flow around them; their times come from the video, whose pixels are not converted."""
+    """Yield frames with the stored flow around them. The video provides the times; its pixels are not converted."""
     clip = reader.clip(VideoRecord(str(video.path), video.path, ()), video)
 
     def read(numbers: Tensor, backward: bool) -> Tensor:
@@ -201,7 +201,7 @@ def _stored_stacks(video: Video, contract: InputContract, reader: StoredFlowRead
 def _estimated_stacks(
     video: Video, contract: InputContract, reader: EstimatedFlowReader
 ) -> Iterator[_Moment]:
-    """Frames with the flow around them. A stack needs frames that come later, so it runs that far behind."""
+    """Yield frames with the flow around them. A stack needs later frames, so it is delayed by their number."""
     back, tau = _shown_and_tau(contract)
     ahead = reader.length - back
     # A stack whose frames would start before the video belongs to frame 0, and its L fields end that much later.
@@ -243,7 +243,7 @@ def _estimated_stacks(
 
 
 def _shown_and_tau(contract: InputContract) -> tuple[int, int]:
-    """Of the L + 1 frames of a stack: the one that is on screen, which is the RGB frame if there is one, and tau."""
+    """Return the position, among the L + 1 frames of a stack, of the frame on screen (the RGB frame), and tau."""
     assert contract.flow is not None
     place = stack_place(contract.flow.kind, contract.flow.length)
     return (place.middle if "rgb" in contract.streams else place.tau), place.tau
@@ -257,7 +257,7 @@ def _snippet(
     video: Video,
     contract: InputContract,
 ) -> dict[str, Tensor]:
-    """The input for frame ``at``: its stack of flow, and the RGB frame if the model takes it."""
+    """Return the input for frame ``at``: its stack of flow, and the RGB frame if the model needs it."""
     streams = {"flow": _stack(at, num_fields, read, video, contract)}
     if "rgb" in contract.streams:
         streams["rgb"] = _rgb(frame, contract)
@@ -271,7 +271,7 @@ def _stack(
     video: Video,
     contract: InputContract,
 ) -> Tensor:
-    """The stack of flow [2L, H, W] for frame ``at``, resized and cropped.
+    """Return the stack of flow [2L, H, W] for frame ``at``, resized and cropped.
 
     Args:
         num_fields: number of fields of the video, as far as the stack reaches.

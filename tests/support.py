@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 
 
 def write_clip(
@@ -135,3 +136,16 @@ Call = Callable[..., Result]
 def sets(assignments: tuple[str, ...]) -> list[str]:
     """``--set`` before each."""
     return [word for text in assignments for word in ("--set", text)]
+
+
+def offer(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, group: str, name: str, value: str, source: str
+) -> None:
+    """Install a package in ``folder`` for the length of a test: one module, and one entry point ``name = value``."""
+    module = value.partition(":")[0]
+    info = folder / f"{module}-0.1.dist-info"
+    info.mkdir(parents=True)
+    (folder / f"{module}.py").write_text(source, encoding="utf-8")
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 0.1\n")
+    (info / "entry_points.txt").write_text(f"[{group}]\n{name} = {value}\n")
+    monkeypatch.syspath_prepend(str(folder))

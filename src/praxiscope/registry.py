@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import lru_cache
-from importlib.metadata import entry_points
-from typing import Generic, TypeVar
+from importlib.metadata import EntryPoint, entry_points
+from types import ModuleType
+from typing import Any, Generic, TypeVar, cast
 
-from praxiscope.errors import ArgumentError, unknown_name
+from praxiscope.errors import ArgumentError, PraxiscopeError, unknown_name
 
-__all__ = ["Registry", "load_entry_points"]
+__all__ = ["Registry", "load_offer", "offered"]
 
 T = TypeVar("T")
 
 
 class Registry(Generic[T]):
     """A dict from name to object that rejects duplicates and suggests the nearest name.
+
+    Args:
+        kind: what is registered, for messages.
+        group: entry points by which installed packages offer more: a name, and the object or the module that registers
+            it. They are imported when they are asked for.
 
     Example:
         >>> models: Registry[Callable[..., object]] = Registry("model")
@@ -25,8 +30,8 @@ class Registry(Generic[T]):
         ['tsn']
     """
 
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
+    def __init__(self, kind: str, group: str | None = None) -> None:
+        self.kind, self.group = kind, group
         self._entries: dict[str, T] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
@@ -43,12 +48,21 @@ class Registry(Generic[T]):
     def get(self, name: str) -> T:
         """Return the object registered as ``name``. Raises UnknownNameError with the nearest name."""
         if name not in self._entries:
-            raise unknown_name(self.kind, name, self._entries)
+            if (point := self._offered().get(name)) is None:
+                raise unknown_name(self.kind, name, self)
+            found = load_offer(point)  # the object itself, or a module that registers it
+            if name not in self._entries:
+                if isinstance(found, ModuleType):
+                    raise ArgumentError(f"{self.kind} {name!r}: {point.value!r} does not register this name.")
+                self._entries[name] = cast(T, found)
         return self._entries[name]
 
     def names(self) -> list[str]:
-        """All names, sorted."""
-        return sorted(self._entries)
+        """All names, sorted, with those that installed packages offer."""
+        return sorted({*self._entries, *self._offered()})
+
+    def _offered(self) -> dict[str, EntryPoint]:
+        return offered(self.group) if self.group else {}
 
     def __contains__(self, name: object) -> bool:
         return name in self._entries
@@ -57,8 +71,20 @@ class Registry(Generic[T]):
         return iter(self.names())
 
 
-@lru_cache
-def load_entry_points(group: str) -> None:
-    """Load the entry points of a group from installed packages, once per process."""
-    for point in entry_points(group=group):
-        point.load()
+def offered(group: str) -> dict[str, EntryPoint]:
+    """What installed packages offer under a group of entry points, by name."""
+    return {point.name: point for point in entry_points(group=group)}
+
+
+def load_offer(point: EntryPoint) -> Any:
+    """Import what an entry point names. Raises ArgumentError if its package cannot be imported."""
+    try:
+        return point.load()
+    except PraxiscopeError:
+        raise
+    except Exception as error:
+        reason = str(error).partition("\n")[0]
+        raise ArgumentError(
+            f"{point.name!r} is offered by an installed package, but {point.value!r} cannot be imported "
+            f"({type(error).__name__}: {reason}). Install the package again, or remove it."
+        ) from error

@@ -107,7 +107,8 @@ def test_a_step_of_another_package_is_found_by_its_entry_point(monkeypatch: pyte
             found.append(group)
             register_step(HardestSettings)
 
-    monkeypatch.setattr(registered, "load_entry_points", load)
+    monkeypatch.setattr(registered, "offered", lambda group: {"hardest": group})
+    monkeypatch.setattr(registered, "load_offer", load)
     try:
         settings = override(TrainSettings(), ["backprop.name=hardest", "backprop.keep=3"])
         assert settings.backprop == HardestSettings(keep=3)

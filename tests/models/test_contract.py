@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -13,8 +14,9 @@ import praxiscope as px
 from praxiscope.errors import ArgumentError, UnknownNameError
 from praxiscope.evaluation.protocols import parse_protocol
 from praxiscope.models import names
-from praxiscope.models.contract import Normalisation, Sees, VideoModel, check_contract
+from praxiscope.models.contract import Normalisation, Sees, VideoModel, check_contract, check_output
 from praxiscope.models.registered import models, register_model
+from praxiscope.types import SnippetOutput
 
 
 class Scores(NamedTuple):
@@ -205,6 +207,11 @@ BREACHES: dict[str, Callable[[Any], Any]] = {
     "stream_networks": lambda model: setattr(model, "stream_networks", {"flow": nn.Identity()}),
     "consensus": lambda model: setattr(model, "sees", Sees()),
     "sees.frames": lambda model: setattr(model, "sees", Sees(frames="all")),
+    "streams must be a tuple": lambda model: setattr(model, "streams", "rgb"),
+    r"normalisation\['rgb'\]": lambda model: setattr(model, "normalisation", {"rgb": (0.5, 0.5)}),
+    r"channels\['rgb'\]": lambda model: setattr(model, "channels", {"rgb": 0}),
+    "classifiers": lambda model: setattr(model, "classifiers", nn.Flatten()),
+    "default_protocol": lambda model: setattr(model, "default_protocol", "10x1"),
 }
 
 
@@ -257,3 +264,13 @@ def test_a_name_is_registered_once_and_a_builder_names_its_keywords() -> None:
         px.create_model("ordered", num_clases=3)
     with pytest.raises(UnknownNameError, match=r"'orderd'.*'ordered'"):
         px.create_model("orderd")
+
+
+def test_an_output_without_a_field_is_named() -> None:
+    model = Ordered(2)
+    check_output("own", model, SnippetOutput(torch.zeros(1, 2), torch.zeros(1, 3, 2)))
+    with pytest.raises(ArgumentError, match=r"'own'.*'logits'.*Tensor"):
+        check_output("own", model, torch.zeros(1, 2))
+    model.sees = Sees()
+    with pytest.raises(ArgumentError, match=r"'own'.*'snippet_logits'.*Only"):
+        check_output("own", model, namedtuple("Only", "logits")(torch.zeros(1, 2)))

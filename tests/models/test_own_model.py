@@ -29,7 +29,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if block["file"]:
             (folder / block["file"]).write_text(block["text"], encoding="utf-8")
     project = (folder / "pyproject.toml").read_text(encoding="utf-8")
-    (group, points) = re.findall(r'\[project\.entry-points\."(.*?)"\]\n(.*)', project, re.DOTALL)[0]
+    (group, points) = re.findall(r'\[project\.entry-points\."(.*?)"\]\n(.*?)\n\n', project, re.DOTALL)[0]
     info = folder / "frame_lstm-0.1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: frame-lstm\nVersion: 0.1\n")

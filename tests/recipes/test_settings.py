@@ -88,7 +88,7 @@ def test_values_are_read_as_their_setting_means_them() -> None:
     assert settings.optim.clip_norm is None
     assert settings.input.flip is False
     assert settings.data.class_weights is True
-    assert settings.model.keywords() == {"backbone": "resnet18", "dropout": 0.5}
+    assert settings.model.keywords() == {"backbone": None, "dropout": 0.5}
     assert settings.model.weights == "a=b.npz"
     assert settings.run.protocol == "25x1"
     assert changed("data.split=2020-01-01").data.split == "2020-01-01"

@@ -18,7 +18,7 @@ from praxiscope.models.names import FILES, default_stream, frames_of, keywords_o
 from praxiscope.recipes.named import get_recipe, recipe_of
 from praxiscope.recipes.settings import load_yaml, override
 from praxiscope.run_folder import SETTINGS_FILE
-from praxiscope.training.checks import check_streams, check_training
+from praxiscope.training.checks import check_streams, check_training, model_keywords
 
 if TYPE_CHECKING:
     from praxiscope.recipes.settings import TrainSettings
@@ -130,6 +130,8 @@ def resolve(options: TrainOptions, out: Path, resume: bool = False) -> TrainSett
     settings = override(
         settings, options.assignments, {**taken_over, **_data_sets(settings, options.data), **changes}
     )
+    if settings.model.backbone is None:  # a run's settings name it, as defaults may change
+        settings = settings.updated({"model.backbone": model_keywords(settings.model).get("backbone")})
     settings.data.sources()  # raises if there is no data set
     if "watch" in plain and frames_of(settings.model.name) == "all":
         raise ArgumentError(

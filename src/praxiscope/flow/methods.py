@@ -8,7 +8,6 @@ the class.
 from __future__ import annotations
 
 import importlib
-from importlib import metadata
 from typing import TYPE_CHECKING, Any, Protocol
 
 from praxiscope.errors import unknown_name
@@ -21,8 +20,6 @@ __all__ = ["FILES", "Estimator", "Method", "check_method", "estimators", "find_m
 
 FILES = {"dis": "opencv", "farneback": "opencv", "raft": "raft", "tvl1": "tvl1"}
 """The file in this folder that registers each method."""
-
-ENTRY_POINTS = "praxiscope.flow_methods"
 
 
 class Estimator(Protocol):
@@ -53,12 +50,12 @@ class Method(Protocol):
     def __call__(self, *args: Any, **parameters: Any) -> Estimator: ...
 
 
-estimators: Registry[Method] = Registry("flow method")
+estimators: Registry[Method] = Registry("flow method", "praxiscope.flow_methods")
 
 
 def list_methods() -> list[str]:
     """All names, sorted."""
-    return sorted({*FILES, *estimators, *metadata.entry_points(group=ENTRY_POINTS).names})
+    return sorted({*FILES, *estimators})
 
 
 def check_method(name: str) -> str:
@@ -74,8 +71,4 @@ def find_method(name: str) -> Method:
     check_method(name)
     if name in FILES:
         importlib.import_module(f"praxiscope.flow.{FILES[name]}")
-    if name in estimators:
-        return estimators.get(name)
-    (entry,) = metadata.entry_points(group=ENTRY_POINTS, name=name)
-    found: Method = entry.load()
-    return found
+    return estimators.get(name)

@@ -15,7 +15,7 @@ from praxiscope.types import STEM
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["ClustersFrames", "Normalisation", "Sees", "VideoModel", "check_contract"]
+__all__ = ["ClustersFrames", "Normalisation", "Sees", "VideoModel", "check_contract", "check_output"]
 
 CONTRACT = "praxiscope.models.contract.VideoModel"
 
@@ -164,30 +164,53 @@ def check_contract(name: str, model: Any, frames: str) -> None:
             )
 
     sees = model.sees
-    expect("sees", sees, isinstance(sees, Sees), "a praxiscope.models.contract.Sees")
-    expect("sees.frames", sees.frames, sees.frames == frames, f"{frames!r}, as registered")
+    expect("sees", sees, isinstance(sees, Sees), "an instance of praxiscope.models.contract.Sees")
+    expect("sees.frames", sees.frames, sees.frames == frames, f"{frames!r}, as it was registered")
+    named = isinstance(model.streams, tuple) and set(model.streams) <= {"rgb", "flow", STEM}
     streams = {stream for stream in model.streams if stream != STEM}
-    expect(
-        "streams",
-        model.streams,
-        bool(streams) and streams <= {"rgb", "flow"},
-        "names out of 'rgb' and 'flow'",
-    )
+    expect("streams", model.streams, named and bool(streams), "a tuple of 'rgb', 'flow' or both")
     for attribute, value in (("channels", model.channels), ("normalisation", model.normalisation)):
-        expect(attribute, value, set(value) == streams, f"a dict of the streams {model.streams}")
+        good = isinstance(value, Mapping) and set(value) == streams
+        expect(attribute, value, good, f"a dict with the keys {sorted(streams)}")
+    for stream, channels in model.channels.items():
+        expect(f"channels[{stream!r}]", channels, _whole(channels), "a whole number of 1 or more")
+        normal = model.normalisation[stream]
+        good = isinstance(normal, Mapping) and {"mean", "std"} <= set(normal)
+        expect(f"normalisation[{stream!r}]", normal, good, "a dict with mean and std for each channel")
     networks = model.stream_networks
-    expect(
-        "stream_networks",
-        networks,
-        set(networks) in (set(), streams),
-        f"of the streams {model.streams}, or empty",
-    )
-    classes = model.num_classes
-    expect("num_classes", classes, type(classes) is int and classes > 0, "a whole number of 1 or more")
-    needed = model.consensus is not None or not sees.scores_snippets
-    expect("consensus", model.consensus, needed, "a function, because snippets have scores")
+    good = isinstance(networks, Mapping) and set(networks) in (set(), streams)
+    expect("stream_networks", networks, good, f"a dict with the keys {sorted(streams)}, or an empty one")
+    layers = {"classifiers": model.classifiers, "first_convolutions": model.first_convolutions}
+    for attribute, value in layers.items():
+        good = isinstance(value, Sequence)
+        expect(attribute, type(value).__name__, good, "a list of layers, or an empty one")
+    expect("num_classes", model.num_classes, _whole(model.num_classes), "a whole number of 1 or more")
+    needed = callable(model.consensus) or (model.consensus is None and not sees.scores_snippets)
+    expect("consensus", model.consensus, needed, "a function of the scores of snippets")
+    protocol = model.default_protocol
+    expect("default_protocol", protocol, callable(protocol), "a method that takes flip")
     if sees.streamable and "forward_stream" not in dir(model):
         raise ArgumentError(f"model {name!r} is streamable but has no 'forward_stream'; see {CONTRACT}")
+
+
+def _whole(value: object) -> bool:
+    return type(value) is int and value > 0
+
+
+def check_output(name: str, model: Any, output: Any) -> None:
+    """Raise ArgumentError if an output lacks a field that `VideoModel` describes; the message names the field.
+
+    Args:
+        name: name of the model, for the message.
+        model: the network.
+        output: what its ``forward`` returned.
+    """
+    for field in ["logits", *(["snippet_logits"] if model.sees.scores_snippets else [])]:
+        if field not in dir(output):
+            found = type(output).__name__
+            raise ArgumentError(
+                f"model {name!r}: forward must return an object with {field!r}, got {found}; see {CONTRACT}"
+            )
 
 
 @runtime_checkable

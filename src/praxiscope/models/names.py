@@ -14,6 +14,7 @@ from typing import Any
 
 from praxiscope.errors import ArgumentError, unknown_name
 from praxiscope.models.registered import GROUP, Registered, models, offered_models
+from praxiscope.registry import load_offer
 
 __all__ = [
     "BACKBONES",
@@ -67,7 +68,7 @@ def registered(name: str) -> Registered | None:
     offer = offered_models().get(name)
     if offer is None:
         raise unknown_name("model", name, list_models())
-    offer.load()
+    load_offer(offer)
     if name not in models:
         raise ArgumentError(
             f"model {name!r}: the entry point {offer.value!r} ({GROUP}) does not register it. Decorate its builder "

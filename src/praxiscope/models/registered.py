@@ -8,11 +8,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from praxiscope.errors import ArgumentError
-from praxiscope.registry import Registry
+from praxiscope.registry import Registry, offered
 
 if TYPE_CHECKING:
     from torch import nn
@@ -80,5 +80,5 @@ def register_model(
 
 
 def offered_models() -> dict[str, EntryPoint]:
-    """The entry points of models in installed packages, by name."""
-    return {point.name: point for point in entry_points(group=GROUP)}
+    """The models that installed packages offer by entry points, by name."""
+    return offered(GROUP)

@@ -211,7 +211,7 @@ class ModelSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow")
     name: str = "tsn"
-    backbone: str = "resnet18"
+    backbone: str | None = Field(None, description="image network; None: the default of the model")
     weights: str | None = None
     start: tuple[str, ...] | None = Field(
         None,

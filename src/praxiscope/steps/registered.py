@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from praxiscope.errors import ArgumentError, unknown_name
-from praxiscope.registry import Registry, load_entry_points
+from praxiscope.registry import Registry, load_offer, offered
 from praxiscope.steps.settings.base import StepSettings
 
 __all__ = ["FILES", "list_steps", "read_step", "register_step", "setting_names"]
@@ -83,7 +83,8 @@ def read_step(content: Any) -> Any:
 
 
 def _with_plugins() -> Registry[type[StepSettings]]:
-    load_entry_points(ENTRY_POINTS)
+    for point in offered(ENTRY_POINTS).values():
+        load_offer(point)
     return _registered()
 
 

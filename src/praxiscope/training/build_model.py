@@ -17,7 +17,7 @@ from praxiscope.errors import ArgumentError
 from praxiscope.flow.store import FlowStore
 from praxiscope.models import create_model
 from praxiscope.models.contract import Normalisation, VideoModel
-from praxiscope.models.names import keywords_of
+from praxiscope.models.names import REQUIRED, keywords_of
 from praxiscope.models.weights import load_weights
 from praxiscope.progress import Reporter
 from praxiscope.recipes.sections import InputSettings
@@ -98,10 +98,13 @@ def _keywords(settings: TrainSettings, manifest: Manifest, store: FlowStore | No
                 "Leave it out."
             )
         fixed["in_channels"] = 3 * wanted.frames
-    defaults: dict[str, Any] = {"snippets": settings.learned_snippets}
-    if given.backbone.startswith("timm/"):
-        defaults["input_size"] = wanted.size
     own = model_keywords(given)
+    defaults: dict[str, Any] = {"snippets": settings.learned_snippets}
+    # Networks of timm are built for one size; a builder without a default asks for it.
+    if str(own.get("backbone")).startswith("timm/") or known.get("input_size") is REQUIRED:
+        defaults["input_size"] = wanted.size
+    if known.get("in_channels") is REQUIRED:
+        defaults["in_channels"] = 3
     return {key: value for key, value in {**defaults, **own, **fixed}.items() if key in known or key in own}
 
 

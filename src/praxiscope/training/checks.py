@@ -98,17 +98,16 @@ def flow_folders(settings: TrainSettings) -> dict[str, str]:
 
 
 def model_keywords(given: ModelSettings) -> dict[str, Any]:
-    """The keywords of a model's builder that are set, without the default backbone for a model without backbone.
+    """The keywords that the settings give the builder of a model. A backbone of None is the builder's default.
 
     Raises:
         UnknownNameError: the model is unknown.
     """
     words = given.keywords()
-    if (
-        "backbone" not in keywords_of(given.name)
-        and given.backbone == type(given).model_fields["backbone"].default
-    ):
+    if words["backbone"] is None:
         del words["backbone"]
+        if isinstance(default := keywords_of(given.name).get("backbone"), str):
+            words["backbone"] = default
     return words
 
 

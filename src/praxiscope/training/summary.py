@@ -14,6 +14,7 @@ from praxiscope.checkpoint import ModelCard
 from praxiscope.data.dataset import frame_range
 from praxiscope.data.manifest import Manifest
 from praxiscope.errors import ArgumentError, DataError, VideoError
+from praxiscope.models.contract import check_output
 from praxiscope.progress import Reporter
 from praxiscope.recipes.settings import TrainSettings
 from praxiscope.training.duration import Duration
@@ -35,12 +36,16 @@ class Costs(dict[str, float]):
     (activations kept for one clip's backward pass) and ``weight_bytes``."""
 
 
-def measure(model: nn.Module, inputs: list[Tensor]) -> Costs:
+def measure(model: nn.Module, inputs: list[Tensor], name: str = "model") -> Costs:
     """Count a forward pass on example inputs, without changing the model.
 
     Args:
         model: any model.
-        inputs: arguments of its ``forward``, a batch of one clip.
+        inputs: what its ``forward`` takes, a batch of one clip.
+        name: name of the model, for the message.
+
+    Raises:
+        ArgumentError: the output lacks a field.
     """
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -63,10 +68,11 @@ def measure(model: nn.Module, inputs: list[Tensor]) -> Costs:
     state = torch.random.get_rng_state()
     try:
         with counter, hooks, nullcontext():
-            model(*inputs)
+            output = model(*inputs)
     finally:
         model.train(training)
         torch.random.set_rng_state(state)
+    check_output(name, model, output)
     return Costs(
         parameters=sum(p.numel() for p in model.parameters()),
         flops=counter.get_total_flops(),
@@ -98,7 +104,7 @@ def describe_model(
     if frames:
         return _describe_whole(model, card, batch=batch, optimizer=optimizer, frames=frames)
     clip = example_inputs(model, contract, 1, contract.snippets)
-    costs = measure(model, clip)
+    costs = measure(model, clip, card.name)
     copies = {"sgd": 3, "adamw": 4}[optimizer]
     kept = batch if at_once is None else at_once / contract.snippets
     pixels = sum(x.nbytes for x in clip)
@@ -107,8 +113,9 @@ def describe_model(
 
 
 def _format_costs(card: ModelCard, parameters: float, flops: float, clip: str, memory: float) -> str:
+    name = f"{card.name} on {backbone}" if (backbone := card.kwargs.get("backbone")) else card.name
     return (
-        f"{card.name} on {card.kwargs.get('backbone')}: {parameters / 1e6:.2f} M parameters, "
+        f"{name}: {parameters / 1e6:.2f} M parameters, "
         f"{flops / 1e9:.2f} GFLOPs per {clip} (a multiply-add counts as two), about "
         f"{memory / 2**30:.1f} GiB of memory per step."
     )
@@ -117,7 +124,9 @@ def _format_costs(card: ModelCard, parameters: float, flops: float, clip: str, m
 def _describe_whole(model: nn.Module, card: ModelCard, *, batch: int, optimizer: str, frames: int) -> str:
     """`describe_model` for a model that takes every frame: extrapolates linearly from two short clips."""
     few, more = _MEASURED
-    short, long = (measure(model, example_inputs(model, card.input, 1, count)) for count in (few, more))
+    short, long = (
+        measure(model, example_inputs(model, card.input, 1, count), card.name) for count in (few, more)
+    )
 
     def slope(key: str) -> float:
         return (long[key] - short[key]) / (more - few)

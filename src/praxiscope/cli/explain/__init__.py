@@ -21,7 +21,7 @@ import typer
 
 from praxiscope.cli.help import App, Group
 from praxiscope.errors import ArgumentError, unknown_name
-from praxiscope.registry import Registry
+from praxiscope.registry import Registry, load_offer, offered
 
 __all__ = ["app", "register_picture"]
 
@@ -58,9 +58,7 @@ def register_picture(name: str) -> Callable[[Callable[..., None]], Callable[...,
 @cache
 def _offered() -> dict[str, Any]:
     """Entry points of installed packages, by name."""
-    from importlib.metadata import entry_points
-
-    return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+    return offered(ENTRY_POINTS)
 
 
 class _Pictures(Group):
@@ -76,7 +74,7 @@ class _Pictures(Group):
         if cmd_name in _registered:
             return _command(cmd_name, _registered.get(cmd_name))
         if cmd_name in _offered():
-            return _command(cmd_name, _offered()[cmd_name].load())
+            return _command(cmd_name, load_offer(_offered()[cmd_name]))
         return None
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

@@ -27,7 +27,7 @@ __all__ = [
 #: ``layout(folder, split, annotations) -> Listing``.
 Layout = Callable[[Path, "int | str | None", "Path | None"], Listing]
 
-LAYOUTS: Registry[Layout] = Registry("layout")
+LAYOUTS: Registry[Layout] = Registry("layout", "praxiscope.layouts")
 
 
 #: Functions that raise DataError for an unknown split, for the layouts with several splits.

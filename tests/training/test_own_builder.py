@@ -1,0 +1,56 @@
+"""What a run passes to the builder of another package's model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import nn
+
+import praxiscope as px
+from praxiscope.models.registered import models
+from praxiscope.progress import Reporter
+from runs import settings
+from support import write_clip
+
+SEEN: dict[str, Any] = {}
+
+
+@pytest.fixture
+def builder() -> Any:
+    """A model with a default backbone of its own, and two parameters without a default."""
+
+    @px.register_model("own-builder")
+    def own_builder(
+        *, num_classes: int, input_size: int, in_channels: int, snippets: int = 1, backbone: str = "resnet10"
+    ) -> nn.Module:
+        SEEN.update(input_size=input_size, in_channels=in_channels, snippets=snippets, backbone=backbone)
+        return px.create_model("tsn", num_classes=num_classes, backbone=backbone)
+
+    yield
+    models._entries.pop("own-builder")
+
+
+@pytest.mark.usefixtures("builder")
+def test_a_builder_gets_what_it_declares_and_keeps_its_default_backbone(tmp_path: Path) -> None:
+    from praxiscope.commands.train_options import DataOptions, TrainOptions, resolve
+    from praxiscope.data.manifest import load_records
+    from praxiscope.training.build_model import build_model
+
+    for name in ("red", "blue"):
+        for clip in range(3):
+            write_clip(tmp_path / "videos" / name / f"{clip}.mp4", 0, frames=4)
+    small = ("input.size=48", "input.short_side=56", "input.snippets=5")
+    data = DataOptions(str(tmp_path / "videos"))
+    for backbone, expected in ((None, "resnet10"), ("resnet18", "resnet18")):
+        plain = {} if backbone is None else {"backbone": backbone}
+        wanted = resolve(TrainOptions(data, "own-builder", "default", None, plain, small), tmp_path / "run")
+        _, card = build_model(wanted, load_records(tmp_path / "videos"), Reporter())
+        assert {"input_size": 48, "in_channels": 3, "snippets": 5, "backbone": expected} == SEEN
+        assert wanted.model.backbone == card.kwargs["backbone"] == expected
+
+
+def test_a_run_without_a_named_backbone_takes_the_models_default(tmp_path: Path) -> None:
+    assert settings(tmp_path).model.backbone is not None  # of the tests' own settings
+    assert px.recipes.named.get_recipe("default").model.backbone is None

@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from praxiscope import registry
 from praxiscope._compat import import_torchvision
 from praxiscope.errors import ArgumentError, CheckpointError, UnknownNameError
 from praxiscope.flow.estimate import create_estimator, estimate_flow, estimator_of, estimators
@@ -294,8 +295,9 @@ def test_a_method_of_your_own_is_known_by_its_name(way, monkeypatch):
         monkeypatch.setitem(sys.modules, "theirs", SimpleNamespace(Still=Still))
         entry = metadata.EntryPoint("still", "theirs:Still", "praxiscope.flow_methods")
         monkeypatch.setattr(
-            metadata, "entry_points", lambda **about: metadata.EntryPoints([entry]).select(**about)
+            registry, "entry_points", lambda **about: metadata.EntryPoints([entry]).select(**about)
         )
+        monkeypatch.setattr(estimators, "_entries", dict(estimators._entries))
     assert "still" in list_methods()
     flow = estimate_flow(torch.zeros(3, 3, 16, 16, dtype=torch.uint8), "still", shift=2.0)
     assert flow.shape == (2, 2, 16, 16)

@@ -282,7 +282,7 @@ def test_a_range_that_does_not_fit_is_said_before_training(
 
     with pytest.raises(px.DataError, match="--flow-range"):
         start("model.stream=flow", f"data.flow={foreign}")
-    with pytest.raises(px.DataError, match=r"was stored with range 20\.0, not 10\.0\. Leave the range out"):
+    with pytest.raises(px.DataError, match=r"range 20\.0.*10\.0"):
         start("model.stream=flow", f"data.flow={by_tvl1}", "data.flow_range=10")
     with pytest.raises(px.ArgumentError, match=r"data\.flow_range = 20\b.*--flow"):
         start("data.flow_range=20")
@@ -302,7 +302,7 @@ def test_a_store_without_backward_flow_is_refused_at_once(
     assert FlowStore(by_tvl1).has_backward
     assert not FlowStore(forward).has_backward
     asked = "model.stream=flow", "input.flow_kind=stack-bidirectional"
-    remedy = r"flow: holds no backward flow, which flow of kind stack-bidirectional needs.*--backward"
+    remedy = r"flow: .*backward flow.* stack-bidirectional.*--backward"
     with pytest.raises(px.DataError, match=remedy):
         train(wanted(listed, *asked, f"data.flow={forward}"), tmp_path / "run")
     with pytest.raises(px.DataError, match=remedy):
@@ -328,7 +328,7 @@ def test_each_of_several_stores_must_have_backward_flow(listed: Path, by_tvl1: P
         "model.stream": "flow",
         "input.flow_kind": "stack-bidirectional",
     }
-    with pytest.raises(px.DataError, match=f"{tmp_path / 'flow'}: holds no backward flow"):
+    with pytest.raises(px.DataError, match=f"{tmp_path / 'flow'}: .*backward flow"):
         train(wanted(listed).updated(asked), tmp_path / "run")
 
 

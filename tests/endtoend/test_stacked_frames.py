@@ -174,8 +174,8 @@ def test_pictures_of_a_network_on_stacks_are_drawn(run: Path, colour_set: Path) 
     ("words", "told"),
     [
         (["--model", "full-video"], "input.frames = 3: full-video"),
-        (["--flow", "FLOW"], "and tsn sees flow"),
-        (["--model", "multiplier", "--flow", "FLOW"], "multiplier sees rgb and flow"),
+        (["--flow", "FLOW"], "tsn takes flow"),
+        (["--model", "multiplier", "--flow", "FLOW"], "multiplier takes rgb and flow"),
         (["--set", "input.frames=0"], "input.frames = 0: Input should be greater than or equal to 1"),
     ],
 )

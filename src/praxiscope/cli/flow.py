@@ -10,6 +10,7 @@ import typer
 from praxiscope._lazy import quick_imports
 from praxiscope.cli import complete
 from praxiscope.cli.common import Annotations, Data, Json, MaxSkip, Split, print_json, reporter
+from praxiscope.flow.methods import list_methods
 from praxiscope.units import counted
 
 HELP = """Estimate and store the optical flow of a data set's videos.
@@ -25,7 +26,7 @@ def flow(
     out: Annotated[Path, typer.Option(help="Folder of the stored flow.")],
     method: Annotated[
         str,
-        typer.Option(help="Flow method: tvl1, dis, farneback or raft.", autocompletion=complete.flow_methods),
+        typer.Option(help=f"Flow method: {', '.join(list_methods())}.", autocompletion=complete.flow_methods),
     ] = "tvl1",
     assignments: Annotated[
         list[str] | None,

@@ -21,6 +21,7 @@ from praxiscope.cli.common import (
     command_line,
     reporter,
 )
+from praxiscope.models.names import list_models
 
 HELP = """Train a recogniser on labelled videos.
 
@@ -90,7 +91,7 @@ def train(
     model: Annotated[
         str | None,
         typer.Option(
-            help="Name of the model: frame, tsn, tsm, full-video, multiplier, or a registered one. Default: tsn.",
+            help=f"Name of the model: {', '.join(list_models())}. Default: tsn.",
             autocompletion=complete.models,
             rich_help_panel=MODEL_PANEL,
         ),

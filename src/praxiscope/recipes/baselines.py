@@ -1,4 +1,4 @@
-"""The baselines of the papers: TSN and TSM.
+"""TSN and TSM, the baselines of the papers.
 
 L. Wang et al., "Temporal Segment Networks", ECCV 2016; J. Lin, C. Gan, S. Han, "TSM", ICCV 2019.
 """

@@ -10,24 +10,23 @@ from pathlib import Path
 from praxiscope.recipes.settings import TrainSettings, load_yaml
 from praxiscope.registry import Registry
 
-__all__ = ["FILES", "get_recipe", "list_recipes", "recipe_groups", "recipe_of", "recipes"]
+__all__ = ["get_recipe", "list_recipes", "recipe_groups", "recipe_of", "recipes"]
 
-FILES = {
-    "start": "Start here",
-    "baselines": "TSN and TSM (Wang et al., 2016; Lin et al., 2019)",
-    "two_stream": "Two-stream networks (Simonyan and Zisserman, 2014)",
-    "principal": "Principal backpropagation (Huang et al., 2019)",
-    "full_video": "Full-video action recognition (Liu et al., 2021)",
-    "multiplier": "Spatiotemporal multiplier networks (Feichtenhofer et al., 2017)",
-}
-"""The files of this folder that register recipes, with their titles, in the order in which they are listed."""
+_FIRST = ("start", "baselines")
+_NO_RECIPES = ("named", "sections", "settings")
 
-recipes: Registry[Callable[[], TrainSettings]] = Registry("recipe")
+recipes: Registry[Callable[[], TrainSettings]] = Registry("recipe", "praxiscope.recipes")
+
+
+def _files() -> list[str]:
+    """The files of this folder that register recipes, in the order in which they are listed."""
+    found = {file.stem for file in Path(__file__).parent.glob("[!_]*.py")} - {*_FIRST, *_NO_RECIPES}
+    return [*_FIRST, *sorted(found)]
 
 
 def _registered() -> Registry[Callable[[], TrainSettings]]:
-    for name in FILES:
-        importlib.import_module(f"praxiscope.recipes.{name}")
+    for name in _files():
+        importlib.import_module(f"{__package__}.{name}")
     return recipes
 
 
@@ -37,9 +36,10 @@ def list_recipes() -> list[str]:
 
 
 def recipe_groups() -> dict[str, dict[str, str]]:
-    """Descriptions of all recipes by name, grouped under the titles of `FILES`; those of other packages come last."""
+    """Descriptions of all recipes by name, grouped by file under its title; those of other packages come last."""
     known = _registered()
-    titles = {f"{__package__}.{file}": title for file, title in FILES.items()}
+    modules = {f"{__package__}.{file}": importlib.import_module(f"{__package__}.{file}") for file in _files()}
+    titles = {name: (module.__doc__ or name).splitlines()[0].rstrip(".") for name, module in modules.items()}
     groups: dict[str, dict[str, str]] = {title: {} for title in titles.values()}
     for name in known:
         recipe = known.get(name)

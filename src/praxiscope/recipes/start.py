@@ -1,4 +1,7 @@
-"""Recipes to start with: your own videos, the demo and small sets on a CPU."""
+"""Start here.
+
+Settings for your own videos, the demo and small data sets on a CPU.
+"""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from praxiscope._lazy import quick_imports
 from praxiscope.cli import complete
 from praxiscope.cli.common import Device, Json, reporter
 from praxiscope.cli.explain.common import Out, Video, output_path, write
+from praxiscope.flow.methods import list_methods
 from praxiscope.units import counted
 
 
@@ -17,7 +18,7 @@ def flow(
     video: Video,
     method: Annotated[
         str,
-        typer.Option(help="Flow method: tvl1, dis, farneback or raft.", autocompletion=complete.flow_methods),
+        typer.Option(help=f"Flow method: {', '.join(list_methods())}.", autocompletion=complete.flow_methods),
     ] = "tvl1",
     flow_weights: Annotated[
         str | None, typer.Option(help="Weights of the method raft: a file or 'download'.")

@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -268,7 +269,7 @@ def test_a_second_run_at_the_same_time_is_refused(videos: Path, tmp_path: Path) 
     extract_flow(videos, tmp_path / "out", StoreOptions(**TINY))
     with (
         _locked(tmp_path / "out"),
-        pytest.raises(px.ArgumentError, match="another run"),
+        pytest.raises(px.ArgumentError, match=re.escape(str(tmp_path / "out"))),
     ):
         extract_flow(videos, tmp_path / "out", StoreOptions(**TINY))
 
@@ -287,11 +288,11 @@ def test_broken_videos_are_listed_and_left_out(tmp_path: Path) -> None:
     assert "empty (0 bytes)" in rows["a/2.mp4"]
     assert "one frame" in rows["a/3.mp4"]
     assert FlowStore(out).keys() == ["a/0.mp4", "a/4.mp4"]
-    with pytest.raises(px.TrainingError, match=r"3 of 5 videos.*skipped\.csv"):
+    with pytest.raises(px.TrainingError, match=r"\b3 of 5\b.*skipped\.csv"):
         extract_flow(videos, out, StoreOptions(**TINY, max_skip=0.1))
     for name in ("0.mp4", "4.mp4"):
         (videos / "a" / name).write_bytes(b"")
-    with pytest.raises(px.DataError, match="5 videos"):
+    with pytest.raises(px.DataError, match=r"\b5\b"):
         extract_flow(videos, out, StoreOptions(**TINY))
 
 
@@ -305,7 +306,8 @@ def test_estimates_that_are_no_numbers_cost_one_video(
     monkeypatch.setattr(flow_clips, "estimate_flow", broken)
     assert extract_flow(videos, tmp_path / "out", StoreOptions(**TINY)).skipped == 1
     (row,) = csv.DictReader((tmp_path / "out" / "skipped.csv").open())
-    assert row["problem"].startswith(str(videos / "a" / "0.mp4"))
+    assert row["problem"].startswith(f"{videos / 'a' / '0.mp4'}: ")
+    assert "NaN" in row["problem"]
 
 
 def test_videos_of_one_place_are_refused(tmp_path: Path) -> None:
@@ -317,7 +319,7 @@ def test_videos_of_one_place_are_refused(tmp_path: Path) -> None:
     shutil.copy(tmp_path / "a" / "0.mp4", tmp_path / "a" / "0.mkv")
     (tmp_path / "set").mkdir()
     (tmp_path / "a").rename(tmp_path / "set" / "a")
-    with pytest.raises(px.DataError, match="Rename"):
+    with pytest.raises(px.DataError, match=r"a/0\.mkv.*a/0\.mp4"):
         extract_flow(tmp_path / "set", tmp_path / "out2", StoreOptions(**TINY, storage="jpeg"))
 
 

@@ -100,7 +100,7 @@ def test_other_weights_are_refused_before_anything_is_read(by_raft: tuple[Path, 
         px.load(model, flow_weights=raft / "other.pt")
     with pytest.raises(px.CheckpointError, match=r"none\.pt"):
         px.load(model, flow_weights=raft / "none.pt")
-    with pytest.raises(px.ArgumentError, match="give one of them"):
+    with pytest.raises(px.ArgumentError, match=r"flow_weights|--flow-weights"):
         px.load(model, flow_weights=raft / "raft.pt", flow=flow)
 
 
@@ -261,7 +261,7 @@ def test_jpegs_of_other_tools_are_trained_and_tested_on_with_their_range(
     assert "a/a0.mp4,1," in run("predict", model, listed.parent / "a" / "a0.mp4", *bound, "--csv")
     with pytest.raises(px.DataError, match="--flow-range"):
         px.load(model, flow=foreign)
-    with pytest.raises(px.DataError, match="range=20 against 10"):
+    with pytest.raises(px.DataError, match=r"range=20 .*\b10\b"):
         px.load(model, flow=foreign, flow_range=10)
     save_fused(tmp_path / "mixed", [save_model(tmp_path / "rgb0", None), model])
     mixed = px.load(
@@ -282,7 +282,7 @@ def test_a_range_that_does_not_fit_is_said_before_training(
 
     with pytest.raises(px.DataError, match="--flow-range"):
         start("model.stream=flow", f"data.flow={foreign}")
-    with pytest.raises(px.DataError, match=r"range 20\.0.*10\.0"):
+    with pytest.raises(px.DataError, match=r"flow: .*\b20\.0\b.*\b10\.0\b"):
         start("model.stream=flow", f"data.flow={by_tvl1}", "data.flow_range=10")
     with pytest.raises(px.ArgumentError, match=r"data\.flow_range = 20\b.*--flow"):
         start("data.flow_range=20")
@@ -302,7 +302,7 @@ def test_a_store_without_backward_flow_is_refused_at_once(
     assert FlowStore(by_tvl1).has_backward
     assert not FlowStore(forward).has_backward
     asked = "model.stream=flow", "input.flow_kind=stack-bidirectional"
-    remedy = r"flow: .*backward flow.* stack-bidirectional.*--backward"
+    remedy = r"flow: .*stack-bidirectional.*--backward"
     with pytest.raises(px.DataError, match=remedy):
         train(wanted(listed, *asked, f"data.flow={forward}"), tmp_path / "run")
     with pytest.raises(px.DataError, match=remedy):
@@ -328,7 +328,7 @@ def test_each_of_several_stores_must_have_backward_flow(listed: Path, by_tvl1: P
         "model.stream": "flow",
         "input.flow_kind": "stack-bidirectional",
     }
-    with pytest.raises(px.DataError, match=f"{tmp_path / 'flow'}: .*backward flow"):
+    with pytest.raises(px.DataError, match=f"{tmp_path / 'flow'}: .*--backward"):
         train(wanted(listed).updated(asked), tmp_path / "run")
 
 

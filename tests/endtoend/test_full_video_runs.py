@@ -390,7 +390,7 @@ def test_models_that_average_may_see_every_frame_and_those_that_mix_may_not(
     path = videos / "red" / "0.mp4"
     tsn = px.load(tmp_path / "tsn", device="cpu")
     torch.testing.assert_close(tsn.video_logits(path, "allx1"), tsn.video_logits(path, "9x1"))
-    with pytest.raises(px.ArgumentError, match=r"allx1 shows every frame at once; tsm takes 2"):
+    with pytest.raises(px.ArgumentError, match=r"allx1\b.*\btsm\b.*\b2\b"):
         px.load(tmp_path / "tsm", device="cpu").video_logits(path, "allx1")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -120,7 +121,7 @@ def test_the_model_file_says_which_classes_are_whose(both: tuple[Path, list[str]
     assert card.labels == ("plain/blue", "plain/green", "plain/red", "swapped/blue", "swapped/red")
     part = card.of_task("swapped")
     assert (part.labels, part.tasks, part.kwargs["num_classes"]) == (("blue", "red"), {}, 2)
-    with pytest.raises(px.UnknownNameError, match=r"unknown task 'swaped'. Did you mean 'swapped'\?"):
+    with pytest.raises(px.UnknownNameError, match=r"'swaped'.*'swapped'"):
         card.of_task("swaped")
     with pytest.raises(px.ArgumentError, match="task"):
         part.of_task("swapped")
@@ -137,7 +138,7 @@ def test_a_model_file_with_wrong_tasks_is_a_clear_error(
     del content["tasks"]
     text = json.dumps(content)[:-1] + f', "tasks": {tasks}}}'
     (tmp_path / "model.json").write_text(text)
-    with pytest.raises(px.CheckpointError, match=r"model\.json: (the entries tasks|an entry)"):
+    with pytest.raises(px.CheckpointError, match=r"model\.json: "):
         load_card(tmp_path)
 
 
@@ -157,9 +158,9 @@ def test_the_scores_of_a_task_are_its_block_of_all(both: tuple[Path, list[str]],
 
 def test_without_a_task_the_run_asks_which(both: tuple[Path, list[str]], colour_set: Path) -> None:
     run, _ = both
-    with pytest.raises(px.ArgumentError, match=r"several data sets \(plain, swapped\).*--task plain"):
+    with pytest.raises(px.ArgumentError, match=r"plain, swapped.*--task plain"):
         px.load(run)
-    with pytest.raises(px.UnknownNameError, match="unknown task 'other'"):
+    with pytest.raises(px.UnknownNameError, match="'other'"):
         px.load(run, task="other")
 
 
@@ -170,15 +171,13 @@ def test_a_test_finds_the_task_where_all_classes_are_of_one_alone(
     spoken = Spoken()
     found = run_test(run, colour_set, workers=0, reporter=spoken)  # "green" is a class of one task alone
     assert found.scores.protocol["task"] == "plain"
-    assert any("of the task plain: its classifier is tested" in line for line in spoken.lines)
+    assert any(re.search(r"^Note: .*\bplain\b", line) for line in spoken.lines)
     assert found.report is not None
     assert "plain" in found.report.read_text()
-    with pytest.raises(
-        px.ArgumentError, match=r"plain, swapped each have all of these 2 classes.*--task plain"
-    ):
+    with pytest.raises(px.ArgumentError, match=r"--task.*plain, swapped.*\b2\b.*--task plain"):
         run_test(run, swapped_set, workers=0)
     write_clip(tmp_path / "sea" / "0.mp4", 0)
-    with pytest.raises(px.ArgumentError, match=r"none of plain, swapped has all of these 1 class"):
+    with pytest.raises(px.ArgumentError, match=r"--task.*plain, swapped.*\b1\b"):
         run_test(run, tmp_path, workers=0)
 
 
@@ -189,7 +188,7 @@ def test_a_task_saved_alone_is_a_recogniser_like_any_other(
     part = px.load(run, task="plain")
     assert isinstance(part, Recogniser)
     part.save(tmp_path / "plain")
-    with pytest.raises(px.ArgumentError, match="exists already"):
+    with pytest.raises(px.ArgumentError, match=re.escape(str(tmp_path / "plain"))):
         part.save(tmp_path / "plain")
     clip = colour_set / "green" / "0.mp4"
     alone = px.load(tmp_path / "plain")
@@ -206,9 +205,9 @@ def test_a_task_saved_alone_is_a_recogniser_like_any_other(
     # Fused recognisers take it; the run itself, whose classes are not said, they do not.
     save_fused(tmp_path / "fused", [tmp_path / "plain", tmp_path / "plain"])
     assert px.load(tmp_path / "fused").predict(clip).labels[0] == "green"
-    with pytest.raises(px.ArgumentError, match="task"):
+    with pytest.raises(px.ArgumentError, match=r"fused\b.*'plain'"):
         px.load(tmp_path / "fused", task="plain")
-    with pytest.raises(px.ArgumentError, match=r"several data sets \(plain, swapped\)"):
+    with pytest.raises(px.ArgumentError, match=r"plain, swapped"):
         save_fused(tmp_path / "no", [run, run])
 
 
@@ -225,15 +224,15 @@ def test_one_task_of_several_runs_is_fused(
     chances = torch.from_numpy(single.scores.logits).softmax(1)
     np.testing.assert_allclose(np.exp(fused.scores.logits), chances, rtol=1e-4)
     for words, message in (
-        (("--task", "swappd"), "unknown task 'swappd'. Did you mean 'swapped'?"),
-        ((), "(plain, swapped)"),
+        (("--task", "swappd"), "'swappd'"),
+        ((), "plain, swapped"),
     ):
         done = command("fuse", run, run, *words, "--out", "no", folder=tmp_path)
         assert done.returncode != 0
         assert message in done.stderr
     done = command("fuse", "a.npz", "b.npz", "--task", "swapped", folder=tmp_path)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
-    assert "--task swapped is of runs" in done.stderr
+    assert "--task swapped" in done.stderr
 
 
 def test_the_first_layer_of_several_tasks_can_be_drawn(both: tuple[Path, list[str]]) -> None:
@@ -275,7 +274,7 @@ def test_an_interrupted_run_on_two_sets_resumes_to_the_same_weights(
     ):
         train(turned, cut, resume=True)
     alone = override(wanted, ["data.tasks=null", f"data.source={colour_set}"])
-    with pytest.raises(px.ArgumentError, match="started with other settings"):
+    with pytest.raises(px.ArgumentError, match=r"--resume: .*data\."):
         train(alone, cut, resume=True)
     assert train(wanted, cut, resume=True)
     first, second = (load_file(str(find_checkpoint(r, "last") / "model.safetensors")) for r in (whole, cut))
@@ -428,19 +427,19 @@ def test_the_command_line_trains_on_two_sets_with_two_processes_and_names_the_ta
     [
         ("x --data a={a} --data b={b}", 2, "--data NAME=DATA"),
         ("--data a={a}", 2, "got 'a'"),
-        ("--data {a} --data b={b}", 2, "expected NAME=VALUE"),
+        ("--data {a} --data b={b}", 2, "NAME=VALUE"),
         ("--data a={a} --data a={b}", 2, "--data a="),
-        ("--data a/b={a} --data b={b}", 2, "letters, digits, _ and -, got 'a/b'"),
+        ("--data a/b={a} --data b={b}", 2, "'a/b'"),
         (
             "--data a={a} --data b={b} --split 1",
             2,
             "split = '1'",
         ),
-        ("--data a={a} --data b={b} --data-split c=1", 2, "--data-split c=1: unknown data set 'c'"),
-        ("--data a={a} --data b={b} --data-split b=1", 2, "split='1' is for a known set"),
-        ("--data a={a} --data b={b} --flow f", 2, "--flow f: expected NAME=VALUE"),
-        ("--data a={a} --data b={b} --flow a=f", 2, "flow of b"),
-        ("--data a={a} --data b={b} --stream flow", 2, "flow of a, b"),
+        ("--data a={a} --data b={b} --data-split c=1", 2, "--data-split c=1"),
+        ("--data a={a} --data b={b} --data-split b=1", 2, "split='1'"),
+        ("--data a={a} --data b={b} --flow f", 2, "--flow f: "),
+        ("--data a={a} --data b={b} --flow a=f", 2, "--flow"),
+        ("--data a={a} --data b={b} --stream flow", 2, "a, b"),
         ("--data a={a} --data b={b} --stream flow", 2, "--flow a=flow/"),
         ("--data a={a} --data b=none", 1, "none:"),
         ("{a} --data-split a=1", 2, "--data NAME=DATA"),
@@ -470,9 +469,7 @@ def test_mistakes_in_naming_data_sets_are_one_clear_line(
 
 
 def test_a_misspelt_setting_of_a_task_is_named_with_the_nearest() -> None:
-    with pytest.raises(
-        px.ArgumentError, match=r"'data\.tasks\.a\.splitt'. Did you mean 'data\.tasks\.a\.split'"
-    ):
+    with pytest.raises(px.ArgumentError, match=r"'data\.tasks\.a\.splitt'.*'data\.tasks\.a\.split'"):
         override(TrainSettings(), ["data.tasks={a: {source: x, splitt: 1}, b: {source: y}}"])
 
 
@@ -503,7 +500,7 @@ def test_flow_of_each_set_comes_from_its_own_store(
     assert read_log(run / "log.csv")[-1]["val_top1_swapped"] >= 0
     assert (run / "skipped.csv").read_text().splitlines() == ["id,problem"]
     assert run_test(run, swapped_set, task="swapped", flow=second, workers=0).figures["videos"] == 4
-    with pytest.raises(px.DataError, match=r"plain and of swapped .*warps=2 against 3.*a holds.*c holds"):
+    with pytest.raises(px.DataError, match=r"\bplain\b.*\bswapped\b.*warps=2 .*\b3\b.*/a\b.*/c\b"):
         train(override(wanted, [tasks.format(colour_set, first, swapped_set, other)]), tmp_path / "no")
     (second / "red" / "3.mp4.forward.pxf").unlink()
     assert train(override(wanted, [tasks.format(colour_set, first, swapped_set, second)]), tmp_path / "again")

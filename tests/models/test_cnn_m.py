@@ -94,7 +94,7 @@ def test_other_sizes_give_scores(nets, size):
 
 def test_pictures_that_the_last_pooling_could_not_pool_are_refused(nets):
     net = nets["cnn_m_2048"]
-    with pytest.raises(ArgumentError, match="at least 41 x 41 pixels, got 40 x 64"):
+    with pytest.raises(ArgumentError, match=r"\b41 x 41\b.*\b40 x 64\b"):
         net(torch.zeros(1, 3, 40, 64))
     with pytest.raises(RuntimeError):  # the bound is not stricter than need be
         net.features(torch.zeros(1, 3, 40, 64))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 from dataclasses import replace
 
 import pytest
@@ -154,7 +155,7 @@ def test_rgb_weights_start_every_stem(tmp_path):
 
 def test_weights_of_one_length_do_not_fill_the_stem_of_another(tmp_path):
     torch.save(build(channels=10).state_dict(), tmp_path / "flow.pt")
-    with pytest.raises(CheckpointError, match=r"conv1.0.weight \[64, 10, 7, 7\] instead of \[64, 4, 7, 7\]"):
+    with pytest.raises(CheckpointError, match=r"conv1\.0\.weight .*\[64, 10, 7, 7\].*\[64, 4, 7, 7\]"):
         load_weights(build(), tmp_path / "flow.pt")
     torch.save(build().state_dict(), tmp_path / "both.pt")
     model = build()
@@ -196,18 +197,18 @@ def test_the_contract_is_that_of_the_longest_stack():
 
 def test_what_cannot_be_meant_is_told():
     for channels in [(10, 4), (4, 4), (4,), ()]:
-        with pytest.raises(ArgumentError, match="in ascending order; got"):
+        with pytest.raises(ArgumentError, match=rf"in_channels .*{re.escape(repr(channels))}"):
             build(channels=channels)
-    with pytest.raises(ArgumentError, match="in_channels must be at least 1"):
+    with pytest.raises(ArgumentError, match=r"in_channels\b.*\b1\b.*\b0\b"):
         build(channels=(0, 4))
-    with pytest.raises(ArgumentError, match="for the stream 'rgb'"):
+    with pytest.raises(ArgumentError, match=r"in_channels .*\(3, 6\).*'rgb'"):
         create_model("tsn", num_classes=2, in_channels=(3, 6))
     frames = torch.randn(2, 1, 10, 64, 64)
-    with pytest.raises(ArgumentError, match=r"stem must be int64 \[2, 1\].*got \[2\]"):
+    with pytest.raises(ArgumentError, match=r"stem\b.*int64 \[2, 1\].*\[2\]"):
         build()(frames, torch.zeros(2).long())
-    with pytest.raises(ArgumentError, match="for a network with several"):
+    with pytest.raises(ArgumentError, match=r"\bstem\b"):
         build(channels=10)(frames, torch.zeros(2, 1).long())
-    with pytest.raises(ArgumentError, match=r"0 to 1 .* 2 rows"):
+    with pytest.raises(ArgumentError, match=r"choice\b.*\b2\b.*\[2, 2\]"):
         build()(frames, torch.full((2, 1), 2))
-    with pytest.raises(ArgumentError, match="2 first convolutions"):
+    with pytest.raises(ArgumentError, match=r"ResNet\b.*\b2\b"):
         first_convolution(build().backbone)

@@ -63,7 +63,7 @@ def test_a_cut_backbone_gives_the_scores_of_the_whole(name: str) -> None:
 
 
 def test_a_backbone_without_a_known_place_is_refused() -> None:
-    with pytest.raises(px.ArgumentError, match="cnn_m_2048"):
+    with pytest.raises(px.ArgumentError, match=r"cnn_m_2048\b.*\bCnnM2048\b"):
         px.create_model("full-video", num_classes=2, backbone="cnn_m_2048")
 
 
@@ -367,7 +367,7 @@ def test_a_stream_of_frames_gives_the_scores_of_all_at_once() -> None:
         whole = model(x[None])
     torch.testing.assert_close(streamed.logits, whole.logits, rtol=1e-4, atol=1e-5)
     assert streamed.ids.tolist() == whole.ids.tolist()
-    with pytest.raises(px.ArgumentError, match="at least one frame"):
+    with pytest.raises(px.ArgumentError, match=r"\bone frame\b"):
         model.forward_stream(lambda: iter(()))
     with pytest.raises(px.ArgumentError, match="early_shift"):
         build(early_shift=True).forward_stream(lambda: iter(x.split(7)))
@@ -408,7 +408,7 @@ def test_a_step_is_measured_in_its_own_process() -> None:
     assert kept["bytes"] > 2**27
     alone = measure_step(job.updated(part="clustering"))
     assert 0 < alone["seconds"] < figures["seconds"]
-    with pytest.raises(px.ArgumentError, match=r"could not be measured: .*resnet11"):
+    with pytest.raises(px.ArgumentError, match="resnet11"):
         measure_step(job.updated(keywords={"backbone": "resnet11"}))
 
 
@@ -418,21 +418,21 @@ def test_a_step_is_measured_in_its_own_process() -> None:
 @pytest.mark.parametrize(
     ("keywords", "told"),
     [
-        ({"clusters": 0}, "clusters must be an integer .*got 0"),
-        ({"clusters": 2.5}, r"clusters must be an integer .*got 2\.5"),
-        ({"clusters": True}, "clusters must be an integer .*got True"),
-        ({"clusters": 10**20}, "clusters must be an integer"),
+        ({"clusters": 0}, r"clusters\b.*\b1\b.*\b0\b"),
+        ({"clusters": 2.5}, r"clusters\b.*\b1\b.*\b2\.5\b"),
+        ({"clusters": True}, r"clusters\b.*\b1\b.*\bTrue\b"),
+        ({"clusters": 10**20}, f"clusters .*{10**20}"),
         ({"cluster_budget": 4}, "cluster_budget"),
-        ({"early_frames": 2.5}, r"early_frames must be an integer .*got 2\.5"),
+        ({"early_frames": 2.5}, r"early_frames\b.*\b1\b.*\b2\.5\b"),
         ({"clusters": "many"}, "clusters .*'many'"),
         ({"clusters": "auto"}, "clusters=8"),
         ({"clustering": "cumulativ"}, "cumulative"),
-        ({"aggregate": "mid"}, "aggregate must be 'pre' or 'post'"),
-        ({"aggregate": "pre", "backbone": "squeezenet1_1"}, "aggregate=.pre. .*ResNet"),
-        ({"early_frames": 0}, "early_frames must be an integer"),
+        ({"aggregate": "mid"}, "aggregate .*'pre'.*'post'.*'mid'"),
+        ({"aggregate": "pre", "backbone": "squeezenet1_1"}, "aggregate='pre'"),
+        ({"early_frames": 0}, r"early_frames\b.*\b1\b.*\b0\b"),
         ({"early_frames": 4, "early_shift": True}, "early_shift .*early_frames"),
-        ({"early_frames": "some"}, "early_frames must be an integer .*got 'some'"),
-        ({"stream": "flow", "in_channels": (10, 20)}, "one number"),
+        ({"early_frames": "some"}, r"early_frames .*\b1\b.*'some'"),
+        ({"stream": "flow", "in_channels": (10, 20)}, r"in_channels.*\(10, 20\)"),
     ],
 )
 def test_values_that_do_not_fit_are_told(keywords: dict[str, Any], told: str) -> None:
@@ -443,10 +443,10 @@ def test_values_that_do_not_fit_are_told(keywords: dict[str, Any], told: str) ->
 @pytest.mark.parametrize(
     ("shape", "offsets", "told"),
     [
-        ((6, 3, 32, 32), [0, 4], "0 to 6"),
-        ((6, 3, 32, 32), [0, 4, 4, 6], "0, 4, 4, 6"),
-        ((2, 6, 3, 32, 32), [0, 3], "2 videos"),
-        ((2, 6, 3, 32, 32), [0, 3, 10], "1 to 6 frames each"),
+        ((6, 3, 32, 32), [0, 4], r"offsets\b.*\b0\b.*\b6\b.*\[0, 4\]"),
+        ((6, 3, 32, 32), [0, 4, 4, 6], r"offsets\b.*\b0\b.*\b6\b.*\[0, 4, 4, 6\]"),
+        ((2, 6, 3, 32, 32), [0, 3], r"offsets\b.*\b2\b.*\b1\b.*\b6\b.*\[0, 3\]"),
+        ((2, 6, 3, 32, 32), [0, 3, 10], r"offsets\b.*\b2\b.*\b1\b.*\b6\b.*\[0, 3, 10\]"),
         ((6, 4, 32, 32), [0, 6], r"\[N, 3, H, W\]"),
         ((6, 3, 32, 32), None, r"\[B, S, 3, H, W\]"),
     ],

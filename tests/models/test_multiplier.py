@@ -209,13 +209,13 @@ def test_frozen_batchnorm_stays_frozen() -> None:
 @pytest.mark.slow
 def test_what_does_not_fit_together_is_said() -> None:
     one, other = _streams()
-    with pytest.raises(ArgumentError, match=r"64 and 256 channels in conv2_x"):
+    with pytest.raises(ArgumentError, match=r"\b64\b.*\b256\b.*conv2_x"):
         _network((one, resnet.ResNet(resnet.Bottleneck, [2, 2, 2, 2])))
-    with pytest.raises(ArgumentError, match="single residual unit"):
+    with pytest.raises(ArgumentError, match=r"conv2_x.*resnet18"):
         _network((one, resnet.ResNet(resnet.BasicBlock, [1, 1, 1, 1])))
-    with pytest.raises(ArgumentError, match="not a torchvision ResNet"):
+    with pytest.raises(ArgumentError, match="resnet18, resnet34, resnet50"):
         _network((one, nn.Sequential()))
-    with pytest.raises(ArgumentError, match="direction must be one of"):
+    with pytest.raises(ArgumentError, match=r"direction .*'sideways'"):
         _network(direction="sideways")
-    with pytest.raises(ArgumentError, match="equal B and S"):
+    with pytest.raises(ArgumentError, match=r"\[1, 2, 3, 32, 32\].*\[1, 3, 20, 32, 32\]"):
         _network((one, other))(torch.zeros(1, 2, 3, 32, 32), torch.zeros(1, 3, 20, 32, 32))

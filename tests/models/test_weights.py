@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -169,10 +170,10 @@ def test_a_folder_that_holds_no_single_network_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match="checkpoint"):
         load_weights(small(), tmp_path)
     run = run_of(tmp_path / "run", small())
-    with pytest.raises(CheckpointError, match="holds weights of resnet18: choose that backbone"):
+    with pytest.raises(CheckpointError, match=r"run\b.*resnet18\b"):
         load_weights(create_model("tsn", backbone="resnet34", num_classes=5), run)
     both = create_model("multiplier", backbone="resnet18", motion_backbone="resnet18", num_classes=5)
-    with pytest.raises(CheckpointError, match="several networks"):
+    with pytest.raises(CheckpointError, match=r"both: .*\btsn\b"):
         load_weights(small(), run_of(tmp_path / "both", both))
 
 
@@ -192,9 +193,9 @@ def test_missing_unexpected_and_misshapen_tensors_are_told_and_nothing_is_loaded
     before = {k: v.clone() for k, v in model.state_dict().items()}
     with pytest.raises(CheckpointError) as caught:
         load_weights(model, tmp_path / "w.pt")
-    for part in ["w.pt", "ResNet", "1 missing (layer1.0.conv1.weight)", "1 unexpected (layer9.weight)"]:
+    for part in ["w.pt", "ResNet", "layer1.0.conv1.weight", "layer9.weight"]:
         assert part in str(caught.value)
-    assert "1 wrong shape (bn1.weight [3] instead of [64])" in str(caught.value)
+    assert re.search(r"bn1\.weight .*\[3\].*\[64\]", str(caught.value))
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
 
     report = load_weights(model, tmp_path / "w.pt", strict=False)
@@ -207,7 +208,7 @@ def test_missing_unexpected_and_misshapen_tensors_are_told_and_nothing_is_loaded
 
 def test_a_file_that_gives_nothing_is_refused_even_when_not_strict(tmp_path):
     torch.save({"some.weight": torch.zeros(2)}, tmp_path / "w.pt")
-    with pytest.raises(CheckpointError, match="unexpected"):
+    with pytest.raises(CheckpointError, match=r"w\.pt.*some\.weight"):
         load_weights(small(), tmp_path / "w.pt", strict=False)
 
 
@@ -229,23 +230,23 @@ def test_pickled_objects_are_refused_unread(tmp_path):
     torch.save({"state_dict": Payload()}, tmp_path / "w.pt")
     np.savez(tmp_path / "w.npz", a=np.array([Payload()], dtype=object))
     for file in ("w.pt", "w.npz"):
-        with pytest.raises(CheckpointError, match="cannot be read as weights"):
+        with pytest.raises(CheckpointError, match=re.escape(str(tmp_path / file))):
             load_weights(small(), tmp_path / file)
     assert ran == []
 
 
 @pytest.mark.parametrize("file", ["w.pt", "w.npz", "w.safetensors"])
 def test_damaged_and_absent_files_are_told(tmp_path, file):
-    with pytest.raises(CheckpointError, match="no such weights file"):
+    with pytest.raises(CheckpointError, match=re.escape(str(tmp_path / file))):
         load_weights(small(), tmp_path / file)
     (tmp_path / file).write_bytes(b"these are no weights")
-    with pytest.raises(CheckpointError, match="cannot be read as weights"):
+    with pytest.raises(CheckpointError, match=re.escape(str(tmp_path / file)) + r".*\.safetensors"):
         load_weights(small(), tmp_path / file)
 
 
 def test_a_file_without_tensors_is_told(tmp_path):
     torch.save({"epoch": 3}, tmp_path / "w.pt")
-    with pytest.raises(CheckpointError, match="tensors"):
+    with pytest.raises(CheckpointError, match=r"w\.pt"):
         load_weights(small(), tmp_path / "w.pt")
 
 
@@ -351,7 +352,7 @@ def test_the_converted_networks_know_a_piano_when_they_see_one(data_folder, back
 
 
 def test_an_npz_for_another_backbone_names_its_own(data_folder):
-    with pytest.raises(CheckpointError, match="It holds weights of squeezenet1_0: choose that backbone"):
+    with pytest.raises(CheckpointError, match="squeezenet1_0"):
         load_weights(small(), data_folder / "weights" / FILES["squeezenet1_0"])
 
 

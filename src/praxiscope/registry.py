@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any, Generic, TypeVar, cast
 
 from praxiscope.errors import ArgumentError, PraxiscopeError, unknown_name
@@ -21,6 +21,7 @@ class Registry(Generic[T]):
         kind: what is registered, for messages.
         group: entry points by which installed packages offer more: a name, and the object or the module that registers
             it. They are imported when they are asked for.
+        own: names that only the package itself may register, and the module that registers each.
 
     Example:
         >>> models: Registry[Callable[..., object]] = Registry("model")
@@ -30,16 +31,35 @@ class Registry(Generic[T]):
         ['tsn']
     """
 
-    def __init__(self, kind: str, group: str | None = None) -> None:
-        self.kind, self.group = kind, group
+    def __init__(
+        self, kind: str, group: str | None = None, own: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        self.kind, self.group, self.own = kind, group, own
         self._entries: dict[str, T] = {}
 
-    def register(self, name: str) -> Callable[[T], T]:
-        """Return a decorator that registers its object as ``name``. Raises ArgumentError if the name is taken."""
+    def register(self, name: str, module: str | None = None) -> Callable[[T], T]:
+        """Return a decorator that registers its object as ``name``.
+
+        Args:
+            name: the name.
+            module: the module that defines the object. None: the object's ``__module__``.
+
+        Raises:
+            ArgumentError: the name is not a non-empty string, or it is taken.
+        """
+        if not isinstance(name, str) or not name:
+            got = getattr(name, "__name__", repr(name))
+            raise ArgumentError(
+                f"a {self.kind} is registered with its name in parentheses, a non-empty string such as ('mine'); "
+                f"got {got}"
+            )
 
         def add(entry: T) -> T:
-            if name in self._entries:
-                raise ArgumentError(f"a {self.kind} named {name!r} is already registered")
+            found = module or getattr(entry, "__module__", None)
+            if name in self._entries or self.own.get(name, found) != found:
+                raise ArgumentError(
+                    f"a {self.kind} named {name!r} is already registered. Choose another name."
+                )
             self._entries[name] = entry
             return entry
 

@@ -50,7 +50,11 @@ class Method(Protocol):
     def __call__(self, *args: Any, **parameters: Any) -> Estimator: ...
 
 
-estimators: Registry[Method] = Registry("flow method", "praxiscope.flow_methods")
+estimators: Registry[Method] = Registry(
+    "flow method",
+    "praxiscope.flow_methods",
+    own={name: f"praxiscope.flow.{file}" for name, file in FILES.items()},
+)
 
 
 def list_methods() -> list[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from praxiscope.errors import ArgumentError, unknown_name
-from praxiscope.models.registered import GROUP, Registered, models, offered_models
+from praxiscope.models.registered import FILES, GROUP, Registered, models, offered_models
 from praxiscope.registry import load_offer
 
 __all__ = [
@@ -26,15 +26,6 @@ __all__ = [
     "keywords_of",
     "list_models",
 ]
-
-FILES = {
-    "frame": "frame",
-    "full-video": "full_video",
-    "multiplier": "multiplier",
-    "tsm": "tsm",
-    "tsn": "tsn",
-}
-"""The file in this folder that registers each model."""
 
 BACKBONES = (
     *("alexnet", "cnn_m_2048", "cnn_m_2048_temporal", "googlenet", "mobilenet_v1", "mobilenet_v2"),

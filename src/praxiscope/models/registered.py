@@ -17,7 +17,16 @@ from praxiscope.registry import Registry, offered
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["GROUP", "Registered", "models", "offered_models", "register_model"]
+__all__ = ["FILES", "GROUP", "Registered", "models", "offered_models", "register_model"]
+
+FILES = {
+    "frame": "frame",
+    "full-video": "full_video",
+    "multiplier": "multiplier",
+    "tsm": "tsm",
+    "tsn": "tsn",
+}
+"""The file in this folder that registers each model."""
 
 GROUP = "praxiscope.models"
 """The group of entry points by which an installed package provides models: the name of a model, and the module that
@@ -39,7 +48,9 @@ class Registered:
     frames: Literal["sampled", "all"] = "sampled"
 
 
-models: Registry[Registered] = Registry("model")
+models: Registry[Registered] = Registry(
+    "model", own={name: f"praxiscope.models.{file}" for name, file in FILES.items()}
+)
 
 
 def register_model(
@@ -56,7 +67,8 @@ def register_model(
         frames: "all" for a model that takes every frame of a video.
 
     Raises:
-        ArgumentError: the name is already registered, or the builder has a positional-only or variadic parameter.
+        ArgumentError: the name is taken or not a non-empty string, or the builder is not a function or class whose
+            parameters can all be passed by keyword.
 
     Example:
         >>> @register_model("mine")
@@ -64,8 +76,11 @@ def register_model(
     """
     if frames not in ("sampled", "all"):
         raise ArgumentError(f"frames must be 'sampled' or 'all', got {frames!r}")
+    models.register(name)  # checks the name before the builder is defined
 
     def add(build: Builder) -> Builder:
+        if not callable(build):
+            raise ArgumentError(f"model {name!r}: the builder must be a function or a class, got {build!r}")
         by_name = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
         for parameter in inspect.signature(build).parameters.values():
             if parameter.kind not in by_name:
@@ -73,7 +88,7 @@ def register_model(
                     f"model {name!r}: the builder's parameter {str(parameter)!r} cannot be passed by keyword; "
                     "declare each keyword"
                 )
-        models.register(name)(Registered(build, frames))
+        models.register(name, getattr(build, "__module__", None))(Registered(build, frames))
         return build
 
     return add

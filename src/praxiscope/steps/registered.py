@@ -26,7 +26,9 @@ ENTRY_POINTS = "praxiscope.steps"
 
 DEFAULT = "full"
 
-_steps: Registry[type[StepSettings]] = Registry("step")
+_steps: Registry[type[StepSettings]] = Registry(
+    "step", own={name: f"praxiscope.steps.settings.{name}" for name in FILES}
+)
 _Class = TypeVar("_Class", bound=type[StepSettings])
 
 
@@ -34,9 +36,11 @@ def register_step(step: _Class) -> _Class:
     """Register a step under the default of its ``name``; a class decorator.
 
     Raises:
-        ArgumentError: ``name`` of the class has no default, or is already registered.
+        ArgumentError: ``step`` is not a subclass of `StepSettings`, or its ``name`` has no default or is taken.
     """
     kind: type[StepSettings] = step
+    if not isinstance(kind, type) or not issubclass(kind, StepSettings):
+        raise ArgumentError(f"a step is registered by a subclass of StepSettings, got {kind!r}")
     name = kind.model_fields["name"].default
     if not isinstance(name, str):
         raise ArgumentError(f"{step.__name__}: name needs a default, as in name: Literal['mine'] = 'mine'")

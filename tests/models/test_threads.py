@@ -14,6 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from praxiscope.errors import ArgumentError
+from praxiscope.layers.forward_value import ForwardValue, same_values
+from praxiscope.layers.parted import PartedStage
 from praxiscope.models import create_model
 
 
@@ -75,12 +78,12 @@ def test_two_threads_on_one_network_get_their_own_answers(
                 torch.testing.assert_close(found, one)
 
 
-def checkpointed(model: nn.Module, names: tuple[str, ...]) -> None:
+def checkpointed(model: nn.Module, names: tuple[str, ...], **options: Any) -> None:
     """Let stages keep no activations but run again in the backward pass."""
     for name in names:
         stage = model.get_submodule(name)
         real = stage.forward
-        stage.forward = lambda x, real=real: checkpoint(real, x, use_reentrant=False)  # type: ignore[method-assign]
+        stage.forward = lambda x, real=real: checkpoint(real, x, use_reentrant=False, **options)  # type: ignore[method-assign]
 
 
 @pytest.mark.parametrize("make", [shifted, clustered, stemmed, convolved])
@@ -90,17 +93,60 @@ def test_layers_that_run_again_in_the_backward_pass_give_the_same_gradients(
     plain, inputs, _ = make()
     again, _, _ = make()
     names = {"stemmed": ("backbone.conv1",), "convolved": ("temporal.appearance_conv3",)}
-    checkpointed(again, names.get(make.__name__, ("backbone.layer2", "backbone.layer3")))
+    stages = names.get(make.__name__, ("backbone.layer2", "backbone.layer3"))
+    checkpointed(again, stages, context_fn=same_values)
     for model in (plain, again):
-        loss = model(*inputs[0]).logits.square().sum()
+        pending = [model(*one).logits.square().sum() for one in inputs]
         with torch.no_grad():
             model(*inputs[1])  # which does not change what the backward pass sees
-        backward = threading.Thread(target=loss.backward)  # as autograd does on a GPU
-        backward.start()
-        backward.join()
+        for loss in pending:
+            for _ in range(2):
+                backward = threading.Thread(
+                    target=loss.backward, kwargs={"retain_graph": True}
+                )  # as on a GPU
+                backward.start()
+                backward.join()
     for (name, p), q in zip(plain.named_parameters(), again.parameters(), strict=True):
         if p.grad is not None:
             torch.testing.assert_close(q.grad, p.grad, msg=name)
+
+
+def test_layers_that_run_again_without_their_values_are_refused() -> None:
+    model, inputs, _ = shifted()
+    checkpointed(model, ("backbone.layer2",))
+    loss = model(*inputs[0]).logits.square().sum()
+    with pytest.raises(ArgumentError, match="same_values"):
+        loss.backward()
+
+
+def test_parts_that_run_again_read_the_values_of_their_own_forward_pass() -> None:
+    factor = ForwardValue(1.0)
+    layer = nn.Module()
+    layer.weight = nn.Parameter(torch.tensor(2.0))
+    rows = torch.ones(4, 1, 1, 1)
+    pending = []
+    for value in (3.0, 5.0):
+        with factor.set(value):
+            stage = PartedStage(lambda x: x * layer.weight * factor.get(), lambda: rows.split(2), [layer])
+            pending.append(stage.sums(torch.tensor([0, 0, 1, 1]), 2).sum())
+    for value, loss in zip((3.0, 5.0), pending, strict=True):
+        layer.weight.grad = None
+        loss.backward()
+        assert layer.weight.grad == 4 * value
+
+
+@pytest.mark.parametrize("gradients", [False, True])
+@pytest.mark.parametrize("make", [shifted, clustered])
+def test_rows_outside_a_forward_pass_are_videos_of_their_own(
+    make: Callable[[], tuple[Any, list[tuple[Any, ...]], str]], gradients: bool
+) -> None:
+    model, inputs, _ = make()
+    x = torch.randn(4, 3, 32, 32)
+    with torch.set_grad_enabled(gradients):
+        expected = torch.cat([model.backbone(row[None]) for row in x])
+        for one in inputs:
+            model(*one)
+            torch.testing.assert_close(model.backbone(x), expected)
 
 
 @pytest.mark.parametrize("make", [shifted, stemmed])

@@ -26,6 +26,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from praxiscope.layers.clustering import segment_sum
+from praxiscope.layers.forward_value import same_values
 
 __all__ = ["PartedStage", "Parts"]
 
@@ -130,7 +131,8 @@ class PartedStage:
     BatchNorm's running statistics are updated once, when the object is created.
 
     Args:
-        run: the stage: rows [n, …] to activations [n, C, H, W]. It must be deterministic.
+        run: the stage: rows [n, …] to activations [n, C, H, W]. It must be deterministic. In the backward pass its
+            layers read the values of its forward pass, see `praxiscope.layers.forward_value.ForwardValue`.
         parts: the batch.
         modules: the modules that ``run`` applies, with all its parameters.
         kept_bytes: `activations` keeps activations, without a gradient, for `sums` if their total size is at most
@@ -290,6 +292,7 @@ class _Sums(torch.autograd.Function):
         device = segments.device.type
         ctx.stage, ctx.rows_wanted = stage, rows is not None and rows.requires_grad
         ctx.autocast = _autocast(device)
+        _, ctx.values = same_values()
         ctx.save_for_backward(segments)
         total: Tensor | None = None
         for part, own, start, end in stage.pieces(segments, stage.kept):
@@ -317,6 +320,7 @@ class _Sums(torch.autograd.Function):
                 with ExitStack() as stack:
                     stack.enter_context(torch.enable_grad())
                     stack.enter_context(torch.autocast(**ctx.autocast))
+                    stack.enter_context(ctx.values)
                     stack.enter_context(_normalising(stage.norms, affines))
                     stack.enter_context(_pulling(stage.norms))
                     value = segment_sum(stage.run(part), own, end - start)

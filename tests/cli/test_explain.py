@@ -121,23 +121,42 @@ def test_a_registered_picture_is_a_command_like_ours(call, clip, registered):
             package.register_picture(taken)(brightness)
 
 
-def test_an_installed_package_offers_a_picture_as_an_entry_point(call, clip, tmp_path, monkeypatch):
+@pytest.fixture
+def offered(tmp_path, monkeypatch):
+    """An installed package with one picture, one that cannot be imported and one that is no function."""
     (tmp_path / "offered-1.dist-info").mkdir()
     (tmp_path / "offered-1.dist-info" / "METADATA").write_text("Name: offered\nVersion: 1\n")
     (tmp_path / "offered-1.dist-info" / "entry_points.txt").write_text(
-        "[praxiscope.pictures]\nbrightness = offered:brightness\n"
+        "[praxiscope.pictures]\nbrightness = offered:brightness\nbroken = offered_nowhere:draw\n"
+        "number = offered:number\n"
     )
     (tmp_path / "offered.py").write_text(
-        "from praxiscope.cli.explain.common import Video\n\n\n"
+        "from praxiscope.cli.explain.common import Video\n\n\nnumber = 5\n\n\n"
         "def brightness(video: Video) -> None:\n"
         '    """Draw how bright a video is."""\n'
         "    print(video)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     package._offered.cache_clear()
-    try:
-        code, out, err = call("explain", "brightness", clip)
-        assert (code, out) == (0, f"{clip}\n"), err
-        assert "Draw how bright a video is." in call("explain", "--help").out
-    finally:
-        package._offered.cache_clear()
+    yield
+    package._offered.cache_clear()
+
+
+@pytest.mark.usefixtures("offered")
+def test_an_installed_package_offers_a_picture_as_an_entry_point(call, clip):
+    code, out, err = call("explain", "brightness", clip)
+    assert (code, out) == (0, f"{clip}\n"), err
+
+
+@pytest.mark.usefixtures("offered")
+def test_a_broken_picture_of_another_package_is_named_and_the_others_are_listed(call, clip):
+    code, out, err = call("explain", "--help")
+    assert code == 0, err
+    assert "Draw how bright a video is." in out
+    assert "offered_nowhere" in out
+    assert "gradients" in out
+    for name, told in (("broken", "offered_nowhere"), ("number", "5")):
+        code, _, err = call("explain", name, clip)
+        assert code == 2
+        assert told in err
+        assert "Traceback" not in err

@@ -121,3 +121,15 @@ def test_a_store_of_flow_is_that_of_the_command(moving: tuple[Path, Path], tmp_p
     assert again.fields == made.fields
     with pytest.raises(px.ArgumentError, match="'tvl2'"):
         px.flow_store(videos, tmp_path / "flow", method="tvl2")
+
+
+def test_arguments_of_another_kind_or_name_are_told(tmp_path: Path) -> None:
+    with pytest.raises(px.errors.ArgumentError, match=r"start.*3"):
+        px.train(tmp_path, out=tmp_path / "run", start=3)
+    with pytest.raises(px.errors.UnknownNameError, match=r"'rnge'.*'range'"):
+        px.flow_store(tmp_path, tmp_path / "flow", method="dis", rnge=3)
+    for given in ("s.npz", Path("s.npz"), 3):
+        with pytest.raises(px.errors.ArgumentError, match=r"streams.*(s\.npz|3)"):
+            px.fuse(given)  # type: ignore[arg-type]
+    with pytest.raises(px.errors.ArgumentError, match=r"svm.*s\.npz"):
+        px.fuse(["a.npz", "b.npz"], svm="s.npz")

@@ -213,6 +213,29 @@ BREACHES: dict[str, Callable[[Any], Any]] = {
     r"channels\['rgb'\]": lambda model: setattr(model, "channels", {"rgb": 0}),
     "classifiers": lambda model: setattr(model, "classifiers", nn.Flatten()),
     "default_protocol": lambda model: setattr(model, "default_protocol", "10x1"),
+    **{
+        f"{attribute}.*{told}": lambda model, attribute=attribute, value=value: setattr(
+            model, attribute, value
+        )
+        for attribute, value, told in [
+            ("channels", 3, "3"),
+            ("channels", {"rgb": "3"}, "'3'"),
+            ("normalisation", None, "None"),
+            ("normalisation", {"rgb": {"mean": (0.5, 0.5), "std": (0.5, 0.5)}}, "mean and std"),
+            ("normalisation", {"rgb": {"mean": (0.5,), "std": (0.5,) * 3}}, "mean and std"),
+            ("normalisation", {"rgb": {"mean": (0.5,), "std": (0.0,)}}, "std above 0"),
+            ("normalisation", {"rgb": {"mean": 0.5, "std": 0.5}}, "0.5"),
+            ("stream_networks", None, "None"),
+            ("stream_networks", ["rgb"], "'rgb'"),
+            ("stream_networks", {"rgb": "net"}, "'net'"),
+            ("streams", None, "None"),
+            ("classifiers", None, "None"),
+            ("classifiers", "fc", "'fc'"),
+            ("classifiers", [None], r"\[None\]"),
+            ("first_convolutions", None, "None"),
+            ("consensus", "average", "'average'"),
+        ]
+    },
 }
 
 
@@ -272,6 +295,8 @@ def test_an_output_without_a_field_is_named() -> None:
     check_output("own", model, SnippetOutput(torch.zeros(1, 2), torch.zeros(1, 3, 2)))
     with pytest.raises(ArgumentError, match=r"'own'.*'logits'.*Tensor"):
         check_output("own", model, torch.zeros(1, 2))
+    with pytest.raises(ArgumentError, match=r"'own'.*'logits'.*num_classes = 2.*\[1, 7\]"):
+        check_output("own", model, Scores(torch.zeros(1, 7)))
     model.sees = Sees()
     with pytest.raises(ArgumentError, match=r"'own'.*'snippet_logits'.*Only"):
         check_output("own", model, namedtuple("Only", "logits")(torch.zeros(1, 2)))

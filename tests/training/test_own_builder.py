@@ -9,8 +9,11 @@ import pytest
 from torch import nn
 
 import praxiscope as px
+from praxiscope.data.manifest import load_records
+from praxiscope.errors import ArgumentError
 from praxiscope.models.registered import models
 from praxiscope.progress import Reporter
+from praxiscope.training.build_model import build_model
 from runs import settings
 from support import write_clip
 
@@ -32,23 +35,44 @@ def builder() -> Any:
     models._entries.pop("own-builder")
 
 
-@pytest.mark.usefixtures("builder")
-def test_a_builder_gets_what_it_declares_and_keeps_its_default_backbone(tmp_path: Path) -> None:
+@pytest.fixture
+def small(tmp_path: Path) -> Any:
+    """Settings of a run on six small videos."""
     from praxiscope.commands.train_options import DataOptions, TrainOptions, resolve
-    from praxiscope.data.manifest import load_records
-    from praxiscope.training.build_model import build_model
 
     for name in ("red", "blue"):
         for clip in range(3):
             write_clip(tmp_path / "videos" / name / f"{clip}.mp4", 0, frames=4)
-    small = ("input.size=48", "input.short_side=56", "input.snippets=5")
-    data = DataOptions(str(tmp_path / "videos"))
-    for backbone, expected in ((None, "resnet10"), ("resnet18", "resnet18")):
+    sizes = ("input.size=48", "input.short_side=56", "input.snippets=5")
+
+    def settings_of(backbone: str | None) -> Any:
         plain = {} if backbone is None else {"backbone": backbone}
-        wanted = resolve(TrainOptions(data, "own-builder", "default", None, plain, small), tmp_path / "run")
+        data = DataOptions(str(tmp_path / "videos"))
+        return resolve(TrainOptions(data, "own-builder", "default", None, plain, sizes), tmp_path / "run")
+
+    return settings_of
+
+
+@pytest.mark.usefixtures("builder")
+def test_a_builder_gets_what_it_declares_and_keeps_its_default_backbone(small: Any, tmp_path: Path) -> None:
+    for backbone, expected in ((None, "resnet10"), ("resnet18", "resnet18")):
+        wanted = small(backbone)
         _, card = build_model(wanted, load_records(tmp_path / "videos"), Reporter())
         assert {"input_size": 48, "in_channels": 3, "snippets": 5, "backbone": expected} == SEEN
         assert wanted.model.backbone == card.kwargs["backbone"] == expected
+
+
+@pytest.mark.usefixtures("builder")
+@pytest.mark.parametrize(
+    ("method", "told"), [(lambda self, flip: "9by9", "9by9"), (lambda self: "1x1", "argument")]
+)
+def test_a_default_protocol_that_is_none_is_named(
+    small: Any, method: Any, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("praxiscope.models.snippets.SnippetNetwork.default_protocol", method)
+    with pytest.raises(ArgumentError, match=rf"'own-builder'.*default_protocol.*{told}") as caught:
+        build_model(small(None), load_records(tmp_path / "videos"), Reporter())
+    assert "\n" not in str(caught.value)
 
 
 def test_a_run_without_a_named_backbone_takes_the_models_default(tmp_path: Path) -> None:

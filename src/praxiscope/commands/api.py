@@ -6,7 +6,8 @@ Importing this file does not import torch.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,6 +93,8 @@ def _train_options(
     else:
         sets = DataOptions(None if data is None else str(data), flow=() if flow is None else [str(flow)])
     if start is not None and not isinstance(start, str):
+        if not isinstance(start, Iterable):
+            raise ArgumentError(f"start must be two runs, such as ('runs/rgb', 'runs/flow'), got {start!r}")
         start = ",".join(map(str, start))
     return TrainOptions(sets, model, recipe, start, given, values=values)
 
@@ -282,6 +285,9 @@ def flow_store(
     """
     from praxiscope.commands.flow import StoreOptions, extract_flow
 
+    known = {one.name for one in fields(StoreOptions)}
+    if unknown := [name for name in options if name not in known]:
+        raise unknown_name("option", unknown[0], known)
     making = StoreOptions(method=method, parameters=parameters or {}, backward=backward, **options)
     return extract_flow(data, out, making, reporter=_reporter(progress))
 

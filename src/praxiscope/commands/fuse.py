@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -168,6 +168,11 @@ def _check_arguments(
     svm_c: float | None,
     out: str | Path | None,
 ) -> None:
+    for name, given in (("streams", streams), ("svm", svm)):
+        if isinstance(given, str | Path | Scores) or not isinstance(given, Iterable):
+            raise ArgumentError(
+                f"{name} must be a list of scores files or Scores, one per stream, got {given!r}"
+            )
     if len(streams) < 2:
         raise ArgumentError(f"fusion needs at least 2 scores files, got {len(streams)}")
     read = [Path(path).resolve() for path in (*streams, *svm) if not isinstance(path, Scores)]

@@ -5,8 +5,10 @@ Importing this file does not import torch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, runtime_checkable
 
 from praxiscope.errors import ArgumentError
@@ -157,18 +159,12 @@ def check_contract(name: str, model: Any, frames: str) -> None:
             f"model {name!r} lacks the attribute {missing[0]!r}, which all models need; see {CONTRACT}"
         )
 
-    def expect(attribute: str, value: Any, good: bool, expected: str) -> None:
-        if not good:
-            raise ArgumentError(
-                f"model {name!r}: {attribute} must be {expected}, got {value!r}; see {CONTRACT}"
-            )
-
-    sees = model.sees
+    sees, expect = model.sees, partial(_expect, name)
     expect("sees", sees, isinstance(sees, Sees), "an instance of praxiscope.models.contract.Sees")
     expect("sees.frames", sees.frames, sees.frames == frames, f"{frames!r}, as it was registered")
     named = isinstance(model.streams, tuple) and set(model.streams) <= {"rgb", "flow", STEM}
-    streams = {stream for stream in model.streams if stream != STEM}
-    expect("streams", model.streams, named and bool(streams), "a tuple of 'rgb', 'flow' or both")
+    streams = {stream for stream in model.streams if stream != STEM} if named else set()
+    expect("streams", model.streams, bool(streams), "a tuple of 'rgb', 'flow' or both")
     for attribute, value in (("channels", model.channels), ("normalisation", model.normalisation)):
         good = isinstance(value, Mapping) and set(value) == streams
         expect(attribute, value, good, f"a dict with the keys {sorted(streams)}")
@@ -177,13 +173,10 @@ def check_contract(name: str, model: Any, frames: str) -> None:
         normal = model.normalisation[stream]
         good = isinstance(normal, Mapping) and {"mean", "std"} <= set(normal)
         expect(f"normalisation[{stream!r}]", normal, good, "a dict with mean and std for each channel")
-    networks = model.stream_networks
-    good = isinstance(networks, Mapping) and set(networks) in (set(), streams)
-    expect("stream_networks", networks, good, f"a dict with the keys {sorted(streams)}, or an empty one")
-    layers = {"classifiers": model.classifiers, "first_convolutions": model.first_convolutions}
-    for attribute, value in layers.items():
-        good = isinstance(value, Sequence)
-        expect(attribute, type(value).__name__, good, "a list of layers, or an empty one")
+        good = _normalises(normal["mean"], normal["std"], channels)
+        values = f"numbers for mean and std, one each for {channels} channels (or for a divisor of them), std above 0"
+        expect(f"normalisation[{stream!r}]", normal, good, values)
+    _check_layers(model, expect, streams)
     expect("num_classes", model.num_classes, _whole(model.num_classes), "a whole number of 1 or more")
     needed = callable(model.consensus) or (model.consensus is None and not sees.scores_snippets)
     expect("consensus", model.consensus, needed, "a function of the scores of snippets")
@@ -193,12 +186,46 @@ def check_contract(name: str, model: Any, frames: str) -> None:
         raise ArgumentError(f"model {name!r} is streamable but has no 'forward_stream'; see {CONTRACT}")
 
 
+def _expect(name: str, attribute: str, value: Any, good: bool, expected: str) -> None:
+    if not good:
+        got = " ".join(repr(value).split())[:100]  # on one line
+        raise ArgumentError(f"model {name!r}: {attribute} must be {expected}, got {got}; see {CONTRACT}")
+
+
+def _check_layers(model: Any, expect: Callable[[str, Any, bool, str], None], streams: set[str]) -> None:
+    """Check the attributes that hold layers."""
+    from torch import nn
+
+    networks = model.stream_networks
+    good = isinstance(networks, Mapping) and set(networks) in (set(), streams)
+    good = good and all(isinstance(network, nn.Module) for network in networks.values())
+    expect("stream_networks", networks, good, f"a dict from {sorted(streams)} to networks, or an empty one")
+    for attribute in ("classifiers", "first_convolutions"):
+        value = getattr(model, attribute)
+        good = isinstance(value, Sequence) and all(isinstance(layer, nn.Module) for layer in value)
+        expect(attribute, value, good, "a list of layers, or an empty one")
+
+
+def _normalises(mean: Any, std: Any, channels: int) -> bool:
+    """Whether these are a mean and a std for each channel. Fewer values are repeated, as for stacks of frames."""
+    sizes = [len(v) if isinstance(v, Sequence) and not isinstance(v, str) else 0 for v in (mean, std)]
+    return (
+        min(sizes) > 0
+        and sizes[0] == sizes[1]
+        and channels % sizes[0] == 0
+        and all(isinstance(number, int | float) and math.isfinite(number) for number in (*mean, *std))
+        and min(std) > 0
+    )
+
+
 def _whole(value: object) -> bool:
     return type(value) is int and value > 0
 
 
 def check_output(name: str, model: Any, output: Any) -> None:
-    """Raise ArgumentError if an output lacks a field that `VideoModel` describes; the message names the field.
+    """Raise ArgumentError if an output lacks a field that `VideoModel` describes, or has other numbers of classes.
+
+    The message names the field.
 
     Args:
         name: name of the model, for the message.
@@ -210,6 +237,12 @@ def check_output(name: str, model: Any, output: Any) -> None:
             found = type(output).__name__
             raise ArgumentError(
                 f"model {name!r}: forward must return an object with {field!r}, got {found}; see {CONTRACT}"
+            )
+        shape = tuple(getattr(getattr(output, field), "shape", ()))
+        if shape[-1:] != (model.num_classes,):
+            raise ArgumentError(
+                f"model {name!r}: {field!r} must have num_classes = {model.num_classes} scores in its last axis, got "
+                f"the shape {list(shape)}; see {CONTRACT}"
             )
 
 

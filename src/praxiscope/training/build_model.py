@@ -14,6 +14,7 @@ from praxiscope.checkpoint import (
 )
 from praxiscope.data.manifest import Manifest
 from praxiscope.errors import ArgumentError
+from praxiscope.evaluation.protocols import parse_protocol
 from praxiscope.flow.store import FlowStore
 from praxiscope.models import create_model
 from praxiscope.models.contract import Normalisation, VideoModel
@@ -54,6 +55,7 @@ def build_model(
     except TypeError as error:
         raise ArgumentError(f"model {name!r} cannot be built with {kwargs}: {error}") from error
     _check_classes_and_channels(settings, manifest, model, store)
+    _check_protocol(name, model, settings.input.flip)
     _check_backprop(settings, model)
     _check_input(settings, model)
     if settings.optim.epochs:
@@ -127,6 +129,16 @@ def _check_classes_and_channels(
                 f"model {name!r} takes {channels} channels of {stream}, but the input has {expected.get(stream, 0)} "
                 "(input.frames, input.flow_length). Add the keyword in_channels to its builder."
             )
+
+
+def _check_protocol(name: str, model: VideoModel, flip: bool) -> None:
+    """Raise ArgumentError if the network's default test protocol is unknown."""
+    try:
+        parse_protocol(str(model.default_protocol(flip)))
+    except (ArgumentError, TypeError) as error:
+        raise ArgumentError(
+            f"model {name!r}: default_protocol must take flip and return the name of a test protocol ({error})"
+        ) from error
 
 
 def _check_backprop(settings: TrainSettings, model: VideoModel) -> None:

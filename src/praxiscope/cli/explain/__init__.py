@@ -87,7 +87,12 @@ class _Pictures(Group):
         """Write a line and an example for each picture."""
         rows = []
         for name in self.list_commands(ctx):
-            lines = inspect.cleandoc(self.get_command(ctx, name).help or "").splitlines()
+            try:
+                command = self.get_command(ctx, name)
+            except ArgumentError as error:  # another package is broken; the other pictures are still listed
+                rows.append((name, str(error)))
+                continue
+            lines = inspect.cleandoc(command.help or "").splitlines()
             examples = [line for line in lines if line.startswith("Example: ")]
             rows += [(name, lines[0] if lines else ""), *(("", line) for line in examples[:1])]
         with formatter.section("Pictures"):
@@ -107,6 +112,8 @@ def _refuse(args: list[str], known: list[str]) -> None:
 
 def _command(name: str, function: Callable[..., None]) -> Any:
     """Return the click command of a function."""
+    if not callable(function):
+        raise ArgumentError(f"picture {name!r} must be a function, got {function!r}")
     one = App()
     one.command(name)(function)
     return typer.main.get_command(one)

@@ -160,7 +160,7 @@ def test_kept_checkpoints_stay_whatever_is_named_later(tmp_path: Path) -> None:
 
 def test_a_model_without_training_state_says_that_training_cannot_go_on(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "c", network(), CARD)
-    with pytest.raises(CheckpointError, match=r"training state.*--weights"):
+    with pytest.raises(CheckpointError, match="--weights"):
         load_state(tmp_path / "c")
 
 
@@ -175,7 +175,7 @@ def test_a_damaged_training_state_is_a_clear_error(tmp_path: Path, text: str) ->
         lambda: load_state(tmp_path / "c"),
         lambda: load_optimizer(tmp_path / "c", model, optimizer),
     ):
-        with pytest.raises(CheckpointError, match="training state"):
+        with pytest.raises(CheckpointError, match="--weights"):
             load()
 
 
@@ -185,7 +185,7 @@ def test_a_truncated_optimizer_file_and_one_of_another_model_are_clear_errors(tm
     learn(model, optimizer, 1)
     save_checkpoint(tmp_path / "c", model, CARD, optimizer=optimizer, state={})
     other = nn.Linear(2, 2)
-    with pytest.raises(CheckpointError, match=r"optimizer state for '0\.\w+'"):
+    with pytest.raises(CheckpointError, match=r"'0\.\w+'"):
         load_optimizer(tmp_path / "c", other, optimizer_of(other, "adamw"))
     path = tmp_path / "c" / "optimizer.safetensors"
     path.write_bytes(path.read_bytes()[:-100])

@@ -193,10 +193,10 @@ def test_memorised_training_scores_and_other_views_are_noted(call: Call, tmp_pat
 @pytest.mark.parametrize(
     ("words", "code", "parts"),
     [
-        ("rgb.npz", 2, ["2", "got 1"]),
+        ("rgb.npz", 2, ["2", "1"]),
         ("rgb.npz none.npz", 1, ["none.npz", "praxiscope test"]),
         ("rgb.npz ./rgb.npz", 2, ["rgb.npz"]),
-        ("rgb.npz flow.npz --weights 1", 2, ["2 streams", "1 weight"]),
+        ("rgb.npz flow.npz --weights 1", 2, ["weights", "2", "1"]),
         ("rgb.npz flow.npz --weights 1:2", 2, ["--weights", "'1:2'"]),
         ("rgb.npz flow.npz --weights 1,-2", 2, ["weights", "-2"]),
         ("rgb.npz flow.npz --kind mean", 2, ["'mean'", "average"]),
@@ -204,7 +204,7 @@ def test_memorised_training_scores_and_other_views_are_noted(call: Call, tmp_pat
         ("rgb.npz flow.npz --out o.csv", 2, ["--out o.csv", ".npz", ".parquet"]),
         ("rgb.npz flow.npz --svm-c 1", 2, ["--svm-c", "--svm"]),
         ("rgb.npz flow.npz --svm rgb_train.npz,flow_train.npz --kind l2", 2, ["--svm", "--kind"]),
-        ("rgb.npz flow.npz --svm rgb_train.npz flow_train.npz", 2, ["3 streams", "--svm A --svm B"]),
+        ("rgb.npz flow.npz --svm rgb_train.npz flow_train.npz", 2, ["3", "--svm A --svm B"]),
         ("rgb.npz flow.npz --svm flow_train.npz,rgb_train.npz", 1, ["flow_train.npz", "rgb.npz"]),
         ("rgb.npz flow_train.npz", 1, ["flow_train.npz", "90", "test/0.avi"]),
         ("rgb.npz multi2.npz", 1, ["rgb.npz", "multi2.npz"]),
@@ -239,5 +239,5 @@ def test_the_help_shows_examples(call: Call) -> None:
 
 
 def test_the_recipe_is_callable_from_python() -> None:
-    with pytest.raises(ArgumentError, match="got 0"):
+    with pytest.raises(ArgumentError, match=r"\b2\b.*\b0\b"):
         fuse([])

@@ -189,7 +189,7 @@ def test_a_timeline_without_its_stored_flow_is_an_error_of_the_video(
         ]
         result = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
         assert result.exit_code == 1
-        assert "holds no flow" in result.output
+        assert "--flow" in result.output
         assert str(videos / "a" / "a0.mp4") in result.stdout  # the others are predicted all the same
 
 

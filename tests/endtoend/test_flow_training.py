@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -116,7 +117,7 @@ def test_a_store_made_in_another_way_is_refused_with_both(
     extract_flow(
         moving[0], tmp_path / "other", StoreOptions(parameters={"warps": 1, "iterations": 3}, workers=1)
     )
-    with pytest.raises(px.DataError, match=r"other: .*iterations=10 against 3.*warps=2 against 1"):
+    with pytest.raises(px.DataError, match=r"other: .*iterations=10\b.*\b3\b.*warps=2\b.*\b1\b"):
         run_test(motion, moving[0], flow=tmp_path / "other", workers=0)
 
 
@@ -127,7 +128,7 @@ def test_missing_flow_is_said_before_training(
         train(settings(moving[0], None, "model.stream=flow"), tmp_path / "a")
     with pytest.raises(px.ArgumentError, match=r"--flow .*'rgb'.*--stream flow"):
         train(settings(moving[0], None, f"data.flow={moving[1]}"), tmp_path / "b")
-    with pytest.raises(px.DataError, match="no such folder"):
+    with pytest.raises(px.DataError, match=r"nothing: "):
         train(settings(moving[0], tmp_path / "nothing"), tmp_path / "c")
     with pytest.raises(px.ArgumentError, match=r"spatial: .*flow"):
         px.load(spatial, flow=moving[1])
@@ -166,7 +167,7 @@ def test_two_streams_in_one_folder_answer_like_their_fused_scores(
     assert prediction.labels[0] == expected.classes[int(chances.argmax())]
     assert prediction.scores[0] == pytest.approx(float(chances.max()), abs=1e-3)
     assert len(list(recogniser.timeline(moving[0] / expected.ids[0], window_s=0.5, stride_s=0.5))) >= 2
-    with pytest.raises(px.ArgumentError, match="exists already"):
+    with pytest.raises(px.ArgumentError, match=re.escape(str(both))):
         save_fused(both, [spatial, motion])
 
 
@@ -174,7 +175,7 @@ def test_a_fused_folder_that_is_damaged_says_so(spatial: Path, motion: Path, tmp
     both = tmp_path / "both"
     save_fused(both, [spatial, motion])
     (both / "fusion.json").write_text("{")
-    with pytest.raises(px.CheckpointError, match=r"fusion.json: not readable"):
+    with pytest.raises(px.CheckpointError, match=r"fusion\.json: "):
         px.load(both)
     (both / "fusion.json").write_text(
         '{"format": 1, "parts": ["1-rgb", "x"], "kind": "average", "weights": null}'
@@ -260,7 +261,7 @@ def test_flow_of_another_file_is_never_taken(motion: Path, moving: tuple[Path, P
     # A video of the same name and length elsewhere, and one that has been replaced.
     write_moving(tmp_path / "right" / "2.mp4", -2, seed=77)
     recogniser = px.load(motion, flow=moving[1])
-    with pytest.raises(px.DataError, match="holds no flow"):
+    with pytest.raises(px.DataError, match=r"right/2\.mp4"):
         recogniser.predict(tmp_path / "right" / "2.mp4", protocol="2x1")
     shutil.copytree(moving[0], tmp_path / "videos")
     shutil.copyfile(tmp_path / "right" / "2.mp4", tmp_path / "videos" / "right" / "2.mp4")
@@ -270,7 +271,7 @@ def test_flow_of_another_file_is_never_taken(motion: Path, moving: tuple[Path, P
     tested = run_test(motion, tmp_path / "videos", protocol="2x1", flow=moving[1], max_skip=1, workers=0)
     problems = [skip.problem for skip in (*result.skipped, *tested.skipped)]
     assert len(problems) == 1
-    assert "right/2.mp4: its stored flow" in problems[0]
+    assert "right/2.mp4: " in problems[0]
 
 
 def test_frames_too_small_for_flow_are_an_error_of_their_video(motion: Path, tmp_path: Path) -> None:
@@ -283,7 +284,7 @@ def test_frames_too_small_for_flow_are_an_error_of_their_video(motion: Path, tmp
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     recogniser = px.load(motion)
-    with pytest.raises(px.DataError, match=r"tiny.mp4: has frames of 8 x 16 pixels"):
+    with pytest.raises(px.DataError, match=r"tiny\.mp4: .*\b8 x 16\b"):
         recogniser.predict(path)
     with pytest.raises(px.VideoError, match="16"):
         list(recogniser.timeline(path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import av
@@ -173,10 +174,13 @@ def test_pictures_of_a_network_on_stacks_are_drawn(run: Path, colour_set: Path) 
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--model", "full-video"], "input.frames = 3: full-video"),
-        (["--flow", "FLOW"], "tsn takes flow"),
-        (["--model", "multiplier", "--flow", "FLOW"], "multiplier takes rgb and flow"),
-        (["--set", "input.frames=0"], "input.frames = 0: Input should be greater than or equal to 1"),
+        (["--model", "full-video"], r"input\.frames = 3\b.*full-video"),
+        (["--flow", "FLOW"], r"input\.frames = 3\b.*\btsn\b.*\bflow\b"),
+        (
+            ["--model", "multiplier", "--flow", "FLOW"],
+            r"input\.frames = 3\b.*\bmultiplier\b.*\brgb\b.*\bflow\b",
+        ),
+        (["--set", "input.frames=0"], r"input\.frames = 0: .*\b1\b"),
     ],
 )
 def test_networks_that_see_no_stacks_of_frames_say_so(
@@ -190,7 +194,7 @@ def test_networks_that_see_no_stacks_of_frames_say_so(
     )
     text = done.output + str(done.exception or "")
     assert done.exit_code != 0
-    assert told in " ".join(text.split())
+    assert re.search(told, " ".join(text.split()))
     assert not (tmp_path / "run").exists()
 
 
@@ -203,7 +207,7 @@ def test_a_joint_network_takes_no_appearance_stream_of_stacks(run: Path, tmp_pat
     save_checkpoint(
         flow, create_model("tsn", **kwargs), ModelCard("tsn", kwargs, ("a", "b", "c"), input=contract)
     )
-    with pytest.raises(px.ArgumentError, match=r"stacks of 3 RGB frames"):
+    with pytest.raises(px.ArgumentError, match=r"\b3 RGB frames\b"):
         settings_of_runs([str(run), str(flow)])
 
 

@@ -276,20 +276,20 @@ def test_too_many_broken_videos_stop_the_run_with_the_list(tmp_path: Path) -> No
             write_clip(data / name / f"{clip}.mp4", number, seed=clip)
     for clip in range(2):
         (data / "a" / f"{clip}.mp4").write_bytes(b"")
-    with pytest.raises(px.TrainingError, match=r"2 of 10 videos cannot be read.*--max-skip 0.1.*skipped.csv"):
+    with pytest.raises(px.TrainingError, match=r"\b2 of 10\b.*--max-skip 0\.1\b.*skipped\.csv"):
         train(settings(data, "data.max_skip=0.1"), tmp_path / "run")
     assert len((tmp_path / "run" / "skipped.csv").read_text().splitlines()) == 3
 
 
 def test_a_loss_that_is_not_finite_stops_and_names_the_videos(colour_set: Path, tmp_path: Path) -> None:
     wild = settings(colour_set, "optim.lr=1e30", "optim.clip_norm=null", "optim.warmup_epochs=0")
-    with pytest.raises(px.TrainingError, match=r"not finite at step \d+ .*(red|green|blue)/\d.mp4.*optim.lr"):
+    with pytest.raises(px.TrainingError, match=r"\bstep \d+ .*(red|green|blue)/\d\.mp4.*optim\.lr"):
         train(wild, tmp_path / "run")
 
 
 def test_a_run_cannot_lie_below_a_file(colour_set: Path, tmp_path: Path) -> None:
     (tmp_path / "a").write_text("")
-    with pytest.raises(px.ArgumentError, match=r"--out .*a/b: .*a is a file"):
+    with pytest.raises(px.ArgumentError, match=r"--out .*a/b: .*/a\b"):
         train(settings(colour_set), tmp_path / "a" / "b")
 
 
@@ -300,9 +300,9 @@ def test_a_run_is_not_overwritten_nor_resumed_with_other_settings(
     shutil.copytree(finished, run)
     with pytest.raises(px.ArgumentError, match=r"--out .*--resume"):
         train(settings(colour_set, "optim.epochs=8"), run)
-    with pytest.raises(px.ArgumentError, match=r"optim.lr 0.001 → 0.1"):
+    with pytest.raises(px.ArgumentError, match=r"optim\.lr 0\.001 → 0\.1"):
         train(settings(colour_set, "optim.epochs=8", "optim.lr=0.1"), run, resume=True)
-    with pytest.raises(px.ArgumentError, match="no checkpoint yet"):
+    with pytest.raises(px.ArgumentError, match=r"--resume: .*new\b"):
         train(settings(colour_set), tmp_path / "new", resume=True)
 
 
@@ -326,7 +326,7 @@ def test_a_classifier_alone_is_not_trained_on_random_weights(
 ) -> None:
     published = override(get_recipe("two-stream-spatial-last-layer"), [f"data.source={colour_set}"])
     with pytest.raises(
-        px.ArgumentError, match=r"frozen_epochs = all of 20000 steps.*--weights FILE or --pretrained"
+        px.ArgumentError, match=r"frozen_epochs = all\b.*\b20000\b.*--weights FILE.*--pretrained"
     ):
         train(published, tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -79,7 +79,7 @@ def test_protocols_name_their_average_and_another_can_be_asked_for() -> None:
     assert (paper.name, paper.views, paper.crops, paper.average) == ("two-stream", 250, "ten", "softmax")
     assert parse_protocol("two-stream", "logits").average == "logits"
     assert {**paper.as_dict(), "name": "25x10", "average": "logits"} == parse_protocol("25x10").as_dict()
-    with pytest.raises(ArgumentError, match="average must be logits or softmax, got 'mean'"):
+    with pytest.raises(ArgumentError, match=r"average\b.*\blogits\b.*\bsoftmax\b.*'mean'"):
         parse_protocol("25x10", "mean")
 
 
@@ -116,7 +116,7 @@ def test_streams_fit_by_their_views_and_average_whatever_these_are_called(
     if fits:
         fuse(streams)
         return
-    with pytest.raises(ScoresError, match="protocols differ"):
+    with pytest.raises(ScoresError, match="--any-protocol"):
         fuse(streams)
 
 
@@ -232,7 +232,7 @@ def test_streams_that_were_averaged_otherwise_are_not_fused_by_accident() -> Non
         )
         for kind in ("logits", "softmax")
     )
-    with pytest.raises(ScoresError, match="average 'logits' and 'softmax'"):
+    with pytest.raises(ScoresError, match=r"average .*'logits'.*'softmax'"):
         fuse([one, other])
     assert "average" not in fuse([one, other], any_protocol=True).protocol
     assert fuse([one, one]).protocol["average"] == "logits"

@@ -185,29 +185,29 @@ def test_no_videos_fuse_to_no_videos():
 @pytest.mark.parametrize(
     ("other", "parts"),
     [
-        (make(1, n=5), ["videos differ", "1 only in the first (v5)"]),
-        (make(1, classes=["jump", "run", "walk"]), ["classes differ", "wave", "walk"]),
-        (make(1, classes=["run", "jump", "wave"]), ["from index 0"]),
-        (make(1, targets=np.array([1, 1, 2, 0, 1, 2])), ["targets differ for 1 video: v0 (jump and run)"]),
-        (make(1, multi_label=True), ["only one of the two is multi-label"]),
+        (make(1, n=5), ["v5"]),
+        (make(1, classes=["jump", "run", "walk"]), ["wave", "walk"]),
+        (make(1, classes=["run", "jump", "wave"]), ["index 0"]),
+        (make(1, targets=np.array([1, 1, 2, 0, 1, 2])), ["v0", "jump", "run"]),
+        (make(1, multi_label=True), ["multi-label"]),
         (with_protocol(make(1), activation="sigmoid"), ["activations"]),
-        (with_protocol(make(1), name="25x1"), ["name '25x10' and '25x1'", "--any-protocol"]),
-        (with_protocol(make(1), split="2"), ["split '1' and '2'"]),
+        (with_protocol(make(1), name="25x1"), ["name", "'25x10'", "'25x1'", "--any-protocol"]),
+        (with_protocol(make(1), split="2"), ["split", "'1'", "'2'"]),
     ],
 )
 def test_streams_that_do_not_fit_are_named_with_what_differs(other, parts):
     with pytest.raises(ScoresError) as caught:
         fuse([make(0), make(0), other], names=["a.npz", "b.npz", "c.npz"])
     message = str(caught.value)
-    assert message.startswith("a.npz (first) and c.npz (second): ")
-    for part in parts:
+    assert "b.npz" not in message
+    for part in ("a.npz", "c.npz", *parts):
         assert part in message
 
 
 def test_any_protocol_lets_views_differ_and_says_so():
     fused = fuse([make(0), with_protocol(make(1), name="25x1")], any_protocol=True)
     assert fused.protocol["name"] == "25x10+25x1"
-    with pytest.raises(ScoresError, match="videos differ"):
+    with pytest.raises(ScoresError, match=r"\bv5\b"):
         fuse([make(0), make(1, n=5)], any_protocol=True)
 
 
@@ -218,11 +218,11 @@ def test_a_protocol_that_one_stream_does_not_record_is_no_difference():
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        ([1.0], "2 streams, 1 weights"),
-        ([1.0, -1.0], "must not be negative"),
-        ([0.0, 0.0], "one must be above 0"),
-        ([1.0, math.nan], "must not be negative, and"),
-        ([1.0, math.inf], "must not be negative, and"),
+        ([1.0], r"weights\b.*\b2\b.*\b1\b"),
+        ([1.0, -1.0], r"weights\b.*\b1\.0, -1\.0"),
+        ([0.0, 0.0], r"weights\b.*\b0\.0, 0\.0"),
+        ([1.0, math.nan], r"weights\b.*\b1\.0, nan"),
+        ([1.0, math.inf], r"weights\b.*\b1\.0, inf"),
     ],
 )
 def test_weights_that_cannot_be_are_refused(weights, message):
@@ -231,15 +231,15 @@ def test_weights_that_cannot_be_are_refused(weights, message):
 
 
 def test_one_stream_and_unknown_kinds_are_refused():
-    with pytest.raises(ArgumentError, match="at least 2 streams, got 1"):
+    with pytest.raises(ArgumentError, match=r"\b2 streams\b.*\b1\b"):
         fuse([make(0)])
-    with pytest.raises(ArgumentError, match="at least 2 streams, got 1"):
+    with pytest.raises(ArgumentError, match=r"\b2 streams\b.*\b1\b"):
         combine([make(0).logits])
-    with pytest.raises(UnknownNameError, match=r"'avrage'. Did you mean 'average'"):
+    with pytest.raises(UnknownNameError, match=r"'avrage'.*'average'"):
         fuse([make(0), make(1)], kind="avrage")
-    with pytest.raises(ArgumentError, match=r"\[videos, classes\]"):
+    with pytest.raises(ArgumentError, match=r"\[videos, classes\].*\([23], 3\).*\([23], 3\)"):
         combine([np.zeros((2, 3)), np.zeros((3, 3))])
-    with pytest.raises(ArgumentError, match="2 streams, 1 names"):
+    with pytest.raises(ArgumentError, match=r"names\b.*\b2\b.*\b1\b"):
         fuse([make(0), make(1)], names=["a"])
 
 
@@ -370,23 +370,23 @@ def test_the_svm_refuses_what_it_cannot_learn_from():
     with pytest.raises(ScoresError, match=r"\(wave\)"):
         SvmFusion.fit(never)
     once = [make(seed, targets=np.array([0, 1, 0, 1, 0, 2])) for seed in range(2)]
-    with pytest.raises(ScoresError, match=r"'wave' has 1 training video.*--svm-c 1"):
+    with pytest.raises(ScoresError, match=r"'wave'.*\b1\b.*--svm-c 1"):
         SvmFusion.fit(once)
     assert SvmFusion.fit(once, c=1).c == 1
     single = [make(seed, k=1, classes=["all"]) for seed in range(2)]
-    with pytest.raises(ScoresError, match="at least 2 classes"):
+    with pytest.raises(ScoresError, match=r"\b2 classes\b"):
         SvmFusion.fit(single, c=1)
     for c in (0, -1, math.inf, math.nan):
-        with pytest.raises(ArgumentError, match="C must be above 0"):
+        with pytest.raises(ArgumentError, match=rf"\bC\b.*{c}"):
             SvmFusion.fit(once, c=c)
 
 
 def test_the_svm_refuses_other_streams_than_it_was_fitted_on():
     machine = SvmFusion.fit(good_and_noise(0, 60, "train"), c=1)
     a, b = good_and_noise(1, 20, "test")
-    with pytest.raises(ScoresError, match=r"2 streams of 3 classes; got 3 streams of 3"):
+    with pytest.raises(ScoresError, match=r"\b2 streams\b.*\b3 classes\b.*\b3 streams\b.*\b3\b"):
         machine.fuse([a, b, b])
-    with pytest.raises(ScoresError, match="stream 1 is multi-label"):
+    with pytest.raises(ScoresError, match=r"stream 1 .*multi-label"):
         machine.fuse([make(0, multi_label=True), make(1, multi_label=True)])
     renamed = [dataclasses.replace(part, classes=["x", "y", "z"]) for part in (a, b)]
     with pytest.raises(ScoresError, match="order"):
@@ -397,15 +397,15 @@ def test_training_scores_must_be_of_other_videos_in_the_streams_order():
     training, test = good_and_noise(0, 60, "train"), good_and_noise(1, 20, "test")
     check_training(training, test)
     names = {"training_names": ["ta", "tb"], "names": ["a", "b"]}
-    with pytest.raises(ScoresError, match=r"ta \(training\) and a .*streams \['flow'\] and \['rgb'\]"):
+    with pytest.raises(ScoresError, match=r"\bta\b.*\ba\b.*\['flow'\].*\['rgb'\]"):
         check_training(training[::-1], test, **names)
-    with pytest.raises(ScoresError, match=r"2 streams \(a, b\), but 1 training files \(ta\)"):
+    with pytest.raises(ScoresError, match=r"\b2\b.*\(a, b\).*\b1\b.*\(ta\)"):
         check_training(training[:1], test, training_names=["ta"], names=["a", "b"])
-    with pytest.raises(ScoresError, match=r"20 videos in common \(test0, test1, test2, …\).*--subset train"):
+    with pytest.raises(ScoresError, match=r"\b20 videos\b.*test0, test1, test2, ….*--subset train"):
         check_training(test, test, **names)
     other = [dataclasses.replace(part, classes=["jump", "run", "walk"]) for part in training]
-    with pytest.raises(ScoresError, match=r"ta \(training\) and a: .*classes.* 1 only in the first \(walk\)"):
+    with pytest.raises(ScoresError, match=r"\bta\b.*\ba\b.*classes.*\bwalk\b"):
         check_training(other, test, **names)
     one_shared = dataclasses.replace(training[1], ids=[*training[1].ids[:-1], "test7"])
-    with pytest.raises(ScoresError, match=r"tb \(training\) and b have 1 videos in common \(test7\)"):
+    with pytest.raises(ScoresError, match=r"\btb\b.*\bb\b.*\btest7\b"):
         check_training([training[0], one_shared], test, **names)

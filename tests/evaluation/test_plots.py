@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import warnings
 
 import numpy as np
@@ -145,7 +146,7 @@ def test_a_strip_survives_as_jpeg():
 
 @pytest.mark.parametrize("shape", [(0, 3, 8, 8), (2, 4, 8, 8), (3, 8, 8)])
 def test_other_things_than_frames_are_refused(shape):
-    with pytest.raises(ArgumentError, match="frames must be uint8"):
+    with pytest.raises(ArgumentError, match=rf"uint8 .*{re.escape(str(list(shape)))}"):
         draw_strip(torch.zeros(shape, dtype=torch.uint8))
     with pytest.raises(ArgumentError, match="float32"):
         draw_strip(torch.zeros(2, 3, 8, 8))

@@ -71,16 +71,16 @@ def test_target_names_are_the_classes_of_a_video():
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"logits": np.zeros((5, 2))}, r"\[5, 3\], got \[5, 2\]"),
-        ({"logits": np.full((5, 3), np.nan)}, "not finite: jump/clip 0.avi"),
-        ({"targets": np.array([0, 1, 2, 3, 0])}, "class numbers from 0 to 2, or -1.* jump/clip 3"),
+        ({"logits": np.zeros((5, 2))}, r"logits .*\[5, 3\].*\[5, 2\]"),
+        ({"logits": np.full((5, 3), np.nan)}, r"jump/clip 0\.avi"),
+        ({"targets": np.array([0, 1, 2, 3, 0])}, r"targets\b.*\b0\b.*\b2\b.*-1\b.*jump/clip 3"),
         ({"targets": np.array([0, 1, -2, 0, 0])}, "jump/clip 2"),
-        ({"targets": np.array([0, 1, 0.5, 0, 0])}, "targets must be integers"),
-        ({"targets": np.full((5, 3), 2)}, "zeros and ones"),
-        ({"targets": np.zeros(4)}, r"targets must be"),
+        ({"targets": np.array([0, 1, 0.5, 0, 0])}, "targets .*integers"),
+        ({"targets": np.full((5, 3), 2)}, r"targets\b.*jump/clip 0\.avi"),
+        ({"targets": np.zeros(4)}, r"targets .*\[4\]"),
         ({"ids": ["a", "b", "a", "c", "d"]}, ": a"),
         ({"classes": ["x", "y", "x"]}, ": x"),
-        ({"classes": [], "logits": np.zeros((5, 0))}, "at least one class"),
+        ({"classes": [], "logits": np.zeros((5, 0))}, r"\bclass\b"),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(changes, says):
@@ -95,7 +95,7 @@ def test_reordered_gives_the_videos_in_the_order_asked_for():
     assert part.ids == order
     np.testing.assert_array_equal(part.logits, scores.logits[[3, 0, 4]])
     np.testing.assert_array_equal(part.targets, scores.targets[[3, 0, 4]])
-    with pytest.raises(ScoresError, match="1 video has no scores: elsewhere"):
+    with pytest.raises(ScoresError, match=r"\b1 video\b.*\belsewhere$"):
         scores.reordered(["elsewhere", scores.ids[0]])
 
 
@@ -110,16 +110,16 @@ def test_scores_of_the_same_videos_in_another_order_fit_together():
     [
         (
             {"ids": ["jump/clip 0.avi", "x", "y", "z", "w"]},
-            r"videos differ: 4 only in the first \(jump/clip 1.avi, .*, … \(4\)\), 4 only in the second \(x,",
+            r"\b4\b.*jump/clip 1\.avi, .*, … \(4\).*\b4\b.*\bx, y",
         ),
-        ({"classes": ["jump", "run", "wave"]}, r"classes differ: 2 only in the first \(走る"),
-        ({"classes": ["jump", "wave <both> & smile", "走る"]}, "from index 1"),
+        ({"classes": ["jump", "run", "wave"]}, r"classes\b.*\b2\b.*走る"),
+        ({"classes": ["jump", "wave <both> & smile", "走る"]}, r"\bindex 1\b"),
         (
             {"targets": np.array([1, 1, 1, 1, 1])},
-            r"targets differ for 3 videos: jump/clip 0.avi \(jump and 走る\)",
+            r"targets\b.*\b3 videos\b.*jump/clip 0\.avi \(jump .*走る\)",
         ),
-        ({"targets": np.zeros((5, 3))}, "only one of the two is multi-label"),
-        ({"protocol": {"name": "1x1"}}, "protocols differ: '25x10' and '1x1'"),
+        ({"targets": np.zeros((5, 3))}, "multi-label"),
+        ({"protocol": {"name": "1x1"}}, "'25x10'.*'1x1'"),
     ],
 )
 def test_scores_that_differ_are_refused_with_what_differs(changes, says):
@@ -132,15 +132,15 @@ def test_scores_that_differ_are_refused_with_what_differs(changes, says):
 
 
 def test_another_ending_is_refused_on_both_ways(tmp_path):
-    with pytest.raises(ScoresError, match=r"\.npz or \.parquet"):
+    with pytest.raises(ScoresError, match=r"\.npz.*\.parquet"):
         make().save(tmp_path / "scores.pkl")
-    with pytest.raises(ScoresError, match=r"\.npz or \.parquet"):
+    with pytest.raises(ScoresError, match=r"\.npz.*\.parquet"):
         Scores.load(tmp_path / "scores.pkl")
 
 
 def test_a_protocol_that_json_cannot_hold_is_refused_before_writing(tmp_path):
     for value in (object(), float("nan")):
-        with pytest.raises(ScoresError, match="plain values"):
+        with pytest.raises(ScoresError, match=r"\bprotocol\b"):
             make(protocol={"name": value}).save(tmp_path / "scores.npz")
     assert list(tmp_path.iterdir()) == []
 
@@ -161,7 +161,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(ScoresError, match=r"none\.npz: no such scores file"):
+    with pytest.raises(ScoresError, match=r"none\.npz: "):
         Scores.load(tmp_path / "none.npz")
 
 
@@ -203,15 +203,15 @@ def test_the_hand_written_file_of_the_next_tests_is_sound(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"logits": None}, "holds no 'logits.npy'"),
-        ({"format": np.array("else")}, "its format is 'else'"),
+        ({"logits": None}, r"'logits\.npy'"),
+        ({"format": np.array("else")}, "format .*'else'"),
         ({"version": np.array(2)}, "version 2"),
-        ({"protocol": np.array("[1]")}, "JSON object"),
+        ({"protocol": np.array("[1]")}, r"protocol\b.*\bJSON\b"),
         ({"protocol": np.array("{")}, "damaged"),
-        ({"logits": np.zeros((5, 3, 1))}, "logits must be"),
-        ({"logits": np.full((5, 3), np.inf)}, "not finite"),
+        ({"logits": np.zeros((5, 3, 1))}, r"logits\b.*\[5, 3, 1\]"),
+        ({"logits": np.full((5, 3), np.inf)}, r"jump/clip 0\.avi"),
         ({"logits": np.full((5, 3), "word")}, "damaged"),
-        ({"targets": np.full(5, 9)}, "class numbers"),
+        ({"targets": np.full(5, 9)}, r"targets\b.*jump/clip 0\.avi"),
         ({"ids": np.array("one")}, "lists"),
         ({"ids": np.array([Trap()] * 5, dtype=object)}, "pickled"),
         ({"protocol": np.array(Trap(), dtype=object)}, "pickled"),
@@ -288,5 +288,5 @@ def test_a_parquet_file_of_somebody_else_is_refused(tmp_path):
     pyarrow = pytest.importorskip("pyarrow", reason="Parquet needs pyarrow (the extra 'parquet')")
     parquet = pytest.importorskip("pyarrow.parquet")
     parquet.write_table(pyarrow.table({"id": ["a"]}), tmp_path / "other.parquet")
-    with pytest.raises(ScoresError, match=r"other\.parquet: not a scores file"):
+    with pytest.raises(ScoresError, match=r"other\.parquet: "):
         Scores.load(tmp_path / "other.parquet")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 import torch
@@ -88,7 +89,7 @@ def test_the_legend_is_the_wheel():
 
 @pytest.mark.parametrize("shape", [(2, 4), (3, 4, 4), (1, 4, 4)])
 def test_other_things_than_flow_are_refused(shape):
-    with pytest.raises(ArgumentError, match=r"flow must be float \[\.\.\., 2, H, W\]"):
+    with pytest.raises(ArgumentError, match=rf"float \[\.\.\., 2, H, W\].*{re.escape(str(list(shape)))}"):
         flow_to_rgb(torch.zeros(shape))
 
 
@@ -96,5 +97,5 @@ def test_integers_and_a_largest_of_nothing_are_refused():
     with pytest.raises(ArgumentError, match="int64"):
         flow_to_rgb(torch.zeros(2, 4, 4, dtype=torch.int64))
     for largest in (0.0, -1.0, math.nan):
-        with pytest.raises(ArgumentError, match="above 0"):
+        with pytest.raises(ArgumentError, match=rf"largest .*{largest}"):
             flow_to_rgb(torch.zeros(2, 4, 4), largest)

@@ -311,34 +311,34 @@ def test_a_method_of_your_own_is_known_by_its_name(way, monkeypatch):
 @pytest.mark.parametrize(
     ("method", "parameters", "kind", "named"),
     [
-        ("tvl", {}, UnknownNameError, "unknown flow method 'tvl'. Did you mean 'tvl1'?"),
-        ("tvl1", {"warp": 3}, UnknownNameError, "unknown parameter of tvl1 'warp'. Did you mean 'warps'?"),
-        ("tvl1", {"name": "x"}, UnknownNameError, "unknown parameter of tvl1 'name'"),
-        ("tvl1", {"warps": 2.5}, ArgumentError, "tvl1: warps must be of type int, got 2.5"),
-        ("tvl1", {"warps": True}, ArgumentError, "tvl1: warps must be of type int, got True"),
-        ("tvl1", {"attachment": "a"}, ArgumentError, "tvl1: attachment must be of type float, got 'a'"),
-        ("tvl1", {"warps": 0}, ArgumentError, "warps and iterations >= 1"),
+        ("tvl", {}, UnknownNameError, ["'tvl'", "'tvl1'"]),
+        ("tvl1", {"warp": 3}, UnknownNameError, ["tvl1", "'warp'", "'warps'"]),
+        ("tvl1", {"name": "x"}, UnknownNameError, ["tvl1", "'name'"]),
+        ("tvl1", {"warps": 2.5}, ArgumentError, ["tvl1", "warps", "int", "2.5"]),
+        ("tvl1", {"warps": True}, ArgumentError, ["tvl1", "warps", "int", "True"]),
+        ("tvl1", {"attachment": "a"}, ArgumentError, ["tvl1", "attachment", "float", "'a'"]),
+        ("tvl1", {"warps": 0}, ArgumentError, ["warps", ">= 1"]),
         (
             "dis",
             {"preset": "fastest"},
             UnknownNameError,
-            "unknown preset of dis 'fastest'. Did you mean 'fast'?",
+            ["dis", "'fastest'", "'fast'"],
         ),
-        ("dis", {"preset": 1}, ArgumentError, "dis: preset must be of type str, got 1"),
-        ("farneback", {"pyr_scale": 1.0}, ArgumentError, "0.1 <= pyr_scale < 1"),
-        ("farneback", {"poly_sigma": math.nan}, ArgumentError, "poly_sigma > 0"),
-        ("farneback", {"poly_sigma": 0.0}, ArgumentError, "poly_sigma > 0"),
-        ("farneback", {"iterations": 0}, ArgumentError, "iterations=0"),
-        ("raft", {}, ArgumentError, "--flow-weights download"),
-        ("raft", {"weights": "a", "size": "middle"}, UnknownNameError, "unknown size of raft 'middle'"),
-        ("raft", {"weights": "a", "updates": 0}, ArgumentError, "update, got 0"),
+        ("dis", {"preset": 1}, ArgumentError, ["dis", "preset", "str", "1"]),
+        ("farneback", {"pyr_scale": 1.0}, ArgumentError, ["0.1 <= pyr_scale < 1"]),
+        ("farneback", {"poly_sigma": math.nan}, ArgumentError, ["poly_sigma > 0"]),
+        ("farneback", {"poly_sigma": 0.0}, ArgumentError, ["poly_sigma > 0"]),
+        ("farneback", {"iterations": 0}, ArgumentError, ["iterations=0"]),
+        ("raft", {}, ArgumentError, ["--flow-weights download"]),
+        ("raft", {"weights": "a", "size": "middle"}, UnknownNameError, ["raft", "'middle'"]),
+        ("raft", {"weights": "a", "updates": 0}, ArgumentError, ["update", "0"]),
     ],
 )
 def test_what_no_estimator_can_be_built_of_is_named(method, parameters, kind, named):
     needs(method)
     with pytest.raises(kind) as raised:
         create_estimator(method, **parameters)
-    assert named in str(raised.value)
+    assert [part for part in named if part not in str(raised.value)] == []
 
 
 @pytest.mark.parametrize(
@@ -346,12 +346,12 @@ def test_what_no_estimator_can_be_built_of_is_named(method, parameters, kind, na
     [
         (
             torch.zeros(1, 3, 32, 32, dtype=torch.uint8),
-            r"T >= 2, got torch.uint8 \[1, 3, 32, 32\]",
+            r"T >= 2\b.*torch\.uint8 \[1, 3, 32, 32\]",
         ),
         (torch.zeros(2, 1, 32, 32, dtype=torch.uint8), r"\[2, 1, 32, 32\]"),
         (torch.zeros(3, 32, 32, dtype=torch.uint8), r"\[3, 32, 32\]"),
         (torch.zeros(2, 3, 32, 32), "torch.float32"),
-        (torch.zeros(2, 3, 32, 15, dtype=torch.uint8), r"16 pixels.*got \[32, 15\]"),
+        (torch.zeros(2, 3, 32, 15, dtype=torch.uint8), r"\b16\b.*\[32, 15\]"),
     ],
 )
 def test_other_things_than_frames_are_refused(frames, named):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 
 import numpy as np
@@ -57,9 +58,9 @@ def test_middleburys_own_file_comes_out_as_it_went_in(data_folder, tmp_path):
         (b"PNG and so on, and so on", "PIEH"),
         (
             struct.pack("<4sii4f", b"PIEH", 3, 2, 1, 2, 3, 4),
-            r"3 x 2 pixels \(60 bytes\), but it has 28 bytes",
+            r"\b3 x 2\b.*\b60 bytes\b.*\b28 bytes",
         ),
-        (struct.pack("<4sii4f", b"PIEH", 1, 1, 1, 2, 3, 4), "but it has 28 bytes"),
+        (struct.pack("<4sii4f", b"PIEH", 1, 1, 1, 2, 3, 4), r"\b1 x 1\b.*\b28 bytes"),
         (struct.pack("<4sii", b"PIEH", -1, -1), "-1 x -1"),
         (struct.pack("<4sii", b"PIEH", 0, 5), "0 x 5"),
     ],
@@ -71,15 +72,15 @@ def test_damaged_files_are_named(tmp_path, content, named):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(DataError, match=r"none\.flo: cannot be read \(No such file"):
+    with pytest.raises(DataError, match=r"none\.flo: .*No such file"):
         read_flo(tmp_path / "none.flo")
 
 
 def test_other_things_than_flow_are_not_written(tmp_path):
     for wrong in (torch.zeros(3, 4, 4), torch.zeros(4, 4), torch.zeros(2, 4, 4, dtype=torch.int32)):
-        with pytest.raises(ArgumentError, match="float flow"):
+        with pytest.raises(ArgumentError, match=rf"float.*{re.escape(str(list(wrong.shape)))}"):
             write_flo(tmp_path / "a.flo", wrong)
-    with pytest.raises(ArgumentError, match=r"known must be bool \[4, 4\]"):
+    with pytest.raises(ArgumentError, match=r"known .*\bbool \[4, 4\]"):
         write_flo(tmp_path / "a.flo", torch.zeros(2, 4, 4), torch.ones(4, 5, dtype=torch.bool))
 
 
@@ -88,7 +89,7 @@ def test_the_end_point_error_is_the_mean_distance_over_what_is_known():
     flow = torch.tensor([[[3.0, 1.0, 0.0]], [[4.0, 0.0, 0.0]]])
     assert end_point_error(flow, truth, torch.tensor([[True, True, False]])) == pytest.approx(3)
     assert end_point_error(flow[..., :2], truth[..., :2]) == pytest.approx(3)
-    with pytest.raises(ArgumentError, match="no pixel"):
+    with pytest.raises(ArgumentError, match=r"\bpixel\b"):
         end_point_error(flow, truth, torch.zeros(1, 3, dtype=torch.bool))
     with pytest.raises(ArgumentError, match=r"\[2, H, W\]"):
         end_point_error(flow, truth[..., :2])

@@ -88,7 +88,7 @@ def test_a_contract_can_be_written_down_beside_their_pictures(tmp_path: Path) ->
     assert store.stored("clip") is None  # nothing of ours
     (tmp_path / "v.avi").write_bytes(b"1")
     with (
-        pytest.raises(px.ArgumentError, match="another"),
+        pytest.raises(px.ArgumentError, match=r"\bclip\b"),
         store.writing("clip.mp4", tmp_path / "v.avi"),
     ):
         pass
@@ -148,7 +148,7 @@ def test_incomplete_and_damaged_folders_are_refused(tmp_path: Path) -> None:
     missing = tmp_path / "clip" / "flow_y_00002.jpg"
     held = missing.read_bytes()
     missing.unlink()
-    with pytest.raises(px.DataError, match="number 2 of y"):
+    with pytest.raises(px.DataError, match=r"\b2\b.*\by\b|flow_y_00002"):
         store.clip("clip")
     missing.write_bytes(held[: len(held) // 2])
     clip = store.clip("clip")
@@ -159,10 +159,10 @@ def test_incomplete_and_damaged_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(px.DataError, match=r"flow_y_00002\.jpg: "):
         clip.fields([1])
     Image.new("L", (10, 10)).save(missing)
-    with pytest.raises(px.DataError, match=r"10 x 10 pixels.*64 x 48"):
+    with pytest.raises(px.DataError, match=r"\b10 x 10\b.*\b64 x 48\b"):
         clip.fields([1])
     for number in range(1, 3):
         for axis in "xy":
             (tmp_path / "clip" / f"flow_{axis}_{number:05d}.jpg").unlink()
-    with pytest.raises(px.DataError, match=r"holds no flow_x_00001\.jpg or flow_x_00000\.jpg"):
+    with pytest.raises(px.DataError, match=r"clip: .*flow_x_00001\.jpg.*flow_x_00000\.jpg"):
         store.clip("clip")

@@ -272,15 +272,15 @@ def test_all_kinds_are_listed():
     [
         (lambda f: stack_flow(f, 0, 0), "length of at least 1 field, got 0"),
         (lambda f: stack_flow(f, -1, 2), "frame 0 or later, got -1"),
-        (lambda f: stack_flow(f[:0], 0, 2), "at least one field, got 0"),
+        (lambda f: stack_flow(f[:0], 0, 2), r"\bfield\b.*\b0\b"),
         (lambda f: stack_flow(f[0], 0, 2), r"\[T - 1, 2, H, W\]"),
         (lambda f: stack_flow(f[:, :1], 0, 2), r"float64 \[2, 1, 7, 9\]"),
         (lambda f: stack_flow(f.long(), 0, 2), "int64"),
-        (lambda f: bidirectional_stack(f, f, 0, 5), "must be even, got 5"),
-        (lambda f: bidirectional_stack(f, f[:3], 0, 4), r"\[T - 1, 2, H, W\]; got \[\[12"),
-        (lambda f: stack_fields(f[:2], None, "stack-bidirectional"), "got None"),
-        (lambda f: stack_fields(f[:2], f[:3], "stack-bidirectional"), r"got \[3, 2, 7, 9\]"),
-        (lambda f: stack_fields(f[:2], f[:2], "stack"), "takes no backward fields"),
+        (lambda f: bidirectional_stack(f, f, 0, 5), r"\beven\b.*\b5\b"),
+        (lambda f: bidirectional_stack(f, f[:3], 0, 4), r"\[T - 1, 2, H, W\].*\[\[12"),
+        (lambda f: stack_fields(f[:2], None, "stack-bidirectional"), r"backward\b.*\bNone\b"),
+        (lambda f: stack_fields(f[:2], f[:3], "stack-bidirectional"), r"backward\b.*\[3, 2, 7, 9\]"),
+        (lambda f: stack_fields(f[:2], f[:2], "stack"), r"\bstack\b.*\bbackward\b"),
     ],
 )
 def test_what_cannot_be_stacked_is_refused_by_name(flows, call, named):
@@ -289,7 +289,7 @@ def test_what_cannot_be_stacked_is_refused_by_name(flows, call, named):
 
 
 def test_an_unknown_kind_names_the_nearest():
-    with pytest.raises(UnknownNameError, match="Did you mean 'trajectory'"):
+    with pytest.raises(UnknownNameError, match="'trajectory'"):
         check_kind("trajectories", 5)
 
 

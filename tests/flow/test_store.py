@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import struct
 from pathlib import Path
 
@@ -159,10 +160,10 @@ def test_records_from_before_a_parameter_have_the_value_that_it_had_then(tmp_pat
     assert FlowStore(tmp_path).contract == contract
     # Flow made with today's settings does not go into it, nor does it go to a model that has learned from it.
     today = FlowContract("tvl1", TVL1().parameters)
-    with pytest.raises(px.ArgumentError, match="median=3 against 5"):
+    with pytest.raises(px.ArgumentError, match=r"median=3\b.*\b5\b"):
         create_store(tmp_path, today)
     new = create_store(tmp_path / "new", today)
-    with pytest.raises(px.DataError, match="median=3 against 5"):
+    with pytest.raises(px.DataError, match=r"median=3\b.*\b5\b"):
         flow_reader(FlowInput(made=record), 32, new)
 
 
@@ -181,7 +182,7 @@ def test_records_from_before_a_parameter_have_the_value_that_it_had_then(tmp_pat
     ],
 )
 def test_a_damaged_description_is_refused(content: object) -> None:
-    with pytest.raises(px.DataError, match="description of flow"):
+    with pytest.raises(px.DataError, match=r"\bflow\b"):
         FlowContract.from_dict(content)  # type: ignore[arg-type]
 
 
@@ -189,7 +190,7 @@ def test_ranges_are_checked() -> None:
     assert check_range("frame") == "frame"
     assert check_range("20") == check_range(20) == 20.0
     for wrong in (0, -3, "all", float("nan"), float("inf"), "1e9"):
-        with pytest.raises(px.ArgumentError, match="range must"):
+        with pytest.raises(px.ArgumentError, match=rf"range .*{wrong}"):
             check_range(wrong)
 
 
@@ -216,7 +217,7 @@ def test_keys_list_what_is_there(tmp_path: Path) -> None:
     assert "a/1.avi" in store
     assert "a/2.avi" not in store
     assert 3 not in store
-    with pytest.raises(px.DataError, match=r"a/2\.avi\. Run"):
+    with pytest.raises(px.DataError, match=r"a/2\.avi\b.*praxiscope flow"):
         store.clip("a/2.avi")
 
 
@@ -282,7 +283,7 @@ def test_numbers_outside_are_refused(tmp_path: Path) -> None:
     store = create_store(tmp_path / "s", CONTRACT)
     write(store, "a", random_flow(6))
     for number in (-1, 6):
-        with pytest.raises(px.ArgumentError, match=rf"0 to 5, got {number}"):
+        with pytest.raises(px.ArgumentError, match=rf"\b0\b.*\b5\b.*{number}\b"):
             store.clip("a").fields([0, number])
 
 
@@ -290,7 +291,7 @@ def test_backward_flow_is_missed_by_name(tmp_path: Path) -> None:
     store = create_store(tmp_path / "s", CONTRACT)
     write(store, "a", random_flow(6))
     assert not store.clip("a").has_backward
-    with pytest.raises(px.DataError, match=r"holds no backward flow.*--backward"):
+    with pytest.raises(px.DataError, match="--backward"):
         store.clip("a").fields([0], backward=True)
     write(store, "a", random_flow(7), backward=True)
     with pytest.raises(px.DataError, match=r"backward\.pxf: "):
@@ -306,7 +307,7 @@ def test_frames_that_only_the_packets_promise_have_the_last_field(tmp_path: Path
     assert clip.fits(9)
     assert not clip.fits(8)
     assert torch.equal(clip.fields([7, 5, 6, 4]), clip.fields([5, 5, 5, 4]))
-    with pytest.raises(px.ArgumentError, match="got 8"):
+    with pytest.raises(px.ArgumentError, match=r"\b8\b"):
         clip.fields([8])
 
 
@@ -323,7 +324,7 @@ def test_each_field_decodes_alone(tmp_path: Path) -> None:
         data[place : place + size] = bytes(size)
     clip.path.write_bytes(data)
     assert torch.equal(store.clip("a").fields([3])[0], through_store(flow, CONTRACT)[3])
-    with pytest.raises(px.VideoError, match=r"a\.forward\.pxf.*field 4 does not match its checksum"):
+    with pytest.raises(px.VideoError, match=r"a\.forward\.pxf.*\bfield 4\b.*checksum"):
         store.clip("a").fields([3, 4])
 
 
@@ -340,11 +341,11 @@ def test_damage_anywhere_is_noticed(tmp_path: Path) -> None:
         torn = bytearray(whole)
         torn[rng.integers(len(torn))] ^= int(rng.integers(1, 256))
         path.write_bytes(torn)
-        with pytest.raises(px.VideoError, match="is a damaged flow file"):
+        with pytest.raises(px.VideoError, match=re.escape(str(path))):
             store.clip("a").fields(range(6))
     for length in (0, 10, 40, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:length])
-        with pytest.raises(px.VideoError, match="is a damaged flow file"):
+        with pytest.raises(px.VideoError, match=re.escape(str(path))):
             store.clip("a")
 
 
@@ -364,7 +365,7 @@ def test_a_clip_made_in_another_way_is_refused_with_both_ways_shown(tmp_path: Pa
     other = create_store(tmp_path / "o", FlowContract("tvl1", {"warps": 3, "scale": 0.5}, 20.0))
     write(other, "a", random_flow(2))
     other.path("a").rename(store.path("a"))
-    with pytest.raises(px.DataError, match=r"warps=3 against 5.*Clip: .*warps=3.*store: .*warps=5"):
+    with pytest.raises(px.DataError, match=r"warps=3\b.*\b5\b.*warps=3\b.*warps=5\b"):
         store.clip("a")
 
 
@@ -379,7 +380,10 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 
     with pytest.raises(ZeroDivisionError):
         write_and_fail()
-    with pytest.raises(px.VideoError, match="has one frame"), store.writing("a", tmp_path / "v.avi"):
+    with (
+        pytest.raises(px.VideoError, match=r"v\.avi: .*\bone frame\b"),
+        store.writing("a", tmp_path / "v.avi"),
+    ):
         pass
     assert [path.name for path in store.root.iterdir()] == ["flow.json"]
 
@@ -392,7 +396,7 @@ def test_a_store_begins_empty_and_is_opened_again(tmp_path: Path) -> None:
     assert store.keys() == []
     assert create_store(tmp_path / "s", CONTRACT).contract == FlowStore(tmp_path / "s").contract == CONTRACT
     assert FlowStore(tmp_path / "s", range=20).storage == "ffv1"
-    with pytest.raises(px.DataError, match=r"was stored with range 20\.0, not 15"):
+    with pytest.raises(px.DataError, match=r"\brange 20\.0\b.*\b15\b"):
         FlowStore(tmp_path / "s", range=15)
 
 
@@ -400,34 +404,34 @@ def test_another_way_of_making_or_storing_is_refused(tmp_path: Path) -> None:
     create_store(tmp_path / "s", CONTRACT)
     with pytest.raises(
         px.ArgumentError,
-        match=r"range=20 against frame.*range=20.*range=frame",
+        match=r"range=20\b.*\bframe\b.*range=20\b.*range=frame",
     ):
         create_store(tmp_path / "s", FRAME)
-    with pytest.raises(px.ArgumentError, match="holds flow as ffv1, not as jpeg"):
+    with pytest.raises(px.ArgumentError, match=r"\bffv1\b.*\bjpeg\b"):
         create_store(tmp_path / "s", CONTRACT, "jpeg")
     with pytest.raises(px.ArgumentError, match="'png'"):
         create_store(tmp_path / "t", CONTRACT, "png")
     (tmp_path / "f").mkdir()
     (tmp_path / "f" / "mine.txt").write_text("x")
-    with pytest.raises(px.ArgumentError, match="not empty and holds no stored flow"):
+    with pytest.raises(px.ArgumentError, match=re.escape(str(tmp_path / "f"))):
         create_store(tmp_path / "f", CONTRACT)
-    with pytest.raises(px.ArgumentError, match="is a file"):
+    with pytest.raises(px.ArgumentError, match=r"mine\.txt"):
         create_store(tmp_path / "f" / "mine.txt", CONTRACT)
 
 
 def test_what_is_no_store_says_so(tmp_path: Path) -> None:
-    with pytest.raises(px.DataError, match="no such folder"):
+    with pytest.raises(px.DataError, match=r"none: "):
         FlowStore(tmp_path / "none")
-    with pytest.raises(px.DataError, match="holds no stored flow"):
+    with pytest.raises(px.DataError, match=re.escape(f"{tmp_path}: ")):
         FlowStore(tmp_path)
     for text in ("{", "[]", '{"version": 1}', '{"version": 1, "storage": "ffv1", "contract": 3}'):
         (tmp_path / "flow.json").write_text(text)
-        with pytest.raises(px.DataError, match=r"flow\.json: cannot be read"):
+        with pytest.raises(px.DataError, match=r"flow\.json: "):
             FlowStore(tmp_path)
     for change in ({"version": 2}, {"storage": "png"}):
         whole = {"version": 1, "storage": "ffv1", "contract": CONTRACT.to_dict(), **change}
         (tmp_path / "flow.json").write_text(json.dumps(whole))
-        with pytest.raises(px.DataError, match="Update praxiscope"):
+        with pytest.raises(px.DataError, match=r"flow\.json: .*\bversion (1|2)\b.*(ffv1|png)"):
             FlowStore(tmp_path)
 
 
@@ -442,5 +446,5 @@ def test_a_file_of_the_other_direction_is_refused(tmp_path: Path) -> None:
     with store.writing("a.mp4", source, backward=True) as writer:
         writer.add(torch.zeros(2, 2, 16, 16))
     store.path("a.mp4", backward=True).rename(store.path("a.mp4"))
-    with pytest.raises(VideoError, match="holds backward flow and not forward flow"):
+    with pytest.raises(VideoError, match=r"\bbackward\b.*\bforward\b"):
         store.clip("a.mp4")

@@ -237,12 +237,12 @@ def test_parameters_are_all_recorded():
         ({"attachment": 0.0}, "attachment > 0"),
         ({"attachment": float("nan")}, "attachment > 0"),
         ({"attachment": float("inf")}, "attachment > 0"),
-        ({"warps": 0}, "warps and iterations >= 1"),
-        ({"iterations": 0}, "warps and iterations >= 1"),
+        ({"warps": 0}, r"(warps|iterations).*>= 1\b"),
+        ({"iterations": 0}, r"(warps|iterations).*>= 1\b"),
         ({"smallest": 3}, "smallest >= 4"),
-        ({"median": 4}, "median must be 3 or 5 pixels wide, got 4"),
-        ({"scale": 0.96}, "0.1 … 0.95, got 0.96"),
-        ({"scale": 0.05}, "0.1 … 0.95, got 0.05"),
+        ({"median": 4}, r"median\b.*\b3\b.*\b5\b.*\b4\b"),
+        ({"scale": 0.96}, r"scale\b.*0\.1\b.*0\.95\b.*0\.96\b"),
+        ({"scale": 0.05}, r"scale\b.*0\.1\b.*0\.95\b.*0\.05\b"),
     ],
 )
 def test_parameters_out_of_range_are_named(parameters, named):

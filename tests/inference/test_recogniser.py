@@ -98,7 +98,7 @@ def test_top_is_bounded_by_the_classes_and_refused_below_one(recogniser: Recogni
     write_clip(tmp_path / "clip.mp4", 1)
     assert len(recogniser.predict(tmp_path / "clip.mp4", top=9).labels) == 3
     assert len(recogniser.predict(tmp_path / "clip.mp4", top=1).labels) == 1
-    with pytest.raises(px.ArgumentError, match="top must be at least 1, got 0"):
+    with pytest.raises(px.ArgumentError, match=r"\btop\b.*\b1\b.*\b0\b"):
         recogniser.predict(tmp_path / "clip.mp4", top=0)
 
 
@@ -199,7 +199,7 @@ def test_a_prediction_in_chunks_is_that_of_all_snippets_at_once(
 
 @pytest.mark.parametrize(("window", "stride"), [(0, 1), (1, 0), (-1, 1)])
 def test_windows_without_length_are_refused(recogniser: Recogniser, window: float, stride: float) -> None:
-    with pytest.raises(px.ArgumentError, match="must be above 0 s"):
+    with pytest.raises(px.ArgumentError, match=rf"(window|stride).*{min(window, stride)}"):
         list(recogniser.timeline("clip.mp4", window_s=window, stride_s=stride))
 
 
@@ -261,18 +261,18 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "a keyword of another kind": (
         lambda f: change(f / "model.json", kwargs={"num_classes": "three", "backbone": "squeezenet1_1"}),
-        "cannot be built",
+        r"model: .*'str'.*'int'",
     ),
     "other labels": (lambda f: change(f / "model.json", labels=["a", "b"]), "2 labels.*3 scores"),
     "another network": (
         lambda f: change(f / "model.json", kwargs={"num_classes": 3, "backbone": "resnet18"}),
-        "missing: .*unexpected: ",
+        "backbone",
     ),
     "other classes": (
         lambda f: change(
             f / "model.json", kwargs={"num_classes": 2, "backbone": "squeezenet1_1"}, labels=["a", "b"]
         ),
-        r"backbone.classifier.* \(3,.*instead of \(2,",
+        r"backbone.classifier.* \(3,.*\(2,",
     ),
     "no weights": (lambda f: (f / "model.safetensors").unlink(), "model.safetensors: "),
     "half the weights": (lambda f: truncate(f / "model.safetensors"), "model.safetensors: "),
@@ -282,7 +282,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "foreign weights": (
         lambda f: save_file({"a": torch.zeros(1)}, f / "model.safetensors"),
-        "model.safetensors: .*missing.*unexpected: a ",
+        r"model\.safetensors: .*\ba\b",
     ),
 }
 
@@ -302,14 +302,14 @@ def test_foreign_folders_and_files_are_clear_errors(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("x")
     for name, message in (
-        ("nowhere", "no such run or model folder"),
-        ("file", "is a file"),
+        ("nowhere", "nowhere"),
+        ("file", "file: "),
         ("empty", "checkpoint"),
     ):
         with pytest.raises(px.CheckpointError, match=message):
             px.load(tmp_path / name)
     (tmp_path / "empty" / "run.json").write_text('{"last": "step-1')
-    with pytest.raises(px.CheckpointError, match=r"run\.json: not readable"):
+    with pytest.raises(px.CheckpointError, match=r"run\.json: "):
         px.load(tmp_path / "empty")
     (tmp_path / "empty" / "run.json").write_text('{"last": "step-1"}')
     with pytest.raises(px.CheckpointError, match=r"step-1: .*model.json"):
@@ -340,7 +340,7 @@ def test_last_and_best_are_told_apart_and_the_runs_choice_is_the_default(tmp_pat
     assert (number("last"), number("best"), number(None)) == (2, 1, 1)
     point_to(tmp_path, last="step-2", best="step-1", prefer="last")
     assert number(None) == 2
-    with pytest.raises(px.ArgumentError, match="checkpoint must be 'last' or 'best', got 'prefer'"):
+    with pytest.raises(px.ArgumentError, match=r"checkpoint .*'last'.*'best'.*'prefer'"):
         px.load(tmp_path, checkpoint="prefer")
     assert px.load(tmp_path / "checkpoints" / "step-1").card.metrics == {"number": 1}
 
@@ -349,7 +349,7 @@ def test_a_run_that_prefers_its_best_has_its_last_until_something_was_validated(
     save_model(tmp_path / "checkpoints" / "step-1")
     point_to(tmp_path, last="step-1", best=None, prefer="best")
     assert px.load(tmp_path).labels == LABELS
-    with pytest.raises(px.CheckpointError, match="best checkpoint"):
+    with pytest.raises(px.CheckpointError, match=r"\bbest\b"):
         px.load(tmp_path, checkpoint="best")
 
 

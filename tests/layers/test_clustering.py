@@ -158,7 +158,7 @@ def test_the_specs_example_is_cut_into_four_three_and_three() -> None:
 def test_uniform_ids_are_those_of_the_formula() -> None:
     assert uniform_ids(7, 3).tolist() == [math.floor(3 * i / 7) for i in range(7)]
     assert uniform_ids(2, 8).tolist() == [0, 1]
-    with pytest.raises(px.ArgumentError, match="num_frames must be at least 1"):
+    with pytest.raises(px.ArgumentError, match=r"num_frames\b.*\b1\b.*\b0\b"):
         uniform_ids(0, 8)
 
 
@@ -172,11 +172,11 @@ def test_whole_numbers_are_not_rounded_where_floats_would_be() -> None:
 
 @pytest.mark.parametrize("cluster", [cumulative_ids, slope_ids])
 def test_numbers_that_make_no_sense_are_refused(cluster: Callable[..., torch.Tensor]) -> None:
-    with pytest.raises(px.ArgumentError, match="clusters must be at least 1, got 0"):
+    with pytest.raises(px.ArgumentError, match=r"clusters\b.*\b1\b.*\b0\b"):
         cluster(_tensor([1, 2]), 0)
-    with pytest.raises(px.ArgumentError, match="clusters must be at least 1, got -3"):
+    with pytest.raises(px.ArgumentError, match=r"clusters\b.*\b1\b.*-3\b"):
         cluster(_tensor([1, 2]), torch.tensor([-3]))
-    with pytest.raises(px.ArgumentError, match=r"\[N - 1\], got torch.float32"):
+    with pytest.raises(px.ArgumentError, match=r"\[N - 1\].*torch\.float32"):
         cluster(torch.ones(3), 2)
 
 

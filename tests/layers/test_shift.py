@@ -66,7 +66,7 @@ def test_the_shift_has_right_gradients(offsets):
 def test_a_wrong_shape_and_a_wrong_fold_are_told():
     with pytest.raises(ArgumentError, match=r"\[3, 8\]"):
         temporal_shift(torch.zeros(3, 8))
-    with pytest.raises(ArgumentError, match="fold_div must be at least 1, got 0"):
+    with pytest.raises(ArgumentError, match=r"fold_div\b.*\b1\b.*\b0\b"):
         temporal_shift(torch.zeros(1, 3, 8), fold_div=0)
 
 

@@ -51,7 +51,7 @@ def test_it_has_three_weights_for_each_pair_of_channels_and_a_bias() -> None:
 
 
 def test_taps_have_a_middle() -> None:
-    with pytest.raises(ArgumentError, match="odd number"):
+    with pytest.raises(ArgumentError, match=r"\btaps\b.*\b2\b"):
         TemporalConvolution(2, ForwardValue(None), (0.5, 0.5))
 
 
@@ -74,5 +74,5 @@ def test_the_maximum_slides_over_time(frames: int, window: int | None, left: int
 
 
 def test_a_window_has_a_frame() -> None:
-    with pytest.raises(ArgumentError, match="at least 1"):
+    with pytest.raises(ArgumentError, match=r"window\b.*\b1\b.*\b0\b"):
         temporal_max(torch.zeros(1, 3, 2), 0)

@@ -132,9 +132,7 @@ def test_every_recipe_comes_back_from_its_file(tmp_path: Path, name: str) -> Non
 def test_recipes_are_found_by_name_and_typing_errors_get_a_hint() -> None:
     get_recipe("default")
     assert {"default", "tsm", "tsn-fine-tune", "move4mnist-64"} <= set(recipes.names())
-    with pytest.raises(
-        UnknownNameError, match=r"unknown recipe 'move4mnist'. Did you mean 'move4mnist-64'\?"
-    ):
+    with pytest.raises(UnknownNameError, match=r"'move4mnist'.*'move4mnist-64'"):
         get_recipe("move4mnist")
 
 
@@ -150,12 +148,12 @@ def test_recipes_are_grouped_by_paper_after_those_to_start_with() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("optim: {lr: 1, epoch: 3}", r"unknown setting 'optim\.epoch'\. Did you mean 'optim\.epochs'\?"),
-        ("optom: {}", r"unknown setting 'optom'\. Did you mean 'optim'\?"),
-        ("[1, 2]", "expected the sections data, input, model, backprop, optim, run"),
-        ("a: [1", "not a YAML file"),
+        ("optim: {lr: 1, epoch: 3}", r"'optim\.epoch'.*'optim\.epochs'"),
+        ("optom: {}", "'optom'.*'optim'"),
+        ("[1, 2]", "data, input, model, backprop, optim, run"),
+        ("a: [1", r"run\.yaml: .*YAML"),
         ("optim: 3", "optim = 3: "),
-        ("!!python/object/apply:os.system ['exit 1']", "not a YAML file"),
+        ("!!python/object/apply:os.system ['exit 1']", r"run\.yaml: .*YAML"),
     ],
 )
 def test_a_damaged_settings_file_is_a_clear_error(tmp_path: Path, text: str, message: str) -> None:
@@ -167,10 +165,10 @@ def test_a_damaged_settings_file_is_a_clear_error(tmp_path: Path, text: str, mes
 
 
 def test_a_missing_or_binary_settings_file_is_a_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(ArgumentError, match="cannot be read"):
+    with pytest.raises(ArgumentError, match=r"none\.yaml"):
         get_recipe(str(tmp_path / "none.yaml"))
     (tmp_path / "run.yaml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ArgumentError, match="not a YAML file"):
+    with pytest.raises(ArgumentError, match=r"run\.yaml"):
         load_yaml(tmp_path / "run.yaml")
 
 

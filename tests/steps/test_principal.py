@@ -177,9 +177,9 @@ def test_random_choices_are_even_and_follow_the_generator() -> None:
 @pytest.mark.parametrize(
     ("logits", "label", "message"),
     [
-        (torch.zeros(4, 3), 7, "label 7 .* 3 classes"),
-        (torch.zeros(4, 3), -1, "label -1"),
-        (torch.zeros(4, 3), torch.ones(2), r"multi-hot \[3\]; got \[2\]"),
+        (torch.zeros(4, 3), 7, r"label 7\b.*\b3\b"),
+        (torch.zeros(4, 3), -1, r"label -1\b.*\b3\b"),
+        (torch.zeros(4, 3), torch.ones(2), r"\[3\].*\[2\]"),
         (torch.full((4, 3), torch.nan), 0, "finite"),
     ],
 )
@@ -192,9 +192,9 @@ def test_scores_and_labels_that_do_not_fit_are_said(logits: Tensor, label: Any, 
 @pytest.mark.parametrize(
     ("shape", "n", "rule", "error", "message"),
     [
-        ((4, 3), 5, "max", ArgumentError, "choose from 1 to 4 of 4 snippets"),
+        ((4, 3), 5, "max", ArgumentError, r"n = 5\b.*\b1\b.*\b4\b"),
         ((4, 3), 0, "kl", ArgumentError, "n = 0"),
-        ((4, 3), 2, "ramdom", UnknownNameError, "Did you mean 'random'"),
+        ((4, 3), 2, "ramdom", UnknownNameError, "'ramdom'.*'random'"),
         ((2, 4, 3), 2, "kl", ArgumentError, r"\[m, K\]"),
     ],
 )

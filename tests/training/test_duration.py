@@ -122,21 +122,21 @@ def test_steps_replace_epochs_and_epochs_replace_steps(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "values", "told"),
     [
-        (["optim.steps=9", "optim.epochs=3"], {}, "optim: epochs = 3 and steps = 9"),
-        (["optim.steps=9"], {"optim.epochs": 3}, "epochs = 3 and steps = 9"),
+        (["optim.steps=9", "optim.epochs=3"], {}, r"optim\b.*epochs = 3\b.*steps = 9\b"),
+        (["optim.steps=9"], {"optim.epochs": 3}, r"epochs = 3\b.*steps = 9\b"),
         (
             ["optim.milestones=[1]", "optim.milestone_steps=[9]"],
             {},
-            r"milestones = \[1.0\] and milestone_steps",
+            r"milestones = \[1\.0\].*milestone_steps = \[9\]",
         ),
-        (["optim.milestone_steps=[9, 4]"], {}, r"optim: milestone_steps = \[9, 4\]"),
-        (["optim.milestone_steps=[0]"], {}, "greater than or equal to 1"),
-        (["optim.steps=0"], {}, "optim.steps = 0: Input should be greater than or equal to 1"),
-        (["optim.steps=1.5"], {}, "optim.steps = 1.5: Input should be a valid integer"),
+        (["optim.milestone_steps=[9, 4]"], {}, r"optim\b.*milestone_steps = \[9, 4\]"),
+        (["optim.milestone_steps=[0]"], {}, r"optim\.milestone_steps"),
+        (["optim.steps=0"], {}, r"optim\.steps = 0: .*\b1\b"),
+        (["optim.steps=1.5"], {}, r"optim\.steps = 1\.5: .*\binteger\b"),
         (
             ["optim.frozen_epochs=-1"],
             {},
-            "optim.frozen_epochs = -1: Input should be greater than or equal to 0",
+            r"optim\.frozen_epochs = -1: .*\b0\b",
         ),
         (["optim.frozen_epochs=always"], {}, "optim.frozen_epochs = 'always'"),
     ],
@@ -256,5 +256,7 @@ def test_milestones_that_do_nothing_are_said(videos: Path, tmp_path: Path) -> No
 def test_a_classifier_alone_for_all_steps_needs_start_weights(videos: Path, tmp_path: Path) -> None:
     for frozen in ("all", "5"):
         wanted = settings(videos, "optim.steps=9", "optim.batch=3", f"optim.frozen_epochs={frozen}")
-        with pytest.raises(px.ArgumentError, match=rf"frozen_epochs = {frozen} of 9 steps.*--weights FILE"):
+        with pytest.raises(
+            px.ArgumentError, match=rf"frozen_epochs = {frozen}\b.*\b9 steps\b.*--weights FILE"
+        ):
             train(wanted, tmp_path / "run")

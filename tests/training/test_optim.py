@@ -77,11 +77,11 @@ def test_groups_refuse_what_cannot_be_meant():
     net = unlisted(nn.Linear(2, 2))
     with pytest.raises(ArgumentError, match="classifiers"):
         parameter_groups(net, lr=0.1, weight_decay=0.0, classifier_lr_scale=5)
-    with pytest.raises(ArgumentError, match="lr must not be negative"):
+    with pytest.raises(ArgumentError, match=r"\blr\b.*-1\b"):
         parameter_groups(net, lr=-1, weight_decay=0.0)
     with pytest.raises(ArgumentError, match="policy"):
         parameter_groups(net, lr=1, weight_decay=0.0, policy="tsm")
-    with pytest.raises(ArgumentError, match="no trainable parameter"):
+    with pytest.raises(ArgumentError, match=r"\btrainable\b"):
         parameter_groups(net.requires_grad_(False), lr=0.1, weight_decay=0.0)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -175,7 +176,7 @@ def test_a_damaged_training_state_is_a_clear_error(tmp_path: Path, text: str) ->
         lambda: load_state(tmp_path / "c"),
         lambda: load_optimizer(tmp_path / "c", model, optimizer),
     ):
-        with pytest.raises(CheckpointError, match="--weights"):
+        with pytest.raises(CheckpointError, match=re.escape(str(tmp_path / "c"))):
             load()
 
 

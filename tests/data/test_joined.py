@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -91,7 +92,7 @@ def test_a_set_with_several_labels_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["", "a b", "a/b", "ü", "a\n"])
 def test_names_of_tasks_are_plain(name: str) -> None:
-    with pytest.raises(ArgumentError, match="letters, digits, _ and -"):
+    with pytest.raises(ArgumentError, match=re.escape(repr(name))):
         join({name: SPORT})
 
 

@@ -378,7 +378,7 @@ def test_backgrounds_that_cannot_be_used_are_said(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_parameters_out_of_range_are_named(tmp_path: Path, change: dict[str, object]) -> None:
-    with pytest.raises(ArgumentError, match=f"move4mnist: .*{next(iter(change))}.* must be"):
+    with pytest.raises(ArgumentError, match=f"move4mnist: .*{next(iter(change))}"):
         _small(tmp_path / "set", **change)
     assert not (tmp_path / "set").exists()
 

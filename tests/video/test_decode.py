@@ -433,10 +433,10 @@ def test_a_pipe_or_device_is_refused_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "name", "says"),
     [
-        (b"", "empty.mp4", "is empty"),
-        (b"These are words, not pictures.\n" * 200, "text.mp4", "not a video"),
-        (b"These are words, not pictures.\n" * 200, "text.txt", "not a video"),
-        (bytes(range(256)) * 64, "noise.avi", "not a video"),
+        (b"", "empty.mp4", r"empty\.mp4: .*\b0 bytes\b"),
+        (b"These are words, not pictures.\n" * 200, "text.mp4", r"text\.mp4: "),
+        (b"These are words, not pictures.\n" * 200, "text.txt", r"text\.txt: "),
+        (bytes(range(256)) * 64, "noise.avi", r"noise\.avi: "),
     ],
 )
 def test_a_file_that_is_no_video_says_so(tmp_path: Path, content: bytes, name: str, says: str) -> None:
@@ -590,7 +590,7 @@ def test_a_file_that_vanishes_is_an_error(tmp_path: Path) -> None:
     video = open_video(path)
     assert len(video) == 5
     path.unlink()
-    with pytest.raises(VideoError, match="does not exist"):
+    with pytest.raises(VideoError, match=r"a\.mp4: "):
         video.frames([0])
 
 

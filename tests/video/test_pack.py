@@ -184,7 +184,7 @@ def test_every_flipped_bit_is_noticed(packed: Path, tmp_path: Path) -> None:
         damaged = bytearray(data)
         damaged[draw.randrange(8, len(data))] ^= 1 << draw.randrange(8)
         path.write_bytes(damaged)
-        with pytest.raises(VideoError, match="packed clip"):
+        with pytest.raises(VideoError, match=r"a\.pxv: "):
             assert np.array_equal(pixels(open_video(path).frames(range(40))), truth)
 
 
@@ -229,7 +229,7 @@ def test_a_failure_leaves_the_old_file_and_no_part(
         ({"fps": 0.0}, "fps"),
         ({"start_s": 1.0, "end_s": 1.0}, r"start_s .*end_s"),
         ({"short_side": 0}, "short_side"),
-        ({"short_side": 5000}, "at most 4095"),
+        ({"short_side": 5000}, r"\b5000\b.*\b4095\b"),
     ],
 )
 def test_settings_that_cannot_be_used_are_refused(

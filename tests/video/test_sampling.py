@@ -174,7 +174,7 @@ def test_strides_and_starts_are_drawn_evenly() -> None:
 def test_strided_snippets_by_hand() -> None:
     assert strided_snippets(101, 5, 1, (5, 35)).tolist() == [20, 35, 50, 65, 80]
     assert strided_snippets(9, 5, 1, (5, 35)).tolist() == [0, 2, 4, 6, 8]
-    with pytest.raises(ArgumentError, match="strides must be a range"):
+    with pytest.raises(ArgumentError, match=r"strides .*\b5\b.*\b4\b"):
         strided_snippets(9, 5, 1, (5, 4))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -91,12 +92,12 @@ def test_what_is_no_file_is_explained_in_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert meant(name) is not None
-    with pytest.raises(VideoError, match="not supported"):
+    with pytest.raises(VideoError, match=re.escape(str(Path(name)))):
         open_video(name)
-    with pytest.raises(ArgumentError, match="not supported") as caught:
+    with pytest.raises(ArgumentError, match=re.escape(name)) as caught:
         find_sources([name])
-    assert "folders, globs" in str(caught.value)
-    with pytest.raises((DataError, ArgumentError), match=r"CSV or LAYOUT:FOLDER|unknown layout 'pipe'"):
+    assert "\n" not in str(caught.value)
+    with pytest.raises((DataError, ArgumentError), match=r"LAYOUT:FOLDER|'pipe'"):
         load_records(name)
 
 
@@ -104,9 +105,9 @@ def test_what_is_no_file_is_explained_in_one_line(
 def test_a_plain_mistake_is_no_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.chdir(tmp_path)
     assert meant(name) is None
-    with pytest.raises(VideoError, match="does not exist"):
+    with pytest.raises(VideoError, match=re.escape(name)):
         open_video(name)
-    with pytest.raises(ArgumentError, match="no such file or folder"):
+    with pytest.raises(ArgumentError, match=re.escape(name)):
         find_sources([name])
 
 
@@ -135,7 +136,7 @@ def test_a_broken_link_is_said_alike_everywhere(clip: Path, tmp_path: Path) -> N
     place(clip, tmp_path / "red" / "1.mp4")
     link = tmp_path / "red" / "2.mp4"
     link.symlink_to("nowhere.mp4")
-    with pytest.raises(VideoError, match=r"2\.mp4: is a broken link \(to nowhere\.mp4\)") as caught:
+    with pytest.raises(VideoError, match=r"2\.mp4: .*\bnowhere\.mp4\b") as caught:
         open_video(link)
     (broken,) = inspect(load_records(tmp_path, random_split=False), workers=1).broken
     assert (broken.id, broken.problem) == ("red/2.mp4", caught.value.problem)
@@ -144,7 +145,7 @@ def test_a_broken_link_is_said_alike_everywhere(clip: Path, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("source", [0, None, 1.5, [b"a.mp4"]])
 def test_what_is_no_path_is_an_argument_s_error(source: object) -> None:
-    with pytest.raises(ArgumentError, match="path of a video"):
+    with pytest.raises(ArgumentError, match=rf"\bpath\b.*{type(source).__name__}|{re.escape(repr(source))}"):
         open_video(source)  # type: ignore[arg-type]
 
 
@@ -159,7 +160,7 @@ def test_an_empty_name_is_not_the_folder_that_one_is_in(clip: Path, monkeypatch:
 
 
 def test_no_file_has_a_zero_byte_in_its_name() -> None:
-    with pytest.raises(VideoError, match="zero byte"):
+    with pytest.raises(VideoError, match=r"'a\\x00\.mp4'"):
         open_video("a\0.mp4")
 
 

@@ -280,18 +280,18 @@ def test_the_frames_that_were_given_are_not_changed() -> None:
     ("call", "named"),
     [
         (lambda: BatchAugment().stream(pixels(2, 3, 3, 4, 4), [1]), "seeds.* 2 .* 1 "),
-        (lambda: BatchAugment().stream(pixels(2, 3, 4, 4), [1, 2]), "without offsets"),
+        (lambda: BatchAugment().stream(pixels(2, 3, 4, 4), [1, 2]), r"\boffsets\b"),
         (
             lambda: BatchAugment().stream(pixels(3, 4, 4), [1], "rgb", torch.tensor([0, 2])),
-            "with offsets",
+            r"\boffsets\b",
         ),
         (lambda: BatchAugment(flip=False).stream(pixels(1, 2, 4, 4, 4), []), "3 values.* 4 channels"),
         (
             lambda: BatchAugment(jitter=STRONG, mean=(0.5,), std=(1.0,)).stream(pixels(1, 2, 5, 4, 4), [1]),
             "got 5",
         ),
-        (lambda: Lighting(-1), "std of 0 or more, got -1"),
-        (lambda: BatchAugment(mean=(0.5,)), "mean and std"),
+        (lambda: Lighting(-1), r"\bstd\b.*-1\b"),
+        (lambda: BatchAugment(mean=(0.5,)), r"\bmean\b.*\bstd\b"),
         (lambda: BatchAugment(flow_std=(0.0,)), "above 0"),
         (lambda: ColorJitter(hue=0.7), "hue"),
         (lambda: ColorJitter(contrast=-1), "contrast=-1"),

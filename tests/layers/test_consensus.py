@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from praxiscope.errors import UnknownNameError
-from praxiscope.layers.consensus import average, consensus_functions, maximum
+from praxiscope.layers.consensus import average, consensus_functions, is_average, maximum
 
 
 def test_average_and_maximum_equal_plain_loops():
@@ -20,3 +20,9 @@ def test_a_consensus_is_found_by_name():
     assert consensus_functions.get("average") is average
     with pytest.raises(UnknownNameError, match="average"):
         consensus_functions.get("averag")
+
+
+def test_the_mean_is_known_by_what_it_returns():
+    assert all(is_average(one) for one in (average, lambda x: x.mean(1), lambda x: x.sum(1) / x.shape[1]))
+    others = (None, maximum, lambda x: x.sum(1), lambda x: x.mean(1, keepdim=True), lambda x: x[:, 0])
+    assert not any(map(is_average, (*others, torch.nn.Linear(3, 3), torch.nn.Linear(4, 3).double())))

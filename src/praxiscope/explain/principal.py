@@ -20,7 +20,7 @@ from praxiscope.errors import ArgumentError
 from praxiscope.explain.explanation import BLUE, ORANGE, TEXT, Explanation, new_figure, set_title, style_axes
 from praxiscope.explain.networks import load_one, load_other, settings_of
 from praxiscope.inference.recogniser import Recogniser, best_labels
-from praxiscope.layers.consensus import average
+from praxiscope.layers.consensus import is_average
 from praxiscope.steps.principal import choose as choose_snippets
 from praxiscope.steps.settings.principal import PrincipalSettings
 from praxiscope.steps.surrogates import divergence
@@ -121,9 +121,10 @@ def explain_principal(
 def _load(path: str | Path, **options: Any) -> Recogniser:
     """Load a network that averages the scores of snippets."""
     recogniser = load_one(path, **options)
-    if recogniser.model.consensus is not average:
+    if not is_average(recogniser.model.consensus):
         raise ArgumentError(
-            f"{path}: expected a network with the consensus average of snippets. Give another run."
+            f"{path}: expected a network whose consensus is the mean over snippets, as "
+            "praxiscope.layers.consensus.average. Give another run."
         )
     return recogniser
 

@@ -17,7 +17,15 @@ from praxiscope.types import STEM
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["ClustersFrames", "Normalisation", "Sees", "VideoModel", "check_contract", "check_output"]
+__all__ = [
+    "ClustersFrames",
+    "Normalisation",
+    "ReadsInParts",
+    "Sees",
+    "VideoModel",
+    "check_contract",
+    "check_output",
+]
 
 CONTRACT = "praxiscope.models.contract.VideoModel"
 
@@ -104,6 +112,8 @@ class VideoModel(Protocol):
         first_convolutions: the layers that take the input, one per stream (or stem). May be empty.
         stream_networks: the network of each stream, into which weights are loaded. May be empty.
         consensus: from scores of snippets [B, S, K] to scores of videos [B, K]; None if snippets have no scores.
+
+    Optional interfaces are `ReadsInParts` and `ClustersFrames`, for models of all frames.
     """
 
     sees: Sees
@@ -244,6 +254,20 @@ def check_output(name: str, model: Any, output: Any) -> None:
                 f"model {name!r}: {field!r} must have num_classes = {model.num_classes} scores in its last axis, got "
                 f"the shape {list(shape)}; see {CONTRACT}"
             )
+
+
+@runtime_checkable
+class ReadsInParts(Protocol):
+    """The interface of models of all frames that process a long batch in parts, so that training needs less memory."""
+
+    def parts_of(self, frames: int, height: int, width: int | None = None) -> int | None:
+        """The number of ``frames`` of a batch that are processed at once; None: all, with activations kept.
+
+        Args:
+            frames: N, the number of frames of all videos of the batch.
+            height, width: H and W; by default they are equal.
+        """
+        ...
 
 
 @runtime_checkable

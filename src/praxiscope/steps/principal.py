@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from praxiscope.errors import ArgumentError, UnknownNameError, unknown_name
-from praxiscope.layers.consensus import average
+from praxiscope.layers.consensus import is_average
 from praxiscope.steps.base import Step, StepOutput, accuracy
 from praxiscope.steps.learn import Learn
 from praxiscope.steps.rows import Prepare, Statistics, chunks, pick, snippet_count, watch, watching
@@ -248,8 +248,11 @@ def principal(
     prepare, statistics, context = options.prepare, options.statistics, options.context
 
     def step(model: nn.Module, batch: Batch, backward: Callable[[Tensor], Any]) -> StepOutput:
-        if model.consensus is not average:
-            raise ArgumentError("principal backpropagation needs a model whose consensus is the average")
+        if not is_average(model.consensus):  # type: ignore[arg-type]
+            raise ArgumentError(
+                "principal backpropagation needs a model whose consensus is the mean over snippets, as "
+                "praxiscope.layers.consensus.average"
+            )
         count = snippet_count(batch)
         most = len(batch) * n if options.chunk is None else options.chunk
         with watching(model, statistics), context():

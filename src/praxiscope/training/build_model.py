@@ -186,10 +186,12 @@ def _start(
     """Load the initial weights from a file or from runs."""
     given = settings.model
     if given.weights and len(model.stream_networks) != 1:
+        count = len(model.stream_networks)
+        remedy = "Initialise them from two trained runs with --from RGB_RUN,FLOW_RUN."
+        if not count:
+            remedy = "Omit --weights, or add the network to the model's stream_networks."
         raise ArgumentError(
-            f"--weights {given.weights}: {given.name} has {len(model.stream_networks)} networks, not one. "
-            "Initialise them "
-            "from two trained runs with --from RGB_RUN,FLOW_RUN."
+            f"--weights {given.weights}: {given.name} has {count} networks, not one. {remedy}"
         )
     if given.weights:
         report = load_weights(model, given.weights, labels=manifest.classes)

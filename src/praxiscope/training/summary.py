@@ -14,7 +14,7 @@ from praxiscope.checkpoint import ModelCard
 from praxiscope.data.dataset import frame_range
 from praxiscope.data.manifest import Manifest
 from praxiscope.errors import ArgumentError, DataError, VideoError
-from praxiscope.models.contract import check_output
+from praxiscope.models.contract import ReadsInParts, check_output
 from praxiscope.progress import Reporter
 from praxiscope.recipes.settings import TrainSettings
 from praxiscope.training.duration import Duration
@@ -132,7 +132,9 @@ def _describe_whole(model: nn.Module, card: ModelCard, *, batch: int, optimizer:
         return (long[key] - short[key]) / (more - few)
 
     every, flops = batch * frames, long["flops"] + (frames - more) * slope("flops")
-    together = min(every, model.parts_of(every, card.input.size) or every)  # type: ignore[operator]
+    together = every
+    if isinstance(model, ReadsInParts):
+        together = min(every, model.parts_of(every, card.input.size) or every)
     late = max(0.0, long["saved_bytes"] - more * slope("saved_bytes"))
     pixels = card.input.channels * card.input.size**2 * 5  # as raw pixels, and as floats
     copies = {"sgd": 3, "adamw": 4}[optimizer]

@@ -98,6 +98,7 @@ MISTAKES = [
     "train weizmann:videos --split nobody --out x",
     "check breakfast:videos --split 5",
     "train --out nosuch --resume",
+    "train videos --clusters auto",
     "test nosuch videos",
     "test run nosuch",
     "test run videos --protocol 25x11",

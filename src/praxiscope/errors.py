@@ -82,10 +82,27 @@ class TrainingError(PraxiscopeError):
     """A training run cannot continue."""
 
 
-def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
-    """Return the error for an unknown name, which suggests the nearest known name."""
-    choices = sorted(known)
+_LISTED = 40
+_NEAREST = 5
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str], *, in_order: bool = False) -> UnknownNameError:
+    """Return the error for an unknown name, which suggests the nearest known name.
+
+    The message lists the known names, or only the nearest of many.
+
+    Args:
+        kind: kind of the name, for the message.
+        name: the unknown name.
+        known: the known names.
+        in_order: list the names in their order, and not sorted.
+    """
+    choices = list(known) if in_order else sorted(known)
     near = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
     hint = f"Did you mean {near[0]!r}? " if near else ""
-    listed = ", ".join(choices) if len(choices) <= 40 else f"{', '.join(choices[:40])}, … ({len(choices)})"
-    return UnknownNameError(f"unknown {kind} {name!r}. {hint}Known: {listed or 'none'}.")
+    if len(choices) > _LISTED:
+        nearest = difflib.get_close_matches(name, choices, n=_NEAREST, cutoff=0.0)
+        listed = f"Nearest of {len(choices)}: {', '.join(nearest)}"
+    else:
+        listed = f"Known: {', '.join(choices) or 'none'}"
+    return UnknownNameError(f"unknown {kind} {name!r}. {hint}{listed}.")

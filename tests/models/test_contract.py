@@ -144,6 +144,11 @@ def test_features_and_maps_come_beside_the_same_scores(variant: str) -> None:
         assert len(inputs) > 1 or gradient.abs().sum() > 0
     with pytest.raises(UnknownNameError, match=names_of_layers[-1]):
         model(*inputs, maps=[f"{names_of_layers[-1]}x"])
+    if len(names_of_layers) <= 40:
+        with pytest.raises(UnknownNameError, match=", ".join(names_of_layers)):  # in the order of the network
+            model(*inputs, maps=["nowhere"])
+    with pytest.raises(ArgumentError, match=f"maps.*'{names_of_layers[0]}'"):
+        model(*inputs, maps=names_of_layers[0])
 
 
 @every

@@ -21,6 +21,7 @@ from praxiscope.cli.common import (
     command_line,
     reporter,
 )
+from praxiscope.errors import ArgumentError
 from praxiscope.models.names import list_models
 
 HELP = """Train a recogniser on labelled videos.
@@ -37,6 +38,15 @@ Several data sets:
   praxiscope train --data a=ucf101:videos --data-split a=1 --data b=clips/
 """
 _TRAINING, _MEMORY = "Training", "Memory and long videos"
+
+
+def _clusters(text: str) -> int:
+    """Parse ``--clusters``."""
+    if text == "auto":
+        raise ArgumentError("--clusters auto: was removed. Give a number, such as --clusters 8.")
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentError(f"--clusters {text}: must be an integer of at least 1.")
+    return int(text)
 
 
 def train(
@@ -225,9 +235,9 @@ def train(
         ),
     ] = None,
     clusters: Annotated[
-        int | None,
+        str | None,
         typer.Option(
-            min=1,
+            metavar="INTEGER",
             help="Train on every frame (--model full-video), in this number of clusters per video.",
             rich_help_panel=_MEMORY,
         ),
@@ -272,7 +282,7 @@ def train(
         "weights": weights,
         "stream": stream,
         "pretrained": pretrained or None,
-        "clusters": clusters,
+        "clusters": None if clusters is None else _clusters(clusters),
         "size": size,
         "watch": watch,
         "backprop": backprop,

@@ -210,8 +210,8 @@ def _check_layers(model: Any, expect: Callable[[str, Any, bool, str], None], str
     good = isinstance(networks, Mapping) and set(networks) in (set(), streams)
     good = good and all(isinstance(network, nn.Module) for network in networks.values())
     expect("stream_networks", networks, good, f"a dict from {sorted(streams)} to networks, or an empty one")
-    for attribute in ("classifiers", "first_convolutions"):
-        value = getattr(model, attribute)
+    layers = {"classifiers": model.classifiers, "first_convolutions": model.first_convolutions}
+    for attribute, value in layers.items():
         good = isinstance(value, Sequence) and all(isinstance(layer, nn.Module) for layer in value)
         expect(attribute, value, good, "a list of layers, or an empty one")
 

@@ -117,10 +117,12 @@ def named_layers(backbone: nn.Module) -> NamedLayers:
 
 
 def check_layers(maps: Iterable[str], known: Sequence[str]) -> None:
-    """Raise UnknownNameError if ``maps`` has an unknown name; the message gives the nearest."""
+    """Raise UnknownNameError if ``maps`` has an unknown name, and ArgumentError if it is a single name."""
+    if isinstance(maps, str):
+        raise ArgumentError(f"maps must be a list of names of layers, such as maps=[{maps!r}], got {maps!r}")
     for name in maps:
         if name not in known:
-            raise unknown_name("layer", name, known)
+            raise unknown_name("layer", name, known, in_order=True)
 
 
 def run_layers(

@@ -337,7 +337,9 @@ def test_modules_and_files_that_the_pages_name_exist() -> None:
     assert not missing, "\n".join(missing)
 
 
-ENTRY_POINTS = {f"praxiscope.{group}" for group in ("flow_methods", "models", "pictures", "steps")}
+ENTRY_POINTS = {
+    f"praxiscope.{group}" for group in ("flow_methods", "layouts", "models", "pictures", "recipes", "steps")
+}
 
 
 def test_settings_that_the_pages_name_exist() -> None:

@@ -102,10 +102,10 @@ def test_one_network_learns_two_sets_whose_classes_contradict_one_another(
 def test_the_run_says_what_it_learns_from_and_logs_each_task(both: tuple[Path, list[str]]) -> None:
     run, lines = both
     said = "\n".join(lines)
-    assert "plain: 18 training clips of 3 classes (6 to 6 each), 6 held out." in said
-    assert "swapped: 12 training clips of 2 classes (6 to 6 each), 4 held out." in said
-    assert "clips per class: blue 6+2, red 6+2" in said
-    assert "a classifier for each data set; a batch has on average 2.4 of plain, 1.6 of swapped." in said
+    assert re.search(r"\bplain: 18\b.*\b3 classes\b.*\b6\b.*\b6\b", said)
+    assert re.search(r"\bswapped: 12\b.*\b2 classes\b.*\b6\b.*\b4\b", said)
+    assert "blue 6+2, red 6+2" in said
+    assert "2.4 of plain, 1.6 of swapped" in said
     assert "top1 1.000 (plain 1.000, swapped 1.000)" in said
     rows = [row for row in read_log(run / "log.csv") if "val_top1" in row]
     assert len(rows) == 2

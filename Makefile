@@ -21,11 +21,14 @@ demo: install
 test: install
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
-# make test-fast FILE=src/praxiscope/video/decode.py runs the quick tests of that part; without FILE, of all parts.
-NAME = $(firstword $(subst /, ,$(patsubst tests/%,%,$(patsubst src/praxiscope/%,%,$(FILE)))))
-PART = $(or $(wildcard tests/$(NAME) tests/test_$(NAME) tests/test_$(NAME).py),tests)
+# make test-fast runs the quick tests of the parts that were edited since the last commit, or of all parts if none was.
+# make test-fast FILE=src/praxiscope/video/decode.py runs those of that file's part.
+EDITED = $(or $(FILE),$(shell git diff --name-only HEAD -- src/praxiscope tests))
+name = $(firstword $(subst /, ,$(patsubst tests/%,%,$(patsubst src/praxiscope/%,%,$(1)))))
+part = $(or $(wildcard tests/$(call name,$(1)) tests/test_$(call name,$(1)) tests/test_$(call name,$(1)).py),tests)
+PARTS = $(sort $(foreach file,$(EDITED),$(call part,$(file))))
 test-fast: install
-	$(BIN)/python -m pytest -q -n 2 -m 'not slow' --ignore tests/endtoend $(if $(FILE),tests/test_house.py $(PART),tests)
+	$(BIN)/python -m pytest -q -n 2 -m 'not slow' --ignore tests/endtoend $(if $(PARTS),tests/test_house.py $(PARTS),tests)
 
 check: install
 	$(BIN)/ruff check .

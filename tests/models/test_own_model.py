@@ -58,6 +58,7 @@ def run(package: Path | None, words: list[str], folder: Path) -> subprocess.Comp
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_commands_of_the_page_work(package: Path, colour_set: Path, tmp_path: Path) -> None:
     (tmp_path / "videos").symlink_to(colour_set)

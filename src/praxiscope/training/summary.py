@@ -112,10 +112,13 @@ def describe_model(
     return _format_costs(card, costs["parameters"], costs["flops"], "clip", memory)
 
 
+def _network_name(card: ModelCard) -> str:
+    return f"{card.name} on {backbone}" if (backbone := card.kwargs.get("backbone")) else card.name
+
+
 def _format_costs(card: ModelCard, parameters: float, flops: float, clip: str, memory: float) -> str:
-    name = f"{card.name} on {backbone}" if (backbone := card.kwargs.get("backbone")) else card.name
     return (
-        f"{name}: {parameters / 1e6:.2f} M parameters, "
+        f"{_network_name(card)}: {parameters / 1e6:.2f} M parameters, "
         f"{flops / 1e9:.2f} GFLOPs per {clip} (a multiply-add counts as two), about "
         f"{memory / 2**30:.1f} GiB of memory per step."
     )
@@ -184,11 +187,12 @@ def report_start(
             at_once=together,
             frames=_usual_frames(settings, manifest) if model.sees.all_frames else None,  # type: ignore[union-attr]
         )
-    except RuntimeError as error:  # raised by a layer whose input is too small
+    except RuntimeError as error:  # raised by a layer whose input is too small, or by an allocator
         reason = str(error).splitlines()[0]
+        full = isinstance(error, torch.cuda.OutOfMemoryError) or "allocate memory" in reason
+        remedy = "(not enough memory). Lower" if full else f"({reason}). Increase"
         raise ArgumentError(
-            f"{card.name} on {card.kwargs.get('backbone')} cannot process frames of {card.input.size} pixels "
-            f"({reason}). Increase input.size."
+            f"{_network_name(card)} cannot process frames of {card.input.size} pixels {remedy} input.size."
         ) from None
     reporter.line(costs)
     reporter.line(

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from praxiscope.errors import ArgumentError
+from praxiscope.evaluation.activations import sigmoid, softmax
 from praxiscope.evaluation.scores import Scores
 
 __all__ = [
@@ -37,18 +38,11 @@ __all__ = [
 ]
 
 
-def softmax(logits: ArrayLike) -> NDArray[np.float64]:
-    """Probabilities of ``logits`` [..., K] over the last axis, as float64 [..., K]."""
-    values = np.asarray(logits, dtype=np.float64)
-    powers = np.exp(values - values.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)
-
-
 def probabilities(scores: Scores) -> NDArray[np.float64]:
     """Class probabilities, float64 [n, K]: softmax, or sigmoids for a network that was trained with them."""
     if not scores.sigmoid:
         return softmax(scores.logits)
-    return 0.5 * (1.0 + np.tanh(0.5 * scores.logits.astype(np.float64)))  # the sigmoid, without overflow
+    return sigmoid(scores.logits)
 
 
 def top_k(scores: ArrayLike, targets: ArrayLike, k: int = 1) -> float:

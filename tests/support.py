@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -149,3 +149,64 @@ def offer(
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 0.1\n")
     (info / "entry_points.txt").write_text(f"[{group}]\n{name} = {value}\n")
     monkeypatch.syspath_prepend(str(folder))
+
+
+def make_store(
+    path: Path,
+    features: Mapping[str, Any],
+    labels: Mapping[str, str],
+    *,
+    groups: Mapping[str, str] | None = None,
+    splits: Mapping[str, str] | None = None,
+    network: tuple[Any, Any] | None = None,
+    block: int = 4,
+    **contract: Any,
+) -> Any:
+    """A feature store with rows [n, *shape] by the id of a clip, at 10 frames a second. Its videos do not exist.
+
+    Args:
+        path: folder of the store.
+        features: arrays or tensors.
+        labels, groups, splits: of each clip, by id; two labels are joined by "|".
+        network: a model and its card, for the store's folder ``network``.
+        block: clips in a shard.
+        contract: entries of `FeatureContract` that differ from those below.
+    """
+    import torch
+
+    from praxiscope.checkpoint import save_checkpoint
+    from praxiscope.data.csvfile import write_csv
+    from praxiscope.features.contract import FeatureContract
+    from praxiscope.features.shard import writing_shard
+    from praxiscope.features.store import FeatureStore, create_store, shard_path
+    from praxiscope.types import VideoRecord
+
+    rows = {name: torch.as_tensor(x) for name, x in features.items()}
+    views = contract.get("views", ("center",))
+    inner = tuple(next(iter(rows.values())).shape[1 if len(views) == 1 else 2 :])
+    given = {"backbone": "squeezenet1_1", "stream": "rgb", "weights": "0" * 64, "shape": inner, **contract}
+    made = FeatureContract(**given)
+    names = list(rows)
+    blocks = [names[first : first + block] for first in range(0, len(names), block)]
+    create_store(path, made, len(blocks))
+    for number, clips in enumerate(blocks):
+        with writing_shard(shard_path(path, number), made) as writer:
+            for name in clips:
+                frame = torch.arange(len(rows[name]))
+                with writer.clip(name, 1000) as clip:
+                    clip.add(rows[name], frame.double() / 10, frame)
+    groups, splits = groups or {}, splits or {}
+    records = [
+        VideoRecord(
+            name,
+            path.parent / "videos" / name,
+            tuple(labels[name].split("|")),
+            split=splits.get(name),
+            group=groups.get(name),
+        )
+        for name in names
+    ]
+    write_csv(path / "praxiscope.csv", records)
+    if network is not None:
+        save_checkpoint(path / "network", *network)
+    return FeatureStore(path)

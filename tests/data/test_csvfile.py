@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -193,3 +194,15 @@ def test_the_case_of_a_blank_before_a_quote_has_one_class(data_folder: Path) -> 
     folder = data_folder / "cases" / "csv-blank-before-quote"
     assert {record.labels for record in read_csv(folder / "list.csv")} == {("r",)}
     assert [record.labels for record in read_csv(folder / "comma.csv")] == [("jump, high",)] * 2
+
+
+def test_ids_that_do_not_follow_from_the_paths_survive(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    records = [
+        VideoRecord("red/0.mp4", tmp_path / "videos" / "red" / "0.mp4", ("red",)),
+        VideoRecord("red/1.mp4@1-2", tmp_path / "videos" / "red" / "1.mp4", ("red",), 1.0, 2.0),
+    ]
+    write_csv(tmp_path / "store" / "list.csv", records)
+    assert read_csv(tmp_path / "store" / "list.csv") == records
+    write_csv(tmp_path / "videos.csv", [replace(records[0], id="videos/red/0.mp4")])
+    assert (tmp_path / "videos.csv").read_text().splitlines()[0] == "path,label,start,end,split,group"

@@ -1,4 +1,4 @@
-"""Read and write lists of videos as CSV, ``path,label[,start,end,split,group]``, and the class lists beside them."""
+"""Read and write lists of videos as CSV, ``path,label[,start,end,split,group,id]``, and the class lists beside them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ __all__ = ["CLASS_LIST", "COLUMNS", "read_class_list", "read_csv", "write_csv"]
 #: A file beside a CSV with one class name per line: the order of the classes, and the names of numeric labels.
 CLASS_LIST = "classes.txt"
 
-COLUMNS = ("path", "label", "start", "end", "split", "group")
+COLUMNS = ("path", "label", "start", "end", "split", "group", "id")
+_USUAL = COLUMNS[:-1]  # ids follow from paths, except in lists of videos that are elsewhere
 
 # A quoted cell with spaces around it, which the csv module does not accept.
 _QUOTED = re.compile(r'(?P<before>^|,)[^\S\n]*(?P<cell>"(?:[^"]|"")*")[^\S\n]*(?=,|$)', re.MULTILINE)
@@ -32,9 +33,9 @@ _QUOTED = re.compile(r'(?P<before>^|,)[^\S\n]*(?P<cell>"(?:[^"]|"")*")[^\S\n]*(?
 def read_csv(path: str | Path) -> list[VideoRecord]:
     """Read a list of videos, without checking that the files exist.
 
-    Paths are relative to the CSV's folder. Labels are names (several joined by ``|``; empty for a test video
-    without a class). Start and end are seconds. If there is a ``classes.txt`` beside the CSV and all labels are
-    numbers, they are 0-based positions in it.
+    Paths are relative to the CSV's folder. Without a column ``id``, the id of a video is its path. Labels are names
+    (several joined by ``|``; empty for a test video without a class). Start and end are seconds. If there is a
+    ``classes.txt`` beside the CSV and all labels are numbers, they are 0-based positions in it.
 
     Args:
         path: the CSV, with a header; in UTF-8, or UTF-16 as Windows writes it.
@@ -57,6 +58,8 @@ def read_csv(path: str | Path) -> list[VideoRecord]:
 def write_csv(path: str | Path, records: Sequence[VideoRecord], classes: Sequence[str] | None = None) -> None:
     """Write records so that ``read_csv`` returns the same. The file is written completely or not at all.
 
+    The column ``id`` is written if an id does not follow from the path of its video.
+
     Args:
         path: the CSV. Paths of videos below its folder are written relative to it.
         records: the videos.
@@ -66,9 +69,7 @@ def write_csv(path: str | Path, records: Sequence[VideoRecord], classes: Sequenc
         DataError: a label that a CSV cannot hold (empty, or with ``|`` or an outer blank in it).
     """
     path = Path(path)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    rows = []
     base = os.path.abspath(path.parent)  # noqa: PTH100  (resolve() would follow links)
     for record in records:
         for label in record.labels:
@@ -78,7 +79,17 @@ def write_csv(path: str | Path, records: Sequence[VideoRecord], classes: Sequenc
         below = video.startswith(base.rstrip(os.sep) + os.sep)
         times = ["" if value is None else repr(value) for value in (record.start_s, record.end_s)]
         where = Path(os.path.relpath(video, base)).as_posix() if below else video
-        writer.writerow([where, "|".join(record.labels), *times, record.split or "", record.group or ""])
+        label = "|".join(record.labels)
+        rows.append([where, label, *times, record.split or "", record.group or "", record.id])
+    named = any(
+        _id(where, record.start_s, record.end_s) != record.id
+        for (where, *_), record in zip(rows, records, strict=True)
+    )
+    columns = COLUMNS if named else _USUAL
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(row[: len(columns)] for row in rows)
     _write_whole(path, text.getvalue())
     if classes is not None:
         _write_whole(path.parent / CLASS_LIST, "".join(f"{name}\n" for name in classes))
@@ -133,7 +144,7 @@ def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
 
 def _header(path: Path, cells: list[str]) -> list[str]:
     names = [cell.lower() for cell in cells]
-    expected = f"Expected {','.join(COLUMNS[:2])}[,{','.join(COLUMNS[2:])}]."
+    expected = f"Expected {','.join(COLUMNS[:2])}[,{','.join(_USUAL[2:])}]."
     for mark, word in ((";", "semicolons"), ("\t", "tabs")):
         if len(cells) == 1 and mark in cells[0]:
             raise DataError(f"{path}: columns are separated by {word}. Save it with commas. {expected}")
@@ -171,10 +182,9 @@ def _record(path: Path, line: int, cells: dict[str, str]) -> VideoRecord:
     start_s, end_s = (_seconds(where, column, cells.get(column, "")) for column in ("start", "end"))
     if end_s is not None and end_s <= (start_s or 0.0):
         raise DataError(f"{where}: end ({end_s:g} s) must be after start ({start_s or 0.0:g} s).")
-    part = "" if start_s is None and end_s is None else f"@{_brief(start_s)}-{_brief(end_s)}"
     video = Path(os.path.normpath(path.parent / name))
     return VideoRecord(
-        id=video_id(Path(os.path.normpath(name))) + part,
+        id=cells.get("id") or _id(name, start_s, end_s),
         path=video,
         labels=labels,
         start_s=start_s,
@@ -182,6 +192,12 @@ def _record(path: Path, line: int, cells: dict[str, str]) -> VideoRecord:
         split=split,
         group=cells.get("group") or None,
     )
+
+
+def _id(name: str, start_s: float | None, end_s: float | None) -> str:
+    """The id of a video, or of a part of one, by the path in its list."""
+    part = "" if start_s is None and end_s is None else f"@{_brief(start_s)}-{_brief(end_s)}"
+    return video_id(Path(os.path.normpath(name))) + part
 
 
 def _seconds(where: str, column: str, text: str) -> float | None:

@@ -22,6 +22,7 @@ from praxiscope.data.split_checks import (
 )
 from praxiscope.data.splits import group_split
 from praxiscope.errors import ArgumentError, DataError
+from praxiscope.features.store import is_store
 from praxiscope.types import VideoRecord
 from praxiscope.units import counted
 from praxiscope.video.framefiles import is_frame_folder
@@ -236,23 +237,25 @@ def _beside(root: Path, listing: Listing) -> tuple[Path, ...]:
 def _read_listed(path: Path) -> Listing:
     """Read a CSV list, and separate existing from missing videos."""
     records = read_csv(path)
-    here: list[VideoRecord] = []
-    missing: list[str] = []
-    lost: Counter[str] = Counter()
-    for record in records:
-        # pathlib raises for a name too long for a file.
-        if os.path.isfile(record.path) or is_frame_folder(record.path):  # noqa: PTH113
-            here.append(record)
-        else:
-            missing.append(record.id)
-            lost.update(record.labels)
+    class_list = path.parent / CLASS_LIST
+    classes = read_class_list(class_list) if class_list.is_file() else None
+    # pathlib raises for a name too long for a file.
+    here = [one for one in records if os.path.isfile(one.path) or is_frame_folder(one.path)]  # noqa: PTH113
+    kept = {record.id for record in here}
+    missing = [record for record in records if record.id not in kept]
+    if missing and is_store(path.parent):  # models of features need no videos
+        note = (
+            f"{len(missing)} of {counted(len(records), 'video')} of these features do not exist at their paths, such "
+            f"as {missing[0].path}: models that read frames cannot use them."
+        )
+        return Listing(records, classes, notes=(note,))
+    lost = Counter(label for record in missing for label in record.labels)
     if here and (gone := sorted(set(lost) - {label for record in here for label in record.labels})):
         raise DataError(
             f"{path}: no listed video exists for {counted_classes(gone, lost, 'missing')}. The first missing "
-            f"file is {missing[0]}; paths are relative to {path.parent}."
+            f"file is {missing[0].id}; paths are relative to {path.parent}."
         )
-    class_list = path.parent / CLASS_LIST
-    return Listing(here, read_class_list(class_list) if class_list.is_file() else None, tuple(missing))
+    return Listing(here, classes, tuple(record.id for record in missing))
 
 
 def _read_folder(root: Path) -> Listing:

@@ -18,7 +18,8 @@ from praxiscope.models.network_ends import classifier
 
 # One of each plan; tests/models/test_full_video.py cuts all others open.
 SMALL = [
-    *("alexnet", "cnn_m_2048", "googlenet", "mobilenet_v1", "mobilenet_v2", "resnet10", "resnet50"),
+    *("alexnet", "cnn_m_2048", "efficientnet_lite0", "googlenet", "mobilenet_v1", "mobilenet_v2"),
+    *("resnet10", "resnet50"),
     "squeezenet1_1",
 ]
 TIMM = [

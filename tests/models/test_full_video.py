@@ -116,7 +116,7 @@ SETTINGS: list[dict[str, Any]] = [
     {"early_frames": 5},
     {"backbone": "squeezenet1_1"},
     {"backbone": "squeezenet1_1", "early_shift": True},
-    {"backbone": "mobilenet_v2", "early_shift": True},
+    {"backbone": "efficientnet_lite0", "early_shift": True},
     {"batchnorm": "partial", "fold_div": 4},
 ]
 
@@ -209,7 +209,7 @@ PARTED: list[dict[str, Any]] = [
     {"early_frames": 5, "batchnorm": "partial"},
     {"early_frames": 5, "batchnorm": "frozen"},
     {"early_frames": 100, "batchnorm": "frozen"},
-    {"early_frames": 7, "backbone": "mobilenet_v2"},
+    {"early_frames": 7, "backbone": "efficientnet_lite0"},
     {"early_frames": 7, "backbone": "squeezenet1_1"},
     {
         "early_frames": 7,

@@ -82,6 +82,7 @@ def test_squeezenet_shifts_what_the_3x3_filters_see():
         ("squeezenet1_1", 8),
         ("mobilenet_v1", 4),
         ("mobilenet_v2", 10),
+        ("efficientnet_lite0", 9),
         ("alexnet", 2),
         ("vgg16", 4),
     ],

@@ -1,4 +1,4 @@
-"""Image networks, applied to each snippet: torchvision's, timm's, MobileNet v1 and CNN-M-2048.
+"""Image networks, applied to each snippet: torchvision's, timm's, EfficientNet-Lite, MobileNet v1 and CNN-M-2048.
 
 A backbone maps [N, C, H, W] to class scores [N, K]. Modules keep the names of their library, so that published weights
 load and `praxiscope.models.named_layers` can find the layers. Only the first convolution (other input channels) and the
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -20,6 +21,8 @@ from praxiscope.errors import ArgumentError, CheckpointError, unknown_name
 from praxiscope.layers.stems import Stems
 from praxiscope.models.cnn_m import cnn_m_2048, cnn_m_2048_temporal
 from praxiscope.models.contract import Normalisation
+from praxiscope.models.efficientnet_lite import efficientnet_lite, renamed_efficientnet_lite
+from praxiscope.models.installed_weights import checked_weights_file
 from praxiscope.models.mobilenet_v1 import MobileNetV1
 from praxiscope.models.names import BACKBONES, check_backbone
 from praxiscope.models.network_ends import (
@@ -30,6 +33,7 @@ from praxiscope.models.network_ends import (
     first_convolution_name,
     inflated,
 )
+from praxiscope.tensorfile import read_tensors
 
 __all__ = [
     "DropoutLinear",
@@ -70,6 +74,7 @@ class _Family(NamedTuple):
     pretrained_state: Callable[[], dict[str, Tensor]] | None
     dropout_is_there: bool  # whether the network has its own dropout before the classifier
     normalisation: Normalisation
+    size: int = 224  # side in pixels at which the published weights were trained
 
 
 def _torchvision(name: str, file: str, *, dropout_is_there: bool, **options: object) -> _Family:
@@ -93,6 +98,14 @@ def _resnet10() -> nn.Module:
     return network
 
 
+def _efficientnet_lite(number: int, size: int) -> _Family:
+    def installed_state() -> dict[str, Tensor]:
+        return renamed_efficientnet_lite(read_tensors(checked_weights_file(f"efficientnet_lite{number}")))
+
+    build = partial(efficientnet_lite, number)
+    return _Family(build, installed_state, dropout_is_there=True, normalisation=MINUS_ONE_TO_ONE, size=size)
+
+
 _FAMILIES: dict[str, _Family] = {
     "alexnet": _torchvision("alexnet", "alexnet", dropout_is_there=False),
     **{name: _torchvision(name, "vgg", dropout_is_there=True) for name in ("vgg16", "vgg16_bn")},
@@ -109,6 +122,10 @@ _FAMILIES: dict[str, _Family] = {
         "googlenet", "googlenet", dropout_is_there=True, aux_logits=False, init_weights=True
     ),
     "mobilenet_v2": _torchvision("mobilenet_v2", "mobilenetv2", dropout_is_there=True),
+    **{
+        f"efficientnet_lite{number}": _efficientnet_lite(number, size)
+        for number, size in enumerate((224, 240, 260))
+    },
     "mobilenet_v1": _Family(MobileNetV1, None, True, MINUS_ONE_TO_ONE),
     "cnn_m_2048": _Family(cnn_m_2048, None, True, IMAGENET),
     "cnn_m_2048_temporal": _Family(cnn_m_2048_temporal, None, True, IMAGENET),
@@ -144,7 +161,8 @@ def create_backbone(
             initialisation), or `inflated`; random filters are drawn again. Several numbers: one first convolution for
             each (`praxiscope.layers.stems.Stems`); shorter ones take only the first channels.
         dropout: rate before the classifier, in [0, 1).
-        pretrained: download ImageNet weights through torchvision or timm.
+        pretrained: start from ImageNet weights: of EfficientNet-Lite from an installed package, of others downloaded
+            through torchvision or timm.
         input_size: H and W in pixels, for timm's transformers, which have a fixed size.
         frames: whether the C channels are those of C / 3 RGB frames.
 
@@ -155,7 +173,7 @@ def create_backbone(
         UnknownNameError: the backbone is unknown.
         ArgumentError: an argument is out of range, timm is not installed, or several stems are requested for a network
             without a convolution.
-        CheckpointError: the weights cannot be downloaded.
+        CheckpointError: the weights cannot be downloaded, or are not installed.
     """
     if num_classes < 1:
         raise ArgumentError(f"num_classes must be at least 1, got {num_classes}")
@@ -330,5 +348,4 @@ def native_input_size(name: str) -> int:
     """Return the side in pixels at which the published weights of a backbone were trained."""
     if name.startswith("timm/"):
         return int(_timm_config(name).input_size[-1])
-    _family(name)
-    return 224
+    return _family(name).size

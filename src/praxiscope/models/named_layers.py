@@ -79,6 +79,10 @@ _PLANS: dict[str, _Plan] = {
     "torchvision.models.mobilenetv2.MobileNetV2": _Plan(
         ("features.*",), (_mean_over_places, _flatten, "classifier.*")
     ),
+    "praxiscope.models.efficientnet_lite.EfficientNetLite": _Plan(
+        ("conv_stem", "bn1", "act1", "blocks.*", "conv_head", "bn2", "act2"),
+        ("pool", _flatten, "dropout", "classifier"),
+    ),
     "praxiscope.models.mobilenet_v1.MobileNetV1": _Plan(
         ("stem", "blocks.*"), ("pool", _flatten, "dropout", "classifier")
     ),

@@ -28,7 +28,9 @@ __all__ = [
 ]
 
 BACKBONES = (
-    *("alexnet", "cnn_m_2048", "cnn_m_2048_temporal", "googlenet", "mobilenet_v1", "mobilenet_v2"),
+    *("alexnet", "cnn_m_2048", "cnn_m_2048_temporal"),
+    *("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"),
+    *("googlenet", "mobilenet_v1", "mobilenet_v2"),
     *("resnet10", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
     *("squeezenet1_0", "squeezenet1_1", "vgg16", "vgg16_bn"),
 )

@@ -23,11 +23,12 @@ class _Branch(NamedTuple):
     channels_last: bool = False
 
 
-# By "module.Class" of the block. torchvision first, then timm (whose modules are identified by their last part).
+# By "module.Class" of the block. First torchvision and ours, then timm (identified by the last part).
 _BRANCHES: dict[str, _Branch] = {
     "torchvision.models.resnet.BasicBlock": _Branch(("conv1",)),
     "torchvision.models.resnet.Bottleneck": _Branch(("conv1",)),
     "torchvision.models.mobilenetv2.InvertedResidual": _Branch(("conv",)),
+    "praxiscope.models.efficientnet_lite.InvertedResidual": _Branch(("conv_pw",)),
     # No shortcut: the 1x1 branch (and the pooled one) keep the features of the frame instead.
     "torchvision.models.squeezenet.Fire": _Branch(("expand3x3",)),
     "torchvision.models.googlenet.Inception": _Branch(("branch2", "branch3")),

@@ -27,6 +27,7 @@ _FIRST_STAGE_ENDS: dict[str, str] = {
     "torchvision.models.googlenet.GoogLeNet": "conv3",
     "torchvision.models.mobilenetv2.MobileNetV2": "features.3",
     "torchvision.models.alexnet.AlexNet": "features.2",
+    "praxiscope.models.efficientnet_lite.EfficientNetLite": "blocks.1",
     "praxiscope.models.mobilenet_v1.MobileNetV1": "blocks.2",
     "timm.models.resnet.ResNet": "layer1",
     "timm.models.regnet.RegNet": "s1",

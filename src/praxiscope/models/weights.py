@@ -13,6 +13,7 @@ from praxiscope.checkpoint import ModelCard, find_checkpoint, load_card, load_te
 from praxiscope.errors import CheckpointError
 from praxiscope.models.backbones import MINUS_ONE_TO_ONE, flow_normalisation
 from praxiscope.models.contract import Normalisation, VideoModel
+from praxiscope.models.efficientnet_lite import renamed_efficientnet_lite
 from praxiscope.models.network_ends import (
     classifier_name,
     cross_modality,
@@ -69,9 +70,10 @@ def load_weights(
 
     Reads a torch state dict (.pt, .pth, …; also nested under "state_dict" or "model", with the prefixes that
     DataParallel, TSN's and TSM's code put before names), .safetensors, or .npz: with torch's names, or
-    SqueezeNet 1.0 with Caffe's, or MobileNet v1 with Keras's. A classifier for other classes is skipped. RGB
-    filters are averaged for a first convolution with other channels (cross-modality initialisation), for each one
-    where there are several stems; for a stack of RGB frames they are inflated.
+    SqueezeNet 1.0 with Caffe's, MobileNet v1 with Keras's, EfficientNet-Lite with those of the package
+    EfficientNet-PyTorch. A classifier for other classes is skipped. RGB filters are averaged for a first convolution
+    with other channels (cross-modality initialisation), for each one where there are several stems; for a stack of RGB
+    frames they are inflated.
 
     For a run folder, the weights of its checkpoint and the normalisation of its training are loaded.
 
@@ -310,6 +312,15 @@ class _Foreign(NamedTuple):
 
 
 _FOREIGN = (
+    _Foreign(
+        "efficientnet_lite1 or efficientnet_lite2",
+        "_blocks.20._project_conv.weight",
+        renamed_efficientnet_lite,
+        MINUS_ONE_TO_ONE,
+    ),
+    _Foreign(
+        "efficientnet_lite0", "_blocks.15._project_conv.weight", renamed_efficientnet_lite, MINUS_ONE_TO_ONE
+    ),
     _Foreign(
         "squeezenet1_0",
         "fire2/conv1x1_1/weight",

@@ -15,6 +15,7 @@ from praxiscope.checkpoint import InputContract, ModelCard, load_card, load_mode
 from praxiscope.errors import ArgumentError, CheckpointError
 from praxiscope.inference.loading import build_from_card
 from praxiscope.models import create_model, list_models
+from praxiscope.models.names import learns_of
 from praxiscope.models.network_ends import first_convolution
 from praxiscope.models.weights import load_weights
 from praxiscope.steps import call_model, learn_at_once, learn_in_chunks, make_loss
@@ -51,7 +52,14 @@ def single(model, name, number, channels):
     return plain.train(model.training)
 
 
-@pytest.mark.parametrize("name", [name for name in list_models() if name not in ("full-video", "multiplier")])
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        for name in list_models()
+        if name not in ("full-video", "multiplier") and learns_of(name) == "frames"
+    ],
+)
 @pytest.mark.parametrize("backbone", list(FIRST))
 def test_each_length_is_a_plain_network_and_the_test_is_their_mean(name, backbone):
     model = build(name, backbone).eval()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, runtime_checkable
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ClustersFrames",
+    "FitReport",
+    "FitsFeatures",
+    "LearnsFromFeatures",
     "Normalisation",
     "ReadsInParts",
     "Sees",
@@ -113,7 +116,8 @@ class VideoModel(Protocol):
         stream_networks: the network of each stream, into which weights are loaded. May be empty.
         consensus: from scores of snippets [B, S, K] to scores of videos [B, K]; None if snippets have no scores.
 
-    Optional interfaces are `ReadsInParts` and `ClustersFrames`, for models of all frames.
+    Optional interfaces are `ReadsInParts` and `ClustersFrames`, for models of all frames, and `LearnsFromFeatures` and
+    `FitsFeatures`, for models that learn from stored features of frames.
     """
 
     sees: Sees
@@ -242,16 +246,16 @@ def check_output(name: str, model: Any, output: Any) -> None:
         model: the network.
         output: what its ``forward`` returned.
     """
-    for field in ["logits", *(["snippet_logits"] if model.sees.scores_snippets else [])]:
-        if field not in dir(output):
+    for entry in ["logits", *(["snippet_logits"] if model.sees.scores_snippets else [])]:
+        if entry not in dir(output):
             found = type(output).__name__
             raise ArgumentError(
-                f"model {name!r}: forward must return an object with {field!r}, got {found}; see {CONTRACT}"
+                f"model {name!r}: forward must return an object with {entry!r}, got {found}; see {CONTRACT}"
             )
-        shape = tuple(getattr(getattr(output, field), "shape", ()))
+        shape = tuple(getattr(getattr(output, entry), "shape", ()))
         if shape[-1:] != (model.num_classes,):
             raise ArgumentError(
-                f"model {name!r}: {field!r} must have num_classes = {model.num_classes} scores in its last axis, got "
+                f"model {name!r}: {entry!r} must have num_classes = {model.num_classes} scores in its last axis, got "
                 f"the shape {list(shape)}; see {CONTRACT}"
             )
 
@@ -286,4 +290,61 @@ class ClustersFrames(Protocol):
 
     def forward_stream(self, parts: Any, offsets: Tensor | None = None) -> Any:
         """Score a video whose frames come a few at a time; the output has ``ids`` and ``distances``."""
+        ...
+
+
+@runtime_checkable
+class LearnsFromFeatures(Protocol):
+    """The interface of models that learn from stored features of frames; register them with ``learns="features"``.
+
+    Such a model has one stream, and holds the network of the features (its only one in ``stream_networks``), so that it
+    also scores videos: ``forward(frames)`` equals ``score(features(frames))``.
+    """
+
+    def features(self, frames: Tensor) -> Tensor:
+        """Normalised frames [B, S, C, H, W] to features [B, S, D], as a feature store holds them."""
+        ...
+
+    def score(self, features: Tensor) -> Any:
+        """Features [B, S, D] to the output of ``forward``, with ``logits`` [B, K]."""
+        ...
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """What the fit of a model reports.
+
+    Attributes:
+        held_out_logits: [n, K], scores of each training clip by a fit without its group; NaN for clips that cannot be
+            held out, because the rest would lack their class.
+        lines: what was chosen, a sentence each.
+        figures: numbers for the run's log, by name.
+    """
+
+    held_out_logits: Tensor
+    lines: list[str] = field(default_factory=list)
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+@runtime_checkable
+class FitsFeatures(LearnsFromFeatures, Protocol):
+    """The interface of models that are fitted to stored features in one go, without steps and epochs."""
+
+    def describe(self, features: Tensor) -> Tensor:
+        """Features of one video, float32 [S, D], to one vector [P], whatever S is."""
+        ...
+
+    def fit(self, x: Any, targets: Tensor, groups: Sequence[str], seed: int) -> FitReport:
+        """Fit the model to training clips, in place.
+
+        Args:
+            x: what ``describe`` returned for each clip, float32 [n, P]; a tensor, or an array that is mapped from a
+                file, of which slices should be read.
+            targets: classes int64 [n], or zeros and ones as floats [n, K] for videos of several labels.
+            groups: group of each clip, for choices by cross-validation.
+            seed: seed of random choices.
+
+        Raises:
+            ArgumentError: the model cannot be fitted to such data.
+        """
         ...

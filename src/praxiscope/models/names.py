@@ -24,6 +24,7 @@ __all__ = [
     "default_stream",
     "frames_of",
     "keywords_of",
+    "learns_of",
     "list_models",
 ]
 
@@ -89,8 +90,19 @@ def frames_of(name: str) -> str:
     """Whether a model takes "sampled" frames or "all". Raises UnknownNameError for an unknown model."""
     if (known := registered(name)) is not None:
         return known.frames
-    facts = {word.arg: ast.literal_eval(word.value) for word in _definition(name)[1].keywords}
-    return str(facts.get("frames", "sampled"))
+    return str(_facts(name).get("frames", "sampled"))
+
+
+def learns_of(name: str) -> str:
+    """Whether a model learns from "frames" or "features". Raises UnknownNameError for an unknown model."""
+    if (known := registered(name)) is not None:
+        return known.learns
+    return str(_facts(name).get("learns", "frames"))
+
+
+def _facts(name: str) -> dict[str | None, Any]:
+    """The keywords with which a model of this package is registered."""
+    return {word.arg: ast.literal_eval(word.value) for word in _definition(name)[1].keywords}
 
 
 def _definition(name: str) -> tuple[ast.FunctionDef, ast.Call]:

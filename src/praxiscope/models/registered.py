@@ -23,6 +23,8 @@ FILES = {
     "frame": "frame",
     "full-video": "full_video",
     "multiplier": "multiplier",
+    "probe": "probe",
+    "prototypes": "prototypes",
     "tsm": "tsm",
     "tsn": "tsn",
 }
@@ -42,10 +44,13 @@ class Registered:
     Attributes:
         build: its builder.
         frames: "sampled" or "all", the ``sees.frames`` of its networks.
+        learns: "frames": it is trained on videos; "features": on stored features, see
+            `praxiscope.models.contract.LearnsFromFeatures`.
     """
 
     build: Callable[..., nn.Module]
     frames: Literal["sampled", "all"] = "sampled"
+    learns: Literal["frames", "features"] = "frames"
 
 
 models: Registry[Registered] = Registry(
@@ -54,7 +59,10 @@ models: Registry[Registered] = Registry(
 
 
 def register_model(
-    name: str, *, frames: Literal["sampled", "all"] = "sampled"
+    name: str,
+    *,
+    frames: Literal["sampled", "all"] = "sampled",
+    learns: Literal["frames", "features"] = "frames",
 ) -> Callable[[Builder], Builder]:
     """Return a decorator that registers the builder of a model, for ``--model NAME`` and ``create_model(NAME)``.
 
@@ -65,6 +73,9 @@ def register_model(
     Args:
         name: the model's name.
         frames: "all" for a model that takes every frame of a video.
+        learns: "features" for a model that learns from stored features of frames (`praxiscope.models.contract`). The
+            builder also gets ``backbone``, ``stream``, ``layer`` and ``frames`` (the number of frames that have
+            features, per video) if it declares them.
 
     Raises:
         ArgumentError: the name is taken or not a non-empty string, or the builder is not a function or class whose
@@ -76,6 +87,8 @@ def register_model(
     """
     if frames not in ("sampled", "all"):
         raise ArgumentError(f"frames must be 'sampled' or 'all', got {frames!r}")
+    if learns not in ("frames", "features"):
+        raise ArgumentError(f"learns must be 'frames' or 'features', got {learns!r}")
     models.register(name)  # checks the name before the builder is defined
 
     def add(build: Builder) -> Builder:
@@ -88,7 +101,7 @@ def register_model(
                     f"model {name!r}: the builder's parameter {str(parameter)!r} cannot be passed by keyword; "
                     "declare each keyword"
                 )
-        models.register(name, getattr(build, "__module__", None))(Registered(build, frames))
+        models.register(name, getattr(build, "__module__", None))(Registered(build, frames, learns))
         return build
 
     return add

@@ -24,7 +24,7 @@ from praxiscope.models.backbones import (
     native_input_size,
     published_normalisation,
 )
-from praxiscope.models.contract import Sees
+from praxiscope.models.contract import Normalisation, Sees
 from praxiscope.models.named_layers import BackboneOutput, named_layers
 from praxiscope.models.network_ends import classifier, first_convolutions
 from praxiscope.types import STEM, SnippetOutput
@@ -103,7 +103,9 @@ class SnippetNetwork(nn.Module):
         self.batchnorm = batchnorm
         self.backbone_name = backbone
         rgb = published_normalisation(backbone)
-        self.normalisation = {stream: rgb if self.sees_frames else flow_normalisation(rgb, self.in_channels)}
+        self.normalisation: dict[str, Normalisation] = {
+            stream: rgb if self.sees_frames else flow_normalisation(rgb, self.in_channels)
+        }
         self.snippet_rows: ForwardValue[VideoRows | None] = ForwardValue(None)
         self.consensus = consensus_functions.get(consensus)
         self.backbone = create_backbone(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,13 @@ CARD = ModelCard(
     input=InputContract(size=32, mean=(0.1, 0.2, 0.3), snippets=3),
     metrics={"top1": 0.25},
     training={"step": 4},
+    calibration={
+        "temperature": 1.5,
+        "none_below": 0.4,
+        "false_refusals": 0.05,
+        "videos": 39,
+        "source": "folds",
+    },
 )
 
 
@@ -64,6 +73,41 @@ def learn(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> Non
 def test_a_card_comes_back_as_it_was(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "model", network(), CARD)
     assert load_card(tmp_path / "model") == CARD
+
+
+def test_a_card_of_an_earlier_version_has_no_calibration(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "c", network(), CARD)
+    path = tmp_path / "c" / "model.json"
+    content = json.loads(path.read_text())
+    del content["calibration"]
+    path.write_text(json.dumps(content))
+    card = load_card(tmp_path / "c")
+    assert card.calibration == {}
+    assert card.temperature == 1.0
+
+
+def test_sigmoids_have_no_temperature() -> None:
+    assert CARD.temperature == 1.0
+    assert replace(CARD, multi_label=False).temperature == 1.5
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"temperature": 0},
+        {"temperature": "2"},
+        {"temperature": True},
+        {"temperature": math.inf},
+        {"temperature": math.nan},
+        {"none_below": 1.5},
+        {"none_below": None},
+        {"false_refusals": -0.1},
+    ],
+)
+def test_a_calibration_that_cannot_be_is_a_clear_error(tmp_path: Path, change: dict[str, Any]) -> None:
+    save_checkpoint(tmp_path / "c", network(), replace(CARD, calibration={**CARD.calibration, **change}))
+    with pytest.raises(CheckpointError, match="calibration"):
+        load_card(tmp_path / "c")
 
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])

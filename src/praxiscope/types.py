@@ -129,6 +129,7 @@ class Segment(NamedTuple):
     end_s: float
     labels: list[str]
     scores: list[float]
+    none_of_these: bool = False  # the best class is less probable than the threshold of the prediction
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,9 @@ class Prediction:
         scores: their probabilities (softmax, or sigmoid for multi-label models).
         segments: the timeline, if one was requested.
         damage: the frames of the video that do not decode, as a clause; empty for none.
+        none_of_these: the best class is less probable than ``none_below``, so the video may well show none of the
+            classes. For a timeline: this holds for all of its segments.
+        none_below: the threshold; None if there is none.
     """
 
     source: str
@@ -148,3 +152,5 @@ class Prediction:
     scores: list[float]
     segments: list[Segment] = field(default_factory=list)
     damage: str = ""
+    none_of_these: bool = False
+    none_below: float | None = None

@@ -7,6 +7,7 @@ import errno
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -139,6 +140,9 @@ def assert_one_line(result: Result, code: int, *parts: str) -> None:
         ("predict {run} {clips}/good --window 0s", 2, ["--window 0s"]),
         ("predict {run} {clips}/good --window 2s --protocol 1x1", 2, ["--protocol", "--window"]),
         ("predict {run} {clips}/good --json --csv", 2, ["--json", "--csv"]),
+        ("predict {run} {clips}/good --none-below 2", 2, ["--none-below 2"]),
+        ("predict {run} {clips}/good --none-below nan", 2, ["--none-below nan"]),
+        ("predict {run} {clips}/good --none-below maybe", 2, ["--none-below maybe"]),
         ("predict {run} {clips}/broken.mp4", 1, []),
         ("explain {clips}/good/a.mp4 --flow", 2, ["praxiscope explain flow"]),
         ("explain {run} {clips}/good/a.mp4 --clusters", 2, ["praxiscope explain clusters"]),
@@ -160,7 +164,7 @@ def test_mistakes_end_with_one_line_and_no_traceback(
     monkeypatch.chdir(tmp_path)
     result = call(*words.format(run=run, colours=colour_set, clips=clips).split())
     if "broken.mp4" in words:  # the head of the table has been written by then
-        result = result._replace(out=result.out.removeprefix("source,rank,label,score\n"))
+        result = result._replace(out=result.out.removeprefix("source,rank,label,score,none_of_these\n"))
     assert_one_line(result, code, *(part.format(run=run) for part in parts))
     assert not (tmp_path / "o").exists()  # nothing is left that looks like a run
 
@@ -343,7 +347,7 @@ def test_a_terminal_gets_tables(call: Call, run: Path, clips: Path, monkeypatch:
 def test_a_timeline_comes_as_csv_and_as_json(call: Call, run: Path, clips: Path) -> None:
     words = ["predict", run, clips / "good" / "a.mp4", "--window", "1s", "--stride", "500ms", "--top", 2]
     table = rows(call(*words))
-    assert list(table[0]) == ["source", "start_s", "end_s", "rank", "label", "score"]
+    assert list(table[0]) == ["source", "start_s", "end_s", "rank", "label", "score", "none_of_these"]
     spans = [(row["start_s"], row["end_s"]) for row in table if row["rank"] == "1"]
     assert spans == [("0.000", "1.000"), ("0.500", "1.500"), ("1.000", "2.000")]
     [found] = document(call(*words, "--json"))
@@ -352,6 +356,57 @@ def test_a_timeline_comes_as_csv_and_as_json(call: Call, run: Path, clips: Path)
     assert all(len(s["labels"]) == len(s["scores"]) == 2 for s in found["segments"])
     half = document(call(*words[:-4], "--json"))[0]["segments"]  # the stride is half a window by itself
     assert [s["start_s"] for s in half] == [0, 0.5, 1]
+
+
+@pytest.fixture
+def wary(run: Path, tmp_path: Path) -> Path:
+    """The run, with a threshold that no answer of this hardly trained network reaches."""
+    folder = tmp_path / "wary"
+    shutil.copytree(find_checkpoint(run), folder)
+    card = json.loads((folder / "model.json").read_text())
+    card["calibration"] = {
+        "temperature": 2.0,
+        "none_below": 0.99,
+        "false_refusals": 0.05,
+        "videos": 39,
+        "source": "x",
+    }
+    (folder / "model.json").write_text(json.dumps(card))
+    return folder
+
+
+@pytest.mark.parametrize("window", [(), ("--window", "1s")])
+def test_none_of_these_is_said_with_its_reason(
+    call: Call, run: Path, wary: Path, clips: Path, monkeypatch: pytest.MonkeyPatch, window: tuple[str, ...]
+) -> None:
+    words = ["predict", wary, clips / "good", *window]
+    result = call(*words, "--json")
+    found = document(result)
+    assert [(each["none_of_these"], each["none_below"]) for each in found] == [(True, 0.99)] * 2
+    assert all(segment["none_of_these"] for each in found for segment in each["segments"])
+    assert all(each["labels"] and each["scores"] for each in found)
+    [said] = result.err.splitlines()
+    count = 2 if not window else sum(len(each["segments"]) for each in found)
+    assert [part for part in (f"{count} of {count}", "0.990", "5.0 %", "39 clips") if part not in said] == []
+    table = call(*words, "--csv")
+    assert table.err.splitlines() == [said]
+    assert {row["none_of_these"] for row in rows(table)} == {"1"}
+    for off in ("off", "0"):
+        plain = call(*words, "--csv", "--none-below", off)
+        assert plain.err == ""
+        assert [{**row, "none_of_these": "1"} for row in rows(plain)] == rows(table)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    assert "none of these" in call(*words).out
+    assert "none of these" not in call(*words, "--none-below", "off").out
+
+
+def test_a_threshold_of_ones_own_needs_no_calibration(call: Call, run: Path, clips: Path) -> None:
+    words = ["predict", run, clips / "good" / "a.mp4", "--json"]
+    [plain] = document(call(*words))
+    assert (plain["none_of_these"], plain["none_below"]) == (False, None)
+    result = call(*words, "--none-below", "1.0")
+    assert document(result) == [{**plain, "none_of_these": True, "none_below": 1.0}]
+    assert "1 of 1" in result.err
 
 
 def test_a_reader_that_goes_away_gets_no_traceback(run: Path, clips: Path) -> None:

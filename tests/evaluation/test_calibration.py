@@ -8,15 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-from praxiscope.errors import ArgumentError
-from praxiscope.evaluation.activations import softmax
+from praxiscope.errors import ArgumentError, ScoresError
 from praxiscope.evaluation.calibration import (
     auroc,
     calibrate,
+    calibration_error,
     expected_calibration_error,
     fit_temperature,
     none_threshold,
 )
+from praxiscope.evaluation.metrics import summarise
+from praxiscope.evaluation.probabilities import softmax
+from praxiscope.evaluation.scores import Scores
 
 
 def scores_of(seed: int, n: int = 300, classes: int = 5, sharp: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
@@ -196,3 +199,44 @@ def test_the_calibration_of_several_labels_has_no_temperature():
     assert found["none_below"] == pytest.approx(1 / (1 + math.e))
     assert calibrate(logits, np.zeros((3, 2)), source="folds", multi_label=True) == {}
     assert calibrate(logits, [-1, -1, -1], source="folds") == {}
+
+
+def as_scores(logits: np.ndarray, targets: np.ndarray, **protocol: object) -> Scores:
+    names = [f"v{i}" for i in range(len(logits))]
+    return Scores(names, logits, targets, [f"class {k}" for k in range(logits.shape[1])], protocol)
+
+
+def test_a_summary_has_the_calibration_error_with_and_without_the_temperature():
+    logits, targets = scores_of(5, sharp=3.0)
+    hidden = np.where(np.arange(300) < 50, -1, targets)  # of unknown class
+    plain = summarise(as_scores(logits, hidden))
+    scaled = summarise(as_scores(logits, hidden, temperature=3.0))
+    right = logits[50:].argmax(axis=1) == targets[50:]
+    raw, cool = (softmax(logits[50:] / t).max(axis=1) for t in (1.0, 3.0))
+    assert plain["ece"] == pytest.approx(expected_calibration_error(raw, right).value, abs=1e-6)
+    assert scaled["ece"] == pytest.approx(expected_calibration_error(cool, right).value, abs=1e-6)
+    assert scaled["ece_uncalibrated"] == plain["ece"] > 2 * scaled["ece"]
+    assert "ece_uncalibrated" not in plain
+    # Figures that rank are those of the plain softmax.
+    assert {k: v for k, v in scaled.items() if "ece" not in k} == {
+        k: v for k, v in plain.items() if "ece" not in k
+    }
+
+
+def test_scores_whose_softmax_is_no_probability_have_no_calibration_error():
+    logits, targets = scores_of(6)
+    for kind in ("l1", "l2", "svm"):
+        assert calibration_error(as_scores(logits, targets, fusion={"kind": kind})) is None
+        assert (
+            calibration_error(as_scores(logits, targets, fusion={"kind": kind}, temperature=0.1)) is not None
+        )
+    assert calibration_error(as_scores(logits, targets, fusion={"kind": "weighted"})) is not None
+    assert calibration_error(as_scores(logits, targets, activation="sigmoid")) is None
+    assert calibration_error(as_scores(logits, np.eye(5)[targets])) is None
+    assert calibration_error(as_scores(logits, np.full(300, -1))) is None
+
+
+@pytest.mark.parametrize("temperature", [0, -1.0, math.inf, math.nan, "2", None, True])
+def test_a_temperature_of_scores_is_a_number_above_zero(temperature):
+    with pytest.raises(ScoresError, match="temperature"):
+        as_scores(np.zeros((1, 2)), np.array([0]), temperature=temperature)

@@ -203,6 +203,7 @@ def test_a_single_label_summary_has_the_fields_names_as_fractions():
         "top5",
         "mean_class_accuracy",
         "map",
+        "ece",
         "videos",
         "labelled",
         "classes",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -106,6 +107,11 @@ class ModelCard:
         training: epoch and step of the run at which the weights were saved.
         tasks: for a network that was trained on several data sets: first class of each task and the class after its
             last, by name, in the order of the labels, which are ``task/CLASS``; otherwise empty.
+        calibration: what held-out training clips say about the probabilities; empty if there were none. ``temperature``
+            divides the scores before the softmax. A video whose best class is less probable than ``none_below`` is of
+            "none of these" classes; of videos of these classes, this refuses ``false_refusals`` (the expected
+            fraction). ``videos`` is the number of the clips, ``source`` where they were from. See
+            ``praxiscope.evaluation.calibration``.
     """
 
     name: str
@@ -117,6 +123,12 @@ class ModelCard:
     versions: dict[str, str] = field(default_factory=_versions)
     training: dict[str, Any] = field(default_factory=dict)
     tasks: dict[str, tuple[int, int]] = field(default_factory=dict)
+    calibration: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def temperature(self) -> float:
+        """The number that divides the scores before the softmax; 1 without a calibration, or for sigmoids."""
+        return 1.0 if self.multi_label else float(self.calibration.get("temperature", 1.0))
 
     def of_task(self, name: str) -> ModelCard:
         """The card for the classes of one task only, under their own names.
@@ -134,7 +146,8 @@ class ModelCard:
             self,
             kwargs={**self.kwargs, "num_classes": end - start},
             labels=tuple(label.removeprefix(f"{name}/") for label in self.labels[start:end]),
-            metrics={},  # the metrics cover all tasks together
+            metrics={},  # the metrics and the calibration cover all tasks together
+            calibration={},
             training={**self.training, "task": name},
             tasks={},
         )
@@ -177,6 +190,7 @@ def load_card(folder: Path) -> ModelCard:
     wrong += [name for name in ("name", "kwargs") if not isinstance(getattr(card, name), _CARD_TYPES[name])]
     wrong += ["pictures"] if not isinstance(contract.pictures, bool) else []
     wrong += ["tasks"] if card.tasks and not _are_blocks(list(card.tasks.values()), len(card.labels)) else []
+    wrong += ["calibration"] if card.calibration and not _is_calibration(card.calibration) else []
     if wrong:
         raise CheckpointError(
             f"{path}: wrong values for {', '.join(wrong)}. Use another checkpoint of the run."
@@ -193,6 +207,17 @@ def _are_blocks(blocks: list[tuple[Any, ...]], count: int) -> bool:
         and edges == sorted(set(edges))
         and edges[-1] == count
     )
+
+
+def _is_calibration(value: object) -> bool:
+    """Whether the numbers that answers depend on are there: a temperature above 0, and two fractions."""
+    if not isinstance(value, dict):
+        return False
+    for name, most in (("temperature", math.inf), ("none_below", 1.0), ("false_refusals", 1.0)):
+        number = value.get(name)
+        if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number <= most:
+            return False
+    return 0 < value["temperature"] < math.inf
 
 
 def _is_count(value: object) -> bool:

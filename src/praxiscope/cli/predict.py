@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,19 +28,23 @@ from praxiscope.cli.common import (
     print_table,
     reporter,
 )
+from praxiscope.units import counted
 
 if TYPE_CHECKING:
     from praxiscope.commands.predict import Failure
+    from praxiscope.inference.answers import NoneBelow
     from praxiscope.inference.fused import AnyRecogniser
     from praxiscope.progress import Reporter
-    from praxiscope.types import Prediction
+    from praxiscope.types import Prediction, Segment
 
 HELP = """Predict the action in each video, or in each window of a video.
 
 \b
 Example: praxiscope predict runs/a clip.mp4 more/*.mp4 --top 5 --json
 A timeline of a long video: praxiscope predict runs/a long.mp4 --window 2s
+Only confident answers: praxiscope predict runs/a clip.mp4 --none-below 0.9
 """
+NONE = "none of these"
 
 
 def predict(
@@ -75,6 +79,15 @@ def predict(
             rich_help_panel=TEST_PANEL,
         ),
     ] = None,
+    none_below: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|off|P",
+            help="Answer 'none of these' if the best class has a probability below P. auto: the threshold that "
+            "training found on held-out clips, if any.",
+            rich_help_panel=OUTPUT_PANEL,
+        ),
+    ] = "auto",
     checkpoint: Checkpoint = None,
     flow: Flow = None,
     flow_range: FlowRange = None,
@@ -90,6 +103,7 @@ def predict(
     from praxiscope.commands.predict import predict as run_prediction
     from praxiscope.errors import ArgumentError
     from praxiscope.evaluation.protocols import parse_protocol
+    from praxiscope.inference.answers import parse_none_below
     from praxiscope.inference.options import FlowOptions, LoadOptions
     from praxiscope.units import parse_duration
 
@@ -105,6 +119,7 @@ def predict(
         parse_protocol(protocol or "1x1", average)
     window_s = parse_duration("--window", window) if window else None
     stride_s = parse_duration("--stride", stride) if stride else None
+    threshold = parse_none_below(none_below)
     options = LoadOptions(checkpoint, device, task, FlowOptions(flow, flow_range, flow_weights))
     options.check(run)
     speaker = reporter()
@@ -112,10 +127,12 @@ def predict(
     with quick_imports():
         from praxiscope.inference.loading import load_recogniser
     recogniser = load_recogniser(run, options)
+    refusals = _Refusals(threshold, recogniser.calibration)
     as_csv = as_csv or not (json or sys.stdout.isatty())
     if window_s is not None and as_csv:
         # Rows are printed as they come, so that a timeline of hours is never in memory.
-        failed = _stream_csv(recogniser, files, window_s, stride_s or window_s / 2, top, speaker)
+        failed = _stream_csv(recogniser, files, (window_s, stride_s or window_s / 2), top, refusals, speaker)
+        refusals.report(speaker)
         raise typer.Exit(1 if failed else 0)
     predictions = run_prediction(
         recogniser,
@@ -125,8 +142,9 @@ def predict(
         average=average,
         window_s=window_s,
         stride_s=stride_s,
+        none_below=threshold,
     )
-    reported = _reported(predictions, len(files), speaker)
+    reported = _reported(predictions, len(files), refusals, speaker)
     if as_csv:
         failed = _print_csv(reported)
     else:
@@ -136,12 +154,51 @@ def predict(
             print_json([_as_json(result) for result in results])
         else:
             _print_tables([result for result in results if not isinstance(result, Failure)])
+    refusals.report(speaker)
     if failed:
         raise typer.Exit(1)
 
 
+class _Refusals:
+    """Counts the answers "none of these", and explains them once for a command."""
+
+    def __init__(self, none_below: NoneBelow, calibration: Mapping[str, Any]) -> None:
+        self.none_below, self.calibration = none_below, calibration
+        self.answers = self.refused = 0
+        self.what = "video"
+
+    def add(self, answer: Prediction | Segment) -> None:
+        self.answers += 1
+        self.refused += answer.none_of_these
+
+    def add_prediction(self, prediction: Prediction) -> None:
+        if prediction.segments:
+            self.what = "window"
+            for segment in prediction.segments:
+                self.add(segment)
+        else:
+            self.add(prediction)
+
+    def report(self, speaker: Reporter) -> None:
+        from praxiscope.inference.answers import find_threshold
+
+        if not self.refused:
+            return
+        threshold, about = find_threshold(self.none_below, self.calibration), self.calibration
+        text = f"None of these: {self.refused} of {counted(self.answers, self.what)}. The best class has a probability"
+        if self.none_below != "auto":
+            speaker.line(f"{text} below {threshold:g} (--none-below).")
+            return
+        rate, clips = f"{100 * about['false_refusals']:.1f} %", about.get("videos")
+        found = f" ({clips} clips, {about['source']})" if clips and about.get("source") else ""
+        speaker.line(
+            f"{text} below {threshold:.3f}. It is below in {rate} of the clips of the known classes too, which is the "
+            f"rate expected from training{found}. To see the best class alone: --none-below off."
+        )
+
+
 def _reported(
-    predictions: Iterator[Prediction | Failure], total: int, speaker: Reporter
+    predictions: Iterator[Prediction | Failure], total: int, refusals: _Refusals, speaker: Reporter
 ) -> Iterator[Prediction | Failure]:
     """The predictions, with progress, damage and errors on standard error."""
     from praxiscope.commands.predict import Failure
@@ -151,8 +208,10 @@ def _reported(
             bar.advance()
             if isinstance(result, Failure):
                 speaker.line(f"error: {result.error}")
-            elif result.damage:
-                speaker.line(f"Damaged: {result.source}: {result.damage}")
+            else:
+                refusals.add_prediction(result)
+                if result.damage:
+                    speaker.line(f"Damaged: {result.source}: {result.damage}")
             yield result
 
 
@@ -161,14 +220,14 @@ def _print_csv(predictions: Iterator[Prediction | Failure]) -> bool:
     from praxiscope.commands.predict import Failure
 
     rows = csv.writer(sys.stdout, lineterminator="\n")
-    rows.writerow(["source", "rank", "label", "score"])
+    rows.writerow(["source", "rank", "label", "score", "none_of_these"])
     failed = False
     for result in predictions:
         if isinstance(result, Failure):
             failed = True
             continue
         for rank, (label, score) in enumerate(zip(result.labels, result.scores, strict=True), 1):
-            rows.writerow([result.source, rank, label, f"{score:.6f}"])
+            rows.writerow([result.source, rank, label, f"{score:.6f}", int(result.none_of_these)])
         sys.stdout.flush()
     return failed
 
@@ -185,11 +244,12 @@ def _as_json(result: Prediction | Failure) -> dict[str, Any]:
 def _stream_csv(
     recogniser: AnyRecogniser,
     files: list[str | Failure],
-    window_s: float,
-    stride_s: float,
+    window: tuple[float, float],
     top: int,
+    refusals: _Refusals,
     speaker: Reporter,
 ) -> bool:
+    """Print the windows (length and stride in seconds) as they come; returns whether a video failed."""
     from praxiscope.commands.predict import Failure
     from praxiscope.errors import DataError, VideoError
     from praxiscope.progress import clock
@@ -197,8 +257,9 @@ def _stream_csv(
     from praxiscope.video.opening import open_video
 
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(["source", "start_s", "end_s", "rank", "label", "score"])
+    writer.writerow(["source", "start_s", "end_s", "rank", "label", "score", "none_of_these"])
     failed = False
+    refusals.what = "window"
     with speaker.bar("predicting", len(files)) as bar:
         for number, source in enumerate(files):
             bar.advance(min(number, 1))
@@ -210,12 +271,17 @@ def _stream_csv(
                 video = open_video(source)
                 video.quick_length()  # so that duration_s need not decode the file
                 length_s = video.duration_s
-                for segment in recogniser.timeline(source, window_s=window_s, stride_s=stride_s, top=top):
+                segments = recogniser.timeline(
+                    source, window_s=window[0], stride_s=window[1], top=top, none_below=refusals.none_below
+                )
+                for segment in segments:
+                    refusals.add(segment)
                     for rank, (label, score) in enumerate(
                         zip(segment.labels, segment.scores, strict=True), 1
                     ):
                         times = (f"{segment.start_s:.3f}", f"{segment.end_s:.3f}")
-                        writer.writerow([source, *times, rank, label, f"{score:.6f}"])
+                        none = int(segment.none_of_these)
+                        writer.writerow([source, *times, rank, label, f"{score:.6f}", none])
                     sys.stdout.flush()
                     part = min(1.0, segment.end_s / length_s) if length_s else 0.0
                     bar.advance(
@@ -234,7 +300,7 @@ def _print_tables(results: list[Prediction]) -> None:
     for result in results:
         if result.segments:
             rows = [
-                [f"{s.start_s:.2f}", f"{s.end_s:.2f}", s.labels[0], f"{s.scores[0]:.3f}"]
+                [f"{s.start_s:.2f}", f"{s.end_s:.2f}", _action(s), f"{s.scores[0]:.3f}"]
                 for s in result.segments
             ]
             print_table(["start s", "end s", "action", "probability"], rows, title=result.source)
@@ -242,4 +308,11 @@ def _print_tables(results: list[Prediction]) -> None:
             rows = [
                 [label, f"{score:.3f}"] for label, score in zip(result.labels, result.scores, strict=True)
             ]
+            if result.none_of_these:
+                rows.insert(0, [NONE, f"below {result.none_below:.3f}"])
             print_table(["action", "probability"], rows, title=result.source)
+
+
+def _action(segment: Segment) -> str:
+    best = segment.labels[0]
+    return f"{NONE} (best: {best})" if segment.none_of_these else best

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from praxiscope.data.files import is_video, left_out_note, search
 from praxiscope.data.textfile import numbered_lines, read_text
 from praxiscope.errors import ArgumentError, DataError, VideoError
+from praxiscope.inference.answers import NoneBelow, find_threshold
 from praxiscope.types import Prediction
 from praxiscope.units import counted
 from praxiscope.video.framefiles import is_frame_folder
@@ -144,6 +145,7 @@ def predict(
     average: str | None = None,
     window_s: float | None = None,
     stride_s: float | None = None,
+    none_below: NoneBelow = "auto",
 ) -> Iterator[Prediction | Failure]:
     """Predict every video, one after the other; yields a Failure for one that cannot be read.
 
@@ -155,6 +157,8 @@ def predict(
         average: how views are averaged, "logits" or "softmax"; None takes that of the protocol.
         window_s: predict every window of this length, seconds.
         stride_s: time from one window to the next, seconds; None is half a window.
+        none_below: the probability of the best class below which a video or window shows none of the classes; see
+            ``Recogniser.predict``.
     """
     from praxiscope.video.decode import known_damage  # imports torch, which finding videos does not need
 
@@ -164,22 +168,36 @@ def predict(
             continue
         try:
             if window_s is None:
-                found = recogniser.predict(source, top=top, protocol=protocol, average=average)
+                found = recogniser.predict(source, top, protocol, average, none_below)
             else:
-                found = _timeline(recogniser, source, window_s, stride_s or window_s / 2, top)
+                found = _timeline(recogniser, source, window_s, stride_s or window_s / 2, top, none_below)
             yield replace(found, damage=known_damage(source))
         except (VideoError, DataError) as error:
             yield Failure(source, str(error))
 
 
 def _timeline(
-    recogniser: AnyRecogniser, source: str, window_s: float, stride_s: float, top: int
+    recogniser: AnyRecogniser,
+    source: str,
+    window_s: float,
+    stride_s: float,
+    top: int,
+    none_below: NoneBelow,
 ) -> Prediction:
     """Predict all windows. The labels of the video are the classes with the highest mean probability over windows."""
-    segments = list(recogniser.timeline(source, window_s=window_s, stride_s=stride_s, top=top))
+    segments = list(
+        recogniser.timeline(source, window_s=window_s, stride_s=stride_s, top=top, none_below=none_below)
+    )
     total: dict[str, float] = {}
     for segment in segments:
         for label, score in zip(segment.labels, segment.scores, strict=True):
             total[label] = total.get(label, 0.0) + score / len(segments)
     best = sorted(total, key=lambda label: -total[label])[:top]
-    return Prediction(source, best, [total[label] for label in best], segments)
+    return Prediction(
+        source,
+        best,
+        [total[label] for label in best],
+        segments,
+        none_of_these=bool(segments) and all(segment.none_of_these for segment in segments),
+        none_below=find_threshold(none_below, recogniser.calibration),
+    )

@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from praxiscope.errors import ArgumentError
-from praxiscope.evaluation.activations import sigmoid, softmax
+from praxiscope.evaluation.probabilities import probabilities, sigmoid, softmax
+from praxiscope.evaluation.scores import Scores
 
 __all__ = [
     "FALSE_REFUSALS",
@@ -29,6 +30,7 @@ __all__ = [
     "Threshold",
     "auroc",
     "calibrate",
+    "calibration_error",
     "expected_calibration_error",
     "fit_temperature",
     "none_threshold",
@@ -133,6 +135,30 @@ def expected_calibration_error(
     gaps = np.abs(accuracy - confidence) * counts
     value = float(np.nansum(gaps) / len(chances)) if len(chances) else math.nan
     return CalibrationError(value, counts, confidence, accuracy)
+
+
+def calibration_error(scores: Scores, *, calibrated: bool = True) -> CalibrationError | None:
+    """The expected calibration error of the best class, over the videos whose class is known.
+
+    Args:
+        scores: of n videos.
+        calibrated: with the temperature of the model, if it has one.
+
+    Returns:
+        The error; None where the softmax of the scores is not a probability (networks of several labels; fusions of
+        normalised scores without a temperature), or no class is known.
+    """
+    fusion = scores.protocol.get("fusion") or {}
+    plain = not calibrated or "temperature" not in scores.protocol
+    if scores.multi_label or scores.sigmoid or (plain and fusion.get("kind") in ("l1", "l2", "svm")):
+        return None
+    known = scores.targets >= 0
+    if not known.any():
+        return None
+    chances = probabilities(scores, calibrated=calibrated)[known]
+    return expected_calibration_error(
+        chances.max(axis=1), scores.logits[known].argmax(axis=1) == scores.targets[known]
+    )
 
 
 def none_threshold(confidences: ArrayLike, rate: float = FALSE_REFUSALS) -> Threshold:

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from praxiscope.errors import ArgumentError
-from praxiscope.evaluation.activations import sigmoid, softmax
+from praxiscope.evaluation.calibration import calibration_error
+from praxiscope.evaluation.probabilities import probabilities, softmax
 from praxiscope.evaluation.scores import Scores
 
 __all__ = [
@@ -36,13 +37,6 @@ __all__ = [
     "top_k",
     "wilson_interval",
 ]
-
-
-def probabilities(scores: Scores) -> NDArray[np.float64]:
-    """Class probabilities, float64 [n, K]: softmax, or sigmoids for a network that was trained with them."""
-    if not scores.sigmoid:
-        return softmax(scores.logits)
-    return sigmoid(scores.logits)
 
 
 def top_k(scores: ArrayLike, targets: ArrayLike, k: int = 1) -> float:
@@ -227,8 +221,9 @@ def per_class_table(scores: Scores) -> list[dict[str, Any]]:
 def summarise(scores: Scores) -> dict[str, Any]:
     """The main metrics of scores, as plain values for JSON.
 
-    Single-label: ``top1``, ``top5``, ``mean_class_accuracy`` and ``map`` (from softmax probabilities, one class against
-    the rest). Multi-label: ``map``, in which a video without any label is a negative of every class, and ``hit1``,
+    Single-label: ``top1``, ``top5``, ``mean_class_accuracy``, ``map`` (from softmax probabilities, one class against
+    the rest) and ``ece`` (see `calibration_error`); if the model has a temperature, ``ece_uncalibrated`` is the error
+    without it. Multi-label: ``map``, in which a video without any label is a negative of every class, and ``hit1``,
     ``hit5`` (right where a label is among the best), which are called ``top1``, ``top5`` if the network was trained
     with one label per video. Always: ``videos``, ``labelled`` (videos with a known label; only these have a top-1),
     ``classes`` (K), ``classes_without_videos`` (names; ignored in the means). Metrics are fractions. They are missing
@@ -246,6 +241,13 @@ def summarise(scores: Scores) -> dict[str, Any]:
         figures["top5"] = top_k(scores.logits, scores.targets, 5)
         figures["mean_class_accuracy"] = mean_class_accuracy(scores.logits, scores.targets)
     figures["map"] = mean_average_precision(chances, labels)
+    if (error := calibration_error(scores)) is not None:
+        figures["ece"] = error.value
+    if (
+        "temperature" in scores.protocol
+        and (plain := calibration_error(scores, calibrated=False)) is not None
+    ):
+        figures["ece_uncalibrated"] = plain.value
     counts = labels.sum(axis=0)
     missing = [name for name, count in zip(scores.classes, counts.tolist(), strict=True) if count == 0]
     return {
@@ -307,11 +309,15 @@ def wilson_interval(share: float, count: int) -> tuple[float, float]:
 
 
 def _known(scores: Scores) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """Labels [m, K] and probabilities [m, K] of the m videos whose target is known."""
+    """Labels [m, K] and probabilities [m, K] of the m videos whose target is known.
+
+    They rank videos, and published figures rank them by the plain softmax. So the temperature is left out.
+    """
+    chances = probabilities(scores, calibrated=False)
     if scores.multi_label:
-        return scores.targets.astype(bool), probabilities(scores)
+        return scores.targets.astype(bool), chances
     known = scores.targets >= 0
-    return np.eye(len(scores.classes), dtype=bool)[scores.targets[known]], probabilities(scores)[known]
+    return np.eye(len(scores.classes), dtype=bool)[scores.targets[known]], chances[known]
 
 
 def _average_precisions(values: NDArray[Any], labels: NDArray[np.bool_]) -> list[float]:

@@ -9,6 +9,7 @@ per video: id, target, logits; classes and protocol as JSON in the table's metad
 from __future__ import annotations
 
 import json
+import math
 import os
 import zipfile
 from collections import Counter
@@ -42,8 +43,8 @@ class Scores:
             row of zeros is a video without a class.
         classes: the K class names, without duplicates.
         protocol: how the scores were computed, as plain values for JSON. ``name`` is the protocol's name ("25x10");
-            ``activation`` ("softmax" or "sigmoid") converts logits to probabilities; the caller may add keys (model,
-            streams, input, split, …).
+            ``activation`` ("softmax" or "sigmoid") converts logits to probabilities, after a division by
+            ``temperature``, if there is one; the caller may add keys (model, streams, input, split, …).
 
     Raises:
         ScoresError: the parts do not match, or a logit is not finite.
@@ -82,6 +83,9 @@ class Scores:
                 f"{_examples([self.ids[i] for i in broken])}. The training of the model has probably diverged."
             )
         self._check_targets()
+        given = self.protocol.get("temperature", 1.0)
+        if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given < math.inf:
+            raise ScoresError(f"the temperature must be a number above 0, got {given!r}")
 
     def _check_targets(self) -> None:
         count = len(self.classes)
@@ -119,6 +123,11 @@ class Scores:
         ``activation``, the targets decide.
         """
         return self.protocol.get("activation", "sigmoid" if self.multi_label else "softmax") == "sigmoid"
+
+    @property
+    def temperature(self) -> float:
+        """The number that divides the logits before the softmax; 1 if the model was not calibrated."""
+        return float(self.protocol.get("temperature", 1.0))
 
     def target_names(self, index: int) -> list[str]:
         """The class names of video ``index``; empty if unknown."""

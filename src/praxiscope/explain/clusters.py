@@ -218,7 +218,11 @@ def _view(name: str, recogniser: Recogniser, video: str | Path) -> _View:
     with torch.inference_mode():
         first = network_of(recogniser).early(recogniser.whole_frames(video, torch.tensor([0])))
     (label,), (probability,) = best_labels(
-        output.logits[0].float().cpu(), recogniser.labels, recogniser.card.multi_label, 1
+        output.logits[0].float().cpu(),
+        recogniser.labels,
+        recogniser.card.multi_label,
+        1,
+        recogniser.card.temperature,
     )
     return _View(name, label, probability, own, ids, distances.numpy(), first.numel())
 

@@ -144,7 +144,7 @@ def _view(name: str, network: Recogniser, video: str | Path, starts: Tensor, n: 
     chosen = choose_snippets(logits, label, n, "kl", candidates=comb(len(logits), n))
     parts = torch.cat([logits, logits[chosen].mean(dim=0, keepdim=True)])
     *kl, kl_chosen = divergence(whole, parts, multi_label=several).tolist()
-    (best,), (probability,) = best_labels(whole, network.labels, several, 1)
+    (best,), (probability,) = best_labels(whole, network.labels, several, 1, network.card.temperature)
     return _View(name, best, probability, kl, chosen.tolist(), kl_chosen)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -24,6 +24,7 @@ from praxiscope.errors import ArgumentError, CheckpointError, ScoresError
 from praxiscope.evaluation.fusion import combine, fuse
 from praxiscope.evaluation.scores import Scores
 from praxiscope.evaluation.svm import SvmFusion
+from praxiscope.inference.answers import NoneBelow, find_threshold, is_none
 from praxiscope.inference.describe import recogniser_html, recogniser_text
 from praxiscope.inference.loading import load_single
 from praxiscope.inference.options import FlowOptions, LoadOptions
@@ -47,6 +48,8 @@ class FusedRecogniser:
         kind: how scores are fused, see ``praxiscope.evaluation.fusion``; "svm" with ``svm``.
         weights: one per part; None for equal weights.
         svm: a fitted SVM, for the kind "svm".
+        calibration: of the fused scores, as in `ModelCard`; None if there is none. The parts are fused before their
+            own temperatures, so that the fused scores are those of scores files.
 
     Raises:
         ArgumentError: parts with different classes, or a fusion that does not fit them.
@@ -59,8 +62,10 @@ class FusedRecogniser:
         kind: str = "average",
         weights: Sequence[float] | None = None,
         svm: SvmFusion | None = None,
+        calibration: Mapping[str, Any] | None = None,
     ) -> None:
         self.parts, self.kind, self.svm = list(parts), kind, svm
+        self.calibration = dict(calibration or {})
         self.weights = None if weights is None else [float(weight) for weight in weights]
         first = parts[0].card
         for part in parts[1:]:
@@ -90,13 +95,20 @@ class FusedRecogniser:
         return self.card.labels
 
     def predict(
-        self, source: VideoSource, top: int = 5, protocol: str | None = None, average: str | None = None
+        self,
+        source: VideoSource,
+        top: int = 5,
+        protocol: str | None = None,
+        average: str | None = None,
+        none_below: NoneBelow = "auto",
     ) -> Prediction:
         """Predict the action in one video; see `Recogniser.predict`. ``average`` applies to the views of each part."""
+        threshold = find_threshold(none_below, self.calibration)
         video = as_video(source)
         rows = [part.video_logits(video, protocol, average) for part in self.parts]
         labels, scores = self._top(self._fuse(torch.stack(rows)[:, None])[0], top)
-        return Prediction(str(video.path), labels, scores)
+        none = is_none(scores, threshold)
+        return Prediction(str(video.path), labels, scores, none_of_these=none, none_below=threshold)
 
     def score(
         self,
@@ -133,6 +145,8 @@ class FusedRecogniser:
             fused = self.svm.fuse(found, names=names, any_protocol=True)
         else:
             fused = fuse(found, kind=self.kind, weights=self.weights, names=names, any_protocol=True)
+        if self.calibration and not self.card.multi_label:
+            fused.protocol["temperature"] = self._temperature
         return fused, list(skipped.values())
 
     def timeline(
@@ -143,14 +157,17 @@ class FusedRecogniser:
         stride_s: float = 1.0,
         top: int = 1,
         fps: float | None = None,
+        none_below: NoneBelow = "auto",
     ) -> Iterator[Segment]:
         """Predict every window of a video; see `Recogniser.timeline`."""
+        threshold = find_threshold(none_below, self.calibration)
         video = as_video(source, fps, timed=True)
         streams = [part.window_logits(video, window_s, stride_s) for part in self.parts]
         for rows in zip(*streams, strict=True):
             start_s, end_s, _ = rows[0]
             logits = self._fuse(torch.stack([row for _, _, row in rows])[:, None])
-            yield Segment(start_s, end_s, *self._top(logits[0], top))
+            labels, scores = self._top(logits[0], top)
+            yield Segment(start_s, end_s, labels, scores, is_none(scores, threshold))
 
     def _fuse(self, logits: Tensor) -> Tensor:
         """Fuse the scores of the parts before softmax, [F, n, K] to [n, K]."""
@@ -161,7 +178,11 @@ class FusedRecogniser:
         return torch.from_numpy(np.asarray(fused)).float()
 
     def _top(self, logits: Tensor, top: int) -> tuple[list[str], list[float]]:
-        return best_labels(logits, self.labels, self.card.multi_label, top)
+        return best_labels(logits, self.labels, self.card.multi_label, top, self._temperature)
+
+    @property
+    def _temperature(self) -> float:
+        return float(self.calibration.get("temperature", 1.0))
 
 
 AnyRecogniser: TypeAlias = Recogniser | FusedRecogniser

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from praxiscope.errors import ArgumentError
 from praxiscope.evaluation.protocols import Protocol, parse_protocol
 from praxiscope.evaluation.scores import Scores
 from praxiscope.evaluation.views import ViewMean
+from praxiscope.inference.answers import NoneBelow, find_threshold, is_none
 from praxiscope.inference.describe import recogniser_html, recogniser_text
 from praxiscope.inference.network import TrainedNetwork
 from praxiscope.inference.scoring import ScoredVideos, score_videos
@@ -88,8 +90,18 @@ class Recogniser(TrainedNetwork):
         """The default protocol of ``predict`` and ``score``: that of the model."""
         return str(self.model.default_protocol(self.card.input.flip))
 
+    @property
+    def calibration(self) -> Mapping[str, Any]:
+        """The calibration of the answers, as in `ModelCard`; empty if there is none."""
+        return self.card.calibration
+
     def predict(
-        self, source: VideoSource, top: int = 5, protocol: str | None = None, average: str | None = None
+        self,
+        source: VideoSource,
+        top: int = 5,
+        protocol: str | None = None,
+        average: str | None = None,
+        none_below: NoneBelow = "auto",
     ) -> Prediction:
         """Predict the action in one video.
 
@@ -100,21 +112,26 @@ class Recogniser(TrainedNetwork):
             protocol: views to average, such as "25x10"; see `praxiscope.evaluation.protocols`. None takes
                 `default_protocol`.
             average: what is averaged over the views: "logits" or "softmax". None takes that of the protocol.
+            none_below: a video whose best class is less probable shows none of the classes. "auto": the threshold of
+                the model's calibration, if it has one. 0 or None: never.
 
         Returns:
-            The most probable classes with their probabilities.
+            The most probable classes with their probabilities, and whether the video shows none of the classes.
 
         Raises:
-            ArgumentError: an unknown protocol or average, ``top`` below 1, or frames of another type or shape.
+            ArgumentError: an unknown protocol or average, ``top`` below 1, a threshold that is no probability, or
+                frames of another type or shape.
             VideoError: the file cannot be read.
 
         Example:
             >>> recogniser.predict("clip.mp4").labels[0]
             >>> recogniser.predict(np.zeros((16, 240, 320, 3), np.uint8), protocol="1x1")
         """
+        threshold = find_threshold(none_below, self.calibration)
         video = as_video(source)
         labels, scores = self._top(self.video_logits(video, protocol, average), top)
-        return Prediction(str(video.path), labels, scores)
+        none = is_none(scores, threshold)
+        return Prediction(str(video.path), labels, scores, none_of_these=none, none_below=threshold)
 
     def video_logits(
         self, source: VideoSource, protocol: str | None = None, average: str | None = None
@@ -198,6 +215,8 @@ class Recogniser(TrainedNetwork):
             "size": self.card.input.size,
             "activation": "sigmoid" if self.card.multi_label else "softmax",
         }
+        if self.calibration and not self.card.multi_label:
+            described["temperature"] = self.card.temperature
         if found.ids:
             logits, known = torch.stack(found.logits), torch.stack(found.targets)
         else:
@@ -212,6 +231,7 @@ class Recogniser(TrainedNetwork):
         stride_s: float = 1.0,
         top: int = 1,
         fps: float | None = None,
+        none_below: NoneBelow = "auto",
     ) -> Iterator[Segment]:
         """Predict every window of a video, in memory that does not grow with its length.
 
@@ -224,17 +244,21 @@ class Recogniser(TrainedNetwork):
             stride_s: time from the start of one window to the start of the next, seconds.
             top: number of classes per window.
             fps: frames per second of frames in memory, which must be given for these; None for a file.
+            none_below: a window whose best class is less probable shows none of the classes; see `predict`. The rate of
+                false refusals of the calibration holds for whole clips, not for windows.
 
         Yields:
             A segment per window, in order.
 
         Raises:
-            ArgumentError: a length is not above 0, or ``fps`` is missing or not needed.
+            ArgumentError: a length is not above 0, a threshold is no probability, or ``fps`` is missing or not needed.
             VideoError: the file cannot be read.
             DataError: the folder of stored flow has no flow of this video.
         """
+        threshold = find_threshold(none_below, self.calibration)
         for start_s, end_s, logits in self.window_logits(source, window_s, stride_s, fps):
-            yield Segment(start_s, end_s, *self._top(logits, top))
+            labels, scores = self._top(logits, top)
+            yield Segment(start_s, end_s, labels, scores, is_none(scores, threshold))
 
     def window_logits(
         self, source: VideoSource, window_s: float, stride_s: float, fps: float | None = None
@@ -261,15 +285,17 @@ class Recogniser(TrainedNetwork):
                 yield round(window.start_s, 6), round(window.end_s, 6), row
 
     def _top(self, logits: Tensor, top: int) -> tuple[list[str], list[float]]:
-        return best_labels(logits, self.labels, self.card.multi_label, top)
+        return best_labels(logits, self.labels, self.card.multi_label, top, self.card.temperature)
 
 
 def best_labels(
-    logits: Tensor, labels: Sequence[str], multi_label: bool, top: int
+    logits: Tensor, labels: Sequence[str], multi_label: bool, top: int, temperature: float = 1.0
 ) -> tuple[list[str], list[float]]:
     """Return the most probable classes and their probabilities, from scores before softmax [K]."""
     if top < 1:
         raise ArgumentError(f"top must be at least 1, got {top}")
+    if temperature != 1.0:
+        logits = logits.double() / temperature  # as the calibration computed the probabilities
     probabilities = logits.sigmoid() if multi_label else logits.softmax(dim=-1)
     values, places = probabilities.topk(min(top, len(probabilities)))
     return [labels[i] for i in places.tolist()], values.tolist()

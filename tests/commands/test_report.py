@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 import praxiscope as px
@@ -100,4 +101,9 @@ def test_a_test_of_a_known_set_names_its_split(tmp_path: Path) -> None:
     about = json.loads(path.with_suffix(".json").read_text())
     assert about["data"] == "ucf101 ucf split 2 val"
     assert about["figures"]["top1"] == 1
+    chance = float(np.exp(1) / (np.exp(1) + 1))  # of the better of two classes, a score of 1 apart
+    assert about["figures"]["ece"] == pytest.approx(1 - chance)
+    assert about["reliability"]["counts"] == [int(place == 10) for place in range(15)]
+    assert about["reliability"]["confidence"][9:12] == [None, pytest.approx(chance), None]
+    assert about["reliability"]["accuracy"][9:12] == [None, 1.0, None]
     assert "tsn tested on ucf101 ucf split 2 val, 25x10" in read_page(path).text

@@ -12,7 +12,15 @@ import pytest
 import torch
 
 from praxiscope.errors import ArgumentError
-from praxiscope.evaluation.plots import draw_confusion, draw_curves, draw_strip, figure_png, strip_jpeg
+from praxiscope.evaluation.calibration import expected_calibration_error
+from praxiscope.evaluation.plots import (
+    draw_confusion,
+    draw_curves,
+    draw_reliability,
+    draw_strip,
+    figure_png,
+    strip_jpeg,
+)
 
 
 def titles(figures):
@@ -158,3 +166,21 @@ def test_drawing_leaves_matplotlibs_global_state_alone():
     before = "matplotlib.pyplot" in sys.modules
     figure_png(draw_confusion(np.eye(2, dtype=int), ["a", "b"]))
     assert ("matplotlib.pyplot" in sys.modules) is before
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_a_reliability_diagram_shows_the_bins_that_hold_videos(dark):
+    chances, right = [0.3, 0.5, 0.9, 0.9, 0.95], [0, 1, 1, 0, 1]
+    first = expected_calibration_error(chances, right, bins=5)
+    second = expected_calibration_error([1.0] * 5, right, bins=5)
+    figure = draw_reliability([first, second], ["a", "b"], dark)
+    diagonal, own, other = lines(figure)
+    assert diagonal == ([0, 1], [0, 1])
+    assert own[0] == pytest.approx([0.3, 0.5, 2.75 / 3])
+    assert own[1] == pytest.approx([0, 1, 2 / 3])
+    assert (other[0], other[1]) == ([1.0], [0.6])
+    bars = [patch.get_data().values.tolist() for patch in figure.axes[1].patches]
+    assert bars == [[0, 1, 1, 0, 3], [0, 0, 0, 0, 5]]
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["a", "b"]
+    assert draw_reliability([first], ["a"], dark).axes[0].get_legend() is None
+    assert figure_png(figure)[:4] == b"\x89PNG"

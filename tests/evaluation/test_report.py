@@ -64,9 +64,23 @@ def test_a_full_report_shows_figures_curves_clips_classes_and_settings(tmp_path)
         assert part in page.text
     assert page.text.index("one.avi") < page.text.index("two.avi")
     assert page.text.index("Not recognised") < page.text.index("one.avi")
-    assert page.tags.count("picture") == 3 + 1  # loss, top-1, learning rate; the matrix
+    assert page.tags.count("picture") == 3 + 2  # loss, top-1, learning rate; reliability, the matrix
     assert page.tags.count("figure") == 2
     assert [p.name for p in path.parent.iterdir()] == ["report.html"]
+
+
+def test_a_report_shows_the_calibration_with_and_without_the_temperature(tmp_path):
+    plain, scaled = scores_of(["jump", "run"]), scores_of(["jump", "run"])
+    scaled.protocol["temperature"] = 2.5
+    for name, scores in (("plain", plain), ("scaled", scaled)):
+        page = read(write_report(tmp_path / name, Report(scores=scores)))
+        figures = summarise(scores)
+        assert ("img", "alt", "Reliability diagram") in page.attributes
+        assert f"{100 * figures['ece']:.1f} %" in page.text
+        without = f"{100 * summarise(plain)['ece']:.1f} % without the temperature"
+        assert (without in page.text, "2.50" in page.text) == (name == "scaled", name == "scaled")
+    page = read(write_report(tmp_path / "several", Report(scores=scores_of(["a", "b"], multi_label=True))))
+    assert "Reliability diagram" not in [value for *_, value in page.attributes]
 
 
 def test_the_page_asks_nothing_of_the_network_and_runs_nothing(tmp_path):

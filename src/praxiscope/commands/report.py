@@ -16,6 +16,7 @@ import numpy as np
 from praxiscope.checkpoint import find_checkpoint, read_pointer, write_json
 from praxiscope.data.dataset import frame_range
 from praxiscope.errors import PraxiscopeError
+from praxiscope.evaluation.calibration import calibration_error
 from praxiscope.evaluation.metrics import probabilities, summarise
 from praxiscope.evaluation.protocols import name_with_average
 from praxiscope.evaluation.report import Report, Strip, TestLink, pick_clips, write_report
@@ -124,6 +125,7 @@ def report_test(
         "checkpoint": checkpoint,
         "protocol": protocol,
         "figures": summarise(scores),
+        "reliability": _reliability(scores),
         "command": command,
         "notes": list(notes),
         "skipped": dict(skipped or {}),
@@ -146,6 +148,16 @@ def report_test(
         raise
     report_run(run)
     return path
+
+
+def _reliability(scores: Scores) -> dict[str, Any] | None:
+    """Bins of the reliability diagram, as plain values for JSON: null in empty bins."""
+    error = calibration_error(scores)
+    if error is None:
+        return None
+    means = {"confidence": error.confidence, "accuracy": error.accuracy}
+    plain = {name: [None if np.isnan(x) else x for x in values.tolist()] for name, values in means.items()}
+    return {"counts": error.counts.tolist(), **plain}
 
 
 def _now() -> datetime:

@@ -1,4 +1,4 @@
-"""Figures of a report: training curves, confusion matrix, film strips.
+"""Figures of a report: training curves, reliability diagram, confusion matrix, film strips.
 
 Figures use matplotlib's ``Figure`` and Agg only: no window and no global state. The colours are blue and orange, which
 colour-blind readers can distinguish. Each figure can be drawn for a light or a dark page.
@@ -20,12 +20,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from praxiscope.errors import ArgumentError
+from praxiscope.evaluation.calibration import CalibrationError
+from praxiscope.evaluation.metrics import wilson_interval
 
-__all__ = ["draw_confusion", "draw_curves", "draw_strip", "figure_png", "smooth", "strip_jpeg"]
+__all__ = [
+    "draw_confusion",
+    "draw_curves",
+    "draw_reliability",
+    "draw_strip",
+    "figure_png",
+    "smooth",
+    "strip_jpeg",
+]
 
 _STRIP_FRAMES = 16  # longer clips are subsampled
 _LABELLED_CLASSES = 150  # class names are drawn up to this number of classes
 _NUMBERED_CLASSES = 12  # cells show numbers up to this number of classes
+_SHARES = ["0", "20 %", "40 %", "60 %", "80 %", "100 %"]
 
 
 class _Theme(NamedTuple):
@@ -100,13 +111,63 @@ def _panel(
             axes.set_yscale("log")
     elif title != "Loss":
         axes.set_ylim(-0.02, 1.02)
-        axes.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1], ["0", "20 %", "40 %", "60 %", "80 %", "100 %"])
+        axes.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1], _SHARES)
     if len(lines) > 1:
         axes.legend(frameon=False, fontsize=9, labelcolor=theme.text)
     axes.grid(True, color=theme.grid, linewidth=0.6)
     _dress(axes, theme)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
+    return figure
+
+
+def draw_reliability(errors: Sequence[CalibrationError], names: Sequence[str], dark: bool = False) -> Any:
+    """Draw a reliability diagram: accuracy against confidence by bins, and the number of videos by confidence below.
+
+    On the diagonal, clips of 80 % confidence are right in 80 % of the cases; below it the network is too confident.
+    Vertical lines are 95 % intervals (Wilson) of the first error's accuracy.
+
+    Args:
+        errors: the final probabilities first; then, if there was a calibration, those before it.
+        names: their names in the legend.
+        dark: draw for a dark page.
+
+    Returns:
+        A matplotlib figure with a transparent background.
+    """
+    theme = _DARK if dark else _LIGHT
+    figure = _figure(4.6, 4.4)
+    axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    axes.plot([0, 1], [0, 1], color=theme.text, linewidth=1.0, linestyle=(0, (4, 3)), alpha=0.6)
+    for error, name, colour in zip(errors, names, (theme.first, theme.second), strict=False):
+        there = error.counts > 0
+        x, y, counts = error.confidence[there], error.accuracy[there], error.counts[there]
+        first = colour == theme.first
+        style = {"color": colour, "markersize": 5, "linewidth": 1.6 if first else 1.0, "label": name}
+        axes.plot(x, y, marker="o" if first else "s", markerfacecolor=colour if first else "none", **style)
+        if first:
+            bounds = [wilson_interval(share, int(count)) for share, count in zip(y, counts, strict=True)]
+            axes.vlines(x, *np.transpose(bounds), color=colour, linewidth=1.0, alpha=0.45)
+        edges = np.linspace(0, 1, len(error.counts) + 1)
+        below.stairs(
+            error.counts, edges, color=colour, fill=first, alpha=0.75 if first else 1.0, linewidth=1.2
+        )
+    below.set_xlim(-0.01, 1.01)
+    below.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1], _SHARES)
+    below.set_xlabel("confidence: probability of the best class", fontsize=9)
+    below.set_ylabel("videos", fontsize=9)
+    below.yaxis.get_major_locator().set_params(integer=True, nbins=3)
+    axes.set_ylabel("recognised", fontsize=9)
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1], _SHARES)
+    if len(errors) > 1:
+        axes.legend(frameon=False, fontsize=9, labelcolor=theme.text, loc="upper left")
+    for one in (axes, below):
+        one.grid(True, color=theme.grid, linewidth=0.6)
+        one.set_axisbelow(True)
+        _dress(one, theme)
+        for side in ("top", "right"):
+            one.spines[side].set_visible(False)
     return figure
 
 

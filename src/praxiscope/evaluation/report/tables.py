@@ -8,6 +8,7 @@ from html import escape
 from typing import Any
 
 from praxiscope.evaluation import plots
+from praxiscope.evaluation.calibration import calibration_error
 from praxiscope.evaluation.metrics import (
     confused_pairs,
     confusion_matrix,
@@ -20,7 +21,7 @@ from praxiscope.evaluation.report.html import bar, card, figure_image, plain, se
 from praxiscope.evaluation.scores import Scores
 from praxiscope.units import counted
 
-__all__ = ["TestLink", "classes_section", "figures_section", "tests_section"]
+__all__ = ["TestLink", "calibration_section", "classes_section", "figures_section", "tests_section"]
 
 _TITLES = {
     "top1": "Top-1",
@@ -29,6 +30,7 @@ _TITLES = {
     "map": "mAP",
     "hit1": "Hit@1",
     "hit5": "Hit@5",
+    "ece": "Calibration error",
 }
 _OPEN_ROWS = 15  # rows of the class table that are visible at first
 
@@ -80,6 +82,8 @@ def figures_section(scores: Scores) -> str:
             if key in ("top1", "hit1"):
                 low, high = wilson_interval(summary[key], summary["labelled"])
                 below = f"95 % interval {100 * low:.1f}–{100 * high:.1f}"
+            if key == "ece" and "ece_uncalibrated" in shown:
+                below = f"{100 * shown['ece_uncalibrated']:.1f} % without the temperature"
             cards.append(card(title, f"{100 * summary[key]:.1f}<small> %</small>", below))
     unknown = summary["videos"] - summary["labelled"]
     what = "no class" if scores.multi_label else "unknown class"
@@ -100,6 +104,28 @@ def figures_section(scores: Scores) -> str:
             f'<p class="small">Left out of the means because they have no test videos: {escape(named)}.</p>'
         )
     return section("Test", body)
+
+
+def calibration_section(scores: Scores) -> str:
+    """The reliability diagram, if the scores have probabilities of single classes."""
+    error = calibration_error(scores)
+    if error is None:
+        return ""
+    errors, names = [error], ["calibrated"]
+    text = (
+        "How often videos were recognised, by the probability of the best class. On the diagonal both are equal; below "
+        "it the network is too confident. The calibration error is the mean distance from the diagonal: "
+        f"{100 * error.value:.1f} %"
+    )
+    if "temperature" in scores.protocol and (plain := calibration_error(scores, calibrated=False)):
+        errors, names = [error, plain], ["calibrated", "without temperature"]
+        text += (
+            f", and {100 * plain.value:.1f} % without the temperature of {scores.temperature:.2f}, which was fitted on "
+            "held-out training videos"
+        )
+    drawn = [plots.draw_reliability(errors, names, dark) for dark in (False, True)]
+    figure = figure_image(drawn, "Reliability diagram", "width:442px")
+    return section("Calibration", f'<p class="small">{text}.</p>{figure}')
 
 
 def classes_section(scores: Scores) -> str:

@@ -15,7 +15,13 @@ from typing import Any
 from praxiscope.evaluation import plots
 from praxiscope.evaluation.report.clips import Strip, clips_section
 from praxiscope.evaluation.report.html import PAGE, STYLE, figure_image, folded, section, yaml_text
-from praxiscope.evaluation.report.tables import TestLink, classes_section, figures_section, tests_section
+from praxiscope.evaluation.report.tables import (
+    TestLink,
+    calibration_section,
+    classes_section,
+    figures_section,
+    tests_section,
+)
 from praxiscope.evaluation.scores import Scores
 from praxiscope.run_folder import REPORT_FILE
 
@@ -74,6 +80,7 @@ def write_report(folder: str | Path, report: Report, name: str = REPORT_FILE) ->
         "" if scores is None else figures_section(scores),
         _curves(report.history),
         clips_section(report.strips, folder),
+        "" if scores is None else calibration_section(scores),
         "" if scores is None else classes_section(scores),
         _making(report.commands, report.settings),
     ]

@@ -15,7 +15,7 @@ from praxiscope._lazy import submodules as _submodules
 from praxiscope._version import __version__
 
 if TYPE_CHECKING:
-    from praxiscope.commands.api import check, flow_store, fuse, test, train
+    from praxiscope.commands.api import check, feature_store, flow_store, fuse, test, train
     from praxiscope.commands.fuse import fuse_runs
     from praxiscope.data.check import CheckReport
     from praxiscope.errors import (
@@ -61,6 +61,7 @@ __all__ = [
     "__version__",
     "check",
     "create_model",
+    "feature_store",
     "flow_store",
     "fuse",
     "fuse_runs",
@@ -77,7 +78,7 @@ _TYPES = ["Batch", "Clip", "Prediction", "Segment", "SnippetOutput", "VideoRecor
 _HOMES = {
     **dict.fromkeys(_ERRORS, "errors"),
     **dict.fromkeys(_TYPES, "types"),
-    **dict.fromkeys(["check", "flow_store", "fuse", "test", "train"], "commands.api"),
+    **dict.fromkeys(["check", "feature_store", "flow_store", "fuse", "test", "train"], "commands.api"),
     "CheckReport": "data.check",
     "Recogniser": "inference.recogniser",
     "Run": "inference.run",

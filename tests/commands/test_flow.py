@@ -24,7 +24,8 @@ from praxiscope import jobs as parallel
 from praxiscope.cli.main import app
 from praxiscope.commands import flow_clips
 from praxiscope.commands.arguments import parse_parameters
-from praxiscope.commands.flow import StoreOptions, _locked, extract_flow
+from praxiscope.commands.flow import StoreOptions, extract_flow
+from praxiscope.commands.locking import locked
 from praxiscope.data.manifest import load_records
 from praxiscope.flow.contract import FlowContract
 from praxiscope.flow.estimate import estimate_flow
@@ -268,7 +269,7 @@ def test_another_contract_is_refused_with_both_shown(videos: Path, tmp_path: Pat
 def test_a_second_run_at_the_same_time_is_refused(videos: Path, tmp_path: Path) -> None:
     extract_flow(videos, tmp_path / "out", StoreOptions(**TINY))
     with (
-        _locked(tmp_path / "out"),
+        locked(tmp_path / "out"),
         pytest.raises(px.ArgumentError, match=re.escape(str(tmp_path / "out"))),
     ):
         extract_flow(videos, tmp_path / "out", StoreOptions(**TINY))

@@ -8,7 +8,20 @@ from typing import Annotated, NoReturn
 import typer
 
 from praxiscope import __version__
-from praxiscope.cli import bench, check, dataset, explain, flow, fuse, pack, predict, recipes, test, train
+from praxiscope.cli import (
+    bench,
+    check,
+    dataset,
+    explain,
+    features,
+    flow,
+    fuse,
+    pack,
+    predict,
+    recipes,
+    test,
+    train,
+)
 from praxiscope.cli.help import App
 from praxiscope.errors import ArgumentError, PraxiscopeError
 
@@ -57,6 +70,7 @@ app.command("test", help=test.HELP, rich_help_panel=_START)(test.test)
 app.command("predict", help=predict.HELP, rich_help_panel=_START)(predict.predict)
 app.command("pack", help=pack.HELP, rich_help_panel=_DATA)(pack.pack)
 app.add_typer(dataset.app, name="dataset", rich_help_panel=_DATA)
+app.command("features", help=features.HELP, rich_help_panel=_DATA)(features.features)
 app.command("flow", help=flow.HELP, rich_help_panel=_MOTION)(flow.flow)
 app.command("fuse", help=fuse.HELP, rich_help_panel=_MOTION)(fuse.fuse)
 app.add_typer(explain.app, name="explain", rich_help_panel=_INSPECT)

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from praxiscope.commands.flow import FlowSummary
     from praxiscope.data.check import CheckReport
     from praxiscope.evaluation.scores import Scores
+    from praxiscope.features.store import FeatureStore
 
-__all__ = ["check", "flow_store", "fuse", "test", "train"]
+__all__ = ["check", "feature_store", "flow_store", "fuse", "test", "train"]
 
 Data = str | Path
 """A folder of class folders, a CSV file, or ``LAYOUT:FOLDER``."""
@@ -290,6 +291,59 @@ def flow_store(
         raise unknown_name("option", unknown[0], known)
     making = StoreOptions(method=method, parameters=parameters or {}, backward=backward, **options)
     return extract_flow(data, out, making, reporter=_reporter(progress))
+
+
+def feature_store(
+    data: Data,
+    out: str | Path,
+    *,
+    backbone: str | None = None,
+    frames: int | None = None,
+    fps: float | None = None,
+    every: bool = False,
+    progress: bool | Reporter = False,
+    **options: Any,
+) -> FeatureStore:
+    """Compute and store features of a data set's videos with a per-frame network, as ``praxiscope features`` does.
+
+    Features that are already stored are kept, so repeat an interrupted call to continue it.
+
+    Args:
+        data: a folder of class folders, a CSV file, or ``LAYOUT:FOLDER``.
+        out: folder of the store; give it to `train` as data.
+        backbone: name of a backbone, or the folder of a run of single frames. None: the default backbone.
+        frames: frames of each video, in the middles of as many equal parts. Default: 25.
+        fps: the frames nearest to 0, 1/fps, 2/fps … seconds, in place of ``frames``.
+        every: all frames.
+        progress: show progress on standard error, or by a `Reporter`.
+        options: other options of ``praxiscope features`` by their names: ``weights="w.pt"``, ``layer="blocks.4"``,
+            ``pool="none"``, ``views="flip"``, ``size=192`` (pixels), ``half=True``, ``flow="flow/"``, ``split``,
+            ``annotations``, ``workers``, ``devices=("cuda:0",)``, ``max_skip``, ``verify``, ``retry``.
+
+    Returns:
+        The store. ``store.clip(id).features`` is a tensor with a row for each frame.
+
+    Raises:
+        ArgumentError: options that cannot be used, or a folder of features that were computed differently.
+        CheckpointError: weights that cannot be loaded.
+        DataError: no video can be read.
+        TrainingError: too many videos cannot be read.
+
+    Example:
+        >>> store = px.feature_store("videos/", "features/", frames=25)
+        >>> px.train("features/", out="runs/probe", model="probe")
+    """
+    from praxiscope.commands.feature_options import FeatureOptions, sampling_of
+    from praxiscope.commands.features import features
+    from praxiscope.features.store import FeatureStore
+
+    known = {one.name for one in fields(FeatureOptions)} - {"sampling"}
+    if unknown := [name for name in options if name not in known]:
+        raise unknown_name("option", unknown[0], known)
+    if backbone is not None:
+        options["backbone"] = backbone
+    making = FeatureOptions(sampling=sampling_of(frames, fps, every), **options)
+    return FeatureStore(features(data, out, making, reporter=_reporter(progress)))
 
 
 def _reporter(progress: bool | Reporter) -> Reporter:

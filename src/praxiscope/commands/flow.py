@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from praxiscope.commands.flow_clips import Job, extract_all, verify
+from praxiscope.commands.locking import locked, remove_parts
 from praxiscope.data.manifest import load_records
 from praxiscope.data.skipped import DamageList, check_skips, write_skipped
 from praxiscope.devices import pick_device
@@ -140,8 +139,8 @@ def extract_flow(
     store = _open_store(target, contract, options.storage)
     clips = _clips(manifest.records, store)
     workers = 1 if device.type != "cpu" else (options.workers or os.cpu_count() or 1)
-    with _locked(target):
-        _remove_parts({store.path(key).parent for key in clips})
+    with locked(target):
+        remove_parts({store.path(key).parent for key in clips})
         jobs, damaged = _plan(clips, store, options, str(device), workers, reporter)
         already = len(clips) - len(jobs)
         if not jobs:
@@ -232,33 +231,6 @@ def _is_complete(store: FlowStore, key: str, video: Path, backward: bool) -> boo
     except VideoError:
         return False
     return stored is not None and stored.source == describe_source(video)
-
-
-@contextmanager
-def _locked(target: Path) -> Iterator[None]:
-    """Lock the folder: a second run would remove the unfinished files of the first."""
-    try:
-        import fcntl
-    except ImportError:  # not on Windows
-        yield
-        return
-    with (target / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ArgumentError(
-                f"{target}: another run is writing to this folder. Wait until it ends."
-            ) from None
-        yield
-
-
-def _remove_parts(folders: set[Path]) -> None:
-    """Remove unfinished files that killed runs have left."""
-    for part in (part for folder in folders for part in folder.glob(".*.part")):
-        if part.is_dir():
-            shutil.rmtree(part, ignore_errors=True)
-        else:
-            part.unlink(missing_ok=True)
 
 
 def _measure(store: FlowStore, keys: Sequence[str], backward: bool) -> dict[str, Any]:

@@ -26,10 +26,10 @@ _PLACES = ("top left", "top right", "bottom left", "bottom right", "centre")
 VIEWS: Mapping[str, tuple[str, ...]] = {
     "center": ("center",),
     "flip": ("center", "flip"),
-    "crops": (*_PLACES, *(f"{place}, flipped" for place in _PLACES)),
+    "crops": tuple(f"{place}{flipped}" for place in _PLACES for flipped in ("", ", flipped")),
 }
 """Names of the views of a frame, in the order of the axis V: the centre crop; this and its horizontal flip; four
-corners and the centre, then the same flipped (`praxiscope.video.crops.TenCrop`)."""
+corners and the centre, each followed by its flip (the ten crops of the two-stream paper)."""
 
 # Recorded, but without effect on which features can be compared.
 _ABOUT = ("versions", "precision")
@@ -126,7 +126,13 @@ class FeatureContract:
             object.__setattr__(self, name, json.loads(json.dumps(dict(getattr(self, name)))))
 
     def __str__(self) -> str:
-        return ", ".join(f"{name}={_shown(value)}" for name, value in self._flat().items())
+        other = (
+            ("input.mean", "input.std") if self.stream == "flow" else ("input.flow_mean", "input.flow_std")
+        )
+        shown = {
+            name: value for name, value in self._flat().items() if value is not None and name not in other
+        }
+        return ", ".join(f"{name}={_shown(value)}" for name, value in shown.items())
 
     @property
     def row_shape(self) -> tuple[int, ...]:

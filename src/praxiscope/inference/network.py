@@ -136,7 +136,7 @@ class TrainedNetwork:
         def chunks() -> Iterator[Tensor]:
             for frames in read():
                 crops = crops_of(protocol.crops, self.card.input.size, frames)
-                yield self._prepare(next(islice(crops, crop, None))[None])[0]
+                yield self.prepare(next(islice(crops, crop, None))[None])[0]
 
         with torch.inference_mode(), self.precision.context(self.device):
             output: FullVideoOutput = self.model.forward_stream(chunks)
@@ -156,7 +156,7 @@ class TrainedNetwork:
             VideoError: the file cannot be read.
         """
         short_side = self._short_side(parse_protocol("allxfull"))
-        return self._prepare(open_video(source).frames(numbers, short_side=short_side)[None])[0]
+        return self.prepare(open_video(source).frames(numbers, short_side=short_side)[None])[0]
 
     def snippet_logits(self, source: str | Path, starts: Tensor) -> Tensor:
         """Return the scores of single snippets of a video before softmax, in centre crops.
@@ -196,7 +196,7 @@ class TrainedNetwork:
         rows = []
         for part in torch.split(crop, together):
             with torch.inference_mode(), self.precision.context(self.device):
-                rows.append(self.model(self._prepare(part[None], kind)).snippet_logits[0].float().cpu())
+                rows.append(self.model(self.prepare(part[None], kind)).snippet_logits[0].float().cpu())
         return torch.cat(rows)
 
     def clip_reader(
@@ -257,7 +257,7 @@ class TrainedNetwork:
             )
         return ViewScorer(
             self.model,
-            prepare=self._prepare,
+            prepare=self.prepare,
             crop=partial(crops_of, protocol.crops, self.card.input.size),
             streams=self.streams,
             together=None if self.sees.all_frames and protocol.sampling == "all" else together,
@@ -266,5 +266,6 @@ class TrainedNetwork:
             mean=partial(ViewMean, protocol.average, self.card.multi_label),
         )
 
-    def _prepare(self, views: Tensor, kind: Kind = "rgb") -> Tensor:
+    def prepare(self, views: Tensor, kind: Kind = "rgb") -> Tensor:
+        """Views [B, S, C, H, W], uint8 RGB or float32 flow in pixels, as normalised floats on the model's device."""
         return self._augment.stream(views.to(self.device, non_blocking=True), (), kind)

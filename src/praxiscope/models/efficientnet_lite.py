@@ -69,7 +69,7 @@ class _SameConv2d(nn.Conv2d):
             return super().forward(x)
         rows, columns = (self._missing(side) for side in x.shape[-2:])
         x = F.pad(x, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
-        return F.conv2d(x, self.weight, None, self.stride, 0, groups=self.groups)
+        return F.conv2d(x, self.weight, self.bias, self.stride, 0, groups=self.groups)
 
     def _missing(self, side: int) -> int:
         """Pixels of padding along an axis of ``side`` pixels."""

@@ -1,0 +1,182 @@
+"""Compute the shards of a feature store, in processes of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from praxiscope.data.dataset import Skip
+from praxiscope.errors import DataError, VideoError
+from praxiscope.features.contract import FeatureContract
+from praxiscope.features.shard import writing_shard
+from praxiscope.features.store import NETWORK, read_store_file, shard_path
+from praxiscope.flow.store import FlowStore
+from praxiscope.inference.extract import FeatureExtractor
+from praxiscope.inference.frame_network import load_frame_network
+from praxiscope.jobs import advance, run_jobs
+from praxiscope.types import VideoRecord
+from praxiscope.video.framefiles import source_bytes
+from praxiscope.video.opening import open_video
+
+__all__ = ["Block", "Computing", "Job", "Outcome", "blocks_of", "compute", "killers", "lost", "sources"]
+
+_CLIPS, _BYTES = 16, 1 << 28  # of the videos of a block; short, so that little is lost when a run is killed
+
+
+@dataclass(frozen=True)
+class Block:
+    """The videos of one shard."""
+
+    number: int
+    records: tuple[VideoRecord, ...]
+
+
+@dataclass(frozen=True)
+class Computing:
+    """Where and how the shards of a store are computed.
+
+    Attributes:
+        root: the store, with its contract and its network.
+        flow: stored flow, for a network of flow.
+        readers: processes that read videos ahead; 0 for the process that computes.
+        time_limit_s: seconds that reading one video may take.
+    """
+
+    root: Path
+    flow: FlowStore | None = None
+    readers: int = 0
+    time_limit_s: float = 300.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """Shards to compute on one device, one after the other.
+
+    Attributes:
+        computing: see there.
+        blocks: the shards.
+        device: name of the device.
+        known: problems of videos that are not to be read, by id.
+    """
+
+    computing: Computing
+    blocks: tuple[Block, ...]
+    device: str
+    known: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+
+@dataclass
+class Outcome:
+    """Result of a job: numbers of clips and rows, problems and damage by id; or that its process was killed."""
+
+    clips: int = 0
+    rows: int = 0
+    skipped: dict[str, str] = field(default_factory=dict)
+    damaged: dict[str, str] = field(default_factory=dict)
+    lost: bool = False
+
+
+def sources(records: Sequence[VideoRecord]) -> dict[str, int]:
+    """Sizes of videos in bytes by id; -1 for one that does not exist."""
+    found = {}
+    for record in records:
+        try:
+            found[record.id] = source_bytes(record.path)
+        except OSError:
+            found[record.id] = -1
+    return found
+
+
+def blocks_of(records: Sequence[VideoRecord], sizes: Mapping[str, int]) -> list[Block]:
+    """Divide videos into the blocks of shards: by id, so that the order and the split of the data do not matter."""
+    blocks: list[list[VideoRecord]] = []
+    room = 0
+    for record in sorted(records, key=lambda record: record.id):
+        if not blocks or len(blocks[-1]) == _CLIPS or room <= 0:
+            blocks.append([])
+            room = _BYTES
+        blocks[-1].append(record)
+        room -= max(0, sizes[record.id])
+    return [Block(number, tuple(block)) for number, block in enumerate(blocks)]
+
+
+_built: dict[tuple[Path, str, str], FeatureExtractor] = {}  # the one of this process, for its next job
+
+
+def _extractor(job: Job, contract: FeatureContract) -> FeatureExtractor:
+    key = (job.computing.root, job.device, contract.digest)
+    if key not in _built:
+        _built.clear()
+        network = load_frame_network(
+            job.computing.root / NETWORK,
+            device=torch.device(job.device),
+            precision=contract.precision,
+            flow=job.computing.flow,
+        )
+        _built[key] = FeatureExtractor(
+            network, layer=contract.layer, pool=contract.pool, views=contract.views
+        )
+    return _built[key]
+
+
+def compute(job: Job) -> Outcome:
+    """Compute and write the shards of a job."""
+    computing, outcome = job.computing, Outcome()
+    contract, _ = read_store_file(computing.root)
+    extractor = _extractor(job, contract)
+    records = [record for block in job.blocks for record in block.records if record.id not in job.known]
+    clips = extractor.extract(
+        records, contract.sampling, workers=computing.readers, time_limit_s=computing.time_limit_s
+    )
+    for block in job.blocks:
+        sizes = sources(block.records)
+        with writing_shard(shard_path(computing.root, block.number), contract) as writer:
+            for record in block.records:
+                item = Skip(record.id, job.known[record.id]) if record.id in job.known else next(clips)
+                problem = item.problem if isinstance(item, Skip) else ""
+                if not isinstance(item, Skip):
+                    try:
+                        with writer.clip(record.id, sizes[record.id]) as clip:
+                            for rows in item.parts:
+                                clip.add(*rows)
+                                outcome.rows += len(rows.frame)
+                                advance(len(rows.frame), 0)
+                    except (VideoError, DataError) as error:
+                        problem = str(error)
+                    else:
+                        if damage := item.damage():
+                            writer.note_damage(damage)
+                            outcome.damaged[record.id] = damage
+                if problem:
+                    writer.skip(record.id, problem, sizes[record.id])
+                    outcome.skipped[record.id] = problem
+                outcome.clips += not problem
+                advance(0, 1)
+    return outcome
+
+
+def lost(job: Job) -> Outcome:
+    """The result of a job whose process was killed."""
+    return Outcome(lost=True)
+
+
+def killers(jobs: Sequence[Job]) -> dict[str, str]:
+    """Read the videos of lost jobs, each in a process that it may kill. Returns the problems of those that do."""
+    singles = [record for job in jobs for block in job.blocks for record in block.records]
+    found = run_jobs(_read_all, singles, 2, lost=lambda record: False)
+    return {
+        record.id: f"{record.path}: the process that reads it crashes. Leave it out."
+        for record, survived in found
+        if not survived
+    }
+
+
+def _read_all(record: VideoRecord) -> bool:
+    """Decode a video. Whether its errors are ordinary is found out when its features are computed."""
+    with suppress(VideoError, DataError):
+        open_video(record.path).decode_all()
+    return True

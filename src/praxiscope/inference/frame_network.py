@@ -1,0 +1,170 @@
+"""The network of a feature store: made for a backbone or from a run, kept in the store, loaded from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from praxiscope.checkpoint import (
+    FlowInput,
+    InputContract,
+    ModelCard,
+    find_card,
+    load_model_weights,
+    save_checkpoint,
+)
+from praxiscope.errors import ArgumentError
+from praxiscope.flow.store import FlowStore
+from praxiscope.inference.loading import build_from_card
+from praxiscope.inference.network import TrainedNetwork
+from praxiscope.models import create_model
+from praxiscope.models.backbones import native_input_size
+from praxiscope.models.installed_weights import INSTALLED, has_installed_weights, install_command
+from praxiscope.models.network_ends import classifier
+from praxiscope.models.undrawn import Undrawn
+from praxiscope.models.weights import load_weights
+
+__all__ = ["FrameNetwork", "create_frame_network", "load_frame_network", "save_frame_network"]
+
+LABEL = "features"  # the one class of the network, whose classifier is not used
+_SHORT_SIDE = 256 / 224
+
+
+@dataclass(frozen=True)
+class FrameNetwork:
+    """A model of single frames and its card, and a line for the user on its weights."""
+
+    model: nn.Module
+    card: ModelCard
+    note: str
+
+
+def create_frame_network(
+    backbone: str,
+    *,
+    weights: str | Path | None = None,
+    size: int | None = None,
+    flow: FlowStore | None = None,
+    flow_length: int = 5,
+) -> FrameNetwork:
+    """Make the network that computes features.
+
+    Args:
+        backbone: name of a backbone; or the folder of a run, whose backbone, weights and input are taken.
+        weights: a file or a run; "download" for those of torchvision or timm. None: those that are installed, or
+            random ones if there are none. The classifier is not loaded.
+        size: side of the crop in pixels; None for that of the backbone or of the run.
+        flow: stored flow, for a network of flow.
+        flow_length: L, fields in a stack, for a backbone.
+
+    Raises:
+        ArgumentError: a run whose layers mix frames, or options that do not fit.
+        UnknownNameError: the backbone is unknown.
+        CheckpointError: weights that cannot be loaded.
+    """
+    if Path(backbone).is_dir():
+        return _of_run(backbone, weights, size)
+    chosen = size or native_input_size(backbone)
+    kwargs: dict[str, Any] = {"num_classes": 1, "backbone": backbone}
+    if flow is not None:
+        kwargs |= {"stream": "flow", "in_channels": 2 * flow_length}
+    if backbone.startswith(("timm/", "hf-hub:")):
+        kwargs["input_size"] = chosen
+    installed = weights is None and has_installed_weights(backbone)
+    with torch.random.fork_rng(devices=[]):  # the same command gets the same random weights
+        torch.manual_seed(0)
+        model: Any = create_model("frame", **kwargs, pretrained=installed or weights == "download")
+    note = f"Weights of {backbone}: ImageNet, installed."
+    if weights == "download":
+        note = f"Weights of {backbone}: ImageNet, downloaded."
+    elif weights is not None:
+        report = load_weights(model, weights, labels=(LABEL,))
+        note = f"Weights of {backbone}: {len(report.loaded)} tensors from {weights}."
+    elif not installed:
+        remedy = (
+            install_command(backbone) if backbone in INSTALLED else "--weights FILE, or --weights download"
+        )
+        note = (
+            f"Note: no weights of {backbone} are installed, so they are random, and its features say little. Remedy: "
+            f"{remedy}"
+        )
+    own = model.normalisation
+    contract = InputContract(
+        size=chosen,
+        short_side=round(chosen * _SHORT_SIDE),
+        channels=model.in_channels,
+        snippets=1,
+    )
+    if flow is not None:
+        contract = replace(
+            contract,
+            flow_mean=tuple(own["flow"]["mean"]),
+            flow_std=tuple(own["flow"]["std"]),
+            flow=FlowInput(length=flow_length, made=flow.contract.to_dict()),
+        )
+    else:
+        contract = replace(contract, mean=tuple(own["rgb"]["mean"]), std=tuple(own["rgb"]["std"]))
+    return _finished(model, ModelCard("frame", kwargs, (LABEL,), input=contract), note)
+
+
+def _of_run(run: str, weights: str | Path | None, size: int | None) -> FrameNetwork:
+    if weights is not None:
+        raise ArgumentError(f"--weights {weights}: {run} has its own weights. Leave it out.")
+    folder, card, _ = find_card(run)
+    with Undrawn():
+        trained: Any = build_from_card(card, folder)
+    if len(trained.stream_networks) != 1 or trained.sees.all_frames or not trained.sees.instants_apart:
+        raise ArgumentError(
+            f"{run}: {card.name} mixes the frames of a video, so single frames have no features of their own. Use a "
+            "run of frame or tsn, or a backbone by its name."
+        )
+    if isinstance(card.kwargs.get("in_channels"), list):
+        raise ArgumentError(f"{run}: has several lengths of stacks. Use a run with one input.flow_length.")
+    known = ("backbone", "stream", "in_channels", "input_size")
+    kwargs = {"num_classes": 1, **{key: card.kwargs[key] for key in known if key in card.kwargs}}
+    model: Any = create_model("frame", **kwargs)
+    load_weights(model, run, labels=(LABEL,))
+    contract = card.input
+    if size is not None and size != contract.size:
+        contract = replace(contract, size=size, short_side=round(size * contract.short_side / contract.size))
+    return _finished(model, ModelCard("frame", kwargs, (LABEL,), input=contract), f"Network of {run}.")
+
+
+def _finished(model: Any, card: ModelCard, note: str) -> FrameNetwork:
+    last = classifier(*model.stream_networks.values())
+    for parameter in last.parameters():
+        nn.init.zeros_(parameter)  # it is not used, and the file should not depend on chance
+    return FrameNetwork(model, card, note)
+
+
+def save_frame_network(folder: Path, network: FrameNetwork) -> None:
+    """Write the model folder of a network."""
+    save_checkpoint(folder, network.model, network.card)
+
+
+def load_frame_network(
+    folder: str | Path,
+    *,
+    device: torch.device | None = None,
+    precision: str = "auto",
+    flow: FlowStore | None = None,
+) -> TrainedNetwork:
+    """Load the network of a feature store (`praxiscope.features.store.FeatureStore.network`).
+
+    Args:
+        folder: its model folder.
+        device, precision: see `TrainedNetwork`.
+        flow: stored flow, for a network of flow.
+
+    Raises:
+        CheckpointError: the folder is damaged.
+    """
+    place, card, _ = find_card(folder)
+    with Undrawn():
+        model = build_from_card(card, place)
+    load_model_weights(place, model)
+    return TrainedNetwork(model, card, device=device, precision=precision, flow_source=flow)

@@ -275,12 +275,15 @@ def entry() -> Any:
 def wrong(words: tuple[str, ...]) -> str | None:
     """What a command line names that does not exist."""
     command = entry()
-    known = {name for option in command.params for name in option.opts} | {"--help", *_COMPLETION}
+    known = {name for option in command.params for name in (*option.opts, *option.secondary_opts)} | {
+        "--help",
+        *_COMPLETION,
+    }
     while hasattr(command, "commands") and words and not words[0].startswith("-"):
         if words[0] not in command.commands:
             return words[0]
         command, words = command.commands[words[0]], words[1:]
-        known |= {name for option in command.params for name in option.opts}
+        known |= {name for option in command.params for name in (*option.opts, *option.secondary_opts)}
     given = [word.split("=")[0] for word in words if word.startswith("--") and word != "--"]
     return next((word for word in given if word not in known), None)
 
@@ -297,7 +300,7 @@ def options() -> set[str]:
     pending = [entry()]
     while pending:
         command = pending.pop()
-        found |= {name for option in command.params for name in option.opts}
+        found |= {name for option in command.params for name in (*option.opts, *option.secondary_opts)}
         pending += list(getattr(command, "commands", {}).values())
     return found | {"--help"}
 

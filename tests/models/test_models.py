@@ -229,7 +229,9 @@ def test_what_is_seen_together_and_sizes_are_as_the_builders_say():
 
 def test_dropout_is_the_papers_unless_told():
     rates = {
-        (stream, dropout): create_model("tsn", num_classes=2, stream=stream, dropout=dropout)
+        (stream, dropout): create_model(
+            "tsn", num_classes=2, backbone="resnet10", stream=stream, dropout=dropout
+        )
         .classifiers[0]
         .dropout
         for stream in ("rgb", "flow")

@@ -109,19 +109,20 @@ def train(
     backbone: Annotated[
         str | None,
         typer.Option(
-            help="Network for each frame, such as resnet50, squeezenet1_0 or timm/NAME.",
+            help="Network for each frame, such as resnet50 or timm/NAME. Default: efficientnet_lite0 for most models.",
             autocompletion=complete.backbones,
             rich_help_panel=MODEL_PANEL,
         ),
     ] = None,
     pretrained: Annotated[
-        bool,
+        bool | None,
         typer.Option(
-            "--pretrained",
-            help="Download ImageNet weights (torchvision, timm) to start from.",
+            help="Start from ImageNet weights: installed ones (efficientnet_lite0), or downloaded ones (torchvision, "
+            "timm); or from random weights. Default: from installed ones, if the backbone has them.",
+            show_default=False,
             rich_help_panel=MODEL_PANEL,
         ),
-    ] = False,
+    ] = None,
     weights: Annotated[
         str | None,
         typer.Option(
@@ -281,7 +282,7 @@ def train(
         "backbone": backbone,
         "weights": weights,
         "stream": stream,
-        "pretrained": pretrained or None,
+        "pretrained": pretrained,
         "clusters": None if clusters is None else _clusters(clusters),
         "size": size,
         "watch": watch,

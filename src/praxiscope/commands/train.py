@@ -30,7 +30,7 @@ from praxiscope.run_folder import DAMAGED_FILE, REPORT_FILE, SETTINGS_FILE, SKIP
 from praxiscope.steps import TaskLoss, make_loss
 from praxiscope.steps.base import Loss
 from praxiscope.training.build_model import build_model
-from praxiscope.training.checks import check_start, check_training
+from praxiscope.training.checks import check_start, check_training, note_on_start, with_known_start
 from praxiscope.training.duration import Duration, length_of
 from praxiscope.training.launch import launch
 from praxiscope.training.loader import channels_last, epoch_loader, flow_store, weights_of_classes
@@ -83,6 +83,7 @@ def train(
     """
     run_once()
     folder = Path(out)
+    settings = with_known_start(settings, folder if resume else None)
     check_training(settings, folder, resume)
     state, before = TrainState(), settings
     if resume:
@@ -94,6 +95,8 @@ def train(
     manifest = _load_data(settings)
     if not resume:
         check_worthwhile(settings, manifest)
+        for note in note_on_start(settings.model):
+            run.reporter.line(note)
     network = _build_network(run, manifest)
     _write_folder(run, manifest, command)
     problems = _open_lists(run, manifest, state)

@@ -18,7 +18,7 @@ from praxiscope.models.names import FILES, default_stream, frames_of, keywords_o
 from praxiscope.recipes.named import get_recipe, recipe_of
 from praxiscope.recipes.settings import load_yaml, override
 from praxiscope.run_folder import SETTINGS_FILE
-from praxiscope.training.checks import check_streams, check_training, model_keywords
+from praxiscope.training.checks import check_streams, check_training, model_keywords, with_known_start
 
 if TYPE_CHECKING:
     from praxiscope.recipes.settings import TrainSettings
@@ -132,6 +132,7 @@ def resolve(options: TrainOptions, out: Path, resume: bool = False) -> TrainSett
     )
     if settings.model.backbone is None:  # a run's settings name it, as defaults may change
         settings = settings.updated({"model.backbone": model_keywords(settings.model).get("backbone")})
+    settings = with_known_start(settings, out if resume else None)
     settings.data.sources()  # raises if there is no data set
     if "watch" in plain and frames_of(settings.model.name) == "all":
         raise ArgumentError(

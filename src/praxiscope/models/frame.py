@@ -13,7 +13,7 @@ __all__ = ["frame"]
 def frame(
     *,
     num_classes: int,
-    backbone: str = "resnet18",
+    backbone: str = "efficientnet_lite0",
     stream: Stream = "rgb",
     in_channels: Channels | None = None,
     dropout: float = 0.5,

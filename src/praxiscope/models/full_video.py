@@ -299,7 +299,7 @@ class FullVideoNetwork(SnippetNetwork):
 def full_video(
     *,
     num_classes: int,
-    backbone: str = "resnet18",
+    backbone: str = "efficientnet_lite0",
     clusters: int = 8,
     clustering: str = "cumulative",
     aggregate: Literal["pre", "post"] = "post",

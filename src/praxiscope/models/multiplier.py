@@ -295,7 +295,7 @@ def multiplier(
         direction, temporal, pool_window, batchnorm: see `TwoStreamResidualNetwork`.
         taps: initialisation of temporal convolutions: "centre", (0, 1, 0), or "average", (1/3, 1/3, 1/3).
         dropout, motion_dropout: rates before the two classifiers.
-        pretrained: download ImageNet weights; the motion stream's with cross-modality initialisation.
+        pretrained: start from ImageNet weights; the motion stream's with cross-modality initialisation.
     """
     if stream != "both":
         raise ArgumentError(f"multiplier needs RGB frames and flow; remove stream = {stream!r}")

@@ -118,7 +118,7 @@ def _mean_and_maximum(features: Tensor) -> Tensor:
 def probe(
     *,
     num_classes: int,
-    backbone: str = "resnet18",
+    backbone: str = "efficientnet_lite0",
     stream: Stream = "rgb",
     in_channels: Channels | None = None,
     layer: str | None = None,

@@ -131,7 +131,7 @@ class Prototypes(FeatureModel):
 def prototypes(
     *,
     num_classes: int,
-    backbone: str = "resnet18",
+    backbone: str = "efficientnet_lite0",
     stream: Stream = "rgb",
     in_channels: Channels | None = None,
     layer: str | None = None,

@@ -51,7 +51,7 @@ class SnippetNetwork(nn.Module):
             "flow", several numbers in ascending order give a stem for each length of stack (Huang et al., section
             III.B.4): the last is C, and a shorter stack is its first channels.
         dropout: rate before the classifier.
-        pretrained: download ImageNet weights; for C != 3 with cross-modality initialisation, or inflated for RGB
+        pretrained: start from ImageNet weights; for C != 3 with cross-modality initialisation, or inflated for RGB
             frames.
         batchnorm: "train": all BatchNorm layers learn; "partial": only the first one (TSN's partial BN); "frozen":
             none. Applies to the backbone, also after ``.train()``.

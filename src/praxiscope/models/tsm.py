@@ -18,7 +18,7 @@ __all__ = ["tsm"]
 def tsm(
     *,
     num_classes: int,
-    backbone: str = "resnet18",
+    backbone: str = "efficientnet_lite0",
     snippets: int = 8,
     fold_div: int = 8,
     shift_place: ShiftPlace = "residual",

@@ -16,7 +16,7 @@ _DROPOUT = {"rgb": 0.8, "flow": 0.7}
 def tsn(
     *,
     num_classes: int,
-    backbone: str = "resnet18",
+    backbone: str = "efficientnet_lite0",
     stream: Stream = "rgb",
     in_channels: Channels | None = None,
     dropout: float | None = None,

@@ -206,12 +206,21 @@ class InputSettings(Section):
         return self
 
 
+def _none_if_auto(value: Any) -> Any:
+    return None if value == "auto" else value
+
+
 class ModelSettings(BaseModel):
     """The model. Keys other than those below are keyword arguments of its builder, which checks them."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
     name: str = "tsn"
     backbone: str | None = Field(None, description="image network; None: the default of the model")
+    pretrained: Annotated[bool | None, BeforeValidator(_none_if_auto)] = Field(
+        None,
+        description="start from ImageNet weights; auto: if those of the backbone are installed, and neither weights "
+        "nor start is given",
+    )
     weights: str | None = None
     start: tuple[str, ...] | None = Field(
         None,
@@ -219,8 +228,11 @@ class ModelSettings(BaseModel):
     )
 
     def keywords(self) -> dict[str, Any]:
-        """The builder's keywords."""
-        return {k: v for k, v in self.model_dump().items() if k not in ("name", "weights", "start")}
+        """The builder's keywords; ``pretrained`` only if it is set."""
+        words = {k: v for k, v in self.model_dump().items() if k not in ("name", "weights", "start")}
+        if words["pretrained"] is None:
+            del words["pretrained"]
+        return words
 
 
 EPOCHS_OR_STEPS = (("epochs", "steps"), ("milestones", "milestone_steps"))

@@ -14,7 +14,7 @@ __all__: list[str] = []
 
 @recipes.register("default")
 def default() -> TrainSettings:
-    """Your own videos: a small network on 8 snippets, from random weights or from --weights."""
+    """Your own videos: a small network on 8 snippets, from ImageNet weights if they are installed, or --weights."""
     return TrainSettings(optim=OptimSettings(lr=0.01, epochs=30, batch=8, warmup_epochs=1))
 
 

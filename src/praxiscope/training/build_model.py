@@ -77,7 +77,7 @@ def build_model(
 def _check_start(settings: TrainSettings) -> None:
     """Raise ArgumentError if initial weights are set in two ways, before any are downloaded."""
     given = settings.model
-    if given.start and (given.weights or given.keywords().get("pretrained")):
+    if given.start and (given.weights or given.pretrained):
         other = f"--weights {given.weights}" if given.weights else "--pretrained"
         raise ArgumentError(f"{other} and --from both set initial weights. Omit one of them.")
 
@@ -193,6 +193,8 @@ def _start(
         raise ArgumentError(
             f"--weights {given.weights}: {given.name} has {count} networks, not one. {remedy}"
         )
+    if given.pretrained:
+        reporter.line(f"Starts from ImageNet weights of {model_keywords(given).get('backbone')}.")
     if given.weights:
         report = load_weights(model, given.weights, labels=manifest.classes)
         kept = " except the classifier, whose classes differ" if report.skipped_classifier else ""

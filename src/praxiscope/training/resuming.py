@@ -204,7 +204,9 @@ def _rates(lr: float, factors: list[float]) -> str:
 
 
 def _plain(key: str, value: Any) -> Any:
-    """A setting for comparison: ``videos/`` equals ``videos``."""
+    """A setting for comparison: ``videos/`` equals ``videos``; without ``pretrained`` weights are random."""
+    if key == "model.pretrained":
+        return bool(value)
     if key.rpartition(".")[2] not in _PATHS or not value:
         return value
     return os.path.normpath(value) if isinstance(value, str) else [str(Path(one).resolve()) for one in value]

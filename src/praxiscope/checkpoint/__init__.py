@@ -18,7 +18,7 @@ from praxiscope.checkpoint.runs import (
     point_to,
     read_pointer,
 )
-from praxiscope.checkpoint.saving import save_checkpoint, write_json
+from praxiscope.checkpoint.saving import save_card, save_checkpoint, write_json
 
 __all__ = [
     "FlowInput",
@@ -36,6 +36,7 @@ __all__ = [
     "load_tensors",
     "point_to",
     "read_pointer",
+    "save_card",
     "save_checkpoint",
     "write_json",
 ]

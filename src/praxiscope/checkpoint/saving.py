@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-__all__ = ["save_checkpoint", "write_json"]
+__all__ = ["save_card", "save_checkpoint", "write_json"]
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -51,13 +51,18 @@ def save_checkpoint(
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     _save_tensors(model.state_dict(), temporary / MODEL_FILE)
-    write_json(temporary / CARD_FILE, {"format": FORMAT, **asdict(card)})
+    save_card(temporary, card)
     if optimizer is not None:
         tensors, scalars = _flatten_optimizer(model, optimizer)
         _save_tensors(tensors, temporary / OPTIMIZER_FILE)
         write_json(temporary / STATE_FILE, {**(state or {}), "optimizer": scalars})
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(temporary, folder)
+
+
+def save_card(folder: Path, card: ModelCard) -> None:
+    """Write ``model.json`` of a model folder atomically."""
+    write_json(folder / CARD_FILE, {"format": FORMAT, **asdict(card)})
 
 
 def _save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:

@@ -30,6 +30,7 @@ from praxiscope.run_folder import DAMAGED_FILE, REPORT_FILE, SETTINGS_FILE, SKIP
 from praxiscope.steps import TaskLoss, make_loss
 from praxiscope.steps.base import Loss
 from praxiscope.training.build_model import build_model
+from praxiscope.training.calibrating import calibrate_run
 from praxiscope.training.checks import check_start, check_training, note_on_start, with_known_start
 from praxiscope.training.duration import Duration, length_of
 from praxiscope.training.launch import launch
@@ -118,6 +119,7 @@ def train(
         merge_skipped(folder)
         if complete:
             merge_choices(folder)
+            calibrate_run(folder, settings, manifest, network, run.reporter)
         report_run(folder)
         _summarise(run, state, complete, time.perf_counter() - started)
     fabric.barrier()

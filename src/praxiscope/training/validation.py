@@ -198,7 +198,12 @@ def save(
         save_checkpoint(
             run / CHECKPOINTS / name,
             network.model,
-            replace(network.card, metrics=figures, training={"step": state.step, "epoch": state.epoch}),
+            replace(
+                network.card,
+                metrics=figures,
+                training={"step": state.step, "epoch": state.epoch},
+                calibration={},  # that of a resumed checkpoint is not that of the weights of now
+            ),
             optimizer=getattr(optimizer, "optimizer", optimizer),
             state={**state.to_dict(), "precision": fabric._precision.state_dict()},
         )

@@ -1,0 +1,78 @@
+"""Calibrate the checkpoint that a run is used by, on its validation videos."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from praxiscope.checkpoint import find_checkpoint, load_card, load_model_weights, save_card
+from praxiscope.data.manifest import Manifest
+from praxiscope.evaluation.calibration import calibrate
+from praxiscope.inference.loading import build_from_card
+from praxiscope.inference.recogniser import Recogniser
+from praxiscope.models.undrawn import Undrawn
+from praxiscope.progress import Reporter
+from praxiscope.recipes.settings import TrainSettings
+from praxiscope.training.loader import targets_of
+from praxiscope.training.network import Network
+from praxiscope.units import counted
+
+__all__ = ["calibrate_run"]
+
+_MOST = 1000  # videos: one parameter and a quantile of 5 % need no more
+
+
+def calibrate_run(
+    folder: Path,
+    settings: TrainSettings,
+    manifest: Manifest,
+    network: Network,
+    reporter: Reporter,
+) -> None:
+    """Write the calibration of the checkpoint that `praxiscope.load` loads into its ``model.json``.
+
+    Its validation videos are scored as ``predict`` scores videos, because more views make a network more certain. The
+    checkpoint is the best on the same videos, which makes it look a little better than it is; no test video is used.
+    Nothing happens if the run has no validation videos, is of several data sets, or is calibrated already.
+
+    Args:
+        folder: of the run.
+        settings: of the run.
+        manifest: the data set, with its splits.
+        network: of the run; its weights may be those of another checkpoint.
+        reporter: shows progress.
+    """
+    checkpoint = find_checkpoint(folder)
+    card = load_card(checkpoint)
+    records = [record for record in manifest.of("val") if record.labels]
+    if card.calibration or card.tasks or not records:
+        return
+    if len(records) > _MOST:
+        drawn = torch.randperm(len(records), generator=torch.Generator().manual_seed(settings.run.seed))
+        records = [records[number] for number in sorted(drawn[:_MOST].tolist())]
+    with Undrawn():
+        model = build_from_card(card, checkpoint)
+    load_model_weights(checkpoint, model)
+    device = next(network.model.parameters()).device
+    scores, _ = Recogniser(model, card, device=device, flow_source=network.store).score(
+        records,
+        targets_of(manifest, records),
+        workers=settings.data.workers,
+        time_limit_s=settings.data.time_limit_s,
+        reporter=reporter,
+    )
+    several = scores.multi_label and not card.multi_label  # one label in training, several in validation
+    if not len(scores) or several:
+        return
+    calibration = calibrate(
+        scores.logits, scores.targets, source="held-out training groups", multi_label=card.multi_label
+    )
+    save_card(checkpoint, replace(card, calibration=calibration))
+    if calibration:
+        reporter.line(
+            f"Calibrated on {counted(calibration['videos'], 'held-out video')}: temperature "
+            f"{calibration['temperature']:.2f}; 'none of these' below {calibration['none_below']:.3f}, which refuses "
+            f"{100 * calibration['false_refusals']:.1f} % of the known classes."
+        )

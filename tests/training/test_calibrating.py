@@ -1,0 +1,69 @@
+"""The end of a run: the checkpoint is calibrated on its validation videos, as it scores videos later."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from praxiscope.checkpoint import find_checkpoint, load_card
+from praxiscope.commands.train import train
+from praxiscope.evaluation.calibration import calibrate
+from runs import run_test, settings
+
+
+@pytest.fixture(scope="module")
+def listed(colour_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A list of the coloured clips: for each class 4 of training, 2 of validation, 2 of test."""
+    path = tmp_path_factory.mktemp("list") / "data.csv"
+    with path.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["path", "label", "split"])
+        for label in ("red", "green", "blue"):
+            for clip in range(8):
+                split = "train" if clip < 4 else "val" if clip < 6 else "test"
+                rows.writerow([colour_set / label / f"{clip}.mp4", label, split])
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(listed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "a"
+    assert train(settings(listed, "optim.epochs=1"), folder)
+    return folder
+
+
+def assert_calibrated(checkpoint: Path, listed: Path) -> None:
+    scores = run_test(checkpoint, listed, subset="val", workers=0).scores
+    wanted = calibrate(scores.logits, scores.targets, source="held-out training groups")
+    found = load_card(checkpoint).calibration
+    assert found.pop("source") == wanted.pop("source")
+    assert found == pytest.approx(wanted, rel=1e-4)
+
+
+@pytest.mark.slow
+def test_the_checkpoint_of_a_run_is_calibrated_on_its_validation_videos(run: Path, listed: Path) -> None:
+    card = load_card(find_checkpoint(run))
+    assert card.calibration["videos"] == 6
+    assert card.calibration["false_refusals"] == pytest.approx(1 / 7)
+    assert_calibrated(find_checkpoint(run), listed)
+    scores = run_test(run, listed, workers=0).scores
+    assert scores.protocol["temperature"] == card.temperature != 1.0
+
+
+@pytest.mark.slow
+def test_a_longer_run_is_calibrated_anew(run: Path, listed: Path) -> None:
+    before = find_checkpoint(run, "last")
+    assert train(settings(listed, "optim.epochs=3"), run, resume=True)
+    last, chosen = find_checkpoint(run, "last"), find_checkpoint(run)
+    assert last != before
+    assert_calibrated(chosen, listed)
+    if chosen != last:  # only the checkpoint that is loaded by default is calibrated
+        assert load_card(last).calibration == {}
+
+
+@pytest.mark.slow
+def test_a_run_without_validation_videos_is_not_calibrated(colour_set: Path, tmp_path: Path) -> None:
+    assert train(settings(colour_set, "optim.epochs=1"), tmp_path / "a")
+    assert load_card(find_checkpoint(tmp_path / "a")).calibration == {}

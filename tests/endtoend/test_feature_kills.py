@@ -1,0 +1,132 @@
+"""Features that are computed in many killed runs equal those of one run; memory does not grow with the rows."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from praxiscope.commands import feature_clips
+from praxiscope.commands import features as command
+from praxiscope.commands.feature_options import FeatureOptions
+from praxiscope.features.contract import FeatureContract
+from praxiscope.features.shard import writing_shard
+from praxiscope.features.store import FeatureStore, create_store, shard_path
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks its processes")
+OPTIONS = FeatureOptions(
+    backbone="resnet10", size=32, sampling={"frames": 4}, precision="32", workers=1, devices=("cpu",)
+)
+KILLS = 10
+
+
+def in_child(work: Callable[[], None]) -> int:
+    """Run a function in a process of its own. Returns the signal that killed it, or 0."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            work()
+            code = 0
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
+    return os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+
+
+def shards(root: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted((root / "shards").glob("*.safetensors"))}
+
+
+@pytest.mark.slow
+def test_ten_kills_change_no_byte(colour_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feature_clips, "_CLIPS", 2)
+    command.features(colour_set, tmp_path / "warm", OPTIONS)
+    whole = shards(tmp_path / "warm")
+    assert len(whole) == 12
+    began = time.perf_counter()
+    in_child(lambda: _compute(colour_set, tmp_path / "again", None))
+    took = time.perf_counter() - began
+    draw, killed, store, counts = random.Random(0), 0, tmp_path / "killed", []
+    for _ in range(20 * KILLS):
+        wait = draw.uniform(1e-3, took / 6)
+        killed += in_child(lambda: _compute(colour_set, store, wait)) == signal.SIGALRM  # noqa: B023
+        if killed == KILLS:
+            break
+        counts.append(len(shards(store)))
+        if counts[-1] == len(whole):  # go on with half of them
+            for path in draw.sample(sorted((store / "shards").iterdir()), 6):
+                path.unlink()
+    assert killed == KILLS
+    assert len(set(counts)) > 2  # in the middle of the work
+    command.features(colour_set, store, OPTIONS)
+    assert shards(store) == whole
+    assert sorted(path.name for path in (store / "shards").iterdir()) == sorted(whole)  # nothing is left over
+    FeatureStore(store).verify()
+
+
+def _compute(data: Path, out: Path, seconds: float | None) -> None:
+    """Compute features; the system kills this process some seconds after its network is ready."""
+    real = feature_clips._extractor
+
+    def ready(*given: Any) -> Any:
+        extractor = real(*given)
+        if seconds is not None and signal.getitimer(signal.ITIMER_REAL)[0] == 0:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.setitimer(signal.ITIMER_REAL, seconds)
+        return extractor
+
+    feature_clips._extractor = ready
+    command.features(data, out, OPTIONS)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def memory_mb(name: str) -> float:
+    text = Path("/proc/self/status").read_text(encoding="ascii")
+    return next(int(line.split()[1]) / 1024 for line in text.splitlines() if line.startswith(name))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
+    """A clip of 60,000 rows is written, and 40 shards are read, in a fraction of their 120 MB."""
+    made = FeatureContract("resnet18", "rgb", "0" * 64, (500,))
+    rows = torch.ones(500, 500)
+    create_store(tmp_path / "long", made, 1)
+    create_store(tmp_path / "many", made, 40)
+
+    def write() -> None:
+        before = memory_mb("VmRSS")
+        frame = torch.arange(500)
+        with writing_shard(shard_path(tmp_path / "long", 0), made) as writer, writer.clip("a", 1) as clip:
+            for _ in range(120):
+                clip.add(rows, frame.double(), frame)
+        assert memory_mb("VmHWM") - before < 30
+        for number in range(40):
+            with writing_shard(shard_path(tmp_path / "many", number), made) as writer:
+                for place in range(3):
+                    with writer.clip(f"{number}/{place}", 1) as clip:
+                        clip.add(rows, frame.double(), frame)
+
+    def read() -> None:
+        before = memory_mb("VmRSS")
+        store = FeatureStore(tmp_path / "many")
+        assert store.rows == 60_000
+        total = sum(float(store.clip(name).features.sum()) for name in store)
+        assert total == 60_000 * 500
+        assert memory_mb("VmHWM") - before < 40
+        part = FeatureStore(tmp_path / "long").clip("a").features[30_000:30_010]
+        assert float(part.sum()) == 5000
+        assert memory_mb("VmHWM") - before < 45  # one clip of 120 MB, of which little is touched
+
+    assert in_child(write) == 0
+    assert in_child(read) == 0

@@ -47,6 +47,7 @@ SMALL: dict[str, dict[str, str]] = {
     "bench predict": {"--videos": "1"},
     "check": {"--workers": "0"},
     "dataset move4mnist": {"--size": "32", "--frames": "12", "--workers": "1"},
+    "features": {"--backbone": "resnet10", "--size": "40", "--workers": "1"},
     "flow": {"--set": "warps=2", "--workers": "1"},
     "pack": {"--workers": "1"},
     "test": {"--workers": "0"},
@@ -115,7 +116,9 @@ def output(line: tuple[str, ...]) -> str | None:
 
 def inputs(text: str) -> Iterator[str]:
     """What a command or code may read of what commands make."""
-    yield from re.findall(r"(?<!out=.)\bruns/[\w-]+|(?<![\w/])\w+\.npz|\b(?:flow|packed|digits)(?=/)", text)
+    yield from re.findall(
+        r"(?<!out=.)\bruns/[\w-]+|(?<![\w/])\w+\.npz|(?<![\w-])(?:features|flow|packed|digits)(?=/)", text
+    )
 
 
 class Workshop:
@@ -174,6 +177,15 @@ def small_train(*given: Any, **settings: Any) -> px.Run:
     return train(*given, **{**settings, **{name.lstrip("-"): value for name, value in _TRAIN.items()}})
 
 
+def small_features(*given: Any, **options: Any) -> Any:
+    """``px.feature_store`` with the options that the command is made small by."""
+    from praxiscope.commands.api import feature_store
+
+    added = {name.lstrip("-"): value for name, value in SMALL["features"].items()}
+    numbers = {name: int(value) if value.isdecimal() else value for name, value in added.items()}
+    return feature_store(*given, **{**options, **numbers})
+
+
 @pytest.fixture(scope="module")
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     """The videos that the pages speak of."""
@@ -203,6 +215,7 @@ def test_the_commands_and_the_code_of_a_page_run(
 ) -> None:
     monkeypatch.chdir(workshop.folder)
     monkeypatch.setattr(px, "train", small_train)
+    monkeypatch.setattr(px, "feature_store", small_features)
     for block in blocks(page):
         if block.reason is None and block.language == "bash":
             for line in commands(block):

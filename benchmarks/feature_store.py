@@ -1,0 +1,280 @@
+"""Feature stores: speed of extraction against a plain loop, cost of a million rows, and killed runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from common import Table, parser, run_command, write_tables
+
+FRAMES = 25
+SHAPE = {"rows": 1_000_000, "clips": 1000, "features": 256, "classes": 10}
+
+
+def plain_loop(data: str, backbone: str, threads: int) -> float:
+    """Clips per second of the obvious program: open a video, read its frames, run the network. In one process."""
+    import torch
+
+    from praxiscope.data.manifest import load_records
+    from praxiscope.evaluation.protocols import parse_protocol, view_indices
+    from praxiscope.inference.frame_network import create_frame_network
+    from praxiscope.video.crops import CenterCrop
+    from praxiscope.video.opening import open_video
+
+    torch.set_num_threads(threads)
+    made = create_frame_network(backbone)
+    model: Any = made.model.eval()
+    contract = made.card.input
+    mean, std = (torch.tensor(x).view(3, 1, 1) for x in (contract.mean, contract.std))
+    records = load_records(data, split="1", random_split=False).records
+    began = time.perf_counter()
+    with torch.inference_mode():
+        for record in records:
+            video = open_video(record.path)
+            numbers = view_indices(parse_protocol(f"{FRAMES}x1"), len(video), 1).flatten()
+            frames = video.frames(numbers, short_side=contract.short_side)
+            crops = CenterCrop(contract.size)({"rgb": frames})["rgb"]
+            model(((crops.float() / 255 - mean) / std)[None])
+    return len(records) / (time.perf_counter() - began)
+
+
+def features_command(data: str, out: Path, backbone: str, *more: str) -> list[str]:
+    """The command that is measured."""
+    words = [
+        "features",
+        data,
+        "--split",
+        "1",
+        "--backbone",
+        backbone,
+        "--frames",
+        str(FRAMES),
+        "--out",
+        str(out),
+    ]
+    return [sys.executable, "-m", "praxiscope", *words, *more, "--json"]
+
+
+def in_process(function: str, *given: object) -> Any:
+    """Call a function of this file in a process of its own."""
+    script = Path(__file__)
+    code = (
+        f"import sys, json; sys.path.insert(0, {str(script.parent)!r}); import {script.stem} as b;"
+        f"print(json.dumps(b.{function}(*json.loads(sys.argv[1]))))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(given, default=str)],
+        stdout=subprocess.PIPE,
+        check=True,
+        text=True,
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def speeds(options: argparse.Namespace) -> Table:
+    """Extraction against the loop, in turns; the best of each."""
+    found: dict[str, list[float]] = {
+        "loop, 1 thread": [],
+        "loop, all threads": [],
+        "features": [],
+        "whole": [],
+    }
+    count = os.cpu_count() or 1
+    for turn in range(options.turns):
+        found["loop, 1 thread"].append(in_process("plain_loop", options.data, options.backbone, 1))
+        found["loop, all threads"].append(in_process("plain_loop", options.data, options.backbone, count))
+        out = options.out / f"speed-{turn}"
+        shutil.rmtree(out, ignore_errors=True)
+        began = time.perf_counter()
+        command = features_command(options.data, out, options.backbone, "--precision", options.precision)
+        summary = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout)
+        found["whole"].append(time.perf_counter() - began)
+        found["features"].append(summary["clips_per_s"])
+    loop = max(found["loop, all threads"])
+    rows: list[list[Any]] = [
+        [
+            f"plain loop, float32, {name}",
+            f"{max(found[f'loop, {name}']):.2f}",
+            f"{max(found[f'loop, {name}']) / loop:.2f}",
+        ]
+        for name in ("1 thread", "all threads")
+    ]
+    best = max(found["features"])
+    rows.append([f"praxiscope features, precision {options.precision}", f"{best:.2f}", f"{best / loop:.2f}"])
+    title = (
+        f"{summary['clips']} clips, {FRAMES} frames each, {options.backbone}: best of {options.turns} turns; whole "
+        f"command {min(found['whole']):.1f} s"
+    )
+    return Table(title, ["", "clips/s", "against the loop"], rows)
+
+
+def make(folder: str, rows: int) -> None:
+    """A store of random features around a mean for each class."""
+    import torch
+
+    from praxiscope.features.contract import FeatureContract
+    from praxiscope.features.shard import writing_shard
+    from praxiscope.features.store import create_store, shard_path
+
+    clips, width, classes, block = SHAPE["clips"], SHAPE["features"], SHAPE["classes"], 16
+    each = rows // clips
+    contract = FeatureContract("made", "rgb", "0" * 64, (width,), sampling={"every": True}, dtype="float16")
+    draw = torch.Generator().manual_seed(0)
+    means = torch.randn(classes, width, generator=draw)
+    create_store(folder, contract, -(-clips // block))
+    frame = torch.arange(each)
+    for number in range(-(-clips // block)):
+        with writing_shard(shard_path(Path(folder), number), contract) as writer:
+            for place in range(number * block, min(clips, (number + 1) * block)):
+                with writer.clip(f"{place}", 1) as clip:
+                    noise = 8 * torch.randn(each, width, generator=draw)
+                    clip.add(means[place % classes] + noise, frame.double() / 25, frame)
+
+
+def fit(folder: str) -> dict[str, float]:
+    """Open a store and fit a classifier on the mean of each clip. Returns seconds and peak memory."""
+    import resource
+
+    import torch
+
+    from praxiscope.features.store import FeatureStore
+    from praxiscope.fitting.logistic import choose_l2, fit_logistic
+
+    torch.set_num_threads(1)
+    start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began = time.perf_counter()
+    store = FeatureStore(folder)
+    opened = time.perf_counter() - began
+    x = torch.stack([store.clip(name).features.float().mean(0) for name in store])
+    y = torch.tensor([int(name) % SHAPE["classes"] for name in store])
+    choice = choose_l2(x, y, SHAPE["classes"], list(store), folds=5)
+    made = fit_logistic(x, y, SHAPE["classes"], l2=choice.l2)
+    right = (choice.held_out_logits.argmax(1) == y).float().mean()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {
+        "rows": store.rows,
+        "files": len(list((store.root / "shards").iterdir())),
+        "gb": store.bytes / 1e9,
+        "open_s": opened,
+        "whole_s": time.perf_counter() - began,
+        "added_mib": (peak - start) / 1024,
+        "peak_mib": peak / 1024,
+        "accuracy": float(right),
+        "loss": float(made.loss),
+    }
+
+
+def million(options: argparse.Namespace) -> Table:
+    """A tenth of the rows, then all."""
+    lines = []
+    for rows in (SHAPE["rows"] // 10, SHAPE["rows"]):
+        folder = options.out / f"made-{rows}"
+        if not (folder / "features.json").is_file():
+            in_process("make", folder, rows)
+        found = in_process("fit", folder)
+        lines.append(
+            [
+                f"{int(found['rows']):,}",
+                f"{found['gb']:.2f}",
+                f"{found['open_s']:.3f}",
+                f"{found['whole_s']:.1f}",
+                f"{found['peak_mib']:.0f}",
+                f"{found['accuracy']:.3f}",
+            ]
+        )
+    header = [
+        "rows",
+        "GB on disk",
+        "to open, s",
+        "to open and fit, s",
+        "peak memory, MiB",
+        "held-out accuracy",
+    ]
+    return Table(
+        f"A made store: {SHAPE['clips']} clips, {SHAPE['features']} features, float16; mean of each clip, logistic "
+        "regression with grouped cross-validation",
+        header,
+        lines,
+    )
+
+
+def kills(options: argparse.Namespace) -> Table:
+    """Kill the command ten times, let it finish, and compare its files with those of an undisturbed run."""
+    whole, cut = options.out / "undisturbed", options.out / "killed"
+    more = ("--size", "64", "--precision", "32")
+    began = time.perf_counter()
+    if not (whole / "features.json").is_file():
+        subprocess.run(
+            features_command(options.data, whole, options.backbone, *more),
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+    took = time.perf_counter() - began
+    shutil.rmtree(cut, ignore_errors=True)
+    draw, killed, seen = random.Random(0), 0, []
+    shards = sorted(path.name for path in (whole / "shards").iterdir())
+    while killed < options.kills:
+        process = subprocess.Popen(
+            features_command(options.data, cut, options.backbone, *more),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        before = len(list(cut.glob("shards/*.safetensors")))
+        while process.poll() is None and len(list(cut.glob("shards/*.safetensors"))) == before:
+            time.sleep(0.02)
+        time.sleep(draw.uniform(0, 0.1))
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            killed += 1
+        seen.append(len(list(cut.glob("shards/*.safetensors"))))
+        if seen[-1] == len(shards):
+            for name in draw.sample(shards, len(shards) // 2):
+                (cut / "shards" / name).unlink()
+    subprocess.run(
+        features_command(options.data, cut, options.backbone, *more), check=True, stdout=subprocess.DEVNULL
+    )
+    names = sorted(path.name for path in (cut / "shards").iterdir())
+    same = sum(
+        (cut / "shards" / name).read_bytes() == (whole / "shards" / name).read_bytes() for name in shards
+    )
+    left = len(set(names) - set(shards))
+    return Table(
+        f"Killed {killed} times, then finished ({took:.0f} s undisturbed, 64 px)",
+        ["files", "files with the same bytes", "other files left"],
+        [[len(shards), same, left]],
+    )
+
+
+def main() -> None:
+    """Measure, and write the tables."""
+    arguments = parser(__doc__, __file__, assignments=False)
+    arguments.add_argument("data", help="a known data set with splits, such as ucf101:FOLDER")
+    arguments.add_argument("--backbone", default="efficientnet_lite0")
+    arguments.add_argument("--precision", default="auto", help="of the command: auto, 32 or bf16")
+    arguments.add_argument("--turns", type=int, default=2, help="turns of the comparison of speeds")
+    arguments.add_argument("--kills", type=int, default=10)
+    options = arguments.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    tables = [kills(options), million(options), speeds(options)]
+    write_tables(
+        options,
+        __file__,
+        "Feature stores",
+        tables,
+        "The loop opens a video, reads its frames, crops, normalises and runs the network, in one process. Speeds "
+        "exclude the start; the whole command includes it. Peak memory is that of the whole process.",
+    )
+
+
+if __name__ == "__main__":
+    run_command(main)

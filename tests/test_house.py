@@ -178,7 +178,8 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
     "entangled_models": {},
     "odd_words": {},
     "attributes_asked": {
-        "models/backbones.py:'set_input_size'": "only some networks of timm have it",
+        "models/timm_backbones.py:'patch_embed'": "only transformers of timm have it",
+        "models/timm_backbones.py:'set_input_size'": "only some networks of timm have it",
         "models/network_ends.py:'get_classifier'": "only networks of timm have it",
     },
 }

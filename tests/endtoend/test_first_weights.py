@@ -56,7 +56,7 @@ def test_the_first_command_starts_from_imagenet_weights(
 ) -> None:
     done = call("train", colour_set, "--out", "run", *ONE_STEP)
     assert done.code == 0, done.err
-    assert "ImageNet weights of efficientnet_lite0" in done.err
+    assert "pretrained weights of efficientnet_lite0" in done.err
     run = tmp_path / "run"
     assert load_yaml(run / "settings.yaml").model.pretrained is True
     start = create_backbone("efficientnet_lite0", num_classes=3, pretrained=True).state_dict()
@@ -101,7 +101,7 @@ def test_no_pretrained_starts_from_random_weights(call: Call, colour_set: Path, 
     done = call("train", colour_set, "--no-pretrained", "--out", "run", *ONE_STEP)
     assert done.code == 0, done.err
     assert load_yaml(tmp_path / "run" / "settings.yaml").model.pretrained is False
-    assert "ImageNet weights of" not in done.err
+    assert "pretrained weights of" not in done.err
 
 
 def test_a_model_that_needs_a_resnet_says_so(call: Call, moving: tuple[Path, Path]) -> None:

@@ -109,7 +109,8 @@ def train(
     backbone: Annotated[
         str | None,
         typer.Option(
-            help="Network for each frame, such as resnet50 or timm/NAME. Default: efficientnet_lite0 for most models.",
+            help="Network for each frame, such as resnet50, timm/NAME or hf-hub:ORG/NAME. Default: efficientnet_lite0 "
+            "for most models.",
             autocompletion=complete.backbones,
             rich_help_panel=MODEL_PANEL,
         ),

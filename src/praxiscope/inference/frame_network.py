@@ -24,7 +24,9 @@ from praxiscope.inference.network import TrainedNetwork
 from praxiscope.models import create_model
 from praxiscope.models.backbones import native_input_size
 from praxiscope.models.installed_weights import INSTALLED, has_installed_weights, install_command
+from praxiscope.models.names import is_timm
 from praxiscope.models.network_ends import classifier
+from praxiscope.models.timm_backbones import portable_name
 from praxiscope.models.undrawn import Undrawn
 from praxiscope.models.weights import load_weights
 
@@ -68,11 +70,12 @@ def create_frame_network(
     """
     if Path(backbone).is_dir():
         return _of_run(backbone, weights, size)
+    portable = portable_name(backbone, download=weights == "download")
     chosen = size or native_input_size(backbone)
     kwargs: dict[str, Any] = {"num_classes": 1, "backbone": backbone}
     if flow is not None:
         kwargs |= {"stream": "flow", "in_channels": 2 * flow_length}
-    if backbone.startswith(("timm/", "hf-hub:")):
+    if is_timm(backbone):
         kwargs["input_size"] = chosen
     installed = weights is None and has_installed_weights(backbone)
     with torch.random.fork_rng(devices=[]):  # the same command gets the same random weights
@@ -108,6 +111,7 @@ def create_frame_network(
         )
     else:
         contract = replace(contract, mean=tuple(own["rgb"]["mean"]), std=tuple(own["rgb"]["std"]))
+    kwargs["backbone"] = portable
     return _finished(model, ModelCard("frame", kwargs, (LABEL,), input=contract), note)
 
 

@@ -10,21 +10,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from praxiscope._compat import import_timm, torchvision_file, torchvision_models
-from praxiscope.errors import ArgumentError, CheckpointError, unknown_name
+from praxiscope._compat import torchvision_file, torchvision_models
+from praxiscope.errors import ArgumentError, CheckpointError
 from praxiscope.layers.stems import Stems
 from praxiscope.models.cnn_m import cnn_m_2048, cnn_m_2048_temporal
 from praxiscope.models.contract import Normalisation
 from praxiscope.models.efficientnet_lite import efficientnet_lite, renamed_efficientnet_lite
 from praxiscope.models.installed_weights import checked_weights_file
 from praxiscope.models.mobilenet_v1 import MobileNetV1
-from praxiscope.models.names import BACKBONES, check_backbone
+from praxiscope.models.names import BACKBONES, check_backbone, is_timm
 from praxiscope.models.network_ends import (
     classifier,
     classifier_name,
@@ -33,6 +33,7 @@ from praxiscope.models.network_ends import (
     first_convolution_name,
     inflated,
 )
+from praxiscope.models.timm_backbones import timm_network
 from praxiscope.tensorfile import read_tensors
 
 __all__ = [
@@ -154,7 +155,7 @@ def create_backbone(
     negative scores to zero.
 
     Args:
-        name: one of `list_backbones`, or ``timm/NAME``.
+        name: one of `list_backbones`, or a name of `praxiscope.models.timm_backbones`.
         num_classes: K. The new classifier starts at N(0, 0.001^2); ImageNet's is kept if ``pretrained`` weights have
             the same number of classes.
         in_channels: C. For C != 3, ``pretrained`` filters are averaged over RGB and repeated (cross-modality
@@ -181,9 +182,12 @@ def create_backbone(
         raise ArgumentError(f"in_channels must be at least 1, got {in_channels}")
     if not 0 <= dropout < 1:
         raise ArgumentError(f"dropout must be in [0, 1), got {dropout}")
-    if name.startswith("timm/"):
-        network = _create_timm(name, num_classes, dropout, pretrained, input_size)
-        keeps_classifier = pretrained and _timm_config(name).num_classes == num_classes
+    if is_timm(name):
+        known = timm_network(name, download=pretrained)
+        network = known.build(
+            num_classes=num_classes, dropout=dropout, pretrained=pretrained, input_size=input_size
+        )
+        keeps_classifier = pretrained and known.num_classes == num_classes
     else:
         family = _family(name)
         network = family.build()
@@ -222,18 +226,13 @@ def _download(name: str, family: _Family) -> dict[str, Tensor]:
         state = family.pretrained_state()
     except OSError as error:  # URLError is one
         folder = f"{torch.hub.get_dir()}/checkpoints"
-        raise _no_download(name, error, f"put the file into {folder}") from error
+        reason = str(error).partition("\n")[0].rstrip(". ")
+        raise CheckpointError(
+            f"the ImageNet weights of {name} could not be downloaded ({reason}). Try again with a network connection, "
+            f"put the file into {folder}, or load a local file: weights=PATH"
+        ) from error
     # GoogLeNet's auxiliary classifiers are only for training from scratch; they are not built here.
     return {key: value for key, value in state.items() if not key.startswith(("aux1.", "aux2."))}
-
-
-def _no_download(name: str, error: BaseException, place: str) -> CheckpointError:
-    reason = str(error).partition("\n")[0].rstrip(". ")
-    return CheckpointError(
-        f"the ImageNet weights of {name} could not be downloaded ({reason}). Try again with a network "
-        f"connection, "
-        f"{place}, or load a local file: weights=PATH"
-    )
 
 
 def _replace_classifier(
@@ -264,38 +263,6 @@ def _put(network: nn.Module, name: str, module: nn.Module) -> None:
     setattr(network.get_submodule(parent), child, module)
 
 
-# -------------------------------------------------------------------------------------------------- timm
-
-
-def _create_timm(
-    name: str, num_classes: int, dropout: float, pretrained: bool, input_size: int | None
-) -> nn.Module:
-    timm = import_timm()
-    short = name.removeprefix("timm/")
-    if not timm.is_model(short):
-        raise unknown_name("timm backbone", short, timm.list_models())
-    try:
-        network: nn.Module = timm.create_model(
-            short, pretrained=pretrained, num_classes=num_classes, drop_rate=dropout
-        )
-    except Exception as error:  # the hub's client raises many kinds of errors
-        if not pretrained:
-            raise
-        raise _no_download(name, error, "fill Hugging Face's cache (HF_HOME)") from error
-    resize: Callable[..., None] | None = getattr(network, "set_input_size", None)
-    if input_size is not None and resize is not None:
-        resize(img_size=(input_size, input_size))
-    return network
-
-
-def _timm_config(name: str) -> Any:
-    timm = import_timm()
-    short = name.removeprefix("timm/")
-    if not timm.is_model(short):
-        raise unknown_name("timm backbone", short, timm.list_models())
-    return timm.get_pretrained_cfg(short) or timm.models.PretrainedCfg()
-
-
 # ---------------------------------------------------------------------------------------------- two ends
 
 
@@ -324,9 +291,9 @@ def published_normalisation(name: str) -> Normalisation:
     Args:
         name: one of `list_backbones`, or ``timm/NAME``.
     """
-    if name.startswith("timm/"):
-        config = _timm_config(name)
-        return Normalisation(mean=tuple(config.mean), std=tuple(config.std))
+    if is_timm(name):
+        network = timm_network(name)
+        return Normalisation(mean=network.mean, std=network.std)
     return _family(name).normalisation
 
 
@@ -346,6 +313,6 @@ def flow_normalisation(rgb: Normalisation, in_channels: int) -> Normalisation:
 
 def native_input_size(name: str) -> int:
     """Return the side in pixels at which the published weights of a backbone were trained."""
-    if name.startswith("timm/"):
-        return int(_timm_config(name).input_size[-1])
+    if is_timm(name):
+        return timm_network(name).size
     return _family(name).size

@@ -23,6 +23,7 @@ __all__ = [
     "check_keywords",
     "default_stream",
     "frames_of",
+    "is_timm",
     "keywords_of",
     "learns_of",
     "list_models",
@@ -145,7 +146,12 @@ def default_stream(name: str) -> str:
     return str(keywords_of(name).get("stream", "rgb"))
 
 
+def is_timm(name: str) -> bool:
+    """Whether timm builds a backbone (`praxiscope.models.timm_backbones`)."""
+    return name.startswith(("timm/", "hf-hub:", "local-dir:"))
+
+
 def check_backbone(name: str) -> None:
     """Raise UnknownNameError for an unknown backbone. Whether timm knows a ``timm/NAME`` is not checked."""
-    if name not in BACKBONES and not name.startswith("timm/"):
+    if name not in BACKBONES and not is_timm(name):
         raise unknown_name("backbone", name, [*BACKBONES, "timm/NAME"])

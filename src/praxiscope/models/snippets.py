@@ -98,16 +98,10 @@ class SnippetNetwork(nn.Module):
                 f"order; got {channels!r} for the stream {stream!r}"
             )
         self.num_classes = num_classes
-        self.input_size = native_input_size(backbone) if input_size is None else input_size
         self.sees = sees
         self.batchnorm = batchnorm
         self.backbone_name = backbone
-        rgb = published_normalisation(backbone)
-        self.normalisation: dict[str, Normalisation] = {
-            stream: rgb if self.sees_frames else flow_normalisation(rgb, self.in_channels)
-        }
-        self.snippet_rows: ForwardValue[VideoRows | None] = ForwardValue(None)
-        self.consensus = consensus_functions.get(consensus)
+        # First, as it may download the description that the other functions read.
         self.backbone = create_backbone(
             backbone,
             num_classes=num_classes,
@@ -117,6 +111,13 @@ class SnippetNetwork(nn.Module):
             input_size=input_size,
             frames=self.sees_frames,
         )
+        self.input_size = native_input_size(backbone) if input_size is None else input_size
+        rgb = published_normalisation(backbone)
+        self.normalisation: dict[str, Normalisation] = {
+            stream: rgb if self.sees_frames else flow_normalisation(rgb, self.in_channels)
+        }
+        self.snippet_rows: ForwardValue[VideoRows | None] = ForwardValue(None)
+        self.consensus = consensus_functions.get(consensus)
         self.train()
 
     @property

@@ -18,7 +18,8 @@ from praxiscope.evaluation.protocols import parse_protocol
 from praxiscope.flow.store import FlowStore
 from praxiscope.models import create_model
 from praxiscope.models.contract import Normalisation, VideoModel
-from praxiscope.models.names import REQUIRED, keywords_of
+from praxiscope.models.names import REQUIRED, is_timm, keywords_of
+from praxiscope.models.timm_backbones import portable_name
 from praxiscope.models.weights import load_weights
 from praxiscope.progress import Reporter
 from praxiscope.recipes.sections import InputSettings
@@ -63,6 +64,8 @@ def build_model(
     _start(settings, manifest, model, reporter, store)
     # When the model is loaded again, its weights come from the checkpoint, so they need not be downloaded.
     kwargs.pop("pretrained", None)
+    if "backbone" in kwargs:
+        kwargs["backbone"] = portable_name(str(kwargs["backbone"]))
     card = ModelCard(
         name=name,
         kwargs=kwargs,
@@ -103,7 +106,7 @@ def _keywords(settings: TrainSettings, manifest: Manifest, store: FlowStore | No
     own = model_keywords(given)
     defaults: dict[str, Any] = {"snippets": settings.learned_snippets}
     # Networks of timm are built for one size; a builder without a default asks for it.
-    if str(own.get("backbone")).startswith("timm/") or known.get("input_size") is REQUIRED:
+    if is_timm(str(own.get("backbone"))) or known.get("input_size") is REQUIRED:
         defaults["input_size"] = wanted.size
     if known.get("in_channels") is REQUIRED:
         defaults["in_channels"] = 3
@@ -194,7 +197,7 @@ def _start(
             f"--weights {given.weights}: {given.name} has {count} networks, not one. {remedy}"
         )
     if given.pretrained:
-        reporter.line(f"Starts from ImageNet weights of {model_keywords(given).get('backbone')}.")
+        reporter.line(f"Starts from pretrained weights of {model_keywords(given).get('backbone')}.")
     if given.weights:
         report = load_weights(model, given.weights, labels=manifest.classes)
         kept = " except the classifier, whose classes differ" if report.skipped_classifier else ""

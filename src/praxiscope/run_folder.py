@@ -8,6 +8,7 @@ runs/a/
     split.csv            the split of every video: training, validation or test
     skipped.csv          videos that could not be read
     damaged.csv          videos that were read in spite of missing frames
+    features/            the features of the videos, for a model that was fitted to them
     run.json             the last and the best checkpoint
     checkpoints/STEP/    model folders
     tests/               reports of tests
@@ -29,6 +30,7 @@ __all__ = [
     "CHOICES_FILE",
     "COMMANDS_FILE",
     "DAMAGED_FILE",
+    "FEATURES",
     "FUSION_FILE",
     "LOG_FILE",
     "MODEL_FILE",
@@ -57,6 +59,7 @@ POINTER_FILE = "run.json"
 REPORT_FILE = "report.html"
 SCORES_FILE = "scores.npz"
 CHECKPOINTS = "checkpoints"
+FEATURES = "features"
 TESTS = "tests"
 TENSORBOARD = "tensorboard"
 

@@ -112,6 +112,8 @@ class ModelCard:
             "none of these" classes; of videos of these classes, this refuses ``false_refusals`` (the expected
             fraction). ``videos`` is the number of the clips, ``source`` where they were from. See
             ``praxiscope.evaluation.calibration``.
+        features: the contract of the stored features that the model learned from, see
+            ``praxiscope.features.contract``; empty for a model that learned from frames.
     """
 
     name: str
@@ -124,6 +126,7 @@ class ModelCard:
     training: dict[str, Any] = field(default_factory=dict)
     tasks: dict[str, tuple[int, int]] = field(default_factory=dict)
     calibration: dict[str, Any] = field(default_factory=dict)
+    features: dict[str, Any] = field(default_factory=dict)
 
     @property
     def temperature(self) -> float:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -22,15 +22,21 @@ from praxiscope.data.splitlist import SplitList
 from praxiscope.errors import ArgumentError, DataError
 from praxiscope.evaluation.metrics import summarise
 from praxiscope.evaluation.scores import Scores
+from praxiscope.features.store import FeatureStore, is_store
 from praxiscope.inference.fused import AnyRecogniser
 from praxiscope.inference.loading import load_recogniser
 from praxiscope.inference.options import LoadOptions
+from praxiscope.inference.recogniser import Recogniser
+from praxiscope.inference.stored import needed_features, score_stored
 from praxiscope.processes import run_once
 from praxiscope.progress import Reporter
 from praxiscope.types import VideoRecord
 from praxiscope.units import counted
 
 __all__ = ["TestResult", "test"]
+
+
+_Score: TypeAlias = Callable[[Sequence[VideoRecord], Sequence[Tensor], DamageList], tuple[Scores, list[Skip]]]
 
 
 @dataclass
@@ -65,12 +71,14 @@ def test(
 ) -> TestResult:
     """Score the held-out videos of a data set, and write a report into ``tests/`` of the run's folder.
 
+    If the data are a feature store, a model that learned from features scores the stored ones; others read the videos.
+
     A data set without splits is split as in training if it is the run's own; otherwise all of it is tested. Videos that
     the run was trained on are reported.
 
     Args:
         run: a run or model folder.
-        data: a folder of class folders, a CSV file, or ``LAYOUT:FOLDER``.
+        data: a folder of class folders, a CSV file, ``LAYOUT:FOLDER``, or a feature store.
         options: what is scored, and how.
         load: how the model is loaded. For a network that was trained on several data sets, ``task`` may be left out if
             one of them alone has all classes of ``data``.
@@ -105,7 +113,8 @@ def test(
     printed = len(notes)
     about = {"data": manifest.name, "split": options.split, "subset": options.subset}
     about |= {} if load.task is None else {"task": load.task}
-    scores, skipped = _score(recogniser, records, targets, options, Path(run), about, notes, reporter)
+    score = _scorer(recogniser, data, options, notes, reporter)
+    scores, skipped = _score(score, records, targets, options, Path(run), about, notes, reporter)
     figures = summarise(scores)
     notes += _notes_on(scores, figures)
     report = None
@@ -127,8 +136,30 @@ def test(
     return TestResult(scores, figures, skipped, notes, report)
 
 
+def _scorer(
+    recogniser: AnyRecogniser, data: str | Path, options: TestOptions, notes: list[str], reporter: Reporter
+) -> _Score:
+    """Return the function that scores videos: by stored features, if the data have them and the model takes them."""
+    if isinstance(recogniser, Recogniser) and is_store(data) and needed_features(recogniser) is not None:
+        store = FeatureStore(data)
+        notes.append(f"Scored by the features in {data}, without reading the videos.")
+        return lambda records, targets, note_damage: score_stored(
+            recogniser, store, records, targets, options.protocol, reporter=reporter
+        )
+    return lambda records, targets, note_damage: recogniser.score(
+        records,
+        targets,
+        options.protocol,
+        average=options.average,
+        workers=options.workers,
+        time_limit_s=options.time_limit_s,
+        reporter=reporter,
+        note_damage=note_damage,
+    )
+
+
 def _score(
-    recogniser: AnyRecogniser,
+    score: _Score,
     records: Sequence[VideoRecord],
     targets: Sequence[Tensor],
     options: TestOptions,
@@ -145,16 +176,7 @@ def _score(
     """
     listing = (Path(options.out).parent if options.out is not None else run) / "skipped_test.csv"
     note_damage = DamageList(listing.with_name("damaged_test.csv"), reporter)
-    scores, skipped = recogniser.score(
-        records,
-        targets,
-        options.protocol,
-        average=options.average,
-        workers=options.workers,
-        time_limit_s=options.time_limit_s,
-        reporter=reporter,
-        note_damage=note_damage,
-    )
+    scores, skipped = score(records, targets, note_damage)
     scores.protocol |= about
     if options.out is not None and len(scores):
         scores.save(options.out)

@@ -14,6 +14,7 @@ from torch import nn
 
 from praxiscope._memory import KeptMemory, keep_memory
 from praxiscope.checkpoint import find_checkpoint, load_card, load_model_weights, load_optimizer
+from praxiscope.commands.fit import fit_run
 from praxiscope.commands.report import note_command, report_run
 from praxiscope.data.batch import EpochBatches, mix_seeds
 from praxiscope.data.joined import join
@@ -22,6 +23,7 @@ from praxiscope.data.skipped import DamageList, merge_skipped
 from praxiscope.data.splitlist import SplitList, write_split
 from praxiscope.errors import ArgumentError, DataError
 from praxiscope.inference.loading import build_from_card
+from praxiscope.models.names import learns_of
 from praxiscope.processes import run_once
 from praxiscope.progress import Reporter
 from praxiscope.recipes.sections import OptimSettings
@@ -66,6 +68,8 @@ def train(
 ) -> bool:
     """Train a recogniser and write a run folder.
 
+    A model that learns from stored features is fitted to them, see `praxiscope.commands.fit`.
+
     Args:
         settings: all settings of the run.
         out: the run's folder. Its files are listed in `praxiscope.run_folder`.
@@ -82,6 +86,8 @@ def train(
         ArgumentError, DataError, CheckpointError: an argument, the data or a file cannot be used.
         TrainingError: the loss is not finite, or too many videos cannot be read.
     """
+    if learns_of(settings.model.name) == "features":
+        return fit_run(settings, out, resume=resume, command=command, reporter=reporter)
     run_once()
     folder = Path(out)
     settings = with_known_start(settings, folder if resume else None)

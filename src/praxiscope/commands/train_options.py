@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from praxiscope._lazy import quick_imports
 from praxiscope.checkpoint import check_recogniser
+from praxiscope.commands.fit_options import check_fit, given_options, resolve_fit
 from praxiscope.devices import check_device
 from praxiscope.errors import ArgumentError, unknown_name
-from praxiscope.models.names import FILES, default_stream, frames_of, keywords_of
+from praxiscope.models.names import FILES, default_stream, frames_of, keywords_of, learns_of
 from praxiscope.recipes.named import get_recipe, recipe_of
 from praxiscope.recipes.settings import load_yaml, override
 from praxiscope.run_folder import SETTINGS_FILE
@@ -134,6 +135,11 @@ def resolve(options: TrainOptions, out: Path, resume: bool = False) -> TrainSett
         settings = settings.updated({"model.backbone": model_keywords(settings.model).get("backbone")})
     settings = with_known_start(settings, out if resume else None)
     settings.data.sources()  # raises if there is no data set
+    if learns_of(settings.model.name) == "features":
+        asked = given_options([(key, SETTINGS[key]) for key in plain], options.assignments, options.values)
+        settings = resolve_fit(settings, asked)
+        check_fit(settings, out, resume)
+        return settings
     if "watch" in plain and frames_of(settings.model.name) == "all":
         raise ArgumentError(
             f"--watch {plain['watch']}: {settings.model.name} sees every frame. Leave --watch out, or choose another "

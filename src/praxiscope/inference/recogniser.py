@@ -202,9 +202,9 @@ class Recogniser(TrainedNetwork):
             reporter=reporter or Reporter(),
             note_damage=note_damage,
         )
-        return self._as_scores(found, chosen, targets), found.skipped
+        return self.as_scores(found, chosen, targets), found.skipped
 
-    def _as_scores(self, found: ScoredVideos, protocol: Protocol, targets: Sequence[Tensor]) -> Scores:
+    def as_scores(self, found: ScoredVideos, protocol: Protocol, targets: Sequence[Tensor]) -> Scores:
         described = {
             **protocol.as_dict(),
             "short_side_ratio": self._short_side(protocol) / self.card.input.size,

@@ -1,0 +1,102 @@
+"""Score videos from the rows of a feature store, without reading the videos.
+
+n rows (frames) of a clip, V views of a frame, C channels, h rows and w columns of a map, D features, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from praxiscope.data.dataset import Skip
+from praxiscope.errors import ArgumentError, DataError
+from praxiscope.evaluation.protocols import parse_protocol
+from praxiscope.evaluation.scores import Scores
+from praxiscope.features.contract import FeatureContract
+from praxiscope.features.store import FeatureStore
+from praxiscope.inference.scoring import ScoredVideos
+from praxiscope.models.contract import LearnsFromFeatures
+from praxiscope.progress import Reporter
+from praxiscope.types import VideoRecord
+
+if TYPE_CHECKING:
+    from praxiscope.inference.recogniser import Recogniser
+
+__all__ = ["frame_features", "needed_features", "score_stored"]
+
+
+def frame_features(store: FeatureStore, id: str) -> Tensor:
+    """The features of each frame of a clip, float32 [n, D]: views and places of a map are averaged.
+
+    Raises:
+        DataError: the store has no features of this video.
+    """
+    rows = store.clip(id).features.float()
+    if len(store.contract.views) > 1:
+        rows = rows.mean(1)
+    return rows.flatten(2).mean(2) if rows.dim() == 4 else rows
+
+
+def needed_features(recogniser: Recogniser) -> FeatureContract | None:
+    """The contract of the features that a recogniser learned from; None if it learned from frames."""
+    if not isinstance(recogniser.model, LearnsFromFeatures) or not recogniser.card.features:
+        return None
+    return FeatureContract.from_dict(recogniser.card.features)
+
+
+def score_stored(
+    recogniser: Recogniser,
+    store: FeatureStore,
+    records: Sequence[VideoRecord],
+    targets: Sequence[Tensor],
+    protocol: str | None = None,
+    *,
+    reporter: Reporter | None = None,
+) -> tuple[Scores, list[Skip]]:
+    """Score videos by their stored features, as `Recogniser.score` does by their frames.
+
+    Args:
+        recogniser: its model learns from features.
+        store: features with the contract of those that the model learned from. float16 may stand for float32.
+        records: the videos.
+        targets: int64 [] class numbers (-1: unknown) or multi-hot [K], one per video.
+        protocol: only the default one of the model, which is that of its features.
+        reporter: shows progress.
+
+    Returns:
+        The scores of the videos with features, and the other videos with the reason.
+
+    Raises:
+        ArgumentError: another protocol, or the model does not learn from features.
+        DataError: the features were computed differently; the message shows both contracts.
+    """
+    needed = needed_features(recogniser)
+    if needed is None:
+        raise ArgumentError(
+            f"{recogniser.card.name} learned from frames, not from features; give it the videos."
+        )
+    given = store.contract
+    replace(given, dtype=needed.dtype).check_same(needed, str(store.root))
+    usual = recogniser.default_protocol()
+    if protocol is not None and parse_protocol(protocol).name != parse_protocol(usual).name:
+        raise ArgumentError(
+            f"--protocol {protocol}: {store.root} holds features of other frames ({given}). Leave the protocol out, or "
+            "give the videos."
+        )
+    model: Any = recogniser.model
+    found = ScoredVideos()
+    with (reporter or Reporter()).bar("scoring features", len(records)) as bar, torch.inference_mode():
+        for record, target in zip(records, targets, strict=True):
+            bar.advance()
+            try:
+                rows = frame_features(store, record.id)
+            except DataError as error:
+                found.skipped.append(Skip(record.id, str(error)))
+                continue
+            logits = model.score(rows[None].to(recogniser.device)).logits[0]
+            found.add(record.id, logits.float().cpu(), target)
+    return recogniser.as_scores(found, parse_protocol(usual), targets), found.skipped

@@ -1,0 +1,204 @@
+"""Fit a model to stored features: the network of the store, what its clips are described by, and the fit.
+
+n training clips, P features of a clip, K classes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from praxiscope.checkpoint import ModelCard, load_card
+from praxiscope.data.manifest import Manifest
+from praxiscope.errors import ArgumentError
+from praxiscope.evaluation.calibration import calibrate
+from praxiscope.evaluation.metrics import summarise
+from praxiscope.evaluation.scores import Scores
+from praxiscope.features.contract import VIEWS
+from praxiscope.features.store import FeatureStore
+from praxiscope.inference.stored import frame_features
+from praxiscope.models import create_model
+from praxiscope.models.contract import FitsFeatures
+from praxiscope.models.names import keywords_of
+from praxiscope.models.weights import load_weights
+from praxiscope.progress import Reporter
+from praxiscope.steps import make_loss
+from praxiscope.training.loader import targets_of
+from praxiscope.types import VideoRecord
+
+__all__ = ["Fitted", "build_on_features", "fit_to_store", "frames_per_video"]
+
+_IN_MEMORY = 1 << 28
+"""Bytes of descriptions that are kept in memory; more are mapped from a file."""
+
+_FRAMES = 25
+
+
+class Fitted(NamedTuple):
+    """A fitted model.
+
+    card: its card, with the calibration by held-out clips.
+    row: figures for the run's log: ``top1`` or ``map`` and ``loss`` of the training clips, and, with ``val_``, of clips
+        that were held out in turn, each scored by a fit without its group; and what the model reports.
+    lines: what the model reports.
+    held_out: number of clips that were held out in turn.
+    seconds: that describing and fitting took.
+    """
+
+    card: ModelCard
+    row: dict[str, float]
+    lines: list[str]
+    held_out: int
+    seconds: float
+
+
+def frames_per_video(store: FeatureStore) -> int:
+    """The number of frames by which a model on these features scores a video: as many as the store has; 25 if that
+    depends on the length of the video."""
+    return int(store.contract.sampling.get("frames", _FRAMES))
+
+
+def build_on_features(
+    name: str, keywords: dict[str, Any], store: FeatureStore, manifest: Manifest
+) -> tuple[Any, ModelCard]:
+    """Build a model with the network of a feature store.
+
+    Args:
+        name: of a model that learns from features.
+        keywords: of its builder, as given by the settings.
+        store: the features.
+        manifest: the data set.
+
+    Raises:
+        ArgumentError: the model does not have the interface of `praxiscope.models.contract.FitsFeatures`, or not the
+            store's number of features.
+        CheckpointError: the network of the store is not that of the model.
+    """
+    contract, network = store.contract, load_card(store.network)
+    kwargs = {
+        **keywords,
+        "num_classes": len(manifest.classes),
+        "backbone": network.kwargs.get("backbone"),
+        "stream": contract.stream,
+        "in_channels": network.input.channels,
+        "layer": contract.layer,
+        "frames": frames_per_video(store),
+        "input_size": network.kwargs.get("input_size"),
+    }
+    known = keywords_of(name)
+    kwargs = {
+        key: value
+        for key, value in kwargs.items()
+        if key in known and key != "pretrained" and value is not None
+    }
+    model: Any = create_model(name, **kwargs)
+    if not isinstance(model, FitsFeatures):
+        raise ArgumentError(
+            f"model {name!r}: is registered with learns='features', but lacks the methods of "
+            "praxiscope.models.contract.FitsFeatures (features, score, describe, fit)."
+        )
+    video_model: Any = model
+    load_weights(video_model, store.network)
+    frames, flip = frames_per_video(store), contract.views != VIEWS["center"]
+    card = ModelCard(
+        name=name,
+        kwargs=kwargs,
+        labels=manifest.classes,
+        multi_label=manifest.multi_label,
+        input=replace(network.input, snippets=frames, flip=flip),
+        training={"step": 1, "epoch": 1},
+        features=contract.to_dict(),
+    )
+    return video_model.eval(), card
+
+
+def fit_to_store(
+    model: FitsFeatures,
+    card: ModelCard,
+    store: FeatureStore,
+    manifest: Manifest,
+    *,
+    scratch: Path,
+    seed: int = 0,
+    reporter: Reporter | None = None,
+) -> Fitted:
+    """Fit a model to the training clips of a data set that have features.
+
+    Args:
+        model, card: from `build_on_features`.
+        store: the features.
+        manifest: the data set; only its training clips are used.
+        scratch: folder of a temporary file, for more clips than fit into memory.
+        seed: of the fit.
+        reporter: shows progress.
+
+    Raises:
+        ArgumentError: the model cannot be fitted to such data.
+    """
+    started = time.perf_counter()
+    records = [record for record in manifest.to_train() if record.id in store]
+    targets = torch.stack(targets_of(manifest, records))
+    groups = [record.group or record.id for record in records]
+    path = scratch / "described.tmp"
+    try:
+        x = _describe(model, store, records, path, reporter or Reporter())
+        report = model.fit(x, targets, groups, seed)
+        scores = _training_scores(model, store, records)
+    finally:
+        path.unlink(missing_ok=True)
+    row: dict[str, float] = {"step": 1, "epoch": 1, **_figures("", scores, targets, card)}
+    held_out = torch.isfinite(report.held_out_logits).all(1)
+    calibration: dict[str, Any] = {}
+    if held_out.any():
+        logits, known = report.held_out_logits[held_out], targets[held_out]
+        row |= _figures("val_", logits, known, card)
+        calibration = calibrate(
+            logits.numpy(), known.numpy(), source="held-out training groups", multi_label=card.multi_label
+        )
+    figures = {
+        f"held_out_training_groups_{name.removeprefix('val_')}": value
+        for name, value in row.items()
+        if name.startswith("val_")
+    }
+    card = replace(card, metrics=figures, calibration=calibration)
+    seconds = time.perf_counter() - started
+    return Fitted(card, row | report.figures, list(report.lines), int(held_out.sum()), seconds)
+
+
+def _describe(
+    model: FitsFeatures, store: FeatureStore, records: Sequence[VideoRecord], path: Path, reporter: Reporter
+) -> Any:
+    """What the model describes each clip by, float32 [n, P]: in memory or, if it is large, mapped from a new file."""
+    x: Any = None
+    with reporter.bar("describing clips", len(records)) as bar, torch.inference_mode():
+        for number, record in enumerate(records):
+            described = model.describe(frame_features(store, record.id)).float().numpy()
+            if x is None:
+                shape = (len(records), len(described))
+                large = 4 * shape[0] * shape[1] > _IN_MEMORY
+                x = np.memmap(path, np.float32, "w+", shape=shape) if large else np.empty(shape, np.float32)
+            x[number] = described
+            bar.advance()
+    return x
+
+
+def _training_scores(model: FitsFeatures, store: FeatureStore, records: Sequence[VideoRecord]) -> Tensor:
+    """Scores of the training clips, [n, K]."""
+    with torch.inference_mode():
+        return torch.cat([model.score(frame_features(store, r.id)[None]).logits for r in records]).clone()
+
+
+def _figures(prefix: str, logits: Tensor, targets: Tensor, card: ModelCard) -> dict[str, float]:
+    """Top-1 (or mean average precision) and loss of clips, as in validation."""
+    ids = [str(number) for number in range(len(logits))]
+    scores = Scores(ids, logits.numpy(), targets.numpy(), list(card.labels), {})
+    name = "map" if card.multi_label else "top1"
+    loss = float(make_loss(card.multi_label)(logits, targets))
+    return {f"{prefix}{name}": float(summarise(scores)[name]), f"{prefix}loss": loss}

@@ -1,0 +1,290 @@
+"""Runs of models that are fitted to stored features: from a store and from videos, and all that reads them back."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import praxiscope as px
+import praxiscope.training.feature_fit as feature_fit
+from praxiscope.checkpoint import load_card
+from praxiscope.commands.feature_options import FeatureOptions
+from praxiscope.commands.features import features
+from praxiscope.errors import ArgumentError, CheckpointError, DataError
+from praxiscope.features.store import FeatureStore
+from praxiscope.fitting.logistic import fit_logistic
+from praxiscope.models.contract import FitReport
+from praxiscope.models.feature_model import FeatureModel, FeatureOutput, frame_network
+from praxiscope.models.registered import models, register_model
+from praxiscope.training.log import read_log
+from runs import run_test, weights
+from support import Call
+
+SMALL = {"backbone": "squeezenet1_1", "size": 32, "sampling": {"frames": 3}, "workers": 1}
+
+
+@pytest.fixture(scope="module")
+def store(colour_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return features(colour_set, tmp_path_factory.mktemp("stores") / "rgb", FeatureOptions(**SMALL))
+
+
+@pytest.fixture(scope="module")
+def run(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "probe"
+    assert px.train(store, out=out, model="probe").finished
+    return out
+
+
+def test_a_run_folder_has_what_others_have(run: Path, store: Path) -> None:
+    for name in ("settings.yaml", "commands.txt", "log.csv", "split.csv", "run.json", "report.html"):
+        assert (run / name).is_file(), name
+    settings = px.Run(run).settings
+    assert (settings.model.backbone, settings.input.size) == ("squeezenet1_1", 32)
+    (row,) = read_log(run / "log.csv")
+    assert row["top1"] > 0.5
+    assert px.Run(run).metrics == {"top1": row["val_top1"], "loss": row["val_loss"]}
+    card = px.load(run).card
+    assert card.features == FeatureStore(store).contract.to_dict()
+    assert card.calibration["videos"] == 18
+    assert card.metrics == {
+        "held_out_training_groups_top1": row["val_top1"],
+        "held_out_training_groups_loss": row["val_loss"],
+    }
+
+
+def test_a_video_gets_the_scores_of_its_stored_features(run: Path, store: Path, colour_set: Path) -> None:
+    recogniser: Any = px.load(run)
+    clip = FeatureStore(store).clip("green/3.mp4")
+    with torch.no_grad():
+        expected = recogniser.model.score(clip.features[None]).logits[0]
+    assert torch.allclose(recogniser.video_logits(colour_set / "green" / "3.mp4"), expected, atol=1e-3)
+    segments = list(recogniser.timeline(colour_set / "green" / "3.mp4", window_s=0.5, stride_s=0.25))
+    assert len(segments) == 3
+
+
+def test_a_test_of_stored_features_agrees_with_one_of_videos(
+    run: Path, store: Path, colour_set: Path
+) -> None:
+    stored, read = run_test(run, store), run_test(run, colour_set, workers=0)
+    assert stored.scores.ids == read.scores.ids
+    assert np.allclose(stored.scores.logits, read.scores.logits, atol=1e-3)
+    assert stored.scores.protocol | {"data": "colours0"} == read.scores.protocol
+    assert any(str(store) in note for note in stored.notes)
+    assert not any("features" in note for note in read.notes)
+
+
+def test_videos_that_are_gone_are_scored_by_their_features(
+    run: Path, store: Path, colour_set: Path, tmp_path: Path
+) -> None:
+    copied = tmp_path / "store"
+    copied.mkdir()
+    for path in store.rglob("*"):
+        if path.is_file() and path.name != "praxiscope.csv":
+            target = copied / path.relative_to(store)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes())
+    with (store / "praxiscope.csv").open(newline="") as file, (copied / "praxiscope.csv").open("w") as other:
+        rows = list(csv.DictReader(file))
+        writer = csv.DictWriter(other, rows[0])
+        writer.writeheader()
+        writer.writerows({**row, "path": f"gone/{row['path']}"} for row in rows)
+    assert run_test(run, copied).scores.ids == run_test(run, store).scores.ids
+
+
+@pytest.mark.parametrize("other", [{"backbone": "resnet10"}, {"size": 48}, {"sampling": {"frames": 2}}])
+def test_other_features_are_refused_with_both_contracts(
+    other: dict[str, Any], run: Path, colour_set: Path, tmp_path: Path
+) -> None:
+    few = tmp_path / "few.csv"
+    few.write_text("path,label,split\n" + "".join(f"{colour_set}/red/{n}.mp4,red,test\n" for n in range(2)))
+    wrong = features(few, tmp_path / "wrong", FeatureOptions(**SMALL | other))
+    (key,) = other
+    with pytest.raises(DataError) as caught:
+        run_test(run, wrong)
+    told = str(caught.value)
+    assert str(wrong) in told
+    assert key in told
+    assert told.count("backbone=") >= 2
+    assert "squeezenet1_1" in told
+    assert "\n" not in told
+
+
+def test_another_protocol_than_that_of_the_features_is_refused(run: Path, store: Path) -> None:
+    with pytest.raises(ArgumentError, match="25x1"):
+        run_test(run, store, protocol="25x1")
+    assert run_test(run, store, protocol="3x1").figures["top1"] > 0.3
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"size": 64}, r"--size.*size = 32"),
+        ({"backbone": "resnet18"}, r"--backbone.*backbone = squeezenet1_1"),
+        ({"stream": "flow"}, r"--stream.*stream = rgb"),
+        ({"model.frames": 9}, r"model.frames.*frames = 3"),
+        ({"weights": "w.pt"}, r"--weights.*backbone=squeezenet1_1"),
+        ({"epochs": 3}, r"--epochs.*probe.*without steps"),
+        ({"optim.lr": 0.1}, r"optim.lr.*probe.*without steps"),
+        ({"choose": 1}, r"probe.*without steps"),
+    ],
+)
+def test_options_that_contradict_the_features_are_refused(
+    given: dict[str, Any], told: str, store: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ArgumentError, match=told):
+        px.train(store, out=tmp_path / "run", model="probe", **given)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_same_options_as_the_features_are_accepted(store: Path, run: Path, tmp_path: Path) -> None:
+    again = px.train(store, out=tmp_path / "run", model="probe", size=32, backbone="squeezenet1_1")
+    one, other = weights(run), weights(again.path)
+    assert [name for name in one if not torch.equal(one[name], other[name])] == []
+    repeated = px.train(store, out=tmp_path / "repeated", recipe=str(run / "settings.yaml"))
+    assert repeated.metrics == again.metrics
+
+
+def test_videos_are_turned_into_features_first_and_a_stopped_run_continues(
+    colour_set: Path, run: Path, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ["--backbone", "squeezenet1_1", "--size", "32", "--set", "model.frames=3", "--workers", "1"]
+    out = tmp_path / "run"
+
+    def stop(*args: Any, **kwargs: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("praxiscope.commands.fit.fit_to_store", stop)
+        assert call("train", colour_set, "--model", "probe", "--out", out, *options).code == 130
+    assert FeatureStore(out / "features").rows == 72
+    done = call("train", colour_set, "--model", "probe", "--out", out, *options, "--resume")
+    assert done.code == 0, done.err
+    assert "0 of 24" not in done.out
+    one, other = weights(run), weights(out)
+    assert [name for name in one if not torch.allclose(one[name], other[name], atol=1e-4)] == []
+    again = call("train", "--out", out, "--resume")
+    assert again.code == 0
+    assert "already finished" in again.out + again.err
+
+
+def test_a_model_of_frames_trains_on_the_videos_of_a_store(store: Path, tmp_path: Path) -> None:
+    trained = px.train(
+        store,
+        out=tmp_path / "run",
+        model="tsn",
+        backbone="squeezenet1_1",
+        size=32,
+        epochs=1,
+        workers=0,
+        **{"run.precision": "32", "run.tensorboard": False},
+    )
+    assert trained.finished
+    assert "top1" in trained.metrics
+
+
+def test_prototypes_explain_and_refuse_like_other_models(
+    store: Path, colour_set: Path, call: Call, tmp_path: Path
+) -> None:
+    px.train(store, out="runs/prototypes", model="prototypes")
+    shown = call("explain", "filters", "runs/prototypes", "--out", "filters.png")
+    assert shown.code == 0, shown.err
+    for picture in ("clusters", "gradients", "principal"):
+        refused = call("explain", picture, "runs/prototypes", colour_set / "red" / "0.mp4")
+        assert refused.code == 2
+        assert "prototypes" in refused.err
+        assert "Traceback" not in refused.err
+
+
+def test_probes_of_frames_and_of_flow_are_fused(moving: tuple[Path, Path], tmp_path: Path) -> None:
+    videos, flow = moving
+    rgb = features(videos, tmp_path / "rgb", FeatureOptions(**SMALL))
+    motion = features(videos, tmp_path / "motion", FeatureOptions(**SMALL, flow=flow))
+    one = px.train(rgb, out=tmp_path / "one", model="probe")
+    two = px.train(motion, out=tmp_path / "two", model="probe")
+    assert load_card(next((two.path / "checkpoints").iterdir())).input.streams == ("flow",)
+    assert two.metrics["top1"] >= 0.8  # flow sees the direction
+    fused = px.fuse_runs([one.path, two.path], tmp_path / "both")
+    prediction = px.load(tmp_path / "both").predict(videos / "left" / "0.mp4")
+    assert set(prediction.labels) == {"left", "right"}
+    assert fused is not None
+
+
+def test_a_description_that_is_large_is_mapped_from_a_file(
+    store: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feature_fit, "_IN_MEMORY", 0)
+    seen = []
+    fit = feature_fit.np.memmap
+    monkeypatch.setattr(
+        feature_fit.np, "memmap", lambda *args, **more: seen.append(args[0]) or fit(*args, **more)
+    )
+    trained = px.train(store, out=tmp_path / "run", model="probe")
+    assert [path.parent for path in seen] == [trained.path]
+    assert not seen[0].exists()
+    assert torch.equal(weights(trained.path)["head.linear.weight"], weights(run)["head.linear.weight"])
+
+
+class LastFrame(FeatureModel):
+    """A user's model: a regression on the last frame."""
+
+    def __init__(self, frame: Any, num_classes: int) -> None:
+        super().__init__(frame, num_classes, None, 3)
+        self.head = nn.Linear(self.width, num_classes)
+
+    @property
+    def classifiers(self) -> list[nn.Module]:
+        return [self.head]
+
+    def score(self, features: torch.Tensor) -> FeatureOutput:
+        return FeatureOutput(self.head(features[:, -1]), features)
+
+    def describe(self, features: torch.Tensor) -> torch.Tensor:
+        return features[-1]
+
+    def fit(self, x: Any, targets: torch.Tensor, groups: Any, seed: int) -> FitReport:
+        found = fit_logistic(x, targets, self.num_classes, l2=1.0)
+        self.head.load_state_dict({"weight": found.weight, "bias": found.bias})
+        return FitReport(torch.full((len(targets), self.num_classes), torch.nan), ["One regression."])
+
+
+@pytest.fixture
+def own_models() -> Iterator[None]:
+    @register_model("last-frame", learns="features")
+    def last_frame(*, num_classes: int, backbone: str = "squeezenet1_1") -> LastFrame:
+        network = frame_network(backbone, stream="rgb", in_channels=None, pretrained=False, input_size=None)
+        return LastFrame(network, num_classes)
+
+    @register_model("no-fit", learns="features")
+    def no_fit(*, num_classes: int, backbone: str = "squeezenet1_1") -> Any:
+        return px.create_model("tsn", num_classes=num_classes, backbone=backbone)
+
+    yield
+    del models._entries["last-frame"], models._entries["no-fit"]
+
+
+def test_a_model_of_the_user_is_fitted_and_read_back(
+    own_models: None, store: Path, colour_set: Path, tmp_path: Path
+) -> None:
+    trained = px.train(store, out=tmp_path / "run", model="last-frame")
+    assert trained.metrics == {}  # it held nothing out
+    found = trained.load().video_logits(colour_set / "red" / "1.mp4")
+    clip = FeatureStore(store).clip("red/1.mp4")
+    with torch.no_grad():
+        expected = trained.load().model.head(clip.features[-1])
+    assert torch.allclose(found, expected, atol=1e-3)
+    with pytest.raises(ArgumentError, match=r"'no-fit'.*FitsFeatures"):
+        px.train(store, out=tmp_path / "other", model="no-fit")
+
+
+def test_a_run_is_not_overwritten(store: Path, run: Path) -> None:
+    with pytest.raises(ArgumentError, match="--resume"):
+        px.train(store, out=run, model="probe")
+    with pytest.raises(CheckpointError):
+        px.load(store)

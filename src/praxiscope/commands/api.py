@@ -171,8 +171,9 @@ test.__test__ = False  # type: ignore[attr-defined]  # pytest would take the nam
 
 
 def check(
-    data: Data,
+    data: Data | None = None,
     *,
+    labels: str | Path | None = None,
     split: str | None = None,
     annotations: str | Path | None = None,
     full: bool = False,
@@ -182,7 +183,9 @@ def check(
     """Check a data set before training, as ``praxiscope check`` does: broken videos, class balance, duplicates, leaks.
 
     Args:
-        data: a folder of class folders, a CSV file, or ``LAYOUT:FOLDER``.
+        data: a folder of class folders, a CSV file, or ``LAYOUT:FOLDER``. May be left out with ``labels``.
+        labels: folder of the videos' features (``praxiscope features``): ``report.label_trouble`` then lists clips
+            whose features disagree with their label, and pairs of clips that show nearly the same.
         split: official split of a layout.
         annotations: folder of a layout's official lists, if they are not beside the videos.
         full: decode every frame, to find damaged ones. Slower.
@@ -193,16 +196,23 @@ def check(
         The report; ``print(report)`` shows it as text, ``report.broken`` lists what cannot be read.
 
     Raises:
-        ArgumentError, DataError: the data set cannot be listed.
+        ArgumentError, DataError: the data set cannot be listed, or the features do not fit.
 
     Example:
         >>> report = px.check("videos/")
         >>> report.whole, report.imbalance
+        >>> [clip.record.id for clip in px.check(labels="features/").label_trouble.suspects[:20]]
     """
     from praxiscope.commands.check import check as run_check
 
     return run_check(
-        data, split=split, annotations=annotations, full=full, workers=workers, reporter=_reporter(progress)
+        data,
+        labels=labels,
+        split=split,
+        annotations=annotations,
+        full=full,
+        workers=workers,
+        reporter=_reporter(progress),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from praxiscope.data.label_trouble import LabelTrouble
 from praxiscope.data.manifest import Manifest
 from praxiscope.data.splits import leaking_groups
 from praxiscope.errors import PraxiscopeError, VideoError
@@ -84,6 +85,7 @@ class CheckReport:
             split, of all videos.
         leaking_groups: groups on several sides of the split, with the number of videos on each.
         copies: files with the same content.
+        label_trouble: labels that features contradict, and near duplicates; None if no features were given.
     """
 
     name: str
@@ -98,6 +100,7 @@ class CheckReport:
     notes: tuple[str, ...]
     left_out: tuple[str, ...] = ()
     official: bool = False
+    label_trouble: LabelTrouble | None = None
 
     def __str__(self) -> str:
         from praxiscope.data.check_text import report_lines
@@ -152,6 +155,7 @@ class CheckReport:
             "left_out": list(self.left_out),
             "leaking_groups": self.leaking_groups,
             "copies": [asdict(copies) for copies in self.copies],
+            "label_trouble": None if self.label_trouble is None else self.label_trouble.to_dict(),
             "notes": list(self.notes),
             "details": [{**asdict(video), "path": str(video.path)} for video in self.videos],
         }
@@ -195,7 +199,7 @@ def inspect(
     for record in manifest.records:
         for label in record.labels:
             classes[label][record.split or "unsplit"] += 1
-    learned = "train" if any(record.split for record in manifest.records) else "unsplit"
+    learned = "unsplit" if None in splits else "train"
     trained = [counts[learned] for counts in classes.values() if counts[learned]]
     return CheckReport(
         name=manifest.name,

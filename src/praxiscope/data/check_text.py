@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from praxiscope.data.label_trouble import trouble_lines
 from praxiscope.units import counted
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ def report_lines(report: CheckReport) -> list[str]:
     for copies in report.copies:
         where = f", in {' and '.join(copies.splits)}" if len(copies.splits) > 1 else ""
         lines.append(f"Same content: {', '.join(copies.ids)}{where}")
+    if report.label_trouble is not None:
+        lines += trouble_lines(report.label_trouble)
     # A problem of a file is printed once, however many of its parts are listed.
     lines += dict.fromkeys(f"Damaged: {video.path}: {video.problem}" for video in report.damaged)
     lines += dict.fromkeys(f"Broken: {_with_path(video)}" for video in report.broken)

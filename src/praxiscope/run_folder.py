@@ -9,6 +9,7 @@ runs/a/
     skipped.csv          videos that could not be read
     damaged.csv          videos that were read in spite of missing frames
     features/            the features of the videos, for a model that was fitted to them
+    held_out.npz         scores of the held-out videos that the checkpoint is calibrated on
     run.json             the last and the best checkpoint
     checkpoints/STEP/    model folders
     tests/               reports of tests
@@ -32,6 +33,7 @@ __all__ = [
     "DAMAGED_FILE",
     "FEATURES",
     "FUSION_FILE",
+    "HELD_OUT_FILE",
     "LOG_FILE",
     "MODEL_FILE",
     "OPTIMIZER_FILE",
@@ -58,6 +60,7 @@ DAMAGED_FILE = "damaged.csv"
 POINTER_FILE = "run.json"
 REPORT_FILE = "report.html"
 SCORES_FILE = "scores.npz"
+HELD_OUT_FILE = "held_out.npz"
 CHECKPOINTS = "checkpoints"
 FEATURES = "features"
 TESTS = "tests"

@@ -18,6 +18,7 @@ from praxiscope.checkpoint import load_card
 from praxiscope.commands.feature_options import FeatureOptions
 from praxiscope.commands.features import features
 from praxiscope.errors import ArgumentError, CheckpointError, DataError
+from praxiscope.evaluation.calibration import calibrate
 from praxiscope.features.store import FeatureStore
 from praxiscope.fitting.logistic import fit_logistic
 from praxiscope.models.contract import FitReport
@@ -57,6 +58,22 @@ def test_a_run_folder_has_what_others_have(run: Path, store: Path) -> None:
         "held_out_training_groups_top1": row["val_top1"],
         "held_out_training_groups_loss": row["val_loss"],
     }
+
+
+def test_fused_probes_are_calibrated_on_the_clips_that_both_held_out(
+    run: Path, store: Path, colour_set: Path, tmp_path: Path
+) -> None:
+    kept = px.Scores.load(run / "held_out.npz")
+    assert len(kept) == 18
+    px.train(store, out=tmp_path / "prototypes", model="prototypes")
+    other = px.Scores.load(tmp_path / "prototypes" / "held_out.npz")
+    fused = px.fuse_runs([run, tmp_path / "prototypes"], tmp_path / "both")
+    together = px.fuse([kept, other])
+    assert fused.calibration == calibrate(
+        together.logits, together.targets, source="training groups that all parts held out"
+    )
+    answer = fused.predict(colour_set / "red" / "0.mp4")
+    assert answer.none_below == fused.calibration["none_below"]
 
 
 def test_a_video_gets_the_scores_of_its_stored_features(run: Path, store: Path, colour_set: Path) -> None:

@@ -10,13 +10,17 @@ import pytest
 import torch
 
 from praxiscope.checkpoint import InputContract, ModelCard
-from praxiscope.errors import ArgumentError
+from praxiscope.errors import ArgumentError, CheckpointError
+from praxiscope.evaluation.calibration import calibrate
 from praxiscope.evaluation.fusion import fuse
 from praxiscope.evaluation.probabilities import probabilities, softmax
+from praxiscope.evaluation.scores import Scores
 from praxiscope.inference.answers import find_threshold, is_none, parse_none_below
-from praxiscope.inference.fused import FusedRecogniser
+from praxiscope.inference.fused import FusedRecogniser, load_fused, save_fused
+from praxiscope.inference.options import LoadOptions
 from praxiscope.inference.recogniser import Recogniser
 from praxiscope.models import create_model
+from praxiscope.run_folder import HELD_OUT_FILE
 from praxiscope.types import VideoRecord
 from support import write_clip
 
@@ -153,3 +157,40 @@ def test_thresholds_are_probabilities() -> None:
     for text in ("", "30%", "1.1", "nan"):
         with pytest.raises(ArgumentError):
             parse_none_below(text)
+
+
+def save_run(folder: Path, seed: int, ids: list[str] | None) -> tuple[Path, Scores | None]:
+    """A run with scores of held-out videos, if any are named."""
+    recogniser(seed).save(folder)
+    if ids is None:
+        return folder, None
+    rng = np.random.default_rng(seed)
+    numbers = np.array([int(name) for name in ids])
+    scores = Scores(ids, rng.normal(size=(len(ids), 3)), numbers % 3, ["a", "b", "c"], {"name": f"{seed}x1"})
+    scores.save(folder / HELD_OUT_FILE)
+    return folder, scores
+
+
+def test_fused_runs_are_calibrated_on_the_videos_that_all_have_held_out(tmp_path: Path) -> None:
+    ids = [str(number) for number in range(40)]
+    first, rgb = save_run(tmp_path / "rgb", 0, ids)
+    second, flow = save_run(tmp_path / "flow", 1, ids[:9:-1])  # 30 of them, in another order
+    save_fused(tmp_path / "both", [first, second], kind="weighted", weights=[1, 2])
+    together = fuse([rgb.reordered(ids[10:]), flow], kind="weighted", weights=[1, 2], any_protocol=True)
+    found = load_fused(tmp_path / "both", LoadOptions(device="cpu")).calibration
+    wanted = calibrate(together.logits, together.targets, source=found["source"])
+    assert found == wanted
+    assert found["videos"] == 30
+    path = tmp_path / "both" / "fusion.json"
+    path.write_text(path.read_text().replace('"none_below": 0', '"none_below": 7'))
+    with pytest.raises(CheckpointError, match="calibration"):
+        load_fused(tmp_path / "both", LoadOptions(device="cpu"))
+
+
+@pytest.mark.parametrize("ids", [None, ["100", "101"]])
+def test_fused_runs_without_common_held_out_videos_are_not_calibrated(
+    tmp_path: Path, ids: list[str] | None
+) -> None:
+    runs = [save_run(tmp_path / "rgb", 0, ["1", "2", "3"])[0], save_run(tmp_path / "flow", 1, ids)[0]]
+    save_fused(tmp_path / "both", runs)
+    assert load_fused(tmp_path / "both", LoadOptions(device="cpu")).calibration == {}

@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from praxiscope.checkpoint import find_checkpoint, load_card
 from praxiscope.commands.train import train
 from praxiscope.evaluation.calibration import calibrate
+from praxiscope.evaluation.scores import Scores
 from runs import run_test, settings
 
 
@@ -40,6 +42,8 @@ def assert_calibrated(checkpoint: Path, listed: Path) -> None:
     found = load_card(checkpoint).calibration
     assert found.pop("source") == wanted.pop("source")
     assert found == pytest.approx(wanted, rel=1e-4)
+    kept = Scores.load(checkpoint.parent.parent / "held_out.npz")
+    np.testing.assert_allclose(kept.logits, scores.reordered(kept.ids).logits, atol=1e-4)
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ the folder that it names is complete, so a killed run leaves a usable checkpoint
 Importing this package does not import torch.
 """
 
-from praxiscope.checkpoint.card import FlowInput, InputContract, ModelCard, load_card
+from praxiscope.checkpoint.card import FlowInput, InputContract, ModelCard, is_calibration, load_card
 from praxiscope.checkpoint.loading import load_model_weights, load_optimizer, load_state, load_tensors
 from praxiscope.checkpoint.runs import (
     check_recogniser,
@@ -27,6 +27,7 @@ __all__ = [
     "check_recogniser",
     "find_card",
     "find_checkpoint",
+    "is_calibration",
     "is_fused",
     "kept_checkpoints",
     "load_card",

@@ -13,7 +13,7 @@ from praxiscope._version import __version__
 from praxiscope.errors import ArgumentError, CheckpointError, unknown_name
 from praxiscope.run_folder import CARD_FILE
 
-__all__ = ["FORMAT", "FlowInput", "InputContract", "ModelCard", "load_card"]
+__all__ = ["FORMAT", "FlowInput", "InputContract", "ModelCard", "is_calibration", "load_card"]
 
 FORMAT = 1
 
@@ -193,7 +193,7 @@ def load_card(folder: Path) -> ModelCard:
     wrong += [name for name in ("name", "kwargs") if not isinstance(getattr(card, name), _CARD_TYPES[name])]
     wrong += ["pictures"] if not isinstance(contract.pictures, bool) else []
     wrong += ["tasks"] if card.tasks and not _are_blocks(list(card.tasks.values()), len(card.labels)) else []
-    wrong += ["calibration"] if card.calibration and not _is_calibration(card.calibration) else []
+    wrong += ["calibration"] if card.calibration and not is_calibration(card.calibration) else []
     if wrong:
         raise CheckpointError(
             f"{path}: wrong values for {', '.join(wrong)}. Use another checkpoint of the run."
@@ -212,7 +212,7 @@ def _are_blocks(blocks: list[tuple[Any, ...]], count: int) -> bool:
     )
 
 
-def _is_calibration(value: object) -> bool:
+def is_calibration(value: object) -> bool:
     """Whether the numbers that answers depend on are there: a temperature above 0, and two fractions."""
     if not isinstance(value, dict):
         return False

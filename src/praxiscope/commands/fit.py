@@ -20,7 +20,14 @@ from praxiscope.features.store import FeatureStore, is_store
 from praxiscope.processes import run_once
 from praxiscope.progress import Reporter
 from praxiscope.recipes.settings import TrainSettings, dump_yaml
-from praxiscope.run_folder import CHECKPOINTS, FEATURES, REPORT_FILE, SETTINGS_FILE, SKIPPED_FILE
+from praxiscope.run_folder import (
+    CHECKPOINTS,
+    FEATURES,
+    HELD_OUT_FILE,
+    REPORT_FILE,
+    SETTINGS_FILE,
+    SKIPPED_FILE,
+)
 from praxiscope.training.feature_fit import Fitted, build_on_features, fit_to_store
 from praxiscope.training.log import RunLog
 from praxiscope.training.readable import check_trainable, check_worthwhile
@@ -92,6 +99,8 @@ def fit_run(
     fitted = fit_to_store(
         model, card, store, manifest, scratch=folder, seed=settings.run.seed, reporter=reporter
     )
+    if fitted.held_out_scores is not None:
+        fitted.held_out_scores.save(folder / HELD_OUT_FILE)
     save_checkpoint(folder / CHECKPOINTS / _CHECKPOINT, model, fitted.card)
     log = RunLog(folder, tensorboard=False)
     log.write(fitted.row)

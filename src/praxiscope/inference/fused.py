@@ -16,11 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from praxiscope.checkpoint import ModelCard, load_card, write_json
+from praxiscope.checkpoint import ModelCard, is_calibration, load_card, write_json
 from praxiscope.data.dataset import Skip, ignore
 from praxiscope.data.flow_reader import needs_weights
 from praxiscope.data.splitlist import SplitList
 from praxiscope.errors import ArgumentError, CheckpointError, ScoresError
+from praxiscope.evaluation.calibration import calibrate
 from praxiscope.evaluation.fusion import combine, fuse
 from praxiscope.evaluation.scores import Scores
 from praxiscope.evaluation.svm import SvmFusion
@@ -30,7 +31,7 @@ from praxiscope.inference.loading import load_single
 from praxiscope.inference.options import FlowOptions, LoadOptions
 from praxiscope.inference.recogniser import Recogniser, best_labels
 from praxiscope.progress import Reporter
-from praxiscope.run_folder import FUSION_FILE, SVM_FILE
+from praxiscope.run_folder import FUSION_FILE, HELD_OUT_FILE, SVM_FILE
 from praxiscope.types import Prediction, Segment, VideoRecord
 from praxiscope.units import counted
 from praxiscope.video.opening import VideoSource, as_video
@@ -227,6 +228,8 @@ def save_fused(
     for name, part in zip(names, fused.parts, strict=True):
         part.save(temporary / name)
     content: dict[str, Any] = {"format": _FORMAT, "parts": names, "kind": kind, "weights": fused.weights}
+    if svm is None and (calibration := _calibrate(runs, fused)):
+        content["calibration"] = calibration
     for split in [split for split in splits if split.path.is_file()][:1]:
         split.copy_to(temporary)  # keeps the list of training videos
     if svm is not None:
@@ -237,6 +240,32 @@ def save_fused(
         content["svm"] = {"c": svm.c, "sources": list(svm.sources)}
     write_json(temporary / FUSION_FILE, content)
     temporary.replace(target)
+
+
+def _calibrate(runs: Sequence[str | Path], fused: FusedRecogniser) -> dict[str, Any]:
+    """The calibration of fused runs, on the videos that all of them have held out; empty if there are none."""
+    files = [Path(run) / HELD_OUT_FILE for run in runs]
+    if not all(file.is_file() for file in files):
+        return {}
+    streams = [Scores.load(file) for file in files]
+    common = [name for name in streams[0].ids if all(name in stream.ids for stream in streams)]
+    if not common:
+        return {}
+    try:
+        scores = fuse(
+            [stream.reordered(common) for stream in streams],
+            kind=fused.kind,
+            weights=fused.weights,
+            any_protocol=True,
+        )
+    except ScoresError:  # runs on other labels of the same videos
+        return {}
+    return calibrate(
+        scores.logits,
+        scores.targets,
+        source="training groups that all parts held out",
+        multi_label=fused.card.multi_label,
+    )
 
 
 def _check_splits(splits: Sequence[SplitList]) -> None:
@@ -278,6 +307,9 @@ def load_fused(folder: str | Path, options: LoadOptions) -> FusedRecogniser:
         )
         cards = [load_card(root / name) for name in names]
         svm = _load_svm(root, content["svm"], cards[0].labels) if kind == "svm" else None
+        calibration = content.get("calibration")
+        if calibration is not None and not is_calibration(calibration):
+            raise CheckpointError(f"{root / FUSION_FILE}: wrong values for calibration. Fuse the runs again.")
     except (OSError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, CheckpointError):
             raise
@@ -289,7 +321,7 @@ def load_fused(folder: str | Path, options: LoadOptions) -> FusedRecogniser:
         for name, flow in zip(names, _share_flow(root, cards, options.flow), strict=True)
     ]
     try:
-        return FusedRecogniser(parts, kind=kind, weights=weights, svm=svm)
+        return FusedRecogniser(parts, kind=kind, weights=weights, svm=svm, calibration=calibration)
     except (ArgumentError, ScoresError) as error:
         raise CheckpointError(f"{root}: the parts do not fit together. {error}") from error
 

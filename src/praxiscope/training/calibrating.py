@@ -15,6 +15,7 @@ from praxiscope.inference.recogniser import Recogniser
 from praxiscope.models.undrawn import Undrawn
 from praxiscope.progress import Reporter
 from praxiscope.recipes.settings import TrainSettings
+from praxiscope.run_folder import HELD_OUT_FILE
 from praxiscope.training.loader import targets_of
 from praxiscope.training.network import Network
 from praxiscope.units import counted
@@ -69,6 +70,7 @@ def calibrate_run(
     calibration = calibrate(
         scores.logits, scores.targets, source="held-out training groups", multi_label=card.multi_label
     )
+    scores.save(folder / HELD_OUT_FILE)  # a fusion with other runs is calibrated on them
     save_card(checkpoint, replace(card, calibration=calibration))
     if calibration:
         reporter.line(

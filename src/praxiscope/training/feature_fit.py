@@ -49,6 +49,8 @@ class Fitted(NamedTuple):
         that were held out in turn, each scored by a fit without its group; and what the model reports.
     lines: what the model reports.
     held_out: number of clips that were held out in turn.
+    held_out_scores: their scores; None without such clips, or if a clip has several labels of which one is learned at a
+        time.
     seconds: that describing and fitting took.
     """
 
@@ -56,6 +58,7 @@ class Fitted(NamedTuple):
     row: dict[str, float]
     lines: list[str]
     held_out: int
+    held_out_scores: Scores | None
     seconds: float
 
 
@@ -156,12 +159,16 @@ def fit_to_store(
     row: dict[str, float] = {"step": 1, "epoch": 1, **_figures("", scores, targets, card)}
     held_out = torch.isfinite(report.held_out_logits).all(1)
     calibration: dict[str, Any] = {}
+    kept: Scores | None = None
     if held_out.any():
         logits, known = report.held_out_logits[held_out], targets[held_out]
         row |= _figures("val_", logits, known, card)
         calibration = calibrate(
             logits.numpy(), known.numpy(), source="held-out training groups", multi_label=card.multi_label
         )
+        ids = [records[place].id for place in held_out.nonzero().flatten().tolist()]
+        if len(set(ids)) == len(ids):
+            kept = Scores(ids, logits.numpy(), known.numpy(), list(card.labels))
     figures = {
         f"held_out_training_groups_{name.removeprefix('val_')}": value
         for name, value in row.items()
@@ -169,7 +176,7 @@ def fit_to_store(
     }
     card = replace(card, metrics=figures, calibration=calibration)
     seconds = time.perf_counter() - started
-    return Fitted(card, row | report.figures, list(report.lines), int(held_out.sum()), seconds)
+    return Fitted(card, row | report.figures, list(report.lines), int(held_out.sum()), kept, seconds)
 
 
 def _describe(

@@ -90,7 +90,7 @@ def run(moving: Moving, streams: Streams, tmp_path_factory: pytest.TempPathFacto
 
 
 def test_a_joint_network_starts_as_its_streams_ended(moving: Moving, streams: Streams) -> None:
-    from praxiscope.commands.train import _load_data
+    from praxiscope.training.run_data import load_data
 
     settings = joint(moving, streams[::-1])  # in any order
     lines: list[str] = []
@@ -100,7 +100,7 @@ def test_a_joint_network_starts_as_its_streams_ended(moving: Moving, streams: St
             lines.append(text)
 
     store = FlowStore(moving[1])
-    model, card = build_model(settings, _load_data(settings), Said(), store)
+    model, card = build_model(settings, load_data(settings), Said(), store)
     for network, folder in ((model.appearance, streams[0]), (model.motion, streams[1])):  # type: ignore[union-attr]
         saved = load_tensors(find_checkpoint(folder))
         own = network.state_dict()  # type: ignore[union-attr]
@@ -310,11 +310,11 @@ def test_runs_that_make_no_pair_are_refused(
 def test_the_streams_decide_on_mirror_images_and_normalisation(
     moving: Moving, streams: Streams, tmp_path: Path
 ) -> None:
-    from praxiscope.commands.train import _load_data
+    from praxiscope.training.run_data import load_data
 
     def contract(*changes: str) -> Any:
         settings = joint(moving, (tmp_path / "grey", streams[1]), *changes)
-        return build_model(settings, _load_data(settings), Reporter(), FlowStore(moving[1]))[1].input
+        return build_model(settings, load_data(settings), Reporter(), FlowStore(moving[1]))[1].input
 
     assert train(single(moving[0], None, "input.mean=[0.5]", "input.std=[0.25]"), tmp_path / "grey")
     found = contract()

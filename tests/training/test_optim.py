@@ -50,6 +50,30 @@ def test_tsn_groups_have_the_rates_and_decays_of_its_code():
     assert all(group["initial_lr"] == group["lr"] for group in groups.values())
 
 
+@pytest.mark.slow
+def test_the_trunk_learns_at_its_own_rate() -> None:
+    net = create_model("tsn", backbone="resnet10", num_classes=3)
+    groups = by_name(
+        parameter_groups(
+            net, lr=0.01, weight_decay=5e-4, classifier_lr_scale=2, first_conv_lr_scale=5, trunk_lr_scale=0.1
+        )
+    )
+    rates = {name: pytest.approx(group["lr"] / 0.01) for name, group in groups.items()}
+    assert rates == {
+        "first convolution weight": 0.5,
+        "weight": 0.1,
+        "norm": 0.1,
+        "classifier weight": 2,
+        "classifier bias": 4,
+    }
+
+
+def test_without_classifiers_all_of_the_network_is_the_trunk() -> None:
+    net = unlisted(nn.Sequential(nn.Linear(3, 4)))
+    groups = by_name(parameter_groups(net, lr=1, weight_decay=0, trunk_lr_scale=0.1))
+    assert {name: group["lr"] for name, group in groups.items()} == {"weight": 0.1, "bias": 0.2}
+
+
 def unlisted(net: nn.Module) -> nn.Module:
     """The same network as a model that lists no layers."""
     net.classifiers, net.first_convolutions = (), ()

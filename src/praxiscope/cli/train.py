@@ -101,7 +101,7 @@ def train(
     model: Annotated[
         str | None,
         typer.Option(
-            help=f"Name of the model: {', '.join(list_models())}. Default: tsn.",
+            help=f"Name of the model: {', '.join(list_models())}; or auto: by the number of clips. Default: tsn.",
             autocompletion=complete.models,
             rich_help_panel=MODEL_PANEL,
         ),
@@ -159,7 +159,7 @@ def train(
         str,
         typer.Option(
             help="Name of a recipe (see praxiscope recipes), or a run's settings.yaml. By default the recipe "
-            "default-MODEL, if there is one.",
+            "default-MODEL or default; from trained weights, fine-tune.",
             autocompletion=complete.recipes,
             rich_help_panel=_TRAINING,
         ),

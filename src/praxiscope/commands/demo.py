@@ -49,15 +49,17 @@ def demo(folder: Path, data: str | None = None, options: Sequence[str] = ()) -> 
     scores = run / SCORES_FILE
     if not (run / POINTER_FILE).is_file():  # no checkpoint to continue from
         _type("check", source)
-        recipe = "demo" if data is None else "demo-own"
-        _type("train", source, "--recipe", recipe, "--out", run, *options)
+        chosen = ["--recipe", "demo"] if data is None else ["--recipe", "demo-own", "--model", "auto"]
+        _type("train", source, *chosen, "--out", run, *options)
     else:
         _type("train", "--resume", "--out", run)
     trained_on = load_yaml(run / SETTINGS_FILE).data.sources()[""]
     if not scores.is_file() or scores.stat().st_mtime < (run / POINTER_FILE).stat().st_mtime:
         given = {"--split": trained_on.split, "--annotations": trained_on.annotations}
         words = [word for key, value in given.items() if value for word in (key, value)]
-        _type("test", run, source, *words, "--protocol", "1x1", "--out", scores)
+        if data is None:
+            words += ["--protocol", "1x1"]
+        _type("test", run, source, *words, "--out", scores)
     held_out = _held_out(run, trained_on)
     _type("predict", run, *held_out[:4], "--top", min(4, len(held_out)))
     if data is not None:
@@ -68,7 +70,7 @@ def demo(folder: Path, data: str | None = None, options: Sequence[str] = ()) -> 
 
 
 def _held_out(run: Path, source: TaskSource) -> list[Path]:
-    """A held-out video of each class."""
+    """A held-out video of each class, that the run was not chosen on if there is one."""
     sides = SplitList(run).sides()
     manifest = load_records(
         source.source,
@@ -76,7 +78,11 @@ def _held_out(run: Path, source: TaskSource) -> list[Path]:
         annotations=Path(source.annotations) if source.annotations else None,
         random_split=False,
     )
-    records = [record for record in manifest.records if sides.get(record.id) in ("test", "val")]
+    by_side = {
+        side: [record for record in manifest.records if sides.get(record.id) == side]
+        for side in ("test", "val")
+    }
+    records = by_side["test"] or by_side["val"]
     return [path for _, path in sorted({record.labels: record.path for record in records}.items())]
 
 

@@ -16,9 +16,9 @@ from praxiscope._memory import KeptMemory, keep_memory
 from praxiscope.checkpoint import find_checkpoint, load_card, load_model_weights, load_optimizer
 from praxiscope.commands.fit import fit_run
 from praxiscope.commands.report import note_command, report_run
+from praxiscope.commands.train_end import report_finished, summarise
 from praxiscope.data.batch import EpochBatches, mix_seeds
-from praxiscope.data.joined import join
-from praxiscope.data.manifest import Manifest, load_records
+from praxiscope.data.manifest import Manifest
 from praxiscope.data.skipped import DamageList, merge_skipped
 from praxiscope.data.splitlist import SplitList, write_split
 from praxiscope.errors import ArgumentError, DataError
@@ -28,13 +28,13 @@ from praxiscope.processes import run_once
 from praxiscope.progress import Reporter
 from praxiscope.recipes.sections import OptimSettings
 from praxiscope.recipes.settings import TrainSettings, dump_yaml, load_yaml
-from praxiscope.run_folder import DAMAGED_FILE, REPORT_FILE, SETTINGS_FILE, SKIPPED_FILE, of_process
+from praxiscope.run_folder import DAMAGED_FILE, SETTINGS_FILE, SKIPPED_FILE, of_process
 from praxiscope.steps import TaskLoss, make_loss
 from praxiscope.steps.base import Loss
 from praxiscope.training.build_model import build_model
 from praxiscope.training.calibrating import calibrate_run
 from praxiscope.training.checks import check_start, check_training, note_on_start, with_known_start
-from praxiscope.training.duration import Duration, length_of
+from praxiscope.training.duration import Duration
 from praxiscope.training.launch import launch
 from praxiscope.training.loader import channels_last, epoch_loader, flow_store, weights_of_classes
 from praxiscope.training.log import RunLog, choice_recorder, merge_choices
@@ -42,6 +42,7 @@ from praxiscope.training.loop import Callbacks, Plan, TrainState, fit
 from praxiscope.training.make_step import check_network, make_step, snippets_at_once
 from praxiscope.training.network import Network
 from praxiscope.training.optim import TrunkFreeze, make_optimizer, parameter_groups
+from praxiscope.training.probe_start import start_from_probe
 from praxiscope.training.readable import (
     ReadProblems,
     SkipList,
@@ -50,6 +51,7 @@ from praxiscope.training.readable import (
     scan,
 )
 from praxiscope.training.resuming import check_resumable, is_finished, make_schedule, update_length
+from praxiscope.training.run_data import load_data
 from praxiscope.training.summary import report_start
 from praxiscope.training.validation import Validation, save
 from praxiscope.types import Batch
@@ -96,10 +98,10 @@ def train(
     if resume:
         state, before = check_resumable(folder, settings), load_yaml(folder / SETTINGS_FILE)
         if is_finished(state, settings.optim):
-            return _report_finished(folder, settings, state, reporter or Reporter())
+            return report_finished(folder, settings, state, reporter or Reporter())
     fabric = launch(settings)
     run = _Run(settings, folder, resume, fabric, (fabric.is_global_zero and reporter) or Reporter())
-    manifest = _load_data(settings)
+    manifest = load_data(settings)
     if not resume:
         check_worthwhile(settings, manifest)
         for note in note_on_start(settings.model):
@@ -116,6 +118,8 @@ def train(
     )
     check_network(settings, network.model, network.card.input)
     report_start(settings, manifest, network, fabric, duration, state.at_once, run.reporter)
+    if settings.optim.probe and not resume:
+        start_from_probe(settings, manifest, network, fabric, problems, run.reporter)
     notes = update_length(state, before, settings, duration)
     model, optimizer = _set_up(run, network, state, notes)
     started = time.perf_counter()
@@ -127,7 +131,7 @@ def train(
             merge_choices(folder)
             calibrate_run(folder, settings, manifest, network, run.reporter)
         report_run(folder)
-        _summarise(run, state, complete, time.perf_counter() - started)
+        summarise(folder, settings, state, complete, time.perf_counter() - started, run.reporter)
     fabric.barrier()
     return complete
 
@@ -246,6 +250,7 @@ def _set_up(run: _Run, network: Network, state: TrainState, notes: Sequence[str]
         weight_decay=optim.weight_decay,
         classifier_lr_scale=optim.classifier_lr_scale,
         first_conv_lr_scale=optim.first_conv_lr_scale,
+        trunk_lr_scale=optim.trunk_lr_scale,
         policy=optim.policy,
     )
     model, optimizer = fabric.setup(
@@ -276,7 +281,9 @@ def _fit(
     records, tasks = manifest.to_train(), list(manifest.tasks.values())
     log = None
     if fabric.is_global_zero:
-        log = RunLog(run.folder, resume_step=state.step, tensorboard=settings.run.tensorboard)
+        log = RunLog(
+            run.folder, resume_step=state.step if run.resume else None, tensorboard=settings.run.tensorboard
+        )
     class_weights = weights_of_classes(settings, manifest, records)
     loss = make_loss(manifest.multi_label, class_weights, settings.optim.label_smoothing, tasks)
     record_choice = choice_recorder(run.folder, fabric.global_rank, state)
@@ -332,6 +339,8 @@ def _plan(settings: TrainSettings, duration: Duration) -> Plan:
         clip_norm=optim.clip_norm,
         seed=settings.run.seed,
         checkpoint_steps=settings.run.checkpoint_steps,
+        patience=optim.patience,
+        validate_first=optim.probe,
     )
 
 
@@ -353,47 +362,3 @@ def _count_tasks(loss: Loss, fabric: Any, batches: list[Batch]) -> None:
         if fabric.world_size > 1:
             counts = fabric.all_reduce(counts, reduce_op="sum")
         loss.expect(counts, len(batches) * fabric.world_size)
-
-
-def _load_data(settings: TrainSettings) -> Manifest:
-    """The data set, or several as one."""
-    manifests = {
-        name: load_records(
-            source.source,
-            split=source.split,
-            annotations=Path(source.annotations) if source.annotations else None,
-            seed=settings.run.seed,
-            test_fraction=settings.data.test_fraction,
-        )
-        for name, source in settings.data.sources().items()
-    }
-    return manifests[""] if settings.data.tasks is None else join(manifests)
-
-
-def _report_finished(folder: Path, settings: TrainSettings, state: TrainState, reporter: Reporter) -> bool:
-    """Report that a run is finished. Files that it lacks because it was killed at its end are written."""
-    if not (folder / REPORT_FILE).is_file():
-        merge_skipped(folder)
-        merge_choices(folder)
-        report_run(folder)
-    length = length_of(settings.optim)
-    if not settings.optim.steps:
-        length += f", {counted(state.step, 'step')}"
-    reporter.line(
-        f"{folder} is already finished ({length}). To train longer, use --resume --epochs N. "
-        f"Report: {folder / REPORT_FILE}"
-    )
-    return True
-
-
-def _summarise(run: _Run, state: TrainState, complete: bool, seconds: float) -> None:
-    if state.skipped:
-        videos = counted(len(state.skipped), "video")
-        run.reporter.line(f"{videos} could not be read: {run.folder / SKIPPED_FILE}")
-    if complete:
-        report = run.folder / REPORT_FILE
-        run.reporter.line(f"Done: {counted(state.step, 'step')} in {seconds:.0f} s. Report: {report}")
-    else:
-        run.reporter.line(
-            f"Stopped and saved after step {state.step}. Continue with --resume --out {run.folder}"
-        )

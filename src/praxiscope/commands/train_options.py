@@ -6,7 +6,7 @@ This does not import torch, except for a warm start from runs.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +16,19 @@ from praxiscope.commands.fit_options import check_fit, given_options, resolve_fi
 from praxiscope.devices import check_device
 from praxiscope.errors import ArgumentError, unknown_name
 from praxiscope.models.names import FILES, default_stream, frames_of, keywords_of, learns_of
-from praxiscope.recipes.named import get_recipe, recipe_of
+from praxiscope.recipes.named import get_recipe, recipe_of, scratch_of
+from praxiscope.recipes.sections import ModelSettings
 from praxiscope.recipes.settings import load_yaml, override
 from praxiscope.run_folder import SETTINGS_FILE
-from praxiscope.training.checks import check_streams, check_training, model_keywords, with_known_start
+from praxiscope.training.checks import (
+    check_streams,
+    check_training,
+    model_keywords,
+    seen_streams,
+    starts_from_weights,
+    with_known_start,
+)
+from praxiscope.training.run_data import choose_model
 
 if TYPE_CHECKING:
     from praxiscope.recipes.settings import TrainSettings
@@ -80,8 +89,11 @@ class TrainOptions:
 
     Attributes:
         data: the data sets.
-        model: name of the model; None: the recipe's.
-        recipe: name of a recipe, or a run's YAML file; "default" is ``default-MODEL`` if it exists.
+        model: name of the model; None: the recipe's; "auto": by the number of clips, see
+            `praxiscope.training.run_data.choose_model`.
+        recipe: name of a recipe, or a run's YAML file. "default" is ``default-MODEL`` if it exists; if a network of RGB
+            frames starts from trained weights, ``fine-tune-MODEL`` or ``fine-tune``. From random weights, another
+            recipe NAME is NAME-scratch if it exists.
         start: two runs, RGB_RUN,FLOW_RUN, for a warm start of a network of both.
         plain: values of the options in `SETTINGS`, by their names; None: not given.
         assignments: ``section.key=value`` texts.
@@ -108,12 +120,46 @@ def resolve(options: TrainOptions, out: Path, resume: bool = False) -> TrainSett
     Raises:
         ArgumentError, DataError, CheckpointError: an option, the data or a file cannot be used.
     """
-    saved = out / SETTINGS_FILE
-    if resume and not saved.is_file():
+    if resume and not (out / SETTINGS_FILE).is_file():
         raise ArgumentError(f"--resume: {out} contains no run. Give the folder of a run as --out.")
     plain = {name: value for name, value in options.plain.items() if value is not None}
+    if options.model == "auto":
+        options = replace(options, model=None)
+        if not resume:
+            options = replace(options, model=choose_model(_settings(options, plain, out, resume, False)))
+    # The start of the network decides about the recipe. Of two recipes, the first here does not set the start.
+    fine_tune = options.recipe != "default"
+    settings = _settings(options, plain, out, resume, fine_tune)
+    if _fine_tunes(settings) != fine_tune:
+        settings = _settings(options, plain, out, resume, not fine_tune)
+    settings.data.sources()  # raises if there is no data set
+    if learns_of(settings.model.name) == "features":
+        asked = given_options([(key, SETTINGS[key]) for key in plain], options.assignments, options.values)
+        settings = resolve_fit(settings, asked)
+        check_fit(settings, out, resume)
+        return settings
+    if "watch" in plain and frames_of(settings.model.name) == "all":
+        raise ArgumentError(
+            f"--watch {plain['watch']}: {settings.model.name} sees every frame. Leave --watch out, or choose another "
+            "--model."
+        )
+    check_training(settings, out, resume)
+    return settings
+
+
+def _fine_tunes(settings: TrainSettings) -> bool:
+    """Whether a recipe for trained weights fits: those of image networks are far from what flow needs."""
+    trained = starts_from_weights(settings.model) and learns_of(settings.model.name) == "frames"
+    return trained and seen_streams(settings) == ("rgb",)
+
+
+def _settings(
+    options: TrainOptions, plain: Mapping[str, Any], out: Path, resume: bool, fine_tune: bool
+) -> TrainSettings:
+    """Return the settings that the options give; ``fine_tune``: with the recipe for trained weights."""
+    saved = out / SETTINGS_FILE
     model = options.model or _model_of(plain, options.start)
-    settings = _beginning(options.recipe, model, saved if resume else None)
+    settings = _beginning(options.recipe, model, saved if resume else None, fine_tune)
     name = model or settings.model.name
     taken_over = _warm_start(options.start, name, plain, out, resume)
     changes = _changes(plain, settings)
@@ -133,20 +179,7 @@ def resolve(options: TrainOptions, out: Path, resume: bool = False) -> TrainSett
     )
     if settings.model.backbone is None:  # a run's settings name it, as defaults may change
         settings = settings.updated({"model.backbone": model_keywords(settings.model).get("backbone")})
-    settings = with_known_start(settings, out if resume else None)
-    settings.data.sources()  # raises if there is no data set
-    if learns_of(settings.model.name) == "features":
-        asked = given_options([(key, SETTINGS[key]) for key in plain], options.assignments, options.values)
-        settings = resolve_fit(settings, asked)
-        check_fit(settings, out, resume)
-        return settings
-    if "watch" in plain and frames_of(settings.model.name) == "all":
-        raise ArgumentError(
-            f"--watch {plain['watch']}: {settings.model.name} sees every frame. Leave --watch out, or choose another "
-            "--model."
-        )
-    check_training(settings, out, resume)
-    return settings
+    return with_known_start(settings, out if resume else None)
 
 
 def _model_of(plain: Mapping[str, Any], start: str | None) -> str | None:
@@ -164,11 +197,21 @@ def _model_of(plain: Mapping[str, Any], start: str | None) -> str | None:
     return having[0]
 
 
-def _beginning(recipe: str, model: str | None, saved: Path | None) -> TrainSettings:
+def _beginning(recipe: str, model: str | None, saved: Path | None, fine_tune: bool) -> TrainSettings:
     """Return the settings to start from: those of the recipe, or of the run to resume."""
     if saved is not None and recipe == "default":
         return load_yaml(saved)
-    return recipe_of(model) if recipe == "default" and model else get_recipe(recipe)
+    scratch = scratch_of(recipe)
+    if scratch is not None and model is not None and learns_of(model) == "features":
+        recipe = "default"  # the other two train a network
+    if recipe != "default":
+        return get_recipe(recipe if fine_tune else scratch or recipe)
+    name = model or get_recipe("default").model.name
+    settings = recipe_of(name, fine_tune)
+    # The recipe is for all models, so a keyword of it may be unknown to this one.
+    known = {*keywords_of(name), *ModelSettings.model_fields}
+    kept = {key: value for key, value in settings.model.model_dump().items() if key in known}
+    return settings.model_copy(update={"model": ModelSettings(**kept)})
 
 
 def _warm_start(

@@ -55,6 +55,7 @@ def score_videos(
     workers: int,
     reporter: Reporter,
     note_damage: Callable[[Iterable[Skip]], None],
+    title: str = "",
 ) -> ScoredVideos:
     """Score the videos of a reader.
 
@@ -65,6 +66,7 @@ def score_videos(
         workers: number of processes that read.
         reporter: shows progress.
         note_damage: called with the videos that were scored in spite of lost frames.
+        title: of the progress bar; by default that of a test.
     """
     if workers:
         run_once()
@@ -77,7 +79,7 @@ def score_videos(
     )
     found = ScoredVideos()
     long: set[str] = set()
-    with reporter.bar(f"testing {protocol.name}", len(reader)) as bar:
+    with reporter.bar(title or f"testing {protocol.name}", len(reader)) as bar:
 
         def readable() -> Iterator[Clip]:
             for item in clear_errors(loader):

@@ -10,7 +10,7 @@ from pathlib import Path
 from praxiscope.recipes.settings import TrainSettings, load_yaml
 from praxiscope.registry import Registry
 
-__all__ = ["get_recipe", "list_recipes", "recipe_groups", "recipe_of", "recipes"]
+__all__ = ["get_recipe", "list_recipes", "recipe_groups", "recipe_of", "recipes", "scratch_of"]
 
 _FIRST = ("start", "baselines")
 _NO_RECIPES = ("named", "sections", "settings")
@@ -61,8 +61,24 @@ def get_recipe(name_or_path: str) -> TrainSettings:
     return _registered().get(name_or_path)()
 
 
-def recipe_of(model: str) -> TrainSettings:
-    """The default settings of a model: recipe ``default-MODEL`` if there is one, or else ``default``."""
+def recipe_of(model: str, fine_tune: bool = False) -> TrainSettings:
+    """The default settings of a model.
+
+    Args:
+        model: its name.
+        fine_tune: the network starts from trained weights.
+
+    Returns:
+        Those of the recipe ``default-MODEL`` or else ``default``; to fine-tune, those of ``fine-tune-MODEL``,
+        ``default-MODEL`` or else ``fine-tune``.
+    """
     known = _registered()
-    own = f"default-{model}"
-    return known.get(own if own in known else "default")()
+    own = [f"default-{model}", "default"]
+    if fine_tune:
+        own = [f"fine-tune-{model}", f"default-{model}", "fine-tune"]
+    return known.get(next(name for name in own if name in known))()
+
+
+def scratch_of(recipe: str) -> str | None:
+    """The recipe NAME-scratch, which takes the place of NAME if a network starts from random weights; None: none."""
+    return name if (name := f"{recipe}-scratch") in _registered() else None

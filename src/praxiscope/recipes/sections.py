@@ -47,6 +47,13 @@ class DataSettings(Section):
         description="several data sets by name, instead of source: one network with a classifier for each",
     )
     test_fraction: float = Field(0.2, gt=0, lt=1)
+    validation: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="fraction of the training videos, whole groups, that is held out for validation if the data set "
+        "has no validation videos; the best checkpoint and the end of the training are chosen on them",
+    )
     sampling: Literal["ordinary", "class-uniform"] = "ordinary"
     class_weights: bool = False
     workers: int = Field(2, ge=0)
@@ -277,6 +284,18 @@ class OptimSettings(Section):
     policy: Literal["tsn", "plain"] = "tsn"
     classifier_lr_scale: float = Field(1.0, gt=0)
     first_conv_lr_scale: float = Field(1.0, gt=0)
+    trunk_lr_scale: float = Field(
+        1.0, gt=0, description="factor on the learning rate of everything but the classifiers"
+    )
+    probe: bool = Field(
+        False,
+        description="start the classifier from a logistic regression on features of the training videos",
+    )
+    patience: int | None = Field(
+        None,
+        ge=1,
+        description="stop after this many validations without a better one; needs validation videos (data.validation)",
+    )
 
     @model_validator(mode="before")
     @classmethod

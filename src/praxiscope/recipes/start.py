@@ -6,7 +6,7 @@ Settings for your own videos, the demo and small data sets on a CPU.
 from __future__ import annotations
 
 from praxiscope.recipes.named import recipes
-from praxiscope.recipes.sections import InputSettings, ModelSettings, OptimSettings, RunSettings
+from praxiscope.recipes.sections import DataSettings, InputSettings, ModelSettings, OptimSettings, RunSettings
 from praxiscope.recipes.settings import TrainSettings
 
 __all__: list[str] = []
@@ -14,8 +14,25 @@ __all__: list[str] = []
 
 @recipes.register("default")
 def default() -> TrainSettings:
-    """Your own videos: a small network on 8 snippets, from ImageNet weights if they are installed, or --weights."""
+    """Your own videos: a small network on 8 snippets. From trained weights, RGB frames are learned by fine-tune."""
     return TrainSettings(optim=OptimSettings(lr=0.01, epochs=30, batch=8, warmup_epochs=1))
+
+
+@recipes.register("fine-tune")
+def fine_tune() -> TrainSettings:
+    """The default from trained weights: logistic regression, then all layers, the best on held-out training groups."""
+    return TrainSettings(
+        data=DataSettings(validation=0.2),
+        model=ModelSettings(dropout=0.5, batchnorm="frozen"),
+        input=InputSettings(snippets=3),
+        optim=OptimSettings(lr=0.01, trunk_lr_scale=0.1, epochs=10, batch=8, probe=True, patience=3),
+    )
+
+
+@recipes.register("fine-tune-tsm")
+def fine_tune_tsm() -> TrainSettings:
+    """The default of tsm from trained weights: as fine-tune, with 8 snippets to mix."""
+    return fine_tune().updated({"model.name": "tsm", "input.snippets": 8})
 
 
 @recipes.register("move4mnist-64")
@@ -44,7 +61,15 @@ def demo() -> TrainSettings:
 
 @recipes.register("demo-own")
 def demo_own() -> TrainSettings:
-    """`make demo DATA=…`: action clips at 112 pixels, 400 steps, from random weights or from --weights."""
+    """`make demo DATA=…`: as fine-tune, in at most 100 steps."""
+    return fine_tune().updated(
+        {"optim.steps": 100, "run.checkpoint_steps": 25, "run.tensorboard": False},
+    )
+
+
+@recipes.register("demo-own-scratch")
+def demo_own_scratch() -> TrainSettings:
+    """`make demo DATA=…` from random weights: tsm on ResNet-10 at 112 pixels, 400 steps."""
     return TrainSettings(
         model=ModelSettings(name="tsm", backbone="resnet10", dropout=0.5),
         input=InputSettings(size=112, short_side=128, snippets=8),

@@ -39,6 +39,7 @@ __all__ = [
     "model_keywords",
     "note_on_start",
     "seen_streams",
+    "starts_from_weights",
     "starts_pretrained",
     "with_known_start",
 ]
@@ -57,14 +58,18 @@ def check_folder(run: Path, resume: bool) -> None:
 
 def check_start(settings: TrainSettings, frozen: bool) -> None:
     """Raise ArgumentError if only the classifier (``frozen``) of a network with random weights would be trained."""
-    optim, given = settings.optim, settings.model
-    started = given.weights or given.start or starts_pretrained(given)
-    if frozen and not started:
+    optim = settings.optim
+    if frozen and not starts_from_weights(settings.model):
         epochs = optim.frozen_epochs if optim.frozen_epochs == "all" else f"{optim.frozen_epochs:g}"
         raise ArgumentError(
             f"optim.frozen_epochs = {epochs} of {length_of(optim)}: only the classifier would be trained, on random "
             "weights. Give initial weights (--weights FILE or --pretrained), or use --set optim.frozen_epochs=0."
         )
+
+
+def starts_from_weights(given: ModelSettings) -> bool:
+    """Whether a network starts from trained weights, not from random ones."""
+    return bool(given.weights or given.start or starts_pretrained(given))
 
 
 def seen_streams(settings: TrainSettings) -> tuple[str, ...]:

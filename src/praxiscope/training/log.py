@@ -25,13 +25,15 @@ class RunLog:
 
     Args:
         run: the run's folder.
-        resume_step: rows of later steps are deleted, because the resumed run writes them again.
+        resume_step: rows of later steps are deleted, because the resumed run writes them again. None: a new run.
         tensorboard: whether to write TensorBoard files.
     """
 
-    def __init__(self, run: Path, *, resume_step: int = 0, tensorboard: bool = True) -> None:
+    def __init__(self, run: Path, *, resume_step: int | None = None, tensorboard: bool = True) -> None:
         self.path = run / LOG_FILE
-        self.rows = [row for row in read_log(self.path) if row["step"] <= resume_step] if resume_step else []
+        self.rows = []
+        if resume_step is not None:
+            self.rows = [row for row in read_log(self.path) if row["step"] <= resume_step]
         self._columns = [*_FIRST, *sorted({key for row in self.rows for key in row} - set(_FIRST))]
         self._rewrite()
         self._writer: Any = None

@@ -40,6 +40,8 @@ class Plan:
         lr: the learning rate at factor 1, for the log; groups may have multiples of it.
         seed: the run's seed.
         checkpoint_steps: also save every this many updates; None: save after epochs only.
+        patience: end the run after this many validations without a better one; None: never.
+        validate_first: also validate before the first update, because the network is worth something then.
     """
 
     steps: int
@@ -50,10 +52,16 @@ class Plan:
     clip_norm: float | None = None
     seed: int = 0
     checkpoint_steps: int | None = None
+    patience: int | None = None
+    validate_first: bool = False
 
     def left_at(self, state: TrainState) -> int:
         """Updates from the beginning of the current epoch of ``state`` to the end of the run."""
         return self.steps - (state.step - state.step_in_epoch)
+
+    def is_done(self, state: TrainState) -> bool:
+        """Whether the run ends after an epoch."""
+        return self.left_at(state) <= 0 or state.is_settled(self.patience)
 
 
 @dataclass
@@ -63,7 +71,8 @@ class TrainState:
     Attributes:
         step: updates so far.
         epoch, step_in_epoch: the current epoch, and the updates in it so far.
-        best: best validation metric so far; ``best_step``: its step.
+        best: best validation metric so far; ``best_step``: its step, ``best_loss``: the loss there.
+        not_better: validations since the best one; counted on validation videos only.
         skipped: reasons why videos were skipped, by id.
         left_out: ids of skipped videos that were found before the first step; they are never sampled.
         precision: the state of float16 loss scaling, if used.
@@ -77,12 +86,18 @@ class TrainState:
     step_in_epoch: int = 0
     best: float | None = None
     best_step: int | None = None
+    best_loss: float | None = None
+    not_better: int = 0
     skipped: dict[str, str] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
     precision: dict[str, Any] = field(default_factory=dict)
     at_once: int | None = None
     steps_per_epoch: int | None = None
     lengths: list[tuple[int, int]] = field(default_factory=list)
+
+    def is_settled(self, patience: int | None) -> bool:
+        """Whether more validations than ``patience`` allows have passed without a better one."""
+        return patience is not None and self.not_better >= patience
 
     def to_dict(self) -> dict[str, Any]:
         """The state as a dict for JSON."""
@@ -163,13 +178,15 @@ def fit(
         callbacks: functions to call at each event.
 
     Returns:
-        True when the plan is done, False when training was interrupted (a checkpoint has been saved).
+        True when the plan is done or has settled, False when training was interrupted (a checkpoint has been saved).
 
     Raises:
         TrainingError: the loss or the gradient is not finite; the message names the videos of the batch.
     """
     epochs = -(-plan.steps // plan.steps_per_epoch)
     base_rates = [group["lr"] for group in optimizer.param_groups]
+    if plan.validate_first and not state.step and state.best is None:
+        _validate(state, callbacks)
     with StopRequest() as stop, callbacks.reporter.bar("training", plan.steps, state.step) as bar:
         while (left := plan.left_at(state)) > 0:
             model.train()
@@ -210,12 +227,17 @@ def fit(
                     callbacks.save(state)
             state.epoch += 1
             state.step_in_epoch = 0
-            if figures := callbacks.end_epoch(state):
-                callbacks.log({"step": state.step, "epoch": state.epoch - 1, **figures})
-            callbacks.save(state)
-            if _anyone(fabric, stop.requested):
-                return plan.left_at(state) <= 0
+            _validate(state, callbacks)
+            # Every process has the same figures, so they agree on the end.
+            if _anyone(fabric, stop.requested) or plan.is_done(state):
+                return plan.is_done(state)
     return True
+
+
+def _validate(state: TrainState, callbacks: Callbacks) -> None:
+    if figures := callbacks.end_epoch(state):
+        callbacks.log({"step": state.step, "epoch": max(0, state.epoch - 1), **figures})
+    callbacks.save(state)
 
 
 def _take(loaded: Iterator[Any], count: int) -> tuple[list[Any], float]:

@@ -39,6 +39,7 @@ def parameter_groups(
     weight_decay: float,
     classifier_lr_scale: float = 1.0,
     first_conv_lr_scale: float = 1.0,
+    trunk_lr_scale: float = 1.0,
     policy: Literal["tsn", "plain"] = "tsn",
 ) -> list[ParameterGroup]:
     """Sort a model's trainable parameters into groups with a learning rate and a weight decay each.
@@ -61,6 +62,7 @@ def parameter_groups(
         weight_decay: decay of weights.
         classifier_lr_scale: multiplies the classifiers' rates.
         first_conv_lr_scale: multiplies the first convolutions' rates.
+        trunk_lr_scale: multiplies the rates of everything but the classifiers, also those of the first convolutions.
         policy: "tsn" or "plain".
 
     Returns:
@@ -78,6 +80,7 @@ def parameter_groups(
         "weight_decay": weight_decay,
         "classifier_lr_scale": classifier_lr_scale,
         "first_conv_lr_scale": first_conv_lr_scale,
+        "trunk_lr_scale": trunk_lr_scale,
     }
     for argument, value in numbers.items():
         if not value >= 0:
@@ -93,19 +96,16 @@ def parameter_groups(
             if not parameter.requires_grad or parameter in seen:  # shared parameters count once
                 continue
             seen.add(parameter)
-            if isinstance(module, _NORMS):
-                kind, scale, decay = "norm", 1.0, 0.0
-            elif name.endswith("bias"):
-                kind, scale, decay = "bias", bias_scale, 0.0
-            elif parameter.dim() < 2:  # scale of a normalisation layer
-                kind, scale, decay = "scale", 1.0, 0.0
-            else:
-                kind, scale, decay = "weight", 1.0, weight_decay
+            kind = _kind(module, name, parameter)
+            scale = bias_scale if kind == "bias" else 1.0
+            decay = weight_decay if kind == "weight" else 0.0
             place = ""
             if module in classifiers:
                 place, scale = "classifier ", scale * classifier_lr_scale
-            elif module in firsts:
-                place, scale = "first convolution ", scale * first_conv_lr_scale
+            else:
+                scale *= trunk_lr_scale
+                if module in firsts:
+                    place, scale = "first convolution ", scale * first_conv_lr_scale
             group = groups.setdefault(
                 place + kind,
                 {
@@ -120,6 +120,14 @@ def parameter_groups(
     if not groups:
         raise ArgumentError("the model has no trainable parameter")
     return list(groups.values())
+
+
+def _kind(module: nn.Module, name: str, parameter: nn.Parameter) -> str:
+    if isinstance(module, _NORMS):
+        return "norm"
+    if name.endswith("bias"):
+        return "bias"
+    return "scale" if parameter.dim() < 2 else "weight"  # scale of another kind of normalisation
 
 
 class TrunkFreeze:

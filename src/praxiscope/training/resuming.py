@@ -39,6 +39,7 @@ _MAY_DIFFER = {
     "data.scan",
     "data.allow_one_class",
     "data.allow_no_test",
+    "optim.patience",
     "run.accelerator",
     "run.tensorboard",
     "run.checkpoint_steps",
@@ -116,8 +117,8 @@ def load_train_state(run: Path) -> TrainState:
 
 
 def is_finished(state: TrainState, optim: OptimSettings) -> bool:
-    """Whether a run of this length is finished, including the validation after its last step."""
-    return not state.step_in_epoch and _steps_left(state, optim) == 0
+    """Whether a run of this length and patience is finished, including the validation after its last step."""
+    return not state.step_in_epoch and (_steps_left(state, optim) == 0 or state.is_settled(optim.patience))
 
 
 def _steps_left(state: TrainState, optim: OptimSettings) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +28,28 @@ from praxiscope.training.readable import ReadProblems
 from praxiscope.types import VideoRecord
 from praxiscope.units import counted
 
-__all__ = ["Validation", "save"]
+__all__ = ["Validation", "run_protocol", "run_recogniser", "save"]
+
+
+def run_recogniser(settings: TrainSettings, network: Network, fabric: Any) -> Recogniser:
+    """The network of a run in the state of this moment, in the precision of the run; sets its evaluation mode."""
+    # Keep the memory format of training: another would change the rounding of the next steps.
+    precision = Precision(
+        {"32-true": "32"}.get(fabric._precision.precision, "bf16"), channels_last(settings, fabric.device)
+    )
+    return Recogniser(
+        network.model, network.card, device=fabric.device, precision=precision, flow_source=network.store
+    )
+
+
+def run_protocol(settings: TrainSettings, recogniser: Recogniser, at_least: int = 1) -> str:
+    """The protocol of validation: that of the settings, or as many snippets as in training, ``at_least`` so many."""
+    if settings.run.protocol != "auto":
+        return settings.run.protocol
+    if recogniser.sees.all_frames:
+        return recogniser.default_protocol()
+    averages = recogniser.sees.together in (1, None)
+    return f"{max(at_least, settings.input.snippets)}x1" if averages else "1x1"
 
 
 class Validation:
@@ -91,18 +113,29 @@ class Validation:
         if not figures:
             return {}
         name = f"val_{self.figure}"
-        if state.best is None or figures[name] > state.best:
-            state.best, state.best_step = figures[name], state.step
+        self._compare(state, figures[name], figures["val_loss"])
         each = ", ".join(
             f"{key.removeprefix(f'{name}_')} {value:.3f}"
             for key, value in figures.items()
             if key.startswith(f"{name}_")
         )
+        when = f"Epoch {state.epoch}" if state.step else "Before the first step"
         self.reporter.line(
-            f"Epoch {state.epoch}: {name.removeprefix('val_')} {figures[name]:.3f}{f' ({each})' if each else ''}, loss "
+            f"{when}: {name.removeprefix('val_')} {figures[name]:.3f}{f' ({each})' if each else ''}, loss "
             f"{figures['val_loss']:.3f} on {counted(int(sums[:, 0].sum()), f'{self.split} video')}"
         )
         return figures
+
+    def _compare(self, state: TrainState, figure: float, loss: float) -> None:
+        """Record the figures if they are the best: the higher metric or, of equal ones, the lower loss."""
+        known = (
+            state.best_loss if state.best_loss is not None else -math.inf
+        )  # versions without it kept the first
+        if state.best is None or (figure, -loss) > (state.best, -known):
+            state.best, state.best_step, state.best_loss = figure, state.step, loss
+            state.not_better = 0
+        elif self.prefer == "best":  # the end of a run may depend on validation videos, never on test videos
+            state.not_better += 1
 
     def _figures(self, sums: Tensor) -> dict[str, float]:
         """Values to log, from the sums of the tasks [tasks, 3]: the mean of their metrics, so that all tasks have equal
@@ -123,29 +156,11 @@ class Validation:
 
     def _score(self, records: Sequence[VideoRecord]) -> Tensor:
         """Sums over the readable videos of each task: videos, correct ones (or average precision), loss, [tasks, 3]."""
-        # Keep the memory format of training: another would change the rounding of the next steps.
-        precision = Precision(
-            {"32-true": "32"}.get(self.fabric._precision.precision, "bf16"),
-            channels_last(self.settings, self.fabric.device),
-        )
-        recogniser = Recogniser(
-            self.network.model,
-            self.network.card,
-            device=self.fabric.device,
-            precision=precision,
-            flow_source=self.network.store,
-        )
-        protocol = self.settings.run.protocol
-        if protocol == "auto":
-            if recogniser.sees.all_frames:
-                protocol = recogniser.default_protocol()
-            else:
-                averages = recogniser.sees.together in (1, None)
-                protocol = f"{self.settings.input.snippets}x1" if averages else "1x1"
+        recogniser = run_recogniser(self.settings, self.network, self.fabric)
         scores, skipped = recogniser.score(
             records,
             targets_of(self.manifest, records),
-            protocol,
+            run_protocol(self.settings, recogniser),
             workers=self.settings.data.workers,
             time_limit_s=self.settings.data.time_limit_s,
             reporter=self.reporter,

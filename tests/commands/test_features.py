@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import praxiscope as px
-from praxiscope.checkpoint import load_card
+from praxiscope.checkpoint import ModelCard, load_card, save_checkpoint
 from praxiscope.commands import feature_clips
 from praxiscope.commands.feature_options import FeatureOptions, sampling_of
 from praxiscope.commands.features import extract_features, features
@@ -21,8 +21,10 @@ from praxiscope.commands.train import train
 from praxiscope.data.manifest import load_records
 from praxiscope.errors import ArgumentError, CheckpointError, DataError, TrainingError
 from praxiscope.features.store import FeatureStore, shard_path
+from praxiscope.inference.extract import weights_digest
 from praxiscope.inference.frame_network import create_frame_network, load_frame_network, save_frame_network
 from praxiscope.inference.network import TrainedNetwork
+from praxiscope.models import create_model
 from praxiscope.progress import Reporter
 from praxiscope.types import VideoRecord
 from praxiscope.video.opening import open_video
@@ -331,15 +333,22 @@ def test_a_run_gives_its_network_weights_and_input(colour_set: Path, tmp_path: P
 
 
 def test_a_run_that_mixes_frames_is_refused(colour_set: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    train(
-        settings(colour_set, "model.name=tsm", "model.backbone=resnet18", "optim.epochs=1", "optim.batch=8"),
-        run,
-    )
+    run, kwargs = tmp_path / "run", {"backbone": "resnet18", "num_classes": 1, "snippets": 2}
+    model: Any = create_model("tsm", **kwargs)
+    save_checkpoint(run, model, ModelCard("tsm", kwargs, ("a",)))
     with pytest.raises(ArgumentError, match="tsm mixes"):
         features(colour_set, tmp_path / "store", options(backbone=str(run)))
     with pytest.raises(ArgumentError, match="own weights"):
         features(colour_set, tmp_path / "store", options(backbone=str(run), weights="w.pt"))
+
+
+def test_a_run_on_features_gives_the_network_of_its_features(tmp_path: Path) -> None:
+    kwargs = {"backbone": "resnet10", "num_classes": 2, "frames": 3}
+    model: Any = create_model("probe", **kwargs)
+    save_checkpoint(tmp_path / "run", model, ModelCard("probe", kwargs, ("a", "b")))
+    network = create_frame_network(str(tmp_path / "run"), size=32)
+    assert (network.card.name, network.card.kwargs["backbone"]) == ("frame", "resnet10")
+    assert weights_digest(network.model) == weights_digest(model)
 
 
 def test_random_weights_are_said_and_are_the_same_every_time(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from praxiscope.checkpoint import (
     InputContract,
     ModelCard,
     find_card,
+    find_checkpoint,
+    load_card,
     load_model_weights,
     save_checkpoint,
 )
@@ -23,9 +25,10 @@ from praxiscope.inference.loading import build_from_card
 from praxiscope.inference.network import TrainedNetwork
 from praxiscope.models import create_model
 from praxiscope.models.backbones import native_input_size
+from praxiscope.models.contract import LearnsFromFeatures
 from praxiscope.models.installed_weights import INSTALLED, has_installed_weights, install_command
-from praxiscope.models.names import is_timm
-from praxiscope.models.network_ends import classifier
+from praxiscope.models.names import is_timm, keywords_of
+from praxiscope.models.network_ends import classifier, classifier_name
 from praxiscope.models.timm_backbones import portable_name
 from praxiscope.models.undrawn import Undrawn
 from praxiscope.models.weights import load_weights
@@ -118,20 +121,30 @@ def create_frame_network(
 def _of_run(run: str, weights: str | Path | None, size: int | None) -> FrameNetwork:
     if weights is not None:
         raise ArgumentError(f"--weights {weights}: {run} has its own weights. Leave it out.")
-    folder, card, _ = find_card(run)
+    folder = find_checkpoint(run)
+    card = load_card(folder)
     with Undrawn():
         trained: Any = build_from_card(card, folder)
-    if len(trained.stream_networks) != 1 or trained.sees.all_frames or not trained.sees.instants_apart:
+    alone = trained.sees.instants_apart and not trained.sees.all_frames
+    if len(trained.stream_networks) != 1 or not (alone or isinstance(trained, LearnsFromFeatures)):
         raise ArgumentError(
             f"{run}: {card.name} mixes the frames of a video, so single frames have no features of their own. Use a "
             "run of frame or tsn, or a backbone by its name."
         )
     if isinstance(card.kwargs.get("in_channels"), list):
         raise ArgumentError(f"{run}: has several lengths of stacks. Use a run with one input.flow_length.")
+    load_model_weights(folder, trained)
     known = ("backbone", "stream", "in_channels", "input_size")
-    kwargs = {"num_classes": 1, **{key: card.kwargs[key] for key in known if key in card.kwargs}}
+    given = {**keywords_of(card.name), **card.kwargs}
+    kwargs = {"num_classes": 1, **{key: given[key] for key in known if given.get(key) is not None}}
     model: Any = create_model("frame", **kwargs)
-    load_weights(model, run, labels=(LABEL,))
+    ((stream, network),) = trained.stream_networks.items()
+    own = model.stream_networks[stream]
+    last = classifier_name(own)
+    own.load_state_dict(
+        {name: x for name, x in network.state_dict().items() if name.rpartition(".")[0] != last},
+        strict=False,
+    )
     contract = card.input
     if size is not None and size != contract.size:
         contract = replace(contract, size=size, short_side=round(size * contract.short_side / contract.size))

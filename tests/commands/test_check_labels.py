@@ -120,19 +120,6 @@ def test_several_labels_and_other_features_are_refused(tmp_path: Path) -> None:
         px.check()
 
 
-def test_views_and_maps_are_reduced_to_one_row_a_frame(tmp_path: Path) -> None:
-    from praxiscope.commands.check_labels import frame_features
-    from praxiscope.features.contract import views_of
-
-    rows = np.random.default_rng(0).normal(size=(4, 2, 3, 5, 6)).astype(np.float32)
-    made = make_store(
-        tmp_path / "features", {"x.mp4": rows}, {"x.mp4": "x"}, views=views_of("flip"), pool="none"
-    )
-    np.testing.assert_allclose(
-        frame_features(made, "x.mp4").numpy(), rows[:, 0].mean((2, 3)), rtol=1e-5, atol=1e-6
-    )
-
-
 # ------------------------------------------------------------------------------------------ the command
 
 

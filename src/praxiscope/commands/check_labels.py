@@ -19,6 +19,7 @@ from praxiscope.data.manifest import Manifest
 from praxiscope.data.near_duplicates import LEAST_SIMILARITY, Pairs, near_duplicates
 from praxiscope.errors import DataError
 from praxiscope.features.store import FeatureStore
+from praxiscope.inference.stored import frame_features
 from praxiscope.progress import Reporter
 from praxiscope.types import VideoRecord
 
@@ -76,14 +77,6 @@ def check_labels(
         more_duplicates=found.more,
         least_similarity=LEAST_SIMILARITY,
     )
-
-
-def frame_features(store: FeatureStore, id: str) -> Tensor:
-    """The features of a clip's frames, float32 [m, D]: of the first view, and averaged over space."""
-    rows = store.clip(id).features
-    if len(store.contract.views) > 1:
-        rows = rows[:, 0]
-    return rows.flatten(2).float().mean(2) if rows.ndim > 2 else rows.float()
 
 
 def _describe(

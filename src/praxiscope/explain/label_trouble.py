@@ -18,8 +18,8 @@ from praxiscope.video.opening import open_video
 __all__ = ["draw_duplicates", "draw_suspects"]
 
 _SIDE = 160  # pixels of the shorter side of a frame
-_CELL = (2.4, 2.35)  # width and height of a clip in inches
-_LETTERS = 30  # characters in the width of a clip
+_CELL = (2.4, 2.2)  # width and height of a clip in inches
+_LETTERS = 36  # characters in the width of a clip
 
 
 def draw_suspects(found: LabelTrouble, *, most: int = 20, columns: int = 5) -> Explanation:
@@ -54,8 +54,8 @@ def draw_suspects(found: LabelTrouble, *, most: int = 20, columns: int = 5) -> E
         if frame is None:
             unread.append(suspect.record.id)
         _picture(axes, frame)
-        _write(axes, 1.21, f"{number}. given: {suspect.record.labels[0]}", TEXT)
-        _write(axes, 1.11, f"looks like: {suspect.suggested} ({suspect.probability:.2f})", ORANGE)
+        _write(axes, 1.19, f"{number}. given: {suspect.record.labels[0]}", TEXT)
+        _write(axes, 1.10, f"looks like: {suspect.suggested} ({suspect.probability:.2f})", ORANGE)
         _write(axes, 1.01, suspect.record.id, GREY, start=False)
     return Explanation(figure, {"clips": [one.record.id for one in shown], "unread": unread})
 
@@ -92,10 +92,10 @@ def draw_duplicates(found: LabelTrouble, *, most: int = 12, columns: int = 3) ->
                 unread.append(record.id)
             _picture(axes, frame)
             head = f"{number + 1}. similarity {pair.similarity:.3f}" if side == 0 else ""
-            _write(axes, 1.21, head, TEXT)
+            _write(axes, 1.19, head, TEXT)
             colour = ORANGE if pair.labels_differ or pair.splits_differ else TEXT
             label = " | ".join(record.labels) or "no label"
-            _write(axes, 1.11, f"{record.split or 'no split'}: {label}", colour)
+            _write(axes, 1.10, f"{record.split or 'no split'}: {label}", colour)
             _write(axes, 1.01, record.id, GREY, start=False)
     ids = [[record.id for record in pair.records] for pair in shown]
     return Explanation(figure, {"pairs": ids, "unread": unread})
@@ -108,6 +108,7 @@ def _sheet(count: int, columns: int) -> tuple[Any, list[Any]]:
     panels = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axes in panels:
         axes.set_axis_off()
+        axes.set_title("\n\n", fontsize=8)  # room for the lines of `_write`
     return figure, panels[:count]
 
 
@@ -131,7 +132,7 @@ def _write(axes: Any, height: float, text: str, colour: str, *, start: bool = Tr
     if len(text) > _LETTERS:
         text = f"{text[: _LETTERS - 1]}…" if start else f"…{text[1 - _LETTERS :]}"
     axes.text(
-        0, height, text, transform=axes.transAxes, fontsize=8, color=colour, va="bottom", parse_math=False
+        0, height, text, transform=axes.transAxes, fontsize=7.5, color=colour, va="bottom", parse_math=False
     )
 
 

@@ -244,7 +244,7 @@ def whole_video(recogniser: Recogniser, path: Path) -> torch.Tensor:
     """Scores of all frames at once, whole, by the model itself."""
     pixels = torch.stack([frame.rgb(short_side=36) for frame in px.open_video(path).decode()])
     with torch.inference_mode():
-        return recogniser.model(recogniser._prepare(pixels[None])).logits[0]
+        return recogniser.model(recogniser.prepare(pixels[None])).logits[0]
 
 
 @pytest.mark.parametrize("long", [5, 1000])
@@ -374,7 +374,7 @@ def test_a_window_of_a_timeline_has_every_frame_on_screen(recogniser: Recogniser
     crop = pixels[..., 2:34, :]
     crop = crop[..., (crop.shape[-1] - 32) // 2 :][..., :32]
     with torch.inference_mode():
-        expected = recogniser.model(recogniser._prepare(crop[None])).logits[0]
+        expected = recogniser.model(recogniser.prepare(crop[None])).logits[0]
     torch.testing.assert_close(first[2], expected, rtol=1e-4, atol=1e-5)
 
 

@@ -166,7 +166,7 @@ def test_a_prediction_is_one_pass_over_whole_frames_and_the_same_flipped(run: Pa
     rows = []
     with torch.inference_mode():
         for turn in (lambda x, kind: x, flip):
-            inputs = [recogniser._prepare(turn(seen[name], name)[None], name) for name in ("rgb", "flow")]
+            inputs = [recogniser.prepare(turn(seen[name], name)[None], name) for name in ("rgb", "flow")]
             rows.append(recogniser.model(*inputs).logits[0])
     torch.testing.assert_close(found, torch.stack(rows).mean(0), rtol=1e-4, atol=1e-5)
     best = recogniser.predict(path, protocol="fully-convolutional").labels[0]

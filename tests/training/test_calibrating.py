@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from praxiscope.checkpoint import find_checkpoint, load_card
+from praxiscope.checkpoint import find_checkpoint, load_card, save_card
 from praxiscope.commands.train import train
+from praxiscope.data.splitlist import SplitList
 from praxiscope.evaluation.calibration import calibrate
 from praxiscope.evaluation.scores import Scores
 from runs import run_test, settings
@@ -54,6 +56,24 @@ def test_the_checkpoint_of_a_run_is_calibrated_on_its_validation_videos(run: Pat
     assert_calibrated(find_checkpoint(run), listed)
     scores = run_test(run, listed, workers=0).scores
     assert scores.protocol["temperature"] == card.temperature != 1.0
+
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_at_its_end_is_calibrated_when_it_is_resumed(run: Path, listed: Path) -> None:
+    card = load_card(find_checkpoint(run))
+    save_card(find_checkpoint(run), replace(card, calibration={}))
+    (run / "report.html").unlink()
+    assert train(settings(listed, "optim.epochs=1"), run, resume=True)
+    assert load_card(find_checkpoint(run)) == card
+
+
+@pytest.mark.slow
+def test_held_out_training_groups_are_validation_videos(colour_set: Path, tmp_path: Path) -> None:
+    assert train(settings(colour_set, "optim.epochs=1", "data.validation=0.34"), tmp_path / "a")
+    kept = Scores.load(tmp_path / "a" / "held_out.npz")
+    sides = SplitList(tmp_path / "a").sides()
+    assert sorted(kept.ids) == sorted(name for name, side in sides.items() if side == "val")
+    assert load_card(find_checkpoint(tmp_path / "a")).calibration["videos"] == len(kept) > 0
 
 
 @pytest.mark.slow

@@ -129,7 +129,7 @@ def train(
         merge_skipped(folder)
         if complete:
             merge_choices(folder)
-            calibrate_run(folder, settings, manifest, network, run.reporter)
+            calibrate_run(folder, settings, manifest, network.store, fabric.device, run.reporter)
         report_run(folder)
         summarise(folder, settings, state, complete, time.perf_counter() - started, run.reporter)
     fabric.barrier()

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 from praxiscope.commands.report import report_run
 from praxiscope.data.skipped import merge_skipped
 from praxiscope.progress import Reporter
 from praxiscope.recipes.settings import TrainSettings
 from praxiscope.run_folder import REPORT_FILE, SKIPPED_FILE
+from praxiscope.training.calibrating import calibrate_run
 from praxiscope.training.duration import length_of
+from praxiscope.training.loader import flow_store
 from praxiscope.training.log import merge_choices
 from praxiscope.training.loop import TrainState
+from praxiscope.training.run_data import load_data
 from praxiscope.units import counted
 
 __all__ = ["report_finished", "summarise"]
@@ -22,6 +27,9 @@ def report_finished(folder: Path, settings: TrainSettings, state: TrainState, re
     if not (folder / REPORT_FILE).is_file():
         merge_skipped(folder)
         merge_choices(folder)
+        calibrate_run(
+            folder, settings, load_data(settings), flow_store(settings), torch.device("cpu"), reporter
+        )
         report_run(folder)
     length = length_of(settings.optim)
     if not settings.optim.steps:

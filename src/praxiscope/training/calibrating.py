@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from praxiscope.checkpoint import find_checkpoint, load_card, load_model_weights, save_card
+from praxiscope.data.flow_reader import FlowSource
 from praxiscope.data.manifest import Manifest
 from praxiscope.evaluation.calibration import calibrate
 from praxiscope.inference.loading import build_from_card
@@ -17,7 +18,6 @@ from praxiscope.progress import Reporter
 from praxiscope.recipes.settings import TrainSettings
 from praxiscope.run_folder import HELD_OUT_FILE
 from praxiscope.training.loader import targets_of
-from praxiscope.training.network import Network
 from praxiscope.units import counted
 
 __all__ = ["calibrate_run"]
@@ -29,7 +29,8 @@ def calibrate_run(
     folder: Path,
     settings: TrainSettings,
     manifest: Manifest,
-    network: Network,
+    flow_source: FlowSource | None,
+    device: torch.device,
     reporter: Reporter,
 ) -> None:
     """Write the calibration of the checkpoint that `praxiscope.load` loads into its ``model.json``.
@@ -42,7 +43,8 @@ def calibrate_run(
         folder: of the run.
         settings: of the run.
         manifest: the data set, with its splits.
-        network: of the run; its weights may be those of another checkpoint.
+        flow_source: stored flow, for a model of flow.
+        device: of the network.
         reporter: shows progress.
     """
     checkpoint = find_checkpoint(folder)
@@ -56,8 +58,7 @@ def calibrate_run(
     with Undrawn():
         model = build_from_card(card, checkpoint)
     load_model_weights(checkpoint, model)
-    device = next(network.model.parameters()).device
-    scores, _ = Recogniser(model, card, device=device, flow_source=network.store).score(
+    scores, _ = Recogniser(model, card, device=device, flow_source=flow_source).score(
         records,
         targets_of(manifest, records),
         workers=settings.data.workers,

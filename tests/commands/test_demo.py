@@ -57,6 +57,10 @@ def test_a_second_demo_goes_on_where_the_first_was_stopped(
         patch.setattr(demo_module, "_type", _until("test", demo_module._type))
         with pytest.raises(KeyboardInterrupt):
             demo(tmp_path, str(colour_set), QUICK)
+    assert [typed[1][typed[1].index(option) + 1] for option in ("--recipe", "--model")] == [
+        "demo-own",
+        "auto",
+    ]
     assert stages() == ["check", "train"]
     assert not (run / "scores.npz").exists()
 

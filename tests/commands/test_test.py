@@ -365,3 +365,20 @@ def test_a_model_folder_is_tested_like_its_run(run: Path, colour_set: Path, tmp_
     assert len(alone.scores) == 24  # it knows of no split
     whole = run_test(run, colour_set, protocol="1x1", workers=0).scores
     np.testing.assert_allclose(alone.scores.reordered(whole.ids).logits, whole.logits, atol=1e-5)
+
+
+def test_the_validation_videos_of_a_run_are_those_that_it_held_out() -> None:
+    from praxiscope.commands.test import _choose
+    from praxiscope.data.manifest import Manifest
+    from praxiscope.types import VideoRecord
+
+    rows = {"a": "train", "b": "train", "c": "test"}
+    records = tuple(VideoRecord(id, Path(id), ("x",), split=split) for id, split in rows.items())
+    manifest = Manifest(records, ("x",), False, "set", Path())
+    known = {"a": "train", "b": "val", "c": "test"}
+    for subset, ids in (("val", ["b"]), ("test", ["c"])):
+        notes: list[str] = []
+        assert [record.id for record in _choose(manifest, known, subset, notes)] == ids
+        assert notes == []
+    with pytest.raises(px.DataError, match="val"):
+        _choose(manifest, {}, "val", [])

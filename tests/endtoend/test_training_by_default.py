@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from sklearn.linear_model import LogisticRegression
 
 import praxiscope as px
@@ -27,9 +29,9 @@ from praxiscope.training.run_data import load_data
 from praxiscope.training.validation import Validation
 from praxiscope.video.sampling import segment_indices
 from praxiscope.video.transforms import BatchAugment, CenterCrop
-from runs import Stop, assert_same
+from runs import ONE_THREAD, Stop, assert_same, command
 from runs import settings as run_settings
-from support import write_clip
+from support import SMALL, sets, write_clip
 
 SNIPPETS = 8  # whose features the regression averages
 STILL = ("optim.name=sgd", "optim.lr=1e-30")  # no weight changes, so no validation is better than the first
@@ -190,11 +192,42 @@ def test_the_best_has_the_highest_metric_then_the_lowest_loss(
     assert state.not_better == len(figures) - 1 - best
 
 
-def test_random_weights_do_not_start_from_a_regression(tmp_path: Path, colour_set: Path) -> None:
+def test_random_weights_and_few_clips_are_told(tmp_path: Path) -> None:
+    for number, name in enumerate(("red", "green")):
+        for clip in range(5):
+            write_clip(tmp_path / "videos" / name / f"{clip}.mp4", number, frames=4, seed=clip)
     said = Said()
-    wanted = run_settings(colour_set, "optim.probe=true", "optim.epochs=1")
+    wanted = run_settings(
+        tmp_path / "videos",
+        "optim.probe=true",
+        "optim.epochs=1",
+        "data.validation=0.2",
+        "data.test_fraction=0.3",
+    )
     assert train(wanted, tmp_path / "run", reporter=said)
     assert [line for line in said.lines if "regression" in line and "random weights" in line]
+    assert [line for line in said.lines if "--model probe" in line]
+    assert set(SplitList(tmp_path / "run").sides().values()) == {"train", "test"}
+
+
+@pytest.mark.slow
+def test_two_processes_start_from_the_same_regression_and_end_together(
+    tmp_path: Path, colour_set: Path, weights: dict[str, Path]
+) -> None:
+    same = ("optim.probe=true", "optim.epochs=3", "optim.patience=1", "run.keep_epochs=1", *STILL)
+    given = (f"model.weights={weights['squeezenet1_1']}", "data.validation=0.3", *same)
+    for name, devices in (("one", 1), ("two", 2)):
+        options = sets((*SMALL, *given, f"optim.batch={4 // devices}"))
+        words = command("train", colour_set, "--out", tmp_path / name, *options, "--devices", devices)
+        done = subprocess.run(words, env=ONE_THREAD, capture_output=True, text=True, timeout=240)
+        assert done.returncode == 0, done.stderr
+    one, two = (
+        load_file(kept_checkpoints(tmp_path / name)[0] / "model.safetensors") for name in ("one", "two")
+    )
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, rtol=1e-3, atol=1e-3)
+    ends = [load_state(find_checkpoint(tmp_path / name, "last")) for name in ("one", "two")]
+    assert [(end["epoch"], end["best"], end["not_better"]) for end in ends] == [(1, ends[0]["best"], 1)] * 2
 
 
 def test_only_the_recipes_to_fine_tune_hold_out_and_stop_early() -> None:

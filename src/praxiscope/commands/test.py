@@ -238,6 +238,8 @@ def _choose(manifest: Manifest, known: Mapping[str, str], subset: str, notes: li
             )
     else:
         chosen = list(manifest.of(subset))
+        if subset == "val" and not chosen:  # those that the run held out of the training videos
+            chosen = [record for record in manifest.of("train") if known.get(record.id) == "val"]
     if not chosen:
         there = sorted({str(record.split) for record in manifest.records} - {"None"})
         raise DataError(

@@ -25,7 +25,7 @@ def fine_tune() -> TrainSettings:
         data=DataSettings(validation=0.2),
         model=ModelSettings(dropout=0.5, batchnorm="frozen"),
         input=InputSettings(snippets=3),
-        optim=OptimSettings(lr=0.01, trunk_lr_scale=0.1, epochs=10, batch=8, probe=True, patience=3),
+        optim=OptimSettings(lr=2e-3, trunk_lr_scale=0.1, epochs=10, batch=8, probe=True, patience=3),
     )
 
 

@@ -155,6 +155,34 @@ def test_a_video_that_changed_is_computed_again(made: Path, colour_set: Path, tm
     assert changed == ["red/7.mp4"]
 
 
+def test_only_new_videos_are_computed_when_the_data_grows(
+    made: Path, colour_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(colour_set, tmp_path / "videos")
+    shutil.copytree(made, tmp_path / "store")
+    write_clip(
+        tmp_path / "videos" / "blue" / "00.mp4", 2, seed=5
+    )  # the first of all: every block is another one
+    monkeypatch.setattr(feature_clips.FeatureExtractor, "extract", only("blue/00.mp4"))
+    lines = Lines()
+    summary = extract_features(tmp_path / "videos", tmp_path / "store", options(), reporter=lines)
+    assert (summary.already, summary.clips) == (24, 25)
+    assert any(line.startswith("1 clip, 24 of 25 already stored") for line in lines.lines)
+    monkeypatch.undo()
+    assert shards(features(tmp_path / "videos", tmp_path / "fresh", options())) == shards(tmp_path / "store")
+
+
+def only(id: str) -> Any:
+    """The extraction of features, which must be asked for one video only."""
+    real = feature_clips.FeatureExtractor.extract
+
+    def extract(self: Any, records: Any, *given: Any, **options: Any) -> Any:
+        assert {record.id for record in records} <= {id}
+        return real(self, records, *given, **options)
+
+    return extract
+
+
 def test_videos_that_left_the_data_leave_the_store(made: Path, colour_set: Path, tmp_path: Path) -> None:
     shutil.copytree(colour_set, tmp_path / "videos")
     shutil.copytree(made, tmp_path / "store")
@@ -241,6 +269,19 @@ def test_blocks_do_not_depend_on_the_order_of_the_data() -> None:
     assert feature_clips.blocks_of(records[::-1], sizes) == blocks
     large = feature_clips.blocks_of(records[:4], {record.id: 1 << 28 for record in records})
     assert [len(block.records) for block in large] == [1, 1, 1, 1]
+
+
+@pytest.mark.slow
+def test_processes_that_read_ahead_change_no_byte(made: Path, colour_set: Path, tmp_path: Path) -> None:
+    shutil.copytree(made, tmp_path / "store")
+    records = load_records(colour_set).records
+    blocks = feature_clips.blocks_of(records, feature_clips.sources(records))
+    for number in range(len(blocks)):
+        shard_path(tmp_path / "store", number).unlink()
+    computing = feature_clips.Computing(tmp_path / "store", readers=2)
+    outcome = feature_clips.compute(feature_clips.Job(computing, tuple(blocks), "cpu"))
+    assert (outcome.clips, outcome.rows) == (24, 72)
+    assert shards(tmp_path / "store") == shards(made)
 
 
 @pytest.mark.slow

@@ -51,7 +51,7 @@ OUTPUT_PANEL = "Output"
 Data = Annotated[
     str,
     typer.Argument(
-        help="Folder of class folders, CSV (path,label[,start,end,split,group]), or LAYOUT:FOLDER."
+        help="Folder of class folders, CSV (path,label[,start,end,split,group]), LAYOUT:FOLDER, or stored features."
     ),
 ]
 Split = Annotated[

@@ -6,16 +6,17 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 
 from praxiscope.data.dataset import Skip
 from praxiscope.errors import DataError, VideoError
 from praxiscope.features.contract import FeatureContract
-from praxiscope.features.shard import writing_shard
-from praxiscope.features.store import NETWORK, read_store_file, shard_path
+from praxiscope.features.shard import ClipRows, Shard, ShardWriter, writing_shard
+from praxiscope.features.store import NETWORK, read_store_file, shard_path, stored_rows
 from praxiscope.flow.store import FlowStore
-from praxiscope.inference.extract import FeatureExtractor
+from praxiscope.inference.extract import ClipFeatures, FeatureExtractor
 from praxiscope.inference.frame_network import load_frame_network
 from praxiscope.jobs import advance, run_jobs
 from praxiscope.types import VideoRecord
@@ -25,6 +26,10 @@ from praxiscope.video.opening import open_video
 __all__ = ["Block", "Computing", "Job", "Outcome", "blocks_of", "compute", "killers", "lost", "sources"]
 
 _CLIPS, _BYTES = 16, 1 << 28  # of the videos of a block; short, so that little is lost when a run is killed
+
+
+Stored: TypeAlias = tuple[Shard, ClipRows]
+"""Where the rows of a clip are."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +66,14 @@ class Job:
         blocks: the shards.
         device: name of the device.
         known: problems of videos that are not to be read, by id.
+        stored: rows that exist already, in files of other blocks, by id.
     """
 
     computing: Computing
     blocks: tuple[Block, ...]
     device: str
     known: Mapping[str, str] = field(default_factory=dict, hash=False)
+    stored: Mapping[str, Stored] = field(default_factory=dict, hash=False)
 
 
 @dataclass
@@ -128,35 +135,58 @@ def compute(job: Job) -> Outcome:
     computing, outcome = job.computing, Outcome()
     contract, _ = read_store_file(computing.root)
     extractor = _extractor(job, contract)
-    records = [record for block in job.blocks for record in block.records if record.id not in job.known]
+    elsewhere = {*job.known, *job.stored}
     clips = extractor.extract(
-        records, contract.sampling, workers=computing.readers, time_limit_s=computing.time_limit_s
+        [record for block in job.blocks for record in block.records if record.id not in elsewhere],
+        contract.sampling,
+        workers=computing.readers,
+        time_limit_s=computing.time_limit_s,
     )
     for block in job.blocks:
         sizes = sources(block.records)
         with writing_shard(shard_path(computing.root, block.number), contract) as writer:
             for record in block.records:
-                item = Skip(record.id, job.known[record.id]) if record.id in job.known else next(clips)
-                problem = item.problem if isinstance(item, Skip) else ""
-                if not isinstance(item, Skip):
-                    try:
-                        with writer.clip(record.id, sizes[record.id]) as clip:
-                            for rows in item.parts:
-                                clip.add(*rows)
-                                outcome.rows += len(rows.frame)
-                                advance(len(rows.frame), 0)
-                    except (VideoError, DataError) as error:
-                        problem = str(error)
-                    else:
-                        if damage := item.damage():
-                            writer.note_damage(damage)
-                            outcome.damaged[record.id] = damage
-                if problem:
-                    writer.skip(record.id, problem, sizes[record.id])
-                    outcome.skipped[record.id] = problem
-                outcome.clips += not problem
+                size = sizes[record.id]
+                if record.id in job.stored:
+                    _copy(writer, job.stored[record.id], contract)
+                elif record.id in job.known:
+                    _skip(writer, outcome, Skip(record.id, job.known[record.id]), size)
+                else:
+                    _write(writer, outcome, next(clips), size)
                 advance(0, 1)
     return outcome
+
+
+def _copy(writer: ShardWriter, stored: Stored, contract: FeatureContract) -> None:
+    shard, place = stored
+    with writer.clip(place.id, place.source) as clip:
+        clip.add(*stored_rows(shard, place, contract))
+    writer.note_damage(place.damage)
+
+
+def _write(writer: ShardWriter, outcome: Outcome, item: ClipFeatures | Skip, size: int) -> None:
+    """Compute and write the rows of a clip, or the reason why there are none."""
+    if isinstance(item, Skip):
+        _skip(writer, outcome, item, size)
+        return
+    try:
+        with writer.clip(item.id, size) as clip:
+            for rows in item.parts:
+                clip.add(*rows)
+                outcome.rows += len(rows.frame)
+                advance(len(rows.frame), 0)
+    except (VideoError, DataError) as error:
+        _skip(writer, outcome, Skip(item.id, str(error)), size)
+        return
+    outcome.clips += 1
+    if damage := item.damage():
+        writer.note_damage(damage)
+        outcome.damaged[item.id] = damage
+
+
+def _skip(writer: ShardWriter, outcome: Outcome, skip: Skip, size: int) -> None:
+    writer.skip(skip.id, skip.problem, size)
+    outcome.skipped[skip.id] = skip.problem
 
 
 def lost(job: Job) -> Outcome:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from praxiscope.commands.feature_clips import (
     Computing,
     Job,
     Outcome,
+    Stored,
     blocks_of,
     compute,
     killers,
@@ -38,12 +40,14 @@ from praxiscope.jobs import run_jobs
 from praxiscope.processes import run_once
 from praxiscope.progress import Reporter, clock
 from praxiscope.run_folder import CARD_FILE, DAMAGED_FILE, SKIPPED_FILE
+from praxiscope.types import VideoRecord
 from praxiscope.units import counted
 from praxiscope.video.opening import open_video
 
 __all__ = ["FeatureOptions", "FeatureSummary", "extract_features", "features"]
 
 _WORTH = 3  # shards from which several processes are started
+_OLD = ".old"  # folder of shards of blocks that the data no longer has
 _LOOKED_AT = 8  # videos that are opened to estimate the number of frames
 
 
@@ -130,14 +134,14 @@ def extract_features(
         if not (target / NETWORK / CARD_FILE).is_file():
             save_frame_network(target / NETWORK, network)
         write_csv(target / MANIFEST_NAME, manifest.records, manifest.classes)
-        left = _left(target, contract, blocks, sizes, options, reporter)
-        for path in sorted((target / SHARDS).glob("*.safetensors"))[len(blocks) :]:
-            path.unlink()  # of videos that are no longer in the data
-        done = sum(len(block.records) for block in blocks) - sum(len(block.records) for block in left)
-        _announce(manifest, contract, left, sizes, reporter)
+        left, stored = _plan(target, contract, blocks, sizes, options, reporter)
+        new = [record for block in left for record in block.records if record.id not in stored]
+        _announce(manifest, contract, new, sizes, reporter)
         started = time.perf_counter()
-        made = _run(left, Computing(target, flow, time_limit_s=options.time_limit_s), options, reporter)
+        computing = Computing(target, flow, time_limit_s=options.time_limit_s)
+        made = _run(_jobs(left, stored, computing, options), options, reporter)
         seconds = time.perf_counter() - started
+        shutil.rmtree(target / SHARDS / _OLD, ignore_errors=True)
         store = FeatureStore(target)
         write_skipped(target / SKIPPED_FILE, store.skipped)
         DamageList(target / DAMAGED_FILE, Reporter())(store.damaged.items())
@@ -152,7 +156,7 @@ def extract_features(
         rows=store.rows,
         shape=contract.row_shape,
         skipped=len(store.skipped),
-        already=done,
+        already=len(manifest.records) - len(new),
         bytes=store.bytes,
         seconds=time.perf_counter() - began,
         clips_per_s=made.clips / seconds if made.clips else None,
@@ -195,45 +199,54 @@ def _contract(network: FrameNetwork, options: FeatureOptions, flow: FlowStore | 
     return contract
 
 
-def _left(
+def _plan(
     target: Path,
     contract: FeatureContract,
     blocks: Sequence[Block],
     sizes: Mapping[str, int],
     options: FeatureOptions,
     reporter: Reporter,
-) -> list[Block]:
-    """The blocks that are not stored yet, or not from these files, or damaged."""
-    left = []
-    for block in blocks:
-        path = shard_path(target, block.number)
-        if path.is_file():
-            try:
-                shard = read_shard(path, contract)
-                if options.verify:
-                    shard.verify()
-            except DataError as error:
-                reporter.line(f"Computed again: {error}")
-            else:
-                wanted = {record.id: sizes[record.id] for record in block.records}
-                if shard.sources == wanted and not (options.retry and shard.skipped):
-                    continue
-        left.append(block)
-    return left
+) -> tuple[list[Block], dict[str, Stored]]:
+    """The blocks that have no file yet, and the clips whose rows exist in files of other blocks, by id.
+
+    If the data changed, its blocks did, too. Their files are put aside, and rows of the same videos are copied.
+    """
+    old, wanted = target / SHARDS / _OLD, {shard_path(target, block.number): block for block in blocks}
+    for path in sorted((target / SHARDS).glob("*.safetensors")):
+        try:
+            shard = read_shard(path, contract)
+            if options.verify:
+                shard.verify()
+        except DataError as error:
+            reporter.line(f"Computed again: {error}")
+            path.unlink()
+            continue
+        block = wanted.get(path)
+        here = {record.id: sizes[record.id] for record in block.records} if block else None
+        if here != shard.sources or (options.retry and shard.skipped):
+            old.mkdir(exist_ok=True)
+            path.rename(old / f"{shard.checksum}.safetensors")
+    stored: dict[str, Stored] = {}
+    for path in sorted(old.glob("*.safetensors")):
+        try:
+            shard = read_shard(path, contract)
+        except DataError:
+            continue
+        stored |= {clip.id: (shard, clip) for clip in shard.clips if sizes.get(clip.id) == clip.source >= 0}
+    return [block for path, block in wanted.items() if not path.is_file()], stored
 
 
 def _announce(
     manifest: Manifest,
     contract: FeatureContract,
-    left: Sequence[Block],
+    records: Sequence[VideoRecord],
     sizes: Mapping[str, int],
     reporter: Reporter,
 ) -> None:
     """Say what this will cost."""
-    records = [record for block in left for record in block.records]
     total = len(manifest.records)
     if not records:
-        reporter.line(f"Nothing to do: the features of all {counted(total, 'video')} are stored.")
+        reporter.line(f"Nothing to compute: the features of all {counted(total, 'video')} are stored.")
         return
     rows = _expected_rows(records, contract, sizes)
     stored = f", {total - len(records)} of {total} already stored" if len(records) < total else ""
@@ -244,7 +257,9 @@ def _announce(
     )
 
 
-def _expected_rows(records: Sequence[Any], contract: FeatureContract, sizes: Mapping[str, int]) -> int:
+def _expected_rows(
+    records: Sequence[VideoRecord], contract: FeatureContract, sizes: Mapping[str, int]
+) -> int:
     """The number of frames, from a few of the videos if it depends on their lengths."""
     if "frames" in contract.sampling:
         return len(records) * int(contract.sampling["frames"])
@@ -267,18 +282,18 @@ def _expected_rows(records: Sequence[Any], contract: FeatureContract, sizes: Map
     return round(seen_rows / seen_bytes * total) if seen_bytes else 0
 
 
-def _run(left: Sequence[Block], computing: Computing, options: FeatureOptions, reporter: Reporter) -> Outcome:
-    """Compute the shards of blocks. Returns the sums over all jobs."""
-    clips = sum(len(block.records) for block in left)
+def _run(jobs: Sequence[Job], options: FeatureOptions, reporter: Reporter) -> Outcome:
+    """Run jobs. Returns the sums over all."""
+    clips = sum(len(block.records) for job in jobs for block in job.blocks)
     made, lost_jobs = Outcome(), []
     with reporter.bar("computing features", clips) as bar:
-        for job, outcome in _results(_jobs(left, computing, options), options, bar, reporter, clips):
+        for job, outcome in _results(jobs, options, bar, reporter, clips):
             if outcome.lost:
                 lost_jobs.append(job)
             _add(made, outcome, reporter)
         if lost_jobs:
             problems = killers(lost_jobs)
-            again = [Job(job.computing, job.blocks, job.device, problems) for job in lost_jobs]
+            again = [replace(job, known=problems) for job in lost_jobs]
             for _, outcome in run_jobs(compute, again, 1, lost=lost):
                 _add(made, outcome, reporter)
     return made
@@ -327,13 +342,24 @@ def _processes(options: FeatureOptions) -> int:
     return options.workers or os.cpu_count() or 1
 
 
-def _jobs(left: Sequence[Block], computing: Computing, options: FeatureOptions) -> list[Job]:
+def _jobs(
+    left: Sequence[Block], stored: Mapping[str, Stored], computing: Computing, options: FeatureOptions
+) -> list[Job]:
     """On a CPU one job per shard, in processes of one thread that read and compute. On other devices one job per
     device, with processes that read for it."""
     devices = [str(pick_device(name)) for name in options.devices]
     if devices == ["cpu"]:
-        return [Job(computing, (block,), "cpu") for block in left]
-    readers = max(1, _processes(options) // len(devices))
-    computing = Computing(**{**vars(computing), "readers": readers})
-    shares = [(device, tuple(left[number :: len(devices)])) for number, device in enumerate(devices)]
-    return [Job(computing, share, device) for device, share in shares if share]
+        shares: list[tuple[str, tuple[Block, ...]]] = [("cpu", (block,)) for block in left]
+    else:
+        computing = replace(computing, readers=max(1, _processes(options) // len(devices)))
+        dealt = [tuple(left[number :: len(devices)]) for number in range(len(devices))]
+        shares = [(device, share) for device, share in zip(devices, dealt, strict=True) if share]
+    return [
+        Job(
+            computing,
+            share,
+            device,
+            stored={one.id: stored[one.id] for block in share for one in block.records if one.id in stored},
+        )
+        for device, share in shares
+    ]

@@ -39,6 +39,7 @@ __all__ = [
     "is_store",
     "read_store_file",
     "shard_path",
+    "stored_rows",
 ]
 
 STORE_FILE = "features.json"
@@ -151,24 +152,12 @@ class FeatureStore:
         Raises:
             DataError: the video has no features; or its shard was removed or cut off after the store was opened.
         """
-        import torch
-
         if id not in self._places:
             raise DataError(self._missing(id))
         shard, clip = self._places[id]
         storage = self._map(shard)
 
-        def tensor(name: str, dtype: torch.dtype, *shape: int) -> Tensor:
-            place = shard.places[name] // dtype.itemsize + clip.first * math.prod(shape)
-            strides = [math.prod(shape[axis:]) for axis in range(len(shape) + 1)]
-            return torch.empty(0, dtype=dtype).set_(storage, place, [clip.rows, *shape], strides)
-
-        kind = torch.float16 if self.contract.dtype == "float16" else torch.float32
-        return StoredClip(
-            tensor("features", kind, *self.contract.row_shape),
-            tensor("time_s", torch.float64),
-            tensor("frame", torch.int64),
-        )
+        return stored_rows(shard, clip, self.contract, storage)
 
     def verify(self) -> None:
         """Read every byte of the store. Raises DataError, which names the shard, if one has changed."""
@@ -177,16 +166,10 @@ class FeatureStore:
 
     def _map(self, shard: Shard) -> Any:
         """A private map of a shard. Few are kept, so that a pass over a large store does not fill the memory."""
-        import torch
-
         if shard.path in self._mapped:
             self._mapped.move_to_end(shard.path)
             return self._mapped[shard.path]
-        try:
-            size = shard.path.stat().st_size
-            storage = torch.UntypedStorage.from_file(str(shard.path), False, size)
-        except (OSError, RuntimeError) as error:
-            raise DataError(f"{shard.path}: cannot be read ({error}). Open the store again.") from error
+        storage = _mapped(shard)
         self._mapped[shard.path] = storage
         if len(self._mapped) > _MAPPED:
             self._mapped.popitem(last=False)
@@ -199,6 +182,44 @@ class FeatureStore:
             f"{id}: has no features in {self.root}. Add its video to the data, and run the same `praxiscope features` "
             "command again."
         )
+
+
+def stored_rows(shard: Shard, clip: ClipRows, contract: FeatureContract, storage: Any = None) -> StoredClip:
+    """The rows of a clip of a shard, mapped into memory.
+
+    Args:
+        shard, clip: from `praxiscope.features.shard.read_shard`.
+        contract: of the store.
+        storage: the shard's map, if there is one.
+
+    Raises:
+        DataError: the file was removed or cut off after its header was read.
+    """
+    import torch
+
+    storage = _mapped(shard) if storage is None else storage
+
+    def tensor(name: str, dtype: torch.dtype, *shape: int) -> Tensor:
+        place = shard.places[name] // dtype.itemsize + clip.first * math.prod(shape)
+        strides = [math.prod(shape[axis:]) for axis in range(len(shape) + 1)]
+        return torch.empty(0, dtype=dtype).set_(storage, place, [clip.rows, *shape], strides)
+
+    kind = torch.float16 if contract.dtype == "float16" else torch.float32
+    return StoredClip(
+        tensor("features", kind, *contract.row_shape),
+        tensor("time_s", torch.float64),
+        tensor("frame", torch.int64),
+    )
+
+
+def _mapped(shard: Shard) -> Any:
+    """A private map of the file of a shard: changes of the memory do not reach it."""
+    import torch
+
+    try:
+        return torch.UntypedStorage.from_file(str(shard.path), False, shard.path.stat().st_size)
+    except (OSError, RuntimeError) as error:
+        raise DataError(f"{shard.path}: cannot be read ({error}). Open the store again.") from error
 
 
 def shard_path(root: Path, number: int) -> Path:

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -210,49 +211,51 @@ def million(options: argparse.Namespace) -> Table:
 def kills(options: argparse.Namespace) -> Table:
     """Kill the command ten times, let it finish, and compare its files with those of an undisturbed run."""
     whole, cut = options.out / "undisturbed", options.out / "killed"
-    more = ("--size", "64", "--precision", "32")
-    began = time.perf_counter()
-    if not (whole / "features.json").is_file():
-        subprocess.run(
-            features_command(options.data, whole, options.backbone, *more),
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
-    took = time.perf_counter() - began
-    shutil.rmtree(cut, ignore_errors=True)
-    draw, killed, seen = random.Random(0), 0, []
+
+    def command(out: Path) -> list[str]:
+        more = ("--size", "64", "--precision", "32")
+        return features_command(options.data, out, options.backbone, *more, frames=5)
+
+    def files() -> set[Path]:
+        return set(cut.glob("shards/*.safetensors"))
+
+    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    subprocess.run(command(whole), check=True, **quiet)
     shards = sorted(path.name for path in (whole / "shards").iterdir())
+    shutil.rmtree(cut, ignore_errors=True)
+    draw, killed = random.Random(0), 0
     while killed < options.kills:
-        process = subprocess.Popen(
-            features_command(options.data, cut, options.backbone, *more),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        before = len(list(cut.glob("shards/*.safetensors")))
-        while process.poll() is None and len(list(cut.glob("shards/*.safetensors"))) == before:
+        process, before = subprocess.Popen(command(cut), **quiet), files()
+        while process.poll() is None and files() == before:
             time.sleep(0.02)
         time.sleep(draw.uniform(0, 0.1))
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)
-            process.wait()
             killed += 1
-        seen.append(len(list(cut.glob("shards/*.safetensors"))))
-        if seen[-1] == len(shards):
+        process.wait()
+        if len(files()) == len(shards):
             for name in draw.sample(shards, len(shards) // 2):
                 (cut / "shards" / name).unlink()
-    subprocess.run(
-        features_command(options.data, cut, options.backbone, *more), check=True, stdout=subprocess.DEVNULL
-    )
-    names = sorted(path.name for path in (cut / "shards").iterdir())
-    same = sum(
-        (cut / "shards" / name).read_bytes() == (whole / "shards" / name).read_bytes() for name in shards
-    )
-    left = len(set(names) - set(shards))
+    subprocess.run(command(cut), check=True, **quiet)
+    same = [
+        name
+        for name in shards
+        if (cut / "shards" / name).read_bytes() == (whole / "shards" / name).read_bytes()
+    ]
+    left = {path.name for path in (cut / "shards").iterdir()} - set(shards)
     return Table(
-        f"Killed {killed} times, then finished ({took:.0f} s undisturbed, 64 px)",
-        ["files", "files with the same bytes", "other files left"],
-        [[len(shards), same, left]],
+        f"Killed {killed} times, then finished; 5 frames of 64 pixels",
+        ["files", "with the same bytes as undisturbed", "other files left"],
+        [[len(shards), len(same), len(left)]],
     )
+
+
+def kept(options: argparse.Namespace, part: Callable[[argparse.Namespace], Table]) -> Table:
+    """The table of a part, from the folder of the runs if it was measured before."""
+    path = options.out / f"{part.__name__}.json"
+    if not path.is_file():
+        path.write_text(json.dumps(part(options)))
+    return Table(*json.loads(path.read_text()))
 
 
 def main() -> None:
@@ -261,11 +264,12 @@ def main() -> None:
     arguments.add_argument("data", help="a known data set with splits, such as ucf101:FOLDER")
     arguments.add_argument("--backbone", default="efficientnet_lite0")
     arguments.add_argument("--precision", default="auto", help="of the command: auto, 32 or bf16")
-    arguments.add_argument("--turns", type=int, default=2, help="turns of the comparison of speeds")
+    arguments.add_argument("--turns", type=int, default=2, help="turns of the comparison of speeds; 0: none")
     arguments.add_argument("--kills", type=int, default=10)
     options = arguments.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    tables = [kills(options), million(options), speeds(options)]
+    parts = [kills, million, *([speeds] if options.turns else [])]
+    tables = [kept(options, part) for part in parts]
     write_tables(
         options,
         __file__,

@@ -42,7 +42,8 @@ def check(
     data: Annotated[
         str | None,
         typer.Argument(
-            help="Folder of class folders, CSV (path,label[,start,end,split,group]), LAYOUT:FOLDER, or stored features.",
+            help="Folder of class folders, CSV (path,label[,start,end,split,group]), LAYOUT:FOLDER, or stored "
+            "features.",
             show_default=False,
         ),
     ] = None,

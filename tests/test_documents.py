@@ -157,14 +157,23 @@ def expand(word: str) -> list[str]:
     return sorted(map(str, Path().glob(word))) if "*" in word else [word]
 
 
+def fitted(words: list[str]) -> set[str]:
+    """The options of a ``train`` that fits a model to features: without a loop, and with the features' own size."""
+    stored = any(word.rstrip("/").endswith("features") for word in words)
+    return {"--workers"} if stored else {"--workers", "model.backbone", "input.size", "input.short_side"}
+
+
 def small(words: list[str]) -> list[str]:
     """What is added to a command."""
+    fits = words[0] == "train" and bool({"probe", "prototypes"} & set(words))
     name = " ".join(words[:2]) if " ".join(words[:2]) in SMALL else words[0]
     added: list[str] = []
     for option, value in SMALL.get(name, {}).items():
         if "--resume" in words or {option, _OPTIONS.get(option)} & set(words) - {"--epochs"}:
             continue
         if "--from" in words and option in _OF_STREAMS:
+            continue
+        if fits and option not in fitted(words):
             continue
         added += ["--set", f"{option}={value}"] if "." in option else [option, value]
     return added
@@ -174,7 +183,10 @@ def small_train(*given: Any, **settings: Any) -> px.Run:
     """``px.train`` with the settings that commands are made small by."""
     from praxiscope.commands.api import train
 
-    return train(*given, **{**settings, **{name.lstrip("-"): value for name, value in _TRAIN.items()}})
+    added = {name.lstrip("-"): value for name, value in _TRAIN.items()}
+    if settings.get("model") in ("probe", "prototypes"):
+        added = {"workers": "0"}
+    return train(*given, **{**settings, **added})
 
 
 def small_features(*given: Any, **options: Any) -> Any:

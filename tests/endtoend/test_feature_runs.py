@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 import praxiscope as px
 import praxiscope.training.feature_fit as feature_fit
@@ -20,9 +19,6 @@ from praxiscope.commands.features import features
 from praxiscope.errors import ArgumentError, CheckpointError, DataError
 from praxiscope.evaluation.calibration import calibrate
 from praxiscope.features.store import FeatureStore
-from praxiscope.fitting.logistic import fit_logistic
-from praxiscope.models.contract import FitReport
-from praxiscope.models.feature_model import FeatureModel, FeatureOutput, frame_network
 from praxiscope.models.registered import models, register_model
 from praxiscope.training.log import read_log
 from runs import run_test, weights
@@ -248,35 +244,14 @@ def test_a_description_that_is_large_is_mapped_from_a_file(
     assert torch.equal(weights(trained.path)["head.linear.weight"], weights(run)["head.linear.weight"])
 
 
-class LastFrame(FeatureModel):
-    """A user's model: a regression on the last frame."""
-
-    def __init__(self, frame: Any, num_classes: int) -> None:
-        super().__init__(frame, num_classes, None, 3)
-        self.head = nn.Linear(self.width, num_classes)
-
-    @property
-    def classifiers(self) -> list[nn.Module]:
-        return [self.head]
-
-    def score(self, features: torch.Tensor) -> FeatureOutput:
-        return FeatureOutput(self.head(features[:, -1]), features)
-
-    def describe(self, features: torch.Tensor) -> torch.Tensor:
-        return features[-1]
-
-    def fit(self, x: Any, targets: torch.Tensor, groups: Any, seed: int) -> FitReport:
-        found = fit_logistic(x, targets, self.num_classes, l2=1.0)
-        self.head.load_state_dict({"weight": found.weight, "bias": found.bias})
-        return FitReport(torch.full((len(targets), self.num_classes), torch.nan), ["One regression."])
+PAGE = Path(__file__).parents[2] / "docs" / "write_a_model.md"
 
 
 @pytest.fixture
 def own_models() -> Iterator[None]:
-    @register_model("last-frame", learns="features")
-    def last_frame(*, num_classes: int, backbone: str = "squeezenet1_1") -> LastFrame:
-        network = frame_network(backbone, stream="rgb", in_channels=None, pretrained=False, input_size=None)
-        return LastFrame(network, num_classes)
+    """The model of the page on writing models, and one without the methods."""
+    text = PAGE.read_text(encoding="utf-8").partition("<!-- file: last_frame.py -->\n```python\n")[2]
+    exec(compile(text.partition("```")[0], "last_frame.py", "exec"), {"__name__": "last_frame"})
 
     @register_model("no-fit", learns="features")
     def no_fit(*, num_classes: int, backbone: str = "squeezenet1_1") -> Any:

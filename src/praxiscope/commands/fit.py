@@ -71,27 +71,21 @@ def fit_run(
     if resume and read_pointer(folder):
         reporter.line(f"{folder} is already finished. Report: {folder / REPORT_FILE}")
         return True
-    source = settings.data.source
-    manifest = load_records(
-        source,
-        split=settings.data.split,
-        annotations=Path(settings.data.annotations) if settings.data.annotations else None,
-        seed=settings.run.seed,
-        test_fraction=settings.data.test_fraction,
-    )
+    manifest = _records(settings)
     check_worthwhile(settings, manifest)
-    for note in manifest.notes:
-        reporter.line(f"Note: {note}")
     folder.mkdir(parents=True, exist_ok=True)
     dump_yaml(settings, folder / SETTINGS_FILE)
     note_command(folder, command)
     write_split(folder, manifest.records)
-    if is_store(source):
-        root = Path(source)
-    else:
-        root = features(
-            source, folder / FEATURES, FeatureOptions(**feature_options(settings)), reporter=reporter
-        )
+    root = Path(settings.data.source)
+    told: set[str] = set()  # notes on the data, by the command that computes the features
+    if not is_store(root):
+        options = FeatureOptions(**feature_options(settings))
+        root = features(settings.data.source, folder / FEATURES, options, reporter=reporter)
+        told = set(_records(settings, random_split=False).notes)
+    for note in manifest.notes:
+        if note not in told:
+            reporter.line(f"Note: {note}")
     store = FeatureStore(root)
     _check_readable(settings, folder, manifest, store)
     torch.manual_seed(mix_seeds(settings.run.seed, 0))
@@ -110,6 +104,18 @@ def fit_run(
     _summarise(fitted, manifest, reporter)
     reporter.line(f"Done in {time.perf_counter() - started:.0f} s. Report: {folder / REPORT_FILE}")
     return True
+
+
+def _records(settings: TrainSettings, *, random_split: bool = True) -> Manifest:
+    data = settings.data
+    return load_records(
+        data.source,
+        split=data.split,
+        annotations=Path(data.annotations) if data.annotations else None,
+        seed=settings.run.seed,
+        test_fraction=data.test_fraction,
+        random_split=random_split,
+    )
 
 
 def _check_readable(settings: TrainSettings, folder: Path, manifest: Manifest, store: FeatureStore) -> None:

@@ -59,13 +59,14 @@ def check_labels(
             f"{manifest.records[0].id}; the store has {first_few(store.ids, 1) or 'none'}). Give the store of this "
             "data."
         )
-    means, peaks = _describe(store, records, reporter)
+    x = _describe(store, records, reporter)
     labelled = [number for number, record in enumerate(records) if len(record.labels) == 1]
+    whole = len(labelled) == len(records)  # then nothing is copied
     suspects, unjudged = _suspects(
-        [records[number] for number in labelled], torch.cat([means, peaks], 1)[labelled], reporter
+        [records[number] for number in labelled], x if whole else x[labelled], reporter
     )
     with reporter.bar("comparing clips", len(records)) as bar:
-        found = near_duplicates(means, sources=_sources(records), progress=bar.advance)
+        found = near_duplicates(x[:, : x.shape[1] // 2], sources=_sources(records), progress=bar.advance)
     return LabelTrouble(
         features=str(features),
         suspects=suspects,
@@ -79,18 +80,15 @@ def check_labels(
     )
 
 
-def _describe(
-    store: FeatureStore, records: Sequence[VideoRecord], reporter: Reporter
-) -> tuple[Tensor, Tensor]:
-    """Mean and maximum over time of the features of each clip, float32 [n, D] each."""
-    width = store.contract.shape[0]
-    means, peaks = torch.empty(len(records), width), torch.empty(len(records), width)
+def _describe(store: FeatureStore, records: Sequence[VideoRecord], reporter: Reporter) -> Tensor:
+    """Mean over time of the features of each clip, then their maximum, float32 [n, 2 D]."""
+    x = torch.empty(len(records), 2 * store.contract.shape[0])
     with reporter.bar("reading features", len(records)) as bar:
-        for number, record in enumerate(records):
-            rows = frame_features(store, record.id)
-            means[number], peaks[number] = rows.mean(0), rows.amax(0)
+        for row, record in zip(x, records, strict=True):
+            features = frame_features(store, record.id)
+            torch.cat([features.mean(0), features.amax(0)], out=row)
             bar.advance()
-    return means, peaks
+    return x
 
 
 def _suspects(

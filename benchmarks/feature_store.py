@@ -48,7 +48,7 @@ def plain_loop(data: str, backbone: str, threads: int) -> float:
     return len(records) / (time.perf_counter() - began)
 
 
-def features_command(data: str, out: Path, backbone: str, *more: str) -> list[str]:
+def features_command(data: str, out: Path, backbone: str, *more: str, frames: int = FRAMES) -> list[str]:
     """The command that is measured."""
     words = [
         "features",
@@ -58,7 +58,7 @@ def features_command(data: str, out: Path, backbone: str, *more: str) -> list[st
         "--backbone",
         backbone,
         "--frames",
-        str(FRAMES),
+        str(frames),
         "--out",
         str(out),
     ]

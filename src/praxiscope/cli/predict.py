@@ -185,15 +185,15 @@ class _Refusals:
         if not self.refused:
             return
         threshold, about = find_threshold(self.none_below, self.calibration), self.calibration
-        text = f"None of these: {self.refused} of {counted(self.answers, self.what)}. The best class has a probability"
+        text = f"None of these: {self.refused} of {counted(self.answers, self.what)}, with a best class below"
         if self.none_below != "auto":
-            speaker.line(f"{text} below {threshold:g} (--none-below).")
+            speaker.line(f"{text} {threshold:g} (--none-below).")
             return
         rate, clips = f"{100 * about['false_refusals']:.1f} %", about.get("videos")
         found = f" ({clips} clips, {about['source']})" if clips and about.get("source") else ""
         speaker.line(
-            f"{text} below {threshold:.3f}. It is below in {rate} of the clips of the known classes too, which is the "
-            f"rate expected from training{found}. To see the best class alone: --none-below off."
+            f"{text} {threshold:.3f}. Of videos of the known classes, {rate} are expected there too{found}. "
+            "To turn this off: --none-below off."
         )
 
 

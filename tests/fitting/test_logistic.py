@@ -151,6 +151,15 @@ def test_the_choice_scores_each_clip_by_a_fit_without_its_group(p: int) -> None:
     assert list(choice.losses) == sorted(choice.losses, reverse=True)
 
 
+def test_the_number_of_threads_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    used = []
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
+    monkeypatch.setattr(torch, "set_num_threads", used.append)
+    x, y = clips(6, 4, 3)
+    fit_logistic(x, y, 3, l2=1.0)
+    assert used == [1, 7]
+
+
 def test_noise_is_regularised_more_than_classes_that_differ() -> None:
     x, y = clips(60, 4, 3)
     groups = [str(number) for number in range(60)]

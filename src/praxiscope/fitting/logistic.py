@@ -6,7 +6,8 @@ Axis letters: n clips, P features, K classes.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,9 @@ L2_GRID = tuple(10 ** (-half / 2) for half in range(2, 11))
 
 DEFAULT_L2 = 0.001
 """The l2 of `choose_l2` where no clip can be held out, for rows of mean squared length 1."""
+
+_FEW = 1_000_000
+"""Numbers of which one thread computes the loss."""
 
 _WORSE = 2
 """`choose_l2` stops after so many values of l2 that were worse than the best."""
@@ -266,9 +270,24 @@ def _minimise(
         tolerance_change=1e-14,
         line_search_fn="strong_wolfe",
     )
-    optimiser.step(closure)  # type: ignore[no-untyped-call]
+    with _few_threads(x):
+        optimiser.step(closure)  # type: ignore[no-untyped-call]
     found = parameters.detach() / unit
     return LogisticFit(found[:, :-1], found[:, -1], closure())
+
+
+@contextmanager
+def _few_threads(x: Rows) -> Iterator[None]:
+    """Use one thread for few rows: a pass over them is shorter than the start of a second thread, and on a busy machine
+    waiting for it costs multiples."""
+    count, width = x.shape
+    threads = torch.get_num_threads()
+    if count * width <= _FEW:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _loss_and_gradient(

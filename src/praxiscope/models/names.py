@@ -154,4 +154,4 @@ def is_timm(name: str) -> bool:
 def check_backbone(name: str) -> None:
     """Raise UnknownNameError for an unknown backbone. Whether timm knows a ``timm/NAME`` is not checked."""
     if name not in BACKBONES and not is_timm(name):
-        raise unknown_name("backbone", name, [*BACKBONES, "timm/NAME"])
+        raise unknown_name("backbone", name, [*BACKBONES, "timm/NAME", "hf-hub:ORG/NAME"])

@@ -155,7 +155,11 @@ def fit(folder: str) -> dict[str, float]:
     began = time.perf_counter()
     store = FeatureStore(folder)
     opened = time.perf_counter() - began
-    x = torch.stack([store.clip(name).features.float().mean(0) for name in store])
+    x = torch.empty(
+        len(store), SHAPE["features"]
+    )  # rows kept one by one would fragment the memory of their clips
+    for number, name in enumerate(store):
+        x[number] = store.clip(name).features.float().mean(0)
     y = torch.tensor([int(name) % SHAPE["classes"] for name in store])
     choice = choose_l2(x, y, SHAPE["classes"], list(store), folds=5)
     made = fit_logistic(x, y, SHAPE["classes"], l2=choice.l2)
@@ -270,14 +274,12 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     parts = [kills, million, *([speeds] if options.turns else [])]
     tables = [kept(options, part) for part in parts]
-    write_tables(
-        options,
-        __file__,
-        "Feature stores",
-        tables,
+    loop = (
         "The loop opens a video, reads its frames, crops, normalises and runs the network, in one process. Speeds "
-        "exclude the start; the whole command includes it. Peak memory is that of the whole process.",
+        "exclude the start; the whole command includes it. "
     )
+    note = f"{loop if options.turns else ''}Peak memory is that of the whole process."
+    write_tables(options, __file__, "Feature stores", tables, note)
 
 
 if __name__ == "__main__":

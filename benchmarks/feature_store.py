@@ -17,6 +17,8 @@ from typing import Any
 
 from common import Table, parser, run_command, write_tables
 
+from praxiscope.checkpoint import write_json
+
 FRAMES = 25
 SHAPE = {"rows": 1_000_000, "clips": 1000, "features": 256, "classes": 10}
 
@@ -258,7 +260,7 @@ def kept(options: argparse.Namespace, part: Callable[[argparse.Namespace], Table
     """The table of a part, from the folder of the runs if it was measured before."""
     path = options.out / f"{part.__name__}.json"
     if not path.is_file():
-        path.write_text(json.dumps(part(options)))
+        write_json(path, part(options))  # whole, or not there
     return Table(*json.loads(path.read_text()))
 
 

@@ -16,8 +16,10 @@ from stores import settings_of, train_and_test
 import praxiscope as px
 from praxiscope.data.manifest import load_records
 from praxiscope.progress import ConsoleReporter
+from praxiscope.units import counted
 
-SYSTEMS: dict[str, dict[str, Any]] = {"no option": {}, "--model probe": {"model": "probe"}}
+SYSTEMS: dict[str, dict[str, Any]] = {"default": {}, "probe": {"model": "probe"}}
+"""What is given to `praxiscope.train` beside the data and the seed."""
 
 
 def main() -> None:
@@ -36,26 +38,24 @@ def main() -> None:
     for system in options.systems:
         mine = []
         for seed in range(options.seeds):
-            run = options.out / f"{system.split()[-1]}-{seed}"
+            run = options.out / f"{system}-{seed}"
             given = {**SYSTEMS[system], **listed, **settings_of(options.assignments), "seed": seed}
-            mine.append(
-                train_and_test(
-                    run, trainer(options.data, run, given), options.data, options.protocol, **listed
-                )
-            )
+            train = trainer(options.data, run, given)
+            mine.append(train_and_test(run, train, options.data, options.protocol, settings=given, **listed))
         scores = score_cells([one.top1 for one in mine])
         train, test = (statistics.mean(getattr(one, name) for one in mine) for name in ("train_s", "test_s"))
         rows.append([system, *scores, f"{train:.0f}", f"{test:.0f}"])
         results += mine
-    header = ["praxiscope train", "top-1", "spread", "each seed", "seconds to train", "seconds to test"]
+    header = ["system", "top-1", "spread", "each seed", "seconds to train", "seconds to test"]
     write_tables(
         options,
         __file__,
         "Training without options",
         [Table("", header, rows)],
         f"{len(manifest.of('train'))} training and {len(manifest.of('test'))} test clips of {len(manifest.classes)} "
-        f"classes, protocol {options.protocol}, {options.seeds} seeds. The spread is the sample standard deviation. "
-        "Seconds are means over the seeds.",
+        f"classes, protocol {options.protocol}, {counted(options.seeds, 'seed')}. The spread is the sample standard "
+        "deviation. "
+        "default: `praxiscope train` without options; probe: `--model probe`. Seconds are means over the seeds.",
         runs=results,
     )
 

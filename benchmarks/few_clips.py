@@ -40,6 +40,7 @@ from praxiscope.explain.explanation import (
 )
 from praxiscope.progress import ConsoleReporter
 from praxiscope.types import VideoRecord
+from praxiscope.units import counted
 
 SYSTEMS: dict[str, tuple[str, str]] = {
     "probe": (BLUE, "-"),
@@ -192,8 +193,10 @@ def main() -> None:
                     )
                 elif not (run / "result_25x1.json").is_file():
                     continue
-                train = trainer(system, listed, run, seed, settings_of(options.assignments))
-                results[system, count, seed] = train_and_test(run, train, listed)
+                # Models that are fitted to features have no settings.
+                given = settings_of(options.assignments) if system in ("fine-tuned", "random") else {}
+                train = trainer(system, listed, run, seed, given)
+                results[system, count, seed] = train_and_test(run, train, listed, settings=given)
     write(options, results, len(manifest.of("test")), len(manifest.classes))
 
 
@@ -220,9 +223,10 @@ def write(options: argparse.Namespace, results: Results, clips: int, classes: in
             Table("", header, rows),
             Table("Paired tests", tested, comparisons(results, options.counts, systems)),
         ],
-        f"{clips} test clips of {classes} classes, protocol 25x1, {options.seeds} seeds, which draw the training "
-        "clips. The spread is the sample standard deviation. Seconds are without the features of probe and prototypes, "
-        "which are computed once. Paired tests: t test over the seeds, exact McNemar test over the clips, two-sided.",
+        f"{clips} test clips of {classes} classes, protocol 25x1, {counted(options.seeds, 'seed')}, which draw the "
+        "training clips. The spread is the sample standard deviation. Seconds are without the features of probe and "
+        "prototypes, which are computed once. Paired tests: t test over the seeds, exact McNemar test over the clips, "
+        "two-sided.",
         runs=results.values(),
     )
 

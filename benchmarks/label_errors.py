@@ -17,6 +17,7 @@ import praxiscope as px
 from praxiscope.data.manifest import Manifest, load_records
 from praxiscope.progress import ConsoleReporter
 from praxiscope.types import VideoRecord
+from praxiscope.units import counted
 
 
 def planted(manifest: Manifest, wrong: int, seed: int) -> tuple[list[VideoRecord], set[str]]:
@@ -72,7 +73,7 @@ def main() -> None:
         f"Planted label errors: {options.wrong} of {clips}",
         [Table("", header, rows)],
         f"{clips} training clips of {len(manifest.classes)} classes, features of {store.contract.backbone}, "
-        f"{options.seeds} seeds. Among the first {options.listed}: {mean} of {options.wrong} on average"
+        f"{counted(options.seeds, 'seed')}. Among the first {options.listed}: {mean} of {options.wrong} on average"
         f"{f', sample standard deviation {spread}' if spread else ''}; in a random order it would be "
         f"{math.floor(10 * chance + 0.5) / 10}.",
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ import praxiscope as px
 from praxiscope.bench.machine import made_now
 from praxiscope.checkpoint import write_json
 from praxiscope.data.manifest import MANIFEST_NAME, write_csv
+from praxiscope.errors import ArgumentError
 from praxiscope.evaluation.scores import Scores
 from praxiscope.features.store import STORE_FILE, FeatureStore
 from praxiscope.progress import ConsoleReporter
@@ -59,7 +60,13 @@ def settings_of(assignments: Sequence[str]) -> dict[str, Any]:
 
 
 def train_and_test(
-    run: Path, train: Callable[[], object], data: str | Path, protocol: str = "25x1", **options: Any
+    run: Path,
+    train: Callable[[], object],
+    data: str | Path,
+    protocol: str = "25x1",
+    *,
+    settings: Mapping[str, Any] | None = None,
+    **options: Any,
 ) -> Result:
     """Train and test, or read the results of a run that is finished.
 
@@ -68,8 +75,13 @@ def train_and_test(
         train: trains it.
         data: tested data, as for `praxiscope.test`.
         protocol: of the test.
+        settings: what the training is given beside its defaults; kept with the results.
         options: further options of `praxiscope.test`.
+
+    Raises:
+        ArgumentError: the finished run was given other settings.
     """
+    given = {name: str(value) for name, value in (settings or {}).items()}
     finished, scored = run / f"result_{protocol}.json", run / f"scores_{protocol}.npz"
     if not finished.is_file():
         print(f"--- {run.name}", flush=True)
@@ -78,8 +90,12 @@ def train_and_test(
         trained = time.perf_counter()
         px.test(run, data, protocol=protocol, out=scored, progress=ConsoleReporter(), **options)
         times = {"train_s": trained - started, "test_s": time.perf_counter() - trained}
-        write_json(finished, {**times, "made": made_now()})
+        write_json(finished, {**times, "made": made_now(), "settings": given})
     found = json.loads(finished.read_text(encoding="utf-8"))
+    if found["settings"] != given:
+        raise ArgumentError(
+            f"{run}: was trained with other settings ({found['settings']}). Give another folder as --out."
+        )
     scores = Scores.load(scored)
     top1 = float((scores.logits.argmax(axis=1) == scores.targets).mean())
     return Result(scores, top1, found["train_s"], found["test_s"], found["made"])

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from praxiscope.data.manifest import Manifest, load_records
+from praxiscope.errors import ArgumentError
 from praxiscope.evaluation.scores import Scores
 from praxiscope.types import VideoRecord
 from support import make_store
@@ -95,6 +96,8 @@ def test_a_finished_run_is_not_trained_again(script, tmp_path: Path, monkeypatch
         result = stores.train_and_test(tmp_path / "run", lambda: trained.append(1), "data")
         assert result.top1 == pytest.approx(2 / 3)
     assert trained == [1]
+    with pytest.raises(ArgumentError, match=r"run: "):
+        stores.train_and_test(tmp_path / "run", lambda: None, "data", settings={"optim.epochs": 2})
 
 
 def test_few_clips_shows_the_runs_that_are_there(

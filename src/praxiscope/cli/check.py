@@ -29,8 +29,10 @@ HELP = """Check a data set before training: broken videos, class balance, duplic
 With --labels it also lists clips whose features disagree with their label, and clips that show nearly the same.
 
 \b
-Examples:
-  praxiscope check videos/
+Example: praxiscope check videos/
+
+\b
+Labels and near duplicates, from stored features:
   praxiscope check videos/ --labels features/ --picture labels.png
 """
 

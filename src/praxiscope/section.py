@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from os import PathLike, fspath
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
@@ -11,7 +12,10 @@ __all__ = ["Section", "Text"]
 
 
 def as_text(value: Any) -> Any:
-    """Turn a number or a date into text: YAML reads 1 or 2020-01-01 where a name is meant."""
+    """Turn a number, a date or a path into text: YAML reads 1 or 2020-01-01 where a name is meant, and Python gives a
+    ``Path`` for a folder or a file."""
+    if isinstance(value, PathLike):
+        return fspath(value)
     return str(value) if isinstance(value, (int, float, date)) and not isinstance(value, bool) else value
 
 

@@ -123,6 +123,21 @@ def test_a_store_of_flow_is_that_of_the_command(moving: tuple[Path, Path], tmp_p
         px.flow_store(videos, tmp_path / "flow", method="tvl2")
 
 
+def test_folders_and_files_may_be_paths(run: px.Run, colour_set: Path, tmp_path: Path) -> None:
+    lists, told = tmp_path / "lists", r"annotations='[^']*lists'"  # which only layouts have
+    with pytest.raises(px.ArgumentError, match=told):
+        px.train(colour_set, out=tmp_path / "run", annotations=lists)
+    with pytest.raises(px.ArgumentError, match=told):
+        px.test(run, colour_set, annotations=lists)
+    with pytest.raises(px.ArgumentError, match=told):
+        px.check(colour_set, annotations=lists)
+    with pytest.raises(px.ArgumentError, match=told):
+        px.feature_store(colour_set, tmp_path / "store", backbone=run.path, annotations=lists)
+    with pytest.raises(px.CheckpointError, match=r"w\.pt"):
+        px.train(colour_set, out=tmp_path / "run", weights=tmp_path / "w.pt")
+    assert px.feature_store(colour_set, tmp_path / "store", backbone=run.path, frames=1, workers=1).rows == 24
+
+
 def test_arguments_of_another_kind_or_name_are_told(tmp_path: Path) -> None:
     with pytest.raises(px.errors.ArgumentError, match=r"start.*3"):
         px.train(tmp_path, out=tmp_path / "run", start=3)

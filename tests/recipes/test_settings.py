@@ -95,6 +95,15 @@ def test_values_are_read_as_their_setting_means_them() -> None:
     assert changed("data.split=").data.split is None
 
 
+def test_files_and_folders_may_be_paths() -> None:
+    places = {"data.source": "a", "data.annotations": "b", "data.flow": "c", "model.weights": "d"}
+    given = DEFAULT.updated({key: Path(place) for key, place in places.items()})
+    assert given == DEFAULT.updated(places)
+    assert DEFAULT.updated({"model.start": (Path("r"), Path("m"))}).model.start == ("r", "m")
+    tasks = {name: {"source": Path(name), "annotations": Path("lists")} for name in ("one", "two")}
+    assert DEFAULT.updated({"data.tasks": tasks}).data.sources()["two"].annotations == "lists"
+
+
 def test_flow_has_one_length_or_several_of_which_each_begins_as_the_next(tmp_path: Path) -> None:
     assert (DEFAULT.input.flow_length, DEFAULT.input.flow_lengths) == (5, (5,))
     assert changed("input.flow_length=[7]").input.flow_length == 7

@@ -51,7 +51,8 @@ def train(
             ``batch=8``, ``size=112`` (pixels), ``backbone="resnet50"``, ``pretrained=True``, ``weights="w.pt"``,
             ``seed=0``, ``flow="flow/"``, ``watch=8``, ``choose=4``, …; ``start=("runs/rgb", "runs/flow")`` is
             ``--from``. With several data sets, ``split``, ``annotations`` and ``flow`` are mappings by data set name.
-            Give any other setting by its full name, as in ``**{"optim.momentum": 0.8}``.
+            Files and folders may be ``Path`` objects. Give any other setting by its full name, as in
+            ``**{"optim.momentum": 0.8}``.
 
     Returns:
         The run. ``run.finished`` is False if training was interrupted.
@@ -307,7 +308,7 @@ def feature_store(
     data: Data,
     out: str | Path,
     *,
-    backbone: str | None = None,
+    backbone: str | Path | None = None,
     frames: int | None = None,
     fps: float | None = None,
     every: bool = False,
@@ -351,7 +352,7 @@ def feature_store(
     if unknown := [name for name in options if name not in known]:
         raise unknown_name("option", unknown[0], known)
     if backbone is not None:
-        options["backbone"] = backbone
+        options["backbone"] = os.fspath(backbone)
     making = FeatureOptions(sampling=sampling_of(frames, fps, every), **options)
     return FeatureStore(features(data, out, making, reporter=_reporter(progress)))
 

@@ -228,8 +228,8 @@ class ModelSettings(BaseModel):
         description="start from ImageNet weights; auto: if those of the backbone are installed, and neither weights "
         "nor start is given",
     )
-    weights: str | None = None
-    start: tuple[str, ...] | None = Field(
+    weights: Text | None = None
+    start: tuple[Text, ...] | None = Field(
         None,
         description="an RGB run and a flow run from which a two-stream network starts (warm start, --from)",
     )

@@ -225,8 +225,8 @@ def write(options: argparse.Namespace, results: Results, clips: int, classes: in
         ],
         f"{clips} test clips of {classes} classes, protocol 25x1, {counted(options.seeds, 'seed')}, which draw the "
         "training clips. The spread is the sample standard deviation. Seconds are without the features of probe and "
-        "prototypes, which are computed once. Paired tests: t test over the seeds, exact McNemar test over the clips, "
-        "two-sided.",
+        "prototypes, which are computed once. Paired tests: t test over the seeds (nan: all differences are equal), "
+        "exact McNemar test over the clips, two-sided.",
         runs=results.values(),
     )
 

@@ -10,7 +10,9 @@ import pytest
 from praxiscope.commands.train_options import SETTINGS, DataOptions, TrainOptions, resolve
 from praxiscope.errors import ArgumentError
 from praxiscope.models.installed_weights import INSTALLED
+from praxiscope.models.names import backbones_of
 from praxiscope.recipes.named import get_recipe, list_recipes
+from praxiscope.recipes.sections import ModelSettings
 from praxiscope.recipes.settings import TrainSettings, dump_yaml, load_yaml
 from praxiscope.training import checks
 from praxiscope.training.resuming import changed_settings
@@ -62,6 +64,18 @@ def test_assignments_win_over_plain_options(videos: str, tmp_path: Path) -> None
 def test_an_unknown_option_is_named_with_the_nearest(videos: str, tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match=r"'epohcs'.*'epochs'"):
         settings(videos, tmp_path, epohcs=3)
+
+
+@pytest.mark.parametrize("key", ["backbone", "motion_backbone"])
+def test_a_backbone_that_a_model_cannot_have_is_refused_before_the_data_are_read(key: str) -> None:
+    start = {"start": ("runs/rgb", "runs/motion")}
+    ours = {"name": "multiplier", "backbone": "resnet18", **start}
+    checks.check_network(ModelSettings(**ours))
+    with pytest.raises(
+        ArgumentError, match=rf"{key} = efficientnet_lite0\b.*resnet18,.*runs/rgb,runs/motion"
+    ):
+        checks.check_network(ModelSettings(**{**ours, key: "efficientnet_lite0"}))
+    assert backbones_of("tsn") is None
 
 
 # ---------------------------------------------------------------------------------------- ImageNet weights

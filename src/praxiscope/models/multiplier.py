@@ -262,7 +262,7 @@ def _stage_width(stage: nn.Sequential) -> int:
     return width
 
 
-@register_model("multiplier")
+@register_model("multiplier", backbones=("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"))
 def multiplier(
     *,
     num_classes: int,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import difflib
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from praxiscope.registry import load_offer
 __all__ = [
     "BACKBONES",
     "FILES",
+    "backbones_of",
     "check_backbone",
     "check_keywords",
     "default_stream",
@@ -99,6 +100,13 @@ def learns_of(name: str) -> str:
     if (known := registered(name)) is not None:
         return known.learns
     return str(_facts(name).get("learns", "frames"))
+
+
+def backbones_of(name: str) -> Sequence[str] | None:
+    """The backbones that a model can have; None: any. Raises UnknownNameError for an unknown model."""
+    if (known := registered(name)) is not None:
+        return known.backbones
+    return _facts(name).get("backbones")
 
 
 def _facts(name: str) -> dict[str | None, Any]:

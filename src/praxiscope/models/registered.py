@@ -6,7 +6,7 @@ Importing this file does not import torch.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -46,11 +46,13 @@ class Registered:
         frames: "sampled" or "all", the ``sees.frames`` of its networks.
         learns: "frames": it is trained on videos; "features": on stored features, see
             `praxiscope.models.contract.LearnsFromFeatures`.
+        backbones: names of the backbones that its builder takes; None: any.
     """
 
     build: Callable[..., nn.Module]
     frames: Literal["sampled", "all"] = "sampled"
     learns: Literal["frames", "features"] = "frames"
+    backbones: Sequence[str] | None = None
 
 
 models: Registry[Registered] = Registry(
@@ -63,6 +65,7 @@ def register_model(
     *,
     frames: Literal["sampled", "all"] = "sampled",
     learns: Literal["frames", "features"] = "frames",
+    backbones: Sequence[str] | None = None,
 ) -> Callable[[Builder], Builder]:
     """Return a decorator that registers the builder of a model, for ``--model NAME`` and ``create_model(NAME)``.
 
@@ -76,6 +79,7 @@ def register_model(
         learns: "features" for a model that learns from stored features of frames (`praxiscope.models.contract`). The
             builder also gets ``backbone``, ``stream``, ``layer`` and ``frames`` (the number of frames that have
             features, per video) if it declares them.
+        backbones: names of the backbones that the builder takes, if not any; others are refused before a run starts.
 
     Raises:
         ArgumentError: the name is taken or not a non-empty string, or the builder is not a function or class whose
@@ -101,7 +105,9 @@ def register_model(
                     f"model {name!r}: the builder's parameter {str(parameter)!r} cannot be passed by keyword; "
                     "declare each keyword"
                 )
-        models.register(name, getattr(build, "__module__", None))(Registered(build, frames, learns))
+        models.register(name, getattr(build, "__module__", None))(
+            Registered(build, frames, learns, backbones)
+        )
         return build
 
     return add

@@ -19,7 +19,13 @@ from praxiscope.models.installed_weights import (
     install_command,
     not_installed,
 )
-from praxiscope.models.names import check_backbone, check_keywords, default_stream, keywords_of
+from praxiscope.models.names import (
+    backbones_of,
+    check_backbone,
+    check_keywords,
+    default_stream,
+    keywords_of,
+)
 from praxiscope.recipes.settings import load_yaml
 from praxiscope.run_folder import SETTINGS_FILE
 from praxiscope.training.duration import length_of
@@ -174,12 +180,23 @@ def note_on_start(given: ModelSettings) -> list[str]:
 
 
 def check_network(given: ModelSettings) -> None:
-    """Raise UnknownNameError or ArgumentError for an unknown model, keyword of it, or backbone."""
+    """Raise UnknownNameError or ArgumentError for an unknown model, keyword of it, or backbone, or for a backbone that
+    the model cannot have."""
     words = model_keywords(given)
     check_keywords(given.name, words)
+    usable = backbones_of(given.name)
     for key in ("backbone", "motion_backbone"):
-        if (name := words.get(key)) is not None:
-            check_backbone(str(name))
+        if (name := words.get(key)) is None:
+            continue
+        check_backbone(str(name))
+        if usable is not None and name not in usable:
+            runs = (
+                f" Train the runs of --from {','.join(given.start)} with one of them." if given.start else ""
+            )
+            raise ArgumentError(
+                f"model.{key} = {name}: {given.name} cannot have this backbone. Choose one of "
+                f"{', '.join(usable)}.{runs}"
+            )
 
 
 def check_flow_folder(folder: str | Path) -> None:

@@ -10,6 +10,8 @@ import torch
 
 from praxiscope.errors import ArgumentError, ScoresError
 from praxiscope.evaluation.calibration import (
+    FALSE_REFUSALS,
+    FEWEST,
     auroc,
     calibrate,
     calibration_error,
@@ -155,11 +157,15 @@ def test_the_expected_share_of_refused_known_clips_is_exactly_what_was_promised(
     assert np.mean(refused) <= 0.1
 
 
-def test_too_few_clips_for_the_rate_say_what_they_can_promise():
-    found = none_threshold([0.7, 0.4, 0.9], 0.05)
-    assert found == (0.4, 0.25)
-    assert none_threshold([0.6]) == (0.6, 0.5)
-    for confidences, rate in (([], 0.05), ([0.5], 0.0), ([0.5], 1.0), ([1.5], 0.05)):
+def test_too_few_clips_for_the_rate_give_no_threshold_and_no_calibration():
+    confidences = np.linspace(0.3, 0.9, FEWEST)
+    assert none_threshold(confidences) == (0.3, FALSE_REFUSALS)
+    assert none_threshold(confidences[1:]) is None
+    assert none_threshold([]) is None
+    logits, targets = scores_of(1)
+    assert calibrate(logits[:FEWEST], targets[:FEWEST], source="folds")["videos"] == FEWEST
+    assert calibrate(logits[1:FEWEST], targets[1:FEWEST], source="folds") == {}
+    for confidences, rate in (([0.5], 0.0), ([0.5], 1.0), ([1.5], 0.05)):
         with pytest.raises(ArgumentError):
             none_threshold(confidences, rate)
 
@@ -193,12 +199,12 @@ def test_the_calibration_of_a_card_is_made_of_its_parts():
 def test_the_calibration_of_several_labels_has_no_temperature():
     logits = np.array([[0.0, 2.0], [-1.0, -3.0], [5.0, 5.0]])
     labels = np.array([[0.0, 1.0], [1.0, 0.0], [0.0, 0.0]])  # the last one has no class
-    found = calibrate(logits, labels, source="folds", multi_label=True)
+    found = calibrate(logits, labels, source="folds", multi_label=True, rate=0.34)
     assert found["temperature"] == 1.0
     assert found["videos"] == 2
     assert found["none_below"] == pytest.approx(1 / (1 + math.e))
-    assert calibrate(logits, np.zeros((3, 2)), source="folds", multi_label=True) == {}
-    assert calibrate(logits, [-1, -1, -1], source="folds") == {}
+    assert calibrate(logits, np.zeros((3, 2)), source="folds", multi_label=True, rate=0.34) == {}
+    assert calibrate(logits, [-1, -1, -1], source="folds", rate=0.34) == {}
 
 
 def as_scores(logits: np.ndarray, targets: np.ndarray, **protocol: object) -> Scores:

@@ -12,22 +12,22 @@ import pytest
 from praxiscope.checkpoint import find_checkpoint, load_card, save_card
 from praxiscope.commands.train import train
 from praxiscope.data.splitlist import SplitList
-from praxiscope.evaluation.calibration import calibrate
+from praxiscope.evaluation.calibration import FEWEST, calibrate
 from praxiscope.evaluation.scores import Scores
+from praxiscope.training import calibrating
 from runs import run_test, settings
 
 
 @pytest.fixture(scope="module")
 def listed(colour_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A list of the coloured clips: for each class 4 of training, 2 of validation, 2 of test."""
+    """A list of the coloured clips: for each class 1 of training, 7 of validation."""
     path = tmp_path_factory.mktemp("list") / "data.csv"
     with path.open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["path", "label", "split"])
         for label in ("red", "green", "blue"):
             for clip in range(8):
-                split = "train" if clip < 4 else "val" if clip < 6 else "test"
-                rows.writerow([colour_set / label / f"{clip}.mp4", label, split])
+                rows.writerow([colour_set / label / f"{clip}.mp4", label, "val" if clip else "train"])
     return path
 
 
@@ -51,10 +51,10 @@ def assert_calibrated(checkpoint: Path, listed: Path) -> None:
 @pytest.mark.slow
 def test_the_checkpoint_of_a_run_is_calibrated_on_its_validation_videos(run: Path, listed: Path) -> None:
     card = load_card(find_checkpoint(run))
-    assert card.calibration["videos"] == 6
-    assert card.calibration["false_refusals"] == pytest.approx(1 / 7)
+    assert card.calibration["videos"] == 21
+    assert card.calibration["false_refusals"] == pytest.approx(1 / 22)
     assert_calibrated(find_checkpoint(run), listed)
-    scores = run_test(run, listed, workers=0).scores
+    scores = run_test(run, listed, subset="val", workers=0).scores
     assert scores.protocol["temperature"] == card.temperature != 1.0
 
 
@@ -68,12 +68,21 @@ def test_a_run_that_was_killed_at_its_end_is_calibrated_when_it_is_resumed(run: 
 
 
 @pytest.mark.slow
-def test_held_out_training_groups_are_validation_videos(colour_set: Path, tmp_path: Path) -> None:
-    assert train(settings(colour_set, "optim.epochs=1", "data.validation=0.34"), tmp_path / "a")
+def test_held_out_training_groups_are_validation_videos_and_few_of_them_calibrate_nothing(
+    colour_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = settings(colour_set, "optim.epochs=1", "data.validation=0.34")
+    assert train(made, tmp_path / "a")
+    assert not (tmp_path / "a" / "held_out.npz").exists()
+    assert load_card(find_checkpoint(tmp_path / "a")).calibration == {}
+    monkeypatch.setattr(calibrating, "FEWEST", 1)
+    (tmp_path / "a" / "report.html").unlink()
+    assert train(made, tmp_path / "a", resume=True)
     kept = Scores.load(tmp_path / "a" / "held_out.npz")
     sides = SplitList(tmp_path / "a").sides()
     assert sorted(kept.ids) == sorted(name for name, side in sides.items() if side == "val")
-    assert load_card(find_checkpoint(tmp_path / "a")).calibration["videos"] == len(kept) > 0
+    assert 0 < len(kept) < FEWEST
+    assert load_card(find_checkpoint(tmp_path / "a")).calibration == {}
 
 
 @pytest.mark.slow

@@ -28,6 +28,7 @@ from praxiscope.run_folder import (
     SETTINGS_FILE,
     SKIPPED_FILE,
 )
+from praxiscope.training.calibrating import note_on_few
 from praxiscope.training.feature_fit import Fitted, build_on_features, fit_to_store
 from praxiscope.training.log import RunLog
 from praxiscope.training.readable import check_trainable, check_worthwhile
@@ -145,3 +146,5 @@ def _summarise(fitted: Fitted, manifest: Manifest, reporter: Reporter) -> None:
         f"{name} {fitted.row[f'val_{name}']:.3f} on {counted(fitted.held_out, 'training clip')}, each scored by a fit "
         "without its group."
     )
+    if not fitted.card.calibration:
+        reporter.line(note_on_few(fitted.held_out))

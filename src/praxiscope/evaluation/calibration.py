@@ -26,6 +26,7 @@ from praxiscope.evaluation.scores import Scores
 
 __all__ = [
     "FALSE_REFUSALS",
+    "FEWEST",
     "CalibrationError",
     "Threshold",
     "auroc",
@@ -38,6 +39,9 @@ __all__ = [
 
 FALSE_REFUSALS = 0.05
 """The rate of known clips that may be answered by "none of these", by default."""
+
+FEWEST = 19
+"""The number of held-out clips from which a threshold can keep `FALSE_REFUSALS`: 1 / rate - 1."""
 
 _HOTTEST = 100.0  # temperatures are searched from 1 / 100 to 100
 _HALVINGS = 48  # of the interval, in log T: far below what the clips determine
@@ -161,28 +165,30 @@ def calibration_error(scores: Scores, *, calibrated: bool = True) -> Calibration
     )
 
 
-def none_threshold(confidences: ArrayLike, rate: float = FALSE_REFUSALS) -> Threshold:
+def none_threshold(confidences: ArrayLike, rate: float = FALSE_REFUSALS) -> Threshold | None:
     """The confidence below which a clip is answered by "none of these".
 
     It is the k-th lowest confidence of the held-out clips, k = rate * (n + 1) rounded down. A new clip of the known
     classes, exchangeable with them, has a lower confidence with a probability of k / (n + 1) at most, whatever the
-    distribution. With fewer than 1 / rate - 1 clips not even the lowest keeps this rate: then it is the lowest, and
-    ``false_refusals`` is 1 / (n + 1), which is more than ``rate``.
+    distribution. With fewer than 1 / rate - 1 clips, k is 0: not even the lowest confidence keeps this rate.
 
     Args:
         confidences: [n], of held-out clips of the known classes, from 0 to 1.
         rate: the fraction of known clips that may be refused, above 0 and below 1.
 
+    Returns:
+        The threshold; None if there are too few clips for this rate.
+
     Raises:
-        ArgumentError: there is no clip, a confidence is not a probability, or the rate is out of range.
+        ArgumentError: a confidence is not a probability, or the rate is out of range.
     """
     ordered = np.sort(np.asarray(confidences, dtype=np.float64).reshape(-1))
     if not 0 < rate < 1:
         raise ArgumentError(f"rate must be above 0 and below 1, got {rate:g}")
-    if not len(ordered):
-        raise ArgumentError("a threshold needs the confidence of at least one held-out clip, got none")
     _check_chances(ordered)
-    rank = max(1, math.floor(rate * (len(ordered) + 1) + 1e-9))  # 0.29 * 100 is 28.999…
+    rank = math.floor(rate * (len(ordered) + 1) + 1e-9)  # 0.29 * 100 is 28.999…
+    if not rank:
+        return None
     return Threshold(float(ordered[rank - 1]), rank / (len(ordered) + 1))
 
 
@@ -226,7 +232,7 @@ def calibrate(
 
     Returns:
         ``temperature``, ``none_below``, ``false_refusals`` (the expected fraction), ``videos`` (n) and ``source``;
-        empty if no clip has a known class.
+        empty if fewer clips than 1 / rate - 1 have a known class: they say too little about a temperature, too.
 
     Raises:
         ArgumentError: shapes do not match, or a score is not finite.
@@ -238,6 +244,8 @@ def calibrate(
     temperature = 1.0 if multi_label else fit_temperature(scores, labels)
     chances = sigmoid(scores[known]) if multi_label else softmax(scores[known] / temperature)
     threshold = none_threshold(chances.max(axis=1), rate)
+    if threshold is None:
+        return {}
     return {
         "temperature": temperature,
         "none_below": threshold.none_below,

@@ -10,7 +10,7 @@ import torch
 from praxiscope.checkpoint import find_checkpoint, load_card, load_model_weights, save_card
 from praxiscope.data.flow_reader import FlowSource
 from praxiscope.data.manifest import Manifest
-from praxiscope.evaluation.calibration import calibrate
+from praxiscope.evaluation.calibration import FEWEST, calibrate
 from praxiscope.inference.loading import build_from_card
 from praxiscope.inference.recogniser import Recogniser
 from praxiscope.models.undrawn import Undrawn
@@ -20,7 +20,7 @@ from praxiscope.run_folder import HELD_OUT_FILE
 from praxiscope.training.loader import targets_of
 from praxiscope.units import counted
 
-__all__ = ["calibrate_run"]
+__all__ = ["calibrate_run", "note_on_few"]
 
 _MOST = 1000  # videos: one parameter and a quantile of 5 % need no more
 
@@ -37,7 +37,8 @@ def calibrate_run(
 
     Its validation videos are scored as ``predict`` scores videos, because more views make a network more certain. The
     checkpoint is the best on the same videos, which makes it look a little better than it is; no test video is used.
-    Nothing happens if the run has no validation videos, is of several data sets, or is calibrated already.
+    Nothing happens if the run has no validation videos, is of several data sets, or is calibrated already; of too few
+    videos, only a note is made.
 
     Args:
         folder: of the run.
@@ -51,6 +52,9 @@ def calibrate_run(
     card = load_card(checkpoint)
     records = [record for record in manifest.of("val") if record.labels]
     if card.calibration or card.tasks or not records:
+        return
+    if len(records) < FEWEST:
+        reporter.line(note_on_few(len(records)))
         return
     if len(records) > _MOST:
         drawn = torch.randperm(len(records), generator=torch.Generator().manual_seed(settings.run.seed))
@@ -73,9 +77,19 @@ def calibrate_run(
     )
     scores.save(folder / HELD_OUT_FILE)  # a fusion with other runs is calibrated on them
     save_card(checkpoint, replace(card, calibration=calibration))
-    if calibration:
+    if not calibration:  # some videos cannot be read
+        reporter.line(note_on_few(len(scores)))
+    else:
         reporter.line(
             f"Calibrated on {counted(calibration['videos'], 'held-out video')}: temperature "
             f"{calibration['temperature']:.2f}; 'none of these' below {calibration['none_below']:.3f}, which refuses "
             f"{100 * calibration['false_refusals']:.1f} % of the known classes."
         )
+
+
+def note_on_few(videos: int) -> str:
+    """Why a model is not calibrated: fewer than `praxiscope.evaluation.calibration.FEWEST` held-out videos."""
+    return (
+        f"Note: {counted(videos, 'held-out video')}, and {FEWEST} are needed to say how certain answers are. So "
+        "probabilities are as the model gives them, and `predict` never answers 'none of these'."
+    )

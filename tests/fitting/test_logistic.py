@@ -107,17 +107,48 @@ def test_the_start_changes_nothing(p: int) -> None:
     assert torch.allclose(found.weight, fit_logistic(x, y, 3, l2=0.1).weight, atol=1e-4)
 
 
-def test_rows_in_a_file_are_read_a_part_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    x, y = clips(50, 4, 3)
-    expected = fit_logistic(x, y, 3, l2=0.1)
-    np.save(tmp_path / "x.npy", x.numpy())
+@pytest.fixture
+def all_large(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, torch.dtype]]:
+    """Any rows are too many for memory; returns how many were read at once, and in which precision."""
     monkeypatch.setattr(rows_module, "_CHUNK", 4 * 7)
-    largest = []
-    read = rows_module._float64
-    monkeypatch.setattr(rows_module, "_float64", lambda part: largest.append(len(part)) or read(part))
-    found = fit_logistic(np.load(tmp_path / "x.npy", mmap_mode="r"), y, 3, l2=0.1)
-    assert max(largest) == 7
-    assert torch.allclose(found.weight, expected.weight, atol=1e-4)
+    monkeypatch.setattr(rows_module, "_FAST_CHUNK", 4 * 7)
+    monkeypatch.setattr(rows_module, "_LARGE", 0)
+    reads: list[tuple[int, torch.dtype]] = []
+    read = rows_module._read
+    monkeypatch.setattr(
+        rows_module, "_read", lambda part, dtype: reads.append((len(part), dtype)) or read(part, dtype)
+    )
+    return reads
+
+
+@pytest.mark.parametrize("l2", [1e-1, 1e-3])
+def test_rows_in_a_file_are_read_a_part_at_a_time_and_give_the_same_classifier_to_a_hundredth(
+    tmp_path: Path, all_large: list[tuple[int, torch.dtype]], l2: float
+) -> None:
+    x, y = clips(50, 4, 3)
+    np.save(tmp_path / "x.npy", x.numpy())
+    found = fit_logistic(np.load(tmp_path / "x.npy", mmap_mode="r"), y, 3, l2=l2)
+    assert max(count for count, _ in all_large) == 7
+    assert torch.float32 in {dtype for _, dtype in all_large}
+    chances = (x @ found.weight.T + found.bias).softmax(1).numpy()
+    assert np.abs(chances - sklearn(x, y, 1 / (50 * l2)).predict_proba(x.numpy())).max() < 0.01
+    targets = torch.nn.functional.one_hot(y).float()
+    several = fit_logistic(x, targets, 3, l2=l2)
+    other = sklearn(x, targets[:, 0], 1 / (50 * l2))
+    chances = (x @ several.weight[0] + several.bias[0]).sigmoid().numpy()
+    assert np.abs(chances - other.predict_proba(x.numpy())[:, 1]).max() < 0.01
+
+
+def test_the_choice_for_large_features_is_that_for_small_ones(
+    monkeypatch: pytest.MonkeyPatch, all_large: object
+) -> None:
+    x, y = clips(60, 4, 3)
+    groups = [str(number // 3) for number in range(60)]
+    large = choose_l2(Standardised(x, *mean_and_std(x)), y, 3, groups)
+    monkeypatch.setattr(rows_module, "_LARGE", 1 << 20)
+    small = choose_l2(Standardised(x, *mean_and_std(x)), y, 3, groups)
+    assert large.l2 == pytest.approx(small.l2, rel=1e-4)
+    assert torch.allclose(large.held_out_logits.softmax(1), small.held_out_logits.softmax(1), atol=0.01)
 
 
 def test_rows_are_standardised_when_they_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,6 +180,25 @@ def test_the_choice_scores_each_clip_by_a_fit_without_its_group(p: int) -> None:
         loss += float(torch.nn.functional.cross_entropy(logits, y[~kept], reduction="sum")) / 30
     assert choice.losses[choice.l2] == min(choice.losses.values()) == pytest.approx(loss, abs=1e-3)
     assert list(choice.losses) == sorted(choice.losses, reverse=True)
+
+
+def test_of_many_clips_some_are_drawn_and_scored_by_fits_without_their_groups() -> None:
+    x, y = clips(90, 4, 3)
+    groups = [str(number // 3 % 10) for number in range(90)]
+    choice = choose_l2(x, y, 3, groups, seed=2, most=40)
+    drawn = ~choice.held_out_logits.isnan().any(1)
+    assert choice.clips == int(drawn.sum()) == 40
+    folds = grouped_folds(groups, y, seed=2)
+    for fold in range(5):
+        kept, held_out = drawn & (folds != fold), drawn & (folds == fold)
+        assert not {groups[n] for n in kept.nonzero()} & {groups[n] for n in held_out.nonzero()}
+        fit = fit_logistic(x[kept], y[kept], 3, l2=choice.l2 * 90 / 40)
+        logits = x[held_out] @ fit.weight.T + fit.bias
+        assert torch.allclose(choice.held_out_logits[held_out], logits, atol=2e-2)
+    again, other = (choose_l2(x, y, 3, groups, seed=seed, most=40) for seed in (2, 3))
+    assert torch.equal(again.held_out_logits.nan_to_num(), choice.held_out_logits.nan_to_num())
+    assert not torch.equal(other.held_out_logits.isnan().any(1), ~drawn)
+    assert choose_l2(x, y, 3, groups, seed=2, most=90).clips == 90
 
 
 def test_the_number_of_threads_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,5 +93,5 @@ def near_duplicates(
 def _unit_rows(x: Tensor) -> Tensor:
     """Standardised features of length 1, float32 [n, D]; clips without any difference from the mean are zero."""
     rows = Standardised(x, *mean_and_std(x))
-    parts = [rows[slice(first, first + _BLOCK)] for first in range(0, len(x), _BLOCK)]
+    parts = [rows.read(slice(first, first + _BLOCK)) for first in range(0, len(x), _BLOCK)]
     return torch.cat([torch.nn.functional.normalize(part).float() for part in parts])

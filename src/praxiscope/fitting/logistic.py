@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,12 +16,21 @@ from torch import Tensor, nn
 
 from praxiscope.errors import ArgumentError
 from praxiscope.fitting.folds import NEVER, grouped_folds
-from praxiscope.fitting.rows import chunks, in_memory
+from praxiscope.fitting.rows import chunks, in_memory, is_large, take
 
 if TYPE_CHECKING:
     from praxiscope.fitting.rows import Rows
 
-__all__ = ["DEFAULT_L2", "L2_GRID", "L2Choice", "LogisticFit", "choose_l2", "fit_logistic", "scaled_l2"]
+__all__ = [
+    "DEFAULT_L2",
+    "L2_GRID",
+    "MANY",
+    "L2Choice",
+    "LogisticFit",
+    "choose_l2",
+    "fit_logistic",
+    "scaled_l2",
+]
 
 L2_GRID = tuple(10 ** (-half / 2) for half in range(2, 11))
 """Values of l2 that `choose_l2` tries, from strong to weak, for rows of mean squared length 1: see `scaled_l2`."""
@@ -29,8 +38,14 @@ L2_GRID = tuple(10 ** (-half / 2) for half in range(2, 11))
 DEFAULT_L2 = 0.001
 """The l2 of `choose_l2` where no clip can be held out, for rows of mean squared length 1."""
 
+MANY = 10_000
+"""Clips by which l2 can be chosen: of more, as many are drawn."""
+
 _FEW = 1_000_000
 """Numbers of which one thread computes the loss."""
+
+_SMALLEST_STEP = 1e-6
+"""Of many rows, a fit ends when a step changes the mean loss by less; rounding in float32 changes it by 1e-8."""
 
 _WORSE = 2
 """`choose_l2` stops after so many values of l2 that were worse than the best."""
@@ -58,15 +73,17 @@ class L2Choice:
     Attributes:
         l2: the value with the smallest loss on held-out clips; the default if no clip can be held out.
         held_out_logits: float32 [n, K], scores of each clip by the regression with this l2 that was fitted without its
-            fold. NaN for clips that are never held out, see `praxiscope.fitting.folds.grouped_folds`.
+            fold. NaN for clips that are never held out, see `praxiscope.fitting.folds.grouped_folds`, or not drawn.
         losses: mean loss of the held-out clips for each l2 that was tried.
         folds: number of folds; 0 if no clip can be held out.
+        clips: number of clips by which l2 was chosen: all, or those that were drawn.
     """
 
     l2: float
     held_out_logits: Tensor
     losses: dict[float, float] = field(default_factory=dict)
     folds: int = 0
+    clips: int = 0
 
 
 def fit_logistic(
@@ -86,8 +103,10 @@ def fit_logistic(
     ``sklearn.linear_model.LogisticRegression(C=1 / (n * l2))`` for three or more classes; for two classes,
     scikit-learn has one weight vector instead of two, and the same minimum has twice this C.
 
-    Arithmetic is in float64. Of ``x`` a few megabytes are in memory at a time, so it may be mapped from a file. For
-    fewer clips than features, the features are rotated into the span of the clips, which changes no score.
+    Arithmetic is in float64. For fewer clips than features, the features are rotated into the span of the clips, which
+    changes no score. Of more than 16 million numbers, a few megabytes are in memory at a time, so ``x`` may be mapped
+    from a file; products of matrices are then in float32, with sums in float64, and the fit ends when a step lowers the
+    loss by less than 1e-6. Probabilities are then those of the minimum to about 0.01.
 
     Args:
         x: features [n, P].
@@ -96,7 +115,8 @@ def fit_logistic(
         l2: strength of the regularisation, above 0.
         weights: weight of each clip in the mean, [n]; clips with 0 are ignored.
         start: an earlier fit to start from; it changes the time, not the result.
-        tolerance: largest error of a score of a row of usual length, in theory; in practice it is much smaller.
+        tolerance: largest error of a score of a row of usual length, in theory; in practice it is much smaller. It
+            is not for more than 16 million numbers.
 
     Raises:
         ArgumentError: shapes differ, l2 is not above 0, there are no clips, or a value of ``x`` is not finite.
@@ -121,6 +141,7 @@ def choose_l2(
     l2s: Sequence[float] | None = None,
     folds: int = 5,
     seed: int = 0,
+    most: int | None = None,
 ) -> L2Choice:
     """Choose l2 by cross-validation in folds that never divide a group.
 
@@ -133,6 +154,9 @@ def choose_l2(
         groups: group of each clip, for example its recording.
         l2s: the values to try; by default `L2_GRID`, scaled to the features by `scaled_l2`.
         folds, seed: as for `praxiscope.fitting.folds.grouped_folds`.
+        most: number of clips to choose by, for example `MANY`. Of more clips, as many are drawn at random, by ``seed``;
+            they keep their folds, so that no group is divided. Their fits have the same strength of regularisation
+            beside the summed loss, ``n * l2``, and so a larger l2. None: all clips.
 
     Raises:
         ArgumentError: as for `fit_logistic`.
@@ -143,26 +167,48 @@ def choose_l2(
     for l2 in tried:
         _check(x, targets, num_classes, l2)
     fold_of = grouped_folds(groups, targets, folds, seed)
+    if most is None or len(x) <= most:
+        return _choose(x, targets, num_classes, fold_of, tried, scale)
+    drawn = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:most].sort().values
+    rows, strength = in_memory(take(x, drawn)), len(x) / most
+    choice = _choose(rows, targets[drawn], num_classes, fold_of[drawn], tried, scale, strength)
+    logits = torch.full((len(x), num_classes), math.nan)
+    logits[drawn] = choice.held_out_logits
+    return replace(choice, held_out_logits=logits)
+
+
+def _choose(
+    x: Rows,
+    targets: Tensor,
+    num_classes: int,
+    fold_of: Tensor,
+    tried: Sequence[float],
+    scale: float,
+    strength: float = 1.0,
+) -> L2Choice:
+    """Cross-validation in given folds [n]; ``strength`` is a factor of each l2 in the fits."""
+    empty = torch.full((len(x), num_classes), math.nan)
     numbers = sorted(set(fold_of.tolist()) - {NEVER})
     if not numbers or not tried:
-        empty = torch.full((len(x), num_classes), math.nan)
-        return L2Choice(tried[0] if len(tried) == 1 else scale * DEFAULT_L2, empty)
+        return L2Choice(tried[0] if len(tried) == 1 else scale * DEFAULT_L2, empty, clips=len(x))
 
     rows = x if (span := _span(x)) is None else span.rows
     fits: dict[int, LogisticFit | None] = dict.fromkeys(numbers)
     losses: dict[float, float] = {}
-    best = L2Choice(tried[0], torch.full((len(x), num_classes), math.nan))
+    best = L2Choice(tried[0], empty, clips=len(x))
     for l2 in tried:
         logits = torch.full((len(x), num_classes), math.nan, dtype=torch.float64)
         for fold in numbers:
             kept = (fold_of != fold).float()
-            fit = _minimise(rows, targets, num_classes, l2, kept, fits[fold], 1e-2, math.sqrt(scale))
+            fit = _minimise(
+                rows, targets, num_classes, strength * l2, kept, fits[fold], 1e-2, math.sqrt(scale)
+            )
             fits[fold] = fit
             _score(rows, fit, fold_of == fold, logits)
         known = fold_of != NEVER
         losses[l2] = float(_losses(logits[known], targets[known]).mean())
         if losses[l2] < losses.get(best.l2, math.inf) or len(losses) == 1:
-            best = L2Choice(l2, logits.float(), losses, len(numbers))
+            best = L2Choice(l2, logits.float(), losses, len(numbers), len(x))
         elif list(losses).index(best.l2) < len(losses) - _WORSE:
             break
     return best
@@ -238,7 +284,7 @@ def _minimise(
     tolerance: float,
     scale: float,
 ) -> LogisticFit:
-    """Fit in float64; `fit_logistic` says what.
+    """Fit; `fit_logistic` says what, and in which precision.
 
     The solver sees rows divided by ``scale``, the square root of their mean squared length, so that weights and bias
     have curvatures of the same size: it then needs a tenth of the steps. In this unit the objective is
@@ -267,7 +313,7 @@ def _minimise(
         max_eval=2000,
         history_size=20,
         tolerance_grad=max(1e-11, tolerance * min(l2 / scale**2, 0.1)),
-        tolerance_change=1e-14,
+        tolerance_change=_SMALLEST_STEP if is_large(x) else 1e-14,
         line_search_fn="strong_wolfe",
     )
     with _few_threads(x):
@@ -294,17 +340,22 @@ def _loss_and_gradient(
     parameters: Tensor, x: Rows, targets: Tensor, part_of: Tensor, l2: float
 ) -> tuple[float, Tensor]:
     """The objective and its gradient [K, P + 1], in one pass over the rows; the last column is the bias."""
-    weight, bias = parameters[:, :-1], parameters[:, -1]
+    weight, bias, dtype = parameters[:, :-1], parameters[:, -1], _precision(x)
     loss = l2 / 2 * float(weight.square().sum())
     gradient = torch.cat([l2 * weight, torch.zeros_like(bias)[:, None]], 1)
-    for part, rows in chunks(x):
-        logits = rows @ weight.T + bias
+    columns = weight.T.to(dtype)
+    for part, rows in chunks(x, dtype):
+        logits = (rows @ columns).double() + bias
         share, target = part_of[part], targets[part]
         loss += float(share @ _losses(logits, target))
         wrong = _residuals(logits, target) * share[:, None]
-        gradient[:, :-1] += wrong.T @ rows
+        gradient[:, :-1] += wrong.to(dtype).T @ rows
         gradient[:, -1] += wrong.sum(0)
     return loss, gradient
+
+
+def _precision(x: Rows) -> torch.dtype:
+    return torch.float32 if is_large(x) else torch.float64
 
 
 def _losses(logits: Tensor, targets: Tensor) -> Tensor:
@@ -324,6 +375,6 @@ def _residuals(logits: Tensor, targets: Tensor) -> Tensor:
 
 def _score(x: Rows, fit: LogisticFit, chosen: Tensor, into: Tensor) -> None:
     """Write the scores of the chosen clips [n] (bool) into [n, K]."""
-    for part, rows in chunks(x):
+    for part, rows in chunks(x, _precision(x)):
         mask = chosen[part]
-        into[part][mask] = rows[mask] @ fit.weight.double().T + fit.bias.double()
+        into[part][mask] = rows[mask].double() @ fit.weight.double().T + fit.bias.double()

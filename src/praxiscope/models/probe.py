@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from praxiscope.fitting.logistic import choose_l2, fit_logistic
+from praxiscope.fitting.logistic import MANY, choose_l2, fit_logistic
 from praxiscope.fitting.rows import Standardised, mean_and_std
 from praxiscope.models.contract import FitReport
 from praxiscope.models.feature_model import FeatureModel, FeatureOutput, frame_network
@@ -82,7 +82,8 @@ class Probe(FeatureModel):
         """Fit the regression; its L2 regularisation is chosen by cross-validation that never divides a group.
 
         If no clip can be held out, as with one clip for each class, the regularisation is
-        `praxiscope.fitting.logistic.DEFAULT_L2`.
+        `praxiscope.fitting.logistic.DEFAULT_L2`. Of more than `praxiscope.fitting.logistic.MANY` clips, as many are
+        drawn for the cross-validation; the others have no held-out scores.
 
         Args:
             x: float [n, 2 D], from `describe`.
@@ -92,7 +93,7 @@ class Probe(FeatureModel):
         """
         mean, std = mean_and_std(x)
         rows = Standardised(x, mean, std)
-        choice = choose_l2(rows, targets, self.num_classes, groups, seed=seed)
+        choice = choose_l2(rows, targets, self.num_classes, groups, seed=seed, most=MANY)
         fit = fit_logistic(rows, targets, self.num_classes, l2=choice.l2)
         with torch.no_grad():
             self.head.mean.copy_(mean)
@@ -101,9 +102,8 @@ class Probe(FeatureModel):
             self.head.linear.bias.copy_(fit.bias)
         how = "the default, because the clips of each class are one group"
         if choice.folds:
-            how = (
-                f"the best of {counted(len(choice.losses), 'value')} in {choice.folds} folds of whole groups"
-            )
+            drawn = f", on {choice.clips} clips drawn at random" if choice.clips < len(targets) else ""
+            how = f"the best of {counted(len(choice.losses), 'value')} in {choice.folds} folds of whole groups{drawn}"
         return FitReport(
             choice.held_out_logits, [f"L2 regularisation: {choice.l2:.3g}, {how}."], {"l2": choice.l2}
         )

@@ -20,7 +20,7 @@ from praxiscope.data.manifest import Manifest
 from praxiscope.evaluation.metrics import summarise
 from praxiscope.evaluation.protocols import parse_protocol
 from praxiscope.evaluation.scores import Scores
-from praxiscope.fitting.logistic import L2Choice, choose_l2, fit_logistic
+from praxiscope.fitting.logistic import MANY, L2Choice, choose_l2, fit_logistic
 from praxiscope.fitting.rows import Standardised, mean_and_std
 from praxiscope.inference.scoring import score_videos
 from praxiscope.progress import Reporter
@@ -76,7 +76,7 @@ def start_from_probe(
     number = len(manifest.classes)
     mean, std = mean_and_std(x)
     rows = Standardised(x, mean, std)
-    choice = choose_l2(rows, targets, number, groups, seed=settings.run.seed)
+    choice = choose_l2(rows, targets, number, groups, seed=settings.run.seed, most=MANY)
     by_class = weights_of_classes(settings, manifest, records)
     weights = by_class[targets] if by_class is not None and not targets.is_floating_point() else None
     fit = fit_logistic(rows, targets, number, l2=choice.l2, weights=weights)

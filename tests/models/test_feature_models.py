@@ -14,6 +14,7 @@ from torch.nn import functional as F
 import praxiscope as px
 from praxiscope.errors import ArgumentError, UnknownNameError
 from praxiscope.fitting.logistic import DEFAULT_L2
+from praxiscope.models import probe as probe_module
 from praxiscope.models.contract import FitsFeatures, LearnsFromFeatures
 from praxiscope.models.names import learns_of
 from praxiscope.models.registered import register_model
@@ -120,6 +121,16 @@ def test_a_probe_is_the_regression_of_scikit_learn_on_standardised_features() ->
     assert torch.isfinite(report.held_out_logits).all()
     constant = scores(model, [torch.cat([each[:, :-1], each[:, -1:] + 0.1], 1) for each in rows])
     assert torch.allclose(constant, scores(model, rows), atol=1e-3)
+
+
+def test_a_probe_of_many_clips_holds_only_some_of_them_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe_module, "MANY", 9)
+    model = build("probe")
+    rows, targets = videos()
+    report = fit(model, rows, targets)
+    assert int(report.held_out_logits.isfinite().all(1).sum()) == 9 < len(rows)
+    assert "9 clips" in report.lines[0]
+    assert scores(model, rows).argmax(1).tolist() == targets.tolist()
 
 
 def test_a_probe_of_several_labels_is_a_regression_for_each() -> None:

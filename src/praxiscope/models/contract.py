@@ -315,8 +315,8 @@ class FitReport:
     """What the fit of a model reports.
 
     Attributes:
-        held_out_logits: [n, K], scores of each training clip by a fit without its group; NaN for clips that cannot be
-            held out, because the rest would lack their class.
+        held_out_logits: [n, K], scores of each training clip by a fit without its group; NaN for clips that were not
+            held out: because the rest would lack their class, or because there are very many clips.
         lines: what was chosen, a sentence each.
         figures: numbers for the run's log, by name.
     """

@@ -42,6 +42,11 @@ class VideoRecord:
     split: str | None = None
     group: str | None = None
 
+    @property
+    def source(self) -> str:
+        """The group; without one, the file: parts of a video look alike. Clips of one source stay together."""
+        return self.group or str(self.path)
+
 
 @dataclass
 class Clip:

@@ -62,6 +62,19 @@ def test_a_fifth_is_held_out_of_each_class_in_whole_groups() -> None:
     assert len({record.group for record in held}) == 2
 
 
+def test_parts_of_one_video_stay_together() -> None:
+    records = tuple(
+        VideoRecord(
+            f"{n // 3}@{n % 3}-{n % 3 + 1}", Path(f"{n // 3}"), ("AB"[n % 2],), n % 3, n % 3 + 1, "train"
+        )
+        for n in range(30)
+    )
+    held = hold_out(Manifest(records, ("A", "B"), False, "set", Path()), 0.2)
+    drawn = Counter(record.path for record in held.of("val"))
+    assert set(drawn.values()) == {3}
+    assert 1 <= len(drawn) <= 3
+
+
 def test_the_seed_decides() -> None:
     one, again = (sides(hold_out(manifest(TWELVE), 0.2, seed=3)) for _ in range(2))
     assert one == again

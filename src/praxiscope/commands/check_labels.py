@@ -101,8 +101,7 @@ def _suspects(
     number = {name: place for place, name in enumerate(classes)}
     labels = [number[record.labels[0]] for record in records]
     with reporter.bar("predicting held-out clips", REPETITIONS) as bar:
-        # Parts of one video look alike, so they are one group even if the data names none.
-        groups = [record.group or str(record.path) for record in records]
+        groups = [record.source for record in records]
         found = held_out_predictions(x, labels, len(classes), groups, progress=bar.advance)
     own = found.log_probabilities.exp()
     suspects = [
@@ -123,9 +122,7 @@ def _suspects(
 def _sources(records: Sequence[VideoRecord]) -> list[int]:
     """Numbers of clips of one source in one split, which are expected to look alike: parts of a video, or a group."""
     number: dict[tuple[str | None, str], int] = {}
-    return [
-        number.setdefault((record.split, record.group or str(record.path)), len(number)) for record in records
-    ]
+    return [number.setdefault((record.split, record.source), len(number)) for record in records]
 
 
 def _duplicates(

@@ -22,6 +22,7 @@ def clips_of_a_class(manifest: Manifest) -> float:
 
 def hold_out(manifest: Manifest, fraction: float, seed: int = 0) -> Manifest:
     """Move about ``fraction`` of the training videos to the split "val", whole groups, as `group_split` chooses them.
+    Parts of one video without a group stay together, too.
 
     Nothing is moved if the data set has validation videos of its own, if all training videos are of one group, or if
     half of the classes have fewer than 5 training clips; a note of the manifest says so in the last two cases.
@@ -43,7 +44,9 @@ def hold_out(manifest: Manifest, fraction: float, seed: int = 0) -> Manifest:
     if (median := clips_of_a_class(manifest)) < FEW_CLIPS:
         few = f"half of the classes of {manifest.name} have {counted(int(median), 'training clip')} or fewer"
         return _noted(manifest, f"{few}, so none are held out for validation.")
-    drawn = {record.id for record in group_split(train, fraction, seed) if record.split == "test"}
+    parts = Counter(record.path for record in train)
+    together = [replace(r, group=r.source) if parts[r.path] > 1 else r for r in train]
+    drawn = {record.id for record in group_split(together, fraction, seed) if record.split == "test"}
     if not drawn:
         one = f"no group of {manifest.name} can be spared from training"
         return _noted(manifest, f"{one}, so no videos are held out for validation.")

@@ -148,7 +148,7 @@ def fit_to_store(
     started = time.perf_counter()
     records = [record for record in manifest.to_train() if record.id in store]
     targets = torch.stack(targets_of(manifest, records))
-    groups = [record.group or record.id for record in records]
+    groups = [record.source for record in records]
     path = scratch / "described.tmp"
     try:
         x = _describe(model, store, records, path, reporter or Reporter())

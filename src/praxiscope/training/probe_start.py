@@ -72,7 +72,7 @@ def start_from_probe(
     if not records:  # reported where they are read in training
         return False
     x, targets = torch.stack([features[r.id] for r in records]), torch.stack(targets_of(manifest, records))
-    groups = [record.group or "" for record in records]
+    groups = [record.source for record in records]
     number = len(manifest.classes)
     mean, std = mean_and_std(x)
     rows = Standardised(x, mean, std)

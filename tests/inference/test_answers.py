@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from praxiscope.checkpoint import InputContract, ModelCard
+from praxiscope.data.splitlist import SplitList, write_split
 from praxiscope.errors import ArgumentError, CheckpointError
 from praxiscope.evaluation.calibration import calibrate
 from praxiscope.evaluation.fusion import fuse
@@ -194,3 +195,30 @@ def test_fused_runs_without_common_held_out_videos_are_not_calibrated(
     runs = [save_run(tmp_path / "rgb", 0, ["1", "2", "3"])[0], save_run(tmp_path / "flow", 1, ids)[0]]
     save_fused(tmp_path / "both", runs)
     assert load_fused(tmp_path / "both", LoadOptions(device="cpu")).calibration == {}
+
+
+@pytest.mark.parametrize("side", ["train", "val"])
+def test_runs_that_hold_out_different_training_videos_are_fused(tmp_path: Path, side: str) -> None:
+    runs = []
+    for number, sides in enumerate(({"1": side, "2": "train", "3": "test"}, {"1": "train", "2": side})):
+        run, _ = save_run(tmp_path / str(number), number, None)
+        write_split(
+            run, [VideoRecord(name, Path(name), ("a",), split=split) for name, split in sides.items()]
+        )
+        runs.append(run)
+    save_fused(tmp_path / "both", runs)
+    # What a part was trained on is no validation video of the fusion.
+    assert SplitList(tmp_path / "both").sides() == {"1": "train", "2": "train", "3": "test"}
+
+
+@pytest.mark.parametrize("side", ["train", "val"])
+def test_runs_that_learned_from_test_videos_of_another_are_not_fused(tmp_path: Path, side: str) -> None:
+    runs = []
+    for number, sides in enumerate(({"1": "train"}, {"1": "train", "2": side}, {"2": "test"})):
+        run, _ = save_run(tmp_path / str(number), number, None)
+        write_split(
+            run, [VideoRecord(name, Path(name), ("a",), split=split) for name, split in sides.items()]
+        )
+        runs.append(run)
+    with pytest.raises(ArgumentError, match=r"1.split\.csv.*2.split\.csv.*1 video .*such as 2"):
+        save_fused(tmp_path / "both", runs)

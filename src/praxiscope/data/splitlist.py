@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,10 +35,11 @@ class SplitList:
         """Split by id. Empty if the list is missing or damaged."""
         return {name: side for name, _, side in self._rows() if side}
 
-    def copy_to(self, folder: Path) -> None:
-        """Copy the list to another folder, if there is one."""
+    def copy_to(self, folder: Path, trained: Collection[str] = ()) -> None:
+        """Copy the list to another folder, if there is one; videos of ``trained`` are in the split "train" there."""
         if self.path.is_file():
-            _write(folder / SPLIT_FILE, self._rows())
+            rows = ((name, label, "train" if name in trained else side) for name, label, side in self._rows())
+            _write(folder / SPLIT_FILE, rows)
 
     def _rows(self) -> Iterator[tuple[str, str, str]]:
         """Id, labels and split of each video."""

@@ -230,8 +230,9 @@ def save_fused(
     content: dict[str, Any] = {"format": _FORMAT, "parts": names, "kind": kind, "weights": fused.weights}
     if svm is None and (calibration := _calibrate(runs, fused)):
         content["calibration"] = calibration
+    trained = {name for split in splits for name, side in split.sides().items() if side == "train"}
     for split in [split for split in splits if split.path.is_file()][:1]:
-        split.copy_to(temporary)  # keeps the list of training videos
+        split.copy_to(temporary, trained)  # keeps the list of training videos
     if svm is not None:
         from safetensors.numpy import save_file
 
@@ -269,16 +270,21 @@ def _calibrate(runs: Sequence[str | Path], fused: FusedRecogniser) -> dict[str, 
 
 
 def _check_splits(splits: Sequence[SplitList]) -> None:
-    """Raise ArgumentError if one part was trained on videos that another one was tested on."""
-    known = [(split.path, sides) for split in splits if (sides := split.sides())]
-    for path, sides in known[1:]:
-        first, others = known[0]
-        if different := [name for name in sides if others.get(name, sides[name]) != sides[name]]:
-            raise ArgumentError(
-                f"{first} and {path} have {counted(len(different), 'video')} in different splits, such as "
-                f"{different[0]}: one network "
-                "was trained on test videos of the other. Train both with the same split."
-            )
+    """Raise ArgumentError if one part has learned from videos that another one is tested on.
+
+    A part may hold out some training videos for its own validation, so train and val need not agree.
+    """
+    learned: dict[str, Path] = {}
+    tested: dict[str, Path] = {}
+    for split in splits:
+        for name, side in split.sides().items():
+            (tested if side == "test" else learned).setdefault(name, split.path)
+    if leaked := [name for name in learned if name in tested]:
+        first = leaked[0]
+        raise ArgumentError(
+            f"{learned[first]} and {tested[first]} have {counted(len(leaked), 'video')} in different splits, such as "
+            f"{first}: one network was trained on test videos of the other. Train both with the same split."
+        )
 
 
 def load_fused(folder: str | Path, options: LoadOptions) -> FusedRecogniser:

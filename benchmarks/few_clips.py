@@ -8,7 +8,7 @@ show all runs that are there. Nothing is chosen on the test clips: every system 
     prototypes          cosine to the class means of the same features
     probe-squeezenet    logistic regression on features of SqueezeNet 1.0, ImageNet weights (--weights)
     fine-tuned          praxiscope train, without options
-    random              the same from random weights
+    random              the same from random weights, on 3 frames of 112 px, as it takes 30 epochs
 """
 
 from __future__ import annotations
@@ -50,6 +50,8 @@ SYSTEMS: dict[str, tuple[str, str]] = {
     "random": (BLACK, ":"),
 }
 """Colour and line of each system."""
+RANDOM = {"input.size": 112, "input.short_side": 128, "input.snippets": 3}
+"""Settings of the system ``random``."""
 PICTURE = Path(__file__).resolve().parents[1] / "docs" / "pictures" / "few_clips.png"
 
 Results = Mapping[tuple[str, int, int], Result]
@@ -195,6 +197,7 @@ def main() -> None:
                     continue
                 # Models that are fitted to features have no settings.
                 given = settings_of(options.assignments) if system in ("fine-tuned", "random") else {}
+                given |= RANDOM if system == "random" else {}
                 train = trainer(system, listed, run, seed, given)
                 results[system, count, seed] = train_and_test(run, train, listed, settings=given)
     write(options, results, len(manifest.of("test")), len(manifest.classes))

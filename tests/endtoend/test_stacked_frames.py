@@ -177,7 +177,7 @@ def test_pictures_of_a_network_on_stacks_are_drawn(run: Path, colour_set: Path) 
         (["--model", "full-video"], r"input\.frames = 3\b.*full-video"),
         (["--flow", "FLOW"], r"input\.frames = 3\b.*\btsn\b.*\bflow\b"),
         (
-            ["--model", "multiplier", "--flow", "FLOW"],
+            ["--model", "multiplier", "--set", "model.backbone=resnet18", "--flow", "FLOW"],
             r"input\.frames = 3\b.*\bmultiplier\b.*\brgb\b.*\bflow\b",
         ),
         (["--set", "input.frames=0"], r"input\.frames = 0: .*\b1\b"),

@@ -204,7 +204,7 @@ def find_data(
     for argument, value in (("split", split), ("annotations", annotations)):
         if value is not None:
             raise ArgumentError(
-                f"{argument}={str(value)!r} needs a known data set, LAYOUT:FOLDER (layouts: "
+                f"{argument}={value} needs a known data set, LAYOUT:FOLDER (layouts: "
                 f"{', '.join(LAYOUTS)}); {path} is not one. Leave {argument} out."
             )
     if not path.exists() or not str(data):  # an empty name does not mean the current folder

@@ -17,6 +17,7 @@ from praxiscope.checkpoint import ModelCard, load_card, save_checkpoint
 from praxiscope.commands import feature_clips
 from praxiscope.commands.feature_options import FeatureOptions, sampling_of
 from praxiscope.commands.features import extract_features, features
+from praxiscope.commands.locking import locked
 from praxiscope.commands.train import train
 from praxiscope.data.manifest import load_records
 from praxiscope.errors import ArgumentError, CheckpointError, DataError, TrainingError
@@ -194,6 +195,49 @@ def test_videos_that_left_the_data_leave_the_store(made: Path, colour_set: Path,
     assert len(FeatureStore(tmp_path / "store")) == 16
 
 
+def test_videos_of_another_data_set_are_refused_and_nothing_is_changed(made: Path, tmp_path: Path) -> None:
+    write_clip(tmp_path / "videos" / "other" / "a.mp4", 0)
+    before = {path: path.read_bytes() for path in made.rglob("*") if path.is_file()}
+    with pytest.raises(ArgumentError, match="24 other videos"):
+        features(tmp_path / "videos", made, options())
+    assert {path: path.read_bytes() for path in made.rglob("*") if path.is_file()} == before
+
+
+def test_the_number_of_videos_that_leave_is_said(made: Path, colour_set: Path, tmp_path: Path) -> None:
+    shutil.copytree(colour_set, tmp_path / "videos")
+    shutil.copytree(made, tmp_path / "store")
+    shutil.rmtree(tmp_path / "videos" / "red")
+    lines = Lines()
+    extract_features(tmp_path / "videos", tmp_path / "store", options(), reporter=lines)
+    assert any("8 videos" in line and "red/0.mp4" in line for line in lines.lines)
+
+
+def test_a_store_that_another_run_writes_is_left_alone(made: Path, colour_set: Path, tmp_path: Path) -> None:
+    shutil.copytree(colour_set, tmp_path / "videos")
+    shutil.copytree(made, tmp_path / "store")
+    for number in range(9):
+        write_clip(tmp_path / "videos" / "new" / f"{number}.mp4", 0, seed=number)
+    before = (tmp_path / "store" / "features.json").read_bytes()
+    with locked(tmp_path / "store"), pytest.raises(ArgumentError, match="another run"):
+        features(tmp_path / "videos", tmp_path / "store", options())
+    assert (tmp_path / "store" / "features.json").read_bytes() == before
+
+
+def test_old_rows_stay_until_every_shard_is_written(
+    made: Path, colour_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(colour_set, tmp_path / "videos")
+    shutil.copytree(made, tmp_path / "store")
+    (tmp_path / "videos" / "blue" / "0.mp4").unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr("praxiscope.commands.features.compute", feature_clips.lost)
+        patch.setattr("praxiscope.commands.features.killers", lambda jobs: {})
+        with pytest.raises(DataError, match="not been finished"):
+            extract_features(tmp_path / "videos", tmp_path / "store", options())
+    monkeypatch.setattr(feature_clips.FeatureExtractor, "extract", only("none"))
+    assert extract_features(tmp_path / "videos", tmp_path / "store", options()).already == 23
+
+
 @pytest.mark.parametrize(
     "changed",
     [
@@ -262,13 +306,19 @@ def test_a_damaged_video_is_listed(tmp_path: Path, sampling: dict[str, Any]) -> 
 
 
 def test_blocks_do_not_depend_on_the_order_of_the_data() -> None:
-    records = [VideoRecord(f"{number:03}", Path("x"), ("a",)) for number in range(40)]
+    records = [VideoRecord(f"{number:03}", Path(f"{number}.mp4"), ("a",)) for number in range(40)]
     sizes = {record.id: 10 for record in records}
     blocks = feature_clips.blocks_of(records, sizes)
     assert [len(block.records) for block in blocks] == [16, 16, 8]
     assert feature_clips.blocks_of(records[::-1], sizes) == blocks
     large = feature_clips.blocks_of(records[:4], {record.id: 1 << 28 for record in records})
     assert [len(block.records) for block in large] == [1, 1, 1, 1]
+
+
+def test_a_file_of_which_parts_are_clips_is_counted_once() -> None:
+    records = [VideoRecord(f"{number:03}", Path("long.mp4"), ("a",)) for number in range(20)]
+    blocks = feature_clips.blocks_of(records, {record.id: 1 << 28 for record in records})
+    assert [len(block.records) for block in blocks] == [1, 16, 3]
 
 
 @pytest.mark.slow

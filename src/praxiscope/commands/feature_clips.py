@@ -11,19 +11,33 @@ from typing import TypeAlias
 import torch
 
 from praxiscope.data.dataset import Skip
-from praxiscope.errors import DataError, VideoError
+from praxiscope.data.files import first_few
+from praxiscope.errors import ArgumentError, DataError, VideoError
 from praxiscope.features.contract import FeatureContract
-from praxiscope.features.shard import ClipRows, Shard, ShardWriter, writing_shard
-from praxiscope.features.store import NETWORK, read_store_file, shard_path, stored_rows
+from praxiscope.features.shard import ClipRows, Shard, ShardWriter, read_shard, writing_shard
+from praxiscope.features.store import NETWORK, SHARDS, read_store_file, shard_path, stored_rows
 from praxiscope.flow.store import FlowStore
 from praxiscope.inference.extract import ClipFeatures, FeatureExtractor
 from praxiscope.inference.frame_network import load_frame_network
 from praxiscope.jobs import advance, run_jobs
+from praxiscope.progress import Reporter
 from praxiscope.types import VideoRecord
+from praxiscope.units import counted
 from praxiscope.video.framefiles import source_bytes
 from praxiscope.video.opening import open_video
 
-__all__ = ["Block", "Computing", "Job", "Outcome", "blocks_of", "compute", "killers", "lost", "sources"]
+__all__ = [
+    "Block",
+    "Computing",
+    "Job",
+    "Outcome",
+    "blocks_of",
+    "check_same_data",
+    "compute",
+    "killers",
+    "lost",
+    "sources",
+]
 
 _CLIPS, _BYTES = 16, 1 << 28  # of the videos of a block; short, so that little is lost when a run is killed
 
@@ -98,16 +112,43 @@ def sources(records: Sequence[VideoRecord]) -> dict[str, int]:
     return found
 
 
+def check_same_data(
+    target: Path,
+    contract: FeatureContract,
+    data: str | Path,
+    sizes: Mapping[str, int],
+    reporter: Reporter,
+) -> None:
+    """Say how many stored clips the data no longer have. Raises ArgumentError if they have none of them."""
+    stored: set[str] = set()
+    for path in sorted((target / SHARDS).glob("**/*.safetensors")):
+        with suppress(DataError):
+            stored |= read_shard(path, contract).sources.keys()
+    gone = stored - sizes.keys()
+    if stored and gone == stored:
+        raise ArgumentError(
+            f"{target}: holds features of {counted(len(stored), 'other video')} ({first_few(sorted(stored))}), none "
+            f"of which is in {data}. Choose another folder, or remove this one."
+        )
+    if gone:
+        reporter.line(
+            f"Note: the features of {counted(len(gone), 'video')} leave {target}, because {data} no longer has them: "
+            f"{first_few(sorted(gone))}"
+        )
+
+
 def blocks_of(records: Sequence[VideoRecord], sizes: Mapping[str, int]) -> list[Block]:
     """Divide videos into the blocks of shards: by id, so that the order and the split of the data do not matter."""
     blocks: list[list[VideoRecord]] = []
-    room = 0
+    room, known = 0, set[Path]()  # files of which another part was counted
     for record in sorted(records, key=lambda record: record.id):
         if not blocks or len(blocks[-1]) == _CLIPS or room <= 0:
             blocks.append([])
             room = _BYTES
         blocks[-1].append(record)
-        room -= max(0, sizes[record.id])
+        if record.path not in known:
+            room -= max(0, sizes[record.id])
+            known.add(record.path)
     return [Block(number, tuple(block)) for number, block in enumerate(blocks)]
 
 

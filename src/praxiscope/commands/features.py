@@ -17,6 +17,7 @@ from praxiscope.commands.feature_clips import (
     Outcome,
     Stored,
     blocks_of,
+    check_same_data,
     compute,
     killers,
     lost,
@@ -31,7 +32,7 @@ from praxiscope.devices import pick_device
 from praxiscope.errors import ArgumentError, DataError, VideoError
 from praxiscope.features.contract import FeatureContract
 from praxiscope.features.shard import read_shard
-from praxiscope.features.store import NETWORK, SHARDS, FeatureStore, create_store, shard_path
+from praxiscope.features.store import NETWORK, SHARDS, FeatureStore, check_store, create_store, shard_path
 from praxiscope.flow.store import FlowStore
 from praxiscope.inference.extract import FeatureExtractor
 from praxiscope.inference.frame_network import FrameNetwork, create_frame_network, save_frame_network
@@ -98,7 +99,8 @@ def extract_features(
     """Compute the features of every video of a data set, once.
 
     Shards that are already stored, and were computed from the same files, are kept, so an interrupted run continues
-    where it stopped. However often it was interrupted, the shards have the same bytes.
+    where it stopped. However often it was interrupted, the shards have the same bytes. Features of videos that the data
+    no longer list leave the store.
 
     Args:
         data: as for training.
@@ -107,7 +109,7 @@ def extract_features(
         reporter: shows progress.
 
     Raises:
-        ArgumentError: options that cannot be used, or a store with another contract.
+        ArgumentError: options that cannot be used, or a store with another contract or of other videos.
         CheckpointError: weights that cannot be loaded.
         DataError: none of the videos could be read.
         TrainingError: more than ``max_skip`` of the videos cannot be read.
@@ -128,8 +130,11 @@ def extract_features(
     contract = _contract(network, options, flow)
     sizes = sources(manifest.records)
     blocks = blocks_of(manifest.records, sizes)
-    create_store(target, contract, len(blocks))
+    check_store(target, contract)
+    target.mkdir(parents=True, exist_ok=True)
     with locked(target):
+        check_same_data(target, contract, data, sizes, reporter)
+        create_store(target, contract, len(blocks))
         remove_parts([target, target / SHARDS])
         if not (target / NETWORK / CARD_FILE).is_file():
             save_frame_network(target / NETWORK, network)
@@ -141,8 +146,8 @@ def extract_features(
         computing = Computing(target, flow, time_limit_s=options.time_limit_s)
         made = _run(_jobs(left, stored, computing, options), options, reporter)
         seconds = time.perf_counter() - started
+        store = FeatureStore(target)  # raises if shards are missing, which may need the old ones
         shutil.rmtree(target / SHARDS / _OLD, ignore_errors=True)
-        store = FeatureStore(target)
         write_skipped(target / SKIPPED_FILE, store.skipped)
         DamageList(target / DAMAGED_FILE, Reporter())(store.damaged.items())
     if not store.ids:

@@ -35,6 +35,7 @@ __all__ = [
     "STORE_FILE",
     "FeatureStore",
     "StoredClip",
+    "check_store",
     "create_store",
     "is_store",
     "read_store_file",
@@ -46,6 +47,7 @@ STORE_FILE = "features.json"
 NETWORK = "network"
 SHARDS = "shards"
 _VERSION = 1
+_LOCK = ".lock"  # of the run that writes to the store
 _MAPPED = 4  # shards whose memory maps are kept; clips in use keep theirs
 
 
@@ -246,6 +248,38 @@ def read_store_file(root: Path) -> tuple[FeatureContract, int]:
     return contract, shards
 
 
+def check_store(root: str | Path, contract: FeatureContract) -> FeatureContract:
+    """Check that features with a contract can be stored in a folder, without changing it.
+
+    Args:
+        root: the folder; it need not exist.
+        contract: how the features are computed.
+
+    Returns:
+        The contract of the store that the folder holds, with the versions that began it; ``contract`` if it holds none.
+
+    Raises:
+        ArgumentError: the folder holds features with another contract, or other files.
+    """
+    root = Path(root)
+    if root.is_file():
+        raise ArgumentError(f"{root}: is a file; give a folder.")
+    if not is_store(root):
+        if root.is_dir() and any(path.name != _LOCK for path in root.iterdir()):
+            raise ArgumentError(f"{root}: is not empty and holds no features; choose another folder.")
+        return contract
+    stored, _ = read_store_file(root)
+    found = stored.differences(contract)
+    if stored.precision != contract.precision:
+        found.append(f"precision={stored.precision} against {contract.precision}")
+    if found:
+        raise ArgumentError(
+            f"{root}: holds features that were computed differently ({'; '.join(found)}): {stored}, instead of "
+            f"{contract}. Choose another folder, or remove this one."
+        )
+    return stored
+
+
 def create_store(root: str | Path, contract: FeatureContract, shards: int) -> None:
     """Create a store, or continue an existing one.
 
@@ -257,21 +291,6 @@ def create_store(root: str | Path, contract: FeatureContract, shards: int) -> No
     Raises:
         ArgumentError: the folder holds features with another contract, or other files.
     """
-    root = Path(root)
-    if root.is_file():
-        raise ArgumentError(f"{root}: is a file; give a folder.")
-    if is_store(root):
-        stored, _ = read_store_file(root)
-        found = stored.differences(contract)
-        if stored.precision != contract.precision:
-            found.append(f"precision={stored.precision} against {contract.precision}")
-        if found:
-            raise ArgumentError(
-                f"{root}: holds features that were computed differently ({'; '.join(found)}): {stored}, instead of "
-                f"{contract}. Choose another folder, or remove this one."
-            )
-        contract = stored  # with the versions that began it
-    elif root.is_dir() and any(root.iterdir()):
-        raise ArgumentError(f"{root}: is not empty and holds no features; choose another folder.")
+    root, contract = Path(root), check_store(root, contract)
     (root / SHARDS).mkdir(parents=True, exist_ok=True)
     write_json(root / STORE_FILE, {"version": _VERSION, "shards": shards, "contract": contract.to_dict()})

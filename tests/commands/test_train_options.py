@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from praxiscope.models.names import backbones_of
 from praxiscope.recipes.named import get_recipe, list_recipes
 from praxiscope.recipes.sections import ModelSettings
 from praxiscope.recipes.settings import TrainSettings, dump_yaml, load_yaml
-from praxiscope.training import checks
+from praxiscope.training import checks, run_data
 from praxiscope.training.resuming import changed_settings
 from support import write_clip
 
@@ -130,6 +131,37 @@ def test_no_recipe_of_a_paper_starts_from_installed_weights(monkeypatch: pytest.
     monkeypatch.setattr(checks, "has_installed_weights", INSTALLED.__contains__)
     starting = {name for name in list_recipes() if checks.starts_pretrained(get_recipe(name).model)}
     assert starting == {"default", "fine-tune", "fine-tune-tsm", "demo-own"}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "used"),
+    [("demo-own", "demo-own-scratch"), ("two-stream-spatial", "two-stream-spatial"), ("tsm", "tsm")],
+)
+def test_from_random_weights_only_the_demo_has_another_recipe(
+    videos: str, tmp_path: Path, recipe: str, used: str
+) -> None:
+    options = TrainOptions(DataOptions(videos), recipe=recipe, plain={"pretrained": False})
+    made, expected = resolve(options, tmp_path / "run"), get_recipe(used)
+    assert (made.optim, made.model.dropout, made.input) == (
+        expected.optim,
+        expected.model.dropout,
+        expected.input,
+    )
+
+
+@pytest.mark.parametrize(("few", "model"), [(None, "tsm"), ("probe", "probe")])
+def test_auto_leaves_a_recipe_its_model_unless_there_are_few_clips(
+    videos: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: str | None, model: str
+) -> None:
+    monkeypatch.setattr(run_data, "few_clips", lambda manifest: few)
+    monkeypatch.setattr(checks, "has_installed_weights", lambda name: False)
+    monkeypatch.chdir(tmp_path)
+    Path("w.pt").touch()
+    start = {"weights": None if few is None else "w.pt"}
+    options = TrainOptions(DataOptions(videos), "auto", recipe="demo-own", plain=start)
+    made = resolve(options, tmp_path / "run")
+    assert made.model.name == model
+    assert resolve(replace(options, recipe="default"), tmp_path / "run").model.name == (few or "tsn")
 
 
 def test_a_resumed_run_keeps_its_start_whatever_is_installed_now(tmp_path: Path, installed: bool) -> None:

@@ -90,10 +90,10 @@ class TrainOptions:
     Attributes:
         data: the data sets.
         model: name of the model; None: the recipe's; "auto": by the number of clips, see
-            `praxiscope.training.run_data.choose_model`.
+            `praxiscope.training.run_data.choose_model`; for many clips, that of a recipe that is named.
         recipe: name of a recipe, or a run's YAML file. "default" is ``default-MODEL`` if it exists; if a network of RGB
-            frames starts from trained weights, ``fine-tune-MODEL`` or ``fine-tune``. From random weights, another
-            recipe NAME is NAME-scratch if it exists.
+            frames starts from trained weights, ``fine-tune-MODEL`` or ``fine-tune``. From random weights, "demo-own"
+            is ``demo-own-scratch``.
         start: two runs, RGB_RUN,FLOW_RUN, for a warm start of a network of both.
         plain: values of the options in `SETTINGS`, by their names; None: not given.
         assignments: ``section.key=value`` texts.
@@ -125,8 +125,9 @@ def resolve(options: TrainOptions, out: Path, resume: bool = False) -> TrainSett
     plain = {name: value for name, value in options.plain.items() if value is not None}
     if options.model == "auto":
         options = replace(options, model=None)
-        if not resume:
-            options = replace(options, model=choose_model(_settings(options, plain, out, resume, False)))
+        chosen = None if resume else choose_model(_settings(options, plain, out, resume, False))
+        if chosen is not None and (options.recipe == "default" or learns_of(chosen) == "features"):
+            options = replace(options, model=chosen)  # for many clips, a recipe has its own
     # The start of the network decides about the recipe. Of two recipes, the first here does not set the start.
     fine_tune = options.recipe != "default"
     settings = _settings(options, plain, out, resume, fine_tune)

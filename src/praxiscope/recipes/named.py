@@ -79,6 +79,10 @@ def recipe_of(model: str, fine_tune: bool = False) -> TrainSettings:
     return known.get(next(name for name in own if name in known))()
 
 
+_SCRATCH = {"demo-own": "demo-own-scratch"}
+"""Recipes of papers are not replaced: ``two-stream-spatial`` is not its ``-scratch``, whatever the weights."""
+
+
 def scratch_of(recipe: str) -> str | None:
-    """The recipe NAME-scratch, which takes the place of NAME if a network starts from random weights; None: none."""
-    return name if (name := f"{recipe}-scratch") in _registered() else None
+    """The recipe that takes the place of another one if a network starts from random weights; None: none."""
+    return _SCRATCH.get(recipe)

@@ -60,6 +60,9 @@ _OPTIONS = {"model.backbone": "--backbone", "input.size": "--size", "input.snipp
 _OF_STREAMS = ("model.backbone", "input.size", "input.short_side", "input.snippets")
 """Settings that ``--from`` brings."""
 
+_LAYERS = {"blocks.6": "layer4"}
+"""The last map of the default backbone, and of the one that makes commands small."""
+
 _BLOCK = re.compile(
     r"(?:<!-- (?:not run: )?(?P<reason>.+?) -->\n)?```(?P<language>\w*)\n(?P<text>.*?)```", re.DOTALL
 )
@@ -135,7 +138,7 @@ class Workshop:
         self.done.add(line)
         made = output(line)
         self.make(call, [name for name in inputs(" ".join(line)) if name != made or "--resume" in line])
-        words = [name for word in line[1:] for name in expand(word)]
+        words = [name for word in line[1:] for name in expand(_LAYERS.get(word, word))]
         target = words[words.index(">") + 1] if ">" in words else None
         words = words[: words.index(">")] if target else words
         result = call(*words, *small(words))

@@ -268,3 +268,8 @@ def test_auto_chooses_the_model_by_the_number_of_training_clips(
         write_clip(tmp_path / "videos" / "test" / name / "t.mp4", number, frames=4, seed=9)
     options = TrainOptions(DataOptions(str(tmp_path / "videos")), "auto", plain={"backbone": "resnet10"})
     assert resolve(options, tmp_path / "run").model.name == model
+    # The note on few clips names the same model, whatever is held out of them.
+    made = run_settings(tmp_path / "videos", "model.backbone=resnet10", "data.validation=0.2")
+    named = [note for note in load_data(made).notes if f"--model {model} is" in note]
+    assert named == [note for note in load_data(made).notes if "--model" in note]
+    assert len(named) == (model != "tsn")

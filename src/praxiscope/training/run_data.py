@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from praxiscope.data.held_out import clips_of_a_class, hold_out
@@ -9,6 +10,7 @@ from praxiscope.data.joined import join
 from praxiscope.data.manifest import Manifest, load_records
 from praxiscope.data.split_checks import FEW_CLIPS
 from praxiscope.features.store import is_store
+from praxiscope.models.names import learns_of
 from praxiscope.recipes.sections import TaskSource
 from praxiscope.recipes.settings import TrainSettings
 
@@ -29,14 +31,26 @@ def load_source(settings: TrainSettings, source: TaskSource) -> Manifest:
 def load_data(settings: TrainSettings) -> Manifest:
     """List the data set of a run, or several as one, with the validation part of the training videos.
 
+    If there are few training videos, before some are held out, a note names a model for them.
+
     Raises:
         DataError, ArgumentError: as `praxiscope.data.manifest.load_records` does.
     """
-    manifests = {
-        name: hold_out(load_source(settings, source), settings.data.validation, settings.run.seed)
-        for name, source in settings.data.sources().items()
+    manifests = {name: load_source(settings, source) for name, source in settings.data.sources().items()}
+    few = few_clips(manifests[""]) if settings.data.tasks is None else None
+    made = {
+        name: hold_out(manifest, settings.data.validation, settings.run.seed)
+        for name, manifest in manifests.items()
     }
-    return manifests[""] if settings.data.tasks is None else join(manifests)
+    if settings.data.tasks is not None:
+        return join(made)
+    if few is None or learns_of(settings.model.name) != "frames":
+        return made[""]
+    note = (
+        f"half of the classes have fewer than {FEW_CLIPS} training clips. --model {few} is for few clips; "
+        "--model auto chooses by their number."
+    )
+    return replace(made[""], notes=(*made[""].notes, note))
 
 
 def choose_model(settings: TrainSettings) -> str:

@@ -13,17 +13,14 @@ from torch import Tensor, nn
 from praxiscope.checkpoint import ModelCard
 from praxiscope.data.dataset import frame_range
 from praxiscope.data.manifest import Manifest
-from praxiscope.data.split_checks import FEW_CLIPS
 from praxiscope.errors import ArgumentError, DataError, VideoError
 from praxiscope.models.contract import ReadsInParts, check_output
-from praxiscope.models.names import learns_of
 from praxiscope.progress import Reporter
 from praxiscope.recipes.settings import TrainSettings
 from praxiscope.training.duration import Duration
 from praxiscope.training.loader import example_inputs
 from praxiscope.training.make_step import describe_step
 from praxiscope.training.network import Network
-from praxiscope.training.run_data import few_clips
 from praxiscope.units import counted
 from praxiscope.video.opening import open_video
 
@@ -165,11 +162,6 @@ def report_start(
         reporter.line(f"Note: {note}")
     for line in _describe_data(settings, manifest):
         reporter.line(line)
-    if not manifest.tasks and (few := few_clips(manifest)) and learns_of(card.name) == "frames":
-        reporter.line(
-            f"Note: half of the classes have fewer than {FEW_CLIPS} training clips. --model {few} is for few clips; "
-            "--model auto chooses by their number."
-        )
     optim = settings.optim
     length, *notes = duration.describe(optim)
     reporter.line(

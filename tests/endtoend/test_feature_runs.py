@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,11 @@ import praxiscope.training.feature_fit as feature_fit
 from praxiscope.checkpoint import load_card
 from praxiscope.commands.feature_options import FeatureOptions
 from praxiscope.commands.features import features
+from praxiscope.data.manifest import load_records
+from praxiscope.data.splitlist import write_split
 from praxiscope.errors import ArgumentError, CheckpointError, DataError
 from praxiscope.evaluation.calibration import calibrate
+from praxiscope.evaluation.scores import Scores
 from praxiscope.features.store import FeatureStore
 from praxiscope.models.registered import models, register_model
 from praxiscope.training.log import read_log
@@ -187,6 +191,19 @@ def test_videos_are_turned_into_features_first_and_a_stopped_run_continues(
     again = call("train", "--out", out, "--resume")
     assert again.code == 0
     assert "already finished" in again.out + again.err
+
+
+def test_clips_that_the_network_was_trained_on_are_not_called_held_out(
+    store: Path, colour_set: Path, tmp_path: Path
+) -> None:
+    network = tmp_path / "network"
+    shutil.copytree(store / "network", network)
+    before = load_records(store, random_split=True).of("train")
+    write_split(network, before[::2])
+    made = features(colour_set, tmp_path / "store", FeatureOptions(**{**SMALL, "backbone": str(network)}))
+    out = px.train(made, out=tmp_path / "run", model="probe").path
+    assert len(before) == 18
+    assert sorted(Scores.load(out / "held_out.npz").ids) == sorted(record.id for record in before[1::2])
 
 
 def test_a_model_of_frames_trains_on_the_videos_of_a_store(store: Path, tmp_path: Path) -> None:

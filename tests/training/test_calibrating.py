@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from praxiscope.checkpoint import find_checkpoint, load_card, save_card
 from praxiscope.commands.train import train
-from praxiscope.data.splitlist import SplitList
+from praxiscope.data.manifest import load_records
+from praxiscope.data.splitlist import SplitList, write_split
 from praxiscope.evaluation.calibration import FEWEST, calibrate
 from praxiscope.evaluation.scores import Scores
+from praxiscope.progress import Reporter
 from praxiscope.training import calibrating
 from runs import run_test, settings
 
@@ -83,6 +87,24 @@ def test_held_out_training_groups_are_validation_videos_and_few_of_them_calibrat
     assert sorted(kept.ids) == sorted(name for name, side in sides.items() if side == "val")
     assert 0 < len(kept) < FEWEST
     assert load_card(find_checkpoint(tmp_path / "a")).calibration == {}
+
+
+@pytest.mark.slow
+def test_videos_that_the_start_weights_were_trained_on_are_left_out(
+    run: Path, listed: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    manifest = load_records(listed)
+    learned = [replace(record, split="train") for record in manifest.of("val")[:2]]
+    write_split(tmp_path, learned)
+    save_card(find_checkpoint(folder), replace(load_card(find_checkpoint(folder)), calibration={}))
+    made = settings(listed, f"model.weights={tmp_path}")
+    calibrating.calibrate_run(folder, made, manifest, None, torch.device("cpu"), Reporter())
+    kept = Scores.load(folder / "held_out.npz").ids
+    assert len(kept) == 19
+    assert not {record.id for record in learned} & set(kept)
+    assert load_card(find_checkpoint(folder)).calibration["videos"] == 19
 
 
 @pytest.mark.slow

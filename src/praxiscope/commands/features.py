@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from praxiscope.checkpoint import find_checkpoint, load_card
 from praxiscope.commands.feature_clips import (
     Block,
     Computing,
@@ -28,6 +29,7 @@ from praxiscope.commands.locking import locked, remove_parts
 from praxiscope.data.flow_reader import check_directions
 from praxiscope.data.manifest import MANIFEST_NAME, Manifest, load_records, write_csv
 from praxiscope.data.skipped import DamageList, check_skips, write_skipped
+from praxiscope.data.splitlist import SplitList
 from praxiscope.devices import pick_device
 from praxiscope.errors import ArgumentError, DataError, VideoError
 from praxiscope.features.contract import FeatureContract
@@ -138,6 +140,7 @@ def extract_features(
         remove_parts([target, target / SHARDS])
         if not (target / NETWORK / CARD_FILE).is_file():
             save_frame_network(target / NETWORK, network)
+        _keep_split(options, target / NETWORK)
         write_csv(target / MANIFEST_NAME, manifest.records, manifest.classes)
         left, stored = _plan(target, contract, blocks, sizes, options, reporter)
         new = [record for block in left for record in block.records if record.id not in stored]
@@ -202,6 +205,17 @@ def _contract(network: FrameNetwork, options: FeatureOptions, flow: FlowStore | 
     contract = extractor.contract(options.sampling, "float16" if options.half else "float32")
     network.model.to("cpu")
     return contract
+
+
+def _keep_split(options: FeatureOptions, network: Path) -> None:
+    """Keep which videos the network was trained on: their features say little about new videos."""
+    for given in (options.backbone, options.weights):
+        if given is None or not Path(given).is_dir():
+            continue
+        if not load_card(
+            find_checkpoint(given)
+        ).features:  # else the list is that of the fit, not of its network
+            SplitList(Path(given)).copy_to(network)
 
 
 def _plan(

@@ -136,6 +136,13 @@ def _summarise(fitted: Fitted, manifest: Manifest, reporter: Reporter) -> None:
         reporter.line(line)
     name = "map" if fitted.card.multi_label else "top1"
     reporter.line(f"Fitted to {clips} in {fitted.seconds:.1f} s.")
+    if fitted.learned:
+        reporter.line(
+            f"Note: the network of the features was trained on {fitted.learned} of these clips, which it knows better "
+            "than new ones. They count neither in figures of held-out clips nor in the calibration."
+        )
+    if not fitted.held_out and fitted.learned:
+        return
     if not fitted.held_out:
         reporter.line(
             "Note: no training clip could be held out, because each class has only one group; so there is no estimate "

@@ -11,7 +11,7 @@ from pathlib import Path
 from praxiscope.run_folder import SPLIT_FILE
 from praxiscope.types import VideoRecord
 
-__all__ = ["SplitList", "write_split"]
+__all__ = ["SplitList", "trained_on", "write_split"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,15 @@ class SplitList:
                 if name and name.startswith(prefix):
                     label, side = row.get("label") or "", row.get("split") or ""
                     yield name.removeprefix(prefix), label.removeprefix(prefix), side
+
+
+def trained_on(weights: str | Path | None) -> frozenset[str]:
+    """Ids of the training videos of a run or model folder; empty if there is no list, as for a file of weights.
+
+    A network that has learned these videos scores them better than new ones.
+    """
+    sides = {} if weights is None else SplitList(Path(weights)).sides()
+    return frozenset(name for name, side in sides.items() if side == "train")
 
 
 def write_split(folder: Path, records: Iterable[VideoRecord]) -> None:

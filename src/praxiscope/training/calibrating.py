@@ -10,6 +10,7 @@ import torch
 from praxiscope.checkpoint import find_checkpoint, load_card, load_model_weights, save_card
 from praxiscope.data.flow_reader import FlowSource
 from praxiscope.data.manifest import Manifest
+from praxiscope.data.splitlist import trained_on
 from praxiscope.evaluation.calibration import FEWEST, calibrate
 from praxiscope.inference.loading import build_from_card
 from praxiscope.inference.recogniser import Recogniser
@@ -37,6 +38,7 @@ def calibrate_run(
 
     Its validation videos are scored as ``predict`` scores videos, because more views make a network more certain. The
     checkpoint is the best on the same videos, which makes it look a little better than it is; no test video is used.
+    Those that a run was trained on whose weights this run started from are left out.
     Nothing happens if the run has no validation videos, is of several data sets, or is calibrated already; of too few
     videos, only a note is made.
 
@@ -53,6 +55,13 @@ def calibrate_run(
     records = [record for record in manifest.of("val") if record.labels]
     if card.calibration or card.tasks or not records:
         return
+    if learned := trained_on(settings.model.weights) & {record.id for record in records}:
+        reporter.line(
+            f"Note: {len(learned)} of {counted(len(records), 'held-out video')} were training videos of "
+            f"{settings.model.weights}, so figures of the held-out videos are too high. "
+            "The calibration is without those."
+        )
+        records = [record for record in records if record.id not in learned]
     if len(records) < FEWEST:
         reporter.line(note_on_few(len(records)))
         return

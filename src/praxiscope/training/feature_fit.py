@@ -17,6 +17,7 @@ from torch import Tensor
 
 from praxiscope.checkpoint import ModelCard, load_card
 from praxiscope.data.manifest import Manifest
+from praxiscope.data.splitlist import trained_on
 from praxiscope.errors import ArgumentError
 from praxiscope.evaluation.calibration import calibrate
 from praxiscope.evaluation.metrics import summarise
@@ -48,7 +49,8 @@ class Fitted(NamedTuple):
     row: figures for the run's log: ``top1`` or ``map`` and ``loss`` of the training clips, and, with ``val_``, of clips
         that were held out in turn, each scored by a fit without its group; and what the model reports.
     lines: what the model reports.
-    held_out: number of clips that were held out in turn.
+    held_out: number of clips that were held out in turn, without those that the network was trained on.
+    learned: number of training clips that the network of the features was trained on.
     held_out_scores: their scores; None without such clips, or if a clip has several labels of which one is learned at a
         time.
     seconds: that describing and fitting took.
@@ -58,6 +60,7 @@ class Fitted(NamedTuple):
     row: dict[str, float]
     lines: list[str]
     held_out: int
+    learned: int
     held_out_scores: Scores | None
     seconds: float
 
@@ -157,7 +160,9 @@ def fit_to_store(
     finally:
         path.unlink(missing_ok=True)
     row: dict[str, float] = {"step": 1, "epoch": 1, **_figures("", scores, targets, card)}
-    held_out = torch.isfinite(report.held_out_logits).all(1)
+    known_to_network = trained_on(store.network)
+    learned = torch.tensor([record.id in known_to_network for record in records])
+    held_out = torch.isfinite(report.held_out_logits).all(1) & ~learned
     calibration: dict[str, Any] = {}
     kept: Scores | None = None
     if held_out.any():
@@ -176,7 +181,8 @@ def fit_to_store(
     }
     card = replace(card, metrics=figures, calibration=calibration)
     seconds = time.perf_counter() - started
-    return Fitted(card, row | report.figures, list(report.lines), int(held_out.sum()), kept, seconds)
+    numbers = int(held_out.sum()), int(learned.sum())
+    return Fitted(card, row | report.figures, list(report.lines), *numbers, kept, seconds)
 
 
 def _describe(

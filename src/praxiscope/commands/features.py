@@ -138,9 +138,7 @@ def extract_features(
         check_same_data(target, contract, data, sizes, reporter)
         create_store(target, contract, len(blocks))
         remove_parts([target, target / SHARDS])
-        if not (target / NETWORK / CARD_FILE).is_file():
-            save_frame_network(target / NETWORK, network)
-        _keep_split(options, target / NETWORK)
+        _save_network(target / NETWORK, network, options)
         write_csv(target / MANIFEST_NAME, manifest.records, manifest.classes)
         left, stored = _plan(target, contract, blocks, sizes, options, reporter)
         new = [record for block in left for record in block.records if record.id not in stored]
@@ -207,15 +205,17 @@ def _contract(network: FrameNetwork, options: FeatureOptions, flow: FlowStore | 
     return contract
 
 
-def _keep_split(options: FeatureOptions, network: Path) -> None:
-    """Keep which videos the network was trained on: their features say little about new videos."""
+def _save_network(folder: Path, network: FrameNetwork, options: FeatureOptions) -> None:
+    """Write the network, and which videos it was trained on: their features say little about new videos."""
+    if not (folder / CARD_FILE).is_file():
+        save_frame_network(folder, network)
     for given in (options.backbone, options.weights):
         if given is None or not Path(given).is_dir():
             continue
         if not load_card(
             find_checkpoint(given)
         ).features:  # else the list is that of the fit, not of its network
-            SplitList(Path(given)).copy_to(network)
+            SplitList(Path(given)).copy_to(folder)
 
 
 def _plan(

@@ -19,6 +19,7 @@ from praxiscope.progress import Reporter
 from praxiscope.recipes.settings import TrainSettings
 from praxiscope.run_folder import HELD_OUT_FILE
 from praxiscope.training.loader import targets_of
+from praxiscope.types import VideoRecord
 from praxiscope.units import counted
 
 __all__ = ["calibrate_run", "note_on_few"]
@@ -55,13 +56,7 @@ def calibrate_run(
     records = [record for record in manifest.of("val") if record.labels]
     if card.calibration or card.tasks or not records:
         return
-    if learned := trained_on(settings.model.weights) & {record.id for record in records}:
-        reporter.line(
-            f"Note: {len(learned)} of {counted(len(records), 'held-out video')} were training videos of "
-            f"{settings.model.weights}, so figures of the held-out videos are too high. "
-            "The calibration is without those."
-        )
-        records = [record for record in records if record.id not in learned]
+    records = _without_learned(records, settings.model.weights, reporter)
     if len(records) < FEWEST:
         reporter.line(note_on_few(len(records)))
         return
@@ -94,6 +89,19 @@ def calibrate_run(
             f"{calibration['temperature']:.2f}; 'none of these' below {calibration['none_below']:.3f}, which refuses "
             f"{100 * calibration['false_refusals']:.1f} % of the known classes."
         )
+
+
+def _without_learned(
+    records: list[VideoRecord], weights: str | None, reporter: Reporter
+) -> list[VideoRecord]:
+    """Leave out the videos that the run was trained on whose weights this run started from."""
+    learned = trained_on(weights) & {record.id for record in records}
+    if learned:
+        reporter.line(
+            f"Note: {len(learned)} of {counted(len(records), 'held-out video')} were training videos of {weights}, so "
+            "figures of the held-out videos are too high. The calibration is without them."
+        )
+    return [record for record in records if record.id not in learned]
 
 
 def note_on_few(videos: int) -> str:

@@ -14,6 +14,7 @@ from common import Table, parser, run_command, score_cells, write_tables
 from stores import settings_of, train_and_test
 
 import praxiscope as px
+from praxiscope.checkpoint import read_pointer
 from praxiscope.data.manifest import load_records
 from praxiscope.progress import ConsoleReporter
 from praxiscope.units import counted
@@ -62,7 +63,9 @@ def main() -> None:
 
 def trainer(data: str, run: Path, given: dict[str, Any]) -> Any:
     """Return the function that trains."""
-    return lambda: px.train(data, out=run, resume=run.is_dir(), progress=ConsoleReporter(), **given)
+    return lambda: px.train(
+        data, out=run, resume=bool(read_pointer(run)), progress=ConsoleReporter(), **given
+    )
 
 
 if __name__ == "__main__":

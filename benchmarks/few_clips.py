@@ -26,6 +26,7 @@ from paired import alone_right, mcnemar, paired_t
 from stores import Result, settings_of, train_and_test, with_list
 
 import praxiscope as px
+from praxiscope.checkpoint import read_pointer
 from praxiscope.data.manifest import Manifest, load_records
 from praxiscope.explain.explanation import (
     BLACK,
@@ -82,7 +83,7 @@ def trainer(system: str, data: Path, run: Path, seed: int, settings: Mapping[str
         return lambda: px.train(data, model="probe", **given)
     if system == "random":
         given["pretrained"] = False
-    return lambda: px.train(data, resume=run.is_dir(), **given, **settings)
+    return lambda: px.train(data, resume=bool(read_pointer(run)), **given, **settings)
 
 
 def draw_figure(results: Results, counts: Sequence[int], systems: Sequence[str], clips: int) -> Explanation:

@@ -100,6 +100,20 @@ def test_a_finished_run_is_not_trained_again(script, tmp_path: Path, monkeypatch
         stores.train_and_test(tmp_path / "run", lambda: None, "data", settings={"optim.epochs": 2})
 
 
+@pytest.mark.parametrize("name", ["few_clips", "default_training"])
+def test_a_training_without_a_checkpoint_begins_again(  # type: ignore[no-untyped-def]
+    script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    module, resumed = script(name), []
+    monkeypatch.setattr(module.px, "train", lambda *data, resume, **given: resumed.append(resume))
+    (tmp_path / "settings.yaml").touch()
+    given = ("data", tmp_path, {}) if name == "default_training" else ("fine-tuned", "data", tmp_path, 0, {})
+    module.trainer(*given)()
+    (tmp_path / "run.json").write_text('{"last": "0"}')
+    module.trainer(*given)()
+    assert resumed == [False, True]
+
+
 def test_few_clips_shows_the_runs_that_are_there(
     script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # type: ignore[no-untyped-def]

@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from typing import Any
 
 from praxiscope.errors import ArgumentError, DataError
@@ -144,7 +145,7 @@ class FeatureContract:
         """Bytes of one row on disk: its features, its time and its frame number."""
         return DTYPES[self.dtype] * math.prod(self.row_shape) + 16
 
-    @property
+    @cached_property  # each shard of a store is compared with it
     def digest(self) -> str:
         """SHA-256 of everything that decides the features; versions do not."""
         text = json.dumps(self._flat() | {"precision": self.precision}, sort_keys=True)

@@ -163,7 +163,7 @@ def expand(word: str) -> list[str]:
 def fitted(words: list[str]) -> set[str]:
     """The options of a ``train`` that fits a model to features: without a loop, and with the features' own size."""
     stored = any(word.rstrip("/").endswith("features") for word in words)
-    return {"--workers"} if stored else {"--workers", "model.backbone", "input.size", "input.short_side"}
+    return {"--workers"} if stored else {"--workers", "model.backbone", "input.size"}
 
 
 def small(words: list[str]) -> list[str]:

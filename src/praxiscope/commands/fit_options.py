@@ -13,11 +13,31 @@ from praxiscope.features.store import is_store, read_store_file
 from praxiscope.models.installed_weights import has_installed_weights
 from praxiscope.models.names import check_backbone, check_keywords, keywords_of
 from praxiscope.recipes.settings import TrainSettings
-from praxiscope.training.checks import check_flow_folder, check_folder, model_keywords
+from praxiscope.training.checks import check_flow_folder, check_folder, check_installed, model_keywords
 
 __all__ = ["builder_keywords", "check_fit", "feature_options", "given_options", "resolve_fit"]
 
 _WITHOUT_STEPS = ("optim.", "backprop.", "input.snippets")
+_USED = (
+    "model.",  # checked against the features or by the builder
+    "data.source",
+    "data.split",
+    "data.annotations",
+    "data.flow",
+    "data.flow_range",
+    "data.test_fraction",
+    "data.workers",
+    "data.max_skip",
+    "data.time_limit_s",
+    "data.allow_one_class",
+    "data.allow_no_test",
+    "input.size",
+    "run.seed",
+    "run.accelerator",
+    "run.precision",
+)
+_USED_OF_A_STORE = ("input.short_side",)  # only to be compared with the store's
+_USED_OF_VIDEOS = ("input.flow_length",)
 _OF_THE_STORE = ("weights", "pretrained", "start")
 _OF_FEATURES = ("backbone", "stream", "layer", "frames")
 
@@ -39,13 +59,25 @@ def resolve_fit(settings: TrainSettings, given: Mapping[str, str]) -> TrainSetti
             )
     if settings.data.tasks is not None:
         raise ArgumentError(f"{settings.model.name} learns from one data set; give it as DATA.")
-    if not is_store(settings.data.source):
+    stored = is_store(settings.data.source)
+    used = (*_USED, *(_USED_OF_A_STORE if stored else _USED_OF_VIDEOS))
+    for key, option in given.items():
+        if not key.startswith(used):
+            raise ArgumentError(
+                f"{option}: {settings.model.name} is fitted to features, for which this has no meaning. Leave it out."
+            )
+    if not stored:
         if settings.model.pretrained is False and "model.pretrained" in given:
             raise ArgumentError(
                 f"{given['model.pretrained']}: features of random weights say little. Leave it out, or give --weights."
             )
         return settings
     contract, _ = read_store_file(Path(settings.data.source))
+    if settings.data.flow is not None and contract.stream != "flow":
+        raise ArgumentError(
+            f"--flow {settings.data.flow}: the features of {settings.data.source} are of RGB frames ({contract}). "
+            "Leave it out, or compute features of flow: praxiscope features DATA --flow FLOW."
+        )
     _check_against(settings, contract, given)
     known = keywords_of(settings.model.name)
     changes: dict[str, Any] = {f"input.{key}": contract.input[key] for key in ("size", "short_side")}
@@ -130,6 +162,7 @@ def check_fit(settings: TrainSettings, out: str | Path, resume: bool = False) ->
         read_store_file(Path(source))
     elif not Path(str(words["backbone"])).is_dir():
         check_backbone(str(words["backbone"]))
+        check_installed(settings.model.pretrained and not resume, str(words["backbone"]))
     find_data(source, settings.data.split, settings.data.annotations)
     stream = str(words.get("stream", "rgb"))
     if not is_store(source) and (stream == "flow") != (settings.data.flow is not None):

@@ -16,7 +16,7 @@ from praxiscope.data.dataset import Skip
 from praxiscope.errors import ArgumentError, DataError
 from praxiscope.evaluation.protocols import parse_protocol
 from praxiscope.evaluation.scores import Scores
-from praxiscope.features.contract import FeatureContract
+from praxiscope.features.contract import VIEWS, FeatureContract
 from praxiscope.features.store import FeatureStore
 from praxiscope.inference.scoring import ScoredVideos
 from praxiscope.models.contract import LearnsFromFeatures
@@ -64,11 +64,13 @@ def score_stored(
         store: features with the contract of those that the model learned from. float16 may stand for float32.
         records: the videos.
         targets: int64 [] class numbers (-1: unknown) or multi-hot [K], one per video.
-        protocol: only the default one of the model, which is that of its features.
+        protocol: only the default one of the model, and only if it says which frames the features are of: n frames of
+            equal parts, cropped at the centre.
         reporter: shows progress.
 
     Returns:
-        The scores of the videos with features, and the other videos with the reason.
+        The scores of the videos with features, and the other videos with the reason. If no protocol says which frames
+        the features are of, ``protocol["features"]`` of the scores does.
 
     Raises:
         ArgumentError: another protocol, or the model does not learn from features.
@@ -82,7 +84,8 @@ def score_stored(
     given = store.contract
     replace(given, dtype=needed.dtype).check_same(needed, str(store.root))
     usual = recogniser.default_protocol()
-    if protocol is not None and parse_protocol(protocol).name != parse_protocol(usual).name:
+    named = "frames" in given.sampling and given.views == VIEWS["center"]  # a protocol says which frames
+    if protocol is not None and not (named and parse_protocol(protocol).name == parse_protocol(usual).name):
         raise ArgumentError(
             f"--protocol {protocol}: {store.root} holds features of other frames ({given}). Leave the protocol out, or "
             "give the videos."
@@ -99,4 +102,7 @@ def score_stored(
                 continue
             logits = model.score(rows[None].to(recogniser.device)).logits[0]
             found.add(record.id, logits.float().cpu(), target)
-    return recogniser.as_scores(found, parse_protocol(usual), targets), found.skipped
+    scores = recogniser.as_scores(found, parse_protocol(usual), targets)
+    if not named:
+        scores.protocol["features"] = {"sampling": dict(given.sampling), "views": list(given.views)}
+    return scores, found.skipped

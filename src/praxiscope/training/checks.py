@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = [
     "check_flow_folder",
     "check_folder",
+    "check_installed",
     "check_network",
     "check_start",
     "check_streams",
@@ -205,6 +206,12 @@ def check_flow_folder(folder: str | Path) -> None:
         raise DataError(f"{folder}: no such folder. Compute flow with `praxiscope flow DATA --out {folder}`.")
 
 
+def check_installed(pretrained: bool | None, backbone: str | None) -> None:
+    """Raise CheckpointError if weights that are asked for come from a package that is not installed."""
+    if pretrained and backbone in INSTALLED and not has_installed_weights(backbone):
+        raise not_installed(backbone)
+
+
 def check_streams(runs: Sequence[str]) -> None:
     """Raise ArgumentError unless exactly two runs are given for a warm start."""
     if len(runs) != 2:
@@ -237,6 +244,4 @@ def check_training(settings: TrainSettings, out: str | Path, resume: bool = Fals
         check_flow_folder(folder)
     if (weights := settings.model.weights) and not os.path.exists(weights):  # noqa: PTH110
         raise CheckpointError(f"{weights}: no such weights file")
-    backbone = model_keywords(settings.model).get("backbone")
-    if settings.model.pretrained and backbone in INSTALLED and not has_installed_weights(backbone):
-        raise not_installed(backbone)
+    check_installed(settings.model.pretrained, model_keywords(settings.model).get("backbone"))

@@ -66,6 +66,13 @@ def test_a_packed_copy_keeps_its_id_and_may_not_lie_beside_the_original(tmp_path
         load_records(tmp_path)
 
 
+def test_an_id_that_is_given_twice_is_told_with_its_column(tmp_path: Path) -> None:
+    _touch(tmp_path, "a.mp4", "b.mp4")
+    (tmp_path / "list.csv").write_text("path,label,id\na.mp4,run,one\nb.mp4,walk,one\n")
+    with pytest.raises(DataError, match=r"column id.*one"):
+        load_records(tmp_path / "list.csv")
+
+
 def test_a_set_may_be_listed_without_a_split(tmp_path: Path) -> None:
     manifest = load_records(_many(tmp_path, "a", "b"), random_split=False)
     assert {r.split for r in manifest.records} == {None}

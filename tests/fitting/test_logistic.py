@@ -257,3 +257,5 @@ def test_wrong_arguments_are_refused() -> None:
     x[2, 1] = math.nan
     with pytest.raises(ArgumentError, match="not finite"):
         fit_logistic(x, y, 3, l2=1)
+    with pytest.raises(ArgumentError, match="not finite"):
+        choose_l2(x, y, 3, [str(number) for number in range(len(x))])

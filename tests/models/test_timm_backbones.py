@@ -147,7 +147,7 @@ def test_the_portable_name_needs_no_repository(repository: tuple[Path, dict[str,
 
 @pytest.mark.usefixtures("cached")
 def test_a_repository_that_is_not_there_is_told() -> None:
-    with pytest.raises(CheckpointError, match="--pretrained"):
+    with pytest.raises(CheckpointError, match=r"--pretrained.*features.*--weights download"):
         create_backbone("hf-hub:lab/other", num_classes=2)
     with pytest.raises(CheckpointError, match="hf-hub:lab/other"):
         create_backbone("hf-hub:lab/other", num_classes=2, pretrained=True)

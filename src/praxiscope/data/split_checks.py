@@ -28,7 +28,14 @@ def refuse_duplicates(records: Sequence[VideoRecord]) -> None:
             f"end: {first_few(twice)}. Keep one line per video; separate several labels with '|'."
         )
     ids = Counter(record.id for record in records)
-    if twice := [name for name, count in ids.items() if count > 1]:
+    twice = [name for name, count in ids.items() if count > 1]
+    packed = {record.id for record in records if record.path.suffix == ".pxv"}
+    if given := [name for name in twice if name not in packed]:
+        raise DataError(
+            f"column id: {counted(len(given), 'id is', 'ids are')} given to more than one video: "
+            f"{first_few(given)}. Give each video an id of its own."
+        )
+    if twice:
         raise DataError(
             f"{counted(len(twice), 'video exists', 'videos exist')} both packed and unpacked: {first_few(twice)}. "
             "Move the packed copies to a folder of their own."

@@ -41,6 +41,8 @@ DEFAULT_L2 = 0.001
 MANY = 10_000
 """Clips by which l2 can be chosen: of more, as many are drawn."""
 
+_NOT_FINITE = "the features of at least one clip are not finite, so no regression can be fitted"
+
 _FEW = 1_000_000
 """Numbers of which one thread computes the loss."""
 
@@ -215,8 +217,14 @@ def _choose(
 
 
 def scaled_l2(x: Rows) -> float:
-    """The mean squared length of the rows: l2 in this unit means the same for any number and scale of features."""
+    """The mean squared length of the rows: l2 in this unit means the same for any number and scale of features.
+
+    Raises:
+        ArgumentError: a value of ``x`` is not finite.
+    """
     total = sum(float(part.square().sum()) for _, part in chunks(x))
+    if not math.isfinite(total):
+        raise ArgumentError(_NOT_FINITE)
     return total / max(len(x), 1) or 1.0
 
 
@@ -301,9 +309,7 @@ def _minimise(
     def closure() -> float:
         loss, gradient = _loss_and_gradient(parameters.detach() / unit, x, targets, part_of, l2)
         if not math.isfinite(loss):
-            raise ArgumentError(
-                "the features of at least one clip are not finite, so no regression can be fitted"
-            )
+            raise ArgumentError(_NOT_FINITE)
         parameters.grad = gradient / unit
         return loss
 

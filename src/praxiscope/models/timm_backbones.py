@@ -196,7 +196,8 @@ def _description(name: str, short: str, download: bool) -> Path:
         raise ArgumentError(f"backbone {name!r}: {error}") from None
     if not isinstance(found, str):
         raise CheckpointError(
-            f"{name} has not been downloaded to this machine. Download it with --pretrained (pretrained=True)"
+            f"{name} has not been downloaded to this machine. Download it: praxiscope train … --pretrained "
+            "(pretrained=True), or praxiscope features … --weights download"
         )
     return Path(found)
 

@@ -20,6 +20,7 @@ from praxiscope.commands.train_options import DataOptions, TrainOptions, resolve
 from praxiscope.data.splitlist import SplitList
 from praxiscope.fitting.logistic import choose_l2
 from praxiscope.models import create_model
+from praxiscope.models.installed_weights import has_installed_weights
 from praxiscope.progress import Reporter
 from praxiscope.recipes.named import get_recipe, list_recipes
 from praxiscope.recipes.settings import TrainSettings, override
@@ -31,7 +32,7 @@ from praxiscope.video.sampling import segment_indices
 from praxiscope.video.transforms import BatchAugment, CenterCrop
 from runs import ONE_THREAD, Stop, assert_same, command
 from runs import settings as run_settings
-from support import SMALL, sets, write_clip
+from support import SMALL, Call, sets, write_clip
 
 SNIPPETS = 8  # whose features the regression averages
 STILL = ("optim.name=sgd", "optim.lr=1e-30")  # no weight changes, so no validation is better than the first
@@ -273,3 +274,20 @@ def test_auto_chooses_the_model_by_the_number_of_training_clips(
     named = [note for note in load_data(made).notes if f"--model {model} is" in note]
     assert named == [note for note in load_data(made).notes if "--model" in note]
     assert len(named) == (model != "tsn")
+
+
+@pytest.mark.slow
+def test_streams_that_are_trained_without_options_are_fused(
+    tmp_path: Path, moving: tuple[Path, Path], call: Call
+) -> None:
+    if not has_installed_weights("efficientnet_lite0"):
+        pytest.skip("the weights are not installed")
+    small = ("--epochs", 1, "--size", 32, "--watch", 1, "--workers", 0, "--set", "run.tensorboard=false")
+    for name, flow in (("rgb", ()), ("motion", ("--flow", moving[1]))):
+        result = call("train", moving[0], *flow, *small, "--out", name)
+        assert result.code == 0, result.err
+    sides = [set(SplitList(tmp_path / name).sides().values()) for name in ("rgb", "motion")]
+    assert sides == [{"train", "val", "test"}, {"train", "test"}]  # flow is not fine-tuned
+    result = call("fuse", "rgb", "motion", "--out", "both")
+    assert result.code == 0, result.err
+    assert len(px.load("both").labels) == 2

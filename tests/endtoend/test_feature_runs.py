@@ -211,6 +211,17 @@ def test_options_that_contradict_the_features_are_refused(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    "given", [{"model.start": ("a", "b")}, {"input.short_side": 300}, {"optim.probe": True}, {"run.nodes": 2}]
+)
+def test_options_without_meaning_for_the_features_of_videos_are_refused(
+    given: dict[str, Any], colour_set: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ArgumentError, match=next(iter(given))):
+        px.train(colour_set, out=tmp_path / "run", model="probe", **given)
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_same_options_as_the_features_are_accepted(store: Path, run: Path, tmp_path: Path) -> None:
     again = px.train(store, out=tmp_path / "run", model="probe", size=32, backbone="squeezenet1_1")
     one, other = weights(run), weights(again.path)

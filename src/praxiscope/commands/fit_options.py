@@ -62,7 +62,7 @@ def resolve_fit(settings: TrainSettings, given: Mapping[str, str]) -> TrainSetti
     stored = is_store(settings.data.source)
     used = (*_USED, *(_USED_OF_A_STORE if stored else _USED_OF_VIDEOS))
     for key, option in given.items():
-        if not key.startswith(used):
+        if not key.startswith(used) or (key == "model.start" and not stored):
             raise ArgumentError(
                 f"{option}: {settings.model.name} is fitted to features, for which this has no meaning. Leave it out."
             )

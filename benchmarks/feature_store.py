@@ -145,6 +145,18 @@ def make(folder: str, clips: int, rows: int) -> None:
                     clip.add(means[place % classes] + noise, frame.double() / 25, frame)
 
 
+def opening(folder: str) -> float:
+    """Seconds to open a store whose files are in the system's cache: the best of three."""
+    from praxiscope.features.store import FeatureStore
+
+    found = []
+    for _ in range(3):
+        began = time.perf_counter()
+        FeatureStore(folder)
+        found.append(time.perf_counter() - began)
+    return min(found)
+
+
 def fit(folder: str) -> dict[str, float]:
     """Open a store and fit a classifier on the mean of each clip. Returns seconds and peak memory."""
     import resource
@@ -158,7 +170,6 @@ def fit(folder: str) -> dict[str, float]:
     start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     began = time.perf_counter()
     store = FeatureStore(folder)
-    opened = time.perf_counter() - began
     x = torch.empty(
         len(store), SHAPE["features"]
     )  # rows kept one by one would fragment the memory of their clips
@@ -173,7 +184,6 @@ def fit(folder: str) -> dict[str, float]:
         "rows": store.rows,
         "files": len(list((store.root / "shards").iterdir())),
         "gb": store.bytes / 1e9,
-        "open_s": opened,
         "whole_s": time.perf_counter() - began,
         "added_mib": (peak - start) / 1024,
         "peak_mib": peak / 1024,
@@ -196,7 +206,7 @@ def million(options: argparse.Namespace) -> Table:
                 f"{int(found['rows']):,}",
                 f"{int(found['files']):,}",
                 f"{found['gb']:.2f}",
-                f"{found['open_s']:.2f}",
+                f"{in_process('opening', folder):.3f}",
                 f"{found['whole_s']:.1f}",
                 f"{found['peak_mib']:.0f}",
                 f"{found['accuracy']:.3f}",
@@ -214,7 +224,7 @@ def million(options: argparse.Namespace) -> Table:
     ]
     return Table(
         f"Made stores: {SHAPE['features']} features, float16; mean of each clip, logistic regression with grouped "
-        "cross-validation",
+        "cross-validation; to open: the best of three",
         header,
         lines,
     )
@@ -286,7 +296,7 @@ def main() -> None:
         "The loop opens a video, reads its frames, crops, normalises and runs the network, in one process. Speeds "
         "exclude the start; the whole command includes it. "
     )
-    note = f"{loop if options.turns else ''}Peak memory is that of the whole process."
+    note = f"{loop if options.turns else ''}Files are in the system's cache. Peak memory is that of the whole process."
     write_tables(options, __file__, "Feature stores", tables, note)
 
 

@@ -18,13 +18,16 @@ from praxiscope.checkpoint import load_card
 from praxiscope.commands.feature_options import FeatureOptions
 from praxiscope.commands.features import features
 from praxiscope.data.manifest import load_records, write_csv
-from praxiscope.data.splitlist import write_split
+from praxiscope.data.splitlist import trained_on, write_split
 from praxiscope.errors import ArgumentError, CheckpointError, DataError
 from praxiscope.evaluation.calibration import calibrate
 from praxiscope.evaluation.scores import Scores
 from praxiscope.features.store import FeatureStore
+from praxiscope.models import create_model
 from praxiscope.models.registered import models, register_model
+from praxiscope.models.weights import load_weights
 from praxiscope.training.log import read_log
+from praxiscope.training.probe_start import _kept
 from praxiscope.types import VideoRecord
 from runs import run_test, weights
 from support import Call
@@ -264,6 +267,19 @@ def test_clips_that_the_network_was_trained_on_are_not_called_held_out(
     out = px.train(made, out=tmp_path / "run", model="probe").path
     assert len(before) == 18
     assert sorted(Scores.load(out / "held_out.npz").ids) == sorted(record.id for record in before[1::2])
+
+
+def test_the_network_of_a_probe_can_be_trained_further(run: Path) -> None:
+    classes = px.load(run).card.labels
+    model = create_model("tsn", backbone="squeezenet1_1", num_classes=len(classes))
+    before = {name: x.clone() for name, x in model.backbone.state_dict().items()}
+    report = load_weights(model, run, labels=classes)
+    assert report.skipped_classifier == ("classifier.1.weight", "classifier.1.bias")
+    for name, x in model.backbone.state_dict().items():
+        kept = before[name] if name in report.skipped_classifier else weights(run)[f"frame.backbone.{name}"]
+        assert torch.equal(x, kept), name
+    assert not _kept(str(run), classes)
+    assert trained_on(run) == frozenset()
 
 
 def test_a_model_of_frames_trains_on_the_videos_of_a_store(store: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from praxiscope.checkpoint import find_checkpoint, load_card
 from praxiscope.run_folder import SPLIT_FILE
 from praxiscope.types import VideoRecord
 
@@ -55,11 +56,14 @@ class SplitList:
 
 
 def trained_on(weights: str | Path | None) -> frozenset[str]:
-    """Ids of the training videos of a run or model folder; empty if there is no list, as for a file of weights.
+    """Ids of the videos that the network of a run or model folder was trained on.
 
-    A network that has learned these videos scores them better than new ones.
+    Empty if there is no list, as for a file of weights, and for a model on features, whose network was not trained. A
+    network that has learned these videos scores them better than new ones.
     """
     sides = {} if weights is None else SplitList(Path(weights)).sides()
+    if weights is None or not sides or load_card(find_checkpoint(weights)).features:
+        return frozenset()
     return frozenset(name for name, side in sides.items() if side == "train")
 
 

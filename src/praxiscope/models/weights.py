@@ -75,7 +75,8 @@ def load_weights(
     with other channels (cross-modality initialisation), for each one where there are several stems; for a stack of RGB
     frames they are inflated.
 
-    For a run folder, the weights of its checkpoint and the normalisation of its training are loaded.
+    For a run folder, the weights of its checkpoint and the normalisation of its training are loaded; of a model on
+    features, those of its network of frames.
 
     Args:
         model: a model of one stream; see `praxiscope.models.contract.VideoModel`.
@@ -126,12 +127,13 @@ class _Found(NamedTuple):
 
 
 def _read(path: Path, stream: str, labels: Sequence[str] | None, last: str) -> _Found:
-    """Read weights for a stream. For a run with other ``labels`` the classifier, named ``last``, is omitted."""
+    """Read weights for a stream. The classifier, named ``last``, is omitted for a run with other ``labels``
+    and for a model on features, whose network does not use it."""
     if not path.is_dir():
         state, source, normalisation = _convert(read_tensors(path))
         return _Found(_plain_names(state, last), source, normalisation)
     state, card = _of_run(path)
-    if labels is not None and card.labels != tuple(labels):
+    if card.features or (labels is not None and card.labels != tuple(labels)):
         state = {name: value for name, value in state.items() if name.rpartition(".")[0] != last}
     backbone = str(card.kwargs.get("backbone"))
     if card.input.flow is None:
@@ -190,7 +192,8 @@ def _of_run(path: Path) -> tuple[State, ModelCard]:
     folder = find_checkpoint(path)
     card = load_card(folder)
     tensors = load_tensors(folder)
-    state = {name.removeprefix(_OURS): value for name, value in tensors.items() if name.startswith(_OURS)}
+    own = f"frame.{_OURS}" if card.features else _OURS  # of a model on features, its network of frames
+    state = {name.removeprefix(own): value for name, value in tensors.items() if name.startswith(own)}
     if not state:
         raise CheckpointError(
             f"{path}: holds {card.name}, which has several networks. Give a run of a single network."

@@ -119,7 +119,12 @@ def _not_fitted(settings: TrainSettings, manifest: Manifest, network: Network) -
 
 def _kept(weights: str, classes: tuple[str, ...]) -> bool:
     """Whether the start weights are those of a run with the same classes, whose classifier is loaded, too."""
-    return Path(weights).is_dir() and not is_fused(weights) and find_card(weights)[1].labels == classes
+    if not Path(weights).is_dir() or is_fused(weights):
+        return False
+    card = find_card(weights)[1]
+    return (
+        card.labels == classes and not card.features
+    )  # the scores of a model on features are not of its network
 
 
 def _is_linear(layer: nn.Module) -> bool:

@@ -10,7 +10,7 @@ from praxiscope.commands.report import report_run
 from praxiscope.data.skipped import merge_skipped
 from praxiscope.progress import Reporter
 from praxiscope.recipes.settings import TrainSettings
-from praxiscope.run_folder import REPORT_FILE, SKIPPED_FILE
+from praxiscope.run_folder import POINTER_FILE, REPORT_FILE, SKIPPED_FILE
 from praxiscope.training.calibrating import calibrate_run
 from praxiscope.training.duration import length_of
 from praxiscope.training.loader import flow_store
@@ -23,8 +23,8 @@ __all__ = ["report_finished", "summarise"]
 
 
 def report_finished(folder: Path, settings: TrainSettings, state: TrainState, reporter: Reporter) -> bool:
-    """Report that a run is finished. Files that it lacks because it was killed at its end are written."""
-    if not (folder / REPORT_FILE).is_file():
+    """Report that a run is finished. What it lacks because it was killed at its end is made up."""
+    if not _is_reported(folder):
         merge_skipped(folder)
         merge_choices(folder)
         calibrate_run(
@@ -43,6 +43,12 @@ def report_finished(folder: Path, settings: TrainSettings, state: TrainState, re
         f"Report: {folder / REPORT_FILE}"
     )
     return True
+
+
+def _is_reported(folder: Path) -> bool:
+    """Whether the report of a run is that of its last checkpoint, and not of an earlier interruption."""
+    report = folder / REPORT_FILE
+    return report.is_file() and report.stat().st_mtime_ns >= (folder / POINTER_FILE).stat().st_mtime_ns
 
 
 def summarise(

@@ -115,7 +115,7 @@ def assert_one_line(result: Result, code: int, *parts: str) -> None:
         ("train {colours} --out o --set model.dropout=much", 2, ["'tsn'"]),
         ("train {colours} --out o --set model.backbone=resnet19", 2, ["resnet19"]),
         ("train {colours} --out o --weights none.npz", 1, ["none.npz"]),
-        ("train {colours} --out o --split 1", 2, ["split='1'"]),
+        ("train {colours} --out o --split 1", 2, ["split=1"]),
         ("train {colours} --out o --clusters 4 --watch 8", 2, ["--watch 8", "full-video"]),
         ("train {colours} --out o --clusters auto", 2, ["--clusters auto", "--clusters 8"]),
         ("train {colours} --out o --clusters 0", 2, ["--clusters 0"]),

@@ -436,7 +436,7 @@ def test_the_command_line_trains_on_two_sets_with_two_processes_and_names_the_ta
             "split = '1'",
         ),
         ("--data a={a} --data b={b} --data-split c=1", 2, "--data-split c=1"),
-        ("--data a={a} --data b={b} --data-split b=1", 2, "split='1'"),
+        ("--data a={a} --data b={b} --data-split b=1", 2, "split=1"),
         ("--data a={a} --data b={b} --flow f", 2, "--flow f: "),
         ("--data a={a} --data b={b} --flow a=f", 2, "--flow"),
         ("--data a={a} --data b={b} --stream flow", 2, "a, b"),

@@ -109,7 +109,9 @@ def test_the_classifier_starts_as_scikit_learns_regression(
     mean, std = x.mean(0), x.std(0)
     std[std <= 1e-6] = 1
     z = (x - mean) / std
-    l2 = choose_l2(torch.from_numpy(z), torch.from_numpy(y), 3, [""] * len(z), seed=0).l2
+    sources = {record.id: record.source for record in manifest.records}
+    groups = [sources[id] for id in by_side["train"]]
+    l2 = choose_l2(torch.from_numpy(z), torch.from_numpy(y), 3, groups, seed=0).l2
     theirs = LogisticRegression(C=1 / (l2 * len(z)), tol=1e-8, max_iter=10000).fit(z, y)
     logits = theirs.decision_function((held - mean) / std)
 

@@ -107,7 +107,11 @@ def test_a_training_without_a_checkpoint_begins_again(  # type: ignore[no-untype
     module, resumed = script(name), []
     monkeypatch.setattr(module.px, "train", lambda *data, resume, **given: resumed.append(resume))
     (tmp_path / "settings.yaml").touch()
-    given = ("data", tmp_path, {}) if name == "default_training" else ("fine-tuned", "data", tmp_path, 0, {})
+    given = (
+        ("data", tmp_path, {})
+        if name == "default_training"
+        else ("fine-tuned", "data", tmp_path, 0, {}, True)
+    )
     module.trainer(*given)()
     (tmp_path / "run.json").write_text('{"last": "0"}')
     module.trainer(*given)()

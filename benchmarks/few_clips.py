@@ -216,11 +216,9 @@ def write(options: argparse.Namespace, results: Results, clips: int, classes: in
     for system in systems:
         for count in options.counts:
             if values := scores_of(results, system, count):
-                mine = [one for key, one in results.items() if key[:2] == (system, count)]
-                seconds = statistics.mean(one.train_s for one in mine)
-                rows.append([system, count, *score_cells(values), f"{seconds:.0f}"])
+                rows.append([system, count, *score_cells(values)])
     tested = ["clips of each class", "system", "against", "difference", "p, seeds", "p, clips, of each seed"]
-    header = ["system", "clips of each class", "top-1", "spread", "each seed", "seconds of a training"]
+    header = ["system", "clips of each class", "top-1", "spread", "each seed"]
     picture = PICTURE if options.publish else options.out / PICTURE.name
     options.out.mkdir(parents=True, exist_ok=True)
     save_explanation(draw_figure(results, options.counts, systems, clips), picture)
@@ -233,9 +231,8 @@ def write(options: argparse.Namespace, results: Results, clips: int, classes: in
             Table("Paired tests", tested, comparisons(results, options.counts, systems)),
         ],
         f"{clips} test clips of {classes} classes, protocol 25x1, {counted(options.seeds, 'seed')}, which draw the "
-        "training clips. The spread is the sample standard deviation. Seconds are without the features of probe and "
-        "prototypes, which are computed once. Paired tests: t test over the seeds (nan: all differences are equal), "
-        "exact McNemar test over the clips, two-sided.",
+        "training clips. The spread is the sample standard deviation. Paired tests: t test over the seeds (nan: all differences "
+        "are equal), exact McNemar test over the clips, two-sided.",
         runs=results.values(),
     )
 

@@ -231,8 +231,8 @@ def write(options: argparse.Namespace, results: Results, clips: int, classes: in
             Table("Paired tests", tested, comparisons(results, options.counts, systems)),
         ],
         f"{clips} test clips of {classes} classes, protocol 25x1, {counted(options.seeds, 'seed')}, which draw the "
-        "training clips. The spread is the sample standard deviation. Paired tests: t test over the seeds (nan: all differences "
-        "are equal), exact McNemar test over the clips, two-sided.",
+        "training clips. The spread is the sample standard deviation. Paired tests: t test over the seeds "
+        "(nan: all differences are equal), exact McNemar test over the clips, two-sided.",
         runs=results.values(),
     )
 

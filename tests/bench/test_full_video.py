@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from praxiscope.bench.full_video import (
 )
 from praxiscope.bench.full_video_cost import bench_full_video_cost, draw_cost, format_cost
 from praxiscope.bench.step import _measure
+from praxiscope.commands.dataset import move4mnist
 from praxiscope.recipes.named import get_recipe
 
 pytestmark = pytest.mark.skipif(
@@ -48,10 +50,11 @@ TINY = Preset(
 
 @pytest.fixture
 def measured_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Steps are measured in this process, as starting others takes most of the time; tests/models/test_full_video.py
-    has them measured in their own."""
+    """Steps are measured and videos made in this process, as starting others takes most of the time;
+    tests/models/test_full_video.py and tests/data/test_move4mnist.py start them."""
     for module in (table_module, cost_module):
         monkeypatch.setattr(module, "measure_step", _measure)
+    monkeypatch.setattr(table_module, "move4mnist", partial(move4mnist, workers=1))
 
 
 def test_all_rows_of_the_paper_are_there() -> None:

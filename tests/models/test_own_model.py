@@ -14,7 +14,7 @@ import pytest
 
 import praxiscope as px
 from praxiscope.models.registered import models
-from support import SMALL, sets
+from support import SMALL, Call, sets
 
 PAGE = Path(__file__).parents[2] / "docs" / "write_a_model.md"
 BLOCK = re.compile(r"<!-- (file: (?P<file>\S+)|not run: [^\n]*) -->\n```\w+\n(?P<text>.*?)```", re.DOTALL)
@@ -60,13 +60,18 @@ def run(package: Path | None, words: list[str], folder: Path) -> subprocess.Comp
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_the_commands_of_the_page_work(package: Path, colour_set: Path, tmp_path: Path) -> None:
+def test_the_commands_of_the_page_work(installed: Path, colour_set: Path, tmp_path: Path, call: Call) -> None:
     (tmp_path / "videos").symlink_to(colour_set)
     (tmp_path / "clip.mp4").symlink_to(next(iter(sorted(colour_set.rglob("*.mp4")))))
     for words in commands():
-        done = run(package, [*words, *(TINY if words[0] == "train" else [])], tmp_path)
-        assert done.returncode == 0, f"{words}: {done.stderr}"
+        models._entries.pop("frame-lstm", None)  # as each command finds it
+        result = call(*words, *(TINY if words[0] == "train" else []))
+        assert result.code == 0, f"{words}: {result.err}"
+        sys.modules.pop("frame_lstm", None)
     assert (tmp_path / "filters.png").stat().st_size
+    # In processes of their own: where the package is installed, and where it is not.
+    done = run(installed, ["predict", "runs/lstm", "clip.mp4"], tmp_path)
+    assert done.returncode == 0, done.stderr
     missing = run(None, ["predict", "runs/lstm", "clip.mp4"], tmp_path)
     assert missing.returncode == 1
     assert "'frame-lstm'" in missing.stderr

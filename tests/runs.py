@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,7 @@ from praxiscope.progress import Reporter
 from praxiscope.recipes.named import get_recipe
 from praxiscope.recipes.settings import TrainSettings, override
 from praxiscope.training.log import read_log
-from support import SMALL
+from support import SMALL, Call, sets
 
 
 def settings(data: Path, *assignments: str) -> TrainSettings:
@@ -61,6 +62,17 @@ def command(*words: object) -> list[str]:
 
 # The whole run beside which these are laid is made here, on one thread; sums of more threads round differently.
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def train_by(devices: int, call: Call, data: Path, run: Path, *assignments: str) -> None:
+    """Train by the command line, in so many processes. A single one is this process, which need not be started."""
+    words = ("train", data, "--out", run, *sets((*SMALL, *assignments)), "--devices", devices)
+    if devices == 1:
+        done = call(*words)
+        assert done.code == 0, done.err
+    else:
+        started = subprocess.run(command(*words), env=ONE_THREAD, capture_output=True, text=True, timeout=240)
+        assert started.returncode == 0, started.stderr
 
 
 def assert_same(first: Path, second: Path) -> None:

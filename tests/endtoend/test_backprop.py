@@ -19,8 +19,17 @@ from praxiscope.recipes.settings import TrainSettings
 from praxiscope.training.log import ChoiceLog, read_choices, read_log
 from praxiscope.training.memory import PeakMemory, fit_snippets
 from praxiscope.units import parse_size
-from runs import ONE_THREAD, assert_same_course, assert_same_weights, command, losses, settings, weights
-from support import SMALL, sets
+from runs import (
+    ONE_THREAD,
+    assert_same_course,
+    assert_same_weights,
+    command,
+    losses,
+    settings,
+    train_by,
+    weights,
+)
+from support import SMALL, Call, sets
 
 PRINCIPAL = ("input.snippets=6", "backprop.name=principal", "backprop.choose=2")
 CACHED = ("input.snippets=5", "backprop.name=cached", "backprop.chunk=7")
@@ -75,7 +84,9 @@ def test_backpropagation_in_chunks_makes_the_run_of_all_snippets(colour_set: Pat
         torch.testing.assert_close(two[name], one[name], rtol=1e-3, atol=2e-4, msg=name)
 
 
-def test_one_process_two_and_accumulated_batches_choose_the_same(colour_set: Path, tmp_path: Path) -> None:
+def test_one_process_two_and_accumulated_batches_choose_the_same(
+    colour_set: Path, tmp_path: Path, call: Call
+) -> None:
     # By kl, before training: divergences of 1e-6, which rounding must not order. The weights stay: two halves' sums
     # of gradients differ from the whole's in their last bits, and after some steps the choices do, too.
     still = ("input.snippets=6", "backprop.name=principal", "backprop.choose=3", "backprop.rule=kl")
@@ -88,11 +99,7 @@ def test_one_process_two_and_accumulated_batches_choose_the_same(colour_set: Pat
     )
     assert train(settings(colour_set, *still, "optim.batch=8"), tmp_path / "one")
     assert train(settings(colour_set, *still, "optim.batch=4", "optim.accumulate=2"), tmp_path / "halves")
-    words = command("train", colour_set, "--out", tmp_path / "two", *sets((*SMALL, *still, "optim.batch=4")))
-    done = subprocess.run(
-        [*words, "--devices", "2"], env=ONE_THREAD, capture_output=True, text=True, timeout=240
-    )
-    assert done.returncode == 0, done.stderr
+    train_by(2, call, colour_set, tmp_path / "two", *still, "optim.batch=4")
     one, halves, two = (sorted(read_choices(tmp_path / n / "chosen.csv")) for n in ("one", "halves", "two"))
     assert one
     assert one == halves == two
@@ -101,27 +108,24 @@ def test_one_process_two_and_accumulated_batches_choose_the_same(colour_set: Pat
 # Not by kl: rounding of the gradients' sums moves its choices after some steps.
 @pytest.mark.parametrize("way", [(*PRINCIPAL, "backprop.rule=max", "backprop.chunk=3"), CACHED])
 def test_two_processes_choose_and_learn_as_one(
-    colour_set: Path, tmp_path: Path, way: tuple[str, ...]
+    colour_set: Path, tmp_path: Path, call: Call, way: tuple[str, ...]
 ) -> None:
     same = ("model.dropout=0", "model.batchnorm=frozen", "optim.name=sgd", "optim.lr=0.01", *way)
     one, two = tmp_path / "one", tmp_path / "two"
     for run, devices in ((one, 1), (two, 2)):
-        options = sets((*SMALL, *same, f"optim.batch={4 // devices}", "run.validate_epochs=0"))
-        words = command("train", colour_set, "--out", run, *options, "--devices", devices)
-        done = subprocess.run(words, env=ONE_THREAD, capture_output=True, text=True, timeout=240)
-        assert done.returncode == 0, done.stderr
+        batch = f"optim.batch={4 // devices}"
+        train_by(devices, call, colour_set, run, *same, batch, "run.validate_epochs=0")
     assert_same_course(one, two, colour_set, tmp_path / "start")
     if way != CACHED:
         assert sorted(read_choices(two / "chosen.csv")) == sorted(read_choices(one / "chosen.csv"))
         assert not (two / "chosen.1.csv").exists()
 
 
-def test_the_command_line_watches_and_chooses(colour_set: Path, tmp_path: Path) -> None:
+def test_the_command_line_watches_and_chooses(colour_set: Path, tmp_path: Path, call: Call) -> None:
     options = sets(tuple(text for text in SMALL if not text.startswith("input.snippets")))
-    words = command("train", colour_set, "--out", tmp_path / "run", "--watch", 4, "--choose", 2, *options)
-    done = subprocess.run([*words, "--epochs", "1"], env=ONE_THREAD, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"4 snippets .* 2 of them .*\bkl\b", done.stdout + done.stderr)
+    done = call("train", colour_set, "--out", "run", "--watch", 4, "--choose", 2, *options, "--epochs", 1)
+    assert done.code == 0, done.err
+    assert re.search(r"4 snippets .* 2 of them .*\bkl\b", done.out + done.err)
     assert all(len(chosen) == 2 for _, _, chosen in read_choices(tmp_path / "run" / "chosen.csv"))
 
 
@@ -229,9 +233,8 @@ RunLog.write = peak
 sys.argv = sys.argv[1:]
 main()
 """
-    options = sets(
-        (*SMALL, "input.size=96", "input.short_side=96", "input.snippets=24", "run.validate_epochs=0")
-    )
+    large = ("input.size=96", "input.short_side=96", "input.snippets=24", "run.validate_epochs=0")
+    options = sets((*SMALL, *large, "optim.epochs=null", "optim.warmup_epochs=0", "optim.steps=2"))
 
     def peak(run: str, *more: Any) -> tuple[int, str]:
         words = command("train", colour_set, "--out", tmp_path / run, *options, *more)[2:]
@@ -243,9 +246,9 @@ main()
             int(text.split()[0]) for text in done.stdout.split("PEAK")[1:]
         ) * 1024, done.stdout + done.stderr
 
-    whole, _ = peak("whole", "--epochs", 1)
+    whole, _ = peak("whole")
     bound = int(whole * 0.8)
-    within, output = peak("within", "--epochs", 1, "--backprop", "cached", "--memory", f"{bound // 2**20}MiB")
+    within, output = peak("within", "--backprop", "cached", "--memory", f"{bound // 2**20}MiB")
     assert within <= bound
     found = re.search(r"(\d+) of the 96 snippets", output)
     assert found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -30,9 +29,9 @@ from praxiscope.training.run_data import load_data
 from praxiscope.training.validation import Validation
 from praxiscope.video.sampling import segment_indices
 from praxiscope.video.transforms import BatchAugment, CenterCrop
-from runs import ONE_THREAD, Stop, assert_same, command
+from runs import Stop, assert_same, train_by
 from runs import settings as run_settings
-from support import SMALL, Call, sets, write_clip
+from support import Call, write_clip
 
 SNIPPETS = 8  # whose features the regression averages
 STILL = ("optim.name=sgd", "optim.lr=1e-30")  # no weight changes, so no validation is better than the first
@@ -215,15 +214,12 @@ def test_random_weights_and_few_clips_are_told(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_two_processes_start_from_the_same_regression_and_end_together(
-    tmp_path: Path, colour_set: Path, weights: dict[str, Path]
+    tmp_path: Path, colour_set: Path, weights: dict[str, Path], call: Call
 ) -> None:
     same = ("optim.probe=true", "optim.epochs=3", "optim.patience=1", "run.keep_epochs=1", *STILL)
     given = (f"model.weights={weights['squeezenet1_1']}", "data.validation=0.3", *same)
     for name, devices in (("one", 1), ("two", 2)):
-        options = sets((*SMALL, *given, f"optim.batch={4 // devices}"))
-        words = command("train", colour_set, "--out", tmp_path / name, *options, "--devices", devices)
-        done = subprocess.run(words, env=ONE_THREAD, capture_output=True, text=True, timeout=240)
-        assert done.returncode == 0, done.stderr
+        train_by(devices, call, colour_set, tmp_path / name, *given, f"optim.batch={4 // devices}")
     one, two = (
         load_file(kept_checkpoints(tmp_path / name)[0] / "model.safetensors") for name in ("one", "two")
     )

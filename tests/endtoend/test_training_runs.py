@@ -26,8 +26,17 @@ from praxiscope.progress import Reporter
 from praxiscope.recipes.named import get_recipe
 from praxiscope.recipes.settings import override
 from praxiscope.training.readable import SkipList
-from runs import ONE_THREAD, assert_same_course, assert_same_weights, command, losses, run_test, settings
-from support import SMALL, sets, write_clip
+from runs import (
+    ONE_THREAD,
+    assert_same_course,
+    assert_same_weights,
+    command,
+    losses,
+    run_test,
+    settings,
+    train_by,
+)
+from support import SMALL, Call, sets, write_clip
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +138,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(colour_set: Path, tmp_path: Path) ->
 
 @pytest.mark.parametrize("frozen_epochs", [0, 1])
 def test_two_processes_give_the_losses_of_one_with_twice_the_batch(
-    colour_set: Path, tmp_path: Path, frozen_epochs: int
+    colour_set: Path, tmp_path: Path, call: Call, frozen_epochs: int
 ) -> None:
     # Dropout and batch statistics are drawn per process by their nature, so they are switched off here.
     # And no AdamW: it takes whole steps along gradients that are nothing but rounding.
@@ -137,10 +146,7 @@ def test_two_processes_give_the_losses_of_one_with_twice_the_batch(
     same = (*same, "optim.lr=0.01", f"optim.frozen_epochs={frozen_epochs}")
     one, two = tmp_path / "one", tmp_path / "two"
     for run, devices in ((one, 1), (two, 2)):
-        options = sets((*SMALL, *same, f"optim.batch={4 // devices}"))
-        words = command("train", colour_set, "--out", run, *options, "--devices", devices)
-        done = subprocess.run(words, env=ONE_THREAD, capture_output=True, text=True, timeout=240)
-        assert done.returncode == 0, done.stderr
+        train_by(devices, call, colour_set, run, *same, f"optim.batch={4 // devices}")
     assert len(losses(one)) == len(losses(two)) == 8
     assert_same_course(one, two, colour_set, tmp_path / "start")
 
@@ -358,17 +364,15 @@ def test_a_set_without_held_out_videos_is_refused_unless_allowed(
     assert px.load(run).labels == tuple(sorted(labels))
 
 
-def test_one_class_is_refused_unless_allowed(tmp_path: Path) -> None:
+def test_one_class_is_refused_unless_allowed(tmp_path: Path, call: Call) -> None:
     data, run = train_folder(tmp_path / "videos", "red"), tmp_path / "run"
     write_clip(data / "val" / "red" / "x.mp4", 0, frames=6)
     with pytest.raises(px.DataError, match=r"'red'.*--allow-one-class"):
         train(settings(data, *QUICK), run)
-    words = command("train", data, "--out", run, *sets((*SMALL, *QUICK)))
-    refused = subprocess.run(words, env=ONE_THREAD, capture_output=True, text=True, timeout=240)
-    assert refused.returncode == 1
+    words = ("train", data, "--out", run, *sets((*SMALL, *QUICK)))
+    assert call(*words).code == 1
     assert not run.exists()
-    allowed = subprocess.run([*words, "--allow-one-class"], env=ONE_THREAD, capture_output=True, timeout=240)
-    assert allowed.returncode == 0
+    assert call(*words, "--allow-one-class").code == 0
     assert px.load(run).labels == ("red",)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,7 +16,8 @@ from praxiscope.recipes.settings import TrainSettings, dump_yaml, load_yaml, ove
 from praxiscope.training.duration import Duration
 from praxiscope.training.log import read_log
 from praxiscope.training.optim import schedule
-from support import SMALL, write_clip
+from runs import train_by
+from support import SMALL, Call, write_clip
 
 # Simonyan and Zisserman 2014, section 5; Huang et al. 2019, sections V.A and V.G: the rate at 1, then at which steps
 # a tenth of it, and the last step.
@@ -213,30 +212,17 @@ def test_a_run_ends_at_its_step_and_falls_at_its_milestones(
 
 
 @pytest.mark.slow
-def test_two_processes_count_the_steps_of_one(videos: Path, tmp_path: Path) -> None:
+def test_two_processes_count_the_steps_of_one(videos: Path, tmp_path: Path, call: Call) -> None:
     logs = []
+    steps = ("optim.epochs=null", "optim.steps=4", *STEPPED, "model.dropout=0")
     for devices in (1, 2):
         run = tmp_path / f"run{devices}"
-        wanted = settings(videos, "optim.steps=4", *STEPPED, f"optim.batch={2 // devices}", "model.dropout=0")
-        words = [text for key in _assignments(wanted) for text in ("--set", key)]
-        command = ("train", str(videos), "--out", str(run), *words, "--devices", str(devices))
-        subprocess.run(
-            [sys.executable, "-m", "praxiscope", *command],
-            check=True,
-            capture_output=True,
-            timeout=240,
-        )
+        train_by(devices, call, videos, run, *steps, f"optim.batch={2 // devices}")
         logs.append(
             [(row["step"], row["epoch"], row["lr"]) for row in read_log(run / "log.csv") if "lr" in row]
         )
     assert logs[0] == logs[1]
     assert len(logs[0]) == 4
-
-
-def _assignments(wanted: TrainSettings) -> list[str]:
-    without_epochs = [text for text in SMALL if not text.startswith("optim.epochs")]
-    own = [f"optim.batch={wanted.optim.batch}", f"optim.steps={wanted.optim.steps}", "model.dropout=0"]
-    return [*without_epochs, *STEPPED, *own]
 
 
 @pytest.mark.slow

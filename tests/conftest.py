@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from support import FLOW_PARAMETERS, Call, Result, write_clip, write_moving
+from support import FLOW_PARAMETERS, PNG, Call, Result, write_clip, write_moving
 
 # Tests that run side by side have one thread each, and so has what they start.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -61,6 +62,19 @@ def _one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _report_pixels() -> Iterator[None]:
+    """Reports draw their figures, but do not make pixels of them, which takes most of the time of a small run.
+
+    Where reports are tested as users get them, a fixture of this name replaces this one.
+    """
+    from praxiscope.evaluation import plots
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plots, "figure_png", lambda figure: PNG)
+        yield
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Mapping
 from html.parser import HTMLParser
 from pathlib import Path
@@ -75,6 +76,11 @@ def read_page(path: Path) -> Page:
     """A report."""
     return Page(path.read_text(encoding="utf-8"))
 
+
+# A picture of one transparent pixel.
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4nGNgYGBgAAAABQABpfZFQAAAAABJRU5ErkJggg=="
+)
 
 FLOW_PARAMETERS = {"warps": 2, "iterations": 10}
 

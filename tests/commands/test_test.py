@@ -28,6 +28,11 @@ from support import SMALL, write_clip
 from support import read_page as read
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _report_pixels() -> None:
+    """Reports here are as users get them, with the pixels of their figures."""
+
+
 class Listener(Reporter):
     """Remembers what was said."""
 

@@ -381,7 +381,7 @@ def test_the_commands_of_the_guide_work_as_they_stand(
         "--from",
         f"{streams[0]},{streams[1]}",
     ]
-    small = ["--epochs", "1", "--batch", "4", "--workers", "0", "--out", str(tmp_path / "mult")]
+    small = ["--epochs", "1", "--batch", "8", "--workers", "0", "--out", str(tmp_path / "mult")]
     done = runner.invoke(app, [*command, *small])
     assert done.exit_code == 0, done.output
     content = (tmp_path / "mult" / "settings.yaml").read_text()
@@ -488,6 +488,7 @@ def test_the_tables_command_trains_once_and_reads_back(
     lines = [
         f"{path.parent.name}/{path.name},{path.parent.name},{'test' if int(path.stem) > 7 else 'train'}"
         for path in sorted(moving[0].rglob("*.mp4"))
+        if int(path.stem) not in range(4, 8)  # fewer steps
     ]
     csv.write_text("path,label,split\n" + "\n".join(lines) + "\n")
     wanted = ["residual-additive", "centre-residual-max"]

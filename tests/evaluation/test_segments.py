@@ -1,8 +1,9 @@
-"""Metrics of segments against cases worked out on paper, and against frame by frame twins of the published definitions."""
+"""Metrics of segments against cases worked out on paper, and against frame by frame twins."""
 
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -129,8 +130,7 @@ def test_average_precision_agrees_with_the_padded_form_on_random_ranks(seed):
 def runs(labels, background=("",)):
     """Labels, starts and ends of the runs of equal frame labels, without the background."""
     cuts = [0, *(np.flatnonzero(labels[1:] != labels[:-1]) + 1).tolist(), len(labels)]
-    parts = zip(cuts[:-1], cuts[1:], strict=True)
-    return [(labels[first], first, last) for first, last in parts if labels[first] not in background]
+    return [(labels[first], first, last) for first, last in pairwise(cuts) if labels[first] not in background]
 
 
 def f1_twin(predicted, truth, overlap):

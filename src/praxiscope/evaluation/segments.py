@@ -70,8 +70,8 @@ def average_precisions(predicted: Videos, truth: Videos, tiou: float) -> dict[st
     """Average precision of each class that has true segments, as ActivityNet defines it.
 
     The predictions of a class are taken by descending score; equal scores keep the order of ``predicted``, by
-    videos and within each. Each takes, of the true segments of its class and video that no earlier one has taken, the one
-    with the highest tIoU, and is right if this is at least ``tiou``. The precision at a recall is interpolated: the
+    videos and within each. Each takes the one with the highest tIoU of the true segments of its class and video that no
+    earlier one has taken, and is right if this is at least ``tiou``. The precision at a recall is interpolated: the
     highest precision at this recall or a higher one.
 
     Args:

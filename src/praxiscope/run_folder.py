@@ -12,6 +12,7 @@ runs/a/
     held_out.npz         scores of the held-out videos that the checkpoint is calibrated on
     run.json             the last and the best checkpoint
     checkpoints/STEP/    model folders
+    segments.json        thresholds and lengths that make segments of scores over time
     tests/               reports of tests
     report.html          report of the training
 
@@ -40,6 +41,7 @@ __all__ = [
     "POINTER_FILE",
     "REPORT_FILE",
     "SCORES_FILE",
+    "SEGMENTS_FILE",
     "SETTINGS_FILE",
     "SKIPPED_FILE",
     "SPLIT_FILE",
@@ -61,6 +63,7 @@ POINTER_FILE = "run.json"
 REPORT_FILE = "report.html"
 SCORES_FILE = "scores.npz"
 HELD_OUT_FILE = "held_out.npz"
+SEGMENTS_FILE = "segments.json"
 CHECKPOINTS = "checkpoints"
 FEATURES = "features"
 TESTS = "tests"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -182,6 +183,26 @@ def shown_by_ffmpeg(path: Path) -> list[tuple[float, str]]:
 def colour(pixels: np.ndarray) -> str:
     """The name of what a frame [H, W, 3] mostly is."""
     return ("red", "green", "blue")[int(np.asarray(pixels, dtype=float).mean((0, 1)).argmax())]
+
+
+def write_levels(path: Path, times: Sequence[int], rate: int) -> Path:
+    """Frame k has the grey level 5 k + 10 and is shown from ``times[k]`` / ``rate`` s on."""
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream("libx264", rate=rate, options={"crf": "0", "g": "7"})
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, rate)
+        for number, at in enumerate(times):
+            grey = np.full((32, 32, 3), 5 * number + 10, dtype=np.uint8)
+            frame = av.VideoFrame.from_ndarray(grey, format="rgb24")
+            frame.pts, frame.time_base = at, Fraction(1, rate)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def level_number(pixels: Any) -> int:
+    """The number of a frame of `write_levels`, by its pixels."""
+    return round((float(np.asarray(pixels, dtype=float).mean()) - 10) / 5)
 
 
 def forget_indices() -> None:

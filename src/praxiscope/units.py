@@ -6,7 +6,7 @@ import re
 
 from praxiscope.errors import ArgumentError
 
-__all__ = ["counted", "format_size", "parse_duration", "parse_size"]
+__all__ = ["counted", "describe_rate", "format_size", "parse_duration", "parse_size"]
 
 _UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4}
 _UNITS |= {"ki": 1024, "mi": 1024**2, "gi": 1024**3, "ti": 1024**4}
@@ -54,3 +54,14 @@ def counted(number: int, one: str, many: str | None = None) -> str:
         ('1 video', '2 classes are')
     """
     return f"{number} {one if number == 1 else many or f'{one}s'}"
+
+
+def describe_rate(fps: float | None, max_seconds: float | None = None) -> str:
+    """Format which frames of a video are read, to be put after their number; "" for every frame.
+
+    Example:
+        >>> describe_rate(1, 300)
+        ' at 1 frame per second, of the first 300 s'
+    """
+    rate = "" if fps is None else f" at {fps:g} {'frame' if fps == 1 else 'frames'} per second"
+    return rate + ("" if max_seconds is None else f", of the first {max_seconds:g} s")

@@ -7,7 +7,14 @@ the folder that it names is complete, so a killed run leaves a usable checkpoint
 Importing this package does not import torch.
 """
 
-from praxiscope.checkpoint.card import FlowInput, InputContract, ModelCard, is_calibration, load_card
+from praxiscope.checkpoint.card import (
+    CHOICE_OF_FRAMES,
+    FlowInput,
+    InputContract,
+    ModelCard,
+    is_calibration,
+    load_card,
+)
 from praxiscope.checkpoint.loading import load_model_weights, load_optimizer, load_state, load_tensors
 from praxiscope.checkpoint.runs import (
     check_recogniser,
@@ -21,6 +28,7 @@ from praxiscope.checkpoint.runs import (
 from praxiscope.checkpoint.saving import save_card, save_checkpoint, write_json
 
 __all__ = [
+    "CHOICE_OF_FRAMES",
     "FlowInput",
     "InputContract",
     "ModelCard",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,20 @@ from praxiscope._version import __version__
 from praxiscope.errors import ArgumentError, CheckpointError, unknown_name
 from praxiscope.run_folder import CARD_FILE
 
-__all__ = ["FORMAT", "FlowInput", "InputContract", "ModelCard", "is_calibration", "load_card"]
+__all__ = [
+    "CHOICE_OF_FRAMES",
+    "FORMAT",
+    "FlowInput",
+    "InputContract",
+    "ModelCard",
+    "is_calibration",
+    "load_card",
+]
 
 FORMAT = 1
+
+CHOICE_OF_FRAMES = ("fps", "max_seconds", "sampling")
+"""Fields of `InputContract` that say which frames of a video are read, not how a frame is prepared."""
 
 _COUNTS = ("size", "short_side", "channels", "snippets", "length")
 _CARD_TYPES = {"name": str, "kwargs": dict}
@@ -55,6 +66,10 @@ class InputContract:
         flow: the flow that the model takes; None if it takes none.
         pictures: whether a model that takes flow also takes RGB frames at the same times.
         flip: whether the model was also trained on horizontally flipped frames.
+        fps: frames per second at which videos are read, see ``praxiscope.video.grid.FrameGrid``; None: every frame.
+        max_seconds: seconds of a video that are read, from its start; None: all.
+        sampling: "segments": the snippets of a training example are from equal segments of the video. "window": they
+            are consecutive, and tests also take windows.
     """
 
     size: int = 224
@@ -70,6 +85,18 @@ class InputContract:
     flow: FlowInput | None = None
     pictures: bool = False
     flip: bool = True
+    fps: float | None = None
+    max_seconds: float | None = None
+    sampling: str = "segments"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as plain values for JSON. How frames are chosen is left out where it is the default, so that cards
+        of other models stay as earlier versions wrote and read them."""
+        content = asdict(self)
+        for name in CHOICE_OF_FRAMES:
+            if content[name] == getattr(InputContract, name):
+                del content[name]
+        return content
 
     @property
     def streams(self) -> tuple[str, ...]:
@@ -192,6 +219,8 @@ def load_card(folder: Path) -> ModelCard:
     wrong = [name for name in _COUNTS if not _is_count(getattr(contract, name))]
     wrong += [name for name in ("name", "kwargs") if not isinstance(getattr(card, name), _CARD_TYPES[name])]
     wrong += ["pictures"] if not isinstance(contract.pictures, bool) else []
+    wrong += [name for name in ("fps", "max_seconds") if not _is_rate(getattr(contract, name))]
+    wrong += ["sampling"] if contract.sampling not in ("segments", "window") else []
     wrong += ["tasks"] if card.tasks and not _are_blocks(list(card.tasks.values()), len(card.labels)) else []
     wrong += ["calibration"] if card.calibration and not is_calibration(card.calibration) else []
     if wrong:
@@ -221,6 +250,13 @@ def is_calibration(value: object) -> bool:
         if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number <= most:
             return False
     return 0 < value["temperature"] < math.inf
+
+
+def _is_rate(value: object) -> bool:
+    """Whether a value is None, or a number above 0."""
+    if value is None:
+        return True
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
 
 
 def _is_count(value: object) -> bool:

@@ -62,7 +62,7 @@ def save_checkpoint(
 
 def save_card(folder: Path, card: ModelCard) -> None:
     """Write ``model.json`` of a model folder atomically."""
-    write_json(folder / CARD_FILE, {"format": FORMAT, **asdict(card)})
+    write_json(folder / CARD_FILE, {"format": FORMAT, **asdict(card), "input": card.input.to_dict()})
 
 
 def _save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:

@@ -200,6 +200,22 @@ def train(
         ),
     ] = None,
     flow_range: FlowRange = None,
+    frames: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Frames (snippets) of each video in a step; the same as --watch.",
+            rich_help_panel=_MEMORY,
+        ),
+    ] = None,
+    fps: Annotated[
+        float | None,
+        typer.Option(
+            help="Frames per second that are read of a video, such as 1 for long ones. Training then takes --frames "
+            "consecutive ones. Default: every frame may be read.",
+            rich_help_panel=_MEMORY,
+        ),
+    ] = None,
     watch: Annotated[
         int | None,
         typer.Option(
@@ -287,6 +303,8 @@ def train(
         "clusters": None if clusters is None else _clusters(clusters),
         "size": size,
         "watch": watch,
+        "frames": frames,
+        "fps": fps,
         "backprop": backprop,
         "choose": choose,
         "rule": rule,

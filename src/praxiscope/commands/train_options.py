@@ -50,6 +50,8 @@ SETTINGS = {
     "clusters": "model.clusters",
     "size": "input.size",
     "watch": "input.snippets",
+    "frames": "input.snippets",
+    "fps": "input.fps",
     "backprop": "backprop.name",
     "choose": "backprop.choose",
     "rule": "backprop.rule",
@@ -139,11 +141,12 @@ def resolve(options: TrainOptions, out: Path, resume: bool = False) -> TrainSett
         settings = resolve_fit(settings, asked)
         check_fit(settings, out, resume)
         return settings
-    if "watch" in plain and frames_of(settings.model.name) == "all":
-        raise ArgumentError(
-            f"--watch {plain['watch']}: {settings.model.name} sees every frame. Leave --watch out, or choose another "
-            "--model."
-        )
+    for name in ("watch", "frames"):
+        if name in plain and frames_of(settings.model.name) == "all":
+            raise ArgumentError(
+                f"--{name} {plain[name]}: {settings.model.name} sees every frame. Leave --{name} out, or choose "
+                "another --model."
+            )
     check_training(settings, out, resume)
     return settings
 
@@ -243,6 +246,10 @@ def _changes(plain: Mapping[str, Any], settings: TrainSettings) -> dict[str, Any
     """Return the settings that plain options change."""
     if unknown := [name for name in plain if name not in SETTINGS]:
         raise unknown_name("option", unknown[0], SETTINGS)
+    if plain.get("watch") is not None and plain.get("frames") is not None:
+        raise ArgumentError(
+            f"--watch {plain['watch']} and --frames {plain['frames']} set the same number. Omit one of them."
+        )
     given = dict(plain)
     if "device" in given:
         given["device"] = check_device(given["device"])

@@ -22,6 +22,7 @@ from praxiscope.types import STEM, Batch, Clip, VideoRecord
 from praxiscope.units import counted
 from praxiscope.video.decode import Video, known_damage
 from praxiscope.video.geometry import Box, Size, as_pair, kind_of, resize
+from praxiscope.video.grid import FrameGrid
 from praxiscope.video.opening import open_video
 from praxiscope.video.pixels import scaled_size
 from praxiscope.video.sampling import expand
@@ -31,6 +32,7 @@ __all__ = [
     "ClipReader",
     "Geometry",
     "Loaded",
+    "OnGrid",
     "RgbReader",
     "Sampler",
     "Skip",
@@ -48,6 +50,27 @@ T = TypeVar("T")
 
 Sampler = Callable[[int, "torch.Generator | None"], "Tensor | None"]
 """(number of frames, generator or None) -> int64 starts of snippets, or None if the video is too long to read."""
+
+
+@dataclass(frozen=True)
+class OnGrid:
+    """Chooses snippets among the frames of a grid.
+
+    Attributes:
+        sampler: chooses among the positions of the grid.
+        grid: the frames of a video that may be read.
+    """
+
+    sampler: Sampler
+    grid: FrameGrid
+
+    def starts(
+        self, record: VideoRecord, video: Video, first: int, last: int, generator: torch.Generator | None
+    ) -> Tensor | None:
+        """Starts of snippets in the part of a video from frame ``first`` to before ``last``, counted from ``first``."""
+        grid = self.grid.of(video, first, last, record.end_s)
+        chosen = self.sampler(len(grid), generator)
+        return None if chosen is None else grid[chosen]
 
 
 class Skip(NamedTuple):
@@ -143,7 +166,7 @@ class ClipReader:
     Args:
         records: the videos.
         targets: one tensor per record: int64 [] or multi-hot float32 [K].
-        sampler: chooses the starts of the snippets for a number of frames.
+        sampler: chooses the starts of the snippets for a number of frames, or among the frames of a grid.
         readers: streams by name; all are read at the same starts.
         geometry: a crop; None for whole frames.
         random: draw snippets and crops at random (training), or use the centred ones (testing).
@@ -156,7 +179,7 @@ class ClipReader:
         records: Sequence[VideoRecord],
         targets: Sequence[Tensor],
         *,
-        sampler: Sampler,
+        sampler: Sampler | OnGrid,
         readers: Mapping[str, StreamReader],
         geometry: Geometry | None = None,
         random: bool = True,
@@ -193,7 +216,10 @@ class ClipReader:
         try:
             video = video or open_video(record.path, time_limit_s=self.time_limit_s)
             first, last = frame_range(record, video)
-            starts = self.sampler(last - first, generator)
+            if isinstance(self.sampler, OnGrid):
+                starts = self.sampler.starts(record, video, first, last, generator)
+            else:
+                starts = self.sampler(last - first, generator)
             if starts is None:
                 return Clip({}, self.targets[index], record.id, long=True)
             box = self._draw(record, video, generator)

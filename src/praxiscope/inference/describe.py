@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from praxiscope.units import counted
+from praxiscope.units import counted, describe_rate
 
 if TYPE_CHECKING:
     from praxiscope.inference.recogniser import Recogniser
@@ -23,6 +23,7 @@ def _input(network: Recogniser) -> str:
     """Describe an input of a network."""
     shown = network.card.input
     frames = "all frames" if network.sees.all_frames else counted(shown.snippets, "snippet")
+    frames += describe_rate(shown.fps, shown.max_seconds)
     flow = "" if shown.flow is None else f", {shown.flow.length} flow fields each"
     return f"{network.stream}, {frames}{flow}, {shown.size} x {shown.size} pixels"
 

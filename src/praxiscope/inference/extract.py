@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from praxiscope._memory import keep_worker_memory
+from praxiscope.checkpoint import CHOICE_OF_FRAMES
 from praxiscope.data.dataset import Skip, StreamReader, clear_errors, frame_range
 from praxiscope.errors import ArgumentError, DataError, VideoError
 from praxiscope.evaluation.views import Precision
@@ -134,7 +135,7 @@ class FeatureExtractor:
     ) -> FeatureContract:
         """The contract of a store of these features."""
         card = self.network.card
-        unused = ("snippets", "flip")  # of training and of testing
+        unused = ("snippets", "flip", *CHOICE_OF_FRAMES)  # of training and of testing
         return FeatureContract(
             backbone=str(card.kwargs.get("backbone", card.name)),
             stream=self.stream,

@@ -30,6 +30,7 @@ from praxiscope.inference.describe import recogniser_html, recogniser_text
 from praxiscope.inference.loading import load_single
 from praxiscope.inference.options import FlowOptions, LoadOptions
 from praxiscope.inference.recogniser import Recogniser, best_labels
+from praxiscope.inference.timeline import default_window
 from praxiscope.progress import Reporter
 from praxiscope.run_folder import FUSION_FILE, HELD_OUT_FILE, SVM_FILE
 from praxiscope.types import Prediction, Segment, VideoRecord
@@ -102,10 +103,11 @@ class FusedRecogniser:
         protocol: str | None = None,
         average: str | None = None,
         none_below: NoneBelow = "auto",
+        fps: float | None = None,
     ) -> Prediction:
         """Predict the action in one video; see `Recogniser.predict`. ``average`` applies to the views of each part."""
         threshold = find_threshold(none_below, self.calibration)
-        video = as_video(source)
+        video = as_video(source, fps, timed=any(part.needs_times for part in self.parts))
         rows = [part.video_logits(video, protocol, average) for part in self.parts]
         labels, scores = self._top(self._fuse(torch.stack(rows)[:, None])[0], top)
         none = is_none(scores, threshold)
@@ -154,8 +156,8 @@ class FusedRecogniser:
         self,
         source: VideoSource,
         *,
-        window_s: float = 2.0,
-        stride_s: float = 1.0,
+        window_s: float | None = None,
+        stride_s: float | None = None,
         top: int = 1,
         fps: float | None = None,
         none_below: NoneBelow = "auto",
@@ -163,6 +165,7 @@ class FusedRecogniser:
         """Predict every window of a video; see `Recogniser.timeline`."""
         threshold = find_threshold(none_below, self.calibration)
         video = as_video(source, fps, timed=True)
+        window_s = default_window(self.card.input) if window_s is None else window_s
         streams = [part.window_logits(video, window_s, stride_s) for part in self.parts]
         for rows in zip(*streams, strict=True):
             start_s, end_s, _ = rows[0]

@@ -20,7 +20,14 @@ from praxiscope.data.flow_reader import FlowSource
 from praxiscope.errors import ArgumentError
 from praxiscope.evaluation.protocols import Protocol, parse_protocol
 from praxiscope.evaluation.views import Precision, ViewMean, ViewScorer, forward_snippets, inference_precision
-from praxiscope.inference.inputs import ViewSampler, crops_of, stream_readers, takes_one_size
+from praxiscope.inference.inputs import (
+    ViewSampler,
+    crops_of,
+    frame_grid,
+    on_grid,
+    stream_readers,
+    takes_one_size,
+)
 from praxiscope.inference.streaming import frame_chunks
 from praxiscope.models.contract import Sees
 from praxiscope.types import VideoRecord
@@ -96,6 +103,18 @@ class TrainedNetwork:
         """Number of consecutive frames that one snippet needs."""
         return stream_readers(self.card.input, self.card.input.short_side, self.flow_source)[1]
 
+    @property
+    def needs_times(self) -> bool:
+        """Whether the times of frames decide which of them are read."""
+        return self.card.input.fps is not None or self.card.input.max_seconds is not None
+
+    @property
+    def takes_windows(self) -> bool:
+        """Whether the views of a test are windows of consecutive snippets, as in training. Models that score each time
+        by itself take times from the whole video instead, and models of all frames take them all."""
+        alone = self.sees.instants_apart or self.sees.all_frames
+        return self.card.input.sampling == "window" and not alone
+
     def at_once(self, height: int, width: int) -> int:
         """Number of snippets of this size in one forward pass."""
         return self.chunk_snippets or forward_snippets(self.device, height, width)
@@ -131,6 +150,7 @@ class TrainedNetwork:
             chunk=self.at_once(short_side, short_side),
             time_limit_s=time_limit_s,
             video=video,
+            grid=frame_grid(self.card.input, 1)[0],
         )
 
         def chunks() -> Iterator[Tensor]:
@@ -216,10 +236,18 @@ class TrainedNetwork:
         """
         short_side = self._short_side(protocol)
         readers, span = stream_readers(self.card.input, short_side, self.flow_source)
+        grid, length = frame_grid(self.card.input, span)
+        sampler = ViewSampler(
+            protocol,
+            self._seen_together(protocol),
+            length,
+            windows=self.takes_windows,
+            leave_long=self.streams_frames(protocol),
+        )
         return ClipReader(
             records,
             targets,
-            sampler=ViewSampler(protocol, self._seen_together(protocol), span, self.streams_frames(protocol)),
+            sampler=on_grid(sampler, grid),
             readers=readers,
             random=False,
             time_limit_s=time_limit_s,
@@ -232,7 +260,8 @@ class TrainedNetwork:
 
     def _seen_together(self, protocol: Protocol) -> int | None:
         """Number of snippets in a view; None if all snippets of a protocol are one view."""
-        if self.sees.together is None and protocol.sampling == "dense":
+        windows = protocol.sampling == "dense" or (protocol.sampling == "segments" and self.takes_windows)
+        if self.sees.together is None and windows:
             return self.card.input.snippets
         # If no layer mixes instants, the score is their mean: one at a time needs less memory.
         return 1 if self.sees.instants_apart else self.sees.together
@@ -244,7 +273,8 @@ class TrainedNetwork:
             ArgumentError: the model cannot take such views.
         """
         together = self._seen_together(protocol)
-        if protocol.sampling == "all" and not self.sees.all_frames and together != 1:
+        every = self.sees.all_frames or (together is None and self.card.input.fps is not None)
+        if protocol.sampling == "all" and not every and together != 1:
             takes = f"{self.card.name} takes {together} snippets. Use 1x1, or 2x3 for more views"
             if together is None:
                 takes = f"{self.card.name} needs memory for all of them together. Use 25x1"

@@ -25,7 +25,7 @@ from praxiscope.inference.answers import NoneBelow, find_threshold, is_none
 from praxiscope.inference.describe import recogniser_html, recogniser_text
 from praxiscope.inference.network import TrainedNetwork
 from praxiscope.inference.scoring import ScoredVideos, score_videos
-from praxiscope.inference.timeline import windows
+from praxiscope.inference.timeline import default_window, snippet_times, windows
 from praxiscope.progress import Reporter
 from praxiscope.types import Prediction, Segment, VideoRecord
 from praxiscope.video.decode import Video
@@ -87,7 +87,10 @@ class Recogniser(TrainedNetwork):
             self.split.copy_to(target)
 
     def default_protocol(self) -> str:
-        """The default protocol of ``predict`` and ``score``: that of the model."""
+        """The default protocol of ``predict`` and ``score``: that of the model. At a frame rate, models that score any
+        number of snippets together take all frames of the grid."""
+        if self.card.input.fps is not None and self.sees.together is None and not self.sees.all_frames:
+            return "allx1"
         return str(self.model.default_protocol(self.card.input.flip))
 
     @property
@@ -102,6 +105,7 @@ class Recogniser(TrainedNetwork):
         protocol: str | None = None,
         average: str | None = None,
         none_below: NoneBelow = "auto",
+        fps: float | None = None,
     ) -> Prediction:
         """Predict the action in one video.
 
@@ -114,6 +118,7 @@ class Recogniser(TrainedNetwork):
             average: what is averaged over the views: "logits" or "softmax". None takes that of the protocol.
             none_below: a video whose best class is less probable shows none of the classes. "auto": the threshold of
                 the model's calibration, if it has one. 0 or None: never.
+            fps: frames per second of frames in memory, which a model at a frame rate needs; None for a file.
 
         Returns:
             The most probable classes with their probabilities, and whether the video shows none of the classes.
@@ -128,16 +133,20 @@ class Recogniser(TrainedNetwork):
             >>> recogniser.predict(np.zeros((16, 240, 320, 3), np.uint8), protocol="1x1")
         """
         threshold = find_threshold(none_below, self.calibration)
-        video = as_video(source)
+        video = as_video(source, fps, timed=self.needs_times)
         labels, scores = self._top(self.video_logits(video, protocol, average), top)
         none = is_none(scores, threshold)
         return Prediction(str(video.path), labels, scores, none_of_these=none, none_below=threshold)
 
     def video_logits(
-        self, source: VideoSource, protocol: str | None = None, average: str | None = None
+        self,
+        source: VideoSource,
+        protocol: str | None = None,
+        average: str | None = None,
+        fps: float | None = None,
     ) -> Tensor:
         """Scores of one video before softmax, float32 [K]. Takes the arguments of `predict`."""
-        video = as_video(source)
+        video = as_video(source, fps, timed=self.needs_times)
         record = VideoRecord(str(video.path), video.path, ())
         chosen = parse_protocol(protocol or self.default_protocol(), average)
         clip = self.clip_reader([record], [torch.tensor(-1)], chosen).read(0, video=video)
@@ -227,8 +236,8 @@ class Recogniser(TrainedNetwork):
         self,
         source: VideoSource,
         *,
-        window_s: float = 2.0,
-        stride_s: float = 1.0,
+        window_s: float | None = None,
+        stride_s: float | None = None,
         top: int = 1,
         fps: float | None = None,
         none_below: NoneBelow = "auto",
@@ -240,8 +249,10 @@ class Recogniser(TrainedNetwork):
 
         Args:
             source: the path of a video, or frames in memory; see `predict`.
-            window_s: length of a window, seconds.
-            stride_s: time from the start of one window to the start of the next, seconds.
+            window_s: length of a window, seconds. None: that of a training example for a model at a frame rate,
+                otherwise 2.
+            stride_s: time from the start of one window to the start of the next, seconds. None: half a window for a
+                model at a frame rate, otherwise 1.
             top: number of classes per window.
             fps: frames per second of frames in memory, which must be given for these; None for a file.
             none_below: a window whose best class is less probable shows none of the classes; see `predict`. The rate of
@@ -261,21 +272,30 @@ class Recogniser(TrainedNetwork):
             yield Segment(start_s, end_s, labels, scores, is_none(scores, threshold))
 
     def window_logits(
-        self, source: VideoSource, window_s: float, stride_s: float, fps: float | None = None
+        self,
+        source: VideoSource,
+        window_s: float | None = None,
+        stride_s: float | None = None,
+        fps: float | None = None,
     ) -> Iterator[tuple[float, float, Tensor]]:
         """Start, end and scores before softmax, float32 [K], of every window; see `timeline`."""
+        window_s = default_window(self.card.input) if window_s is None else window_s
+        if stride_s is None:
+            stride_s = 1.0 if self.card.input.fps is None else window_s / 2
         if window_s <= 0 or stride_s <= 0:
             raise ArgumentError(f"window and stride must be above 0 s, got {window_s} and {stride_s}")
         scorer = self.scorer(parse_protocol("1x1"))
-        size = self.card.input.size
-        most = 1 if self.sees.all_frames else max(1, self.at_once(size, size) // self.card.input.snippets)
+        contract, any_number = self.card.input, self.sees.together in (None, 1)
+        count = len(snippet_times(contract, window_s, any_number=any_number))
+        most = 1 if self.sees.all_frames else max(1, self.at_once(contract.size, contract.size) // count)
         coming = windows(
             as_video(source, fps, timed=True),
             window_s,
             stride_s,
-            self.card.input,
+            contract,
             self.flow_source,
             every=self.sees.all_frames,
+            any_number=any_number,
         )
         while batch := list(islice(coming, most)):
             logits = scorer.forward(

@@ -8,7 +8,9 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache, partial
+from itertools import chain, cycle, islice
 from typing import NamedTuple
 
 import torch
@@ -16,7 +18,7 @@ from torch import Tensor
 
 from praxiscope.checkpoint import InputContract
 from praxiscope.data.flow_reader import EstimatedFlowReader, FlowSource, StoredFlowReader, flow_reader
-from praxiscope.errors import VideoError
+from praxiscope.errors import ArgumentError, VideoError
 from praxiscope.flow.estimate import SMALLEST_SIDE
 from praxiscope.flow.stack import field_numbers, stack_fields, stack_place
 from praxiscope.types import VideoRecord
@@ -26,7 +28,7 @@ from praxiscope.video.opening import VideoSource, as_video
 from praxiscope.video.pixels import scaled_size
 from praxiscope.video.transforms import CenterCrop
 
-__all__ = ["Window", "windows"]
+__all__ = ["Window", "default_window", "snippet_times", "windows"]
 
 
 class Window(NamedTuple):
@@ -44,6 +46,40 @@ class _Moment(NamedTuple):
     snippet: Callable[[], dict[str, Tensor]]  # slow; may be called until two moments later
 
 
+def default_window(contract: InputContract) -> float:
+    """Seconds of a window if no length is asked for: as long as a training example at a frame rate, otherwise 2."""
+    return 2.0 if contract.fps is None else contract.snippets / contract.fps
+
+
+def snippet_times(contract: InputContract, window_s: float, *, any_number: bool = False) -> list[float]:
+    """Return the times of the snippets of a window, in seconds from its start.
+
+    They are in the middles of equal parts of the window. For a model that was trained on windows at a frame rate they
+    are 1 / fps apart, as in training.
+
+    Args:
+        contract: the model's input.
+        window_s: length of the window, seconds.
+        any_number: the model takes any number of snippets, so at a frame rate they fill the window.
+
+    Raises:
+        ArgumentError: the snippets do not fit into the window.
+    """
+    count = contract.snippets
+    if contract.fps is None or contract.sampling != "window":
+        return [(number + 0.5) / count * window_s for number in range(count)]
+    if any_number:
+        count = max(math.ceil(window_s * contract.fps - 1e-6), 1)
+    spare_s = window_s - count / contract.fps
+    if spare_s < -1e-6 and not any_number:
+        raise ArgumentError(
+            f"a window of {window_s:g} s is too short: the model takes {count} snippets at {contract.fps:g} frames per "
+            f"second. Use windows of {count / contract.fps:g} s, or longer ones."
+        )
+    begin_s = 0.0 if any_number else max(spare_s, 0.0) / 2
+    return [begin_s + number / contract.fps for number in range(count)]
+
+
 def windows(
     source: VideoSource,
     window_s: float,
@@ -52,28 +88,35 @@ def windows(
     flow_source: FlowSource | None = None,
     *,
     every: bool = False,
+    any_number: bool = False,
 ) -> Iterator[Window]:
     """Cut a video into windows in one sequential read.
 
-    Window k lasts from ``k * stride_s`` to ``k * stride_s + window_s``; windows without a frame are left out. Snippet k
-    of a window is taken at (k + 1/2) / S of it, from the frame on screen: a snippet of several RGB frames starts with
-    it; a snippet of RGB and flow has this frame and the flow around it. Only snippets that a window needs are computed,
-    and only overlapping windows are kept in memory.
+    Window k lasts from ``k * stride_s`` to ``k * stride_s + window_s``; windows without a frame are left out. A snippet
+    of a window is that of the frame on screen at its time (`snippet_times`): a snippet of several RGB frames starts
+    with it; a snippet of RGB and flow has this frame and the flow around it. Only snippets that a window needs are
+    computed, and only overlapping windows are kept in memory.
 
     Args:
         source: a video, read once from its start.
         window_s, stride_s: length of a window, and time from the start of one to the start of the next, seconds.
         contract: the model's input.
         flow_source: for a model of flow: stored flow, or the estimator. None: the estimator of the contract.
-        every: a window has a snippet for each of its frames.
+        every: a window has a snippet for each of its frames; of those at the frame rate of the contract, if it has one.
+        any_number: see `snippet_times`.
 
     Raises:
         VideoError: the file cannot be read.
         DataError: the stored flow of the video is missing or does not fit.
-        ArgumentError: the flow of the contract cannot be estimated.
+        ArgumentError: the flow of the contract cannot be estimated, or the snippets do not fit into a window.
     """
     video = as_video(source)
-    under_way = _UnderWay(window_s, stride_s, None if every else contract.snippets, video.same_s)
+    times_s: list[float] | None = None
+    if not every:
+        times_s = snippet_times(contract, window_s, any_number=any_number)
+    elif contract.fps is not None:
+        times_s = snippet_times(replace(contract, sampling="window"), window_s, any_number=True)
+    under_way = _UnderWay(window_s, stride_s, times_s, video.same_s, loop=contract.sampling == "window")
     shown: _Moment | None = None
     for moment in _moments(video, contract, flow_source):
         if shown is None:
@@ -93,12 +136,21 @@ class _UnderWay:
 
     Args:
         window_s, stride_s: as for `windows`.
-        snippets: number of snippets of a window; None: one for each frame.
+        times_s: times of the snippets of a window, in seconds from its start; None: one snippet for each frame.
         same_s: times that differ by up to this many seconds are equal.
+        loop: a window that is cut off by the end of the video repeats from its start, not its last snippet.
     """
 
-    def __init__(self, window_s: float, stride_s: float, snippets: int | None, same_s: float) -> None:
-        self.window_s, self.stride_s, self.snippets, self.same_s = window_s, stride_s, snippets, same_s
+    def __init__(
+        self,
+        window_s: float,
+        stride_s: float,
+        times_s: list[float] | None,
+        same_s: float,
+        loop: bool = False,
+    ) -> None:
+        self.window_s, self.stride_s, self.times_s, self.same_s = window_s, stride_s, times_s, same_s
+        self.loop = loop
         self.held: deque[tuple[int, list[dict[str, Tensor]]]] = deque()  # number of the window, its snippets
         self.opened = 0  # number of the next window
         self.reached_s = -math.inf  # end of the last complete window
@@ -114,16 +166,16 @@ class _UnderWay:
             self.held.append((self.opened, []))
             self.opened += 1
         for number, parts in self.held:
-            if self.snippets is None:
+            if self.times_s is None:
                 parts.append(snippet())
                 continue
-            while len(parts) < self.snippets and self._time_s(number, len(parts)) < until_s:
+            while len(parts) < len(self.times_s) and self._time_s(number, len(parts)) < until_s:
                 parts.append(snippet())
 
     def _time_s(self, number: int, snippet: int) -> float:
         """Return the time of a snippet of a window."""
-        assert self.snippets is not None
-        return number * self.stride_s + (snippet + 0.5) / self.snippets * self.window_s
+        assert self.times_s is not None
+        return number * self.stride_s + self.times_s[snippet]
 
     def complete(self, now_s: float) -> Iterator[Window]:
         """Yield the windows that end by ``now_s``."""
@@ -132,12 +184,13 @@ class _UnderWay:
             yield self._window(number, parts, math.inf)
 
     def cut(self, snippet: Callable[[], dict[str, Tensor]], end_s: float) -> Iterator[Window]:
-        """Yield the windows cut off by the end of the video, padded with its last snippet."""
+        """Yield the windows cut off by the end of the video, padded with its last snippet or from their start."""
         for number, parts in self.held:
             if self.reached_s >= end_s - self.same_s:
                 break
-            if self.snippets is not None:
-                parts += [snippet()] * (self.snippets - len(parts))
+            if self.times_s is not None:
+                again = parts if self.loop and parts else [snippet()]
+                parts = list(islice(chain(parts, cycle(again)), len(self.times_s)))
             yield self._window(number, parts, end_s)
 
     def _window(self, number: int, parts: list[dict[str, Tensor]], end_s: float) -> Window:

@@ -172,6 +172,8 @@ def _check_input(settings: TrainSettings, model: VideoModel) -> None:
             f"input.frames = {wanted.frames}: {name} takes single frames. Omit it, or use another "
             "model (--model tsn)."
         )
+    if wanted.sampling == "window":
+        raise ArgumentError(f"input.sampling = window: {name} takes every frame, not windows. Omit it.")
     if wanted.strides and not wanted.sampled_epochs:
         raise ArgumentError(
             f"input.strides = {list(wanted.strides)}: {name} takes every frame; strides apply only to its first "
@@ -219,6 +221,9 @@ def _input_contract(settings: TrainSettings, model: VideoModel, store: FlowStore
         length=wanted.frames,
         pictures={"rgb", "flow"} <= set(model.streams),
         flip=wanted.flip,
+        fps=wanted.fps,
+        max_seconds=wanted.max_seconds,
+        sampling="window" if wanted.samples_windows and not model.sees.all_frames else "segments",
         **_normalisation(wanted, model.normalisation, store),
     )
 

@@ -27,13 +27,13 @@ from praxiscope.data.manifest import Manifest
 from praxiscope.data.shared_memory import SlotPool
 from praxiscope.data.splits import class_weights, epoch_order
 from praxiscope.flow.store import FlowStore
-from praxiscope.inference.inputs import stream_readers
+from praxiscope.inference.inputs import frame_grid, on_grid, stream_readers
 from praxiscope.recipes.sections import InputSettings
 from praxiscope.recipes.settings import TrainSettings
 from praxiscope.training.checks import flow_folders
 from praxiscope.types import STEM, Batch, VideoRecord
 from praxiscope.video.geometry import kind_of
-from praxiscope.video.sampling import every_frame, segment_indices, strided_snippets
+from praxiscope.video.sampling import dense_window, every_frame, segment_indices, strided_snippets
 from praxiscope.video.transforms import (
     BatchAugment,
     CenterCrop,
@@ -145,7 +145,10 @@ def _sample(
     snippets: int,
     length: int,
     strides: tuple[int, int] | None = None,
+    window: bool = False,
 ) -> Tensor:
+    if window:
+        return dense_window(max(num_frames - length + 1, 1), snippets, generator=generator)
     if strides is not None:
         return strided_snippets(num_frames, snippets, length, strides, generator)
     return segment_indices(num_frames, snippets, length, generator)
@@ -252,13 +255,14 @@ def _training_clips(
     """The training videos with sampled frames, and with the frames that the model takes; see `epoch_loader`."""
     wanted, targets = settings.input, targets_of(manifest, records)
     readers, span = stream_readers(contract, wanted.short_side, store)
+    grid, length = frame_grid(contract, span)
 
     def clips_by(sampler: Sampler) -> TrainingClips:
         return TrainingClips(
             ClipReader(
                 records,
                 targets,
-                sampler=sampler,
+                sampler=on_grid(sampler, grid),
                 readers=readers,
                 geometry=training_crop(wanted),
                 time_limit_s=settings.data.time_limit_s,
@@ -267,10 +271,11 @@ def _training_clips(
         )
 
     few = contract.snippets if whole else wanted.snippets
-    sampled = clips_by(partial(_sample, snippets=few, length=span, strides=wanted.strides))
+    window = contract.sampling == "window"
+    sampled = clips_by(partial(_sample, snippets=few, length=length, strides=wanted.strides, window=window))
     if not whole:
         return sampled, sampled
-    return sampled, clips_by(partial(_whole, length=span, most=wanted.max_frames))
+    return sampled, clips_by(partial(_whole, length=length, most=wanted.max_frames))
 
 
 def weights_of_classes(

@@ -21,7 +21,8 @@ from praxiscope.training.duration import Duration
 from praxiscope.training.loader import example_inputs
 from praxiscope.training.make_step import describe_step
 from praxiscope.training.network import Network
-from praxiscope.units import counted
+from praxiscope.units import counted, describe_rate
+from praxiscope.video.grid import FrameGrid
 from praxiscope.video.opening import open_video
 
 __all__ = ["Costs", "describe_model", "measure", "report_start"]
@@ -203,15 +204,15 @@ def report_start(
 
 def _usual_frames(settings: TrainSettings, manifest: Manifest) -> int:
     """Frames of a training video: the median over some videos."""
-    counts = []
+    counts, grid = [], FrameGrid(settings.input.fps, settings.input.max_seconds)
     for record in manifest.to_train()[:_COUNTED]:
         try:
-            first, last = frame_range(
-                record, open_video(record.path, time_limit_s=settings.data.time_limit_s)
-            )
+            video = open_video(record.path, time_limit_s=settings.data.time_limit_s)
+            first, last = frame_range(record, video)
+            frames = len(grid.of(video, first, last, record.end_s))
         except (VideoError, DataError):
             continue  # it is skipped and reported when it is read in training
-        counts.append(last - first)
+        counts.append(frames)
     usual = int(statistics.median(counts)) if counts else 32
     return min(usual, settings.input.max_frames or usual)
 
@@ -220,8 +221,10 @@ def _snippets(settings: TrainSettings, model: nn.Module) -> str:
     wanted = settings.input
     if not model.sees.all_frames:  # type: ignore[union-attr]
         each = f" of {wanted.frames} RGB frames" if wanted.frames > 1 else ""
-        return f"{counted(wanted.snippets, 'snippet')}{each}"
+        rate = describe_rate(wanted.fps, wanted.max_seconds)
+        return f"{counted(wanted.snippets, 'snippet')}{each}{rate}"
     text = "all frames" if wanted.max_frames is None else f"all frames (at most {wanted.max_frames})"
+    text += describe_rate(wanted.fps, wanted.max_seconds)
     if wanted.sampled_epochs:
         text += (
             f" ({model.sees.together} sampled ones in the first {counted(wanted.sampled_epochs, 'epoch')})"  # type: ignore[union-attr]

@@ -48,6 +48,8 @@ def run_protocol(settings: TrainSettings, recogniser: Recogniser, at_least: int 
         return settings.run.protocol
     if recogniser.sees.all_frames:
         return recogniser.default_protocol()
+    if recogniser.takes_windows:
+        return "1x1"
     averages = recogniser.sees.together in (1, None)
     return f"{max(at_least, settings.input.snippets)}x1" if averages else "1x1"
 

@@ -24,6 +24,7 @@ __all__ = ["CLASS_LIST", "COLUMNS", "read_class_list", "read_csv", "write_csv"]
 CLASS_LIST = "classes.txt"
 
 COLUMNS = ("path", "label", "start", "end", "split", "group", "id")
+_SAME = {"start_s": "start", "end_s": "end"}  # as predicted segments are written
 _USUAL = COLUMNS[:-1]  # ids follow from paths, except in lists of videos that are elsewhere
 
 # A quoted cell with spaces around it, which the csv module does not accept.
@@ -34,8 +35,8 @@ def read_csv(path: str | Path) -> list[VideoRecord]:
     """Read a list of videos, without checking that the files exist.
 
     Paths are relative to the CSV's folder. Without a column ``id``, the id of a video is its path. Labels are names
-    (several joined by ``|``; empty for a test video without a class). Start and end are seconds. If there is a
-    ``classes.txt`` beside the CSV and all labels are numbers, they are 0-based positions in it.
+    (several joined by ``|``; empty for a test video without a class). Start and end (or ``start_s``, ``end_s``) are
+    seconds. If there is a ``classes.txt`` beside the CSV and all labels are numbers, they are 0-based positions in it.
 
     Args:
         path: the CSV, with a header; in UTF-8, or UTF-16 as Windows writes it.
@@ -143,7 +144,7 @@ def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
 
 
 def _header(path: Path, cells: list[str]) -> list[str]:
-    names = [cell.lower() for cell in cells]
+    names = [_SAME.get(cell.lower(), cell.lower()) for cell in cells]
     expected = f"Expected {','.join(COLUMNS[:2])}[,{','.join(_USUAL[2:])}]."
     for mark, word in ((";", "semicolons"), ("\t", "tabs")):
         if len(cells) == 1 and mark in cells[0]:

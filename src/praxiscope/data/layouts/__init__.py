@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from praxiscope.data.layouts import (
     breakfast,
+    gmdcsa24,
     hmdb51,
     move4mnist,
     something_something,
@@ -18,6 +19,7 @@ __all__ = [
     "SPLITS",
     "Layout",
     "breakfast",
+    "gmdcsa24",
     "hmdb51",
     "move4mnist",
     "something_something",

@@ -24,7 +24,8 @@ class SegmentedVideo:
     Attributes:
         id: its path below the data set's root.
         path: the file.
-        parts: by their starts. A part without labels is background; without start or end it reaches to that of the file.
+        parts: by their starts. A part without labels is background; one without a start or an end begins or ends with
+            the file.
         split: "train", "val" or "test", the same for all parts; None if there is no split.
     """
 

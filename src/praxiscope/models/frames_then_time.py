@@ -150,6 +150,7 @@ class FramesThenTime(nn.Module):
         """Normalised frames [B, T, C, H, W] to features [B, T, D], or to maps [B, T, D, h, w], by the operator."""
         if self.over_time.level == "features":
             return self._seen(frames, ())[0]
+        self.frame.check_frames(frames)
         x, _ = run_layers(named_layers(self.frame.backbone).layers, frames.flatten(0, 1))
         return x.reshape(*frames.shape[:2], *x.shape[1:])
 
@@ -263,8 +264,9 @@ def running(x: Tensor, state: Any, reduce: Literal["max", "mean"]) -> tuple[Tens
         values = before.cummax(0).values
         values = values if state is None else values[1:]
         return values, values[-1]
-    x = x.float()  # a sum over hours needs more digits than those of half precision
-    total, count = (torch.zeros_like(x[0]), 0) if state is None else state
-    sums = x.cumsum(0) + total
-    counts = torch.arange(count + 1, count + len(x) + 1, device=x.device, dtype=x.dtype)
-    return sums / counts.reshape(-1, *[1] * (x.dim() - 1)), (sums[-1], count + len(x))
+    exact = x.double()  # the sum over hours needs more digits than those of half precision
+    total, count = (torch.zeros_like(exact[0]), 0) if state is None else state
+    sums = exact.cumsum(0) + total
+    counts = torch.arange(count + 1, count + len(x) + 1, device=x.device, dtype=exact.dtype)
+    means = sums / counts.reshape(-1, *[1] * (x.dim() - 1))
+    return means.to(x.dtype), (sums[-1], count + len(x))

@@ -220,6 +220,12 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
         for clip in range(4)
     ]
     (folder / "list.csv").write_text("\n".join(["path,label,split", *rows]) + "\n")
+    parts = [
+        "videos/left/0.mp4,left,0,1,train",
+        "videos/right/1.mp4,right,0,1,train",
+        "long.mp4,left,1,3,test",
+    ]
+    (folder / "segments.csv").write_text("\n".join(["path,label,start,end,split", *parts]) + "\n")
     return Workshop(folder)
 
 

@@ -17,6 +17,7 @@ from praxiscope._version import __version__
 if TYPE_CHECKING:
     from praxiscope.commands.api import check, feature_store, flow_store, fuse, test, train
     from praxiscope.commands.fuse import fuse_runs
+    from praxiscope.commands.segment_api import segments, test_segments
     from praxiscope.data.check import CheckReport
     from praxiscope.errors import (
         ArgumentError,
@@ -69,7 +70,9 @@ __all__ = [
     "load",
     "open_video",
     "register_model",
+    "segments",
     "test",
+    "test_segments",
     "train",
 ]
 
@@ -79,6 +82,7 @@ _HOMES = {
     **dict.fromkeys(_ERRORS, "errors"),
     **dict.fromkeys(_TYPES, "types"),
     **dict.fromkeys(["check", "feature_store", "flow_store", "fuse", "test", "train"], "commands.api"),
+    **dict.fromkeys(["segments", "test_segments"], "commands.segment_api"),
     "CheckReport": "data.check",
     "Recogniser": "inference.recogniser",
     "Run": "inference.run",

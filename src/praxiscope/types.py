@@ -136,6 +136,16 @@ class Segment(NamedTuple):
     scores: list[float]
     none_of_these: bool = False  # the best class is less probable than the threshold of the prediction
 
+    @property
+    def label(self) -> str:
+        """The most probable class."""
+        return self.labels[0]
+
+    @property
+    def score(self) -> float:
+        """Its probability."""
+        return self.scores[0]
+
 
 @dataclass(frozen=True)
 class Prediction:

@@ -168,10 +168,16 @@ def test_settings_survive_their_file_and_a_damaged_file_is_named(tmp_path):
             load_settings(tmp_path)
 
 
-def test_the_threshold_of_the_calibration_opens_segments_by_default():
-    assert default_settings({"none_below": 0.8}, False).high == 0.8
-    plain = default_settings({}, True)
-    assert (plain.high, plain.overlap) == (0.5, True)
+def test_default_thresholds_lie_between_a_guess_and_certainty_or_at_that_of_the_calibration():
+    def thresholds(*given):
+        settings = default_settings(*given)
+        return settings.high, settings.low, settings.overlap
+
+    assert thresholds({}, 2, False) == (0.75, 0.625, False)
+    assert thresholds({}, 10, False) == (pytest.approx(0.55), pytest.approx(0.325), False)
+    assert thresholds({}, 10, True) == (0.5, 0.25, True)
+    assert thresholds({"none_below": 0.8}, 10, False) == (0.8, pytest.approx(0.45), False)
+    assert thresholds({"none_below": 0.2}, 2, False) == (0.2, 0.2, False)
 
 
 def made_videos(count, seed):

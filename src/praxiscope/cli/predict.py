@@ -28,6 +28,7 @@ from praxiscope.cli.common import (
     print_table,
     reporter,
 )
+from praxiscope.cli.segments import SegmentFile, SegmentFiles, predict_segments
 from praxiscope.units import counted
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ HELP = """Predict the action in each video, or in each window of a video.
 \b
 Example: praxiscope predict runs/a clip.mp4 more/*.mp4 --top 5 --json
 A timeline of a long video: praxiscope predict runs/a long.mp4 --window 2s
+Starts and ends of actions: praxiscope predict runs/a long.mp4 --segments
 Only confident answers: praxiscope predict runs/a clip.mp4 --none-below 0.9
 """
 NONE = "none of these"
@@ -79,6 +81,23 @@ def predict(
             rich_help_panel=TEST_PANEL,
         ),
     ] = None,
+    segments: Annotated[
+        bool,
+        typer.Option(
+            "--segments",
+            help="Find the start and end of each action. With --csv, the rows go to a FILE.csv if one is named.",
+            rich_help_panel=TEST_PANEL,
+        ),
+    ] = False,
+    srt: SegmentFile = None,
+    vtt: SegmentFile = None,
+    elan: SegmentFile = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option(
+            help="Picture (.png) of each video over time, with its segments.", rich_help_panel=OUTPUT_PANEL
+        ),
+    ] = None,
     none_below: Annotated[
         str,
         typer.Option(
@@ -101,26 +120,25 @@ def predict(
 ) -> None:
     from praxiscope.commands.predict import Failure, find_sources
     from praxiscope.commands.predict import predict as run_prediction
-    from praxiscope.errors import ArgumentError
-    from praxiscope.evaluation.protocols import parse_protocol
     from praxiscope.inference.answers import parse_none_below
     from praxiscope.inference.options import FlowOptions, LoadOptions
     from praxiscope.units import parse_duration
 
-    if json and as_csv:
-        raise ArgumentError("--json and --csv cannot be combined; both write to standard output.")
-    if stride and not window:
-        raise ArgumentError("--stride needs --window. Add --window, or leave --stride out.")
-    if window and protocol:
-        raise ArgumentError("--protocol cannot be combined with --window: each window is a single view.")
-    if window and average:
-        raise ArgumentError("--average cannot be combined with --window: each window is a single view.")
-    if protocol or average:
-        parse_protocol(protocol or "1x1", average)
+    _check_combination(json and as_csv, segments, window, stride, protocol, average)
     window_s = parse_duration("--window", window) if window else None
     stride_s = parse_duration("--stride", stride) if stride else None
     threshold = parse_none_below(none_below)
     options = LoadOptions(checkpoint, device, task, FlowOptions(flow, flow_range, flow_weights))
+    files_of_segments = SegmentFiles(srt, vtt, elan, None, picture)
+    if segments:
+        from praxiscope.commands.arguments import SegmentOptions
+
+        if as_csv:
+            sources, files_of_segments = files_of_segments.with_csv(sources)
+        how = SegmentOptions("auto", window_s, stride_s)
+        predict_segments(run, sources, how, options, files_of_segments, json=json, as_csv=as_csv)
+        return
+    files_of_segments.refuse()
     options.check(run)
     speaker = reporter()
     files = find_sources(sources, lambda text: speaker.line(f"Note: {text}"))
@@ -157,6 +175,30 @@ def predict(
     refusals.report(speaker)
     if failed:
         raise typer.Exit(1)
+
+
+def _check_combination(
+    twice: bool,
+    segments: bool,
+    window: str | None,
+    stride: str | None,
+    protocol: str | None,
+    average: str | None,
+) -> None:
+    """Raise ArgumentError for options that cannot be combined; ``twice``: two formats on standard output."""
+    from praxiscope.errors import ArgumentError
+    from praxiscope.evaluation.protocols import parse_protocol
+
+    if twice:
+        raise ArgumentError("--json and --csv cannot be combined; both write to standard output.")
+    if stride and not (window or segments):
+        raise ArgumentError("--stride needs --window. Add --window, or leave --stride out.")
+    windowed = "--segments" if segments else "--window"
+    for option, value in (("--protocol", protocol), ("--average", average)):
+        if value and (window or segments):
+            raise ArgumentError(f"{option} cannot be combined with {windowed}: each window is a single view.")
+    if protocol or average:
+        parse_protocol(protocol or "1x1", average)
 
 
 class _Refusals:

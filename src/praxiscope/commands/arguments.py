@@ -17,7 +17,7 @@ from praxiscope.errors import ArgumentError
 from praxiscope.evaluation.protocols import parse_protocol
 from praxiscope.inference.options import LoadOptions
 
-__all__ = ["TestOptions", "check_fps", "check_preset", "check_test", "parse_parameters"]
+__all__ = ["SegmentOptions", "TestOptions", "check_fps", "check_preset", "check_test", "parse_parameters"]
 
 PRESETS = ("cpu", "paper")
 
@@ -26,6 +26,32 @@ def check_preset(name: str) -> None:
     """Raise ArgumentError for an unknown preset of a benchmark."""
     if name not in PRESETS:
         raise ArgumentError(f"preset must be one of {', '.join(PRESETS)}, got {name!r}")
+
+
+@dataclass(frozen=True)
+class SegmentOptions:
+    """How segments are found in videos.
+
+    Attributes:
+        settings: "auto" takes those that were learned for the run, else learns them from training videos with segments
+            where a list has some, else takes the defaults; "learn" learns them again; "default" takes the defaults.
+        window_s: length of the windows that are scored, seconds. None: that of the settings.
+        stride_s: time from one window to the next. None: that of the settings, or half of ``window_s``.
+
+    Raises:
+        ArgumentError: a value that cannot be used.
+    """
+
+    settings: str = "auto"
+    window_s: float | None = None
+    stride_s: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.settings not in (known := ("auto", "learn", "default")):
+            raise ArgumentError(f"thresholds must be one of {', '.join(known)}, got {self.settings!r}")
+        for name, value in (("window", self.window_s), ("stride", self.stride_s)):
+            if value is not None and not 0 < value < math.inf:
+                raise ArgumentError(f"{name} must be above 0 s, got {value:g}")
 
 
 @dataclass(frozen=True)
@@ -41,6 +67,7 @@ class TestOptions:
         workers: number of processes that read videos.
         max_skip: largest fraction of videos that may be unreadable; None is 0.05, and at least three videos.
         time_limit_s: seconds that reading one video may take.
+        segments: for a test on segments, how they are found. ``out`` is then a .json file, and there is no protocol.
 
     Raises:
         ArgumentError: a value that cannot be used.
@@ -57,12 +84,22 @@ class TestOptions:
     workers: int = 2
     max_skip: float | None = None
     time_limit_s: float = 300.0
+    segments: SegmentOptions | None = None
 
     def __post_init__(self) -> None:
         if self.subset not in ("train", "val", "test"):
             raise ArgumentError(f"subset must be train, val or test, got {self.subset!r}")
         parse_protocol(self.protocol or "1x1", self.average)
-        if self.out is not None and Path(self.out).suffix not in (".npz", ".parquet"):
+        if self.segments is not None:
+            if self.protocol or self.average:
+                raise ArgumentError(
+                    "segments are found in windows of a single view: leave protocol and average out."
+                )
+            if self.out is not None and Path(self.out).suffix != ".json":
+                raise ArgumentError(
+                    f"--out {self.out}: the name of the results of segments must end in .json."
+                )
+        elif self.out is not None and Path(self.out).suffix not in (".npz", ".parquet"):
             raise ArgumentError(f"--out {self.out}: the name of a scores file must end in .npz or .parquet.")
 
 

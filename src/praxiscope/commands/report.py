@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from praxiscope.video.browser import why_not_played
 from praxiscope.video.opening import open_video
 from praxiscope.video.sampling import segment_indices
 
-__all__ = ["note_command", "report_run", "report_test"]
+__all__ = ["note_command", "report_run", "report_test", "write_test"]
 
 
 def note_command(run: Path, command: str | None) -> None:
@@ -108,15 +109,14 @@ def report_test(
     Returns:
         The path of the report.
     """
-    folder, now, protocol = Path(run) / TESTS, _now(), scores.protocol
+    now, protocol = _now(), scores.protocol
     data, views = str(protocol.get("data", "test")), name_with_average(protocol)
     part = [str(protocol["task"])] if protocol.get("task") is not None else []
     part += [f"split {protocol['split']}"] if protocol.get("split") is not None else []
     part += [str(protocol["subset"])] if protocol.get("subset", "test") != "test" else []
-    name = _claim(folder, [data, *part, views, f"{now:%Y-%m-%d}"])
+    parts = [data, *part, views]
     backbone = protocol.get("backbone")
     model = _model(str(protocol.get("model") or "fused networks"), str(backbone) if backbone else None)
-    made = f"{now:%Y-%m-%d %H:%M UTC}  {command or '(called from Python)'}"
     about = {
         "date": now.isoformat(timespec="seconds"),
         "data": " ".join([data, *part]),
@@ -130,18 +130,39 @@ def report_test(
         "notes": list(notes),
         "skipped": dict(skipped or {}),
     }
+    report = Report(
+        title=f"{model} tested on {about['data']}, {views}, {now:%Y-%m-%d}",
+        scores=scores,
+        strips=_strips(scores, records),
+        notes=[*([f"Checkpoint: {checkpoint}."] if checkpoint else []), *notes],
+    )
+    return write_test(run, parts, about, report)
+
+
+def write_test(run: str | Path, parts: Sequence[str], about: Mapping[str, Any], report: Report) -> Path:
+    """Write a report of a test, and the JSON file of its metrics, into a run's ``tests/``.
+
+    Args:
+        run: the run's folder, whose settings and commands are added.
+        parts: what the name of the files is made of; the date is added.
+        about: content of the JSON file; its ``command`` is shown, too.
+        report: the page.
+
+    Returns:
+        The path of the page.
+    """
+    folder, now = Path(run) / TESTS, _now()
+    name = _claim(folder, [*parts, f"{now:%Y-%m-%d}"])
+    made = f"{now:%Y-%m-%d %H:%M UTC}  {about.get('command') or '(called from Python)'}"
     try:
-        report = Report(
-            title=f"{model} tested on {about['data']}, {views}, {now:%Y-%m-%d}",
-            scores=scores,
-            strips=_strips(scores, records),
+        report = replace(
+            report,
             settings=_plain(_settings(Path(run))),
-            notes=[*([f"Checkpoint: {checkpoint}."] if checkpoint else []), *notes],
             commands=[*_commands(Path(run)), made],
             run=f"../{REPORT_FILE}",
         )
         path = write_report(folder, report, name=f"{name}.html")
-        write_json(folder / f"{name}.json", about)
+        write_json(folder / f"{name}.json", dict(about))
     except BaseException:
         if not (folder / f"{name}.html").exists():
             (folder / f"{name}.json").unlink(missing_ok=True)  # frees the name

@@ -12,7 +12,7 @@ import io
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from torch import Tensor
 from praxiscope.errors import ArgumentError
 from praxiscope.evaluation.calibration import CalibrationError
 from praxiscope.evaluation.metrics import wilson_interval
+from praxiscope.evaluation.plot_style import Theme, dress, new_figure, page_theme, short_name
 
 __all__ = [
     "draw_confusion",
@@ -38,17 +39,6 @@ _LABELLED_CLASSES = 150  # class names are drawn up to this number of classes
 _NUMBERED_CLASSES = 12  # cells show numbers up to this number of classes
 _SHARES = ["0", "20 %", "40 %", "60 %", "80 %", "100 %"]
 
-
-class _Theme(NamedTuple):
-    paper: str
-    text: str
-    grid: str
-    first: str  # training, right
-    second: str  # validation, wrong
-
-
-_LIGHT = _Theme("#ffffff", "#24272c", "#d9dce1", "#0b63a8", "#c4560a")
-_DARK = _Theme("#1b1e23", "#d8dbe0", "#3a3f47", "#6cb6ff", "#ff9d4d")
 
 # Panels of the curves: title, (key of a history row, name in the legend, whether it has the first colour).
 _PANELS: list[tuple[str, list[tuple[str, str, bool]]]] = [
@@ -71,7 +61,7 @@ def draw_curves(history: Sequence[Mapping[str, Any]], dark: bool = False) -> lis
     Returns:
         matplotlib figures with a transparent background; empty if no row has a value.
     """
-    theme = _DARK if dark else _LIGHT
+    theme = page_theme(dark)
     axis, places = _places(history)
     figures = []
     for title, lines in _PANELS:
@@ -87,9 +77,9 @@ def _panel(
     axis: str,
     places: NDArray[np.float64],
     lines: list[tuple[str, bool, NDArray[np.float64]]],
-    theme: _Theme,
+    theme: Theme,
 ) -> Any:
-    figure = _figure(4.6, 3.0)
+    figure = new_figure(4.6, 3.0)
     axes = figure.add_subplot()
     for name, first, values in lines:
         there = np.isfinite(values)
@@ -115,7 +105,7 @@ def _panel(
     if len(lines) > 1:
         axes.legend(frameon=False, fontsize=9, labelcolor=theme.text)
     axes.grid(True, color=theme.grid, linewidth=0.6)
-    _dress(axes, theme)
+    dress(axes, theme)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     return figure
@@ -135,8 +125,8 @@ def draw_reliability(errors: Sequence[CalibrationError], names: Sequence[str], d
     Returns:
         A matplotlib figure with a transparent background.
     """
-    theme = _DARK if dark else _LIGHT
-    figure = _figure(4.6, 4.4)
+    theme = page_theme(dark)
+    figure = new_figure(4.6, 4.4)
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     axes.plot([0, 1], [0, 1], color=theme.text, linewidth=1.0, linestyle=(0, (4, 3)), alpha=0.6)
     for error, name, colour in zip(errors, names, (theme.first, theme.second), strict=False):
@@ -165,7 +155,7 @@ def draw_reliability(errors: Sequence[CalibrationError], names: Sequence[str], d
     for one in (axes, below):
         one.grid(True, color=theme.grid, linewidth=0.6)
         one.set_axisbelow(True)
-        _dress(one, theme)
+        dress(one, theme)
         for side in ("top", "right"):
             one.spines[side].set_visible(False)
     return figure
@@ -190,7 +180,7 @@ def draw_confusion(matrix: NDArray[np.int64], classes: Sequence[str], dark: bool
     """
     from matplotlib.colors import to_rgb
 
-    theme = _DARK if dark else _LIGHT
+    theme = page_theme(dark)
     count = len(classes)
     if matrix.shape != (count, count) or count == 0:
         raise ArgumentError(f"matrix must be [{count}, {count}], one row per class, got {list(matrix.shape)}")
@@ -203,10 +193,10 @@ def draw_confusion(matrix: NDArray[np.int64], classes: Sequence[str], dark: bool
 
     cell, font, turn = _confusion_sizes(count)
     # A letter is about 0.6 of its height wide; 2 inches are enough for the longest name.
-    names = [_short(name) for name in classes]
+    names = [short_name(name) for name in classes]
     margin = 0.35 + max(len(name) for name in names) * font * 0.6 / 72 if count <= _LABELLED_CLASSES else 0.6
     side = cell * count
-    figure = _figure(side + margin + 0.3, side + margin + 0.3)
+    figure = new_figure(side + margin + 0.3, side + margin + 0.3)
     axes = figure.add_subplot()
     axes.imshow(colours, interpolation="nearest")
     if count <= _LABELLED_CLASSES:
@@ -228,7 +218,7 @@ def draw_confusion(matrix: NDArray[np.int64], classes: Sequence[str], dark: bool
     axes.set_xlabel("taken for", fontsize=max(font, 9))
     axes.set_ylabel("true class", fontsize=max(font, 9))
     axes.tick_params(length=0)
-    _dress(axes, theme)
+    dress(axes, theme)
     return figure
 
 
@@ -308,23 +298,6 @@ def figure_png(figure: Any, dots_per_inch: int = 160) -> bytes:
     return file.getvalue()
 
 
-def _figure(width: float, height: float) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _dress(axes: Any, theme: _Theme) -> None:
-    axes.tick_params(colors=theme.text, labelcolor=theme.text)
-    axes.xaxis.label.set_color(theme.text)
-    axes.yaxis.label.set_color(theme.text)
-    for spine in axes.spines.values():
-        spine.set_color(theme.grid)
-
-
 def _places(history: Sequence[Mapping[str, Any]]) -> tuple[str, NDArray[np.float64]]:
     """The x axis of the rows: its name, and the value of each row. Epochs if there is one row per epoch, otherwise
     steps."""
@@ -355,8 +328,3 @@ def smooth(values: NDArray[np.float64], window: int) -> NDArray[np.float64]:
     first = np.maximum(places - window // 2, 0)
     last = np.minimum(places + window // 2 + 1, len(values))
     return (sums[last] - sums[first]) / (last - first)
-
-
-def _short(name: str, length: int = 28) -> str:
-    clean = "".join(letter if letter.isprintable() else "?" for letter in name)
-    return clean if len(clean) <= length else clean[: length - 1] + "…"

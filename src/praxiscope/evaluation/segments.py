@@ -25,6 +25,7 @@ __all__ = [
     "frame_accuracy",
     "frame_labels",
     "segmental_f1",
+    "segments_overlap",
     "summarise_segments",
     "temporal_iou",
 ]
@@ -178,6 +179,13 @@ def frame_labels(segments: Segments, times_s: ArrayLike) -> NDArray[np.str_]:
     return labels
 
 
+def segments_overlap(segments: Segments) -> bool:
+    """Whether two segments of a video, of any classes, overlap. Those that only touch do not."""
+    ordered = sorted(segments, key=lambda one: one.start_s)
+    ends = np.maximum.accumulate([one.end_s for one in ordered]) if ordered else np.zeros(0)
+    return any(one.start_s < end - 1e-6 for one, end in zip(ordered[1:], ends, strict=False))
+
+
 def summarise_segments(
     predicted: Videos,
     truth: Videos,
@@ -206,7 +214,7 @@ def summarise_segments(
     figures["map@0.5:0.95"] = float(np.mean([precisions[tiou] for tiou in ACTIVITYNET_TIOUS]))
     for tiou in _REPORTED_F1:
         figures[f"f1@{round(100 * tiou)}"] = segmental_f1(guesses, true, tiou)
-    if truth and not any(_overlap(segments) for segments in truth.values()):
+    if truth and not any(segments_overlap(segments) for segments in truth.values()):
         edits = [
             edit_score([one.label for one in guesses.get(video, ())], [one.label for one in segments])
             for video, segments in true.items()
@@ -258,12 +266,6 @@ def _labels(videos: Videos) -> list[str]:
 def _foreground(segments: Segments, background: Collection[str]) -> list[Segment]:
     """The segments of actions, by their starts."""
     return sorted((one for one in segments if one.label not in background), key=lambda one: one.start_s)
-
-
-def _overlap(segments: Segments) -> bool:
-    ordered = sorted(segments, key=lambda one: one.start_s)
-    ends = np.maximum.accumulate([one.end_s for one in ordered]) if ordered else np.zeros(0)
-    return any(one.start_s < end - 1e-6 for one, end in zip(ordered[1:], ends, strict=False))
 
 
 def _check(predicted: Videos, truth: Videos, tiou: float) -> None:

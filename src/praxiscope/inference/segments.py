@@ -129,16 +129,20 @@ class SegmentSettings:
         return high, low
 
 
-def default_settings(calibration: Mapping[str, Any], multi_label: bool) -> SegmentSettings:
+def default_settings(calibration: Mapping[str, Any], num_classes: int, multi_label: bool) -> SegmentSettings:
     """The settings of a model that was trained on video labels alone.
 
+    A segment opens at the probability below which the model answers "none of these"; without one, halfway between that
+    of a guess (one of K, or 0 for multi-label models) and 1. It closes halfway between a guess and that.
+
     Args:
-        calibration: of the model (``ModelCard.calibration``). The probability below which it answers "none of these"
-            opens segments, if it has one.
-        multi_label: whether the model gives every class a probability of its own.
+        calibration: of the model (``ModelCard.calibration``).
+        num_classes: K.
+        multi_label: whether the model gives every class a probability of its own, so that segments may overlap.
     """
-    high = float(calibration.get("none_below") or 0.5)
-    return SegmentSettings(high=high, low=0.6 * high, overlap=multi_label)
+    guess = 0.0 if multi_label else 1 / num_classes
+    high = float(calibration.get("none_below") or (1 + guess) / 2)
+    return SegmentSettings(high=high, low=min(high, (high + guess) / 2), overlap=multi_label)
 
 
 class _Span(NamedTuple):

@@ -18,6 +18,7 @@ from praxiscope.evaluation.metrics import (
     wilson_interval,
 )
 from praxiscope.evaluation.report.html import bar, card, figure_image, plain, section, share
+from praxiscope.evaluation.report.segments import SEGMENT_TITLES
 from praxiscope.evaluation.scores import Scores
 from praxiscope.units import counted
 
@@ -58,7 +59,8 @@ class TestLink:
 def tests_section(tests: Sequence[TestLink]) -> str:
     """A table of links, with the metrics that at least one of the tests has."""
     figures = [{} if test.figures is None else shown_figures(test.figures) for test in tests]
-    columns = [key for key in _TITLES if any(key in known for known in figures)]
+    titles = _TITLES | SEGMENT_TITLES
+    columns = [key for key in titles if any(key in known for known in figures)]
     rows = "".join(
         f'<tr><td><a href="{escape(test.href)}">{escape(test.data)}</a></td><td>{escape(test.protocol)}</td>'
         f"<td>{escape(test.checkpoint)}</td><td>{escape(test.date)}</td>"
@@ -67,7 +69,7 @@ def tests_section(tests: Sequence[TestLink]) -> str:
         + "</tr>"
         for test, known in zip(tests, figures, strict=True)
     )
-    names = ["data", "protocol", "checkpoint", "date", "videos", *(_TITLES[key] for key in columns)]
+    names = ["data", "protocol", "checkpoint", "date", "videos", *(titles[key] for key in columns)]
     head = "".join(f"<th>{name}</th>" for name in names)
     return section("Tests", f'<div class="scroll"><table><tr>{head}</tr>{rows}</table></div>') if rows else ""
 

@@ -15,6 +15,7 @@ from typing import Any
 from praxiscope.evaluation import plots
 from praxiscope.evaluation.report.clips import Strip, clips_section
 from praxiscope.evaluation.report.html import PAGE, STYLE, figure_image, folded, section, yaml_text
+from praxiscope.evaluation.report.segments import SegmentResults, segments_section
 from praxiscope.evaluation.report.tables import (
     TestLink,
     calibration_section,
@@ -37,6 +38,7 @@ class Report:
     Attributes:
         title: title of the page; None for the folder's name.
         scores: result of a test, shown as metrics, confusion matrix and classes.
+        segments: result of a test on segments.
         history: rows of the training log (see ``praxiscope.evaluation.plots.draw_curves``).
         strips: clips to show, sorted into recognised and not recognised in the order given.
         settings: settings of the run, as plain values.
@@ -48,6 +50,7 @@ class Report:
 
     title: str | None = None
     scores: Scores | None = None
+    segments: SegmentResults | None = None
     history: Sequence[Mapping[str, Any]] = ()
     strips: Sequence[Strip] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -78,6 +81,7 @@ def write_report(folder: str | Path, report: Report, name: str = REPORT_FILE) ->
         "".join(f'<p class="note">{escape(note)}</p>' for note in report.notes),
         tests_section(report.tests),
         "" if scores is None else figures_section(scores),
+        "" if report.segments is None else segments_section(report.segments),
         _curves(report.history),
         clips_section(report.strips, folder),
         "" if scores is None else calibration_section(scores),

@@ -53,13 +53,14 @@ class Ordered(nn.Module):
 KEYWORDS: dict[str, dict[str, Any]] = {
     "frame": {"backbone": "resnet10", "dropout": 0.0},
     "full-video": {"backbone": "resnet10", "clusters": 3, "dropout": 0.0},
+    "local-pool": {"backbone": "resnet10", "dropout": 0.0, "snippets": 4, "width": 256},
     "multiplier": {"backbone": "resnet18", "motion_dropout": 0.0},
     "ordered": {},
     "tsm": {"backbone": "resnet10", "snippets": 4, "dropout": 0.0},
     "tsn": {"backbone": "squeezenet1_1", "dropout": 0.0},
 }
 for _name in names.list_models():  # a new model needs no line here
-    _small = {"backbone": "resnet10", "dropout": 0.0}
+    _small = {"backbone": "resnet10", "dropout": 0.0, "width": 256, "hidden": 16, "layers": 2}
     KEYWORDS.setdefault(_name, {key: _small[key] for key in _small if key in names.keywords_of(_name)})
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: (name, {}) for name in KEYWORDS},

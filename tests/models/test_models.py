@@ -12,10 +12,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from praxiscope.errors import ArgumentError, UnknownNameError
 from praxiscope.models import create_model, list_models
-from praxiscope.models.names import learns_of
+from praxiscope.models.names import FILES, learns_of
 
-# Networks of one stream on any backbone; multiplier has two, and a suite of its own.
-MODELS = [name for name in list_models() if name != "multiplier" and learns_of(name) == "frames"]
+# Networks of one stream on any backbone that score snippets or all frames. Others have suites of their own.
+OTHERS = {"multiplier", *(name for name, file in FILES.items() if file in ("lstm", "pooled"))}
+MODELS = [name for name in list_models() if name not in OTHERS and learns_of(name) == "frames"]
 SMALL = ["resnet18", "squeezenet1_0", "mobilenet_v1"]
 every_model = pytest.mark.parametrize("name", MODELS)
 small_backbones = pytest.mark.parametrize("backbone", SMALL)

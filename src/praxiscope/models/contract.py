@@ -24,6 +24,7 @@ __all__ = [
     "LearnsFromFeatures",
     "Normalisation",
     "ReadsInParts",
+    "ScoresOnline",
     "Sees",
     "VideoModel",
     "check_contract",
@@ -94,6 +95,7 @@ class VideoModel(Protocol):
 
     * ``snippet_logits`` [B, S, K], if ``sees.scores_snippets``;
     * ``stream_logits`` [streams, B, K], if each of several streams has its own loss;
+    * ``frame_logits`` [B, S, K] with ``frame_weights`` [S], if each frame has its own loss, times its weight;
     * ``features`` and ``maps``, for models with ``layer_names()``: the input of the classifier, and the outputs of the
     layers that ``forward(..., maps=NAMES)`` requests.
 
@@ -116,8 +118,9 @@ class VideoModel(Protocol):
         stream_networks: the network of each stream, into which weights are loaded. May be empty.
         consensus: from scores of snippets [B, S, K] to scores of videos [B, K]; None if snippets have no scores.
 
-    Optional interfaces are `ReadsInParts` and `ClustersFrames`, for models of all frames, and `LearnsFromFeatures` and
-    `FitsFeatures`, for models that learn from stored features of frames.
+    Optional interfaces are `ReadsInParts` and `ClustersFrames`, for models of all frames; `LearnsFromFeatures` and
+    `FitsFeatures`, for models that first take each frame by itself, and may learn from stored features of frames; and
+    `ScoresOnline`, for models that score a video while its frames come.
     """
 
     sees: Sees
@@ -295,18 +298,47 @@ class ClustersFrames(Protocol):
 
 @runtime_checkable
 class LearnsFromFeatures(Protocol):
-    """The interface of models that learn from stored features of frames; register them with ``learns="features"``.
+    """The interface of models that first take each frame by itself, and then work over time: ``forward(frames)`` equals
+    ``score(features(frames))``.
 
-    Such a model has one stream, and holds the network of the features (its only one in ``stream_networks``), so that it
-    also scores videos: ``forward(frames)`` equals ``score(features(frames))``.
+    So the frames of a long video can be processed a few at a time, and the second part alone can learn from stored
+    features (`praxiscope.models.registered.register_model`, ``learns``). Such a model has one stream, and one network
+    in ``stream_networks``, that of the features.
     """
 
     def features(self, frames: Tensor) -> Tensor:
-        """Normalised frames [B, S, C, H, W] to features [B, S, D], as a feature store holds them."""
+        """Normalised frames [B, S, C, H, W] to features [B, S, D], as a feature store holds them, or to maps [B, S, D,
+        h, w]. The features of a frame do not depend on the other frames."""
         ...
 
     def score(self, features: Tensor) -> Any:
-        """Features [B, S, D] to the output of ``forward``, with ``logits`` [B, K]."""
+        """Features [B, S, ...] to the output of ``forward``, with ``logits`` [B, K]."""
+        ...
+
+
+@runtime_checkable
+class ScoresOnline(Protocol):
+    """The interface of models that score a video while its frames come, in memory that does not grow with its length.
+
+    A state is any object of the model; it is not changed in place. Models with the interface `LearnsFromFeatures` also
+    have ``advance_features(features [n, ...], state)``, of which ``advance`` is that of ``features(frames)``.
+    """
+
+    def begin(self) -> Any:
+        """The state of a video of which no frame has been seen."""
+        ...
+
+    def advance(self, frames: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Take the next frames of a video.
+
+        Args:
+            frames: normalised, [n, C, H, W], n of 1 or more.
+            state: of the frames before.
+
+        Returns:
+            The scores before softmax after each frame, [n, K], and the next state. Each row equals the ``logits`` of
+            ``forward`` for the video up to that frame.
+        """
         ...
 
 

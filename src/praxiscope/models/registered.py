@@ -20,11 +20,19 @@ if TYPE_CHECKING:
 __all__ = ["FILES", "GROUP", "Registered", "models", "offered_models", "register_model"]
 
 FILES = {
+    "conv-pool": "pooled",
     "frame": "frame",
     "full-video": "full_video",
+    "googlenet-conv": "pooled",
+    "late-pool": "pooled",
+    "local-pool": "pooled",
+    "lstm": "lstm",
     "multiplier": "multiplier",
+    "pool": "pooled",
     "probe": "probe",
     "prototypes": "prototypes",
+    "slow-pool": "pooled",
+    "time-conv": "pooled",
     "tsm": "tsm",
     "tsn": "tsn",
 }

@@ -165,6 +165,18 @@ class SnippetNetwork(nn.Module):
         """The names of the layers whose maps ``forward`` can return, from the input to the classifier."""
         return named_layers(self.backbone).names
 
+    def check_frames(self, frames: Tensor) -> None:
+        """Raise ArgumentError if frames are not floats [B, S, C, H, W]."""
+        if frames.dim() != 5 or frames.shape[2] != self.in_channels or frames.shape[1] < 1:
+            raise ArgumentError(
+                f"frames must be [B, S, {self.in_channels}, H, W] for the stream {self.streams[0]!r}, "
+                f"got {list(frames.shape)}"
+            )
+        if not frames.is_floating_point():
+            raise ArgumentError(
+                f"frames must be floats, normalised by model.normalisation; got {frames.dtype}"
+            )
+
     def forward(
         self, frames: Tensor, stem: Tensor | None = None, *, maps: Sequence[str] = ()
     ) -> SnippetOutput:
@@ -183,15 +195,7 @@ class SnippetNetwork(nn.Module):
             ArgumentError: the shape is wrong, or a stem does not exist.
             UnknownNameError: a layer is unknown; the message names the nearest.
         """
-        if frames.dim() != 5 or frames.shape[2] != self.in_channels or frames.shape[1] < 1:
-            raise ArgumentError(
-                f"frames must be [B, S, {self.in_channels}, H, W] for the stream {self.streams[0]!r}, "
-                f"got {list(frames.shape)}"
-            )
-        if not frames.is_floating_point():
-            raise ArgumentError(
-                f"frames must be floats, normalised by model.normalisation; got {frames.dtype}"
-            )
+        self.check_frames(frames)
         rows = frames.flatten(0, 1)
         stems = self.stems
         if stem is not None and (stems is None or stem.shape != frames.shape[:2]):

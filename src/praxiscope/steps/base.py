@@ -60,8 +60,14 @@ def call_model(model: nn.Module, batch: Batch) -> Any:
 
 
 def output_losses(loss: Loss, output: Any, targets: Tensor) -> Tensor:
-    """The losses of a model's output, whose sum is the training loss: of its ``logits`` [1], or, for a model that
-    classifies each stream separately, of its ``stream_logits`` [streams, B, K]: [streams]."""
+    """The losses of a model's output, whose sum is the training loss: of its ``logits`` [1]; for a model that
+    classifies each stream separately, of its ``stream_logits`` [streams, B, K]: [streams]; for a model that classifies
+    a video after each frame, the mean over its ``frame_logits`` [B, T, K] of their losses times ``frame_weights`` [T]:
+    [1]."""
+    frames = getattr(output, "frame_logits", None)
+    if frames is not None:
+        each = torch.stack([loss(logits, targets) for logits in frames.unbind(1)])
+        return (each * output.frame_weights).mean(0, keepdim=True)
     heads = getattr(output, "stream_logits", None)
     return torch.stack([loss(logits, targets) for logits in ([output.logits] if heads is None else heads)])
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from praxiscope.errors import ArgumentError
 from praxiscope.layers.normalisation import statistics_held
-from praxiscope.steps.base import Loss, Step, StepOutput, accuracy, call_model
+from praxiscope.steps.base import Loss, Step, StepOutput, accuracy, call_model, output_losses
 from praxiscope.steps.rows import (
     Prepare,
     as_rows,
@@ -40,10 +40,10 @@ def learn_at_once(loss_function: Loss, prepare: Prepare) -> Learn:
 
     def learn(model: nn.Module, batch: Batch, backward: Callable[[Tensor], Any]) -> tuple[Tensor, Tensor]:
         batch = prepare(batch)
-        logits = call_model(model, batch).logits
-        loss = loss_function(logits, batch.targets)
+        output = call_model(model, batch)
+        loss = output_losses(loss_function, output, batch.targets).sum()
         backward(loss)
-        return loss.detach(), logits.detach()
+        return loss.detach(), output.logits.detach()
 
     return learn
 

@@ -1,0 +1,189 @@
+"""Operators that pool frames over time (Ng et al., "Beyond Short Snippets", CVPR 2015, section 3.1).
+
+B videos, T frames, n frames of an online call, C channels, h rows, w columns, D features, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from praxiscope.errors import ArgumentError
+from praxiscope.layers.pooling import repeated_from_start, window_count, window_max
+from praxiscope.models.fc_layers import FCLayers
+from praxiscope.models.frames_then_time import OverTime, running
+
+__all__ = ["FCThenPool", "LocalPool", "PoolThenFC", "Reduce", "SlowPool", "TimeConv"]
+
+Reduce: TypeAlias = Literal["max", "mean"]
+WINDOW, STRIDE = 10, 5
+"""Frames of a window, and from one window to the next, of slow pooling, local pooling and the convolution in time."""
+
+
+class PoolThenFC(OverTime):
+    """Pool what the network says of each frame over time, then two fully connected layers and the classifier.
+
+    On maps this is conv pooling: the space is kept until the fully connected layers. On features it is the paper's
+    GoogLeNet-conv.
+    """
+
+    def __init__(
+        self, level: Literal["maps", "features"], fc: FCLayers, reduce: Reduce, num_classes: int
+    ) -> None:
+        super().__init__()
+        self.level, self.reduce, self.fc = level, reduce, fc
+        self.classifier = nn.Linear(fc.width, num_classes)
+
+    def _classify(self, pooled: Tensor) -> Tensor:
+        vectors = self.fc.vector(pooled) if self.level == "maps" else pooled
+        scores: Tensor = self.classifier(self.fc.both(vectors))
+        return scores
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._classify(reduced(x, self.reduce))
+
+    def advance(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        pooled, state = running(x, state, self.reduce)
+        return self._classify(pooled), state
+
+
+class FCThenPool(OverTime):
+    """Late pooling: two fully connected layers for each frame, then the pooling, then the classifier."""
+
+    level = "features"
+
+    def __init__(self, fc: FCLayers, reduce: Reduce, num_classes: int) -> None:
+        super().__init__()
+        self.reduce, self.fc = reduce, fc
+        self.classifier = nn.Linear(fc.width, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores: Tensor = self.classifier(reduced(self.fc.both(x), self.reduce))
+        return scores
+
+    def advance(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        pooled, state = running(self.fc.both(x), state, self.reduce)
+        return self.classifier(pooled), state
+
+
+class SlowPool(OverTime):
+    """Slow pooling: the maximum over windows, a fully connected layer for each, the maximum over the windows, another
+    fully connected layer, the classifier. Frames after the last whole window are left out."""
+
+    level = "maps"
+
+    def __init__(self, fc: FCLayers, num_classes: int) -> None:
+        super().__init__()
+        self.fc = fc
+        self.classifier = nn.Linear(fc.width, num_classes)
+
+    def _first(self, pooled: Tensor) -> Tensor:
+        return self.fc.first(self.fc.vector(pooled))
+
+    def forward(self, x: Tensor) -> Tensor:
+        windows = self._first(window_max(x, WINDOW, STRIDE, dim=1)).amax(1)
+        scores: Tensor = self.classifier(self.fc.second(windows))
+        return scores
+
+    def advance(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        best, state = _windows_so_far(x, state, lambda window: self._first(window.amax(0)[None])[0])
+        return self.classifier(self.fc.second(best)), state
+
+
+class LocalPool(OverTime):
+    """Local pooling: the maximum over windows, two fully connected layers for each, and one larger classifier over all
+    windows; so their number is fixed."""
+
+    level = "maps"
+    online = False
+
+    def __init__(self, fc: FCLayers, frames: int, num_classes: int) -> None:
+        super().__init__()
+        self.fc, self.frames, self.windows = fc, frames, window_count(frames, WINDOW, STRIDE)
+        self.classifier = nn.Linear(self.windows * fc.width, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if window_count(x.shape[1], WINDOW, STRIDE) != self.windows:
+            raise ArgumentError(
+                f"local-pool was built for {self.frames} frames ({self.windows} windows of {WINDOW}), got "
+                f"{x.shape[1]} frames. Its classifier has weights for each window: use the same number of frames, or "
+                "another model."
+            )
+        vectors = self.fc.both(self.fc.vector(window_max(x, WINDOW, STRIDE, dim=1)))
+        scores: Tensor = self.classifier(vectors.flatten(1))
+        return scores
+
+
+class TimeConv(OverTime):
+    """A convolution over time and space, the maximum over time, two fully connected layers, the classifier.
+
+    256 kernels of 3 x 3 places and 10 frames, 5 frames apart, then a ReLU. Videos of fewer frames are repeated from the
+    start.
+    """
+
+    level = "maps"
+    kernels = 256
+
+    def __init__(self, channels: int, fc: FCLayers, num_classes: int) -> None:
+        super().__init__()
+        self.fc = fc
+        self.convolution = nn.Conv3d(
+            channels, self.kernels, (WINDOW, 3, 3), stride=(STRIDE, 1, 1), padding=(0, 1, 1)
+        )
+        self.classifier = nn.Linear(fc.width, num_classes)
+
+    def _classify(self, maps: Tensor) -> Tensor:
+        scores: Tensor = self.classifier(self.fc.both(self.fc.vector(maps)))
+        return scores
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = repeated_from_start(x, WINDOW, dim=1)
+        return self._classify(self.convolution(x.transpose(1, 2)).relu().amax(2))
+
+    def _window(self, window: Tensor) -> Tensor:
+        """A window [t, C, h, w] to its map [kernels, h, w]."""
+        window = repeated_from_start(window, WINDOW)
+        found: Tensor = self.convolution(window.transpose(0, 1)[None]).relu()
+        return found[0, :, 0]
+
+    def advance(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        best, state = _windows_so_far(x, state, self._window)
+        return self._classify(best), state
+
+
+def reduced(x: Tensor, reduce: Reduce) -> Tensor:
+    """The maximum or mean over time: [B, T, ...] to [B, ...]."""
+    return x.amax(1) if reduce == "max" else x.mean(1)
+
+
+def _windows_so_far(
+    x: Tensor, state: Any, of_window: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, tuple[int, Tensor, Tensor | None]]:
+    """The maximum over the windows that are whole after each frame; before the first, of all frames as one window.
+
+    Args:
+        x: the next frames, [n, ...].
+        state: number of frames before, the last of them (fewer than a window), and the maximum of the windows.
+        of_window: frames of a window [t, ...] to its value [...].
+
+    Returns:
+        [n, ...], and the next state.
+    """
+    count, held, best = state or (0, x[:0], None)
+    values: list[Tensor] = []
+    frames = torch.cat((held, x))
+    for place in range(len(held), len(frames)):
+        count += 1
+        window = frames[max(0, place + 1 - WINDOW) : place + 1]
+        if count < WINDOW:
+            values.append(of_window(window))
+            continue
+        if (count - WINDOW) % STRIDE == 0:
+            value = of_window(window)
+            best = value if best is None else torch.maximum(best, value)
+        assert best is not None  # the first window ends at frame WINDOW
+        values.append(best)
+    return torch.stack(values), (count, frames[-(WINDOW - 1) :], best)

@@ -7,16 +7,16 @@ Axis letters, here and in every file that reshapes:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:  # reading lists of videos must not import torch
     import torch
     from torch import Tensor
 
-__all__ = ["STEM", "Batch", "Clip", "Prediction", "Segment", "SnippetOutput", "VideoRecord"]
+__all__ = ["STEM", "Batch", "Clip", "Example", "Prediction", "Segment", "SnippetOutput", "VideoRecord"]
 
 STEM = "stem"  # the stream of a batch that holds numbers of stems, not frames; see `Batch`
 
@@ -48,6 +48,17 @@ class VideoRecord:
         return self.group or str(self.path)
 
 
+class Example(NamedTuple):
+    """A view of a video that was drawn at random.
+
+    rows: int64 [S], which of the clip's frames it consists of.
+    cut: its crop, and its flip if it has one: frames [S, C, H, W] and their kind ("rgb" or "flow") to [S, C, h, w].
+    """
+
+    rows: Tensor
+    cut: Callable[[Tensor, Any], Tensor]
+
+
 @dataclass
 class Clip:
     """A sample: the frames that are read from one video for one step.
@@ -60,6 +71,7 @@ class Clip:
         seed: of the random transforms that are applied later (flip, colour jitter).
         damage: the frames of the video that do not decode, as a clause; empty for none.
         long: the video has too many frames to be read at once; ``streams`` is empty.
+        examples: the views of these frames, if they were drawn at random; None: the views follow from the protocol.
     """
 
     streams: dict[str, Tensor]
@@ -68,6 +80,7 @@ class Clip:
     seed: int = 0
     damage: str = ""
     long: bool = False
+    examples: Sequence[Example] | None = None
 
 
 @dataclass

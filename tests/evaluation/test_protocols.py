@@ -68,7 +68,7 @@ def test_three_crops_cover_the_frame_and_the_others_are_cut_from_256_rows_for_22
     "wrong",
     [
         {"temporal_views": 0},
-        {"sampling": "random"},
+        {"sampling": "none"},
         {"crops": "five"},
         {"stride": 0},
         {"short_side_ratio": 0.5},

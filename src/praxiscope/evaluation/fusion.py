@@ -230,8 +230,8 @@ def fused_scores(
     shared = {
         key: value
         for key, value in protocols[0].items()
-        # A temperature of the parts is none of their fusion.
-        if key != "temperature" and all(other.get(key) == value for other in protocols)
+        # A temperature of the parts, or their hits, are none of their fusion.
+        if key not in ("temperature", "clip_hits") and all(other.get(key) == value for other in protocols)
     }
     views = list(dict.fromkeys(str(protocol["name"]) for protocol in protocols if protocol.get("name")))
     streams = [stream for protocol in protocols for stream in protocol.get("streams") or ()]

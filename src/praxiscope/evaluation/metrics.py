@@ -225,10 +225,11 @@ def summarise(scores: Scores) -> dict[str, Any]:
     the rest) and ``ece`` (see `calibration_error`); if the model has a temperature, ``ece_uncalibrated`` is the error
     without it. Multi-label: ``map``, in which a video without any label is a negative of every class, and ``hit1``,
     ``hit5`` (right where a label is among the best), which are called ``top1``, ``top5`` if the network was trained
-    with one label per video. Always: ``videos``, ``labelled`` (videos with a known label; only these have a top-1),
-    ``classes`` (K), ``classes_without_videos`` (names; ignored in the means). Metrics are fractions. They are missing
-    if no video is labelled. With five classes or fewer ``top5`` and ``hit5`` are always 1, and `shown_figures` omits
-    them.
+    with one label per video. For random examples also ``clip_hit1``, ``clip_hit5`` (of single examples) and
+    ``video_hit1``, ``video_hit5`` (of their average), see `praxiscope.evaluation.clip_hits`. Always: ``videos``,
+    ``labelled`` (videos with a known label; only these have a top-1), ``classes`` (K), ``classes_without_videos``
+    (names; ignored in the means). Metrics are fractions. They are missing if no video is labelled. With five classes or
+    fewer the figures at 5 are always 1, and `shown_figures` omits them.
     """
     labels, chances = _known(scores)
     figures: dict[str, float] = {}
@@ -248,6 +249,10 @@ def summarise(scores: Scores) -> dict[str, Any]:
         and (plain := calibration_error(scores, calibrated=False)) is not None
     ):
         figures["ece_uncalibrated"] = plain.value
+    if clip_hits := scores.protocol.get("clip_hits"):
+        figures |= clip_hits
+        known = scores.logits if scores.multi_label else scores.logits[scores.targets >= 0]
+        figures |= {f"video_hit{k}": hit_at_k(known, labels, k) for k in (1, 5)}
     counts = labels.sum(axis=0)
     missing = [name for name, count in zip(scores.classes, counts.tolist(), strict=True) if count == 0]
     return {
@@ -260,11 +265,10 @@ def summarise(scores: Scores) -> dict[str, Any]:
 
 
 def shown_figures(summary: Mapping[str, Any]) -> dict[str, float]:
-    """The metrics of a summary to display: without ``top5`` and ``hit5`` for five classes or fewer, where they are
-    always 1."""
+    """The metrics of a summary to display: without those at 5 for five classes or fewer, where they are always 1."""
     figures = {name: value for name, value in summary.items() if isinstance(value, float)}
     few = summary.get("classes", 0) <= 5
-    return {name: value for name, value in figures.items() if not (few and name in ("top5", "hit5"))}
+    return {name: value for name, value in figures.items() if not (few and name.endswith(("top5", "hit5")))}
 
 
 def mean_over_splits(summaries: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -30,13 +30,20 @@ __all__ = [
     "views_named",
 ]
 
-Sampling = Literal["segments", "dense", "all"]
-Crops = Literal["center", "three", "ten", "full", "full-mirrored"]
+Sampling = Literal["segments", "dense", "all", "random"]
+Crops = Literal["center", "three", "ten", "full", "full-mirrored", "random"]
 
 Average = Literal["logits", "softmax"]
 
 # Crops per frame.
-_CROP_COUNTS: dict[Crops, int] = {"center": 1, "three": 3, "ten": 10, "full": 1, "full-mirrored": 2}
+_CROP_COUNTS: dict[Crops, int] = {
+    "center": 1,
+    "three": 3,
+    "ten": 10,
+    "full": 1,
+    "full-mirrored": 2,
+    "random": 1,
+}
 _CROPS_BY_NAME: dict[str, Crops] = {
     "1": "center",
     "3": "three",
@@ -53,6 +60,7 @@ _SHORT_SIDE_RATIOS: dict[Crops, float] = {
     "ten": 256 / 224,
     "full": 256 / 224,
     "full-mirrored": 256 / 224,
+    "random": 256 / 224,
 }
 
 # Test protocols of papers: the views, and what is averaged. Feichtenhofer et al., 2017, section 4.2: 25 frames and
@@ -63,6 +71,7 @@ _ALIASES: dict[str, tuple[str, Average]] = {
     "two-stream": ("25x10", "softmax"),
 }
 
+_RANDOM = re.compile(r"random([1-9][0-9]{0,3})x1(?:@([0-9]{1,9}))?")
 _PATTERN = re.compile(r"(?:(dense)?([1-9][0-9]{0,3})|all)x(1|3|10|full|full-mirrored)")
 
 
@@ -75,15 +84,18 @@ class Protocol:
         temporal_views: V, the number of temporal views.
         sampling: "segments": the video is cut into S equal segments, and every view takes one snippet from each, so it
             spans the whole video. "dense": every view is a window of S snippets that are ``stride`` frames apart.
-            "all": one view of every frame, for models that take any number.
+            "all": one view of every frame, for models that take any number. "random": every view is an example that is
+            drawn as in training, see `praxiscope.inference.examples`.
         crops: "center": one crop in the middle. "three": left, middle and right (or top to bottom). "ten":
             four corners and the middle, each also flipped. "full": the whole frame, for fully
-            convolutional models. "full-mirrored": the whole frame and its horizontal flip.
+            convolutional models. "full-mirrored": the whole frame and its horizontal flip. "random": one crop
+            at a random place, flipped or not.
         stride: frames between the snippets of a window; only for "dense".
         short_side_ratio: the frame's short side over the crop's side (for whole frames: over the model's
             input size), before cropping.
         average: what is averaged over the views: "logits", scores before softmax (TSN, principal backpropagation), or
             "softmax", probabilities (two-stream); sigmoids if a video may have several labels.
+        seed: of the draws of "random".
     """
 
     name: str
@@ -93,12 +105,17 @@ class Protocol:
     stride: int = 8
     short_side_ratio: float = 256 / 224
     average: Average = "logits"
+    seed: int = 0
 
     def __post_init__(self) -> None:
         if self.temporal_views < 1:
             raise ArgumentError(f"temporal_views must be at least 1, got {self.temporal_views}")
-        if self.sampling not in ("segments", "dense", "all"):
-            raise ArgumentError(f"sampling must be 'segments', 'dense' or 'all', got {self.sampling!r}")
+        if self.sampling not in get_args(Sampling):
+            raise ArgumentError(
+                f"sampling must be one of {', '.join(get_args(Sampling))}, got {self.sampling!r}"
+            )
+        if (self.sampling == "random") != (self.crops == "random"):
+            raise ArgumentError(f"random views have random crops, got {self.sampling} and {self.crops}")
         if self.crops not in _CROP_COUNTS:
             raise ArgumentError(f"crops must be one of {', '.join(_CROP_COUNTS)}, got {self.crops!r}")
         if self.average not in get_args(Average):
@@ -119,8 +136,11 @@ class Protocol:
         return self.temporal_views * self.crop_count
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields as plain values for JSON."""
-        return asdict(self)
+        """The fields as plain values for JSON; ``seed`` only where something is drawn."""
+        content = asdict(self)
+        if self.sampling != "random":
+            del content["seed"]
+        return content
 
 
 def parse_protocol(text: str, average: str | None = None) -> Protocol:
@@ -129,9 +149,9 @@ def parse_protocol(text: str, average: str | None = None) -> Protocol:
     Args:
         text: ``VxP``, ``denseVxP`` or ``allxP``: V temporal views (1 to 9999), and P one of 1 (a centre crop), 3, 10
             (corners and centre, flipped), ``full`` (the whole frame) or ``full-mirrored`` (and its flip). Or
-            ``fully-convolutional``, which is 25xfull-mirrored, or ``two-stream``, 25x10 with ``average="softmax"``.
-            Case does not matter.
-        average: "logits" or "softmax"; by default "softmax" for ``two-stream``, otherwise "logits".
+            ``fully-convolutional``, which is 25xfull-mirrored, or ``two-stream``, 25x10 with ``average="softmax"``. Or
+            ``randomVx1``, V random examples, with ``@SEED`` for another seed than 0. Case does not matter.
+        average: "logits" or "softmax"; by default "softmax" for ``two-stream`` and random examples, otherwise "logits".
 
     Returns:
         The protocol, with its usual stride and frame size.
@@ -144,14 +164,22 @@ def parse_protocol(text: str, average: str | None = None) -> Protocol:
         250
     """
     name = text.strip().lower()
-    written, own = _ALIASES.get(name, (name, "logits"))
-    found = _PATTERN.fullmatch(written)
+    if drawn := _RANDOM.fullmatch(name):
+        return Protocol(
+            name=name,
+            temporal_views=int(drawn[1]),
+            sampling="random",
+            crops="random",
+            average=_own_average(name) if average is None else average,  # type: ignore[arg-type]  # checked there
+            seed=int(drawn[2] or 0),
+        )
+    found = _PATTERN.fullmatch(views_named(name))
     if found is None:
         raise ArgumentError(
             f"unknown protocol {text!r}. Use VIEWSxCROPS with crops 1, 3, 10, full or full-mirrored, for "
             "example 1x1 (one centre view), 25x1, 25x10, 2x3, 1xfull, dense10x3 (windows of neighbouring frames), "
-            "allx1 (every frame, for models that take all frames), two-stream (25x10, averages probabilities), or "
-            "fully-convolutional (25 whole frames and their horizontal flips)."
+            "allx1 (every frame, for models that take all frames), random240x1 (240 random examples), two-stream "
+            "(25x10, averages probabilities), or fully-convolutional (25 whole frames and their horizontal flips)."
         )
     dense, views, crops = found.groups()
     kind = _CROPS_BY_NAME[crops]
@@ -161,7 +189,7 @@ def parse_protocol(text: str, average: str | None = None) -> Protocol:
         sampling="dense" if dense else "segments" if views else "all",
         crops=kind,
         short_side_ratio=_SHORT_SIDE_RATIOS[kind],
-        average=own if average is None else average,  # type: ignore[arg-type]  # checked there
+        average=_own_average(name) if average is None else average,  # type: ignore[arg-type]  # checked there
     )
 
 
@@ -169,8 +197,12 @@ def name_with_average(protocol: Mapping[str, Any]) -> str:
     """The name of a protocol as recorded in scores, with ``average`` if it is not the default: "25x10", "25x10
     (softmax)"."""
     name, average = str(protocol.get("name", "")), protocol.get("average")
-    own = _ALIASES.get(name, (name, "logits"))[1]
-    return name if average in (None, own) else f"{name} ({average})"
+    return name if average in (None, _own_average(name)) else f"{name} ({average})"
+
+
+def _own_average(name: str) -> Average:
+    """What a named protocol averages by default. Ng (2018, section 3.4) averages the predictions of random examples."""
+    return "softmax" if _RANDOM.fullmatch(name) else _ALIASES.get(name, (name, "logits"))[1]
 
 
 def views_named(name: str) -> str:
@@ -222,6 +254,10 @@ def view_indices(
     starts = max(num_frames - snippet_length + 1, 1)  # frames at which a snippet can start
     if protocol.sampling == "all":
         return torch.arange(starts)[None]
+    if protocol.sampling == "random":
+        raise ArgumentError(
+            f"protocol {protocol.name} draws its views, so they are not those of a number of frames"
+        )
     if together is None:
         if protocol.sampling != "segments":
             raise ArgumentError(f"protocol {protocol.name} needs a number of snippets, together; got None")

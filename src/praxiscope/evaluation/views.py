@@ -179,10 +179,24 @@ class ViewScorer:
             logits = self.model(*inputs).logits
         return logits.float().cpu()
 
-    def score(self, clips: Iterable[Clip]) -> Iterator[tuple[Clip, Tensor]]:
+    def _crops(self, clip: Clip) -> Iterator[tuple[Tensor, ...]]:
+        """Crops of a clip, one at a time: the V * S snippets of each stream, or the S of one random example."""
+        frames = [(clip.streams[name], kind_of(name)) for name in self.streams]
+        if clip.examples is None:
+            yield from zip(*(self.crop(*stream) for stream in frames), strict=True)
+            return
+        for example in clip.examples:
+            yield tuple(example.cut(x[example.rows], kind) for x, kind in frames)
+
+    def score(
+        self, clips: Iterable[Clip], watch: Callable[[Clip, Tensor], None] | None = None
+    ) -> Iterator[tuple[Clip, Tensor]]:
         """Yield each clip with its scores before softmax, float32 [K], in order.
 
-        A clip's streams hold the V * S snippets of its temporal views, whole frames.
+        Args:
+            clips: their streams hold the V * S snippets of its temporal views, whole frames; or the frames of its
+                random examples.
+            watch: called for each view with its clip, without its frames, and its scores before softmax, float32 [K].
         """
         videos: dict[int, _Video] = {}
         pending = _Pending()
@@ -195,6 +209,8 @@ class ViewScorer:
             for owner, row in zip(pending.owners, self.forward(*views), strict=True):
                 video = videos[owner]
                 video.mean.add(row)
+                if watch is not None:
+                    watch(video.clip, row)
                 video.left -= 1
             pending.views, pending.owners = [], []
 
@@ -206,10 +222,10 @@ class ViewScorer:
                 next_out += 1
 
         for number, clip in enumerate(clips):
-            crops = [self.crop(clip.streams[name], kind_of(name)) for name in self.streams]
+            crops = self._crops(clip)
             # Drop the pixels, which would accumulate while a chunk fills.
             video = videos[number] = _Video(Clip({}, clip.target, clip.id, clip.seed), self.mean())
-            for crop in zip(*crops, strict=True):
+            for crop in crops:
                 seen = self.together or len(crop[0])
                 chunk_views = max(1, self._at_once(*crop[0].shape[-2:]) // seen)
                 views = [x.reshape(-1, seen, *x.shape[1:]) for x in crop]  # [V, S, C, h, w]

@@ -20,6 +20,7 @@ from praxiscope.data.flow_reader import FlowSource
 from praxiscope.errors import ArgumentError
 from praxiscope.evaluation.protocols import Protocol, parse_protocol
 from praxiscope.evaluation.views import Precision, ViewMean, ViewScorer, forward_snippets, inference_precision
+from praxiscope.inference.examples import ExampleReader, ExampleRule
 from praxiscope.inference.inputs import (
     ViewSampler,
     crops_of,
@@ -32,6 +33,7 @@ from praxiscope.inference.streaming import frame_chunks
 from praxiscope.models.contract import Sees
 from praxiscope.types import VideoRecord
 from praxiscope.video.decode import Video
+from praxiscope.video.grid import FrameGrid
 from praxiscope.video.opening import open_video
 from praxiscope.video.transforms import BatchAugment, Kind, kind_of
 
@@ -237,6 +239,9 @@ class TrainedNetwork:
         short_side = self._short_side(protocol)
         readers, span = stream_readers(self.card.input, short_side, self.flow_source)
         grid, length = frame_grid(self.card.input, span)
+        if protocol.sampling == "random":
+            rule = self._example_rule(protocol, length, grid)
+            return ExampleReader(records, targets, rule=rule, readers=readers, time_limit_s=time_limit_s)
         sampler = ViewSampler(
             protocol,
             self._seen_together(protocol),
@@ -253,13 +258,33 @@ class TrainedNetwork:
             time_limit_s=time_limit_s,
         )
 
+    def _example_rule(self, protocol: Protocol, length: int, grid: FrameGrid | None) -> ExampleRule:
+        contract, together = self.card.input, self.sees.together
+        if self.sees.all_frames:
+            raise ArgumentError(
+                f"protocol {protocol.name} draws windows of a video; {self.card.name} takes every frame. Use "
+                f"{self.model.default_protocol(contract.flip)}."
+            )
+        return ExampleRule(
+            count=protocol.temporal_views,
+            snippets=together if together is not None and together > 1 else contract.snippets,
+            size=contract.size,
+            windows=contract.sampling == "window",
+            flip=contract.flip,
+            length=length,
+            grid=grid,
+            seed=protocol.seed,
+        )
+
     def _short_side(self, protocol: Protocol) -> int:
         contract = self.card.input
         # One and ten crops keep the frame size of training; three crops are as high as the frame.
         return contract.size if protocol.crops == "three" else contract.short_side
 
     def _seen_together(self, protocol: Protocol) -> int | None:
-        """Number of snippets in a view; None if all snippets of a protocol are one view."""
+        """Number of snippets in a view; None if all snippets of a protocol, or of a random example, are one view."""
+        if protocol.sampling == "random":
+            return None
         windows = protocol.sampling == "dense" or (protocol.sampling == "segments" and self.takes_windows)
         if self.sees.together is None and windows:
             return self.card.input.snippets

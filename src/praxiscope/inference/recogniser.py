@@ -23,11 +23,12 @@ from praxiscope.evaluation.scores import Scores
 from praxiscope.evaluation.views import ViewMean
 from praxiscope.inference.answers import NoneBelow, find_threshold, is_none
 from praxiscope.inference.describe import recogniser_html, recogniser_text
+from praxiscope.inference.examples import ExampleReader
 from praxiscope.inference.network import TrainedNetwork
 from praxiscope.inference.scoring import ScoredVideos, score_videos
 from praxiscope.inference.timeline import default_window, snippet_times, windows
 from praxiscope.progress import Reporter
-from praxiscope.types import Prediction, Segment, VideoRecord
+from praxiscope.types import Clip, Prediction, Segment, VideoRecord
 from praxiscope.video.decode import Video
 from praxiscope.video.opening import VideoSource, as_video
 
@@ -161,15 +162,28 @@ class Recogniser(TrainedNetwork):
         protocol: Protocol,
         time_limit_s: float = 300.0,
         video: Video | None = None,
+        watch: Callable[[Tensor], None] | None = None,
     ) -> Tensor:
-        """Scores of all frames of one video before softmax, float32 [K], in memory that does not grow with its length.
+        """Scores of one long video before softmax, float32 [K], in memory that does not grow with its length.
 
-        The file is read twice: for the distances between frames, and for the means of clusters.
+        Of all its frames: the file is read twice, for the distances between frames, and for the means of clusters. Of
+        random examples: a few are read at a time, and ``watch`` is called with the scores of each.
 
         Raises:
             VideoError, DataError: the file cannot be read.
         """
         mean = ViewMean(protocol.average, self.card.multi_label)
+        reader = self.clip_reader([record], [torch.tensor(-1)], protocol, time_limit_s)
+        if isinstance(reader, ExampleReader):
+
+            def add(_: Clip, row: Tensor) -> None:
+                mean.add(row)
+                if watch is not None:
+                    watch(row)
+
+            for _ in self.scorer(protocol).score(reader.parts(0, video), add):
+                pass
+            return mean.logits()
         for number in range(protocol.crop_count):
             output = self.stream_output(record, protocol, number, time_limit_s, video)
             mean.add(output.logits[0].float().cpu())
@@ -223,6 +237,7 @@ class Recogniser(TrainedNetwork):
             "clip_snippets": self.sees.together,
             "size": self.card.input.size,
             "activation": "sigmoid" if self.card.multi_label else "softmax",
+            **({"clip_hits": found.clip_hits} if found.clip_hits else {}),
         }
         if self.calibration and not self.card.multi_label:
             described["temperature"] = self.card.temperature

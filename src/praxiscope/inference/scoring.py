@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from praxiscope._memory import keep_worker_memory
 from praxiscope.data.dataset import ClipReader, Skip, TestClips, clear_errors
 from praxiscope.errors import DataError, VideoError
+from praxiscope.evaluation.clip_hits import ClipHits
 from praxiscope.evaluation.protocols import Protocol
 from praxiscope.processes import run_once
 from praxiscope.progress import Bar, Reporter
@@ -33,12 +35,14 @@ class ScoredVideos:
         logits: scores before softmax, float32 [K] each.
         targets: int64 [] class numbers or multi-hot [K].
         skipped: the other videos, with the reason.
+        clip_hits: figures of single examples, if they are drawn at random, see `ClipHits`.
     """
 
     ids: list[str] = field(default_factory=list)
     logits: list[Tensor] = field(default_factory=list)
     targets: list[Tensor] = field(default_factory=list)
     skipped: list[Skip] = field(default_factory=list)
+    clip_hits: dict[str, float] = field(default_factory=dict)
 
     def add(self, id: str, logits: Tensor, target: Tensor) -> None:
         """Add a scored video."""
@@ -78,6 +82,8 @@ def score_videos(
         worker_init_fn=keep_worker_memory,
     )
     found = ScoredVideos()
+    hits = ClipHits() if protocol.sampling == "random" else None
+    watch = None if hits is None else lambda clip, row: hits.add(clip.target, row)
     long: set[str] = set()
     with reporter.bar(title or f"testing {protocol.name}", len(reader)) as bar:
 
@@ -94,9 +100,11 @@ def score_videos(
                     note_damage([Skip(item.id, item.damage)])
                 yield item
 
-        for clip, logits in recogniser.scorer(protocol).score(readable()):
+        for clip, logits in recogniser.scorer(protocol).score(readable(), watch):
             found.add(clip.id, logits, clip.target)
-        _score_long(recogniser, reader, protocol, long, found, bar, note_damage)
+        _score_long(recogniser, reader, protocol, long, found, bar, note_damage, hits)
+    if hits is not None:
+        found.clip_hits = hits.figures()
     return found
 
 
@@ -108,6 +116,7 @@ def _score_long(
     found: ScoredVideos,
     bar: Bar,
     note_damage: Callable[[Iterable[Skip]], None],
+    hits: ClipHits | None,
 ) -> None:
     """Score the long videos, each a few frames at a time."""
     for record, target in zip(reader.records, reader.targets, strict=True):
@@ -115,7 +124,8 @@ def _score_long(
             continue
         bar.advance(0, f"long video {record.id}")
         try:
-            logits = recogniser.stream_logits(record, protocol, reader.time_limit_s)
+            watch = None if hits is None else partial(hits.add, target)
+            logits = recogniser.stream_logits(record, protocol, reader.time_limit_s, watch=watch)
         except (VideoError, DataError) as error:
             found.skipped.append(Skip(record.id, str(error)))
         else:

@@ -31,6 +31,10 @@ _TITLES = {
     "map": "mAP",
     "hit1": "Hit@1",
     "hit5": "Hit@5",
+    "clip_hit1": "Clip Hit@1",
+    "clip_hit5": "Clip Hit@5",
+    "video_hit1": "Video Hit@1",
+    "video_hit5": "Video Hit@5",
     "ece": "Calibration error",
 }
 _OPEN_ROWS = 15  # rows of the class table that are visible at first

@@ -6,7 +6,7 @@ Axis letters: N videos, T frames, C channels, ``...`` any further axes (H, W), R
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,12 @@ from torch import Tensor, nn
 from praxiscope.errors import ArgumentError
 from praxiscope.layers.forward_value import ForwardValue
 
-__all__ = ["VideoRows", "insert_shift", "temporal_shift"]
+__all__ = ["Direction", "ShiftMemory", "VideoRows", "causal_shift", "insert_shift", "temporal_shift"]
+
+Direction: TypeAlias = Literal["both", "causal"]
+
+ShiftMemory: TypeAlias = dict[int, Tensor]
+"""What a frame takes from the one before: the shifted channels [1, fold, ...] of each place, by its number."""
 
 
 class VideoRows(NamedTuple):
@@ -107,6 +112,29 @@ class _Shift(torch.autograd.Function):
         return _Shift.apply(slope, apart, ctx.fold, not ctx.exchanged), None, None, None  # type: ignore[no-untyped-call]
 
 
+def causal_shift(x: Tensor, fold_div: int, rows: VideoRows, before: Tensor | None = None) -> Tensor:
+    """Shift one fold of channels from the past: channels [0, C // fold_div) take their values from t - 1.
+
+    The shift of TSM for videos that are still going on (Lin et al. 2019, section 4.2). The other channels stay.
+
+    Args:
+        x: [R, C, ...].
+        fold_div: the share of channels that moves is 1 / fold_div.
+        rows: the rows of each video.
+        before: these channels of the frame before the first row, [1, C // fold_div, ...]; None: zeros, as at the start
+            of a video.
+
+    Returns:
+        A new tensor of the shape of ``x``.
+    """
+    fold = x.shape[1] // fold_div
+    moving = x[:, :fold]
+    apart = rows.apart.reshape(-1, *[1] * (x.dim() - 1))
+    earlier = moving[:-1].masked_fill(apart, 0)
+    first = torch.zeros_like(moving[:1]) if before is None else before.to(moving)
+    return torch.cat([torch.cat([first, earlier]), x[:, fold:]], dim=1)
+
+
 class _ShiftInput:
     """A forward pre-hook: shift a module's first input, whose rows belong to the videos of ``rows``."""
 
@@ -118,8 +146,39 @@ class _ShiftInput:
     def __call__(self, module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         x: Tensor = inputs[0].movedim(-1, 1) if self.channels_last else inputs[0]
         rows = self.rows.get() or VideoRows.equal(len(x), 1, x.device)
-        shifted = _shift_rows(x, self.fold_div, rows)
+        shifted = self.shift(x, rows)
         return (shifted.movedim(1, -1) if self.channels_last else shifted, *inputs[1:])
+
+    def shift(self, x: Tensor, rows: VideoRows) -> Tensor:
+        """Rows [R, C, ...], shifted."""
+        return _shift_rows(x, self.fold_div, rows)
+
+
+class _CausalShiftInput(_ShiftInput):
+    """The same with `causal_shift`. If ``memory`` holds one, the shift goes on from it, and leaves its last row there.
+
+    Args:
+        place: number of the module among those that are shifted.
+    """
+
+    def __init__(
+        self,
+        rows: ForwardValue[VideoRows | None],
+        fold_div: int,
+        channels_last: bool,
+        memory: ForwardValue[ShiftMemory | None],
+        place: int,
+    ) -> None:
+        super().__init__(rows, fold_div, channels_last)
+        self.memory, self.place = memory, place
+
+    def shift(self, x: Tensor, rows: VideoRows) -> Tensor:
+        memory = self.memory.get()
+        if memory is None:
+            return causal_shift(x, self.fold_div, rows)
+        shifted = causal_shift(x, self.fold_div, rows, memory.get(self.place))
+        memory[self.place] = x[-1:, : x.shape[1] // self.fold_div].clone()  # a view would keep all of x
+        return shifted
 
 
 def insert_shift(
@@ -128,6 +187,8 @@ def insert_shift(
     fold_div: int = 8,
     *,
     channels_last: bool = False,
+    memory: ForwardValue[ShiftMemory | None] | None = None,
+    first_place: int = 0,
 ) -> None:
     """Shift the input of each of ``modules`` along time.
 
@@ -139,6 +200,12 @@ def insert_shift(
             each row is one video.
         fold_div: as in `temporal_shift`.
         channels_last: the channels are the last axis, as in transformers.
+        memory: makes the shift causal (`causal_shift`). While a memory is set, the rows of a forward pass are the next
+            frames of one video, and the memory is brought up to date.
+        first_place: number of the first module in the memory.
     """
-    for module in modules:
-        module.register_forward_pre_hook(_ShiftInput(rows, fold_div, channels_last))
+    for place, module in enumerate(modules, first_place):
+        if memory is None:
+            module.register_forward_pre_hook(_ShiftInput(rows, fold_div, channels_last))
+        else:
+            module.register_forward_pre_hook(_CausalShiftInput(rows, fold_div, channels_last, memory, place))

@@ -46,7 +46,8 @@ UCF_FILES = (
 
 def test_nine_layouts_are_known() -> None:
     assert LAYOUTS.names() == [
-        "breakfast", "gmdcsa24", "hmdb51", "move4mnist", "something-something", "sports1m", "thumos14", "ucf101", "weizmann",
+        "breakfast", "gmdcsa24", "hmdb51", "move4mnist", "something-something", "sports1m", "thumos14", "ucf101",
+        "weizmann",
     ]  # fmt: skip
 
 

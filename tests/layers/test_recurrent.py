@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from praxiscope.errors import ArgumentError
-from praxiscope.layers.recurrent import GATES, PEEPHOLES, PeepholeLSTM, rising_weights
+from praxiscope.layers.recurrent import GATES, PEEPHOLES, PeepholeLSTM, frame_gain
 
 
 def one_number_at_a_time(lstm: PeepholeLSTM, x: np.ndarray) -> np.ndarray:
@@ -167,4 +167,6 @@ def test_other_shapes_are_refused() -> None:
 
 @pytest.mark.parametrize(("frames", "expected"), [(1, [1]), (2, [0, 1]), (5, [0, 0.25, 0.5, 0.75, 1])])
 def test_weights_rise_from_0_to_1(frames: int, expected: list[float]) -> None:
-    assert rising_weights(frames).tolist() == expected
+    assert frame_gain(frames).tolist() == expected
+    with pytest.raises(ArgumentError, match="num_frames"):
+        frame_gain(0)

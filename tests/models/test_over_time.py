@@ -157,8 +157,7 @@ def test_local_pooling_has_a_classifier_for_its_number_of_windows() -> None:
     assert model.score(features).logits.shape == (2, 3)
     with pytest.raises(ArgumentError, match="30 frames"):
         model.score(features[:, :20])
-    with pytest.raises(ArgumentError, match="conv-pool"):
-        model.begin()
+    assert not isinstance(model, ScoresOnline)
 
 
 @pytest.mark.parametrize("parts", [(23,), (1, 1, 21), (4, 9, 10)])
@@ -185,6 +184,38 @@ def test_the_other_answers_of_the_lstm_grow_frame_by_frame(answer: str) -> None:
     first, state = model.advance_features(features[0, :3], model.begin())
     second, _ = model.advance_features(features[0, 3:], state)
     torch.testing.assert_close(torch.cat((first, second)), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("answer", ["weighted", "last", "max", "sum"])
+def test_with_several_labels_the_lstm_combines_each_class_by_itself(answer: str) -> None:
+    model = made("lstm", answer=answer, multi_label=True)
+    each = lstm_scores(model, video(5)).sigmoid()
+    expected = {
+        "weighted": sum(t * each[:, t] for t in range(5)) / 10,
+        "last": each[:, -1],
+        "max": each.max(1).values,
+        "sum": each.mean(1),
+    }[answer]
+    torch.testing.assert_close(model(video(5)).logits.sigmoid(), expected)
+    features = model.features(video(5)[:1])
+    alone = torch.cat([model.score(features[:, : t + 1]).logits for t in range(5)])
+    first, state = model.advance_features(features[0, :2], model.begin())
+    second, _ = model.advance_features(features[0, 2:], state)
+    torch.testing.assert_close(torch.cat((first, second)), alone)
+
+
+def test_both_cells_end_gradients_after_as_many_frames() -> None:
+    model = made("lstm", cell="plain", truncate=2).train()
+    features = torch.randn(1, 5, 512, dtype=torch.float64, requires_grad=True)
+    scores = model.score(features).frame_logits
+    (gradient,) = torch.autograd.grad(scores[0, 3].sum(), features)
+    assert [bool(row.abs().sum() > 0) for row in gradient[0]] == [False, False, True, True, False]
+    model.over_time.truncate = None
+    torch.testing.assert_close(model.score(features).frame_logits, scores)
+    model = made("lstm", truncate=2).train()
+    scores = model.score(features).frame_logits
+    (gradient,) = torch.autograd.grad(scores[0, 3].sum(), features)
+    assert [bool(row.abs().sum() > 0) for row in gradient[0]] == [False, False, True, True, False]
 
 
 @pytest.mark.parametrize("reduce", ["max", "mean"])
@@ -215,6 +246,15 @@ def test_alexnet_keeps_its_own_fully_connected_layers(name: str) -> None:
     assert list(model.over_time.state_dict()) == ["classifier.weight", "classifier.bias"]
 
 
+def test_the_convolution_in_time_keeps_alexnets_own_layers_behind_as_many_kernels() -> None:
+    model = made("time-conv", "alexnet").eval()
+    backbone, op, frames = model.frame.backbone, model.over_time, video(10, 64)[:1]
+    assert not any(key.startswith("fc.") for key in op.state_dict())
+    maps = backbone.features(frames[0]).transpose(0, 1)[None]
+    kept = backbone.avgpool(op.convolution(maps).relu()[:, :, 0]).flatten(1)
+    torch.testing.assert_close(model(frames).logits, op.classifier(backbone.classifier[:6](kept)))
+
+
 @pytest.mark.parametrize("name", [*POOLED, "lstm"])
 @pytest.mark.parametrize("frozen", [False, True])
 def test_every_layer_learns_or_the_frames_network_does_not(name: str, frozen: bool) -> None:
@@ -241,6 +281,6 @@ def test_models_of_maps_refuse_pooled_features(name: str) -> None:
 
 
 def test_wrong_keywords_are_told() -> None:
-    for wrong in ({"cell": "gru"}, {"answer": "first"}, {"cell": "plain", "truncate": 5}, {"layers": 0}):
+    for wrong in ({"cell": "gru"}, {"answer": "first"}, {"cell": "plain", "truncate": 0}, {"layers": 0}):
         with pytest.raises(ArgumentError, match=r"cell|answer|at least 1"):
             made("lstm", **wrong)

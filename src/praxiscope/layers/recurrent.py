@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from praxiscope.errors import ArgumentError
 
-__all__ = ["GATES", "PEEPHOLES", "PeepholeLSTM", "State", "rising_weights"]
+__all__ = ["GATES", "PEEPHOLES", "PeepholeLSTM", "State", "frame_gain"]
 
 GATES = ("i", "f", "c", "o")
 """Input gate, forget gate, candidate of the cell and output gate: the order of the rows of the weights."""
@@ -27,20 +27,25 @@ State: TypeAlias = tuple[Tensor, Tensor]
 """Outputs h and cells c after the last frame, each [L, B, H]."""
 
 
-def rising_weights(frames: int, like: Tensor | None = None) -> Tensor:
+def frame_gain(num_frames: int, like: Tensor | None = None) -> Tensor:
     """Weights g_t of frames: from 0 at the first to 1 at the last, linearly; 1 for a single frame.
 
     Args:
-        frames: T.
+        num_frames: T.
         like: a tensor whose device and type of number are taken.
 
     Returns:
         [T].
+
+    Raises:
+        ArgumentError: there is no frame.
     """
+    if num_frames < 1:
+        raise ArgumentError(f"num_frames must be at least 1, got {num_frames}")
     device, dtype = (None, torch.float32) if like is None else (like.device, like.dtype)
-    if frames == 1:
+    if num_frames == 1:
         return torch.ones(1, device=device, dtype=dtype)
-    return torch.linspace(0, 1, frames, device=device, dtype=dtype)
+    return torch.linspace(0, 1, num_frames, device=device, dtype=dtype)
 
 
 class PeepholeLSTM(nn.Module):

@@ -17,7 +17,15 @@ from praxiscope.models.contract import Normalisation, Sees
 from praxiscope.models.named_layers import named_layers, run_layers
 from praxiscope.models.snippets import BatchNormMode, Channels, SnippetNetwork, Stream
 
-__all__ = ["FramesThenTime", "Level", "OverTime", "OverTimeOutput", "frame_part", "running"]
+__all__ = [
+    "FramesThenTime",
+    "Level",
+    "OnlineFramesThenTime",
+    "OverTime",
+    "OverTimeOutput",
+    "frame_part",
+    "running",
+]
 
 Level: TypeAlias = Literal["maps", "features"]
 """What an operator takes of each frame: the last map of the network, or the input of its classifier."""
@@ -192,17 +200,18 @@ class FramesThenTime(nn.Module):
             features = self.features(frames)
         return self.score(features)._replace(maps=found)
 
-    def begin(self) -> Any:
-        """The state before the first frame, see `praxiscope.models.contract.ScoresOnline`.
+    def _seen(self, frames: Tensor, maps: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
+        seen = self.frame(frames, maps=maps)
+        assert seen.features is not None
+        return seen.features, dict(seen.maps)
 
-        Raises:
-            ArgumentError: the operator needs all frames together.
-        """
-        if not self.over_time.online:
-            raise ArgumentError(
-                f"{type(self.over_time).__name__} scores a fixed number of frames together, not frame by frame. Use "
-                "conv-pool, late-pool, slow-pool, time-conv or lstm."
-            )
+
+class OnlineFramesThenTime(FramesThenTime):
+    """The same with an operator that also scores a video while its frames come
+    (`praxiscope.models.contract.ScoresOnline`)."""
+
+    def begin(self) -> Any:
+        """The state before the first frame."""
         return self.over_time.begin()
 
     def advance(self, frames: Tensor, state: Any) -> tuple[Tensor, Any]:
@@ -212,11 +221,6 @@ class FramesThenTime(nn.Module):
     def advance_features(self, features: Tensor, state: Any) -> tuple[Tensor, Any]:
         """The features of the next frames, [n, ...], to the scores after each, [n, K], and the next state."""
         return self.over_time.advance(features, state)
-
-    def _seen(self, frames: Tensor, maps: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
-        seen = self.frame(frames, maps=maps)
-        assert seen.features is not None
-        return seen.features, dict(seen.maps)
 
 
 def frame_part(
@@ -264,7 +268,8 @@ def running(x: Tensor, state: Any, reduce: Literal["max", "mean"]) -> tuple[Tens
         values = before.cummax(0).values
         values = values if state is None else values[1:]
         return values, values[-1]
-    exact = x.double()  # the sum over hours needs more digits than those of half precision
+    # The sum over hours needs more digits than those of half precision; Apple's GPUs have no float64.
+    exact = x.float() if x.device.type == "mps" else x.double()
     total, count = (torch.zeros_like(exact[0]), 0) if state is None else state
     sums = exact.cumsum(0) + total
     counts = torch.arange(count + 1, count + len(x) + 1, device=x.device, dtype=exact.dtype)

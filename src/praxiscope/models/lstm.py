@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from praxiscope.errors import ArgumentError
-from praxiscope.layers.recurrent import PeepholeLSTM, rising_weights
-from praxiscope.models.frames_then_time import FramesThenTime, OverTime, frame_part
+from praxiscope.layers.recurrent import PeepholeLSTM, frame_gain
+from praxiscope.models.frames_then_time import OnlineFramesThenTime, OverTime, frame_part
 from praxiscope.models.registered import register_model
 from praxiscope.models.snippets import BatchNormMode, Channels, Stream
 
@@ -29,64 +29,79 @@ class LSTMOverTime(OverTime):
     from 0 at the first frame to 1 at the last. The answer for a video combines the probabilities of its frames.
 
     Args:
-        inputs: D.
-        hidden, layers: cells of a layer, and number of layers.
-        cell: "peephole", as published, or "plain": ``torch.nn.LSTM``, which has no peepholes and is faster.
-        truncate: frames after which gradients end, see `PeepholeLSTM`; only for "peephole".
+        lstm: the layers: from inputs [B, T, D] and a state to outputs [B, T, H] and the next state, see `cells`.
+        hidden: H.
+        truncate: for layers that do not do it themselves: gradients end after as many frames (truncated backpropagation
+            through time); None: they pass through all frames.
         dropout: rate between the last layer and the classifier.
         answer: "weighted": the mean of the frames' probabilities, weighted by g; "sum": their mean; "max": the maximum
             of each class; "last": those of the last frame.
         num_classes: K.
+        multi_label: videos have several labels, so the probabilities are those of each class by itself (sigmoid), not
+            of one among all (softmax).
     """
 
     level = "features"
 
     def __init__(
         self,
-        inputs: int,
+        lstm: nn.Module,
         *,
         hidden: int,
-        layers: int,
-        cell: Cell,
         truncate: int | None,
         dropout: float,
         answer: Answer,
         num_classes: int,
+        multi_label: bool = False,
     ) -> None:
         super().__init__()
-        if cell not in ("peephole", "plain"):
-            raise ArgumentError(f"cell must be 'peephole' or 'plain', got {cell!r}")
         if answer not in ("weighted", "last", "max", "sum"):
             raise ArgumentError(f"answer must be 'weighted', 'last', 'max' or 'sum', got {answer!r}")
-        if cell == "plain" and truncate is not None:
-            raise ArgumentError("truncate needs cell='peephole'")
-        self.answer = answer
-        self.lstm: Any = (
-            PeepholeLSTM(inputs, hidden, layers, truncate=truncate)
-            if cell == "peephole"
-            else nn.LSTM(inputs, hidden, layers, batch_first=True)
-        )
+        self.answer, self.truncate, self.multi_label = answer, truncate, multi_label
+        self.lstm = lstm
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(hidden, num_classes)
 
     def _each(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
         """Scores after each frame [B, T, K], and the state."""
-        outputs, state = self.lstm(x.to(self.classifier.weight.dtype), state)
-        return self.classifier(self.dropout(outputs)), state
+        x, outputs = x.to(self.classifier.weight.dtype), []
+        for part in torch.split(x, self.truncate or x.shape[1], 1):
+            found, state = self.lstm(part, state if self.truncate is None else _constant(state))
+            outputs.append(found)
+        return self.classifier(self.dropout(torch.cat(outputs, 1))), state
+
+    def _logs(self, scores: Tensor) -> Tensor:
+        """Logarithms of what is combined over frames: the probabilities of the classes; with several labels, those of
+        yes and of no for each class, [..., 2 K]."""
+        scores = scores if scores.dtype == torch.float64 else scores.float()
+        if self.multi_label:
+            return nn.functional.logsigmoid(torch.cat((scores, -scores), -1))
+        return scores.log_softmax(-1)
+
+    def _scores(self, logs: Tensor) -> Tensor:
+        """Combined logarithms to scores before softmax or sigmoid."""
+        if not self.multi_label:
+            return logs
+        yes, no = logs.chunk(2, -1)
+        return yes - no
 
     def frame_logits(self, x: Tensor) -> tuple[Tensor, Tensor] | None:
         scores, _ = self._each(x, None)
-        return scores, rising_weights(x.shape[1], scores)
+        return scores, frame_gain(x.shape[1], scores)
 
     def forward(self, x: Tensor) -> Tensor:
         scores, _ = self._each(x, None)
         if self.answer == "last":
             return scores[:, -1]
-        logs = scores.float().log_softmax(-1)
         if self.answer == "max":
-            return logs.amax(1)
-        weights = torch.ones_like(logs[0, :, 0]) if self.answer == "sum" else rising_weights(x.shape[1], logs)
-        return (logs + (weights / weights.sum()).log()[:, None]).logsumexp(1)
+            return self._of_maximum(scores).amax(1)
+        logs = self._logs(scores)
+        weights = torch.ones_like(logs[0, :, 0]) if self.answer == "sum" else frame_gain(x.shape[1], logs)
+        return self._scores((logs + (weights / weights.sum()).log()[:, None]).logsumexp(1))
+
+    def _of_maximum(self, scores: Tensor) -> Tensor:
+        """Scores whose maximum over frames has the order of the probabilities'."""
+        return scores if self.multi_label else self._logs(scores)
 
     def advance(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
         count, total, cells = state or (0, None, None)
@@ -94,11 +109,11 @@ class LSTMOverTime(OverTime):
         scores = scores[0]
         if self.answer == "last":
             return scores, (count + len(x), None, cells)
-        logs = scores.float().log_softmax(-1)
         if self.answer == "max":
-            found = _cumulated(logs, total, torch.maximum)
+            found = _cumulated(self._of_maximum(scores), total, torch.maximum)
             return found, (count + len(x), found[-1], cells)
-        return self._summed(logs, count, total, cells)
+        logs, state = self._summed(self._logs(scores), count, total, cells)
+        return self._scores(logs), state
 
     def _summed(self, logs: Tensor, count: int, total: Tensor | None, cells: Any) -> tuple[Tensor, Any]:
         """The weighted sums up to each frame. The weights rise with the number of the frame, so that those of a longer
@@ -114,6 +129,11 @@ class LSTMOverTime(OverTime):
         return found, (count + len(logs), sums[-1], cells)
 
 
+def _constant(state: Any) -> Any:
+    """A state through which no gradient passes."""
+    return None if state is None else tuple(part.detach() for part in state)
+
+
 def _cumulated(x: Tensor, before: Tensor | None, combine: Any) -> Tensor:
     """Combine rows [n, K] one after the other, from ``before`` [K] on."""
     rows = []
@@ -123,10 +143,26 @@ def _cumulated(x: Tensor, before: Tensor | None, combine: Any) -> Tensor:
     return torch.stack(rows)
 
 
+def cells(cell: Cell, inputs: int, hidden: int, layers: int, truncate: int | None) -> nn.Module:
+    """The layers of an LSTM.
+
+    Args:
+        cell: "peephole", as published, or "plain": ``torch.nn.LSTM``, which has no peepholes and is faster.
+        inputs, hidden, layers: D, H, and the number of layers.
+        truncate: see `PeepholeLSTM`; the plain cell leaves this to its caller.
+    """
+    if cell == "peephole":
+        return PeepholeLSTM(inputs, hidden, layers, truncate=truncate)
+    if cell == "plain":
+        return nn.LSTM(inputs, hidden, layers, batch_first=True)
+    raise ArgumentError(f"cell must be 'peephole' or 'plain', got {cell!r}")
+
+
 @register_model("lstm")
 def lstm(
     *,
     num_classes: int,
+    multi_label: bool = False,
     backbone: str = "efficientnet_lite0",
     snippets: int = 30,
     hidden: int = 512,
@@ -141,12 +177,14 @@ def lstm(
     pretrained: bool = False,
     batchnorm: BatchNormMode = "frozen",
     input_size: int | None = None,
-) -> FramesThenTime:
+) -> OnlineFramesThenTime:
     """Build a network whose frames pass through 5 layers of 512 LSTM cells with peepholes, classified after each frame.
 
     Args:
+        multi_label: see `LSTMOverTime`; a run passes whether its videos have several labels.
         snippets: number of frames of a video in training, and at test by default; any number can be scored.
-        hidden, layers, cell, truncate, dropout, answer: see `LSTMOverTime`.
+        hidden, layers, cell: see `cells`.
+        truncate, dropout, answer: see `LSTMOverTime`.
         frozen: the network of the frames does not learn.
 
         The others: see `praxiscope.models.snippets.SnippetNetwork`.
@@ -162,14 +200,15 @@ def lstm(
     )
     (own,) = frame.classifiers
     weight: Any = own.weight
+    if truncate is not None and truncate < 1:
+        raise ArgumentError(f"truncate must be at least 1, got {truncate}")
     over_time = LSTMOverTime(
-        int(weight.shape[1]),
+        cells(cell, int(weight.shape[1]), hidden, layers, truncate),
         hidden=hidden,
-        layers=layers,
-        cell=cell,
-        truncate=truncate,
+        truncate=truncate if cell == "plain" else None,
         dropout=dropout,
         answer=answer,
         num_classes=num_classes,
+        multi_label=multi_label,
     )
-    return FramesThenTime(frame, over_time, num_classes=num_classes, frames=snippets, frozen=frozen)
+    return OnlineFramesThenTime(frame, over_time, num_classes=num_classes, frames=snippets, frozen=frozen)

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 
 from praxiscope.models.fc_layers import FCLayers
-from praxiscope.models.frames_then_time import FramesThenTime, OverTime, frame_part
+from praxiscope.models.frames_then_time import FramesThenTime, OnlineFramesThenTime, OverTime, frame_part
 from praxiscope.models.named_layers import named_layers, run_layers
 from praxiscope.models.pool_operators import FCThenPool, LocalPool, PoolThenFC, Reduce, SlowPool, TimeConv
 from praxiscope.models.registered import register_model
@@ -46,13 +46,9 @@ def _build(
     network = frame_part(**frame)
     (own,) = network.classifiers
     inputs: Any = own.weight
-    return FramesThenTime(
-        network,
-        make(network, int(inputs.shape[1])),
-        num_classes=num_classes,
-        frames=snippets,
-        frozen=frozen,
-    )
+    over_time = make(network, int(inputs.shape[1]))
+    kind = OnlineFramesThenTime if over_time.online else FramesThenTime
+    return kind(network, over_time, num_classes=num_classes, frames=snippets, frozen=frozen)
 
 
 def _last_channels(network: SnippetNetwork) -> int:
@@ -247,8 +243,11 @@ def time_conv(
     """
 
     def over_time(frame: SnippetNetwork, inputs: int) -> OverTime:
-        fc = FCLayers(frame.backbone, inputs, width=width, dropout=dropout, maps=TimeConv.kernels)
-        return TimeConv(_last_channels(frame), fc, num_classes)
+        channels, kernels = _last_channels(frame), TimeConv.kernels
+        # AlexNet's map has as many channels as there are kernels, so that its own layers fit.
+        maps = None if channels == kernels else kernels
+        fc = FCLayers(frame.backbone, inputs, width=width, dropout=dropout, maps=maps)
+        return TimeConv(channels, fc, num_classes)
 
     return _build(
         over_time,

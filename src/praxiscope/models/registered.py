@@ -77,7 +77,8 @@ def register_model(
 ) -> Callable[[Builder], Builder]:
     """Return a decorator that registers the builder of a model, for ``--model NAME`` and ``create_model(NAME)``.
 
-    A run passes ``num_classes``, ``in_channels``, ``input_size`` and ``snippets`` to the builder if it declares them.
+    A run passes ``num_classes``, ``in_channels``, ``input_size``, ``snippets`` and ``multi_label`` (whether videos have
+        several labels) to the builder if it declares them.
         Its other keywords are settings: ``--set model.KEYWORD=VALUE``. An installed package provides its models by an
         entry point in the group ``praxiscope.models``: the name of the model, and the module that registers it.
 

@@ -104,7 +104,10 @@ def _keywords(settings: TrainSettings, manifest: Manifest, store: FlowStore | No
             )
         fixed["in_channels"] = 3 * wanted.frames
     own = model_keywords(given)
-    defaults: dict[str, Any] = {"snippets": settings.learned_snippets}
+    defaults: dict[str, Any] = {
+        "snippets": settings.learned_snippets,
+        "multi_label": manifest.multi_label,
+    }
     # Networks of timm are built for one size; a builder without a default asks for it.
     if is_timm(str(own.get("backbone"))) or known.get("input_size") is REQUIRED:
         defaults["input_size"] = wanted.size

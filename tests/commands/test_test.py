@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 import sys
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -372,18 +373,19 @@ def test_a_model_folder_is_tested_like_its_run(run: Path, colour_set: Path, tmp_
     np.testing.assert_allclose(alone.scores.reordered(whole.ids).logits, whole.logits, atol=1e-5)
 
 
-def test_the_validation_videos_of_a_run_are_those_that_it_held_out() -> None:
+def test_the_validation_videos_of_a_run_are_those_that_it_held_out(tmp_path: Path) -> None:
     from praxiscope.commands.test import _choose
     from praxiscope.data.manifest import Manifest
+    from praxiscope.data.splitlist import SplitList, write_split
     from praxiscope.types import VideoRecord
 
     rows = {"a": "train", "b": "train", "c": "test"}
     records = tuple(VideoRecord(id, Path(id), ("x",), split=split) for id, split in rows.items())
     manifest = Manifest(records, ("x",), False, "set", Path())
-    known = {"a": "train", "b": "val", "c": "test"}
+    write_split(tmp_path, [replace(r, split="val") if r.id == "b" else r for r in records])
     for subset, ids in (("val", ["b"]), ("test", ["c"])):
         notes: list[str] = []
-        assert [record.id for record in _choose(manifest, known, subset, notes)] == ids
+        assert [record.id for record in _choose(manifest, SplitList(tmp_path), subset, notes)] == ids
         assert notes == []
     with pytest.raises(px.DataError, match="val"):
-        _choose(manifest, {}, "val", [])
+        _choose(manifest, SplitList(tmp_path / "none"), "val", [])

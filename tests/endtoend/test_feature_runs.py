@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -269,6 +270,30 @@ def test_clips_that_the_network_was_trained_on_are_not_called_held_out(
     assert sorted(Scores.load(out / "held_out.npz").ids) == sorted(record.id for record in before[1::2])
 
 
+def test_learned_videos_are_known_under_other_names_and_over_runs(
+    store: Path, colour_set: Path, tmp_path: Path, call: Call
+) -> None:
+    first, network, again = tmp_path / "first", tmp_path / "network", tmp_path / "list.csv"
+    for folder in (first, network):
+        shutil.copytree(store / "network", folder)
+    manifest = load_records(colour_set)
+    learned = [*manifest.of("train")[::2], *manifest.of("test")[:2]]
+    write_split(first, [replace(record, split="train") for record in learned])
+    write_split(network, [], trained_on(first))  # a run that started from the weights of the first
+    renamed = [replace(r, id=f"again/{n}", path=r.path.resolve()) for n, r in enumerate(manifest.records)]
+    write_csv(again, renamed, manifest.classes)
+    options = FeatureOptions(**{**SMALL, "backbone": str(network)})
+    made, out = features(again, tmp_path / "store", options), tmp_path / "run"
+    trained = call("train", made, "--model", "probe", "--out", out)
+    assert trained.code == 0, trained.err
+    assert "2 of 6 test videos" in trained.out + trained.err
+    names = {record.path: record.id for record in renamed}
+    kept = [names[record.path.resolve()] for record in manifest.of("train")[1::2]]
+    assert sorted(Scores.load(out / "held_out.npz").ids) == sorted(kept)
+    tested = run_test(out, made)
+    assert any(f"2 of {len(tested.scores.ids)} test videos" in note for note in tested.notes)
+
+
 def test_the_network_of_a_probe_can_be_trained_further(run: Path) -> None:
     classes = px.load(run).card.labels
     model = create_model("tsn", backbone="squeezenet1_1", num_classes=len(classes))
@@ -279,7 +304,7 @@ def test_the_network_of_a_probe_can_be_trained_further(run: Path) -> None:
         kept = before[name] if name in report.skipped_classifier else weights(run)[f"frame.backbone.{name}"]
         assert torch.equal(x, kept), name
     assert not _kept(str(run), classes)
-    assert trained_on(run) == frozenset()
+    assert not trained_on(run)
 
 
 def test_a_model_of_frames_trains_on_the_videos_of_a_store(store: Path, tmp_path: Path) -> None:

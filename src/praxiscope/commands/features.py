@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from praxiscope.checkpoint import find_checkpoint, load_card
 from praxiscope.commands.feature_clips import (
     Block,
     Computing,
@@ -29,7 +28,7 @@ from praxiscope.commands.locking import locked, remove_parts
 from praxiscope.data.flow_reader import check_directions
 from praxiscope.data.manifest import MANIFEST_NAME, Manifest, load_records, write_csv
 from praxiscope.data.skipped import DamageList, check_skips, write_skipped
-from praxiscope.data.splitlist import SplitList
+from praxiscope.data.splitlist import trained_on, write_split
 from praxiscope.devices import pick_device
 from praxiscope.errors import ArgumentError, DataError, VideoError
 from praxiscope.features.contract import FeatureContract
@@ -209,13 +208,8 @@ def _save_network(folder: Path, network: FrameNetwork, options: FeatureOptions) 
     """Write the network, and which videos it was trained on: their features say little about new videos."""
     if not (folder / CARD_FILE).is_file():
         save_frame_network(folder, network)
-    for given in (options.backbone, options.weights):
-        if given is None or not Path(given).is_dir():
-            continue
-        if not load_card(
-            find_checkpoint(given)
-        ).features:  # else the list is that of the fit, not of its network
-            SplitList(Path(given)).copy_to(folder)
+    if learned := trained_on(options.backbone, options.weights):
+        write_split(folder, (), learned)
 
 
 def _plan(

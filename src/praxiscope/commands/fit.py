@@ -15,7 +15,7 @@ from praxiscope.commands.report import note_command, report_run
 from praxiscope.data.batch import mix_seeds
 from praxiscope.data.manifest import Manifest, load_records
 from praxiscope.data.skipped import check_skips, write_skipped
-from praxiscope.data.splitlist import write_split
+from praxiscope.data.splitlist import note_on_learned, trained_on, write_split
 from praxiscope.features.store import FeatureStore, is_store
 from praxiscope.processes import run_once
 from praxiscope.progress import Reporter
@@ -79,7 +79,6 @@ def fit_run(
     folder.mkdir(parents=True, exist_ok=True)
     dump_yaml(settings, folder / SETTINGS_FILE)
     note_command(folder, command)
-    write_split(folder, manifest.records)
     root = Path(settings.data.source)
     told: set[str] = set()  # notes on the data, by the command that computes the features
     if not is_store(root):
@@ -90,6 +89,10 @@ def fit_run(
         if note not in told:
             reporter.line(f"Note: {note}")
     store = FeatureStore(root)
+    before = trained_on(store.network)
+    write_split(folder, manifest.records, before)
+    for note in note_on_learned(manifest.of("test"), before):
+        reporter.line(f"Note: {note}")
     _check_readable(settings, folder, manifest, store)
     torch.manual_seed(mix_seeds(settings.run.seed, 0))
     model, card = build_on_features(settings.model.name, builder_keywords(settings), store, manifest)

@@ -18,7 +18,7 @@ from praxiscope.data.files import first_few
 from praxiscope.data.labels import did_you_mean
 from praxiscope.data.manifest import Manifest, load_records
 from praxiscope.data.skipped import DamageList, check_skips, write_skipped
-from praxiscope.data.splitlist import SplitList
+from praxiscope.data.splitlist import SplitList, note_on_learned
 from praxiscope.errors import ArgumentError, DataError
 from praxiscope.evaluation.metrics import summarise
 from praxiscope.evaluation.scores import Scores
@@ -106,7 +106,7 @@ def test(
         load = replace(load, task=_find_task(card, manifest))
         notes.append(f"{manifest.name} has classes of the data set {load.task}: this classifier is tested.")
     recogniser = load_recogniser(run, load)
-    records = _choose(manifest, SplitList(Path(run), load.task).sides(), options.subset, notes)
+    records = _choose(manifest, SplitList(Path(run), load.task), options.subset, notes)
     targets = _targets(recogniser, manifest, records)
     for note in notes:
         reporter.line(f"Note: {note}")
@@ -225,8 +225,9 @@ def _find_task(card: ModelCard, manifest: Manifest) -> str:
     )
 
 
-def _choose(manifest: Manifest, known: Mapping[str, str], subset: str, notes: list[str]) -> list[VideoRecord]:
-    """Return the videos to test, and report those that the run was trained on."""
+def _choose(manifest: Manifest, split: SplitList, subset: str, notes: list[str]) -> list[VideoRecord]:
+    """Return the videos to test, and report those that the run, or an earlier one, was trained on."""
+    known = split.sides()
     if any(record.split is None for record in manifest.records):
         if any(record.id in known for record in manifest.records):
             chosen = [r for r in manifest.records if known.get(r.id, "test") == subset]
@@ -245,11 +246,13 @@ def _choose(manifest: Manifest, known: Mapping[str, str], subset: str, notes: li
         raise DataError(
             f"{manifest.name}: no {subset} videos. Use --subset {' or '.join(there) or 'train'}, or another data set."
         )
-    seen = [r.id for r in chosen if known.get(r.id) == "train"]
-    if seen and subset != "train":
-        notes.append(
-            f"The model was trained on {len(seen)} of {counted(len(chosen), 'tested video')}, such as {seen[0]}."
-        )
+    if subset != "train":
+        trained = split.trained()
+        if seen := [record.id for record in chosen if record in trained]:
+            notes.append(
+                f"The model was trained on {len(seen)} of {counted(len(chosen), 'tested video')}, such as {seen[0]}."
+            )
+        notes += note_on_learned(chosen, split.before())
     return chosen
 
 

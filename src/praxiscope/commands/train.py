@@ -20,7 +20,7 @@ from praxiscope.commands.train_end import report_finished, summarise
 from praxiscope.data.batch import EpochBatches, mix_seeds
 from praxiscope.data.manifest import Manifest
 from praxiscope.data.skipped import DamageList, merge_skipped
-from praxiscope.data.splitlist import SplitList, write_split
+from praxiscope.data.splitlist import SplitList, note_on_learned, trained_on, write_split
 from praxiscope.errors import ArgumentError, DataError
 from praxiscope.inference.loading import build_from_card
 from praxiscope.models.names import learns_of
@@ -177,8 +177,12 @@ def _write_folder(run: _Run, manifest: Manifest, command: str | None) -> None:
         run.folder.mkdir(parents=True, exist_ok=True)
         dump_yaml(run.settings, run.folder / SETTINGS_FILE)
         note_command(run.folder, command)
-        write_split(run.folder, manifest.records)
-        if not run.resume:  # left by a run without a checkpoint; the videos may have been repaired since
+        before = SplitList(run.folder).before() if run.resume else trained_on(*run.settings.model.starts)
+        write_split(run.folder, manifest.records, before)
+        if not run.resume:
+            for note in note_on_learned(manifest.of("test"), before):
+                run.reporter.line(f"Note: {note}")
+            # left by a run without a checkpoint; the videos may have been repaired since
             for stale in run.folder.glob(of_process(SKIPPED_FILE, "*")):
                 stale.unlink()
     run.fabric.barrier()

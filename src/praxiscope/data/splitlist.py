@@ -1,18 +1,61 @@
-"""``split.csv``: the split of each video in a run."""
+"""``split.csv``: the split of each video in a run, and the videos that its network was trained on before."""
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
-from praxiscope.checkpoint import find_checkpoint, load_card
-from praxiscope.run_folder import SPLIT_FILE
+from praxiscope.checkpoint import find_checkpoint, is_fused, load_card
+from praxiscope.run_folder import CHECKPOINTS, SPLIT_FILE
 from praxiscope.types import VideoRecord
+from praxiscope.units import counted
 
-__all__ = ["SplitList", "trained_on", "write_split"]
+__all__ = ["Learned", "SplitList", "note_on_learned", "trained_on", "write_split"]
+
+_BEFORE = "before"  # the split of videos of earlier runs, whose weights a run started from
+
+
+class _Row(NamedTuple):
+    """A line of the list. ``file``: digest of the resolved path; empty in lists of earlier versions."""
+
+    id: str
+    label: str
+    split: str
+    file: str = ""
+
+
+@dataclass(frozen=True)
+class Learned:
+    """Videos that a network was trained on. It scores them better than new ones.
+
+    A video is one of them if it has the same id, as a packed copy has, or if it is the same file, as in a list with
+    other ids. So is another part of the same file.
+    """
+
+    rows: tuple[_Row, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __or__(self, other: Learned) -> Learned:
+        return Learned(tuple(dict.fromkeys((*self.rows, *other.rows))))
+
+    def __contains__(self, record: VideoRecord) -> bool:
+        return bool(self.rows) and (record.id in self._ids or _file(record) in self._files)
+
+    @cached_property
+    def _ids(self) -> frozenset[str]:
+        return frozenset(row.id for row in self.rows)
+
+    @cached_property
+    def _files(self) -> frozenset[str]:
+        return frozenset(row.file for row in self.rows if row.file)
 
 
 @dataclass(frozen=True)
@@ -34,48 +77,99 @@ class SplitList:
 
     def sides(self) -> dict[str, str]:
         """Split by id. Empty if the list is missing or damaged."""
-        return {name: side for name, _, side in self._rows() if side}
+        return {row.id: row.split for row in self._rows() if row.split not in ("", _BEFORE)}
 
-    def copy_to(self, folder: Path, trained: Collection[str] = ()) -> None:
-        """Copy the list to another folder, if there is one; videos of ``trained`` are in the split "train" there."""
+    def trained(self) -> Learned:
+        """The training videos."""
+        return self._learned("train")
+
+    def before(self) -> Learned:
+        """The training videos of earlier runs, whose weights this one started from."""
+        return self._learned(_BEFORE)
+
+    def _learned(self, split: str) -> Learned:
+        return Learned(tuple(row._replace(split=_BEFORE) for row in self._rows() if row.split == split))
+
+    def copy_to(self, folder: Path, trained: Collection[str] = (), before: Learned = Learned()) -> None:
+        """Copy the list to another folder, if there is one.
+
+        Args:
+            folder: the other folder.
+            trained: ids of videos that are in the split "train" there.
+            before: more training videos of earlier runs.
+        """
         if self.path.is_file():
-            rows = ((name, label, "train" if name in trained else side) for name, label, side in self._rows())
-            _write(folder / SPLIT_FILE, rows)
+            rows = [row for row in self._rows() if row.split != _BEFORE]
+            rows = [row._replace(split="train") if row.id in trained else row for row in rows]
+            _write(folder / SPLIT_FILE, (*rows, *(self.before() | before).rows))
 
-    def _rows(self) -> Iterator[tuple[str, str, str]]:
-        """Id, labels and split of each video."""
+    def _rows(self) -> Iterator[_Row]:
         if not self.path.is_file():
             return
         prefix = "" if self.task is None else f"{self.task}/"
         with self.path.open(newline="", encoding="utf-8", errors="replace") as file:
-            for row in csv.DictReader(file):
-                name = row.get("id") or ""
-                if name and name.startswith(prefix):
-                    label, side = row.get("label") or "", row.get("split") or ""
-                    yield name.removeprefix(prefix), label.removeprefix(prefix), side
+            for line in csv.DictReader(file):
+                row = _Row(*(line.get(name) or "" for name in _Row._fields))
+                if row.split == _BEFORE:  # of a run that may have other tasks
+                    yield row
+                elif row.id and row.id.startswith(prefix):
+                    yield row._replace(id=row.id.removeprefix(prefix), label=row.label.removeprefix(prefix))
 
 
-def trained_on(weights: str | Path | None) -> frozenset[str]:
-    """Ids of the videos that the network of a run or model folder was trained on.
+def trained_on(*weights: str | Path | None) -> Learned:
+    """The videos that the networks of run or model folders were trained on, in their own run or in earlier ones whose
+    weights it started from.
 
-    Empty if there is no list, as for a file of weights, and for a model on features, whose network was not trained. A
-    network that has learned these videos scores them better than new ones.
+    There are none for a folder without a list, as for a file of weights. A fit to features does not train the network,
+    so its own videos do not count.
     """
-    sides = {} if weights is None else SplitList(Path(weights)).sides()
-    if weights is None or not sides or load_card(find_checkpoint(weights)).features:
-        return frozenset()
-    return frozenset(name for name, side in sides.items() if side == "train")
+    found = Learned()
+    for given in weights:
+        if given is None:
+            continue
+        folder = Path(given).parent if Path(given).is_file() else Path(given)
+        model = folder
+        if folder.parent.name == CHECKPOINTS:  # a checkpoint of a run
+            folder = folder.parent.parent
+        split = SplitList(folder)
+        found |= split.before()
+        if (own := split.trained()) and (is_fused(model) or not load_card(find_checkpoint(model)).features):
+            found |= own
+    return found
 
 
-def write_split(folder: Path, records: Iterable[VideoRecord]) -> None:
-    """Write the list of a run. It holds ids, so it applies to a packed copy of the same videos, too."""
-    _write(folder / SPLIT_FILE, ((r.id, "|".join(r.labels), r.split or "") for r in records))
+def note_on_learned(records: Sequence[VideoRecord], learned: Learned) -> list[str]:
+    """A note on test videos that the network of a run was trained on before, or none."""
+    if not (seen := [record.id for record in records if record in learned]):
+        return []
+    return [
+        f"the network was trained on {len(seen)} of {counted(len(records), 'test video')} before, such as {seen[0]}, "
+        "in a run whose weights it has. So figures of a test will be too high."
+    ]
 
 
-def _write(path: Path, rows: Iterable[tuple[str, str, str]]) -> None:
+def write_split(folder: Path, records: Iterable[VideoRecord], before: Learned = Learned()) -> None:
+    """Write the list of a run. It holds ids, so it applies to a packed copy of the same videos, too.
+
+    Args:
+        folder: of the run or model.
+        records: the videos, with their splits.
+        before: the training videos of earlier runs, whose weights this one starts from.
+    """
+    rows = (_Row(r.id, "|".join(r.labels), r.split or "", _file(r)) for r in records)
+    _write(folder / SPLIT_FILE, (*rows, *before.rows))
+
+
+def _file(record: VideoRecord) -> str:
+    """A digest of the file's path, because a model that is given away should not name the folders of its machine."""
+    return hashlib.sha256(os.fsencode(os.path.realpath(record.path))).hexdigest()[:16]
+
+
+def _write(path: Path, rows: Iterable[_Row]) -> None:
+    rows = tuple(rows)  # they may come from the file that is replaced
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(("id", "label", "split"))
+        writer.writerow(_Row._fields)
         writer.writerows(rows)
     os.replace(temporary, path)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -234,8 +236,9 @@ def save_fused(
     if svm is None and (calibration := _calibrate(runs, fused)):
         content["calibration"] = calibration
     trained = {name for split in splits for name, side in split.sides().items() if side == "train"}
+    before = reduce(or_, (split.before() for split in splits))
     for split in [split for split in splits if split.path.is_file()][:1]:
-        split.copy_to(temporary, trained)  # keeps the list of training videos
+        split.copy_to(temporary, trained, before)  # keeps the list of training videos
     if svm is not None:
         from safetensors.numpy import save_file
 

@@ -125,6 +125,11 @@ class ModelSettings(BaseModel):
         description="an RGB run and a flow run from which a two-stream network starts (warm start, --from)",
     )
 
+    @property
+    def starts(self) -> tuple[str, ...]:
+        """The runs, or files of weights, that a network starts from."""
+        return (*((self.weights,) if self.weights else ()), *(self.start or ()))
+
     def keywords(self) -> dict[str, Any]:
         """The builder's keywords; ``pretrained`` only if it is set."""
         words = {k: v for k, v in self.model_dump().items() if k not in ("name", "weights", "start")}

@@ -10,7 +10,7 @@ import torch
 from praxiscope.checkpoint import find_checkpoint, load_card, load_model_weights, save_card
 from praxiscope.data.flow_reader import FlowSource
 from praxiscope.data.manifest import Manifest
-from praxiscope.data.splitlist import trained_on
+from praxiscope.data.splitlist import Learned, SplitList, trained_on
 from praxiscope.evaluation.calibration import FEWEST, calibrate
 from praxiscope.inference.loading import build_from_card
 from praxiscope.inference.recogniser import Recogniser
@@ -56,7 +56,8 @@ def calibrate_run(
     records = [record for record in manifest.of("val") if record.labels]
     if card.calibration or card.tasks or not records:
         return
-    records = _without_learned(records, settings.model.weights, reporter)
+    learned = SplitList(folder).before() | trained_on(*settings.model.starts)
+    records = _without_learned(records, learned, reporter)
     if len(records) < FEWEST:
         reporter.line(note_on_few(len(records)))
         return
@@ -91,17 +92,16 @@ def calibrate_run(
         )
 
 
-def _without_learned(
-    records: list[VideoRecord], weights: str | None, reporter: Reporter
-) -> list[VideoRecord]:
-    """Leave out the videos that the run was trained on whose weights this run started from."""
-    learned = trained_on(weights) & {record.id for record in records}
-    if learned:
+def _without_learned(records: list[VideoRecord], learned: Learned, reporter: Reporter) -> list[VideoRecord]:
+    """Leave out the videos that the network was trained on before, in a run whose weights this run started from."""
+    new = [record for record in records if record not in learned]
+    if len(new) < len(records):
         reporter.line(
-            f"Note: {len(learned)} of {counted(len(records), 'held-out video')} were training videos of {weights}, so "
-            "figures of the held-out videos are too high. The calibration is without them."
+            f"Note: the network was trained on {len(records) - len(new)} of {counted(len(records), 'held-out video')} "
+            "before, in a run whose weights it has. So figures of the held-out videos are too high. The calibration is "
+            "without them."
         )
-    return [record for record in records if record.id not in learned]
+    return new
 
 
 def note_on_few(videos: int) -> str:

@@ -162,7 +162,7 @@ def fit_to_store(
         path.unlink(missing_ok=True)
     row: dict[str, float] = {"step": 1, "epoch": 1, **_figures("", scores, targets, card)}
     known_to_network = trained_on(store.network)
-    learned = torch.tensor([record.id in known_to_network for record in records])
+    learned = torch.tensor([record in known_to_network for record in records])
     held_out = torch.isfinite(report.held_out_logits).all(1) & ~learned
     calibration: dict[str, Any] = {}
     kept: Scores | None = None

@@ -111,8 +111,8 @@ def test_many_filters_are_broken_into_bands_that_hold_them_all():
 
 
 def test_channels_that_a_stream_cannot_have_are_refused():
-    with pytest.raises(ArgumentError, match=r"flow .*\b3\b"):
-        draw_filters([("flow", torch.zeros(4, 3, 3, 3))])
+    with pytest.raises(ArgumentError, match=r"flow .*\b5\b"):
+        draw_filters([("flow", torch.zeros(4, 5, 3, 3))])
     with pytest.raises(ArgumentError, match=r"rgb .*\b4\b"):
         draw_filters([("rgb", torch.zeros(4, 4, 3, 3))])
 

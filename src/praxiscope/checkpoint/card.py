@@ -49,6 +49,16 @@ class FlowInput:
     subtract_mean: bool = True
     made: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def is_image(self) -> bool:
+        """Whether the network takes the flow as an image of three channels."""
+        return self.kind == "image"
+
+    @property
+    def channels(self) -> int:
+        """Channels of a stack as the network takes it."""
+        return 3 if self.is_image else 2 * self.length
+
 
 @dataclass(frozen=True)
 class InputContract:
@@ -59,7 +69,7 @@ class InputContract:
         short_side: the frame's short side after scaling, before the crop, pixels.
         channels: channels of one snippet (of its RGB frames, if the model also takes flow).
         mean, std: normalisation of RGB, per channel, for values in [0, 1].
-        flow_mean, flow_std: normalisation of flow, per channel, in pixels.
+        flow_mean, flow_std: normalisation of flow, per channel, in pixels; of flow images, in levels from 0 to 1.
         colour: order of the channels.
         snippets: snippets per video in training, and per view at test.
         length: consecutive frames in a snippet.
@@ -111,7 +121,18 @@ class InputContract:
         if len(self.streams) == 1:
             return {self.streams[0]: self.channels}
         assert self.flow is not None
-        return {name: 2 * self.flow.length if name == "flow" else self.channels for name in self.streams}
+        return {name: self.flow.channels if name == "flow" else self.channels for name in self.streams}
+
+    @property
+    def read_channels(self) -> dict[str, int]:
+        """Channels of a snippet in each stream before its normalisation: of flow, two for each field."""
+        own = self.stream_channels
+        return own if self.flow is None else {**own, "flow": 2 * self.flow.length}
+
+    @property
+    def flow_is_image(self) -> bool:
+        """Whether the model takes flow as images of three channels."""
+        return self.flow is not None and self.flow.is_image
 
 
 def _versions() -> dict[str, str]:

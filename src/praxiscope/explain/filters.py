@@ -113,6 +113,8 @@ class _Tiles:
 
     @classmethod
     def of(cls, stream: str, weight: Tensor) -> _Tiles:
+        if stream.startswith("flow") and weight.shape[1] == 3:
+            weight = weight[:, :2]  # the third channel of a flow image is zero
         filters, channels, *kernel = weight.shape
         facts: dict[str, Any] = {"stream": stream, "shape": list(weight.shape)}
         # All channels of a filter share one scale, so that weak channels stay weak.

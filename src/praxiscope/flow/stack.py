@@ -13,6 +13,8 @@ stack                     L forward fields from tau on
 trajectory                the same, each sampled along the trajectories of the points of frame tau
 stack-bidirectional       L / 2 forward fields from tau on, then L / 2 backward fields: tau to tau - 1, …
 trajectory-bidirectional  the same two halves, each along its own trajectories from frame tau
+image                     one forward field, from tau to tau + 1, which is normalised as an image of three channels
+                          (`praxiscope.video.colour.normalise_flow_image`)
 ========================  ===============================================================================
 
 Near the ends of a video its last forward field, or its first backward field, is repeated.
@@ -50,10 +52,12 @@ class Stacking(NamedTuple):
     Attributes:
         arrange: fields [..., n, 2, H, W], ordered by time from tau, to channels [..., 2n, H, W].
         bidirectional: whether the second half of the fields leads back from tau.
+        single: whether a stack has one field only.
     """
 
     arrange: Callable[[Tensor], Tensor]
     bidirectional: bool
+    single: bool = False
 
 
 # : The kinds of stacks by name.
@@ -101,7 +105,7 @@ def stack_fields(
     Raises:
         ArgumentError: the kind is unknown, or fields have the wrong shape.
     """
-    arrange, bidirectional = stackings.get(kind)
+    arrange, bidirectional, _ = stackings.get(kind)
     _check_fields(fields)
     if not bidirectional:
         if backward is not None:
@@ -154,7 +158,9 @@ def field_numbers(starts: Tensor | int, kind: str, length: int, num_fields: int)
 
 def check_kind(kind: str, length: int) -> None:
     """Raise ArgumentError if the kind of stack is unknown or cannot have this length."""
-    bidirectional = stackings.get(kind).bidirectional
+    _, bidirectional, single = stackings.get(kind)
+    if single and length != 1:
+        raise ArgumentError(f"flow of kind {kind!r} consists of one field, got a length of {length}")
     if length < 1:
         raise ArgumentError(f"a flow stack needs a length of at least 1 field, got {length}")
     if bidirectional and length % 2:
@@ -286,3 +292,4 @@ stackings.register("stack")(Stacking(_as_they_are, bidirectional=False))
 stackings.register("trajectory")(Stacking(_along_paths, bidirectional=False))
 stackings.register("stack-bidirectional")(Stacking(_as_they_are, bidirectional=True))
 stackings.register("trajectory-bidirectional")(Stacking(_along_paths, bidirectional=True))
+stackings.register("image")(Stacking(_as_they_are, bidirectional=False, single=True))

@@ -116,7 +116,7 @@ class FeatureExtractor:
         self.input = network.card.input
         (self.stream,) = network.streams
         self._maps = () if layer is None else (layer,)
-        channels = self.input.stream_channels[self.stream]
+        channels = self.input.read_channels[self.stream]
         example = torch.rand(1, 2, channels, self.input.size, self.input.size)
         example = example.mul(255).to(torch.uint8) if self.stream == "rgb" else example
         prepared = network.prepare(example, kind_of(self.stream))
@@ -293,7 +293,7 @@ class _Clips(Dataset["_Read | Skip"]):
         """Frames that are read together."""
         width = 4 if self.stream == "flow" else 1  # bytes of a value
         side = self.contract.short_side if self.whole or self.stream == "flow" else self.size
-        return max(_LEAST, _HELD // (width * self.contract.stream_channels[self.stream] * side * side))
+        return max(_LEAST, _HELD // (width * self.contract.read_channels[self.stream] * side * side))
 
     def parts(
         self, record: VideoRecord, item: _Read, video: Any = None

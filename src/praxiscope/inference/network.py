@@ -81,6 +81,7 @@ class TrainedNetwork:
             std=contract.std,
             flow_mean=contract.flow_mean,
             flow_std=contract.flow_std,
+            flow_image=contract.flow_is_image,
             channels_last=self.precision.channels_last,
         )
 

@@ -305,8 +305,10 @@ def flow_normalisation(rgb: Normalisation, in_channels: int) -> Normalisation:
 
     Args:
         rgb: normalisation of pixels in [0, 1] that the weights expect.
-        in_channels: two for every flow field of a stack.
+        in_channels: two for every flow field of a stack. Three: an image of one field, normalised like a frame.
     """
+    if in_channels == 3:
+        return rgb
     std = 40.0 * sum(rgb["std"]) / len(rgb["std"])
     return Normalisation(mean=(0.0,) * in_channels, std=(std,) * in_channels)
 

@@ -81,7 +81,11 @@ class InputSettings(Section):
         5,
         description="flow fields in a stack; for several lengths, as in [5, 10], the network gets a stem for each",
     )
-    flow_kind: Literal["stack", "trajectory", "stack-bidirectional", "trajectory-bidirectional"] = "stack"
+    flow_kind: Literal["stack", "trajectory", "stack-bidirectional", "trajectory-bidirectional", "image"] = (
+        Field(
+            "stack", description="image: one field as an image of three channels, for networks of RGB frames"
+        )
+    )
     subtract_mean: bool = Field(True, description="subtract the mean of each flow field from it")
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
@@ -128,7 +132,16 @@ class InputSettings(Section):
                 f"flow_length = {list(self.flow_lengths)} cannot be combined with flow_kind = {self.flow_kind}; set a "
                 "single length"
             )
+        if self.flow_kind == "image" and self.flow_lengths != (1,):
+            raise ValueError(
+                f"flow_kind = image takes one flow field, but flow_length = {self.flow_length}; set flow_length = 1"
+            )
         return self
+
+    @property
+    def flow_channels(self) -> list[int]:
+        """Channels of a network's input for each of `flow_lengths`."""
+        return [3] if self.flow_kind == "image" else [2 * length for length in self.flow_lengths]
 
     @property
     def samples_windows(self) -> bool:

@@ -93,7 +93,7 @@ def _keywords(settings: TrainSettings, manifest: Manifest, store: FlowStore | No
     known = keywords_of(given.name)
     fixed: dict[str, Any] = {"num_classes": len(manifest.classes)}
     if store is not None:
-        channels = [2 * length for length in wanted.flow_lengths]
+        channels = wanted.flow_channels
         fixed["in_channels"] = channels if len(channels) > 1 else channels[0]
     if wanted.frames > 1:
         streams = seen_streams(settings)
@@ -128,7 +128,7 @@ def _check_classes_and_channels(
         )
     expected = {"rgb": 3 * wanted.frames}
     if store is not None:
-        expected["flow"] = 2 * wanted.flow_lengths[-1]
+        expected["flow"] = wanted.flow_channels[-1]
     for stream, channels in model.channels.items():
         if channels != expected.get(stream):
             raise ArgumentError(
@@ -161,6 +161,11 @@ def _check_backprop(settings: TrainSettings, model: VideoModel) -> None:
 def _check_input(settings: TrainSettings, model: VideoModel) -> None:
     """Raise ArgumentError for settings that apply only to models of sampled frames, or only to models of all frames."""
     wanted, name = settings.input, settings.model.name
+    if wanted.flow_kind == "image" and model.streams != ("flow",):
+        raise ArgumentError(
+            f"input.flow_kind = image: needs a network of flow alone; {name} takes {' and '.join(model.streams)}. "
+            "Omit it."
+        )
     if not model.sees.all_frames:
         unused = {"sampled_epochs": 0, "max_frames": None, "padded": False}
         for key, value in wanted.model_dump(include=set(unused)).items():

@@ -97,6 +97,7 @@ def preparer(
         std=contract.std,
         flow_mean=contract.flow_mean,
         flow_std=contract.flow_std,
+        flow_image=contract.flow_is_image,
         channels_last=channels_last(settings, device),
     )
     return lambda batch: augment(batch.to(device, non_blocking=True))
@@ -177,7 +178,7 @@ def _stream_bytes(settings: TrainSettings, contract: InputContract) -> dict[str,
     pixels = settings.optim.batch * settings.input.snippets * settings.input.size**2
     return {
         name: pixels * channels * (4 if kind_of(name) == "flow" else 1)
-        for name, channels in contract.stream_channels.items()
+        for name, channels in contract.read_channels.items()
     }
 
 

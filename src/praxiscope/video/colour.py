@@ -23,8 +23,18 @@ from torch import Tensor
 from praxiscope.errors import ArgumentError
 from praxiscope.video.geometry import Kind, Size, Transform, check_frames, flip, needed
 
-__all__ = ["ColorJitter", "Jitter", "Lighting", "colour_matrices", "normalise_flow", "normalise_rgb"]
+__all__ = [
+    "ColorJitter",
+    "Jitter",
+    "Lighting",
+    "colour_matrices",
+    "flow_levels",
+    "normalise_flow",
+    "normalise_flow_image",
+    "normalise_rgb",
+]
 
+FLOW_IMAGE_BOUND = 40.0  # pixels (Ng, 2018, section 3.3)
 GREY = (0.299, 0.587, 0.114)  # luma of ITU-R BT.601: the Y of YIQ
 
 # The principal components of the colours of ImageNet's images, in [0, 1]: a column for each, rows R, G, B; and the size
@@ -229,6 +239,45 @@ def normalise_flow(
     )
     for part in _parts(flow):
         out[part] = (_flipped(flow, flipped, part, "flow").float() - shift) / scale
+    return out
+
+
+def flow_levels(flow: Tensor, bound: float = FLOW_IMAGE_BOUND) -> Tensor:
+    """Levels of flow in an image: displacements in pixels, clipped to [-bound, bound], as whole numbers from 0 to 255.
+
+    x becomes 127.5 + 127.5 x / bound, rounded (Ng, 2018, section 3.3); no motion is 128.
+    """
+    return (flow.clamp(-bound, bound) * (127.5 / bound)).add_(127.5).round_()
+
+
+def normalise_flow_image(
+    flow: Tensor,
+    flipped: Tensor | None,
+    mean: Sequence[float],
+    std: Sequence[float],
+    channels_last: bool,
+) -> Tensor:
+    """Flip flow [N, 2, H, W] in pixels, and make normalised images [N, 3, H, W] of it, for networks of RGB frames.
+
+    The first two channels are dx and dy as `flow_levels`, divided by 255, minus ``mean``, divided by ``std``. The third
+    channel is zero after the subtraction of the mean.
+
+    Args:
+        flow: float, in pixels.
+        flipped: bool [N], which fields to flip horizontally; None for none.
+        mean, std: of levels from 0 to 1, one value or three.
+        channels_last: the memory format of the result.
+    """
+    if flow.shape[1] != 2:
+        raise ArgumentError(f"a flow image is made of one field, [N, 2, H, W]; got {list(flow.shape)}")
+    out = _like(flow[:, :1].expand(-1, 3, -1, -1), channels_last)
+    shift, scale = (
+        _per_channel(values, 3)[:2].float().to(flow.device)[:, None, None] for values in (mean, std)
+    )
+    for part in _parts(flow):
+        levels = flow_levels(_flipped(flow, flipped, part, "flow").float())
+        out[part, :2] = (levels / 255 - shift) / scale
+    out[:, 2] = 0
     return out
 
 

@@ -13,7 +13,14 @@ from torch import Tensor
 
 from praxiscope.errors import ArgumentError
 from praxiscope.types import STEM, Batch
-from praxiscope.video.colour import ColorJitter, Jitter, Lighting, normalise_flow, normalise_rgb
+from praxiscope.video.colour import (
+    ColorJitter,
+    Jitter,
+    Lighting,
+    normalise_flow,
+    normalise_flow_image,
+    normalise_rgb,
+)
 from praxiscope.video.crops import (
     CenterCrop,
     FullFrame,
@@ -75,7 +82,8 @@ class BatchAugment:
         jitter: colour jitter of RGB frames; None for none.
         lighting: AlexNet's colour noise, after the jitter; None for none.
         mean, std: of pixels from 0 to 1, per channel. Fewer values than channels are repeated (stacks).
-        flow_mean, flow_std: of flow in pixels, likewise.
+        flow_mean, flow_std: of flow in pixels, likewise; of flow images, of levels from 0 to 1.
+        flow_image: make images of three channels of flow, see `praxiscope.video.colour.normalise_flow_image`.
         channels_last: return frames in this memory format, in which convolutions are faster on most machines.
 
     With ``flip=False`` and neither ``jitter`` nor ``lighting``, as in testing, no seeds are needed.
@@ -89,6 +97,7 @@ class BatchAugment:
     flow_std: tuple[float, ...] = (1.0,)
     channels_last: bool = False
     lighting: Lighting | None = None
+    flow_image: bool = False
 
     def __post_init__(self) -> None:
         for mean, std in ((self.mean, self.std), (self.flow_mean, self.flow_std)):
@@ -135,7 +144,7 @@ class BatchAugment:
             offsets: int64 [B + 1]; video b owns the rows ``offsets[b]:offsets[b + 1]``.
 
         Returns:
-            float32 of the same shape.
+            float32 of the same shape; for flow images, with three channels.
 
         Raises:
             ArgumentError: wrong shapes, channels or number of seeds.
@@ -168,7 +177,8 @@ class BatchAugment:
             if self.recolours:
                 jitters = [jitter for _, jitter in draws]
         if kind == "flow":
-            changed = normalise_flow(flat, flipped, self.flow_mean, self.flow_std, self.channels_last)
+            normalise = normalise_flow_image if self.flow_image else normalise_flow
+            changed = normalise(flat, flipped, self.flow_mean, self.flow_std, self.channels_last)
         else:
             changed = normalise_rgb(flat, video, flipped, jitters, self.mean, self.std, self.channels_last)
-        return changed.reshape(frames.shape)
+        return changed.reshape(*frames.shape[:-3], *changed.shape[-3:])

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from praxiscope.data.split_checks import describe_leaks
 from praxiscope.data.splits import class_weights, epoch_order, group_split, leaking_groups
 from praxiscope.errors import ArgumentError
 from praxiscope.types import VideoRecord
@@ -100,6 +103,37 @@ def test_leaks_are_counted_by_side() -> None:
         _record("e", "x", split="train"),
     ]
     assert leaking_groups(records) == {"g": {"train": 1, "test": 2}}
+
+
+def _parts(file: str, splits: Sequence[str | None], group: str | None = None) -> list[VideoRecord]:
+    return [
+        replace(_record(f"{file}@{n}-{n + 1}", "ab"[n % 2], group=group, split=split), path=Path(file))
+        for n, split in enumerate(splits)
+    ]
+
+
+def test_parts_of_a_file_leak_like_a_group() -> None:
+    records = [
+        *_parts("v.mp4", ["train", "test", "test"]),
+        *_parts("w.mp4", ["train", "train"]),
+        *_parts("x.mp4", ["train", "test"], group="g"),
+    ]
+    assert leaking_groups(records) == {"g": {"train": 1, "test": 1}, "v.mp4": {"train": 1, "test": 2}}
+    groups, files = describe_leaks(records)
+    assert "1 group " in groups
+    assert "g (1 train, 1 test)" in groups
+    assert "1 file " in files
+    assert "v.mp4 (1 train, 2 test)" in files
+    assert describe_leaks(records[3:5]) == []
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_random_split_keeps_the_parts_of_a_file_together(seed: int) -> None:
+    records = [part for n in range(6) for part in _parts(f"{n}.mp4", [None] * 4)]
+    split = group_split(records, 0.3, seed)
+    assert {record.split for record in split} == {"train", "test"}
+    for file in {record.path for record in split}:
+        assert len({record.split for record in split if record.path == file}) == 1
 
 
 def test_an_ordinary_epoch_is_a_permutation_of_its_own() -> None:

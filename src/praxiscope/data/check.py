@@ -83,7 +83,7 @@ class CheckReport:
         classes: number of videos by class and split ("unsplit" for none).
         imbalance: training videos of the largest class over those of the smallest; 1 is balanced. If there is no
             split, of all videos.
-        leaking_groups: groups on several sides of the split, with the number of videos on each.
+        leaking_groups: groups, and files with parts, on several sides of the split, with the number of videos on each.
         copies: files with the same content.
         label_trouble: labels that features contradict, and near duplicates; None if no features were given.
     """

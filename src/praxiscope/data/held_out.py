@@ -44,9 +44,7 @@ def hold_out(manifest: Manifest, fraction: float, seed: int = 0) -> Manifest:
     if (median := clips_of_a_class(manifest)) < FEW_CLIPS:
         few = f"half of the classes of {manifest.name} have {counted(int(median), 'training clip')} or fewer"
         return _noted(manifest, f"{few}, so none are held out for validation.")
-    parts = Counter(record.path for record in train)
-    together = [replace(r, group=r.source) if parts[r.path] > 1 else r for r in train]
-    drawn = {record.id for record in group_split(together, fraction, seed) if record.split == "test"}
+    drawn = {record.id for record in group_split(train, fraction, seed) if record.split == "test"}
     if not drawn:
         one = f"no group of {manifest.name} can be spared from training"
         return _noted(manifest, f"{one}, so no videos are held out for validation.")

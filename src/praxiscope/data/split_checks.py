@@ -94,14 +94,17 @@ def describe_random_split(records: Sequence[VideoRecord], seed: int) -> str:
 
 
 def describe_leaks(records: Sequence[VideoRecord]) -> list[str]:
-    leaks = leaking_groups(records)
-    if not leaks:
-        return []
-    phrases = [
-        f"{group} ({', '.join(f'{count} {split}' for split, count in sides.items())})"
-        for group, sides in leaks.items()
-    ]
-    return [
-        f"{counted(len(leaks), 'group is', 'groups are')} on several sides of the split, so test results will be too "
-        f"good: {first_few(phrases)}"
-    ]
+    files = {record.source for record in records if record.group is None}
+    notes, leaks = [], leaking_groups(records)
+    for what, several, of_files in (("group is", "groups are", False), ("file has", "files have", True)):
+        phrases = [
+            f"{name} ({', '.join(f'{count} {split}' for split, count in sides.items())})"
+            for name, sides in leaks.items()
+            if (name in files) == of_files
+        ]
+        if phrases:
+            notes.append(
+                f"{counted(len(phrases), what, several)} {'parts ' if of_files else ''}on several sides of the split, "
+                f"so test results will be too good: {first_few(phrases)}"
+            )
+    return notes

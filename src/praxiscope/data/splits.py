@@ -21,7 +21,8 @@ __all__ = ["class_weights", "epoch_order", "group_split", "leaking_groups"]
 def group_split(
     records: Sequence[VideoRecord], test_fraction: float = 0.2, seed: int = 0
 ) -> list[VideoRecord]:
-    """Split videos at random into train and test, with each group on one side and classes in proportion.
+    """Split videos at random into train and test, with each group on one side and classes in proportion. The parts of
+    one file, which look alike, are a group, too, where no other is given.
 
     Groups are visited in random order, large ones first, and become test videos while this brings the test counts of
     their classes closer to ``test_fraction``. Each class keeps at least one training clip; a class with several groups
@@ -40,9 +41,10 @@ def group_split(
     """
     if not 0 <= test_fraction < 1:
         raise ArgumentError(f"test_fraction must be from 0 to below 1, got {test_fraction!r}")
+    of_record = _group_keys(records)
     groups: dict[tuple[str, str], list[VideoRecord]] = defaultdict(list)
-    for record in records:
-        groups[_group_key(record)].append(record)
+    for key, record in zip(of_record, records, strict=True):
+        groups[key].append(record)
     keys = sorted(groups)
     contents = {key: Counter(label for r in groups[key] for label in r.labels) for key in keys}
     total: Counter[str] = Counter()
@@ -80,15 +82,19 @@ def group_split(
                 candidates = [key for key in reversed(order) if contents[key][name] and leaves_training(key)]
                 if candidates:
                     take(candidates[0])
-    return [replace(r, split="test" if _group_key(r) in chosen else "train") for r in records]
+    return [
+        replace(record, split="test" if key in chosen else "train")
+        for key, record in zip(of_record, records, strict=True)
+    ]
 
 
 def leaking_groups(records: Sequence[VideoRecord]) -> dict[str, dict[str, int]]:
-    """Groups with videos on several sides of the split: by group, the number of videos on each side."""
+    """Groups with videos on several sides of the split, and files with parts there that have no group: by name of the
+    group or path of the file, the number of videos on each side."""
     sides: dict[str, Counter[str]] = defaultdict(Counter)
     for record in records:
-        if record.group is not None and record.split is not None:
-            sides[record.group][record.split] += 1
+        if record.split is not None:
+            sides[record.source][record.split] += 1
     return {group: dict(counts) for group, counts in sorted(sides.items()) if len(counts) > 1}
 
 
@@ -147,9 +153,16 @@ def class_weights(counts: Sequence[int]) -> Tensor:
     return (inverse / inverse.mean()).to(torch.float32)
 
 
-def _group_key(record: VideoRecord) -> tuple[str, str]:
-    """The key of a group, or of a single video. The first part distinguishes a group from a video of the same name."""
-    return ("group", record.group) if record.group is not None else ("video", record.id)
+def _group_keys(records: Sequence[VideoRecord]) -> list[tuple[str, str]]:
+    """The key of the group of each video: a group, the file of several parts, or a single video. The first part of the
+    key distinguishes a group from a video of the same name."""
+    parts = Counter(record.path for record in records)
+    return [
+        ("group", record.source)
+        if record.group is not None or parts[record.path] > 1
+        else ("video", record.id)
+        for record in records
+    ]
 
 
 def _in_rounds(rng: np.random.Generator, size: int, count: int) -> np.ndarray:

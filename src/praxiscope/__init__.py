@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         VideoError,
     )
     from praxiscope.evaluation.scores import Scores
+    from praxiscope.inference.live import live
     from praxiscope.inference.loading import load
     from praxiscope.inference.recogniser import Recogniser
     from praxiscope.inference.run import Run
@@ -67,6 +68,7 @@ __all__ = [
     "fuse",
     "fuse_runs",
     "list_models",
+    "live",
     "load",
     "open_video",
     "register_model",
@@ -91,6 +93,7 @@ _HOMES = {
     "create_model": "models",
     "fuse_runs": "commands.fuse",
     "list_models": "models",
+    "live": "inference.live",
     "load": "inference.loading",
     "open_video": "video.opening",
     "register_model": "models.registered",

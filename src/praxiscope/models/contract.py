@@ -25,6 +25,7 @@ __all__ = [
     "Normalisation",
     "ReadsInParts",
     "ScoresOnline",
+    "ScoresSnippetsOnline",
     "Sees",
     "VideoModel",
     "check_contract",
@@ -338,6 +339,20 @@ class ScoresOnline(Protocol):
         Returns:
             The scores before softmax after each frame, [n, K], and the next state. Each row equals the ``logits`` of
             ``forward`` for the video up to that frame.
+        """
+        ...
+
+
+@runtime_checkable
+class ScoresSnippetsOnline(ScoresOnline, Protocol):
+    """The interface of models that also score each frame of a video while it comes, by itself and the past."""
+
+    def advance_snippets(self, frames: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Take the next frames of a video, as `advance` does.
+
+        Returns:
+            The scores of each frame before softmax, [n, K], of which those of the video are the consensus, and the next
+            state.
         """
         ...
 

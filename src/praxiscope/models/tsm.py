@@ -39,7 +39,7 @@ class CausalTSM(SnippetNetwork):
     """TSM with a shift from the past only, which also scores a video while it is going on.
 
     Online it equals ``forward`` of all frames so far, in memory that does not grow with their number
-    (`praxiscope.models.contract.ScoresOnline`; Lin et al. 2019, section 4.2).
+    (`praxiscope.models.contract.ScoresSnippetsOnline`; Lin et al. 2019, section 4.2).
 
     Takes the arguments of `SnippetNetwork`.
     """
@@ -70,10 +70,11 @@ class CausalTSM(SnippetNetwork):
         memory = dict(state.memory)
         with self.memory.set(memory):
             scores = self(frames[None]).snippet_logits[0]
+        exact = scores.double()  # the sum over hours needs more digits
         if self.consensus is maximum:
-            total = scores.amax(0) if state.total is None else torch.maximum(state.total, scores.amax(0))
+            total = exact.amax(0) if state.total is None else torch.maximum(state.total, exact.amax(0))
         else:
-            total = scores.sum(0) if state.total is None else state.total + scores.sum(0)
+            total = exact.sum(0) if state.total is None else state.total + exact.sum(0)
         return scores, OnlineState(memory, state.frames + len(frames), total)
 
     def advance(self, frames: Tensor, state: OnlineState) -> tuple[Tensor, OnlineState]:
@@ -94,12 +95,13 @@ class CausalTSM(SnippetNetwork):
                 'a network that scores online needs the consensus "average" or "maximum"; set model.consensus'
             )
         scores, after = self.advance_snippets(frames, state)
+        exact = scores.double()
         if self.consensus is maximum:
-            known = scores if state.total is None else torch.cat([state.total[None], scores])
-            return known.cummax(0).values[-len(scores) :], after
-        sums = scores.cumsum(0) if state.total is None else state.total + scores.cumsum(0)
+            known = exact if state.total is None else torch.cat([state.total[None], exact])
+            return known.cummax(0).values[-len(scores) :].to(scores), after
+        sums = exact.cumsum(0) if state.total is None else state.total + exact.cumsum(0)
         counts = torch.arange(1, len(scores) + 1, device=scores.device) + state.frames
-        return sums / counts[:, None], after
+        return (sums / counts[:, None]).to(scores), after
 
 
 @register_model("tsm")

@@ -185,12 +185,14 @@ def make_store(
     from praxiscope.features.contract import FeatureContract
     from praxiscope.features.shard import writing_shard
     from praxiscope.features.store import FeatureStore, create_store, shard_path
+    from praxiscope.inference.extract import weights_digest
     from praxiscope.types import VideoRecord
 
     rows = {name: torch.as_tensor(x) for name, x in features.items()}
     views = contract.get("views", ("center",))
     inner = tuple(next(iter(rows.values())).shape[1 if len(views) == 1 else 2 :])
-    given = {"backbone": "squeezenet1_1", "stream": "rgb", "weights": "0" * 64, "shape": inner, **contract}
+    weights = "0" * 64 if network is None else weights_digest(network[0])
+    given = {"backbone": "squeezenet1_1", "stream": "rgb", "weights": weights, "shape": inner, **contract}
     made = FeatureContract(**given)
     names = list(rows)
     blocks = [names[first : first + block] for first in range(0, len(names), block)]

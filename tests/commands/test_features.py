@@ -307,17 +307,18 @@ def test_a_damaged_video_is_listed(tmp_path: Path, sampling: dict[str, Any]) -> 
 
 def test_blocks_do_not_depend_on_the_order_of_the_data() -> None:
     records = [VideoRecord(f"{number:03}", Path(f"{number}.mp4"), ("a",)) for number in range(40)]
-    sizes = {record.id: 10 for record in records}
+    sizes = {record.id: feature_clips.Source(10, "") for record in records}
     blocks = feature_clips.blocks_of(records, sizes)
     assert [len(block.records) for block in blocks] == [16, 16, 8]
     assert feature_clips.blocks_of(records[::-1], sizes) == blocks
-    large = feature_clips.blocks_of(records[:4], {record.id: 1 << 28 for record in records})
+    large = feature_clips.blocks_of(records[:4], dict.fromkeys(sizes, feature_clips.Source(1 << 28, "")))
     assert [len(block.records) for block in large] == [1, 1, 1, 1]
 
 
 def test_a_file_of_which_parts_are_clips_is_counted_once() -> None:
     records = [VideoRecord(f"{number:03}", Path("long.mp4"), ("a",)) for number in range(20)]
-    blocks = feature_clips.blocks_of(records, {record.id: 1 << 28 for record in records})
+    large = feature_clips.Source(1 << 28, "")
+    blocks = feature_clips.blocks_of(records, {record.id: large for record in records})
     assert [len(block.records) for block in blocks] == [1, 16, 3]
 
 

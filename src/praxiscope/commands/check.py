@@ -8,7 +8,7 @@ from pathlib import Path
 from praxiscope.data.check import CheckReport, inspect
 from praxiscope.data.manifest import Manifest, load_records
 from praxiscope.errors import ArgumentError
-from praxiscope.features.store import is_store
+from praxiscope.features.store import FeatureStore, is_store
 from praxiscope.processes import run_once
 from praxiscope.progress import Reporter
 
@@ -38,6 +38,8 @@ def check(
     source = labels if data is None else data
     if source is None:
         raise ArgumentError("give the data to check, or --labels with the folder of its features")
+    if data is not None and is_store(data):
+        _check_store(data, full)
     manifest = load_records(source, split=split, annotations=Path(annotations) if annotations else None)
     # First, so that features that do not fit are told before all videos are opened.
     trouble = None
@@ -47,6 +49,16 @@ def check(
         trouble = check_labels(manifest, labels, reporter=reporter)
     report = _inspect(_existing(manifest) if is_store(source) else manifest, full, workers, reporter)
     return replace(report, label_trouble=trouble)
+
+
+def _check_store(root: str | Path, full: bool) -> None:
+    """Raise DataError if a feature store is not finished or is damaged; ``full``: read every byte."""
+    from praxiscope.inference.frame_network import check_network
+
+    store = FeatureStore(root)
+    check_network(store.network, store.contract)
+    if full:
+        store.verify()
 
 
 def _inspect(manifest: Manifest, full: bool, workers: int, reporter: Reporter) -> CheckReport:

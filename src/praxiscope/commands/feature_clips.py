@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import torch
 
@@ -23,7 +23,7 @@ from praxiscope.jobs import advance, run_jobs
 from praxiscope.progress import Reporter
 from praxiscope.types import VideoRecord
 from praxiscope.units import counted
-from praxiscope.video.framefiles import source_bytes
+from praxiscope.video.framefiles import edge_digest, source_bytes
 from praxiscope.video.opening import open_video
 
 __all__ = [
@@ -31,15 +31,20 @@ __all__ = [
     "Computing",
     "Job",
     "Outcome",
+    "Source",
     "blocks_of",
     "check_same_data",
     "compute",
+    "expected_rows",
+    "is_stored",
     "killers",
     "lost",
+    "same_videos",
     "sources",
 ]
 
 _CLIPS, _BYTES = 16, 1 << 28  # of the videos of a block; short, so that little is lost when a run is killed
+_LOOKED_AT = 8  # videos that are opened to estimate the number of frames
 
 
 Stored: TypeAlias = tuple[Shard, ClipRows]
@@ -101,31 +106,76 @@ class Outcome:
     lost: bool = False
 
 
-def sources(records: Sequence[VideoRecord]) -> dict[str, int]:
-    """Sizes of videos in bytes by id; -1 for one that does not exist."""
+class Source(NamedTuple):
+    """What a video was when its features were computed.
+
+    bytes: its size; -1 if it does not exist.
+    mark: its size and a digest of its content, then its part in seconds, if it is one.
+    """
+
+    bytes: int
+    mark: str
+
+    def is_that_of(self, stored: str | int) -> bool:
+        """Whether a shard's clip is of the same video. Earlier versions stored sizes only."""
+        return stored == (self.mark if isinstance(stored, str) else self.bytes)
+
+    def has_the_file_of(self, stored: str | int) -> bool:
+        """Whether a shard's clip is of the same file, of any part."""
+        if isinstance(stored, int):
+            return stored == self.bytes
+        return stored.partition("@")[0] == self.mark.partition("@")[0]
+
+
+def sources(records: Sequence[VideoRecord]) -> dict[str, Source]:
+    """The sources of videos by id."""
+    files: dict[Path, tuple[int, str]] = {}
     found = {}
     for record in records:
-        try:
-            found[record.id] = source_bytes(record.path)
-        except OSError:
-            found[record.id] = -1
+        if record.path not in files:
+            files[record.path] = _file_source(record.path)
+        size, mark = files[record.path]
+        if record.start_s is not None or record.end_s is not None:
+            mark += f"@{record.start_s}-{record.end_s}"
+        found[record.id] = Source(size, mark)
     return found
+
+
+def _file_source(path: Path) -> tuple[int, str]:
+    try:
+        size = source_bytes(path)
+        return size, f"{size}-{edge_digest(path)}"
+    except (OSError, VideoError):
+        return -1, "missing"
 
 
 def check_same_data(
     target: Path,
     contract: FeatureContract,
     data: str | Path,
-    sizes: Mapping[str, int],
+    given: Mapping[str, Source],
     reporter: Reporter,
 ) -> None:
-    """Say how many stored clips the data no longer have. Raises ArgumentError if they have none of them."""
-    stored: set[str] = set()
+    """Say which stored clips the data no longer have, and which have changed. Raises ArgumentError if the data have
+    none of them, or other videos under all of their names."""
+    stored: dict[str, str | int] = {}
     for path in sorted((target / SHARDS).glob("**/*.safetensors")):
         with suppress(DataError):
-            stored |= read_shard(path, contract).sources.keys()
-    gone = stored - sizes.keys()
-    if stored and gone == stored:
+            stored |= read_shard(path, contract).sources
+    gone = stored.keys() - given.keys()
+    here = sorted(id for id in stored.keys() & given.keys() if given[id].bytes >= 0)
+    other = [id for id in here if not given[id].has_the_file_of(stored[id])]
+    if len(other) > 1 and len(other) == len(here):
+        raise ArgumentError(
+            f"{target}: holds features of {counted(len(here), 'video')} with the same names as those of {data}, but "
+            f"all of these files are others now ({first_few(other)}). Choose another folder, or remove this one."
+        )
+    if changed := [id for id in here if not given[id].is_that_of(stored[id])]:
+        reporter.line(
+            f"Note: {counted(len(changed), 'video')} changed since the features were computed, which are computed "
+            f"again: {first_few(changed)}"
+        )
+    if stored and gone == stored.keys():
         raise ArgumentError(
             f"{target}: holds features of {counted(len(stored), 'other video')} ({first_few(sorted(stored))}), none "
             f"of which is in {data}. Choose another folder, or remove this one."
@@ -137,7 +187,7 @@ def check_same_data(
         )
 
 
-def blocks_of(records: Sequence[VideoRecord], sizes: Mapping[str, int]) -> list[Block]:
+def blocks_of(records: Sequence[VideoRecord], given: Mapping[str, Source]) -> list[Block]:
     """Divide videos into the blocks of shards: by id, so that the order and the split of the data do not matter."""
     blocks: list[list[VideoRecord]] = []
     room, known = 0, set[Path]()  # files of which another part was counted
@@ -147,9 +197,47 @@ def blocks_of(records: Sequence[VideoRecord], sizes: Mapping[str, int]) -> list[
             room = _BYTES
         blocks[-1].append(record)
         if record.path not in known:
-            room -= max(0, sizes[record.id])
+            room -= max(0, given[record.id].bytes)
             known.add(record.path)
     return [Block(number, tuple(block)) for number, block in enumerate(blocks)]
+
+
+def same_videos(block: Block | None, shard: Shard, given: Mapping[str, Source]) -> bool:
+    """Whether a shard has the clips of a block, in the state of now."""
+    stored = shard.sources
+    ids = [] if block is None else [record.id for record in block.records]
+    return set(ids) == stored.keys() and all(given[id].is_that_of(stored[id]) for id in ids)
+
+
+def is_stored(clip: ClipRows, given: Mapping[str, Source]) -> bool:
+    """Whether the rows of a clip are those of its video as it is now."""
+    now = given.get(clip.id)
+    return now is not None and now.bytes >= 0 and now.is_that_of(clip.source)
+
+
+def expected_rows(
+    records: Sequence[VideoRecord], contract: FeatureContract, given: Mapping[str, Source]
+) -> int:
+    """The number of frames, from a few of the videos if it depends on their lengths."""
+    if "frames" in contract.sampling:
+        return len(records) * int(contract.sampling["frames"])
+    seen_rows = seen_bytes = 0.0
+    step = max(1, len(records) // _LOOKED_AT)
+    for record in records[::step][:_LOOKED_AT]:
+        try:
+            video = open_video(record.path)
+            frames = video.quick_length()
+            seconds = video.duration_s
+        except VideoError:
+            continue
+        if record.end_s is not None or record.start_s is not None:
+            part = (record.end_s or seconds) - (record.start_s or 0.0)
+            frames = round(frames * min(1.0, part / max(seconds, 1e-9)))
+            seconds = part
+        seen_rows += seconds * contract.sampling["fps"] if "fps" in contract.sampling else frames
+        seen_bytes += max(1, given[record.id].bytes)
+    total = sum(max(0, given[record.id].bytes) for record in records)
+    return round(seen_rows / seen_bytes * total) if seen_bytes else 0
 
 
 _built: dict[tuple[Path, str, str], FeatureExtractor] = {}  # the one of this process, for its next job
@@ -184,16 +272,16 @@ def compute(job: Job) -> Outcome:
         time_limit_s=computing.time_limit_s,
     )
     for block in job.blocks:
-        sizes = sources(block.records)
+        given = sources(block.records)
         with writing_shard(shard_path(computing.root, block.number), contract) as writer:
             for record in block.records:
-                size = sizes[record.id]
+                source = given[record.id].mark
                 if record.id in job.stored:
                     _copy(writer, job.stored[record.id], contract)
                 elif record.id in job.known:
-                    _skip(writer, outcome, Skip(record.id, job.known[record.id]), size)
+                    _skip(writer, outcome, Skip(record.id, job.known[record.id]), source)
                 else:
-                    _write(writer, outcome, next(clips), size)
+                    _write(writer, outcome, next(clips), source)
                 advance(0, 1)
     return outcome
 
@@ -205,19 +293,19 @@ def _copy(writer: ShardWriter, stored: Stored, contract: FeatureContract) -> Non
     writer.note_damage(place.damage)
 
 
-def _write(writer: ShardWriter, outcome: Outcome, item: ClipFeatures | Skip, size: int) -> None:
+def _write(writer: ShardWriter, outcome: Outcome, item: ClipFeatures | Skip, source: str) -> None:
     """Compute and write the rows of a clip, or the reason why there are none."""
     if isinstance(item, Skip):
-        _skip(writer, outcome, item, size)
+        _skip(writer, outcome, item, source)
         return
     try:
-        with writer.clip(item.id, size) as clip:
+        with writer.clip(item.id, source) as clip:
             for rows in item.parts:
                 clip.add(*rows)
                 outcome.rows += len(rows.frame)
                 advance(len(rows.frame), 0)
     except (VideoError, DataError) as error:
-        _skip(writer, outcome, Skip(item.id, str(error)), size)
+        _skip(writer, outcome, Skip(item.id, str(error)), source)
         return
     outcome.clips += 1
     if damage := item.damage():
@@ -225,8 +313,8 @@ def _write(writer: ShardWriter, outcome: Outcome, item: ClipFeatures | Skip, siz
         outcome.damaged[item.id] = damage
 
 
-def _skip(writer: ShardWriter, outcome: Outcome, skip: Skip, size: int) -> None:
-    writer.skip(skip.id, skip.problem, size)
+def _skip(writer: ShardWriter, outcome: Outcome, skip: Skip, source: str) -> None:
+    writer.skip(skip.id, skip.problem, source)
     outcome.skipped[skip.id] = skip.problem
 
 

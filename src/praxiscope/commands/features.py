@@ -15,42 +15,49 @@ from praxiscope.commands.feature_clips import (
     Computing,
     Job,
     Outcome,
+    Source,
     Stored,
     blocks_of,
     check_same_data,
     compute,
+    expected_rows,
+    is_stored,
     killers,
     lost,
+    same_videos,
     sources,
 )
 from praxiscope.commands.feature_options import FeatureOptions
 from praxiscope.commands.locking import locked, remove_parts
 from praxiscope.data.flow_reader import check_directions
 from praxiscope.data.manifest import MANIFEST_NAME, Manifest, load_records, write_csv
-from praxiscope.data.skipped import DamageList, check_skips, write_skipped
+from praxiscope.data.skipped import check_skips, write_skipped
 from praxiscope.data.splitlist import trained_on, write_split
 from praxiscope.devices import pick_device
-from praxiscope.errors import ArgumentError, DataError, VideoError
+from praxiscope.errors import ArgumentError, DataError
 from praxiscope.features.contract import FeatureContract
 from praxiscope.features.shard import read_shard
 from praxiscope.features.store import NETWORK, SHARDS, FeatureStore, check_store, create_store, shard_path
 from praxiscope.flow.store import FlowStore
 from praxiscope.inference.extract import FeatureExtractor
-from praxiscope.inference.frame_network import FrameNetwork, create_frame_network, save_frame_network
+from praxiscope.inference.frame_network import (
+    FrameNetwork,
+    check_network,
+    create_frame_network,
+    save_frame_network,
+)
 from praxiscope.inference.network import TrainedNetwork
 from praxiscope.jobs import run_jobs
 from praxiscope.processes import run_once
 from praxiscope.progress import Reporter, clock
-from praxiscope.run_folder import CARD_FILE, DAMAGED_FILE, SKIPPED_FILE
+from praxiscope.run_folder import DAMAGED_FILE, SKIPPED_FILE
 from praxiscope.types import VideoRecord
 from praxiscope.units import counted
-from praxiscope.video.opening import open_video
 
 __all__ = ["FeatureOptions", "FeatureSummary", "extract_features", "features"]
 
 _WORTH = 3  # shards from which several processes are started
 _OLD = ".old"  # folder of shards of blocks that the data no longer has
-_LOOKED_AT = 8  # videos that are opened to estimate the number of frames
 
 
 @dataclass(frozen=True)
@@ -129,27 +136,26 @@ def extract_features(
     )
     reporter.line(network.note)
     contract = _contract(network, options, flow)
-    sizes = sources(manifest.records)
-    blocks = blocks_of(manifest.records, sizes)
+    given = sources(manifest.records)
+    blocks = blocks_of(manifest.records, given)
     check_store(target, contract)
     target.mkdir(parents=True, exist_ok=True)
     with locked(target):
-        check_same_data(target, contract, data, sizes, reporter)
+        check_same_data(target, contract, data, given, reporter)
         create_store(target, contract, len(blocks))
         remove_parts([target, target / SHARDS])
-        _save_network(target / NETWORK, network, options)
+        _save_network(target / NETWORK, network, contract, options, reporter)
         write_csv(target / MANIFEST_NAME, manifest.records, manifest.classes)
-        left, stored = _plan(target, contract, blocks, sizes, options, reporter)
+        left, stored = _plan(target, contract, blocks, given, options, reporter)
         new = [record for block in left for record in block.records if record.id not in stored]
-        _announce(manifest, contract, new, sizes, reporter)
+        _announce(manifest, contract, new, given, reporter)
         started = time.perf_counter()
         computing = Computing(target, flow, time_limit_s=options.time_limit_s)
         made = _run(_jobs(left, stored, computing, options), options, reporter)
         seconds = time.perf_counter() - started
         store = FeatureStore(target)  # raises if shards are missing, which may need the old ones
         shutil.rmtree(target / SHARDS / _OLD, ignore_errors=True)
-        write_skipped(target / SKIPPED_FILE, store.skipped)
-        DamageList(target / DAMAGED_FILE, Reporter())(store.damaged.items())
+        _list_problems(target, store)
     if not store.ids:
         raise DataError(
             f"{data}: none of its {counted(len(manifest.records), 'video')} could be read; see "
@@ -167,6 +173,13 @@ def extract_features(
         clips_per_s=made.clips / seconds if made.clips else None,
         rows_per_s=made.rows / seconds if made.clips else None,
     )
+
+
+def _list_problems(target: Path, store: FeatureStore) -> None:
+    write_skipped(target / SKIPPED_FILE, store.skipped)
+    (target / DAMAGED_FILE).unlink(missing_ok=True)  # its videos may have been repaired
+    if store.damaged:
+        write_skipped(target / DAMAGED_FILE, store.damaged)
 
 
 def _manifest(data: str | Path, target: Path, options: FeatureOptions, reporter: Reporter) -> Manifest:
@@ -204,9 +217,20 @@ def _contract(network: FrameNetwork, options: FeatureOptions, flow: FlowStore | 
     return contract
 
 
-def _save_network(folder: Path, network: FrameNetwork, options: FeatureOptions) -> None:
+def _save_network(
+    folder: Path,
+    network: FrameNetwork,
+    contract: FeatureContract,
+    options: FeatureOptions,
+    reporter: Reporter,
+) -> None:
     """Write the network, and which videos it was trained on: their features say little about new videos."""
-    if not (folder / CARD_FILE).is_file():
+    try:
+        check_network(folder, contract)
+    except DataError as error:
+        if folder.exists():
+            reporter.line(f"Written again: {error}")
+            shutil.rmtree(folder)
         save_frame_network(folder, network)
     if learned := trained_on(options.backbone, options.weights):
         write_split(folder, (), learned)
@@ -216,7 +240,7 @@ def _plan(
     target: Path,
     contract: FeatureContract,
     blocks: Sequence[Block],
-    sizes: Mapping[str, int],
+    given: Mapping[str, Source],
     options: FeatureOptions,
     reporter: Reporter,
 ) -> tuple[list[Block], dict[str, Stored]]:
@@ -235,8 +259,7 @@ def _plan(
             path.unlink()
             continue
         block = wanted.get(path)
-        here = {record.id: sizes[record.id] for record in block.records} if block else None
-        if here != shard.sources or (options.retry and shard.skipped):
+        if not same_videos(block, shard, given) or (options.retry and shard.skipped):
             old.mkdir(exist_ok=True)
             path.rename(old / f"{shard.checksum}.safetensors")
     stored: dict[str, Stored] = {}
@@ -245,7 +268,7 @@ def _plan(
             shard = read_shard(path, contract)
         except DataError:
             continue
-        stored |= {clip.id: (shard, clip) for clip in shard.clips if sizes.get(clip.id) == clip.source >= 0}
+        stored |= {clip.id: (shard, clip) for clip in shard.clips if is_stored(clip, given)}
     return [block for path, block in wanted.items() if not path.is_file()], stored
 
 
@@ -253,7 +276,7 @@ def _announce(
     manifest: Manifest,
     contract: FeatureContract,
     records: Sequence[VideoRecord],
-    sizes: Mapping[str, int],
+    given: Mapping[str, Source],
     reporter: Reporter,
 ) -> None:
     """Say what this will cost."""
@@ -261,38 +284,13 @@ def _announce(
     if not records:
         reporter.line(f"Nothing to compute: the features of all {counted(total, 'video')} are stored.")
         return
-    rows = _expected_rows(records, contract, sizes)
+    rows = expected_rows(records, contract, given)
     stored = f", {total - len(records)} of {total} already stored" if len(records) < total else ""
     shape = " x ".join(map(str, contract.row_shape))
     reporter.line(
         f"{counted(len(records), 'clip')}{stored}: about {rows:,} frames with {shape} features each, "
         f"{rows * contract.row_bytes / 1e6:,.1f} MB on disk."
     )
-
-
-def _expected_rows(
-    records: Sequence[VideoRecord], contract: FeatureContract, sizes: Mapping[str, int]
-) -> int:
-    """The number of frames, from a few of the videos if it depends on their lengths."""
-    if "frames" in contract.sampling:
-        return len(records) * int(contract.sampling["frames"])
-    seen_rows = seen_bytes = 0.0
-    step = max(1, len(records) // _LOOKED_AT)
-    for record in records[::step][:_LOOKED_AT]:
-        try:
-            video = open_video(record.path)
-            frames = video.quick_length()
-            seconds = video.duration_s
-        except VideoError:
-            continue
-        if record.end_s is not None or record.start_s is not None:
-            part = (record.end_s or seconds) - (record.start_s or 0.0)
-            frames = round(frames * min(1.0, part / max(seconds, 1e-9)))
-            seconds = part
-        seen_rows += seconds * contract.sampling["fps"] if "fps" in contract.sampling else frames
-        seen_bytes += max(1, sizes[record.id])
-    total = sum(max(0, sizes[record.id]) for record in records)
-    return round(seen_rows / seen_bytes * total) if seen_bytes else 0
 
 
 def _run(jobs: Sequence[Job], options: FeatureOptions, reporter: Reporter) -> Outcome:

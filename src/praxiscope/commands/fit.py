@@ -17,6 +17,7 @@ from praxiscope.data.manifest import Manifest, load_records
 from praxiscope.data.skipped import check_skips, write_skipped
 from praxiscope.data.splitlist import note_on_learned, trained_on, write_split
 from praxiscope.features.store import FeatureStore, is_store
+from praxiscope.inference.frame_network import check_network
 from praxiscope.processes import run_once
 from praxiscope.progress import Reporter
 from praxiscope.recipes.settings import TrainSettings, dump_yaml
@@ -76,6 +77,9 @@ def fit_run(
         return True
     manifest = _records(settings)
     check_worthwhile(settings, manifest)
+    if is_store(settings.data.source):
+        whole = FeatureStore(settings.data.source)
+        check_network(whole.network, whole.contract)
     folder.mkdir(parents=True, exist_ok=True)
     dump_yaml(settings, folder / SETTINGS_FILE)
     note_command(folder, command)

@@ -19,7 +19,7 @@ from praxiscope.data.splits import leaking_groups
 from praxiscope.errors import PraxiscopeError, VideoError
 from praxiscope.processes import blame_script
 from praxiscope.types import VideoRecord
-from praxiscope.video.framefiles import source_bytes, source_files
+from praxiscope.video.framefiles import edge_digest, source_files
 from praxiscope.video.opening import open_video
 from praxiscope.video.times import part
 
@@ -268,7 +268,7 @@ def _check_file(path: Path, full: bool, *parts: Part) -> _Found:
     except (PraxiscopeError, OSError, MemoryError) as error:
         check = replace(check, readable=False, problem=str(error) or type(error).__name__)
     with suppress(PraxiscopeError, OSError):
-        digest = _edge_digest(path)
+        digest = edge_digest(path)
     return check, digest, frames
 
 
@@ -312,21 +312,6 @@ def _check_files(
             yield path, result
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _edge_digest(path: Path) -> str:
-    """A digest of size, start and end of a file, which differs for almost all different files."""
-    size = source_bytes(path)
-    if size == 0:
-        return ""
-    first, last = (source_files(path)[edge] for edge in (0, -1))
-    digest = hashlib.blake2b(str(size).encode(), digest_size=16)
-    with first.open("rb") as file:
-        digest.update(file.read(_EDGE_BYTES))
-    with last.open("rb") as file:
-        file.seek(max(0, last.stat().st_size - _EDGE_BYTES))
-        digest.update(file.read(_EDGE_BYTES))
-    return digest.hexdigest()
 
 
 def _digest(path: Path) -> str:

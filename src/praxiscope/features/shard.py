@@ -43,24 +43,25 @@ class ClipRows:
         id: of the video.
         first: its first row.
         rows: their number.
-        source: size of the video, bytes.
+        source: a mark of the video's content and part, by which a changed one is found; in stores of earlier versions
+            its size in bytes.
         damage: the frames of the video that do not decode, as a clause; empty for none.
     """
 
     id: str
     first: int
     rows: int
-    source: int
+    source: str | int
     damage: str = ""
 
 
 @dataclass(frozen=True)
 class SkippedClip:
-    """A video that could not be read: its id, the reason, and its size in bytes (-1: unknown)."""
+    """A video that could not be read: its id, the reason, and its mark, see `ClipRows`."""
 
     id: str
     problem: str
-    source: int
+    source: str | int
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,8 @@ class Shard:
     checksum: str
 
     @property
-    def sources(self) -> dict[str, int]:
-        """Sizes of the videos of the block by id."""
+    def sources(self) -> dict[str, str | int]:
+        """Marks of the videos of the block by id."""
         listed: tuple[ClipRows | SkippedClip, ...] = (*self.clips, *self.skipped)
         return {one.id: one.source for one in listed}
 
@@ -189,7 +190,7 @@ class ShardWriter:
         self._places: tuple[list[Tensor], list[Tensor]] = ([], [])
 
     @contextmanager
-    def clip(self, id: str, source: int) -> Iterator[ShardWriter]:
+    def clip(self, id: str, source: str | int) -> Iterator[ShardWriter]:
         """Write one clip: call `add` in the block. If the block fails, nothing of the clip is kept."""
         first, parts, place = self._rows, len(self._places[0]), self._raw.tell()
         try:
@@ -233,7 +234,7 @@ class ShardWriter:
         self._places[1].append(frame.to(torch.int64).cpu())
         self._rows += len(frame)
 
-    def skip(self, id: str, problem: str, source: int) -> None:
+    def skip(self, id: str, problem: str, source: str | int) -> None:
         """Record a video that could not be read."""
         self._skipped.append(SkippedClip(id, problem, source))
 

@@ -6,6 +6,7 @@ n frames (rows) of a video, V views of a frame, C channels, H rows, W columns, D
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -336,6 +337,9 @@ def sampled_frames(
     if "frames" in sampling:
         return segment_indices(len(times), int(sampling["frames"]), span)
     known, step_s = times[:places], 1 / float(sampling["fps"])
+    gaps = np.diff(known)
+    if step_s < gaps[gaps > 0].min(initial=math.inf) / 2:  # each frame is the nearest to one of the times
+        return torch.arange(places)
     count = int(max(known[-1] - begin_s, 0.0) / step_s + 1e-6) + 1
     wanted = begin_s + np.arange(count) * step_s
     after = np.searchsorted(known, wanted).clip(0, places - 1)

@@ -19,8 +19,10 @@ from praxiscope.checkpoint import (
     load_model_weights,
     save_checkpoint,
 )
-from praxiscope.errors import ArgumentError
+from praxiscope.errors import ArgumentError, CheckpointError, DataError
+from praxiscope.features.contract import FeatureContract
 from praxiscope.flow.store import FlowStore
+from praxiscope.inference.extract import weights_digest
 from praxiscope.inference.loading import build_from_card
 from praxiscope.inference.network import TrainedNetwork
 from praxiscope.models import create_model
@@ -33,7 +35,13 @@ from praxiscope.models.timm_backbones import portable_name
 from praxiscope.models.undrawn import Undrawn
 from praxiscope.models.weights import load_weights
 
-__all__ = ["FrameNetwork", "create_frame_network", "load_frame_network", "save_frame_network"]
+__all__ = [
+    "FrameNetwork",
+    "check_network",
+    "create_frame_network",
+    "load_frame_network",
+    "save_frame_network",
+]
 
 LABEL = "features"  # the one class of the network, whose classifier is not used
 _SHORT_SIDE = 256 / 224
@@ -185,3 +193,24 @@ def load_frame_network(
         model = build_from_card(card, place)
     load_model_weights(place, model)
     return TrainedNetwork(model, card, device=device, precision=precision, flow_source=flow)
+
+
+def check_network(folder: str | Path, contract: FeatureContract) -> None:
+    """Check that a folder has the network that computed features.
+
+    Args:
+        folder: the model folder in a feature store.
+        contract: of the store.
+
+    Raises:
+        DataError: the network is missing or damaged, or is another one.
+    """
+    remedy = "Run the same `praxiscope features` command again, which writes it."
+    try:
+        found = weights_digest(load_frame_network(folder).model)
+    except (ArgumentError, CheckpointError, OSError) as error:
+        raise DataError(
+            f"{folder}: the network of these features is missing or damaged ({str(error).rstrip('.')}). {remedy}"
+        ) from error
+    if found != contract.weights:
+        raise DataError(f"{folder}: holds other weights than those that computed these features. {remedy}")

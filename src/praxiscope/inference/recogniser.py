@@ -17,7 +17,7 @@ from torch import Tensor
 from praxiscope.checkpoint import save_checkpoint
 from praxiscope.data.dataset import Skip, ignore
 from praxiscope.data.splitlist import SplitList
-from praxiscope.errors import ArgumentError
+from praxiscope.errors import ArgumentError, CheckpointError
 from praxiscope.evaluation.protocols import Protocol, parse_protocol
 from praxiscope.evaluation.scores import Scores
 from praxiscope.evaluation.views import ViewMean
@@ -326,11 +326,21 @@ class Recogniser(TrainedNetwork):
 def best_labels(
     logits: Tensor, labels: Sequence[str], multi_label: bool, top: int, temperature: float = 1.0
 ) -> tuple[list[str], list[float]]:
-    """Return the most probable classes and their probabilities, from scores before softmax [K]."""
+    """Return the most probable classes and their probabilities, from scores before softmax [K].
+
+    Raises:
+        ArgumentError: ``top`` is less than 1.
+        CheckpointError: the scores are not finite.
+    """
     if top < 1:
         raise ArgumentError(f"top must be at least 1, got {top}")
     if temperature != 1.0:
         logits = logits.double() / temperature  # as the calibration computed the probabilities
     probabilities = logits.sigmoid() if multi_label else logits.softmax(dim=-1)
+    if bool(probabilities.isnan().any()):
+        raise CheckpointError(
+            "the scores of the model are not finite: its weights are damaged, or its training has diverged. Train it "
+            "again, or use another checkpoint."
+        )
     values, places = probabilities.topk(min(top, len(probabilities)))
     return [labels[i] for i in places.tolist()], values.tolist()

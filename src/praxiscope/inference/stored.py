@@ -33,9 +33,14 @@ def frame_features(store: FeatureStore, id: str) -> Tensor:
     """The features of each frame of a clip, float32 [n, D]: views and places of a map are averaged.
 
     Raises:
-        DataError: the store has no features of this video.
+        DataError: the store has no features of this video, or they are damaged.
     """
     rows = store.clip(id).features.float()
+    if not bool(torch.isfinite(rows).all()):
+        raise DataError(
+            f"{id}: its features in {store.root} are not finite, so the file is damaged. Run the same `praxiscope "
+            "features` command again with --verify."
+        )
     if len(store.contract.views) > 1:
         rows = rows.mean(1)
     return rows.flatten(2).mean(2) if rows.dim() == 4 else rows

@@ -109,6 +109,37 @@ def test_any_consensus_and_models_that_mix_snippets_learn_alike(name: str, conse
         assert closeness(gradient, expected[key]) < 1e-10, key
 
 
+OVER_TIME: dict[str, dict[str, Any]] = {
+    "conv-pool": {"width": 8},
+    "late-pool": {"width": 8},
+    "local-pool": {"width": 8, "snippets": 5},
+    "time-conv": {"width": 8},
+    "lstm": {"hidden": 6, "layers": 2},
+}
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("name", OVER_TIME)
+def test_models_over_time_learn_from_features_in_chunks_as_from_all_frames(name: str, frozen: bool) -> None:
+    model, batch = model_of(name, "resnet10", torch.float64, frozen=frozen, **OVER_TIME[name]), raw_batch(2)
+    twin, sizes = copy.deepcopy(model), list[int]()
+    floats = to_floats(torch.float64, sizes)
+    # A loss that is scaled, as that of several batches for one update.
+    loss, logits = learn_in_chunks(nn.functional.cross_entropy, floats, 3)(
+        model, batch, lambda value: (value / 7).backward()
+    )
+    assert sizes == ([3, 3, 3, 1] * (1 if frozen else 2) + [1] * frozen)
+    expected_loss, expected_logits = learn_at_once(nn.functional.cross_entropy, to_floats(torch.float64))(
+        twin, batch, lambda value: (value / 7).backward()
+    )
+    torch.testing.assert_close(loss, expected_loss)
+    torch.testing.assert_close(logits, expected_logits)
+    expected, made = gradients(twin), gradients(model)
+    assert made.keys() == expected.keys()
+    for key, gradient in made.items():
+        assert closeness(gradient, expected[key]) < 1e-10, key
+
+
 def test_both_passes_see_the_same_dropout() -> None:
     model, batch = model_of("tsn", "squeezenet1_0", torch.float64, dropout=0.5), raw_batch()
     twin = copy.deepcopy(model)
@@ -154,6 +185,41 @@ def test_a_model_without_consensus_is_refused() -> None:
         learn_in_chunks(make_loss(False), to_floats(torch.float32), 2)(
             NoConsensus(), raw_batch(), lambda value: None
         )
+
+
+@pytest.mark.parametrize("name", ["conv-pool", "lstm"])
+def test_gradients_of_features_are_exchanged_once_for_a_step(name: str, tmp_path: Path) -> None:
+    from lightning_fabric import Fabric
+    from lightning_fabric.wrappers import _FabricModule
+
+    network = model_of(name, "resnet10", torch.float32, **OVER_TIME[name])
+    twin = copy.deepcopy(network)
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
+    try:
+        wrapped = DistributedDataParallel(network)
+        model = _FabricModule(wrapped, Fabric(accelerator="cpu", devices=1).strategy, original_module=network)
+        exchanged: list[int] = []
+
+        def count(state, bucket):  # type: ignore[no-untyped-def]  # torch does not take annotations as texts
+            exchanged.append(bucket.index())
+            future: Any = torch.futures.Future()
+            future.set_result(bucket.buffer())
+            return future
+
+        wrapped.register_comm_hook(None, count)
+        floats = to_floats(torch.float32)
+        for _ in range(2):  # a second step would fail if the first had left a gradient out
+            exchanged.clear()
+            model.zero_grad()
+            learn_in_chunks(make_loss(False), floats, 4)(model, raw_batch(2), lambda value: value.backward())
+            assert exchanged
+            assert exchanged == sorted(set(exchanged))  # each bucket once
+        learn_at_once(make_loss(False), floats)(twin, raw_batch(2), lambda value: value.backward())
+        expected = gradients(twin)
+        for key, gradient in gradients(network).items():
+            assert closeness(gradient, expected[key]) < 1e-4, key
+    finally:
+        dist.destroy_process_group()
 
 
 @pytest.mark.parametrize("way", ["in chunks", "principal"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from operator import methodcaller
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -25,9 +26,11 @@ __all__ = [
     "Statistics",
     "as_rows",
     "chunks",
+    "is_exchanged",
     "mixes_snippets",
     "pick",
     "snippet_count",
+    "through_forward",
     "unsynchronised",
     "watch",
     "watching",
@@ -130,6 +133,24 @@ def watch(model: nn.Module, batch: Batch, prepare: Prepare, snippets: int) -> Te
 
 def unsynchronised(model: nn.Module, wanted: bool = True) -> Any:
     """A context in which backward passes do not exchange gradients between devices; a later pass does."""
-    # Fabric's wrapper holds torch's wrapper.
-    wrapped = next((m for m in model.modules() if isinstance(m, DistributedDataParallel)), None)
+    wrapped = _wrapper(model)
     return wrapped.no_sync() if wanted and wrapped is not None else nullcontext()
+
+
+def is_exchanged(model: nn.Module) -> bool:
+    """Whether gradients are exchanged between devices."""
+    return _wrapper(model) is not None
+
+
+def _wrapper(model: nn.Module) -> DistributedDataParallel | None:
+    # Fabric's wrapper holds torch's wrapper.
+    return next((m for m in model.modules() if isinstance(m, DistributedDataParallel)), None)
+
+
+def through_forward(model: nn.Module, method: str, *inputs: Tensor) -> Any:
+    """Call a method of a model with what Fabric puts around ``forward``: the precision, the exchange of gradients."""
+    from lightning_fabric.wrappers import _FabricModule
+
+    if isinstance(model, _FabricModule):
+        return model._redirection_through_forward(method)(*inputs)
+    return methodcaller(method, *inputs)(model)

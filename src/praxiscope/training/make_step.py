@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from praxiscope.checkpoint import InputContract
 from praxiscope.layers.normalisation import statistics_held
+from praxiscope.models.contract import LearnsFromFeatures
 from praxiscope.progress import Reporter
 from praxiscope.recipes.settings import TrainSettings
 from praxiscope.steps import Step, StepParts
@@ -89,13 +90,17 @@ def snippets_at_once(
     given, step = settings.step_input, settings.backprop
     learned = step.learned_snippets(given.snippets)
     every = given.batch * learned
-    unit = learned if mixes_snippets(model) else 1
+    split = step.takes_features and isinstance(model, LearnsFromFeatures)
+    unit = learned if mixes_snippets(model) and not split else 1
     device = next(model.parameters()).device
 
     def run(snippets: int) -> None:
         inputs = example_inputs(model, contract, snippets // unit, unit)
         with statistics_held(model), fabric.autocast():
-            model(*inputs).logits.float().sum().backward()
+            if isinstance(model, LearnsFromFeatures) and split:
+                _run_parts(model, inputs[0], given.batch, learned)
+            else:
+                model(*inputs).logits.float().sum().backward()
         for parameter in model.parameters():
             parameter.grad = None
 
@@ -112,6 +117,15 @@ def snippets_at_once(
         return count
 
     return step.snippets_at_once(given, fit)
+
+
+def _run_parts(model: LearnsFromFeatures, frames: torch.Tensor, videos: int, snippets: int) -> None:
+    """One pass of the features of ``frames`` [n, 1, C, H, W], and one of the scores of a whole batch."""
+    features = model.features(frames)
+    if features.requires_grad:
+        torch.autograd.backward(features.float().sum())
+    whole = features.detach()[:1].expand(videos, snippets, *features.shape[2:]).clone().requires_grad_()
+    torch.autograd.backward(model.score(whole).logits.float().sum())
 
 
 def check_network(settings: TrainSettings, model: nn.Module, contract: InputContract) -> None:

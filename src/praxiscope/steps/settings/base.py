@@ -75,6 +75,8 @@ class StepSettings(Section):
 
     Attributes:
         needs_snippets: the step handles the snippets of a video separately, so it needs a model that scores each.
+        takes_features: such a step also handles models that first compute features of each snippet
+            (`praxiscope.models.contract.LearnsFromFeatures`).
 
     Example:
         >>> @register_step
@@ -85,6 +87,7 @@ class StepSettings(Section):
     """
 
     needs_snippets: ClassVar[bool] = False
+    takes_features: ClassVar[bool] = False
 
     name: str
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from praxiscope.steps.registered import register_step
 from praxiscope.steps.settings.base import ChunkedStepSettings, StepInput, StepParts
@@ -16,6 +16,8 @@ __all__ = ["CachedSettings"]
 @register_step
 class CachedSettings(ChunkedStepSettings):
     """Backpropagate all snippets, a few at a time, with a second forward pass."""
+
+    takes_features: ClassVar[bool] = True
 
     name: Literal["cached"] = "cached"
 

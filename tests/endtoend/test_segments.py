@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ import torch
 
 import praxiscope as px
 from praxiscope.checkpoint import InputContract, ModelCard, save_checkpoint
+from praxiscope.data.manifest import load_records
+from praxiscope.data.splitlist import write_split
 from praxiscope.inference.segments import SegmentSettings, load_settings, save_settings
 from praxiscope.models import create_model
 from support import Call, encode, read_page
@@ -188,6 +191,26 @@ def test_a_list_with_starts_and_ends_is_tested_after_learning_on_its_training_vi
     found = px.test_segments(run, lines, thresholds="default", subset="train", device="cpu")
     assert sorted(found.predicted) == sorted(found.truth) == ["a.mp4", "b.mp4"]
     assert found.settings.learned_from == 0
+
+
+def test_thresholds_are_learned_from_videos_that_the_network_has_not_learned(
+    run: Path, call: Call, tmp_path: Path
+) -> None:
+    lines = listed(tmp_path, FILMS)
+    records = {record.id: record for record in load_records(lines).records}
+    learned = [replace(record, split="train") for name, record in records.items() if name.startswith("a.mp4")]
+    try:
+        write_split(run, learned)
+        found = px.test_segments(run, lines, thresholds="learn", device="cpu")
+        assert found.settings.learned_from == 1
+        write_split(run, [replace(record, split="train") for record in records.values()])
+        found = px.test_segments(run, lines, thresholds="learn", device="cpu")
+        assert found.settings.learned_from == 2
+        assert any("thresholds" in note for note in found.notes)
+        assert any("c.mp4" in note for note in found.notes)  # tested, although it was learned
+    finally:
+        (run / "split.csv").unlink()
+        (run / "segments.json").unlink()
 
 
 def test_labels_that_the_model_lacks_and_lists_without_times_are_refused(

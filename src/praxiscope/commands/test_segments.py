@@ -19,7 +19,7 @@ from praxiscope.data.labels import did_you_mean
 from praxiscope.data.manifest import Manifest, load_records
 from praxiscope.data.segments import SegmentedVideo, segmented_videos
 from praxiscope.data.skipped import check_skips, write_skipped
-from praxiscope.data.splitlist import SplitList
+from praxiscope.data.splitlist import Learned, SplitList
 from praxiscope.errors import DataError, VideoError
 from praxiscope.evaluation.report import Report, SegmentResults
 from praxiscope.evaluation.segment_plots import TimedPicture
@@ -119,11 +119,16 @@ def test_segments(
     )
     recogniser = load_recogniser(run, load)
     notes = list(manifest.notes)
-    sides = _sides(segmented_videos(manifest), SplitList(Path(run), load.task).sides())
+    split = SplitList(Path(run), load.task)
+    sides, known = _sides(segmented_videos(manifest), split.sides()), split.trained() | split.before()
     tested = sides.get(options.subset, [])
     if not tested:
         raise DataError(
             f"{manifest.name}: no {options.subset} videos. Use --subset {' or '.join(sides)}, or another list."
+        )
+    if options.subset != "train" and (seen := [video.id for video in tested if _seen(video, known)]):
+        notes.append(
+            f"The model was trained on {len(seen)} of {counted(len(tested), 'tested video')}, such as {seen[0]}."
         )
     for note in notes:
         reporter.line(f"Note: {note}")
@@ -131,9 +136,9 @@ def test_segments(
     _check_labels(manifest, tested, recogniser)
     settings = find_settings(run, recogniser, how)
     if how.settings == "learn" or (how.settings == "auto" and load_settings(run) is None):
-        trained = [v for side, each in sides.items() if side in ("train", "val") for v in each]
-        trained = [video for video in trained if video not in tested]
-        settings = _learn(Path(run), recogniser, trained, settings, notes, reporter)
+        training = [v for side in ("train", "val") if side != options.subset for v in sides.get(side, [])]
+        training = _to_learn_from(training, known, notes)
+        settings = _learn(Path(run), recogniser, training, settings, notes, reporter)
     found, skipped = _read(recogniser, tested, settings, "testing", reporter)
     _note_skips(skipped, len(tested), options, Path(run), notes, reporter)
     result = _measure(found, settings, skipped, notes)
@@ -199,6 +204,27 @@ def _read(
     return found, skipped
 
 
+def _seen(video: SegmentedVideo, known: Learned) -> bool:
+    return any(part in known for part in video.parts)
+
+
+def _to_learn_from(
+    videos: Sequence[SegmentedVideo], known: Learned, notes: list[str]
+) -> list[SegmentedVideo]:
+    """The training videos with segments that the network has not learned, since it is less certain of new videos; all
+    of them if it has learned them all."""
+    labelled = [video for video in videos if any(part.labels for part in video.parts)]
+    fresh = [video for video in labelled if not _seen(video, known)]
+    if not labelled:
+        notes.append("The list has no training videos with segments: default thresholds are used.")
+    elif not fresh:
+        notes.append(
+            "The network was trained on all training videos of the list, so thresholds learned from them may be too "
+            "high. Other videos in the list, with the split train, avoid this."
+        )
+    return fresh or labelled
+
+
 def _learn(
     run: Path,
     recogniser: AnyRecogniser,
@@ -207,12 +233,10 @@ def _learn(
     notes: list[str],
     reporter: Reporter,
 ) -> SegmentSettings:
-    """Learn the settings on the segments of training videos, and write them; the given ones if there are none."""
-    labelled = [video for video in videos if any(part.labels for part in video.parts)]
-    if not labelled:
-        notes.append("The list has no training videos with segments: default thresholds are used.")
+    """Learn the settings on the segments of videos, and write them; the given ones if there are none."""
+    if not videos:
         return start
-    found, skipped = _read(recogniser, labelled, start, "reading training videos", reporter)
+    found, skipped = _read(recogniser, videos, start, "reading training videos", reporter)
     timed = [each.timed for each in found]
     if not any(video.segments for video in timed):
         notes.append("No training video with segments can be read: default thresholds are used.")

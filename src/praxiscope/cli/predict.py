@@ -28,6 +28,7 @@ from praxiscope.cli.common import (
     print_table,
     reporter,
 )
+from praxiscope.cli.live import Camera, Every, LiveFile, LiveOptions, Smooth, predict_live
 from praxiscope.cli.segments import SegmentFile, SegmentFiles, predict_segments
 from praxiscope.units import counted
 
@@ -43,6 +44,7 @@ HELP = """Predict the action in each video, or in each window of a video.
 \b
 Example: praxiscope predict runs/a clip.mp4 more/*.mp4 --top 5 --json
 A timeline of a long video: praxiscope predict runs/a long.mp4 --window 2s
+Live, from a camera: praxiscope predict runs/a --camera 0
 Starts and ends of actions: praxiscope predict runs/a long.mp4 --segments
 Only confident answers: praxiscope predict runs/a clip.mp4 --none-below 0.9
 """
@@ -52,9 +54,12 @@ NONE = "none of these"
 def predict(
     run: Annotated[str, typer.Argument(help="Run folder or model folder.")],
     sources: Annotated[
-        list[str],
-        typer.Argument(help="Videos, folders of videos, globs, or .txt lists with one path per line."),
-    ],
+        list[str] | None,
+        typer.Argument(
+            help="Videos, folders of videos, globs, or .txt lists with one path per line; or one source of live video: "
+            "an rtsp://, http:// or udp:// address, or '-' for standard input."
+        ),
+    ] = None,
     top: Annotated[
         int,
         typer.Option(min=1, help="Number of classes to print per video.", rich_help_panel=OUTPUT_PANEL),
@@ -107,6 +112,10 @@ def predict(
             rich_help_panel=OUTPUT_PANEL,
         ),
     ] = "auto",
+    camera: Camera = None,
+    live: LiveFile = False,
+    every: Every = None,
+    smooth: Smooth = None,
     checkpoint: Checkpoint = None,
     flow: Flow = None,
     flow_range: FlowRange = None,
@@ -118,7 +127,7 @@ def predict(
         bool, typer.Option("--csv", help="Print CSV on standard output.", rich_help_panel=OUTPUT_PANEL)
     ] = False,
 ) -> None:
-    from praxiscope.commands.predict import Failure, find_sources
+    from praxiscope.commands.predict import find_sources
     from praxiscope.commands.predict import predict as run_prediction
     from praxiscope.inference.answers import parse_none_below
     from praxiscope.inference.options import FlowOptions, LoadOptions
@@ -130,6 +139,12 @@ def predict(
     threshold = parse_none_below(none_below)
     options = LoadOptions(checkpoint, device, task, FlowOptions(flow, flow_range, flow_weights))
     files_of_segments = SegmentFiles(srt, vtt, elan, None, picture)
+    live_options, sources = LiveOptions(camera, live, every, smooth), sources or []
+    if (source := live_options.source(sources)) is not None:
+        files_of_segments.refuse()
+        _check_live(segments=segments, window=window, protocol=protocol, average=average, csv=as_csv)
+        predict_live(run, source, live_options, options, threshold, top, json)
+        return
     if segments:
         from praxiscope.commands.arguments import SegmentOptions
 
@@ -162,19 +177,24 @@ def predict(
         stride_s=stride_s,
         none_below=threshold,
     )
-    reported = _reported(predictions, len(files), refusals, speaker)
-    if as_csv:
-        failed = _print_csv(reported)
-    else:
-        results = list(reported)
-        failed = any(isinstance(result, Failure) for result in results)
-        if json:
-            print_json([_as_json(result) for result in results])
-        else:
-            _print_tables([result for result in results if not isinstance(result, Failure)])
+    failed = _print_predictions(_reported(predictions, len(files), refusals, speaker), json, as_csv)
     refusals.report(speaker)
     if failed:
         raise typer.Exit(1)
+
+
+def _print_predictions(reported: Iterator[Prediction | Failure], json: bool, as_csv: bool) -> bool:
+    """Print what was found; returns whether a video failed."""
+    from praxiscope.commands.predict import Failure
+
+    if as_csv:
+        return _print_csv(reported)
+    results = list(reported)
+    if json:
+        print_json([_as_json(result) for result in results])
+    else:
+        _print_tables([result for result in results if not isinstance(result, Failure)])
+    return any(isinstance(result, Failure) for result in results)
 
 
 def _check_combination(
@@ -199,6 +219,17 @@ def _check_combination(
             raise ArgumentError(f"{option} cannot be combined with {windowed}: each window is a single view.")
     if protocol or average:
         parse_protocol(protocol or "1x1", average)
+
+
+def _check_live(**given: object) -> None:
+    """Raise ArgumentError for an option of recorded video."""
+    from praxiscope.errors import ArgumentError
+
+    for name, value in given.items():
+        if value:
+            raise ArgumentError(
+                f"--{name} is not for live video, which has an answer per frame. Leave it out."
+            )
 
 
 class _Refusals:

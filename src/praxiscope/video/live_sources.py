@@ -101,7 +101,7 @@ class _Stream:
         from praxiscope.video.container import failures
 
         clock, stretch, tries, seen = StreamClock(), 0, 0, False
-        lost_s = time.monotonic()
+        arrived_s = lost_s = time.monotonic()
         while not stop.is_set():
             ended, container = "it ended", None
             try:
@@ -133,7 +133,7 @@ class _Stream:
             if stop.is_set():
                 return
             if tries == 0:
-                lost_s = time.monotonic()
+                lost_s = arrived_s  # when the last frame came
             pause_s = min(self.pauses_s[0] * 2 ** min(tries, 16), self.pauses_s[1])
             tries += 1
             gone_s = time.monotonic() - lost_s

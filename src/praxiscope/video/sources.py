@@ -46,16 +46,19 @@ def meant(source: str | Path) -> tuple[str, str] | None:
     if not name:
         return "'' is an empty name", "Give a path."
     if name == "-":
-        return "is standard input, which is not supported", "Write the video to a file and give its path."
+        return (
+            "is standard input, which is not supported",
+            "Write the video to a file; only predict reads it.",
+        )
     if name.startswith("file:"):
         return "is an address, which is not supported", "Give the path without 'file:'."
     if is_address(name):
         return (
             "is an address, which is not supported",
-            "Download or record it, and give the path of the file.",
+            "Download or record it, and give the path of the file; only predict reads live video.",
         )
     if _CAMERA.fullmatch(name):
-        return "does not exist, and cameras are not supported", "Record a file and give its path."
+        return "does not exist, and cameras are not supported", "Record a file; predict --camera N is live."
     if os.path.islink(name):  # noqa: PTH114  (pathlib raises for a name too long for a file)
         return f"is a broken link (to {Path(name).readlink()})", "Restore the file that it points to."
     return None

@@ -21,6 +21,7 @@ from praxiscope.errors import ArgumentError, CheckpointError
 from praxiscope.inference.inputs import frame_grid, on_grid
 from praxiscope.inference.recogniser import Recogniser
 from praxiscope.inference.timeline import default_window, snippet_times
+from praxiscope.models import create_model
 from praxiscope.models.contract import Sees
 from praxiscope.recipes.input_section import InputSettings
 from praxiscope.training.loader import _sample
@@ -74,12 +75,29 @@ def test_all_frames_of_the_grid_are_the_default_of_models_that_take_any_number(v
     model = recogniser(None)
     assert model.default_protocol() == "allx1"
     assert seen(model, video) == [[0, 2, 4, 6, 8, 10, 12]]
-    assert recogniser(None, fps=None).default_protocol() == "25x1"
+    assert recogniser(None, fps=None).default_protocol() == "1x1"
+    assert recogniser(None, fps=None, sampling="segments").default_protocol() == "25x1"
     with pytest.raises(ArgumentError, match="allx1"):
         recogniser(None, fps=None).predict(video, protocol="allx1")
     assert seen(recogniser(1), video, protocol="allx1") == [[number] for number in range(0, 14, 2)]
     assert seen(recogniser(None, max_seconds=3.0), video) == [[0, 2, 4]]
     assert seen(recogniser(None, fps=4.0, max_seconds=1.5), video) == [[0, 0, 1, 1, 2, 2]]
+
+
+def test_models_of_a_fixed_number_take_windows_of_it(video: Path) -> None:
+    model = recogniser(None, snippets=4)
+    model.model.sees = Sees(together=None, fixed_number=True)
+    assert model.default_protocol() == "1x1"
+    assert seen(model, video) == [[2, 4, 6, 8]]
+    with pytest.raises(ArgumentError, match="4 snippets"):
+        model.predict(video, protocol="allx1")
+    assert windows_of(model, video, 6.0, 6.0)[0] == (0, 6, [2, 4, 6, 8])
+    with pytest.raises(ArgumentError, match="together"):
+        Sees(together=3, fixed_number=True)
+    assert [Sees(together=n).any_number for n in (None, 1, 3)] == [True, True, False]
+    assert create_model(
+        "local-pool", num_classes=2, backbone="squeezenet1_1", snippets=10, width=8
+    ).sees.fixed_number
 
 
 def test_views_are_windows_and_short_videos_repeat(video: Path) -> None:

@@ -181,7 +181,7 @@ class _Windows:
     def __init__(self, network: TrainedNetwork) -> None:
         contract = network.card.input
         window_s = default_window(contract)
-        times_s = snippet_times(contract, window_s, any_number=network.sees.together in (None, 1))
+        times_s = snippet_times(contract, window_s, any_number=network.sees.any_number)
         self.back_s = [times_s[-1] - at_s for at_s in times_s]  # from each snippet to the last
         self.every = network.sees.all_frames
         self.span_s = window_s if self.every else self.back_s[0]

@@ -299,10 +299,13 @@ class TrainedNetwork:
             ArgumentError: the model cannot take such views.
         """
         together = self._seen_together(protocol)
-        every = self.sees.all_frames or (together is None and self.card.input.fps is not None)
+        together_all = together is None and self.card.input.fps is not None and not self.sees.fixed_number
+        every = self.sees.all_frames or together_all
         if protocol.sampling == "all" and not every and together != 1:
             takes = f"{self.card.name} takes {together} snippets. Use 1x1, or 2x3 for more views"
-            if together is None:
+            if self.sees.fixed_number:
+                takes = f"{self.card.name} takes {self.card.input.snippets} snippets. Use {self.card.input.snippets}x1"
+            elif together is None:
                 takes = f"{self.card.name} needs memory for all of them together. Use 25x1"
             raise ArgumentError(f"protocol {protocol.name} scores every frame at once; {takes}.")
         if protocol.crops in ("full", "full-mirrored") and takes_one_size(self.model):

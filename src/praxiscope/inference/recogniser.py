@@ -89,9 +89,13 @@ class Recogniser(TrainedNetwork):
 
     def default_protocol(self) -> str:
         """The default protocol of ``predict`` and ``score``: that of the model. At a frame rate, models that score any
-        number of snippets together take all frames of the grid."""
-        if self.card.input.fps is not None and self.sees.together is None and not self.sees.all_frames:
-            return "allx1"
+        number of snippets together take all frames of the grid; others take the window in the middle."""
+        sees = self.sees
+        if sees.together is None and not sees.all_frames:
+            if self.card.input.fps is not None and sees.any_number:
+                return "allx1"
+            if self.takes_windows:
+                return "1x1"
         return str(self.model.default_protocol(self.card.input.flip))
 
     @property
@@ -300,7 +304,7 @@ class Recogniser(TrainedNetwork):
         if window_s <= 0 or stride_s <= 0:
             raise ArgumentError(f"window and stride must be above 0 s, got {window_s} and {stride_s}")
         scorer = self.scorer(parse_protocol("1x1"))
-        contract, any_number = self.card.input, self.sees.together in (None, 1)
+        contract, any_number = self.card.input, self.sees.any_number
         count = len(snippet_times(contract, window_s, any_number=any_number))
         most = 1 if self.sees.all_frames else max(1, self.at_once(contract.size, contract.size) // count)
         coming = windows(

@@ -24,6 +24,7 @@ from typing import Any
 
 import torch
 
+from praxiscope.models.contract import Sees
 from praxiscope.models.fc_layers import FCLayers
 from praxiscope.models.frames_then_time import FramesThenTime, OnlineFramesThenTime, OverTime, frame_part
 from praxiscope.models.named_layers import named_layers, run_layers
@@ -207,7 +208,7 @@ def local_pool(
         fc = FCLayers(frame.backbone, inputs, width=width, dropout=dropout)
         return LocalPool(fc, snippets, num_classes)
 
-    return _build(
+    model = _build(
         over_time,
         num_classes=num_classes,
         snippets=snippets,
@@ -220,6 +221,8 @@ def local_pool(
         batchnorm=batchnorm,
         input_size=input_size,
     )
+    model.sees = Sees(together=None, fixed_number=True)
+    return model
 
 
 @register_model("time-conv")

@@ -109,6 +109,18 @@ def test_first_seconds_and_parts_bound_the_grid(tmp_path: Path) -> None:
     assert FrameGrid(2, span=99).of(video, *whole).tolist() == [0]
 
 
+@pytest.mark.parametrize("first", [0, 1, 2])
+def test_times_in_milliseconds_neither_repeat_nor_omit_frames_at_the_rate_of_the_file(
+    first: int, tmp_path: Path
+) -> None:
+    video = open_video(write_levels(tmp_path / "a.mkv", range(40), 30))
+    video.quick_length()
+    assert FrameGrid(30).of(video, first, 40).tolist() == list(range(40 - first))
+    times = video.timestamps()
+    shown = FrameGrid(30).select(video, float(times[first]))
+    assert [frame.index for frame in shown] == list(range(first, 40))
+
+
 def test_five_minutes_at_one_frame_per_second_are_300_frames() -> None:
     times = np.arange(25 * 400) / 25
     numbers = FrameGrid(1, max_seconds=300).numbers(times, 400.0)

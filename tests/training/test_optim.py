@@ -151,6 +151,12 @@ def test_the_cosine_schedule_equals_its_closed_form_after_a_linear_warm_up():
     assert factor(110) == factor(500) == 0
 
 
+def test_the_exponential_schedule_loses_the_same_share_in_every_step():
+    factor = schedule("exponential", total_steps=110, warmup_steps=10, gamma=0.01)
+    assert [factor(step) for step in (9, 10, 60, 110, 200)] == pytest.approx([1, 1, 0.1, 0.01, 0.01])
+    assert factor(31) / factor(30) == pytest.approx(factor(91) / factor(90)) == pytest.approx(0.01**0.01)
+
+
 def test_the_constant_schedule_is_one_after_the_warm_up():
     factor = schedule("constant", total_steps=5, warmup_steps=2)
     assert [factor(s) for s in range(5)] == [0.5, 1, 1, 1, 1]

@@ -135,8 +135,9 @@ def train(
         str | None,
         typer.Option(
             "--from",
-            metavar="RGB_RUN,FLOW_RUN",
-            help="Warm start: train one network of RGB and flow (multiplier) from two trained runs.",
+            metavar="RUN[,FLOW_RUN]",
+            help="Warm start: from a run of the same model, such as one of fewer frames; or from one of RGB and one of "
+            "flow, for a network of both (multiplier).",
             rich_help_panel=MODEL_PANEL,
         ),
     ] = None,

@@ -49,8 +49,9 @@ def train(
         progress: show progress on standard error, or by a `Reporter`.
         settings: options of ``praxiscope train`` by their names, with ``_`` for ``-``: ``epochs=5``, ``lr=0.01``,
             ``batch=8``, ``size=112`` (pixels), ``backbone="resnet50"``, ``pretrained=True``, ``weights="w.pt"``,
-            ``seed=0``, ``flow="flow/"``, ``watch=8``, ``choose=4``, …; ``start=("runs/rgb", "runs/flow")`` is
-            ``--from``. With several data sets, ``split``, ``annotations`` and ``flow`` are mappings by data set name.
+            ``seed=0``, ``flow="flow/"``, ``watch=8``, ``choose=4``, …; ``start="runs/short"`` or
+            ``start=("runs/rgb", "runs/flow")`` is ``--from``. With several data sets, ``split``, ``annotations`` and
+            ``flow`` are mappings by data set name.
             Files and folders may be ``Path`` objects. Give any other setting by its full name, as in
             ``**{"optim.momentum": 0.8}``.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from praxiscope._lazy import quick_imports
-from praxiscope.checkpoint import check_recogniser
+from praxiscope.checkpoint import check_recogniser, find_checkpoint, load_card
 from praxiscope.commands.fit_options import check_fit, given_options, resolve_fit
 from praxiscope.devices import check_device
 from praxiscope.errors import ArgumentError, unknown_name
@@ -96,7 +96,7 @@ class TrainOptions:
         recipe: name of a recipe, or a run's YAML file. "default" is ``default-MODEL`` if it exists; if a network of RGB
             frames starts from trained weights, ``fine-tune-MODEL`` or ``fine-tune``. From random weights, "demo-own"
             is ``demo-own-scratch``.
-        start: two runs, RGB_RUN,FLOW_RUN, for a warm start of a network of both.
+        start: a run of the same model, or RGB_RUN,FLOW_RUN for a network of both: a warm start.
         plain: values of the options in `SETTINGS`, by their names; None: not given.
         assignments: ``section.key=value`` texts.
         values: values by their settings' full names, "section.key".
@@ -191,6 +191,9 @@ def _model_of(plain: Mapping[str, Any], start: str | None) -> str | None:
     if "clusters" in plain:
         option, having = "--clusters", [name for name in FILES if "clusters" in keywords_of(name)]
     elif start is not None:
+        if "," not in start:  # one run: a longer network of the same model
+            check_recogniser(start)
+            return load_card(find_checkpoint(start)).name
         option, having = "--from", [name for name in FILES if default_stream(name) == "both"]
     else:
         return None
@@ -221,25 +224,44 @@ def _beginning(recipe: str, model: str | None, saved: Path | None, fine_tune: bo
 def _warm_start(
     start: str | None, model: str, plain: Mapping[str, Any], out: Path, resume: bool
 ) -> dict[str, Any]:
-    """Return the settings that a warm-started network of both streams copies from its runs."""
+    """Return the settings that a warm-started network copies from its runs, or from its run."""
     if start is None:
         return {}
     if resume:
         raise ArgumentError(
             f"--from {start}: a warm start needs a new run, and {out} is resumed. Leave one out."
         )
-    if default_stream(model) != "both":
-        raise ArgumentError(
-            f"--from {start}: needs a model of RGB and flow, such as multiplier; {model} has one stream. Leave out "
-            f"--from or --{'clusters' if 'clusters' in plain else 'model'}."
-        )
     runs = [run for run in start.split(",") if run]
+    if default_stream(model) != "both":
+        if len(runs) != 1:
+            raise ArgumentError(
+                f"--from {start}: needs a model of RGB and flow, such as multiplier; {model} has one stream, and "
+                f"starts from one run. Leave out --{'clusters' if 'clusters' in plain else 'model'}, or give one run."
+            )
+        check_recogniser(runs[0])
+        return _settings_of_run(runs[0], model)
     check_streams(runs)
     for run in runs:
         check_recogniser(run)
     with quick_imports():
         from praxiscope.training.warm_start import settings_of_runs
     return settings_of_runs(runs)
+
+
+# The keywords of a builder that a run sets anew.
+_NEW = {"num_classes", "snippets", "in_channels", "input_size", "multi_label"}
+
+
+def _settings_of_run(run: str, model: str) -> dict[str, Any]:
+    """The settings that a longer network takes from a run of the same model: its keywords, and the size of frames."""
+    card = load_card(find_checkpoint(run))
+    kept = {key: value for key, value in card.kwargs.items() if key not in _NEW} if card.name == model else {}
+    return {
+        "model.start": (run,),
+        **{f"model.{key}": value for key, value in kept.items()},
+        "input.size": card.input.size,
+        "input.short_side": card.input.short_side,
+    }
 
 
 def _changes(plain: Mapping[str, Any], settings: TrainSettings) -> dict[str, Any]:

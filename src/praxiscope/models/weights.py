@@ -132,8 +132,8 @@ def _read(path: Path, stream: str, labels: Sequence[str] | None, last: str) -> _
     if not path.is_dir():
         state, source, normalisation = _convert(read_tensors(path))
         return _Found(_plain_names(state, last), source, normalisation)
-    state, card = _of_run(path)
-    if card.features or (labels is not None and card.labels != tuple(labels)):
+    state, card, of_frames = _of_run(path)
+    if of_frames or (labels is not None and card.labels != tuple(labels)):
         state = {name: value for name, value in state.items() if name.rpartition(".")[0] != last}
     backbone = str(card.kwargs.get("backbone"))
     if card.input.flow is None:
@@ -187,18 +187,19 @@ def _compare(found: _Found, network: nn.Module, last: str, adapted: bool) -> Wei
     )
 
 
-def _of_run(path: Path) -> tuple[State, ModelCard]:
-    """The backbone's tensors in a run's checkpoint, and its card."""
+def _of_run(path: Path) -> tuple[State, ModelCard, bool]:
+    """The backbone's tensors in a run's checkpoint, its card, and whether it is the network of frames of a model that
+    scores videos by something else."""
     folder = find_checkpoint(path)
     card = load_card(folder)
     tensors = load_tensors(folder)
-    own = f"frame.{_OURS}" if card.features else _OURS  # of a model on features, its network of frames
-    state = {name.removeprefix(own): value for name, value in tensors.items() if name.startswith(own)}
-    if not state:
-        raise CheckpointError(
-            f"{path}: holds {card.name}, which has several networks. Give a run of a single network."
-        )
-    return state, card
+    for own in (_OURS, f"frame.{_OURS}"):
+        state = {name.removeprefix(own): value for name, value in tensors.items() if name.startswith(own)}
+        if state:
+            return state, card, own != _OURS
+    raise CheckpointError(
+        f"{path}: holds {card.name}, which has several networks. Give a run of a single network."
+    )
 
 
 def _plain_names(state: State, classifier: str) -> State:

@@ -122,7 +122,8 @@ class ModelSettings(BaseModel):
     weights: Text | None = None
     start: tuple[Text, ...] | None = Field(
         None,
-        description="an RGB run and a flow run from which a two-stream network starts (warm start, --from)",
+        description="an RGB run and a flow run from which a two-stream network starts, or one run of the same model "
+        "(warm start, --from)",
     )
 
     @property
@@ -155,14 +156,16 @@ class OptimSettings(Section):
     lr: float = Field(0.01, gt=0)
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(5e-4, ge=0)
-    schedule: Literal["step", "cosine", "constant"] = "cosine"
+    schedule: Literal["step", "cosine", "exponential", "constant"] = "cosine"
     milestones: tuple[float, ...] = Field(
         (), description="epochs after which the learning rate is multiplied by gamma"
     )
     milestone_steps: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         (), description="the same in steps, instead of milestones"
     )
-    gamma: float = Field(0.1, gt=0)
+    gamma: float = Field(
+        0.1, gt=0, description="factor at each milestone; with schedule = exponential, factor at the end"
+    )
     warmup_epochs: float = Field(0.0, ge=0)
     epochs: int | None = Field(None, ge=1, description="passes over the data; 30 if steps is not set either")
     steps: int | None = Field(

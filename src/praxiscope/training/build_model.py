@@ -26,6 +26,7 @@ from praxiscope.recipes.sections import InputSettings
 from praxiscope.recipes.settings import TrainSettings
 from praxiscope.training.checks import model_keywords, seen_streams
 from praxiscope.training.duration import Duration
+from praxiscope.training.expansion import expand
 from praxiscope.training.warm_start import warm_start
 from praxiscope.units import counted
 
@@ -213,7 +214,9 @@ def _start(
         report = load_weights(model, given.weights, labels=manifest.classes)
         kept = " except the classifier, whose classes differ" if report.skipped_classifier else ""
         reporter.line(f"Loaded {counted(len(report.loaded), 'tensor')} from {given.weights}: all{kept}.")
-    if given.start:
+    if given.start and len(given.start) == len(model.stream_networks) == 1:
+        reporter.line(expand(given.name, model, given.start[0], manifest.classes, store))
+    elif given.start:
         for line in warm_start(model, given.start, manifest.classes, store):
             reporter.line(line)
 

@@ -206,7 +206,7 @@ def make_optimizer(
 
 
 def schedule(
-    kind: Literal["step", "cosine", "constant"],
+    kind: Literal["step", "cosine", "exponential", "constant"],
     *,
     total_steps: int,
     warmup_steps: int = 0,
@@ -217,21 +217,21 @@ def schedule(
 
     The warm-up increases linearly: (step + 1) / warmup_steps. After it, "constant" stays at 1; "step" is gamma ** (how
     many milestones have been reached); "cosine" is (1 + cos(pi p)) / 2, where p runs from 0 at the end of the warm-up
-    to 1 at ``total_steps``, and stays at 0.
+    to 1 at ``total_steps``, and stays at 0; "exponential" is gamma ** p, and stays at gamma.
 
     Args:
-        kind: "step", "cosine" or "constant".
+        kind: "step", "cosine", "exponential" or "constant".
         total_steps: optimiser steps of the whole run.
         warmup_steps: steps of the warm-up; at most ``total_steps``.
         milestones: for "step", ascending step indices from the start of the run; at each, the factor is multiplied by
             ``gamma``.
-        gamma: factor at each milestone, for "step".
+        gamma: factor at each milestone, for "step"; factor at the end, for "exponential".
 
     Raises:
         ArgumentError: an unknown kind, or numbers out of range or order.
     """
-    if kind not in ("step", "cosine", "constant"):
-        raise ArgumentError(f"schedule must be 'step', 'cosine' or 'constant', got {kind!r}")
+    if kind not in ("step", "cosine", "exponential", "constant"):
+        raise ArgumentError(f"schedule must be 'step', 'cosine', 'exponential' or 'constant', got {kind!r}")
     if total_steps < 1:
         raise ArgumentError(f"total_steps must be at least 1, got {total_steps}")
     if not 0 <= warmup_steps <= total_steps:
@@ -243,10 +243,10 @@ def schedule(
     def after_warmup(step: int) -> float:
         if kind == "step":
             return float(gamma ** bisect.bisect_right(drops, step))
+        progress = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
         if kind == "cosine":
-            progress = (step - warmup_steps) / max(1, total_steps - warmup_steps)
-            return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-        return 1.0
+            return 0.5 * (1 + math.cos(math.pi * progress))
+        return float(gamma**progress) if kind == "exponential" else 1.0
 
     def factor(step: int) -> float:
         return (step + 1) / warmup_steps if step < warmup_steps else after_warmup(step)

@@ -105,8 +105,9 @@ def _not_fitted(settings: TrainSettings, manifest: Manifest, network: Network) -
         return "the network starts from random weights"
     if manifest.tasks:
         return "there are several data sets"
-    if settings.model.weights and _kept(settings.model.weights, manifest.classes):
-        return f"that of {settings.model.weights} is kept"
+    for run in (settings.model.weights, *(settings.model.start or ())):
+        if run and _kept(run, manifest.classes):
+            return f"that of {run} is kept"
     layers: Any = network.model.classifiers
     if len(layers) != 1 or len(network.card.input.streams) != 1:
         return f"{network.card.name} has {counted(len(layers), 'classifier')}"

@@ -1,0 +1,94 @@
+"""Network expansion: a network starts from a run of the same model, which may have had fewer frames.
+
+(Ng et al., CVPR 2015: a network of 1 frame becomes one of 30, then of 120.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from praxiscope.checkpoint import ModelCard, find_checkpoint, load_card, load_tensors
+from praxiscope.errors import ArgumentError, CheckpointError, DataError
+from praxiscope.flow.store import FlowContract, FlowStore
+from praxiscope.models.contract import Normalisation
+
+__all__ = ["expand"]
+
+
+def expand(name: str, model: Any, run: str, labels: Sequence[str], store: FlowStore | None) -> str:
+    """Load all weights of a run into a network of the same model, in place, with the normalisation of its training.
+
+    Only a classifier may differ: for other classes, or for another number of frames. It then keeps its new weights.
+
+    Args:
+        name: name of the model.
+        model: a network of one stream.
+        run: run or model folder.
+        labels: classes of the model. A classifier is loaded only if its classes are the same.
+        store: the stored flow to train on.
+
+    Returns:
+        One line for the user, which names what was not loaded.
+
+    Raises:
+        ArgumentError: the run holds another model.
+        CheckpointError: other weights than those of the classifier differ.
+        DataError: the flow was computed differently from the flow that the run was trained on.
+    """
+    folder = find_checkpoint(run)
+    card = load_card(folder)
+    if card.name != name:
+        raise ArgumentError(
+            f"--from {run}: holds {card.name}, and {name} is trained. Its image network alone is loaded by "
+            f"--weights {run}."
+        )
+    came, own = load_tensors(folder), model.state_dict()
+    heads = _of_classifiers(model)
+    same = card.labels == tuple(labels)
+    fits = {key for key in own if key in came and came[key].shape == own[key].shape}
+    wrong = sorted((own.keys() - fits - heads) | (came.keys() - own.keys() - heads))
+    if wrong:
+        raise CheckpointError(
+            f"--from {run}: its {card.kwargs.get('backbone')} does not fit the model ({wrong[0]} differs). Keep the "
+            "keywords of the model as in the run."
+        )
+    new = heads & own.keys() if not same else (heads & own.keys()) - fits
+    model.load_state_dict({key: came[key] for key in fits - new}, strict=False)
+    _normalise(model, card, run, store)
+    if not new:
+        return f"Starts from {run}: all weights."
+    why = "the classes differ"
+    if same:
+        example = next(key for key in sorted(new, reverse=True))
+        why = f"{example} is {list(own[example].shape)}, in the run {list(came[example].shape)}"
+    return f"Starts from {run}: all weights except the classifier ({why})."
+
+
+def _of_classifiers(model: Any) -> set[str]:
+    """Names of the parameters of the classifiers."""
+    layers: set[nn.Module] = set(model.classifiers)
+    return {
+        f"{place}.{key}"
+        for place, module in model.named_modules()
+        if module in layers
+        for key, _ in module.named_parameters(recurse=False)
+    }
+
+
+def _normalise(model: Any, card: ModelCard, run: str, store: FlowStore | None) -> None:
+    """Take over the normalisation of a run's training."""
+    (stream,) = model.stream_networks
+    contract = card.input
+    if contract.flow is None:
+        model.normalisation[stream] = Normalisation(mean=contract.mean, std=contract.std)
+        return
+    learned = FlowContract.from_dict(contract.flow.made)
+    if store is not None and store.contract != learned:
+        raise DataError(
+            f"{store.root}: was computed differently from the flow that {run} was trained on: "
+            f"{learned.difference(store.contract)}. Compute it again with those settings."
+        )
+    model.normalisation[stream] = Normalisation(mean=contract.flow_mean, std=contract.flow_std)

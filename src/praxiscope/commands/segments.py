@@ -14,7 +14,7 @@ from praxiscope.errors import DataError, PraxiscopeError, VideoError
 from praxiscope.evaluation.segment_plots import TimedPicture
 from praxiscope.evaluation.segments import Segment
 from praxiscope.inference.fused import AnyRecogniser
-from praxiscope.inference.segment_scores import scores_over_time
+from praxiscope.inference.segment_scores import default_windows, scores_over_time
 from praxiscope.inference.segments import (
     ScoresOverTime,
     SegmentSettings,
@@ -52,10 +52,14 @@ def find_settings(
 ) -> SegmentSettings:
     """The settings that were learned for a run, else the defaults of its model; with the given window and stride."""
     saved = None if run is None or options.settings == "default" else load_settings(run)
-    settings = saved or default_settings(
-        recogniser.calibration, len(recogniser.labels), recogniser.card.multi_label
-    )
-    return with_windows(settings, options)
+    if saved is None:
+        window_s, stride_s = default_windows(recogniser)
+        saved = replace(
+            default_settings(recogniser.calibration, len(recogniser.labels), recogniser.card.multi_label),
+            window_s=window_s,
+            stride_s=stride_s,
+        )
+    return with_windows(saved, options)
 
 
 def with_windows(settings: SegmentSettings, options: SegmentOptions) -> SegmentSettings:

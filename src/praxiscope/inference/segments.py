@@ -84,7 +84,8 @@ class SegmentSettings:
     """How scores over time become segments.
 
     Attributes:
-        window_s, stride_s: windows of the timeline, seconds.
+        window_s, stride_s: windows of the timeline, seconds. None as window: the answers of a causal model at each
+            frame, averaged over each stride.
         smooth_s: length of the moving average of the probabilities, seconds; 0 for none.
         high: the probability that opens a segment.
         low: the probability below which it closes.
@@ -99,7 +100,7 @@ class SegmentSettings:
         ArgumentError: a length below 0, or thresholds that are not probabilities with ``low`` at most ``high``.
     """
 
-    window_s: float = 1.0
+    window_s: float | None = 1.0
     stride_s: float = 0.5
     smooth_s: float = 1.0
     high: float = 0.5
@@ -111,7 +112,11 @@ class SegmentSettings:
     learned_from: int = 0
 
     def __post_init__(self) -> None:
-        if self.window_s <= 0 or self.stride_s <= 0 or min(self.smooth_s, self.min_s, self.merge_s) < 0:
+        if (
+            (self.window_s is not None and self.window_s <= 0)
+            or self.stride_s <= 0
+            or min(self.smooth_s, self.min_s, self.merge_s) < 0
+        ):
             raise ArgumentError(
                 "segments: window_s and stride_s must be above 0; smooth_s, min_s and merge_s 0 or more"
             )

@@ -270,6 +270,28 @@ def test_clips_that_the_network_was_trained_on_are_not_called_held_out(
     assert sorted(Scores.load(out / "held_out.npz").ids) == sorted(record.id for record in before[1::2])
 
 
+@pytest.mark.parametrize(
+    ("options", "key"),
+    [
+        (("--seed", "7"), "run.seed"),
+        (("--model", "prototypes"), "model.name"),
+        (("OTHER",), "data.source"),
+    ],
+)
+def test_a_finished_fit_is_not_resumed_with_other_settings(
+    options: tuple[str, ...], key: str, run: Path, store: Path, tmp_path: Path, call: Call
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(store, other)
+    words = [str(other) if word == "OTHER" else word for word in options]
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    result = call("train", *words, "--out", run, "--resume")
+    assert result.code == 2
+    assert key in result.err
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    assert call("train", store, "--workers", 1, "--out", run, "--resume").code == 0
+
+
 def test_learned_videos_are_known_under_other_names_and_over_runs(
     store: Path, colour_set: Path, tmp_path: Path, call: Call
 ) -> None:

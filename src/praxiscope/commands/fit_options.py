@@ -12,8 +12,10 @@ from praxiscope.features.contract import FeatureContract
 from praxiscope.features.store import is_store, read_store_file
 from praxiscope.models.installed_weights import has_installed_weights
 from praxiscope.models.names import check_backbone, check_keywords, keywords_of
-from praxiscope.recipes.settings import TrainSettings
+from praxiscope.recipes.settings import TrainSettings, load_yaml
+from praxiscope.run_folder import SETTINGS_FILE
 from praxiscope.training.checks import check_flow_folder, check_folder, check_installed, model_keywords
+from praxiscope.training.resuming import changed_settings
 
 __all__ = ["builder_keywords", "check_fit", "feature_options", "given_options", "resolve_fit"]
 
@@ -149,12 +151,15 @@ def feature_options(settings: TrainSettings) -> dict[str, Any]:
 
 
 def check_fit(settings: TrainSettings, out: str | Path, resume: bool = False) -> None:
-    """Check the model, the data and the folder of a run that fits a model to features.
+    """Check the model, the data and the folder of a run that fits a model to features. A resumed run must have the
+    settings with which it was started, except for those that do not affect the fit.
 
     Raises:
         ArgumentError, DataError, CheckpointError: an argument or the data cannot be used.
     """
     check_folder(Path(out), resume)
+    if resume:
+        _check_unchanged(Path(out), settings)
     words = model_keywords(settings.model)
     check_keywords(settings.model.name, words)
     source = settings.data.source
@@ -172,6 +177,18 @@ def check_fit(settings: TrainSettings, out: str | Path, resume: bool = False) ->
         raise CheckpointError(f"{weights}: no such weights file")
     if settings.data.flow is not None:
         check_flow_folder(settings.data.flow)
+
+
+def _check_unchanged(out: Path, settings: TrainSettings) -> None:
+    """Raise ArgumentError if a run was started with other settings."""
+    if not (saved := out / SETTINGS_FILE).is_file():
+        return
+    if changed := changed_settings(load_yaml(saved), settings):
+        listed = ", ".join(f"{key} {before!r} → {now!r}" for key, (before, now) in list(changed.items())[:3])
+        raise ArgumentError(
+            f"--resume: {out} was started with other settings ({listed}). Leave them out, or fit a new model: "
+            "--out NEW."
+        )
 
 
 def given_options(

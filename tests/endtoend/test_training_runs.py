@@ -375,6 +375,19 @@ def test_a_set_without_held_out_videos_is_refused_unless_allowed(
     assert px.load(run).labels == tuple(sorted(labels))
 
 
+@pytest.mark.parametrize("model", ["tsn", "probe"])
+def test_a_set_without_training_videos_is_refused(
+    model: str, colour_set: Path, tmp_path: Path, call: Call
+) -> None:
+    rows = [f"{colour_set}/{label}/{n}.mp4,{label},test" for label in ("red", "green") for n in range(2)]
+    (tmp_path / "list.csv").write_text("\n".join(["path,label,split", *rows]))
+    backbone = ("--set", "model.backbone=squeezenet1_1")
+    result = call("train", tmp_path / "list.csv", "--model", model, *backbone, "--out", tmp_path / "run")
+    assert result.code == 1
+    assert "none of its 4 videos" in result.err
+    assert not (tmp_path / "run").exists()
+
+
 def test_one_class_is_refused_unless_allowed(tmp_path: Path, call: Call) -> None:
     data, run = train_folder(tmp_path / "videos", "red"), tmp_path / "run"
     write_clip(data / "val" / "red" / "x.mp4", 0, frames=6)

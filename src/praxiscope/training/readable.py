@@ -130,16 +130,22 @@ def check_trainable(manifest: Manifest, records: Sequence[VideoRecord], listing:
 
 
 def check_worthwhile(settings: TrainSettings, manifest: Manifest) -> None:
-    """Raise DataError for a data set with one class or without held-out videos, unless the settings allow it."""
+    """Raise DataError for a data set without training videos; or with one class, or without held-out videos, unless the
+    settings allow it."""
     for task, (start, end) in (manifest.tasks or {"": (0, len(manifest.classes))}).items():
         name, classes = task or manifest.name, manifest.classes[start:end]
+        own = [r for r in manifest.records if not task or not set(classes).isdisjoint(r.labels)]
+        if all(record.split != "train" for record in own):
+            raise DataError(
+                f"{name}: none of its {counted(len(own), 'video')} is a training video. Mark some as train (a folder "
+                "train/, a column split), or give none a split: then one is drawn at random."
+            )
         if len(classes) == 1 and not settings.data.allow_one_class:
             raise DataError(
                 f"{name}: has only one class, {classes[0].removeprefix(f'{task}/')!r}. If the class folders are one "
                 "level deeper, give their parent folder. To train on one class, use --allow-one-class "
                 "(data.allow_one_class=true)."
             )
-        own = [r for r in manifest.records if not task or not set(classes).isdisjoint(r.labels)]
         if all(record.split == "train" for record in own) and not settings.data.allow_no_test:
             raise DataError(
                 f"{name}: all {len(own)} videos are training videos, so the result cannot be evaluated. Mark some as "

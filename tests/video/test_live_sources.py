@@ -100,26 +100,28 @@ class Scripted(NetworkStream):
 
     def __init__(self, *connections: Any) -> None:
         super().__init__("rtsp://host/a", timeout_s=1, pauses_s=(0.01, 0.02))
-        self.connections = list(connections)
+        self.connections = [one if one[0] is None else (Container(*one), None) for one in connections]
 
     def _open(self, stop: threading.Event) -> Any:
         if not self.connections:
             stop.set()
             raise OSError("no more")
-        frames, ending = self.connections.pop(0)
-        if frames is None:
-            raise ending
-        return Container(frames, ending)
+        container, error = self.connections.pop(0)
+        if error is not None:
+            raise error
+        return container
 
 
 class Container:
     """As much of PyAV's container as a stream uses."""
 
     duration = None
+    size = 0
+    name = "rtsp"
 
     def __init__(self, frames: int, ending: Exception | None) -> None:
         self.count, self.ending, self.closed = frames, ending, False
-        self.streams = self
+        self.streams = self.format = self
         self.video = [self]
         self.thread_type = ""
 
@@ -187,13 +189,29 @@ def test_the_pauses_grow_to_the_longest(monkeypatch: pytest.MonkeyPatch) -> None
     assert waited == [1, 2, 4, 8, 16, 30, 30, 30]
 
 
-def test_a_stream_that_is_never_there_is_an_error_at_once_and_a_finite_one_ends() -> None:
+def test_a_stream_that_is_never_there_is_an_error_at_once() -> None:
     with pytest.raises(VideoError, match="host"):
         next(Scripted((None, OSError("refused"))).frames(threading.Event(), print))
-    source = Scripted((2, None), (2, None))
-    opened = source._open
-    source._open = lambda stop: setattr(c := opened(stop), "duration", 200000) or c  # type: ignore[method-assign]
-    assert len(list(source.frames(threading.Event(), print))) == 2
+
+
+@pytest.mark.parametrize(
+    ("known", "ends"),
+    [
+        ({"duration": 200000}, True),
+        ({"size": 5000}, True),
+        ({"size": 5000, "name": "hls"}, False),
+        ({}, False),
+    ],
+)
+def test_a_file_behind_an_address_ends_and_comes_at_its_own_pace(known: dict[str, Any], ends: bool) -> None:
+    source = Scripted((3, None), (3, None))
+    for container in source.connections:
+        container[0].__dict__.update(known)
+    begin = time.monotonic()
+    found = list(source.frames(threading.Event(), lambda text: None))
+    assert len(found) == (3 if ends else 6)
+    assert (found[2].arrived_s - found[0].arrived_s >= 0.2 - 1e-6) == ends
+    assert time.monotonic() - begin < 5
 
 
 def test_standard_input_is_read_as_it_comes_and_a_wait_ends_with_stop(

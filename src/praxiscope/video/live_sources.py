@@ -106,6 +106,7 @@ class _Stream:
             ended, container = "it ended", None
             try:
                 container = self._open(stop)
+                finite, begun_s = _is_finite(container), None
                 for stamp_s, pixels in _decoded(container, self.name, stop):
                     arrived_s = time.monotonic()
                     again = seen and tries > 0
@@ -114,9 +115,14 @@ class _Stream:
                         stretch += 1
                     tries, seen = 0, True
                     time_s = clock.time_s(stamp_s, arrived_s, again=again)
+                    if finite:  # a file, which would come as fast as the network is
+                        begun_s = arrived_s - time_s if begun_s is None else begun_s
+                        if stop.wait(max(begun_s + time_s - arrived_s, 0)):
+                            return
+                        arrived_s = time.monotonic()
                     yield LiveFrame(time_s, pixels, arrived_s, stretch)
-                if self.pauses_s is None or container.duration:
-                    return  # the end of a file
+                if self.pauses_s is None or finite:
+                    return
             except failures() as error:
                 if isinstance(error, VideoError):
                     raise
@@ -124,7 +130,7 @@ class _Stream:
                     return
                 ended = _why(error)
                 if not seen:
-                    raise self._refused(ended) from error
+                    raise self._refused(ended) from None  # FFmpeg's message holds the password of an address
                 if self.pauses_s is None:
                     raise VideoError(self.name, f"was lost ({ended})", "Start it again.") from error
             finally:
@@ -142,12 +148,18 @@ class _Stream:
             stop.wait(pause_s)
 
 
+def _is_finite(container: Any) -> bool:
+    """Whether a source has an end, as the file of an HTTP address has."""
+    sized = container.format.name not in ("hls", "dash") and container.size > 0  # of these, that of a list
+    return bool(container.duration) or sized
+
+
 def _why(error: BaseException) -> str:
     from av.error import ExitError
 
     from praxiscope.video.container import reason
 
-    return "nothing came" if isinstance(error, ExitError) else reason(error)
+    return "nothing came in time" if isinstance(error, ExitError) else reason(error)
 
 
 def _decoded(container: Any, name: str, stop: threading.Event) -> Iterator[tuple[float | None, Any]]:
@@ -266,7 +278,7 @@ class NetworkStream(_Stream):
 
     def _refused(self, reason: str) -> VideoError:
         remedy = "Check the address, and that the sender is running."
-        return VideoError(self.name, f"no video within {self.timeout_s:g} s ({reason})", remedy)
+        return VideoError(self.name, f"gives no video ({reason})", remedy)
 
 
 class StandardInput(_Stream):

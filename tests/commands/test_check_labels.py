@@ -14,7 +14,7 @@ from PIL import Image
 
 import praxiscope as px
 from praxiscope.data.csvfile import write_csv
-from praxiscope.data.label_trouble import COLUMNS
+from praxiscope.data.label_trouble import COLUMNS, trouble_lines
 from praxiscope.data.manifest import load_records
 from praxiscope.errors import ArgumentError, DataError
 from praxiscope.types import VideoRecord
@@ -103,6 +103,7 @@ def test_one_class_is_no_error_and_copies_are_found(tmp_path: Path) -> None:
     found = px.check(labels=store(tmp_path, labels=labels)).label_trouble
     assert found is not None
     assert (found.judged, found.suspects, len(found.unjudged), len(found.duplicates)) == (0, (), 16, 1)
+    assert any("only one class" in line for line in trouble_lines(found))
 
 
 def test_several_labels_and_other_features_are_refused(tmp_path: Path) -> None:

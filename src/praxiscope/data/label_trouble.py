@@ -164,9 +164,7 @@ def trouble_lines(found: LabelTrouble) -> list[str]:
             f"Without a label, or with several, not compared: {counted(found.without_label, 'clip')}"
         )
     if found.unjudged:
-        lines.append(
-            f"Not compared, because all clips of the class are of one group: {first_few(found.unjudged)}"
-        )
+        lines.append(f"Not compared, because {_why_unjudged(found)}: {first_few(found.unjudged)}")
     total = len(found.duplicates) + found.more_duplicates
     across = sum(pair.splits_differ for pair in found.duplicates)
     conflicting = sum(pair.labels_differ for pair in found.duplicates)
@@ -206,3 +204,9 @@ def write_trouble(found: LabelTrouble, path: Path) -> Path:
     with replacing(path) as file:
         file.write(text.getvalue().encode())
     return path
+
+
+def _why_unjudged(found: LabelTrouble) -> str:
+    if found.judged:
+        return "all clips of the class are of one group"
+    return "there is only one class, or all clips of each class are of one group"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from praxiscope.recipes.named import recipes
-from praxiscope.recipes.sections import InputSettings, ModelSettings, OptimSettings
+from praxiscope.recipes.sections import DataSettings, InputSettings, ModelSettings, OptimSettings
 from praxiscope.recipes.settings import TrainSettings
 
 __all__: list[str] = []
@@ -55,6 +55,36 @@ for _model in ("late-pool", "slow-pool", "local-pool", "time-conv"):
     recipe = partial(_long, _model, "alexnet", 120)
     recipe.__doc__ = f"{_model} of AlexNet, 120 frames: a row of Table 3.1."
     recipes.register(f"{_model}-120")(recipe)
+
+
+# Your own videos, from trained weights. New layers before the classifier must learn, too, and an LSTM learns slowly by
+# SGD: so AdamW, one rate for all layers, and no classifier from a regression on what random layers say.
+def _fine_tune(model: str) -> TrainSettings:
+    return TrainSettings(
+        data=DataSettings(validation=0.2),
+        model=ModelSettings(name=model, batchnorm="frozen"),
+        input=InputSettings(snippets=8),
+        optim=OptimSettings(
+            name="adamw", lr=1e-4, weight_decay=0.01, epochs=15, batch=8, warmup_epochs=1, patience=4
+        ),
+    )
+
+
+for _model in (
+    "conv-pool",
+    "googlenet-conv",
+    "late-pool",
+    "slow-pool",
+    "local-pool",
+    "time-conv",
+    "pool",
+    "lstm",
+):
+    recipe = partial(_fine_tune, _model)
+    recipe.__doc__ = (
+        f"The default of {_model} from trained weights: all layers, the best on held-out training groups."
+    )
+    recipes.register(f"fine-tune-{_model}")(recipe)
 
 for _backbone in ("googlenet", "alexnet"):
     recipe = partial(_long, "lstm", _backbone, 30, lr=30 * _LR)

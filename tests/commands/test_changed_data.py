@@ -14,9 +14,12 @@ from safetensors.torch import load_file, save_file
 
 import praxiscope as px
 from praxiscope.commands.check import check
+from praxiscope.commands.feature_clips import expected_rows, sources
 from praxiscope.commands.feature_options import FeatureOptions
 from praxiscope.commands.features import features
+from praxiscope.data.manifest import load_records
 from praxiscope.errors import ArgumentError, DataError
+from praxiscope.features.contract import FeatureContract
 from praxiscope.features.shard import read_shard
 from praxiscope.features.store import FeatureStore, shard_path
 from praxiscope.inference.extract import sampled_frames, weights_digest
@@ -217,3 +220,12 @@ def test_weights_that_are_not_finite_predict_nothing(data: Path, tmp_path: Path)
         recogniser.model.classifiers[0].weight.fill_(torch.nan)
     with pytest.raises(CheckpointError, match="finite"):
         recogniser.predict(data / "a" / "0.mp4")
+
+
+@pytest.mark.parametrize(("fps", "rows"), [(1e9, 24), (2.0, 4)])
+def test_no_more_frames_are_announced_than_the_videos_have(data: Path, fps: float, rows: int) -> None:
+    records = load_records(data).records
+    contract = FeatureContract(
+        backbone="resnet10", stream="rgb", weights="0" * 64, shape=(3,), sampling={"fps": fps}
+    )
+    assert expected_rows(records, contract, sources(records)) == pytest.approx(rows, abs=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -234,7 +235,7 @@ def expected_rows(
             part = (record.end_s or seconds) - (record.start_s or 0.0)
             frames = round(frames * min(1.0, part / max(seconds, 1e-9)))
             seconds = part
-        seen_rows += seconds * contract.sampling["fps"] if "fps" in contract.sampling else frames
+        seen_rows += min(seconds * contract.sampling.get("fps", math.inf), frames)
         seen_bytes += max(1, given[record.id].bytes)
     total = sum(max(0, given[record.id].bytes) for record in records)
     return round(seen_rows / seen_bytes * total) if seen_bytes else 0

@@ -176,6 +176,8 @@ def small(words: list[str]) -> list[str]:
             continue
         if "--from" in words and option in _OF_STREAMS:
             continue
+        if words[:2] == ["train", "features/"] and option in _OF_STREAMS:  # the store decides them
+            continue
         if fits and option not in fitted(words):
             continue
         added += ["--set", f"{option}={value}"] if "." in option else [option, value]

@@ -24,7 +24,7 @@ from praxiscope.inference.timeline import default_window, snippet_times
 from praxiscope.models import create_model
 from praxiscope.models.contract import Sees
 from praxiscope.recipes.input_section import InputSettings
-from praxiscope.training.loader import _sample
+from praxiscope.training.loader import sample_snippets
 from praxiscope.types import SnippetOutput, VideoRecord
 from praxiscope.units import describe_rate
 from video_files import write_levels
@@ -121,7 +121,7 @@ def test_training_takes_consecutive_frames_from_a_random_start(video: Path, fps:
     reader = ClipReader(
         [VideoRecord("a", video, ("a",))],
         [torch.tensor(0)],
-        sampler=on_grid(partial(_sample, snippets=4, length=length, window=True), grid),
+        sampler=on_grid(partial(sample_snippets, snippets=4, length=length, window=True), grid),
         readers={"rgb": RgbReader(32)},
     )
     step, last = (2, 4) if fps else (1, 11)
@@ -136,11 +136,11 @@ def test_training_takes_consecutive_frames_from_a_random_start(video: Path, fps:
 
 def test_ten_of_seven_frames_repeat_from_the_start() -> None:
     for generator in (None, torch.Generator().manual_seed(1)):
-        found = _sample(7, generator, snippets=10, length=1, window=True)
+        found = sample_snippets(7, generator, snippets=10, length=1, window=True)
         assert found.tolist() == [0, 1, 2, 3, 4, 5, 6, 0, 1, 2]
-    assert _sample(10, None, snippets=4, length=1, window=True).tolist() == [3, 4, 5, 6]
+    assert sample_snippets(10, None, snippets=4, length=1, window=True).tolist() == [3, 4, 5, 6]
     # Snippets of three frames start at 0 to 4 of seven frames.
-    assert _sample(7, None, snippets=6, length=3, window=True).tolist() == [0, 1, 2, 3, 4, 0]
+    assert sample_snippets(7, None, snippets=6, length=3, window=True).tolist() == [0, 1, 2, 3, 4, 0]
 
 
 def windows_of(model: Recogniser, video: Path, *lengths: float) -> list[tuple[float, float, list[int]]]:

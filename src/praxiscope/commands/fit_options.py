@@ -17,7 +17,15 @@ from praxiscope.run_folder import SETTINGS_FILE
 from praxiscope.training.checks import check_flow_folder, check_folder, check_installed, model_keywords
 from praxiscope.training.resuming import changed_settings
 
-__all__ = ["builder_keywords", "check_fit", "feature_options", "given_options", "resolve_fit"]
+__all__ = [
+    "builder_keywords",
+    "check_against_store",
+    "check_fit",
+    "feature_options",
+    "given_options",
+    "resolve_fit",
+    "settings_of_store",
+]
 
 _WITHOUT_STEPS = ("optim.", "backprop.", "input.snippets")
 _USED = (
@@ -80,11 +88,16 @@ def resolve_fit(settings: TrainSettings, given: Mapping[str, str]) -> TrainSetti
             f"--flow {settings.data.flow}: the features of {settings.data.source} are of RGB frames ({contract}). "
             "Leave it out, or compute features of flow: praxiscope features DATA --flow FLOW."
         )
-    _check_against(settings, contract, given)
-    known = keywords_of(settings.model.name)
-    changes: dict[str, Any] = {f"input.{key}": contract.input[key] for key in ("size", "short_side")}
-    changes |= {f"model.{key}": value for key, value in _keywords(contract).items() if key in known}
-    return settings.updated(changes | {"model.backbone": contract.backbone, "model.pretrained": None})
+    check_against_store(settings, contract, given)
+    return settings.updated(settings_of_store(settings.model.name, contract) | {"model.pretrained": None})
+
+
+def settings_of_store(name: str, contract: FeatureContract) -> dict[str, Any]:
+    """The settings of the model ``name`` that the features decide, by ``section.key``."""
+    known = keywords_of(name)
+    decided: dict[str, Any] = {f"input.{key}": contract.input[key] for key in ("size", "short_side")}
+    decided |= {f"model.{key}": value for key, value in _keywords(contract).items() if key in known}
+    return decided | {"model.backbone": contract.backbone}
 
 
 def _keywords(contract: FeatureContract) -> dict[str, Any]:
@@ -99,7 +112,7 @@ def _keywords(contract: FeatureContract) -> dict[str, Any]:
     return found
 
 
-def _check_against(settings: TrainSettings, contract: FeatureContract, given: Mapping[str, str]) -> None:
+def check_against_store(settings: TrainSettings, contract: FeatureContract, given: Mapping[str, str]) -> None:
     """Raise ArgumentError for an option that contradicts the features."""
     store = settings.data.source
     wanted = settings.model.keywords()

@@ -13,8 +13,9 @@ import torch
 from torch import nn
 
 from praxiscope._memory import KeptMemory, keep_memory
-from praxiscope.checkpoint import find_checkpoint, load_card, load_model_weights, load_optimizer
+from praxiscope.checkpoint import ModelCard, find_checkpoint, load_card, load_model_weights, load_optimizer
 from praxiscope.commands.fit import fit_run
+from praxiscope.commands.fit_options import builder_keywords
 from praxiscope.commands.report import note_command, report_run
 from praxiscope.commands.train_end import report_finished, summarise
 from praxiscope.data.batch import EpochBatches, mix_seeds
@@ -22,6 +23,7 @@ from praxiscope.data.manifest import Manifest
 from praxiscope.data.skipped import DamageList, merge_skipped
 from praxiscope.data.splitlist import SplitList, note_on_learned, trained_on, write_split
 from praxiscope.errors import ArgumentError, DataError
+from praxiscope.features.store import FeatureStore
 from praxiscope.inference.loading import build_from_card
 from praxiscope.models.names import learns_of
 from praxiscope.processes import run_once
@@ -33,7 +35,14 @@ from praxiscope.steps import TaskLoss, make_loss
 from praxiscope.steps.base import Loss
 from praxiscope.training.build_model import build_model
 from praxiscope.training.calibrating import calibrate_run
-from praxiscope.training.checks import check_start, check_training, note_on_start, with_known_start
+from praxiscope.training.checks import (
+    check_start,
+    check_training,
+    learns_on_features,
+    note_on_start,
+    starts_of,
+    with_known_start,
+)
 from praxiscope.training.duration import Duration
 from praxiscope.training.launch import launch
 from praxiscope.training.loader import channels_last, epoch_loader, flow_store, weights_of_classes
@@ -52,6 +61,7 @@ from praxiscope.training.readable import (
 )
 from praxiscope.training.resuming import check_resumable, is_finished, make_schedule, update_length
 from praxiscope.training.run_data import load_data
+from praxiscope.training.stored_rows import network_on_rows, row_loader, rows_lacking
 from praxiscope.training.summary import report_start
 from praxiscope.training.validation import Validation, save
 from praxiscope.types import Batch
@@ -104,7 +114,7 @@ def train(
     manifest = load_data(settings)
     if not resume:
         check_worthwhile(settings, manifest)
-        for note in note_on_start(settings.model):
+        for note in () if learns_on_features(settings) else note_on_start(settings.model):
             run.reporter.line(note)
     network = _build_network(run, manifest)
     _write_folder(run, manifest, command)
@@ -112,11 +122,12 @@ def train(
     manifest = _readable_part(run, manifest, network, state, problems)
     duration = _duration(run, manifest)
     network = _on_device(run, network)
+    learner = network.learner
     # A resumed run keeps its chunk sizes, because new measurements could differ.
     state.at_once = state.at_once or snippets_at_once(
-        settings, network.model, network.card.input, fabric, run.reporter
+        settings, learner, network.card.input, fabric, run.reporter
     )
-    check_network(settings, network.model, network.card.input)
+    check_network(settings, learner, network.card.input)
     report_start(settings, manifest, network, fabric, duration, state.at_once, run.reporter)
     if settings.optim.probe and not resume:
         start_from_probe(settings, manifest, network, fabric, problems, run.reporter)
@@ -154,12 +165,24 @@ class _Run:
 def _build_network(run: _Run, manifest: Manifest) -> Network:
     """Create a network with its initial weights, or, for a resumed run, one whose weights are loaded later."""
     settings = run.settings
-    store = flow_store(settings)
     # All processes must start from the same weights.
     torch.manual_seed(mix_seeds(settings.run.seed, 0))
+    if learns_on_features(settings):
+        stored = FeatureStore(settings.data.source)
+        made = network_on_rows(settings, builder_keywords(settings), manifest, stored)
+        if run.resume:
+            _check_unchanged(run, manifest, load_card(run.checkpoint))
+        return made
+    store = flow_store(settings)
     if not run.resume:
         return Network(*build_model(settings, manifest, run.reporter, store), store)
     card = load_card(run.checkpoint)
+    _check_unchanged(run, manifest, card)
+    return Network(build_from_card(card, run.checkpoint), card, store)
+
+
+def _check_unchanged(run: _Run, manifest: Manifest, card: ModelCard) -> None:
+    """Raise DataError if the data of a resumed run are not those that it was started with."""
     before, now = SplitList(run.folder).sides(), {r.id: r.split or "" for r in manifest.records}
     if before != now or card.labels != manifest.classes or card.tasks != manifest.tasks:
         changed = sorted(set(before.items()) ^ set(now.items()))
@@ -168,7 +191,6 @@ def _build_network(run: _Run, manifest: Manifest) -> Network:
             f"--resume: {manifest.name} has changed since {run.folder} was started: videos were added, removed or "
             f"moved to another split{example}. Restore the data set, or start a new run."
         )
-    return Network(build_from_card(card, run.checkpoint), card, store)
 
 
 def _write_folder(run: _Run, manifest: Manifest, command: str | None) -> None:
@@ -177,7 +199,7 @@ def _write_folder(run: _Run, manifest: Manifest, command: str | None) -> None:
         run.folder.mkdir(parents=True, exist_ok=True)
         dump_yaml(run.settings, run.folder / SETTINGS_FILE)
         note_command(run.folder, command)
-        before = SplitList(run.folder).before() if run.resume else trained_on(*run.settings.model.starts)
+        before = SplitList(run.folder).before() if run.resume else trained_on(*starts_of(run.settings))
         write_split(run.folder, manifest.records, before)
         if not run.resume:
             for note in note_on_learned(manifest.of("test"), before):
@@ -203,7 +225,10 @@ def _readable_part(
     run: _Run, manifest: Manifest, network: Network, state: TrainState, problems: ReadProblems
 ) -> Manifest:
     """The data set without the videos that were found unreadable before the first step."""
-    problems.skips(scan(run.settings, manifest.records, run.reporter, network.store))
+    if network.rows is not None:
+        problems.skips(rows_lacking(manifest.records, network.rows.store))
+    else:
+        problems.skips(scan(run.settings, manifest.records, run.reporter, network.store))
     if not run.resume:
         state.left_out = sorted(state.skipped)
     manifest = replace(manifest, records=tuple(r for r in manifest.records if r.id not in state.left_out))
@@ -258,7 +283,7 @@ def _set_up(run: _Run, network: Network, state: TrainState, notes: Sequence[str]
         policy=optim.policy,
     )
     model, optimizer = fabric.setup(
-        network.model, make_optimizer(optim.name, groups, momentum=optim.momentum)
+        network.learner, make_optimizer(optim.name, groups, momentum=optim.momentum)
     )
     if run.resume:
         load_model_weights(run.checkpoint, network.model)
@@ -295,8 +320,7 @@ def _fit(
         settings, loss, tasks, contract, fabric.device, at_once=state.at_once, record_choice=record_choice
     )
     validation = Validation(settings, manifest, network, fabric, problems, run.reporter, duration.steps)
-    whole = bool(network.model.sees.all_frames)  # type: ignore[union-attr]
-    freeze, kept_memory = TrunkFreeze(network.model, duration.frozen), _keep_memory(run)
+    freeze, kept_memory = TrunkFreeze(network.learner, duration.frozen), _keep_memory(run)
 
     def before_update(number: int, batches: list[Batch]) -> None:
         freeze(number)
@@ -312,9 +336,7 @@ def _fit(
             step,
             plan=_plan(settings, duration),
             state=state,
-            batches=epoch_loader(
-                settings, manifest, records, fabric, state.skipped, contract, network.store, whole
-            ),
+            batches=_batches(run, network, manifest, state),
             callbacks=Callbacks(
                 log=log.write if log else lambda row: None,
                 save=partial(save, run=run.folder, optimizer=optimizer, validation=validation),
@@ -330,6 +352,16 @@ def _fit(
             kept_memory.close()
         if log:
             log.close()
+
+
+def _batches(run: _Run, network: Network, manifest: Manifest, state: TrainState) -> Any:
+    """The batches of an epoch: of frames, or of stored features."""
+    settings, records = run.settings, manifest.to_train()
+    if network.rows is not None:
+        return row_loader(settings, manifest, records, run.fabric, network.rows)
+    whole = bool(network.model.sees.all_frames)  # type: ignore[union-attr]
+    contract, flow = network.card.input, network.store
+    return epoch_loader(settings, manifest, records, run.fabric, state.skipped, contract, flow, whole)
 
 
 def _plan(settings: TrainSettings, duration: Duration) -> Plan:

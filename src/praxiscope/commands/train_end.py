@@ -12,6 +12,7 @@ from praxiscope.progress import Reporter
 from praxiscope.recipes.settings import TrainSettings
 from praxiscope.run_folder import POINTER_FILE, REPORT_FILE, SKIPPED_FILE
 from praxiscope.training.calibrating import calibrate_run
+from praxiscope.training.checks import learns_on_features
 from praxiscope.training.duration import length_of
 from praxiscope.training.loader import flow_store
 from praxiscope.training.log import merge_choices
@@ -27,9 +28,8 @@ def report_finished(folder: Path, settings: TrainSettings, state: TrainState, re
     if not _is_reported(folder):
         merge_skipped(folder)
         merge_choices(folder)
-        calibrate_run(
-            folder, settings, load_data(settings), flow_store(settings), torch.device("cpu"), reporter
-        )
+        flow = None if learns_on_features(settings) else flow_store(settings)
+        calibrate_run(folder, settings, load_data(settings), flow, torch.device("cpu"), reporter)
         report_run(folder)
     length = length_of(settings.optim)
     if not settings.optim.steps:

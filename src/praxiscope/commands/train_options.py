@@ -13,16 +13,18 @@ from typing import TYPE_CHECKING, Any
 from praxiscope._lazy import quick_imports
 from praxiscope.checkpoint import check_recogniser, find_checkpoint, load_card
 from praxiscope.commands.fit_options import check_fit, given_options, resolve_fit
+from praxiscope.commands.row_options import resolve_rows
 from praxiscope.devices import check_device
 from praxiscope.errors import ArgumentError, unknown_name
 from praxiscope.models.names import FILES, default_stream, frames_of, keywords_of, learns_of
-from praxiscope.recipes.named import get_recipe, recipe_of, scratch_of
+from praxiscope.recipes.named import Start, get_recipe, recipe_of, scratch_of
 from praxiscope.recipes.sections import ModelSettings
 from praxiscope.recipes.settings import load_yaml, override
 from praxiscope.run_folder import SETTINGS_FILE
 from praxiscope.training.checks import (
     check_streams,
     check_training,
+    learns_on_features,
     model_keywords,
     seen_streams,
     starts_from_weights,
@@ -127,17 +129,23 @@ def resolve(options: TrainOptions, out: Path, resume: bool = False) -> TrainSett
     plain = {name: value for name, value in options.plain.items() if value is not None}
     if options.model == "auto":
         options = replace(options, model=None)
-        chosen = None if resume else choose_model(_settings(options, plain, out, resume, False))
+        chosen = None if resume else choose_model(_settings(options, plain, out, resume, "scratch"))
         if chosen is not None and (options.recipe == "default" or learns_of(chosen) == "features"):
             options = replace(options, model=chosen)  # for many clips, a recipe has its own
     # The start of the network decides about the recipe. Of two recipes, the first here does not set the start.
-    fine_tune = options.recipe != "default"
-    settings = _settings(options, plain, out, resume, fine_tune)
-    if _fine_tunes(settings) != fine_tune:
-        settings = _settings(options, plain, out, resume, not fine_tune)
+    start: Start = "scratch" if options.recipe == "default" else "weights"
+    settings = _settings(options, plain, out, resume, start)
+    if _start(settings) != start:
+        settings = _settings(options, plain, out, resume, _start(settings))
     settings.data.sources()  # raises if there is no data set
+    asked = given_options([(key, SETTINGS[key]) for key in plain], options.assignments, options.values)
+    if learns_on_features(settings):
+        if options.data.flow:
+            asked["data.flow"] = f"--flow {options.data.flow[0]}"
+        settings = resolve_rows(settings, asked)
+        check_training(settings, out, resume)
+        return settings
     if learns_of(settings.model.name) == "features":
-        asked = given_options([(key, SETTINGS[key]) for key in plain], options.assignments, options.values)
         settings = resolve_fit(settings, asked)
         check_fit(settings, out, resume)
         return settings
@@ -151,19 +159,21 @@ def resolve(options: TrainOptions, out: Path, resume: bool = False) -> TrainSett
     return settings
 
 
-def _fine_tunes(settings: TrainSettings) -> bool:
-    """Whether a recipe for trained weights fits: those of image networks are far from what flow needs."""
-    trained = starts_from_weights(settings.model) and learns_of(settings.model.name) == "frames"
-    return trained and seen_streams(settings) == ("rgb",)
+def _start(settings: TrainSettings) -> Start:
+    """What the network starts from. The weights of image networks are far from what flow needs."""
+    if learns_on_features(settings):
+        return "features"
+    trained = starts_from_weights(settings.model) and learns_of(settings.model.name) != "features"
+    return "weights" if trained and seen_streams(settings) == ("rgb",) else "scratch"
 
 
 def _settings(
-    options: TrainOptions, plain: Mapping[str, Any], out: Path, resume: bool, fine_tune: bool
+    options: TrainOptions, plain: Mapping[str, Any], out: Path, resume: bool, start: Start
 ) -> TrainSettings:
-    """Return the settings that the options give; ``fine_tune``: with the recipe for trained weights."""
+    """Return the settings that the options give, with the recipe for this start."""
     saved = out / SETTINGS_FILE
     model = options.model or _model_of(plain, options.start)
-    settings = _beginning(options.recipe, model, saved if resume else None, fine_tune)
+    settings = _beginning(options.recipe, model, saved if resume else None, start)
     name = model or settings.model.name
     taken_over = _warm_start(options.start, name, plain, out, resume)
     changes = _changes(plain, settings)
@@ -204,7 +214,7 @@ def _model_of(plain: Mapping[str, Any], start: str | None) -> str | None:
     return having[0]
 
 
-def _beginning(recipe: str, model: str | None, saved: Path | None, fine_tune: bool) -> TrainSettings:
+def _beginning(recipe: str, model: str | None, saved: Path | None, start: Start) -> TrainSettings:
     """Return the settings to start from: those of the recipe, or of the run to resume."""
     if saved is not None and recipe == "default":
         return load_yaml(saved)
@@ -212,9 +222,9 @@ def _beginning(recipe: str, model: str | None, saved: Path | None, fine_tune: bo
     if scratch is not None and model is not None and learns_of(model) == "features":
         recipe = "default"  # the other two train a network
     if recipe != "default":
-        return get_recipe(recipe if fine_tune else scratch or recipe)
+        return get_recipe(scratch or recipe if start == "scratch" else recipe)
     name = model or get_recipe("default").model.name
-    settings = recipe_of(name, fine_tune)
+    settings = recipe_of(name, start)
     # The recipe is for all models, so a keyword of it may be unknown to this one.
     known = {*keywords_of(name), *ModelSettings.model_fields}
     kept = {key: value for key, value in settings.model.model_dump().items() if key in known}

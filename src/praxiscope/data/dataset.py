@@ -33,6 +33,7 @@ __all__ = [
     "Geometry",
     "Loaded",
     "OnGrid",
+    "ReadsExamples",
     "RgbReader",
     "Sampler",
     "Skip",
@@ -243,6 +244,18 @@ class ClipReader:
         return self.geometry.draw(leading.frame_size(record, video), generator)
 
 
+class ReadsExamples(Protocol):
+    """Reads an example of a video for one step, as `ClipReader` does."""
+
+    records: list[VideoRecord]
+
+    def __len__(self) -> int: ...
+
+    def read(self, index: int, seed: int = 0) -> Clip:
+        """Read one clip. Raises VideoError or DataError if it cannot be read."""
+        ...
+
+
 @dataclass
 class Loaded:
     """The result of a worker: the batch, the videos that were skipped, and the damage of the videos in the batch."""
@@ -263,7 +276,7 @@ class TrainingClips(Dataset[tuple[Clip, list[Skip]]]):
     stay full and every process takes the same number of steps. The replaced video and the reason are reported.
     """
 
-    def __init__(self, reader: ClipReader) -> None:
+    def __init__(self, reader: ReadsExamples) -> None:
         self.reader = reader
 
     def __len__(self) -> int:

@@ -5,13 +5,14 @@ n rows (frames) of a clip, V views of a frame, C channels, h rows and w columns 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from praxiscope.checkpoint import ModelCard
 from praxiscope.data.dataset import Skip
 from praxiscope.errors import ArgumentError, DataError
 from praxiscope.evaluation.protocols import parse_protocol
@@ -26,16 +27,29 @@ from praxiscope.types import VideoRecord
 if TYPE_CHECKING:
     from praxiscope.inference.recogniser import Recogniser
 
-__all__ = ["frame_features", "needed_features", "score_stored"]
+__all__ = ["frame_features", "needed_features", "score_stored", "takes_maps"]
 
 
-def frame_features(store: FeatureStore, id: str) -> Tensor:
-    """The features of each frame of a clip, float32 [n, D]: views and places of a map are averaged.
+def frame_features(
+    store: FeatureStore,
+    id: str,
+    *,
+    maps: bool = False,
+    choose: Callable[[int], Tensor] | None = None,
+) -> Tensor:
+    """The features of frames of a clip, float32 [n, D]: views and places of a map are averaged.
+
+    Args:
+        store: the features.
+        id: of the clip.
+        maps: keep the places of a map: [n, D, h, w].
+        choose: numbers of rows, int64, for the number of all rows; None takes all.
 
     Raises:
         DataError: the store has no features of this video, or they are damaged.
     """
-    rows = store.clip(id).features.float()
+    stored = store.clip(id).features
+    rows = (stored if choose is None else stored[choose(len(stored))]).float()
     if not bool(torch.isfinite(rows).all()):
         raise DataError(
             f"{id}: its features in {store.root} are not finite, so the file is damaged. Run the same `praxiscope "
@@ -43,7 +57,16 @@ def frame_features(store: FeatureStore, id: str) -> Tensor:
         )
     if len(store.contract.views) > 1:
         rows = rows.mean(1)
-    return rows.flatten(2).mean(2) if rows.dim() == 4 else rows
+    return rows.flatten(2).mean(2) if rows.dim() == 4 and not maps else rows
+
+
+@torch.inference_mode()
+def takes_maps(model: LearnsFromFeatures, card: ModelCard) -> bool:
+    """Whether the features of a model are maps [D, h, w]; it is tried on one frame."""
+    contract = card.input
+    device = next(nn.Module.parameters(model)).device  # type: ignore[arg-type]
+    frame = torch.zeros(1, 1, contract.channels, contract.size, contract.size, device=device)
+    return model.features(frame).dim() == 5
 
 
 def needed_features(recogniser: Recogniser) -> FeatureContract | None:
@@ -96,12 +119,13 @@ def score_stored(
             "give the videos."
         )
     model: Any = recogniser.model
+    maps = len(given.shape) == 3 and takes_maps(model, recogniser.card)
     found = ScoredVideos()
     with (reporter or Reporter()).bar("scoring features", len(records)) as bar, torch.inference_mode():
         for record, target in zip(records, targets, strict=True):
             bar.advance()
             try:
-                rows = frame_features(store, record.id)
+                rows = frame_features(store, record.id, maps=maps)
             except DataError as error:
                 found.skipped.append(Skip(record.id, str(error)))
                 continue

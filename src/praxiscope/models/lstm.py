@@ -158,7 +158,7 @@ def cells(cell: Cell, inputs: int, hidden: int, layers: int, truncate: int | Non
     raise ArgumentError(f"cell must be 'peephole' or 'plain', got {cell!r}")
 
 
-@register_model("lstm")
+@register_model("lstm", learns="either")
 def lstm(
     *,
     num_classes: int,

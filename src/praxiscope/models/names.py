@@ -96,7 +96,7 @@ def frames_of(name: str) -> str:
 
 
 def learns_of(name: str) -> str:
-    """Whether a model learns from "frames" or "features". Raises UnknownNameError for an unknown model."""
+    """Whether a model learns from "frames", "features" or "either". Raises UnknownNameError for an unknown model."""
     if (known := registered(name)) is not None:
         return known.learns
     return str(_facts(name).get("learns", "frames"))

@@ -66,7 +66,7 @@ def _last_channels(network: SnippetNetwork) -> int:
     return int(maps.shape[1])
 
 
-@register_model("conv-pool")
+@register_model("conv-pool", learns="either")
 def conv_pool(
     *,
     num_classes: int,
@@ -106,7 +106,7 @@ def conv_pool(
     )
 
 
-@register_model("late-pool")
+@register_model("late-pool", learns="either")
 def late_pool(
     *,
     num_classes: int,
@@ -146,7 +146,7 @@ def late_pool(
     )
 
 
-@register_model("slow-pool")
+@register_model("slow-pool", learns="either")
 def slow_pool(
     *,
     num_classes: int,
@@ -184,7 +184,7 @@ def slow_pool(
     )
 
 
-@register_model("local-pool")
+@register_model("local-pool", learns="either")
 def local_pool(
     *,
     num_classes: int,
@@ -225,7 +225,7 @@ def local_pool(
     return model
 
 
-@register_model("time-conv")
+@register_model("time-conv", learns="either")
 def time_conv(
     *,
     num_classes: int,
@@ -267,7 +267,7 @@ def time_conv(
     )
 
 
-@register_model("pool")
+@register_model("pool", learns="either")
 def pool(
     *,
     num_classes: int,
@@ -307,7 +307,7 @@ def pool(
     )
 
 
-@register_model("googlenet-conv")
+@register_model("googlenet-conv", learns="either")
 def googlenet_conv(
     *,
     num_classes: int,

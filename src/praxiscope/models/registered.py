@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 from praxiscope.errors import ArgumentError
 from praxiscope.registry import Registry, offered
@@ -42,6 +42,8 @@ GROUP = "praxiscope.models"
 """The group of entry points by which an installed package provides models: the name of a model, and the module that
 registers it."""
 
+Learns: TypeAlias = Literal["frames", "features", "either"]
+
 Builder = TypeVar("Builder", bound=Callable[..., Any])
 
 
@@ -52,14 +54,15 @@ class Registered:
     Attributes:
         build: its builder.
         frames: "sampled" or "all", the ``sees.frames`` of its networks.
-        learns: "frames": it is trained on videos; "features": on stored features, see
+        learns: "frames": it is trained on videos; "features": it is fitted to stored features, see
+            `praxiscope.models.contract.FitsFeatures`; "either": it is trained, on videos or on stored features, see
             `praxiscope.models.contract.LearnsFromFeatures`.
         backbones: names of the backbones that its builder takes; None: any.
     """
 
     build: Callable[..., nn.Module]
     frames: Literal["sampled", "all"] = "sampled"
-    learns: Literal["frames", "features"] = "frames"
+    learns: Learns = "frames"
     backbones: Sequence[str] | None = None
 
 
@@ -72,7 +75,7 @@ def register_model(
     name: str,
     *,
     frames: Literal["sampled", "all"] = "sampled",
-    learns: Literal["frames", "features"] = "frames",
+    learns: Learns = "frames",
     backbones: Sequence[str] | None = None,
 ) -> Callable[[Builder], Builder]:
     """Return a decorator that registers the builder of a model, for ``--model NAME`` and ``create_model(NAME)``.
@@ -85,7 +88,8 @@ def register_model(
     Args:
         name: the model's name.
         frames: "all" for a model that takes every frame of a video.
-        learns: "features" for a model that learns from stored features of frames (`praxiscope.models.contract`). The
+        learns: "features" for a model that is fitted to stored features of frames, "either" for one that is trained on
+            videos or on stored features (`praxiscope.models.contract`). On features the
             builder also gets ``backbone``, ``stream``, ``layer`` and ``frames`` (the number of frames that have
             features, per video) if it declares them.
         backbones: names of the backbones that the builder takes, if not any; others are refused before a run starts.
@@ -100,8 +104,8 @@ def register_model(
     """
     if frames not in ("sampled", "all"):
         raise ArgumentError(f"frames must be 'sampled' or 'all', got {frames!r}")
-    if learns not in ("frames", "features"):
-        raise ArgumentError(f"learns must be 'frames' or 'features', got {learns!r}")
+    if learns not in ("frames", "features", "either"):
+        raise ArgumentError(f"learns must be 'frames', 'features' or 'either', got {learns!r}")
     models.register(name)  # checks the name before the builder is defined
 
     def add(build: Builder) -> Builder:

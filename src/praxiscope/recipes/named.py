@@ -6,11 +6,15 @@ import importlib
 import inspect
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from praxiscope.recipes.settings import TrainSettings, load_yaml
 from praxiscope.registry import Registry
 
-__all__ = ["get_recipe", "list_recipes", "recipe_groups", "recipe_of", "recipes", "scratch_of"]
+__all__ = ["Start", "get_recipe", "list_recipes", "recipe_groups", "recipe_of", "recipes", "scratch_of"]
+
+Start: TypeAlias = Literal["scratch", "weights", "features"]
+"""What a network starts from: random weights, trained weights, or stored features."""
 
 _FIRST = ("start", "baselines")
 _NO_RECIPES = ("named", "sections", "settings")
@@ -61,21 +65,23 @@ def get_recipe(name_or_path: str) -> TrainSettings:
     return _registered().get(name_or_path)()
 
 
-def recipe_of(model: str, fine_tune: bool = False) -> TrainSettings:
+def recipe_of(model: str, start: Start = "scratch") -> TrainSettings:
     """The default settings of a model.
 
     Args:
         model: its name.
-        fine_tune: the network starts from trained weights.
+        start: what the network starts from: random weights, trained weights, or stored features.
 
     Returns:
-        Those of the recipe ``default-MODEL`` or else ``default``; to fine-tune, those of ``fine-tune-MODEL``,
-        ``default-MODEL`` or else ``fine-tune``.
+        Those of the recipe ``default-MODEL`` or else ``default``; from trained weights, those of ``fine-tune-MODEL``,
+        ``default-MODEL`` or else ``fine-tune``; on stored features, those of ``features-MODEL`` or else ``features``.
     """
     known = _registered()
-    own = [f"default-{model}", "default"]
-    if fine_tune:
-        own = [f"fine-tune-{model}", f"default-{model}", "fine-tune"]
+    own = {
+        "scratch": [f"default-{model}", "default"],
+        "weights": [f"fine-tune-{model}", f"default-{model}", "fine-tune"],
+        "features": [f"features-{model}", "features"],
+    }[start]
     return known.get(next(name for name in own if name in known))()
 
 

@@ -35,6 +35,24 @@ def fine_tune_tsm() -> TrainSettings:
     return fine_tune().updated({"model.name": "tsm", "input.snippets": 8})
 
 
+@recipes.register("features")
+def features() -> TrainSettings:
+    """Models over time on stored features: AdamW, the best on held-out training groups."""
+    return TrainSettings(
+        data=DataSettings(validation=0.2, workers=0),
+        input=InputSettings(snippets=25),
+        optim=OptimSettings(name="adamw", lr=5e-4, weight_decay=0.01, epochs=30, batch=8, patience=5),
+    )
+
+
+@recipes.register("features-lstm")
+def features_lstm() -> TrainSettings:
+    """An LSTM on stored features: one layer of 256 cells, which a few hundred clips can train."""
+    return features().updated(
+        {"model.name": "lstm", "model.hidden": 256, "model.layers": 1, "optim.lr": 2e-3}
+    )
+
+
 @recipes.register("move4mnist-64")
 def move4mnist_64() -> TrainSettings:
     """Move4MNIST at 64 pixels on a CPU, without flips (left would become right) and crops."""

@@ -12,12 +12,15 @@ from praxiscope.data.flow_reader import FlowSource
 from praxiscope.data.manifest import Manifest
 from praxiscope.data.splitlist import Learned, SplitList, trained_on
 from praxiscope.evaluation.calibration import FEWEST, calibrate
+from praxiscope.features.store import FeatureStore
 from praxiscope.inference.loading import build_from_card
 from praxiscope.inference.recogniser import Recogniser
+from praxiscope.inference.stored import score_stored
 from praxiscope.models.undrawn import Undrawn
 from praxiscope.progress import Reporter
 from praxiscope.recipes.settings import TrainSettings
 from praxiscope.run_folder import HELD_OUT_FILE
+from praxiscope.training.checks import learns_on_features, starts_of
 from praxiscope.training.loader import targets_of
 from praxiscope.types import VideoRecord
 from praxiscope.units import counted
@@ -37,7 +40,8 @@ def calibrate_run(
 ) -> None:
     """Write the calibration of the checkpoint that `praxiscope.load` loads into its ``model.json``.
 
-    Its validation videos are scored as ``predict`` scores videos, because more views make a network more certain. The
+    Its validation videos are scored as ``predict`` scores videos, because more views make a network more certain, or by
+    their stored features, if the run learned from these. The
     checkpoint is the best on the same videos, which makes it look a little better than it is; no test video is used.
     Those that a run was trained on whose weights this run started from are left out.
     Nothing happens if the run has no validation videos, is of several data sets, or is calibrated already; of too few
@@ -56,7 +60,8 @@ def calibrate_run(
     records = [record for record in manifest.of("val") if record.labels]
     if card.calibration or card.tasks or not records:
         return
-    learned = SplitList(folder).before() | trained_on(*settings.model.starts)
+    store = FeatureStore(settings.data.source) if learns_on_features(settings) else None
+    learned = SplitList(folder).before() | trained_on(*starts_of(settings))
     records = _without_learned(records, learned, reporter)
     if len(records) < FEWEST:
         reporter.line(note_on_few(len(records)))
@@ -67,13 +72,18 @@ def calibrate_run(
     with Undrawn():
         model = build_from_card(card, checkpoint)
     load_model_weights(checkpoint, model)
-    scores, _ = Recogniser(model, card, device=device, flow_source=flow_source).score(
-        records,
-        targets_of(manifest, records),
-        workers=settings.data.workers,
-        time_limit_s=settings.data.time_limit_s,
-        reporter=reporter,
-    )
+    recogniser = Recogniser(model, card, device=device, flow_source=flow_source)
+    targets = targets_of(manifest, records)
+    if store is not None:
+        scores, _ = score_stored(recogniser, store, records, targets, reporter=reporter)
+    else:
+        scores, _ = recogniser.score(
+            records,
+            targets,
+            workers=settings.data.workers,
+            time_limit_s=settings.data.time_limit_s,
+            reporter=reporter,
+        )
     several = scores.multi_label and not card.multi_label  # one label in training, several in validation
     if not len(scores) or several:
         return

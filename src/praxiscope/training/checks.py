@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from praxiscope.checkpoint import read_pointer
 from praxiscope.data.manifest import find_data
 from praxiscope.errors import ArgumentError, CheckpointError, DataError
+from praxiscope.features.store import NETWORK, is_store
 from praxiscope.models.installed_weights import (
     INSTALLED,
     has_installed_weights,
@@ -25,6 +26,7 @@ from praxiscope.models.names import (
     check_keywords,
     default_stream,
     keywords_of,
+    learns_of,
 )
 from praxiscope.recipes.settings import load_yaml
 from praxiscope.run_folder import SETTINGS_FILE
@@ -43,13 +45,28 @@ __all__ = [
     "check_streams",
     "check_training",
     "flow_folders",
+    "learns_on_features",
     "model_keywords",
     "note_on_start",
     "seen_streams",
     "starts_from_weights",
+    "starts_of",
     "starts_pretrained",
     "with_known_start",
 ]
+
+
+def learns_on_features(settings: TrainSettings) -> bool:
+    """Whether a model that can be trained on videos or on stored features is trained on the latter."""
+    stored = settings.data.tasks is None and is_store(settings.data.source)
+    return stored and learns_of(settings.model.name) == "either"
+
+
+def starts_of(settings: TrainSettings) -> tuple[str, ...]:
+    """The runs, or files of weights, that the network of a run starts from; on stored features, that of the store."""
+    if learns_on_features(settings):
+        return (str(Path(settings.data.source) / NETWORK),)
+    return settings.model.starts
 
 
 def check_folder(run: Path, resume: bool) -> None:
@@ -240,6 +257,8 @@ def check_training(settings: TrainSettings, out: str | Path, resume: bool = Fals
         return
     for source in settings.data.sources().values():
         find_data(source.source, source.split, source.annotations)
+    if learns_on_features(settings):  # the store has the weights and reads no flow
+        return
     for folder in flow_folders(settings).values():
         check_flow_folder(folder)
     if (weights := settings.model.weights) and not os.path.exists(weights):  # noqa: PTH110

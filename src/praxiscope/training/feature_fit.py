@@ -27,7 +27,7 @@ from praxiscope.features.store import FeatureStore
 from praxiscope.inference.stored import frame_features
 from praxiscope.models import create_model
 from praxiscope.models.contract import FitsFeatures
-from praxiscope.models.names import keywords_of
+from praxiscope.models.names import keywords_of, learns_of
 from praxiscope.models.weights import load_weights
 from praxiscope.progress import Reporter
 from praxiscope.steps import make_loss
@@ -73,7 +73,11 @@ def frames_per_video(store: FeatureStore) -> int:
 
 
 def build_on_features(
-    name: str, keywords: dict[str, Any], store: FeatureStore, manifest: Manifest
+    name: str,
+    keywords: dict[str, Any],
+    store: FeatureStore,
+    manifest: Manifest,
+    interface: type[Any] = FitsFeatures,
 ) -> tuple[Any, ModelCard]:
     """Build a model with the network of a feature store.
 
@@ -82,9 +86,10 @@ def build_on_features(
         keywords: of its builder, as given by the settings.
         store: the features.
         manifest: the data set.
+        interface: that the model must have.
 
     Raises:
-        ArgumentError: the model does not have the interface of `praxiscope.models.contract.FitsFeatures`, or not the
+        ArgumentError: the model does not have the interface (`praxiscope.models.contract`), or not the
             store's number of features.
         CheckpointError: the network of the store is not that of the model.
     """
@@ -97,6 +102,7 @@ def build_on_features(
         "in_channels": network.input.channels,
         "layer": contract.layer,
         "frames": frames_per_video(store),
+        "snippets": frames_per_video(store),
         "input_size": network.kwargs.get("input_size"),
     }
     known = keywords_of(name)
@@ -106,10 +112,10 @@ def build_on_features(
         if key in known and key != "pretrained" and value is not None
     }
     model: Any = create_model(name, **kwargs)
-    if not isinstance(model, FitsFeatures):
+    if not isinstance(model, interface):
         raise ArgumentError(
-            f"model {name!r}: is registered with learns='features', but lacks the methods of "
-            "praxiscope.models.contract.FitsFeatures (features, score, describe, fit)."
+            f"model {name!r}: is registered with learns={learns_of(name)!r}, but lacks methods of "
+            f"praxiscope.models.contract.{interface.__name__}."
         )
     video_model: Any = model
     load_weights(video_model, store.network)

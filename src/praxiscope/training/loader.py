@@ -30,7 +30,8 @@ from praxiscope.flow.store import FlowStore
 from praxiscope.inference.inputs import frame_grid, on_grid, stream_readers
 from praxiscope.recipes.sections import InputSettings
 from praxiscope.recipes.settings import TrainSettings
-from praxiscope.training.checks import flow_folders
+from praxiscope.training.checks import flow_folders, learns_on_features
+from praxiscope.training.over_rows import OverRows
 from praxiscope.types import STEM, Batch, VideoRecord
 from praxiscope.video.geometry import kind_of
 from praxiscope.video.sampling import dense_window, every_frame, segment_indices, strided_snippets
@@ -46,10 +47,12 @@ from praxiscope.video.transforms import (
 
 __all__ = [
     "channels_last",
+    "epoch_batches",
     "epoch_loader",
     "example_inputs",
     "flow_store",
     "preparer",
+    "sample_snippets",
     "targets_of",
     "training_crop",
     "waiting_bytes",
@@ -87,7 +90,9 @@ def training_crop(wanted: InputSettings) -> Geometry:
 def preparer(
     settings: TrainSettings, contract: InputContract, device: torch.device
 ) -> Callable[[Batch], Batch]:
-    """A function that moves a batch to the device and converts it to floats, augmented with the seed of each video."""
+    """A function that moves a batch to the device and makes floats of frames, augmented with the seed of each video."""
+    if learns_on_features(settings):
+        return lambda batch: batch.to(device, non_blocking=True)
     strength = settings.input.colour_jitter
     augment = BatchAugment(
         flip=settings.input.flip,
@@ -110,7 +115,9 @@ def channels_last(settings: TrainSettings, device: torch.device) -> bool:
 
 def example_inputs(model: nn.Module, contract: InputContract, videos: int, snippets: int) -> list[Tensor]:
     """Inputs of zeros for measuring a network: [B, S, C, H, W] for each stream and, for a network with several stems,
-    the last stem for all snippets, which has the most channels."""
+    the last stem for all snippets, which has the most channels. On stored features: one tensor of rows."""
+    if isinstance(model, OverRows):
+        return model.example_inputs(videos, snippets)
     device = next(model.parameters()).device
     shape, size = (videos, snippets), (contract.size, contract.size)
     inputs = [
@@ -139,7 +146,7 @@ def flow_store(settings: TrainSettings) -> FlowStore | None:
     return stores[""] if settings.data.tasks is None else JoinedFlow(stores)
 
 
-def _sample(
+def sample_snippets(
     num_frames: int,
     generator: torch.Generator | None,
     *,
@@ -148,6 +155,7 @@ def _sample(
     strides: tuple[int, int] | None = None,
     window: bool = False,
 ) -> Tensor:
+    """Starts of the snippets of a training example, int64 [snippets]."""
     if window:
         return dense_window(max(num_frames - length + 1, 1), snippets, generator=generator)
     if strides is not None:
@@ -207,6 +215,37 @@ def epoch_loader(
     workers, slots = settings.data.workers, _slots(settings)
     labels = [manifest.numbers(record) for record in records]
 
+    def together() -> Callable[..., Any]:
+        if whole:
+            return partial(collate_whole, padded=wanted.padded)
+        # Use a new pool for every epoch, because a worker of the last epoch may still write to the old one. Each stream
+        # of a batch takes one slot.
+        each = _stream_bytes(settings, contract)
+        return partial(collate, pool=SlotPool(workers, slots * len(each), max(each.values())), stems=stems)
+
+    return epoch_batches(
+        settings, labels, fabric, lambda epoch: sampled if epoch < wanted.sampled_epochs else full, together
+    )
+
+
+def epoch_batches(
+    settings: TrainSettings,
+    labels: Sequence[Sequence[int]],
+    fabric: Any,
+    clips: Callable[[int], TrainingClips],
+    together: Callable[[], Callable[..., Any]],
+) -> Callable[[int, int], Iterator[Any]]:
+    """Return a function (epoch, batches to skip) -> loaded batches of this process.
+
+    Args:
+        settings: settings of the run.
+        labels: class numbers of each video.
+        fabric: a launched ``Fabric``.
+        clips: the training examples of an epoch.
+        together: called at the start of an epoch, returns the function that makes a batch of samples.
+    """
+    workers = settings.data.workers
+
     def batches(epoch: int, start: int) -> Iterator[Any]:
         order = epoch_order(
             labels, seed=settings.run.seed, epoch=epoch, uniform=settings.data.sampling == "class-uniform"
@@ -220,20 +259,11 @@ def epoch_loader(
             world_size=fabric.world_size,
             start=start,
         )
-        # Use a new pool for every epoch, because a worker of the last epoch may still write to the old one. Each stream
-        # of a batch takes one slot.
-        each = _stream_bytes(settings, contract)
-        pool = SlotPool(workers, slots * len(each), max(each.values()))
-        together = (
-            partial(collate_whole, padded=wanted.padded)
-            if whole
-            else partial(collate, pool=pool, stems=stems)
-        )
         return clear_errors(
             torch.utils.data.DataLoader(
-                sampled if epoch < wanted.sampled_epochs else full,
+                clips(epoch),
                 batch_sampler=sampler,
-                collate_fn=together,
+                collate_fn=together(),
                 num_workers=workers,
                 pin_memory=fabric.device.type == "cuda",
                 prefetch_factor=_PREFETCHED if workers else None,
@@ -273,7 +303,9 @@ def _training_clips(
 
     few = contract.snippets if whole else wanted.snippets
     window = contract.sampling == "window"
-    sampled = clips_by(partial(_sample, snippets=few, length=length, strides=wanted.strides, window=window))
+    sampled = clips_by(
+        partial(sample_snippets, snippets=few, length=length, strides=wanted.strides, window=window)
+    )
     if not whole:
         return sampled, sampled
     return sampled, clips_by(partial(_whole, length=length, most=wanted.max_frames))

@@ -158,7 +158,7 @@ def report_start(
     reporter: Reporter,
 ) -> None:
     """Report the model, the data and the costs before the first step."""
-    model, card = network.model, network.card
+    model, card = network.learner, network.card
     for note in manifest.notes:
         reporter.line(f"Note: {note}")
     for line in _describe_data(settings, manifest):
@@ -167,7 +167,7 @@ def report_start(
     length, *notes = duration.describe(optim)
     reporter.line(
         f"{length} of {optim.batch * optim.accumulate * fabric.world_size} "
-        f"clips x {_snippets(settings, model)} of {settings.input.size} px; {optim.name}, "
+        f"clips x {_snippets(settings, network)}; {optim.name}, "
         f"lr {optim.lr:g}, {optim.schedule} schedule."
     )
     for note in notes:
@@ -217,19 +217,21 @@ def _usual_frames(settings: TrainSettings, manifest: Manifest) -> int:
     return min(usual, settings.input.max_frames or usual)
 
 
-def _snippets(settings: TrainSettings, model: nn.Module) -> str:
-    wanted = settings.input
+def _snippets(settings: TrainSettings, network: Network) -> str:
+    wanted, model = settings.input, network.model
+    if network.rows is not None:
+        return f"{counted(wanted.snippets, 'row')} of stored features"
     if not model.sees.all_frames:  # type: ignore[union-attr]
         each = f" of {wanted.frames} RGB frames" if wanted.frames > 1 else ""
         rate = describe_rate(wanted.fps, wanted.max_seconds)
-        return f"{counted(wanted.snippets, 'snippet')}{each}{rate}"
+        return f"{counted(wanted.snippets, 'snippet')}{each}{rate} of {wanted.size} px"
     text = "all frames" if wanted.max_frames is None else f"all frames (at most {wanted.max_frames})"
     text += describe_rate(wanted.fps, wanted.max_seconds)
     if wanted.sampled_epochs:
         text += (
             f" ({model.sees.together} sampled ones in the first {counted(wanted.sampled_epochs, 'epoch')})"  # type: ignore[union-attr]
         )
-    return text
+    return f"{text} of {wanted.size} px"
 
 
 def _describe_data(settings: TrainSettings, manifest: Manifest) -> Iterator[str]:

@@ -17,6 +17,7 @@ from praxiscope.evaluation.metrics import summarise
 from praxiscope.evaluation.scores import Scores
 from praxiscope.evaluation.views import Precision
 from praxiscope.inference.recogniser import Recogniser
+from praxiscope.inference.stored import score_stored
 from praxiscope.progress import Reporter
 from praxiscope.recipes.settings import TrainSettings
 from praxiscope.run_folder import CHECKPOINTS
@@ -159,15 +160,20 @@ class Validation:
     def _score(self, records: Sequence[VideoRecord]) -> Tensor:
         """Sums over the readable videos of each task: videos, correct ones (or average precision), loss, [tasks, 3]."""
         recogniser = run_recogniser(self.settings, self.network, self.fabric)
-        scores, skipped = recogniser.score(
-            records,
-            targets_of(self.manifest, records),
-            run_protocol(self.settings, recogniser),
-            workers=self.settings.data.workers,
-            time_limit_s=self.settings.data.time_limit_s,
-            reporter=self.reporter,
-            note_damage=self.problems.damage,
-        )
+        targets = targets_of(self.manifest, records)
+        if self.network.rows is not None:
+            store = self.network.rows.store
+            scores, skipped = score_stored(recogniser, store, records, targets, reporter=self.reporter)
+        else:
+            scores, skipped = recogniser.score(
+                records,
+                targets,
+                run_protocol(self.settings, recogniser),
+                workers=self.settings.data.workers,
+                time_limit_s=self.settings.data.time_limit_s,
+                reporter=self.reporter,
+                note_damage=self.problems.damage,
+            )
         self.problems.skips(skipped)
         sums = torch.zeros(len(self.tasks), 3, dtype=torch.float64)
         for row, block in zip(sums, self.tasks.values(), strict=True):

@@ -21,6 +21,7 @@ from praxiscope.bench.step import run_measured
 from praxiscope.checkpoint import InputContract
 from praxiscope.devices import pick_device
 from praxiscope.errors import ArgumentError, PraxiscopeError
+from praxiscope.layers.memory_format import to_channels_last
 from praxiscope.models import create_model
 from praxiscope.progress import Reporter
 from praxiscope.recipes.settings import TrainSettings
@@ -164,7 +165,7 @@ def measure_row(job: dict[str, Any]) -> dict[str, float]:
         "tsn", backbone=job["backbone"], num_classes=CLASSES, dropout=0.5, batchnorm="partial"
     ).to(device)
     if channels_last(settings, device):
-        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        to_channels_last(model)
     optimizer = make_optimizer("sgd", parameter_groups(model, lr=1e-3, weight_decay=5e-4))
     contract: Any = model.normalisation["rgb"]  # type: ignore[index]
     frames = torch.randint(

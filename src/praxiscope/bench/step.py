@@ -21,6 +21,7 @@ from praxiscope._memory import keep_memory
 from praxiscope.devices import pick_device
 from praxiscope.errors import ArgumentError, PraxiscopeError
 from praxiscope.evaluation.views import bf16_pays
+from praxiscope.layers.memory_format import to_channels_last
 from praxiscope.models import create_model
 from praxiscope.training.memory import PeakMemory
 from praxiscope.training.optim import make_optimizer, parameter_groups
@@ -111,8 +112,8 @@ def _measure(job: Job) -> dict[str, Any]:
             "keep_memory needs glibc, which is not the C library of this machine. Leave it out."
         )
     torch.manual_seed(0)
-    model = create_model(job.model, num_classes=CLASSES, **job.keywords).to(device)
-    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model: Any = create_model(job.model, num_classes=CLASSES, **job.keywords).to(device)
+    to_channels_last(model)
     optimizer = make_optimizer("sgd", parameter_groups(model, lr=1e-3, weight_decay=5e-4))
     low = bf16_pays(device) if job.precision == "auto" else job.precision == "bf16"
     shape = (job.batch * job.frames, job.size, job.size, 3)

@@ -25,6 +25,7 @@ from praxiscope.data.splitlist import SplitList, note_on_learned, trained_on, wr
 from praxiscope.errors import ArgumentError, DataError
 from praxiscope.features.store import FeatureStore
 from praxiscope.inference.loading import build_from_card
+from praxiscope.layers.memory_format import to_channels_last
 from praxiscope.models.names import learns_of
 from praxiscope.processes import run_once
 from praxiscope.progress import Reporter
@@ -264,10 +265,9 @@ def _duration(run: _Run, manifest: Manifest) -> Duration:
 
 def _on_device(run: _Run, network: Network) -> Network:
     """The network on the run's device, in its memory format."""
-    model = network.model
     if channels_last(run.settings, run.fabric.device):
-        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return replace(network, model=run.fabric.to_device(model))
+        to_channels_last(network.model)
+    return replace(network, model=run.fabric.to_device(network.model))
 
 
 def _set_up(run: _Run, network: Network, state: TrainState, notes: Sequence[str]) -> tuple[nn.Module, Any]:

@@ -147,7 +147,7 @@ class ViewScorer:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Callable[..., Any],
         *,
         prepare: Callable[[Tensor, Kind], Tensor],
         crop: Callable[[Tensor, Kind], Iterable[Tensor]],

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,16 +29,15 @@ from praxiscope.inference.inputs import (
     stream_readers,
     takes_one_size,
 )
+from praxiscope.inference.over_time import FramesFirst, score_online
 from praxiscope.inference.streaming import frame_chunks
-from praxiscope.models.contract import Sees
+from praxiscope.layers.memory_format import to_channels_last
+from praxiscope.models.contract import LearnsFromFeatures, ScoresOnline, Sees
 from praxiscope.types import VideoRecord
 from praxiscope.video.decode import Video
 from praxiscope.video.grid import FrameGrid
 from praxiscope.video.opening import open_video
 from praxiscope.video.transforms import BatchAugment, Kind, kind_of
-
-if TYPE_CHECKING:
-    from praxiscope.models.full_video import FullVideoOutput
 
 __all__ = ["TrainedNetwork"]
 
@@ -72,8 +71,9 @@ class TrainedNetwork:
             precision if isinstance(precision, Precision) else inference_precision(self.device, precision)
         )
         self.chunk_snippets = chunk_snippets
-        layout = torch.channels_last if self.precision.channels_last else torch.preserve_format
-        self.model = model.to(self.device, memory_format=layout).eval()  # type: ignore[call-overload]
+        self.model: Any = model.to(self.device).eval()
+        if self.precision.channels_last:
+            to_channels_last(self.model)
         contract = card.input
         self._augment = BatchAugment(
             flip=False,
@@ -123,8 +123,13 @@ class TrainedNetwork:
         return self.chunk_snippets or forward_snippets(self.device, height, width)
 
     def streams_frames(self, protocol: Protocol) -> bool:
-        """Whether long videos are processed a few frames at a time. Stacks of flow are always read together."""
-        return self.sees.streamable and protocol.sampling == "all" and self.card.input.flow is None
+        """Whether long videos are processed a few frames at a time. Stacks of flow or of frames are always read
+        together."""
+        contract = self.card.input
+        if protocol.sampling != "all" or contract.flow is not None:
+            return False
+        online = isinstance(self.model, ScoresOnline) and contract.length == 1
+        return self.sees.streamable if self.sees.all_frames else online
 
     def stream_output(
         self,
@@ -133,8 +138,9 @@ class TrainedNetwork:
         crop: int = 0,
         time_limit_s: float = 300.0,
         video: Video | None = None,
-    ) -> FullVideoOutput:
-        """Return the output for all frames of one crop of a video, which is read a few frames at a time.
+    ) -> Any:
+        """Return the output for all frames of one crop of a video, which is read a few frames at a time: that of
+        ``forward_stream`` for a model of all frames, otherwise the scores after the last frame.
 
         Args:
             record: the video, or a part of one.
@@ -161,9 +167,12 @@ class TrainedNetwork:
                 crops = crops_of(protocol.crops, self.card.input.size, frames)
                 yield self.prepare(next(islice(crops, crop, None))[None])[0]
 
-        with torch.inference_mode(), self.precision.context(self.device):
-            output: FullVideoOutput = self.model.forward_stream(chunks)
-        return output
+        with torch.inference_mode():
+            model: Any = self.model
+            if not self.sees.all_frames:
+                return score_online(model, chunks(), self.precision, self.device)
+            with self.precision.context(self.device):
+                return model.forward_stream(chunks)
 
     def whole_frames(self, source: str | Path, numbers: Tensor) -> Tensor:
         """Return frames of a video as input of a model of all frames: uncropped, scaled and normalised.
@@ -300,7 +309,7 @@ class TrainedNetwork:
         """
         together = self._seen_together(protocol)
         together_all = together is None and self.card.input.fps is not None and not self.sees.fixed_number
-        every = self.sees.all_frames or together_all
+        every = self.sees.all_frames or together_all or self.streams_frames(protocol)
         if protocol.sampling == "all" and not every and together != 1:
             takes = f"{self.card.name} takes {together} snippets. Use 1x1, or 2x3 for more views"
             if self.sees.fixed_number:
@@ -314,12 +323,13 @@ class TrainedNetwork:
                 f"{self.card.kwargs.get('backbone', self.card.name)} takes crops of {self.card.input.size} pixels. "
                 "Use 25x1, or 25x10 for more views."
             )
+        model: Any = self.model
         return ViewScorer(
-            self.model,
+            FramesFirst(model, self.at_once) if isinstance(model, LearnsFromFeatures) else model,
             prepare=self.prepare,
             crop=partial(crops_of, protocol.crops, self.card.input.size),
             streams=self.streams,
-            together=None if self.sees.all_frames and protocol.sampling == "all" else together,
+            together=None if every and together != 1 and protocol.sampling == "all" else together,
             chunk_snippets=self.at_once,
             precision=self.precision,
             mean=partial(ViewMean, protocol.average, self.card.multi_label),

@@ -89,7 +89,7 @@ def planned(
 
 def write_film(path: Path, parts: Sequence[Part], split: str) -> Film:
     """Write a video of parts at 25 frames a second, 320 x 240, unless it exists; returns its true segments."""
-    known = path.with_suffix(".json")
+    known = path.parent / f"{path.stem}.json"
     if not (path.is_file() and known.is_file()):
         temporary = path.with_name(f"part-{path.name}")
         frames, segments = 0, []

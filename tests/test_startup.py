@@ -92,7 +92,7 @@ MISTAKES = [
     "train videos --out x --from nosuch,other",
     "train videos --out x --flow nosuch",
     "train videos --out x --model multiplier",
-    "train videos --out x --from run",
+    "train videos --out x --from nosuch",
     "train ucf101:videos --split 4 --out x",
     "train hmdb51:videos --split 0 --out x",
     "train weizmann:videos --split nobody --out x",

@@ -333,9 +333,9 @@ def test_long_videos_of_a_test_go_through_in_parts(
     streamed: list[str] = []
     real = Recogniser.stream_logits
 
-    def watched(self: Recogniser, record: VideoRecord, *rest: object) -> torch.Tensor:
+    def watched(self: Recogniser, record: VideoRecord, *rest: object, **more: object) -> torch.Tensor:
         streamed.append(record.id)
-        return real(self, record, *rest)  # type: ignore[arg-type]
+        return real(self, record, *rest, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Recogniser, "stream_logits", watched)
     monkeypatch.setattr(module, "LONG_FRAMES", 10)

@@ -236,7 +236,8 @@ def test_only_the_recipes_to_fine_tune_hold_out_and_stop_early() -> None:
         optim = made.optim
         if made.data.validation or optim.probe or optim.patience or optim.trunk_lr_scale != 1:
             changed.add(name)
-    assert changed == {"demo-own", *(name for name in list_recipes() if name.startswith("fine-tune"))}
+    tuned = {name for name in list_recipes() if name.startswith(("fine-tune", "features"))}
+    assert changed == {"demo-own", *tuned}
 
 
 def test_trained_weights_of_rgb_choose_the_recipe_to_fine_tune(

@@ -30,7 +30,7 @@ def test_recipes_have_the_numbers_of_the_paper(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name, file in FILES.items() if file in ("pooled", "lstm")])
 def test_from_trained_weights_new_layers_learn_as_fast_as_the_network(name: str) -> None:
-    settings = recipe_of(name, fine_tune=True)
+    settings = recipe_of(name, "weights")
     assert settings.model.name == name
     assert (settings.optim.trunk_lr_scale, settings.optim.probe) == (1, False)
     assert settings.data.validation > 0

@@ -98,27 +98,34 @@ def memory_mb(name: str) -> float:
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
-    """A clip of 60,000 rows is written, and 40 shards are read, in a fraction of their 120 MB."""
+    """A clip of 60,000 rows is written, and 40 shards are read, in less than half of their 120 MB."""
     made = FeatureContract("resnet18", "rgb", "0" * 64, (500,))
     rows = torch.ones(500, 500)
-    create_store(tmp_path / "long", made, 1)
+    for name in ("short", "long"):
+        create_store(tmp_path / name, made, 1)
     create_store(tmp_path / "many", made, 40)
 
-    def write() -> None:
-        before = memory_mb("VmRSS")
+    def add(name: str, times: int) -> None:
         frame = torch.arange(500)
-        with writing_shard(shard_path(tmp_path / "long", 0), made) as writer, writer.clip("a", 1) as clip:
-            for _ in range(120):
+        with writing_shard(shard_path(tmp_path / name, 0), made) as writer, writer.clip("a", 1) as clip:
+            for _ in range(times):
                 clip.add(rows, frame.double(), frame)
-        assert memory_mb("VmHWM") - before < 30
+
+    # The first use of code reads pages of the libraries, which count as memory of a process.
+    def write() -> None:
+        add("short", 1)
+        before = memory_mb("VmHWM")
+        add("long", 120)
+        assert memory_mb("VmHWM") - before < 40
         for number in range(40):
             with writing_shard(shard_path(tmp_path / "many", number), made) as writer:
                 for place in range(3):
                     with writer.clip(f"{number}/{place}", 1) as clip:
-                        clip.add(rows, frame.double(), frame)
+                        clip.add(rows, torch.arange(500).double(), torch.arange(500))
 
     def read() -> None:
-        before = memory_mb("VmRSS")
+        assert float(FeatureStore(tmp_path / "short").clip("a").features.sum()) == 500 * 500
+        before = memory_mb("VmHWM")
         store = FeatureStore(tmp_path / "many")
         assert store.rows == 60_000
         total = sum(float(store.clip(name).features.sum()) for name in store)

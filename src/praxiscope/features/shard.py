@@ -187,7 +187,8 @@ class ShardWriter:
         self._clips: list[ClipRows] = []
         self._skipped: list[SkippedClip] = []
         self._rows = 0
-        self._places: tuple[list[Tensor], list[Tensor]] = ([], [])
+        # Times and numbers in two growing blocks: small pieces between the rows would split the memory of the process.
+        self._places = (bytearray(), bytearray())
 
     @contextmanager
     def clip(self, id: str, source: str | int) -> Iterator[ShardWriter]:
@@ -229,9 +230,9 @@ class ShardWriter:
         if not bool(torch.isfinite(rows).all()):
             too_large = " or too large for float16" if self._contract.dtype == "float16" else ""
             raise DataError(f"its features are not finite{too_large}")
-        self._raw.write(rows.numpy().tobytes())
-        self._places[0].append(time_s.to(torch.float64).cpu())
-        self._places[1].append(frame.to(torch.int64).cpu())
+        self._raw.write(rows.numpy().data)
+        self._places[0].extend(time_s.to(torch.float64).cpu().numpy().tobytes())
+        self._places[1].extend(frame.to(torch.int64).cpu().numpy().tobytes())
         self._rows += len(frame)
 
     def skip(self, id: str, problem: str, source: str | int) -> None:
@@ -243,10 +244,8 @@ class ShardWriter:
         digest = hashlib.sha256()
         file.write(self._header("0" * _DIGEST))
         for column in self._places:
-            for part in column:
-                piece = part.numpy().tobytes()
-                digest.update(piece)
-                file.write(piece)
+            digest.update(column)
+            file.write(column)
         while piece := raw.read(_PIECE):
             digest.update(piece)
             file.write(piece)

@@ -12,9 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from praxiscope.errors import ArgumentError
-from praxiscope.models.contract import Normalisation, Sees
-from praxiscope.models.snippets import Channels, SnippetNetwork, Stream
+from praxiscope.models.over_frames import OverFrames, frame_network
+from praxiscope.models.snippets import SnippetNetwork
 
 __all__ = ["FeatureModel", "FeatureOutput", "frame_network"]
 
@@ -32,33 +31,7 @@ class FeatureOutput(NamedTuple):
     maps: Mapping[str, Tensor] = {}
 
 
-def frame_network(
-    backbone: str,
-    *,
-    stream: Stream,
-    in_channels: Channels | None,
-    pretrained: bool,
-    input_size: int | None,
-) -> SnippetNetwork:
-    """The network of the features. Its classifier, of one class, is not used.
-
-    Args: see `praxiscope.models.snippets.SnippetNetwork`.
-    """
-    return SnippetNetwork(
-        backbone=backbone,
-        num_classes=1,
-        stream=stream,
-        in_channels=in_channels,
-        dropout=0.0,
-        pretrained=pretrained,
-        batchnorm="frozen",
-        consensus="average",
-        input_size=input_size,
-        sees=Sees(),
-    )
-
-
-class FeatureModel(nn.Module):
+class FeatureModel(OverFrames):
     """A frozen network for each frame, and a head that scores a video by the features of its frames.
 
     A subclass sets ``head``, the layers that learn, and defines ``score`` and ``classifiers``. A head computes in
@@ -78,54 +51,12 @@ class FeatureModel(nn.Module):
         ArgumentError: the network has several stems, or ``frames`` is less than 1.
     """
 
-    sees = Sees(together=None)
-    consensus = None
     head: nn.Module
 
     def __init__(self, frame: SnippetNetwork, num_classes: int, layer: str | None, frames: int) -> None:
-        super().__init__()
-        if frame.stems is not None:
-            raise ArgumentError(
-                "features need a network with one length of stacks; give in_channels one number"
-            )
-        if frames < 1:
-            raise ArgumentError(f"frames must be at least 1, got {frames}")
-        self.frame = frame.requires_grad_(False)
-        self.num_classes, self.layer, self.frames = num_classes, layer, frames
+        super().__init__(frame.requires_grad_(False), num_classes, frames)
+        self.layer = layer
         self.width = _width(frame, layer)
-
-    @property
-    def streams(self) -> tuple[str, ...]:
-        """The stream of the network."""
-        return self.frame.streams
-
-    @property
-    def channels(self) -> dict[str, int]:
-        """Channels of the input, by the stream's name."""
-        return self.frame.channels
-
-    @property
-    def normalisation(self) -> dict[str, Normalisation]:
-        """Mean and std of the input, by the stream's name."""
-        return self.frame.normalisation
-
-    @property
-    def stream_networks(self) -> dict[str, nn.Module]:
-        """The backbone, by the stream's name."""
-        return self.frame.stream_networks
-
-    @property
-    def first_convolutions(self) -> list[nn.Module]:
-        """The layer that takes the input."""
-        return self.frame.first_convolutions
-
-    def default_protocol(self, flip: bool) -> str:
-        """As many frames as the features were computed of, in the centre crop."""
-        return f"{self.frames}x1"
-
-    def layer_names(self) -> list[str]:
-        """The names of the layers whose maps ``forward`` can return."""
-        return self.frame.layer_names()
 
     def train(self, mode: bool = True) -> FeatureModel:
         """Set the mode of the head. The network stays in evaluation mode: it computes the features that are stored."""

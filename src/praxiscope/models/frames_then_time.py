@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from praxiscope.errors import ArgumentError
-from praxiscope.models.contract import Normalisation, Sees
 from praxiscope.models.named_layers import named_layers, run_layers
-from praxiscope.models.snippets import BatchNormMode, Channels, SnippetNetwork, Stream
+from praxiscope.models.over_frames import OverFrames
+from praxiscope.models.snippets import SnippetNetwork
 
 __all__ = [
     "FramesThenTime",
@@ -23,7 +23,6 @@ __all__ = [
     "OnlineFramesThenTime",
     "OverTime",
     "OverTimeOutput",
-    "frame_part",
     "running",
 ]
 
@@ -78,7 +77,7 @@ class OverTime(nn.Module):
         raise NotImplementedError
 
 
-class FramesThenTime(nn.Module):
+class FramesThenTime(OverFrames):
     """The frames of a video through one network, then an operator over time.
 
     Args:
@@ -92,17 +91,11 @@ class FramesThenTime(nn.Module):
         ArgumentError: the network has several stems.
     """
 
-    sees = Sees(together=None)
-    consensus = None
-
     def __init__(
         self, frame: SnippetNetwork, over_time: OverTime, *, num_classes: int, frames: int, frozen: bool
     ) -> None:
-        super().__init__()
-        if frame.stems is not None:
-            raise ArgumentError("this model needs one length of stacks; give in_channels one number")
-        self.frame, self.over_time, self.num_classes = frame, over_time, num_classes
-        self.frames, self.frozen = frames, frozen
+        super().__init__(frame, num_classes, frames)
+        self.over_time, self.frozen = over_time, frozen
         if frozen:
             frame.requires_grad_(False)
         for layer in frame.classifiers:  # unused; another process would wait for its gradient
@@ -110,42 +103,9 @@ class FramesThenTime(nn.Module):
         self.train()
 
     @property
-    def streams(self) -> tuple[str, ...]:
-        """The stream of the network."""
-        return self.frame.streams
-
-    @property
-    def channels(self) -> dict[str, int]:
-        """Channels of the input, by the stream's name."""
-        return self.frame.channels
-
-    @property
-    def normalisation(self) -> dict[str, Normalisation]:
-        """Mean and std of the input, by the stream's name."""
-        return self.frame.normalisation
-
-    @property
-    def stream_networks(self) -> dict[str, nn.Module]:
-        """The backbone, by the stream's name."""
-        return self.frame.stream_networks
-
-    @property
-    def first_convolutions(self) -> list[nn.Module]:
-        """The layer that takes the input."""
-        return self.frame.first_convolutions
-
-    @property
     def classifiers(self) -> list[nn.Module]:
         """The layer that outputs class scores."""
         return [self.over_time.classifier]
-
-    def default_protocol(self, flip: bool) -> str:
-        """As many frames as in training, in the centre crop."""
-        return f"{self.frames}x1"
-
-    def layer_names(self) -> list[str]:
-        """The names of the layers whose maps ``forward`` can return."""
-        return self.frame.layer_names()
 
     def train(self, mode: bool = True) -> FramesThenTime:
         """Set the training mode; a frozen network stays in evaluation mode."""
@@ -221,35 +181,6 @@ class OnlineFramesThenTime(FramesThenTime):
     def advance_features(self, features: Tensor, state: Any) -> tuple[Tensor, Any]:
         """The features of the next frames, [n, ...], to the scores after each, [n, K], and the next state."""
         return self.over_time.advance(features, state)
-
-
-def frame_part(
-    backbone: str,
-    *,
-    stream: Stream,
-    in_channels: Channels | None,
-    dropout: float,
-    pretrained: bool,
-    batchnorm: BatchNormMode,
-    input_size: int | None,
-) -> SnippetNetwork:
-    """The network of each frame. Its classifier, of one class, is not used; ``dropout`` is that of its own fully
-    connected layers, if it has some.
-
-    Args: see `praxiscope.models.snippets.SnippetNetwork`.
-    """
-    return SnippetNetwork(
-        backbone=backbone,
-        num_classes=1,
-        stream=stream,
-        in_channels=in_channels,
-        dropout=dropout,
-        pretrained=pretrained,
-        batchnorm=batchnorm,
-        consensus="average",
-        input_size=input_size,
-        sees=Sees(),
-    )
 
 
 def running(x: Tensor, state: Any, reduce: Literal["max", "mean"]) -> tuple[Tensor, Any]:

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from praxiscope.errors import ArgumentError
 from praxiscope.layers.recurrent import PeepholeLSTM, frame_gain
-from praxiscope.models.frames_then_time import OnlineFramesThenTime, OverTime, frame_part
+from praxiscope.models.frames_then_time import OnlineFramesThenTime, OverTime
+from praxiscope.models.over_frames import frame_network
 from praxiscope.models.registered import register_model
 from praxiscope.models.snippets import BatchNormMode, Channels, Stream
 
@@ -189,7 +190,7 @@ def lstm(
 
         The others: see `praxiscope.models.snippets.SnippetNetwork`.
     """
-    frame = frame_part(
+    frame = frame_network(
         backbone,
         stream=stream,
         in_channels=in_channels,

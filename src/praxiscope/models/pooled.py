@@ -26,8 +26,9 @@ import torch
 
 from praxiscope.models.contract import Sees
 from praxiscope.models.fc_layers import FCLayers
-from praxiscope.models.frames_then_time import FramesThenTime, OnlineFramesThenTime, OverTime, frame_part
+from praxiscope.models.frames_then_time import FramesThenTime, OnlineFramesThenTime, OverTime
 from praxiscope.models.named_layers import named_layers, run_layers
+from praxiscope.models.over_frames import frame_network
 from praxiscope.models.pool_operators import FCThenPool, LocalPool, PoolThenFC, Reduce, SlowPool, TimeConv
 from praxiscope.models.registered import register_model
 from praxiscope.models.snippets import BatchNormMode, Channels, SnippetNetwork, Stream
@@ -44,7 +45,7 @@ def _build(
     **frame: Any,
 ) -> FramesThenTime:
     """A network for each frame, and the operator that ``make`` makes of it and of the width of its features."""
-    network = frame_part(**frame)
+    network = frame_network(**frame)
     (own,) = network.classifiers
     inputs: Any = own.weight
     over_time = make(network, int(inputs.shape[1]))

@@ -119,14 +119,16 @@ class Container:
     size = 0
     name = "rtsp"
 
-    def __init__(self, frames: int, ending: Exception | None) -> None:
-        self.count, self.ending, self.closed = frames, ending, False
+    def __init__(self, frames: int, ending: Exception | None, late_s: float = 0) -> None:
+        self.count, self.ending, self.closed, self.late_s = frames, ending, False, late_s
         self.streams = self.format = self
         self.video = [self]
         self.thread_type = ""
 
     def demux(self, stream: Any) -> Iterator[Any]:
         for number in range(self.count):
+            if number == self.count - 1:
+                time.sleep(self.late_s)
             yield Packet(number)
         if self.ending is not None:
             raise self.ending
@@ -162,6 +164,16 @@ def test_a_stream_that_is_lost_is_opened_again_and_says_how_long_it_was_away() -
         (True, False, False),
     ]
     assert "reset" in notes[0]
+
+
+def test_a_frame_that_ffmpeg_gives_at_its_time_limit_is_too_old_and_does_not_count_as_the_last() -> None:
+    source = Scripted((4, av.error.ExitError(0, ""), 0.6), (1, None))
+    source.timeout_s = 0.5
+    notes: list[str] = []
+    found = list(source.frames(threading.Event(), notes.append))
+    assert [frame.stretch for frame in found] == [0, 0, 0, 1]
+    assert found[3].time_s - found[2].time_s >= 0.6
+    assert "back after 1 s" in notes[1]
 
 
 def test_the_pauses_grow_to_the_longest(monkeypatch: pytest.MonkeyPatch) -> None:

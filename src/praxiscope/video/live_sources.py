@@ -8,6 +8,7 @@ Importing this file imports neither torch nor PyAV.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import select
@@ -86,6 +87,7 @@ class _Stream:
     """A source that FFmpeg opens, and opens again when it is lost."""
 
     name: str
+    timeout_s = TIMEOUT_S
     pauses_s: tuple[float, float] | None = _PAUSES_S  # None: a source that ends is not opened again
 
     def _open(self, stop: threading.Event) -> Any:
@@ -107,7 +109,11 @@ class _Stream:
             try:
                 container = self._open(stop)
                 finite, begun_s = _is_finite(container), None
+                asked_s = math.inf  # for the next frame
                 for stamp_s, pixels in _decoded(container, self.name, stop):
+                    # At its time limit, FFmpeg gives a frame that it held because the next had not begun.
+                    if time.monotonic() - asked_s >= self.timeout_s:
+                        continue
                     arrived_s = time.monotonic()
                     again = seen and tries > 0
                     if again:
@@ -121,6 +127,7 @@ class _Stream:
                             return
                         arrived_s = time.monotonic()
                     yield LiveFrame(time_s, pixels, arrived_s, stretch)
+                    asked_s = time.monotonic()
                 if self.pauses_s is None or finite:
                     return
             except failures() as error:

@@ -469,6 +469,24 @@ def test_features_of_flow_come_from_stored_stacks(moving: tuple[Path, Path], tmp
         features(videos, tmp_path / "other", options(backbone=str(store.network)))
 
 
+def test_flow_images_pass_through_a_network_of_rgb_frames(moving: tuple[Path, Path], tmp_path: Path) -> None:
+    videos, flow = moving
+    given = options(flow=flow, flow_kind="image", sampling={"every": True})
+    store = FeatureStore(features(videos, tmp_path / "store", given))
+    assert store.contract.input["flow"]["kind"] == "image"
+    network = load_frame_network(store.network)
+    rgb = create_frame_network(TINY["backbone"], size=TINY["size"]).model.state_dict()
+    for name, value in network.model.state_dict().items():
+        assert torch.equal(value, rgb[name]), name
+    clip = store.clip("left/0.mp4")
+    assert clip.frame.tolist() == list(range(13))  # of 14 frames, those with a field
+    assert network.card.input.flow_mean == pytest.approx((0.485, 0.456, 0.406))  # of ImageNet
+    with pytest.raises(ArgumentError, match="one flow field"):
+        options(flow=flow, flow_kind="image", flow_length=5)
+    with pytest.raises(ArgumentError, match="flow_kind"):
+        options(flow=flow, flow_kind="picture")
+
+
 def test_a_video_without_stored_flow_is_skipped_until_it_has_some(
     moving: tuple[Path, Path], tmp_path: Path
 ) -> None:

@@ -125,9 +125,20 @@ def features(
     ] = None,
     flow_range: FlowRange = None,
     flow_length: Annotated[
-        int,
-        typer.Option(min=1, help="Flow fields in a stack, for a backbone.", rich_help_panel=FLOW_PANEL),
-    ] = 5,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Flow fields in a stack, for a backbone. Default: 5; 1 for images.",
+            rich_help_panel=FLOW_PANEL,
+        ),
+    ] = None,
+    flow_kind: Annotated[
+        str,
+        typer.Option(
+            help="For a backbone: stack, or image (a flow field as an image of three channels).",
+            rich_help_panel=FLOW_PANEL,
+        ),
+    ] = "stack",
     half: Annotated[
         bool, typer.Option("--half", help="Store float16: half the size.", rich_help_panel=RUN_PANEL)
     ] = False,
@@ -184,6 +195,7 @@ def features(
         flow=flow,
         flow_range=flow_range,
         flow_length=flow_length,
+        flow_kind=flow_kind,
         precision=precision,
         split=split,
         annotations=annotations,

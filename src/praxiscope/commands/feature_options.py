@@ -15,6 +15,7 @@ from praxiscope.models.names import check_backbone
 __all__ = ["DEFAULT_BACKBONE", "FeatureOptions", "sampling_of"]
 
 DEFAULT_BACKBONE = "efficientnet_lite0"
+FLOW_KINDS = ("stack", "image")
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class FeatureOptions:
         half: store float16.
         flow: folder of stored flow, for features of flow.
         flow_range: its range in pixels, if another tool stored it as JPEGs.
-        flow_length: flow fields in a stack, for a backbone.
+        flow_length: flow fields in a stack, for a backbone; None for 5, or 1 of flow images.
+        flow_kind: for a backbone, "stack", or "image": one flow field as an image of three channels.
         precision: of the network, "auto", "32" or "bf16".
         split, annotations: for layouts with official splits.
         workers: number of processes: on a CPU each computes, elsewhere they read. None: one per core.
@@ -56,7 +58,8 @@ class FeatureOptions:
     half: bool = False
     flow: str | Path | None = None
     flow_range: float | None = None
-    flow_length: int = 5
+    flow_length: int | None = None
+    flow_kind: str = "stack"
     precision: str = "auto"
     split: str | None = None
     annotations: str | Path | None = None
@@ -78,6 +81,10 @@ class FeatureOptions:
             raise ArgumentError("pool 'none' keeps the map of a layer. Name the layer: --layer NAME.")
         if self.precision not in ("auto", "32", "bf16"):
             raise ArgumentError(f"precision must be auto, 32 or bf16, got {self.precision!r}")
+        if self.flow_kind not in FLOW_KINDS:
+            raise ArgumentError(f"flow_kind must be {' or '.join(FLOW_KINDS)}, got {self.flow_kind!r}")
+        if self.flow_kind == "image" and self.flow_length not in (None, 1):
+            raise ArgumentError(f"a flow image is of one flow field: leave out flow_length {self.flow_length}.")
         if self.workers is not None and self.workers < 1:
             raise ArgumentError(f"workers must be at least 1, got {self.workers}")
         for name, value in (("size", self.size), ("flow_length", self.flow_length)):
@@ -91,6 +98,11 @@ class FeatureOptions:
             )
         if not self.devices:
             raise ArgumentError("devices must name at least one device")
+
+    @property
+    def flow_fields(self) -> int:
+        """Flow fields that the network takes at once."""
+        return self.flow_length or (1 if self.flow_kind == "image" else 5)
 
     @property
     def view_names(self) -> tuple[str, ...]:

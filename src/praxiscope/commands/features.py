@@ -132,7 +132,8 @@ def extract_features(
         weights=options.weights,
         size=options.size,
         flow=flow,
-        flow_length=options.flow_length,
+        flow_length=options.flow_fields,
+        flow_kind=options.flow_kind,
     )
     reporter.line(network.note)
     contract = _contract(network, options, flow)

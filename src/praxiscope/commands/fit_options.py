@@ -47,7 +47,7 @@ _USED = (
     "run.precision",
 )
 _USED_OF_A_STORE = ("input.short_side",)  # only to be compared with the store's
-_USED_OF_VIDEOS = ("input.flow_length",)
+_USED_OF_VIDEOS = ("input.flow_length", "input.flow_kind")
 _OF_THE_STORE = ("weights", "pretrained", "start")
 _OF_FEATURES = ("backbone", "stream", "layer", "frames")
 
@@ -153,6 +153,7 @@ def feature_options(settings: TrainSettings) -> dict[str, Any]:
         "flow": data.flow,
         "flow_range": data.flow_range,
         "flow_length": settings.input.flow_lengths[-1],
+        "flow_kind": settings.input.flow_kind,
         "precision": run.precision if run.precision in ("32", "bf16") else "auto",
         "split": data.split,
         "annotations": data.annotations,

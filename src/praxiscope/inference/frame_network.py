@@ -63,6 +63,7 @@ def create_frame_network(
     size: int | None = None,
     flow: FlowStore | None = None,
     flow_length: int = 5,
+    flow_kind: str = "stack",
 ) -> FrameNetwork:
     """Make the network that computes features.
 
@@ -73,6 +74,7 @@ def create_frame_network(
         size: side of the crop in pixels; None for that of the backbone or of the run.
         flow: stored flow, for a network of flow.
         flow_length: L, fields in a stack, for a backbone.
+        flow_kind: how they are stacked, a name in `praxiscope.flow.stack`, for a backbone.
 
     Raises:
         ArgumentError: a run whose layers mix frames, or options that do not fit.
@@ -85,7 +87,8 @@ def create_frame_network(
     chosen = size or native_input_size(backbone)
     kwargs: dict[str, Any] = {"num_classes": 1, "backbone": backbone}
     if flow is not None:
-        kwargs |= {"stream": "flow", "in_channels": 2 * flow_length}
+        taken = FlowInput(length=flow_length, kind=flow_kind, made=flow.contract.to_dict())
+        kwargs |= {"stream": "flow", "in_channels": taken.channels}
     if is_timm(backbone):
         kwargs["input_size"] = chosen
     installed = weights is None and has_installed_weights(backbone)
@@ -118,7 +121,7 @@ def create_frame_network(
             contract,
             flow_mean=tuple(own["flow"]["mean"]),
             flow_std=tuple(own["flow"]["std"]),
-            flow=FlowInput(length=flow_length, made=flow.contract.to_dict()),
+            flow=taken,
         )
     else:
         contract = replace(contract, mean=tuple(own["rgb"]["mean"]), std=tuple(own["rgb"]["std"]))

@@ -26,9 +26,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import av
 import numpy as np
 from common import Table, parser, run_command, write_tables
+from films import BACKGROUND, Part, write_film
 from paired import paired_t
 from stores import settings_of
 
@@ -46,21 +46,12 @@ from praxiscope.run_folder import POINTER_FILE
 from praxiscope.types import VideoRecord
 from praxiscope.units import counted
 
-BACKGROUND = ("HorseRace", "PlayingPiano", "Surfing")
 LEARNED_FROM = ("video labels", "segments")
 SETTINGS = ("default", "learned")
 SIDES = ("train", "tune", "test")  # for the network, for the settings, for the figures
 FIGURES = ("map@0.3", "map@0.5", "map@0.7", "f1@50", "edit", "frame_accuracy")
 MOST_S = 4.0  # of a part of a clip
 SMALL_CLASSES = {"Falling (BW)": "Falling", "Falling (FW)": "Falling", "Falling (SW)": "Falling"}
-
-
-class Part(NamedTuple):
-    """A part of a clip in a made video."""
-
-    record: VideoRecord
-    seconds: float
-    label: str  # "" for background
 
 
 class Film(NamedTuple):
@@ -87,32 +78,6 @@ def planned(
     return parts
 
 
-def write_film(path: Path, parts: Sequence[Part], split: str) -> Film:
-    """Write a video of parts at 25 frames a second, 320 x 240, unless it exists; returns its true segments."""
-    known = path.parent / f"{path.stem}.json"
-    if not (path.is_file() and known.is_file()):
-        temporary = path.with_name(f"part-{path.name}")
-        frames, segments = 0, []
-        with av.open(str(temporary), "w") as container:
-            stream = container.add_stream("libx264", rate=25, options={"preset": "veryfast", "crf": "20"})
-            stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
-            for part in parts:
-                video = px.open_video(part.record.path)
-                count = min(round(25 * part.seconds), len(video))
-                first = (len(video) - count) // 2
-                for image in video.frames(range(first, first + count)):
-                    frame = av.VideoFrame.from_ndarray(image.permute(1, 2, 0).numpy(), format="rgb24")
-                    container.mux(stream.encode(frame.reformat(320, 240, format="yuv420p")))
-                if part.label:
-                    segments.append([frames / 25, (frames + count) / 25, part.label])
-                frames += count
-            container.mux(stream.encode(None))
-        temporary.replace(path)
-        write_json(known, {"segments": segments})
-    segments = [Segment(*each) for each in json.loads(known.read_text(encoding="utf-8"))["segments"]]
-    return Film(path, segments[0].label, tuple(segments), split)
-
-
 def make_films(options: argparse.Namespace, seed: int) -> list[Film]:
     """The training and the test videos of a seed."""
     manifest = load_records(options.data, split=options.split, annotations=options.annotations)
@@ -130,7 +95,9 @@ def make_films(options: argparse.Namespace, seed: int) -> list[Film]:
             label = classes[number % len(classes)]
             own = [record for record in actions if side != "train" or record.labels[0] == label]
             parts = planned(own, others, 2 if side == "train" else 3, draw)
-            films.append(write_film(folder / f"{side}{number:03d}.mp4", parts, side))
+            path = folder / f"{side}{number:03d}.mp4"
+            segments = write_film(path, parts)
+            films.append(Film(path, segments[0].label, segments, side))
     return films
 
 

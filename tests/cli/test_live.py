@@ -93,6 +93,7 @@ def test_ctrl_c_ends_with_a_summary_and_code_0(run: Path) -> None:
         assert process.stderr is not None
         assert "standard input" in process.stderr.readline()  # it waits for a frame
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=30)
+        process.wait(timeout=60)  # with standard input open: its end without a frame would be an error
+        err = process.stderr.read()
     assert process.returncode == 0
     assert err.splitlines() == ["0 frames, 0 dropped."]

@@ -117,6 +117,28 @@ def test_models_of_maps_learn_from_stored_maps_alone(
         px.test(made.path, store)
 
 
+@pytest.mark.parametrize(("model", "usual"), [("pool", "allx1"), ("local-pool", "1x1")])
+def test_windows_of_rows_at_a_frame_rate_score_as_windows_of_videos(
+    model: str, usual: str, colour_set: Path, tmp_path: Path
+) -> None:
+    rate = float(next(px.open_video(path).fps for path in sorted(colour_set.rglob("*.mp4"))))
+    layer = px.create_model(model, num_classes=2, backbone="squeezenet1_1", snippets=10).layer_names()[-1]
+    options = FeatureOptions(**SMALL, sampling={"fps": rate}, layer=layer, pool="none")
+    store = features(colour_set, tmp_path / "rows", options)
+    given = {"model.width": 8, "optim.epochs": 1, "input.snippets": 10, "input.sampling": "window"}
+    made = px.train(store, out=tmp_path / "run", model=model, **given)
+    assert px.load(made.path).default_protocol() == usual
+    found = {}
+    for protocol in (None, "3x1"):
+        by_rows = found[protocol] = px.test(made.path, store, protocol=protocol)
+        by_videos = px.test(made.path, colour_set, protocol=protocol)
+        assert by_rows.protocol["name"] == by_videos.protocol["name"] == (protocol or usual)
+        np.testing.assert_allclose(by_rows.logits, by_videos.logits, atol=2e-3)
+    assert abs(found[None].logits - found["3x1"].logits).max() > 1e-4
+    with pytest.raises(ArgumentError, match="1x10"):
+        px.test(made.path, store, protocol="1x10")
+
+
 @pytest.mark.parametrize(
     ("words", "named"),
     [

@@ -84,7 +84,9 @@ class FeatureOptions:
         if self.flow_kind not in FLOW_KINDS:
             raise ArgumentError(f"flow_kind must be {' or '.join(FLOW_KINDS)}, got {self.flow_kind!r}")
         if self.flow_kind == "image" and self.flow_length not in (None, 1):
-            raise ArgumentError(f"a flow image is of one flow field: leave out flow_length {self.flow_length}.")
+            raise ArgumentError(
+                f"a flow image is of one flow field: leave out flow_length {self.flow_length}."
+            )
         if self.workers is not None and self.workers < 1:
             raise ArgumentError(f"workers must be at least 1, got {self.workers}")
         for name, value in (("size", self.size), ("flow_length", self.flow_length)):

@@ -103,8 +103,12 @@ class ViewSampler:
         self.protocol = replace(protocol, stride=1) if windows else protocol
         self.together, self.length, self.leave_long = together, length, leave_long
 
+    def views(self, num_frames: int) -> Tensor:
+        """The frames of each view, int64 [V, S]."""
+        return view_indices(self.protocol, num_frames, self.together, self.length)
+
     def __call__(self, num_frames: int, generator: torch.Generator | None) -> Tensor | None:
-        chosen = view_indices(self.protocol, num_frames, self.together, self.length).flatten()
+        chosen = self.views(num_frames).flatten()
         return None if self.leave_long and len(chosen) > LONG_FRAMES else chosen
 
 

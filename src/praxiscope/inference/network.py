@@ -254,7 +254,7 @@ class TrainedNetwork:
             return ExampleReader(records, targets, rule=rule, readers=readers, time_limit_s=time_limit_s)
         sampler = ViewSampler(
             protocol,
-            self._seen_together(protocol),
+            self.seen_together(protocol),
             length,
             windows=self.takes_windows,
             leave_long=self.streams_frames(protocol),
@@ -291,7 +291,7 @@ class TrainedNetwork:
         # One and ten crops keep the frame size of training; three crops are as high as the frame.
         return contract.size if protocol.crops == "three" else contract.short_side
 
-    def _seen_together(self, protocol: Protocol) -> int | None:
+    def seen_together(self, protocol: Protocol) -> int | None:
         """Number of snippets in a view; None if all snippets of a protocol, or of a random example, are one view."""
         if protocol.sampling == "random":
             return None
@@ -307,7 +307,7 @@ class TrainedNetwork:
         Raises:
             ArgumentError: the model cannot take such views.
         """
-        together = self._seen_together(protocol)
+        together = self.seen_together(protocol)
         together_all = together is None and self.card.input.fps is not None and not self.sees.fixed_number
         every = self.sees.all_frames or together_all or self.streams_frames(protocol)
         if protocol.sampling == "all" and not every and together != 1:

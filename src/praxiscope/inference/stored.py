@@ -15,10 +15,12 @@ from torch import Tensor, nn
 from praxiscope.checkpoint import ModelCard
 from praxiscope.data.dataset import Skip
 from praxiscope.errors import ArgumentError, DataError
-from praxiscope.evaluation.protocols import parse_protocol
+from praxiscope.evaluation.protocols import Protocol, parse_protocol
 from praxiscope.evaluation.scores import Scores
+from praxiscope.evaluation.views import ViewMean
 from praxiscope.features.contract import VIEWS, FeatureContract
 from praxiscope.features.store import FeatureStore
+from praxiscope.inference.inputs import ViewSampler
 from praxiscope.inference.scoring import ScoredVideos
 from praxiscope.models.contract import LearnsFromFeatures
 from praxiscope.progress import Reporter
@@ -76,6 +78,19 @@ def needed_features(recogniser: Recogniser) -> FeatureContract | None:
     return FeatureContract.from_dict(recogniser.card.features)
 
 
+def _row_views(
+    recogniser: Recogniser, given: FeatureContract, protocol: Protocol
+) -> Callable[[int], Tensor] | None:
+    """The rows of the views of a protocol, int64 [V, S] for the number of a clip's rows. None for all rows at once,
+    where the rows are no grid of a frame rate, or the protocol has other crops or random views."""
+    grid = recogniser.card.input.fps is not None and "fps" in given.sampling
+    if not grid or protocol.crops != "center" or given.views != VIEWS["center"]:
+        return None
+    together = recogniser.seen_together(protocol)
+    sampler = ViewSampler(protocol, together, 1, windows=recogniser.takes_windows)
+    return sampler.views
+
+
 def score_stored(
     recogniser: Recogniser,
     store: FeatureStore,
@@ -92,8 +107,9 @@ def score_stored(
         store: features with the contract of those that the model learned from. float16 may stand for float32.
         records: the videos.
         targets: int64 [] class numbers (-1: unknown) or multi-hot [K], one per video.
-        protocol: only the default one of the model, and only if it says which frames the features are of: n frames of
-            equal parts, cropped at the centre.
+        protocol: of a model at a frame rate, any of centre crops, whose views are of the rows of a clip. Of others only
+            the default one, and only if it says which frames the features are of: n frames of equal parts, cropped at
+            the centre.
         reporter: shows progress.
 
     Returns:
@@ -112,8 +128,11 @@ def score_stored(
     given = store.contract
     replace(given, dtype=needed.dtype).check_same(needed, str(store.root))
     usual = recogniser.default_protocol()
-    named = "frames" in given.sampling and given.views == VIEWS["center"]  # a protocol says which frames
-    if protocol is not None and not (named and parse_protocol(protocol).name == parse_protocol(usual).name):
+    chosen = parse_protocol(protocol or usual)
+    # A protocol says which frames the features are of, or takes its views from rows at a frame rate.
+    views = _row_views(recogniser, given, chosen)
+    named = "frames" in given.sampling and given.views == VIEWS["center"]
+    if protocol is not None and views is None and not (named and chosen.name == parse_protocol(usual).name):
         raise ArgumentError(
             f"--protocol {protocol}: {store.root} holds features of other frames ({given}). Leave the protocol out, or "
             "give the videos."
@@ -129,9 +148,11 @@ def score_stored(
             except DataError as error:
                 found.skipped.append(Skip(record.id, str(error)))
                 continue
-            logits = model.score(rows[None].to(recogniser.device)).logits[0]
-            found.add(record.id, logits.float().cpu(), target)
-    scores = recogniser.as_scores(found, parse_protocol(usual), targets)
+            mean = ViewMean(chosen.average, recogniser.card.multi_label)
+            for view in [rows] if views is None else rows[views(len(rows))]:
+                mean.add(model.score(view[None].to(recogniser.device)).logits[0].float().cpu())
+            found.add(record.id, mean.logits(), target)
+    scores = recogniser.as_scores(found, chosen, targets)
     if not named:
         scores.protocol["features"] = {"sampling": dict(given.sampling), "views": list(given.views)}
     return scores, found.skipped

@@ -78,6 +78,7 @@ def build_on_features(
     store: FeatureStore,
     manifest: Manifest,
     interface: type[Any] = FitsFeatures,
+    frames: int | None = None,
 ) -> tuple[Any, ModelCard]:
     """Build a model with the network of a feature store.
 
@@ -87,6 +88,7 @@ def build_on_features(
         store: the features.
         manifest: the data set.
         interface: that the model must have.
+        frames: by which it scores a video, if it has a fixed number. None: as many as the store has.
 
     Raises:
         ArgumentError: the model does not have the interface (`praxiscope.models.contract`), or not the
@@ -94,6 +96,7 @@ def build_on_features(
         CheckpointError: the network of the store is not that of the model.
     """
     contract, network = store.contract, load_card(store.network)
+    frames = frames or frames_per_video(store)
     kwargs = {
         **keywords,
         "num_classes": len(manifest.classes),
@@ -101,8 +104,8 @@ def build_on_features(
         "stream": contract.stream,
         "in_channels": network.input.channels,
         "layer": contract.layer,
-        "frames": frames_per_video(store),
-        "snippets": frames_per_video(store),
+        "frames": frames,
+        "snippets": frames,
         "input_size": network.kwargs.get("input_size"),
     }
     known = keywords_of(name)
@@ -119,7 +122,7 @@ def build_on_features(
         )
     video_model: Any = model
     load_weights(video_model, store.network)
-    frames, flip = frames_per_video(store), contract.views != VIEWS["center"]
+    flip = contract.views != VIEWS["center"]
     card = ModelCard(
         name=name,
         kwargs=kwargs,

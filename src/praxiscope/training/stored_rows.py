@@ -109,13 +109,19 @@ def network_on_rows(
         CheckpointError: the network of the store is not that of the model.
     """
     check_network(store.network, store.contract)
+    rate, wanted = store.contract.sampling.get("fps"), settings.input
     model, card = build_on_features(
-        settings.model.name, dict(keywords), store, manifest, interface=LearnsFromFeatures
+        settings.model.name,
+        dict(keywords),
+        store,
+        manifest,
+        interface=LearnsFromFeatures,
+        frames=None if rate is None else wanted.snippets,
     )
-    rate = store.contract.sampling.get("fps")
-    card = replace(card, training={}, input=replace(card.input, fps=rate, sampling="segments"))
+    sampling = "window" if wanted.sampling == "window" else "segments"
+    card = replace(card, training={}, input=replace(card.input, fps=rate, sampling=sampling))
     rows = StoredRows(store, maps=_check_features(model, card, store))
-    _check_counts(model, card, rows, settings.input.snippets)
+    _check_counts(model, card, rows, wanted.snippets)
     freeze_network(model)
     return Network(model, card, rows=rows)
 
@@ -157,7 +163,10 @@ def _shown(x: Tensor) -> str:
 @torch.inference_mode()
 def _check_counts(model: Any, card: ModelCard, rows: StoredRows, snippets: int) -> None:
     """Raise ArgumentError if a model cannot score as many rows as training and tests give it."""
-    for count, where in ((frames_per_video(rows.store), "a clip"), (snippets, "input.snippets")):
+    counts = [(snippets, "input.snippets")]
+    if card.input.fps is None:  # otherwise a test takes windows, if the model cannot take all rows
+        counts.insert(0, (frames_per_video(rows.store), "a clip"))
+    for count, where in counts:
         try:
             model.score(torch.zeros(1, count, *rows.shape))
         except ArgumentError as error:

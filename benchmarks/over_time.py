@@ -1,0 +1,339 @@
+"""Pooling and LSTM: accuracy by the model over time, the number of frames, the frame rate and the stream.
+
+The features of the frames are computed once, by a network with ImageNet weights that does not learn (the variants (fc)
+of Ng et al.): maps of the last layer. The models over time are trained on them, each with the same settings, on random
+windows of consecutive frames. Nothing is chosen on test clips.
+
+    clips   the clips of UCF-101, read at 6 and at 30 frames per second (--rates)
+    long    videos of --seconds, made of them: one action of a few seconds, which is the label, at a random time between
+            clips of other classes (``--background``), read at 1 frame per second
+
+RGB frames and flow images (DIS) are trained apart; "fused" is the mean of the two probabilities. A test takes 25 frames
+or 10 windows of a clip; of a long video every frame, 10 windows of 30 frames, or all frames at once. The results of
+finished runs are kept in ``--out``, so parts may be run one after the other (``--sets``, ``--systems``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from common import Table, parser, run_command, write_tables
+from films import BACKGROUND, Part, write_film
+from paired import paired_t
+from scipy.special import softmax
+from scipy.stats import t
+from stores import Result, settings_of, train_and_test
+
+import praxiscope as px
+from praxiscope.checkpoint import read_pointer
+from praxiscope.data.manifest import MANIFEST_NAME, Manifest, load_records, write_csv
+from praxiscope.evaluation.scores import Scores
+from praxiscope.progress import ConsoleReporter
+from praxiscope.types import VideoRecord
+from praxiscope.units import counted
+
+
+class System(NamedTuple):
+    """A row of the tables.
+
+    Attributes:
+        model: its name.
+        frames: of a training example.
+        published: its accuracy on UCF-101 (clips) and Sports-1M (long videos, Hit@1) in percent, where there is one:
+            of GoogLeNet, and of AlexNet with 120 frames (Table 3.1).
+    """
+
+    model: str
+    frames: int
+    published: Mapping[str, str] = {}
+
+
+CLIPS = {
+    "single frame": System("pool", 1, {"6": "73.3"}),
+    "conv-1": System("conv-pool", 1),
+    "conv-30": System("conv-pool", 30, {"6": "82.0", "30": "80.8"}),
+    "conv-120": System("conv-pool", 120, {"30": "82.6"}),
+    "late-30": System("late-pool", 30),
+    "slow-30": System("slow-pool", 30),
+    "local-30": System("local-pool", 30),
+    "time-conv-30": System("time-conv", 30),
+    "lstm-30": System("lstm", 30),
+}
+LONG = {
+    "single frame": System("pool", 1, {"1": "64.9"}),
+    "conv-1": System("conv-pool", 1),
+    "conv-30": System("conv-pool", 30, {"1": "71.7"}),
+    "conv-120": System("conv-pool", 120, {"1": "72.3, AlexNet 71.1"}),
+    "late-120": System("late-pool", 120, {"1": "AlexNet 67.5"}),
+    "slow-120": System("slow-pool", 120, {"1": "AlexNet 69.7"}),
+    "local-120": System("local-pool", 120, {"1": "AlexNet 70.4"}),
+    "time-conv-120": System("time-conv", 120, {"1": "AlexNet 67.2"}),
+    "lstm-30": System("lstm", 30, {"1": "72.1"}),
+    "lstm-120": System("lstm", 120),
+}
+SETS = {"clips": CLIPS, "long": LONG}
+STREAMS = ("rgb", "flow")
+PAIRS = {
+    "clips": [
+        ("rgb@6", "conv-30", "rgb@6", "single frame"),
+        ("rgb@6", "conv-30", "rgb@6", "late-30"),
+        ("rgb@6", "conv-30", "rgb@6", "time-conv-30"),
+        ("rgb@6", "conv-30", "rgb@30", "conv-30"),
+        ("rgb@30", "conv-120", "rgb@30", "conv-30"),
+        ("rgb@6", "lstm-30", "rgb@6", "conv-30"),
+        ("fused@6", "lstm-30", "rgb@6", "lstm-30"),
+        ("fused@6", "conv-30", "rgb@6", "conv-30"),
+    ],
+    "long": [
+        ("rgb@1", "conv-30", "rgb@1", "single frame"),
+        ("rgb@1", "conv-120", "rgb@1", "conv-30"),
+        ("rgb@1", "conv-120", "rgb@1", "late-120"),
+        ("rgb@1", "conv-120", "rgb@1", "slow-120"),
+        ("rgb@1", "conv-120", "rgb@1", "local-120"),
+        ("rgb@1", "conv-120", "rgb@1", "time-conv-120"),
+        ("rgb@1", "lstm-120", "rgb@1", "conv-120"),
+        ("rgb@1", "lstm-30", "rgb@1", "conv-30"),
+        ("fused@1", "lstm-120", "rgb@1", "lstm-120"),
+        ("fused@1", "conv-120", "rgb@1", "conv-120"),
+    ],
+}
+"""What the paper compares: the first against the second."""
+
+Results = dict[tuple[str, str], list[Result]]
+"""Of each seed, by stream and rate ("rgb@6") and by system."""
+
+
+def clips_of(options: argparse.Namespace) -> Manifest:
+    return load_records(options.data, split=options.split, annotations=options.annotations)
+
+
+def long_videos(options: argparse.Namespace) -> Path:
+    """Make the long videos; returns their list. Training videos are of training clips, test videos of test clips."""
+    manifest, folder = clips_of(options), options.out / "long" / "videos"
+    folder.mkdir(parents=True, exist_ok=True)
+    records = []
+    for split, times in (("train", options.train_times), ("test", options.test_times)):
+        every = manifest.of(split)
+        others = [record for record in every if record.labels[0] in options.background]
+        for number, record in enumerate(r for r in every if r.labels[0] not in options.background):
+            for turn in range(times):
+                draw = np.random.default_rng([number, turn, split == "test"])
+                path = folder / f"{split}{number:03d}_{turn}.mp4"
+                write_film(path, _parts(record, others, options.seconds, draw), fps=10, size=(200, 150))
+                own = VideoRecord(
+                    path=path, labels=record.labels, split=split, group=record.group or record.id
+                )
+                records.append(own)
+    classes = [name for name in manifest.classes if name not in options.background]
+    write_csv(folder / MANIFEST_NAME, records, classes)
+    return folder / MANIFEST_NAME
+
+
+def _parts(
+    action: VideoRecord, others: Sequence[VideoRecord], seconds: float, draw: np.random.Generator
+) -> list[Part]:
+    """The action at a random time between clips of other classes; ``seconds`` in all."""
+
+    def background(length: float) -> Iterator[Part]:
+        while length > 0.5:
+            record = others[int(draw.integers(len(others)))]
+            video = px.open_video(record.path)
+            shown = min(length, len(video) / video.fps)
+            yield Part(record, shown)
+            length -= shown
+
+    video = px.open_video(action.path)
+    own = len(video) / video.fps
+    before = float(draw.uniform(0, seconds - own))
+    return [*background(before), Part(action, own, action.labels[0]), *background(seconds - own - before)]
+
+
+def store_of(name: str, data: str | Path, stream: str, rate: float, options: argparse.Namespace) -> Path:
+    """Compute the maps of a set; returns the folder of the store."""
+    given: dict[str, Any] = {"progress": ConsoleReporter(), "workers": options.workers}
+    if name == "clips":
+        given |= {"split": options.split, "annotations": options.annotations}
+    folder = options.out / name
+    out = folder / f"{stream}@{rate:g}"
+    model: Any = px.create_model("conv-pool", num_classes=2, backbone=options.backbone, width=8)
+    wanted: dict[str, Any] = {
+        "layer": model.layer_names()[-1],
+        "pool": "none",
+        "size": options.size,
+        "half": True,
+    }
+    if stream == "flow":
+        flow = folder / "flow"
+        px.flow_store(data, flow, method="dis", range=40, **given)
+        wanted |= {"flow": flow, "flow_kind": "image"}
+    if not (out / "done").exists():
+        px.feature_store(data, out, backbone=options.backbone, fps=rate, **wanted, **given)
+        (out / "done").touch()
+    return out
+
+
+def protocol_of(name: str, system: System, seconds: float) -> str:
+    """Views of a test: see the top of this file."""
+    if name == "clips":
+        return "25x1" if system.frames == 1 else "10x1"
+    if system.frames == 1:
+        return f"{round(seconds)}x1"
+    return "10x1" if system.frames < seconds else "1x1"
+
+
+def result_of(name: str, system: str, store: Path, seed: int, options: argparse.Namespace) -> Result:
+    """Train and test, or read the results."""
+    wanted = SETS[name][system]
+    run = options.out / name / store.name.replace("@", "_") / f"{system.replace(' ', '_')}-{seed}"
+    given: dict[str, Any] = {"input.snippets": wanted.frames, "input.sampling": "window"}
+    if wanted.model != "lstm":
+        given |= {"model.width": options.width}
+    given |= settings_of(options.assignments)
+
+    def train() -> None:
+        more = {"out": run, "seed": seed, "progress": ConsoleReporter(), "run.tensorboard": False}
+        px.train(store, model=wanted.model, resume=bool(read_pointer(run)), **more, **given)
+
+    protocol = protocol_of(name, wanted, options.seconds)
+    return train_and_test(run, train, store, protocol, settings=given)
+
+
+def fused(rgb: Result, flow: Result) -> Result:
+    """The mean of the probabilities of two streams."""
+    one, other = rgb.scores, flow.scores.reordered(rgb.scores.ids)
+    mean = (softmax(one.logits, axis=1) + softmax(other.logits, axis=1)) / 2
+    scores = replace(one, logits=np.log(np.maximum(mean, 1e-30)).astype(np.float32))
+    right = float((mean.argmax(axis=1) == scores.targets).mean())
+    return rgb._replace(scores=scores, top1=right)
+
+
+def with_fused(results: Results) -> Results:
+    """Add the fused streams, of the seeds that both have."""
+    made = dict(results)
+    for (column, system), rgb in results.items():
+        stream, _, rate = column.partition("@")
+        if stream == "rgb" and (flow := results.get((f"flow@{rate}", system))):
+            made[f"fused@{rate}", system] = [fused(*both) for both in zip(rgb, flow, strict=False)]
+    return made
+
+
+def right_of(scores: Scores) -> np.ndarray[Any, Any]:
+    return (scores.logits.argmax(axis=1) == scores.targets).astype(float)
+
+
+def interval(rows: Sequence[Result]) -> str:
+    """95 % interval of the accuracy over test clips: of each clip's mean over the seeds."""
+    clips = np.mean([right_of(row.scores) for row in rows], axis=0)
+    half = float(t.ppf(0.975, len(clips) - 1)) * clips.std(ddof=1) / np.sqrt(len(clips))
+    return f"{max(clips.mean() - half, 0):.2f}–{min(clips.mean() + half, 1):.2f}"
+
+
+def table(name: str, results: Results, columns: Sequence[str]) -> Table:
+    rows = []
+    for system, known in SETS[name].items():
+        cells = []
+        for column in columns:
+            found = results.get((column, system), [])
+            values = [each.top1 for each in found]
+            spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+            cells.append(f"{statistics.mean(values):.3f}{spread} ({interval(found)})" if values else "")
+        if any(cells):
+            published = ", ".join(
+                f"{value} ({rate} fps)" if name == "clips" else value
+                for rate, value in known.published.items()
+            )
+            rows.append([system, *cells, published])
+    heading = {"clips": "Clips of UCF-101", "long": "Long videos, 1 frame per second"}[name]
+    header = ["system", *(column.replace("@", ", ") + " fps" for column in columns), "paper"]
+    return Table(heading, header, rows)
+
+
+def comparisons(name: str, results: Results) -> Table:
+    """Paired tests over the test clips, of each clip's mean over the seeds."""
+    rows = []
+    for column, system, against, other in PAIRS[name]:
+        one, two = results.get((column, system)), results.get((against, other))
+        if not one or not two or len(one) != len(two):
+            continue
+        ids = one[0].scores.ids
+        first, second = (
+            np.mean([right_of(row.scores.reordered(ids)) for row in rows_], axis=0) for rows_ in (one, two)
+        )
+        seeds = (
+            paired_t([row.top1 for row in one], [row.top1 for row in two]) if len(one) > 1 else float("nan")
+        )
+        clips = paired_t(first.tolist(), second.tolist())
+        rows.append(
+            [
+                f"{system}, {column}",
+                f"{other}, {against}",
+                f"{first.mean() - second.mean():+.3f}",
+                *("" if np.isnan(p) else f"{p:.2g}" for p in (clips, seeds)),
+            ]
+        )
+    heading = {"clips": "Paired tests, clips", "long": "Paired tests, long videos"}[name]
+    return Table(heading, ["system", "against", "difference", "p, clips", "p, seeds"], rows)
+
+
+def main() -> None:
+    """Compute features, train and test what is missing, then write the tables."""
+    arguments = parser(__doc__, __file__)
+    arguments.add_argument("data", help="clips of UCF-101 with splits, as for `praxiscope train`")
+    arguments.add_argument("--split")
+    arguments.add_argument("--annotations", type=Path)
+    arguments.add_argument("--background", nargs="+", default=BACKGROUND, help="classes between the actions")
+    arguments.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
+    arguments.add_argument("--systems", nargs="+", help="train only these")
+    arguments.add_argument("--rates", nargs="+", type=float, default=[6, 30], help="of the clips")
+    arguments.add_argument("--seconds", type=float, default=120, help="length of a long video")
+    arguments.add_argument("--train-times", type=int, default=1, help="long videos of each training clip")
+    arguments.add_argument("--test-times", type=int, default=2, help="long videos of each test clip")
+    arguments.add_argument("--backbone", default="efficientnet_lite0")
+    arguments.add_argument("--size", type=int, default=128, help="of the crops, pixels")
+    arguments.add_argument("--width", type=int, default=512, help="of fully connected layers")
+    arguments.add_argument("--seeds", type=int, default=3)
+    arguments.add_argument("--workers", type=int, default=1)
+    options = arguments.parse_args()
+    tables, notes = [], []
+    for name in options.sets:
+        data = options.data if name == "clips" else long_videos(options)
+        rates = sorted(options.rates) if name == "clips" else [1.0]
+        columns = [("rgb", rate) for rate in rates] + [("flow", rates[0])]
+        results: Results = {}
+        for stream, rate in columns:
+            store = store_of(name, data, stream, rate, options)
+            for seed in range(options.seeds):
+                for system, wanted in SETS[name].items():
+                    # A clip of 7 s has 42 frames at 6 per second; single frames need one rate.
+                    longest = 30 if name == "clips" and rate < 20 else 120
+                    if wanted.frames > longest or (wanted.frames == 1 and rate != rates[0]):
+                        continue
+                    if options.systems is None or system in options.systems:
+                        found = result_of(name, system, store, seed, options)
+                        results.setdefault((store.name, system), []).append(found)
+        results = with_fused(results)
+        shown = [f"{stream}@{rate:g}" for stream, rate in columns] + [f"fused@{rates[0]:g}"]
+        tables += [table(name, results, shown), comparisons(name, results)]
+        clips = len(next(iter(results.values()))[0].scores.ids)
+        notes.append(f"{counted(clips, 'test video')} ({name})")
+    write_tables(
+        options,
+        __file__,
+        "Pooling and LSTM over time",
+        tables,
+        f"Top-1 accuracy: mean ± sample standard deviation over {counted(options.seeds, 'seed')} of the training; in "
+        "brackets the 95 % interval over the test videos, of each video's mean over the seeds. "
+        f"{' and '.join(notes)}. Frozen {options.backbone}, ImageNet weights, {options.size} pixels; fully connected "
+        f"layers of {options.width}; LSTM of one layer of 256 cells with peepholes. Paired t tests, two-sided. The "
+        "paper's figures are percent: networks that learn end to end, UCF-101 (101 classes) and Sports-1M.",
+    )
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -95,5 +95,5 @@ def test_ctrl_c_ends_with_a_summary_and_code_0(run: Path) -> None:
         process.send_signal(signal.SIGINT)
         process.wait(timeout=60)  # with standard input open: its end without a frame would be an error
         err = process.stderr.read()
-    assert process.returncode == 0
+    assert process.returncode == 0, err
     assert err.splitlines() == ["0 frames, 0 dropped."]

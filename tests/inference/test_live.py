@@ -270,6 +270,16 @@ def test_closing_ends_the_reader_also_while_it_waits_for_a_frame() -> None:
         next(answering)
 
 
+def test_an_interruption_before_the_reader_has_started_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_: threading.Thread) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    answers = px.live(recogniser(), listed([(0.0, frame_of(0)(None))]))
+    with pytest.raises(KeyboardInterrupt), answers:
+        next(answers)
+
+
 def test_frames_of_a_program_and_a_file_at_its_pace_are_sources(tmp_path: Path) -> None:
     network = recogniser()
     with px.live(network, listed([(3.0, 5)])) as answers:

@@ -183,5 +183,7 @@ class NewestFrame:
         self._stop.set()
         with self._change:
             self._change.notify_all()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(wait_s)
+        thread = self._thread
+        # Ctrl-C may come before the thread has started, and only a started one can be waited for.
+        if thread is not None and thread.is_alive() and thread is not threading.current_thread():
+            thread.join(wait_s)

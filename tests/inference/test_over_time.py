@@ -53,7 +53,7 @@ def test_a_long_video_is_scored_a_few_frames_at_a_time_as_all_together(
     monkeypatch.setattr("praxiscope.inference.inputs.LONG_FRAMES", 4)
     few = recogniser(name, fps, chunk=5)
     model: Any = few.model
-    method = "advance_features" if "advance_features" in dir(model) else "advance"
+    method = next(one for one in ("advance_each", "advance_features") if one in dir(model))
     known = getattr(type(model), method)
 
     def watched(self: Any, frames: torch.Tensor, state: Any) -> Any:

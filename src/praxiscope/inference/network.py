@@ -252,21 +252,25 @@ class TrainedNetwork:
         if protocol.sampling == "random":
             rule = self._example_rule(protocol, length, grid)
             return ExampleReader(records, targets, rule=rule, readers=readers, time_limit_s=time_limit_s)
-        sampler = ViewSampler(
-            protocol,
-            self.seen_together(protocol),
-            length,
-            windows=self.takes_windows,
-            leave_long=self.streams_frames(protocol),
-        )
         return ClipReader(
             records,
             targets,
-            sampler=on_grid(sampler, grid),
+            sampler=on_grid(self.view_sampler(protocol, length, self.streams_frames(protocol)), grid),
             readers=readers,
             random=False,
             time_limit_s=time_limit_s,
         )
+
+    def view_sampler(self, protocol: Protocol, length: int, leave_long: bool = False) -> ViewSampler:
+        """Return what chooses the snippets of the views of a protocol.
+
+        Args:
+            protocol: the views, not drawn at random.
+            length: consecutive frames, or positions of a grid, of a snippet.
+            leave_long: see `ViewSampler`.
+        """
+        together, windows = self.seen_together(protocol), self.takes_windows
+        return ViewSampler(protocol, together, length, windows=windows, leave_long=leave_long)
 
     def _example_rule(self, protocol: Protocol, length: int, grid: FrameGrid | None) -> ExampleRule:
         contract, together = self.card.input, self.sees.together

@@ -5,16 +5,16 @@ B views, S frames of a view, n frames of a part, C channels, H rows, W columns, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from praxiscope.evaluation.views import Precision
-from praxiscope.models.contract import LearnsFromFeatures, ScoresOnline
+from praxiscope.models.contract import AnswersEachFrame, LearnsFromFeatures, ScoresOnline
 
-__all__ = ["FramesFirst", "OnlineOutput", "score_online"]
+__all__ = ["FramesFirst", "OnlineOutput", "advance_parts", "score_online"]
 
 
 class OnlineOutput(NamedTuple):
@@ -55,15 +55,41 @@ def score_online(
         precision: of the network of the frames.
         device: of the model.
     """
-    state, scores = model.begin(), None
+    last = None
+    for scores, _ in advance_parts(model, parts, precision, device):
+        last = scores[-1:]
+    assert last is not None  # a video without frames was refused
+    return OnlineOutput(last)
+
+
+def advance_parts(
+    model: ScoresOnline, parts: Iterable[Tensor], precision: Precision, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Score a video after each of its frames, in memory that does not grow with its length.
+
+    Args: see `score_online`.
+
+    Yields:
+        For each part the scores of the video after each of its frames, [n, K]; and for models with the interface
+        `AnswersEachFrame` those of each frame by itself and the past, [n, K], otherwise None.
+    """
+    state, each = model.begin(), None
     for frames in parts:
-        with precision.context(device):
-            if isinstance(model, LearnsFromFeatures):
-                features = model.features(frames[None])[0].float()
-            else:
-                scores, state = model.advance(frames, state)
-                continue
-        over_time: Any = model
-        scores, state = over_time.advance_features(features, state)
-    assert scores is not None  # a video without frames was refused
-    return OnlineOutput(scores[-1:])
+        if isinstance(model, LearnsFromFeatures):
+            with precision.context(device):
+                seen = model.features(frames[None])[0].float()
+            rows, each, state = _advance(model, seen, state)
+        else:
+            with precision.context(device):
+                rows, each, state = _advance(model, frames, state)
+        yield rows, each
+
+
+def _advance(model: ScoresOnline, seen: Tensor, state: Any) -> tuple[Tensor, Tensor | None, Any]:
+    """Take the features of the next frames, or the frames of a model without features."""
+    if isinstance(model, AnswersEachFrame):
+        return model.advance_each(seen, state)
+    over_time: Any = model
+    advance = over_time.advance_features if isinstance(model, LearnsFromFeatures) else over_time.advance
+    rows, state = advance(seen, state)
+    return rows, None, state

@@ -20,7 +20,6 @@ from praxiscope.evaluation.scores import Scores
 from praxiscope.evaluation.views import ViewMean
 from praxiscope.features.contract import VIEWS, FeatureContract
 from praxiscope.features.store import FeatureStore
-from praxiscope.inference.inputs import ViewSampler
 from praxiscope.inference.scoring import ScoredVideos
 from praxiscope.models.contract import LearnsFromFeatures
 from praxiscope.progress import Reporter
@@ -86,9 +85,7 @@ def _row_views(
     grid = recogniser.card.input.fps is not None and "fps" in given.sampling
     if not grid or protocol.crops != "center" or given.views != VIEWS["center"]:
         return None
-    together = recogniser.seen_together(protocol)
-    sampler = ViewSampler(protocol, together, 1, windows=recogniser.takes_windows)
-    return sampler.views
+    return recogniser.view_sampler(protocol, 1).views
 
 
 def score_stored(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 __all__ = [
+    "AnswersEachFrame",
     "ClustersFrames",
     "FitReport",
     "FitsFeatures",
@@ -309,6 +310,25 @@ class ScoresSnippetsOnline(ScoresOnline, Protocol):
         Returns:
             The scores of each frame before softmax, [n, K], of which those of the video are the consensus, and the next
             state.
+        """
+        ...
+
+
+@runtime_checkable
+class AnswersEachFrame(ScoresOnline, Protocol):
+    """The interface of models whose score of a video while it comes combines scores that they give at each frame."""
+
+    def advance_each(self, seen: Tensor, state: Any) -> tuple[Tensor, Tensor, Any]:
+        """Take the next frames of a video, as `advance` does.
+
+        Args:
+            seen: normalised frames [n, C, H, W]; of a model with the interface `LearnsFromFeatures`, their features
+                [n, ...].
+            state: of the frames before.
+
+        Returns:
+            The scores of the video after each frame, as of ``advance``; the scores of each frame, by itself and the
+            past, before they are combined; both before softmax, [n, K]; and the next state.
         """
         ...
 

@@ -105,16 +105,21 @@ class LSTMOverTime(OverTime):
         return scores if self.multi_label else self._logs(scores)
 
     def advance(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        found, _, state = self.advance_each(x, state)
+        return found, state
+
+    def advance_each(self, x: Tensor, state: Any) -> tuple[Tensor, Tensor, Any]:
+        """As `advance`, with the scores of each frame by itself and the past, [n, K], in the second place."""
         count, total, cells = state or (0, None, None)
         scores, cells = self._each(x[None], cells)
         scores = scores[0]
         if self.answer == "last":
-            return scores, (count + len(x), None, cells)
+            return scores, scores, (count + len(x), None, cells)
         if self.answer == "max":
             found = _cumulated(self._of_maximum(scores), total, torch.maximum)
-            return found, (count + len(x), found[-1], cells)
+            return found, scores, (count + len(x), found[-1], cells)
         logs, state = self._summed(self._logs(scores), count, total, cells)
-        return self._scores(logs), state
+        return self._scores(logs), scores, state
 
     def _summed(self, logs: Tensor, count: int, total: Tensor | None, cells: Any) -> tuple[Tensor, Any]:
         """The weighted sums up to each frame. The weights rise with the number of the frame, so that those of a longer
@@ -128,6 +133,17 @@ class LSTMOverTime(OverTime):
         if count == 0 and self.answer == "weighted":
             found = torch.cat((logs[:1], found[1:]))  # a single frame has weight 1
         return found, (count + len(logs), sums[-1], cells)
+
+
+class LSTMNetwork(OnlineFramesThenTime):
+    """A network for each frame, then the LSTM (`praxiscope.models.contract.AnswersEachFrame`)."""
+
+    over_time: LSTMOverTime
+
+    def advance_each(self, seen: Tensor, state: Any) -> tuple[Tensor, Tensor, Any]:
+        """The features of the next frames, [n, D], to the scores of the video after each and of each by itself and the
+        past, [n, K], and the next state."""
+        return self.over_time.advance_each(seen, state)
 
 
 def _constant(state: Any) -> Any:
@@ -178,7 +194,7 @@ def lstm(
     pretrained: bool = False,
     batchnorm: BatchNormMode = "frozen",
     input_size: int | None = None,
-) -> OnlineFramesThenTime:
+) -> LSTMNetwork:
     """Build a network whose frames pass through 5 layers of 512 LSTM cells with peepholes, classified after each frame.
 
     Args:
@@ -212,4 +228,4 @@ def lstm(
         num_classes=num_classes,
         multi_label=multi_label,
     )
-    return OnlineFramesThenTime(frame, over_time, num_classes=num_classes, frames=snippets, frozen=frozen)
+    return LSTMNetwork(frame, over_time, num_classes=num_classes, frames=snippets, frozen=frozen)

@@ -90,18 +90,34 @@ class CausalTSM(SnippetNetwork):
         Raises:
             ArgumentError: the consensus is neither "average" nor "maximum".
         """
+        found, _, after = self.advance_each(frames, state)
+        return found, after
+
+    def advance_each(self, seen: Tensor, state: OnlineState) -> tuple[Tensor, Tensor, OnlineState]:
+        """Score a video after each of its next frames, and each frame by itself and the past.
+
+        Args:
+            seen: the frames; see `advance_snippets`.
+            state: see `advance_snippets`.
+
+        Returns:
+            What `advance` returns first, what `advance_snippets` returns first, and the new state.
+
+        Raises:
+            ArgumentError: see `advance`.
+        """
         if self.consensus not in (average, maximum):
             raise ArgumentError(
                 'a network that scores online needs the consensus "average" or "maximum"; set model.consensus'
             )
-        scores, after = self.advance_snippets(frames, state)
+        scores, after = self.advance_snippets(seen, state)
         exact = scores.double()
         if self.consensus is maximum:
             known = exact if state.total is None else torch.cat([state.total[None], exact])
-            return known.cummax(0).values[-len(scores) :].to(scores), after
+            return known.cummax(0).values[-len(scores) :].to(scores), scores, after
         sums = exact.cumsum(0) if state.total is None else state.total + exact.cumsum(0)
         counts = torch.arange(1, len(scores) + 1, device=scores.device) + state.frames
-        return (sums / counts[:, None]).to(scores), after
+        return (sums / counts[:, None]).to(scores), scores, after
 
 
 @register_model("tsm")

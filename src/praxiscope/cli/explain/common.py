@@ -13,7 +13,7 @@ from praxiscope.cli.common import OUTPUT_PANEL, print_json
 if TYPE_CHECKING:
     from praxiscope.explain.explanation import Explanation
 
-__all__ = ["Label", "Out", "Run", "Video", "Videos", "check_inputs", "output_path", "write"]
+__all__ = ["Label", "Out", "Run", "SeenBy", "Video", "Videos", "check_inputs", "output_path", "write"]
 
 Run = Annotated[str, typer.Argument(metavar="RUN", help="Run folder or model folder.", show_default=False)]
 Video = Annotated[str, typer.Argument(metavar="VIDEO", help="Video file.", show_default=False)]
@@ -26,6 +26,14 @@ Out = Annotated[
         help="Image file to write: .png, .jpg, .pdf or .svg. Default: VIDEO_PICTURE.png or RUN_PICTURE.png in the "
         "current folder.",
         rich_help_panel=OUTPUT_PANEL,
+    ),
+]
+SeenBy = Annotated[
+    str | None,
+    typer.Option(
+        "--protocol",
+        help="Frames that the model sees: allx1 (every frame, at the model's frame rate) or, for example, 30x1 (30 "
+        "frames, evenly spaced). Default: as praxiscope predict.",
     ),
 ]
 Label = Annotated[

@@ -17,7 +17,7 @@ from torch import Tensor
 from praxiscope.errors import ArgumentError, unknown_name
 from praxiscope.explain.confidence_draw import Course, Line, draw_course
 from praxiscope.explain.explanation import Explanation
-from praxiscope.explain.film import clean, film_places, seconds
+from praxiscope.explain.film import Film, clean, film_places, seconds
 from praxiscope.explain.networks import load_one
 from praxiscope.inference.live_models import scores_online
 from praxiscope.inference.over_time import advance_parts
@@ -131,8 +131,7 @@ def _draw(view: SeenView, facts: dict[str, Any], lines: list[Line], grown: _Grow
         repeats_s=view.repeats_s,
         lines=lines,
         true=label,
-        film_s=view.times_s[places],
-        film=view.pictures(places).permute(0, 2, 3, 1).numpy(),
+        film=Film(view.times_s[places].tolist(), view.pictures(places).permute(0, 2, 3, 1).numpy()),
     )
     return draw_course(course)
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from praxiscope.explain.explanation import BLACK, GREY, style_axes
-from praxiscope.explain.film import GAP, Page, clean, draw_film, film_size, moved_apart, time_axis
+from praxiscope.explain.film import GAP, Film, Page, clean, draw_film, film_size, moved_apart, time_axis
 
 __all__ = ["Course", "Line", "draw_course"]
 
@@ -71,8 +71,7 @@ class Course:
         repeats_s: when the video starts again.
         lines: of the classes, the final answer first.
         true: the true class, if it is known.
-        film_s: times of frames that are shown.
-        film: their pixels, [n, H, W, 3].
+        film: frames that are shown.
     """
 
     title: str
@@ -82,8 +81,7 @@ class Course:
     repeats_s: Sequence[float]
     lines: Sequence[Line]
     true: str | None
-    film_s: NDArray[np.float64]
-    film: NDArray[np.uint8]
+    film: Film
 
 
 def draw_course(course: Course) -> Any:
@@ -95,7 +93,7 @@ def draw_course(course: Course) -> Any:
     names = [_name(line, course.true) for line in course.lines]
     right = 0.35 + _LETTER * max(len(name) for name in names)
     wide = _WIDTH - _LEFT - right
-    frame_wide, frame_tall = film_size(len(course.film), wide, course.film.shape)
+    frame_wide, frame_tall = film_size(len(course.film.pixels), wide, course.film.pixels.shape)
     film_tall = frame_tall + GAP
     two = any(line.each is not None for line in course.lines)
     above = _TITLE + (_LEGEND if two else 0)
@@ -111,7 +109,7 @@ def draw_course(course: Course) -> Any:
     _draw_lines(axes, course)
     _write_names(axes, course, names)
     film = page.axes(_LEFT, above + _TALL, wide, film_tall)
-    draw_film(film, course.film_s.tolist(), course.film, course.span_s, frame_wide / wide)
+    draw_film(film, course.film, course.span_s, frame_wide / wide)
     return page.figure
 
 

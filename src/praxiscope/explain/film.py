@@ -6,6 +6,7 @@ n frames that a network sees, H rows, W columns.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ __all__ = [
     "time_axis",
 ]
 
-_FRAMES = 9  # of a film
+FILM_FRAMES = 9  # at most
 _TALLEST = 1.1  # inches
 _STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)  # between numbers of a time axis
 GAP = 0.44  # inches from the time axis to the film, for the numbers of the axis
@@ -51,6 +52,23 @@ class Page:
         self.figure.text(x / self.width, 1 - y / self.height, text, **style)
 
 
+@dataclass(frozen=True)
+class Film:
+    """Frames on a time axis.
+
+    Attributes:
+        times_s: when each is on screen, [n].
+        pixels: uint8 [n, H, W, 3].
+        captions: below each; None for the times.
+        heat: how strongly each place of a frame is coloured, from 0 to 1, [n, h, w]; None for plain frames.
+    """
+
+    times_s: Sequence[float]
+    pixels: NDArray[np.uint8]
+    captions: Sequence[str] | None = None
+    heat: NDArray[np.float64] | None = None
+
+
 def film_places(
     numbers: NDArray[np.int64], times_s: NDArray[np.float64], start_s: float, end_s: float
 ) -> list[int]:
@@ -65,9 +83,9 @@ def film_places(
         Places among the n.
     """
     _, first, which = np.unique(numbers, return_index=True, return_inverse=True)
-    if len(first) <= _FRAMES:
+    if len(first) <= FILM_FRAMES:
         return [int(place) for place in np.sort(first)]
-    middles = start_s + (end_s - start_s) * (np.arange(_FRAMES) + 0.5) / _FRAMES
+    middles = start_s + (end_s - start_s) * (np.arange(FILM_FRAMES) + 0.5) / FILM_FRAMES
     after = np.searchsorted(times_s, middles).clip(0, len(times_s) - 1)
     before = (after - 1).clip(0)
     places = np.where(middles - times_s[before] < times_s[after] - middles, before, after)
@@ -110,30 +128,41 @@ def film_size(count: int, width: float, shape: Sequence[int]) -> tuple[float, fl
     return wide, wide * ratio
 
 
-def draw_film(
-    axes: Any, times_s: Sequence[float], pixels: NDArray[np.uint8], span_s: tuple[float, float], wide: float
-) -> None:
+def draw_film(axes: Any, film: Film, span_s: tuple[float, float], wide: float) -> None:
     """Draw frames side by side below a time axis, each joined to its time.
 
     Args:
         axes: directly below the time axis, as wide; as high as `GAP` and a frame of `film_size`.
-        times_s: of the frames.
-        pixels: the frames, [n, H, W, 3].
+        film: the frames.
         span_s: the first and the last second of the time axis.
         wide: width of a frame as a share of the axis.
     """
     start_s, length_s = span_s[0], (span_s[1] - span_s[0]) or 1.0
     top = 1 - GAP / (axes.figure.get_figheight() * axes.get_position().height)
     axes.set_zorder(-1)  # the numbers of the axis are above the lines that join frames to their times
-    wanted = [(time_s - start_s) / length_s for time_s in times_s]
+    wanted = [(time_s - start_s) / length_s for time_s in film.times_s]
     middles = moved_apart(wanted, 1.05 * wide, wide / 2, 1 - wide / 2)
-    for time_s, at, middle, picture in zip(times_s, wanted, middles, pixels, strict=True):
-        axes.imshow(picture, extent=(middle - wide / 2, middle + wide / 2, 0, top), aspect="auto")
+    captions = film.captions or [seconds(time_s, span_s[1]) for time_s in film.times_s]
+    for number, (at, middle) in enumerate(zip(wanted, middles, strict=True)):
+        place = {"extent": (middle - wide / 2, middle + wide / 2, 0, top), "aspect": "auto"}
+        axes.imshow(film.pixels[number], **place)
+        if film.heat is not None:
+            heat = film.heat[number]
+            style = {"cmap": _heat_colours(), "vmin": 0, "vmax": 1, "interpolation": "bilinear"}
+            axes.imshow(heat, **style, **place)
         axes.plot((at, at, middle), (1, top + 0.3 * (1 - top), top), color=GREY, linewidth=0.6)
-        text = seconds(time_s, span_s[1])
-        axes.text(middle, -0.03, text, fontsize=7.5, color=TEXT, ha="center", va="top")
+        style = {"fontsize": 7.5, "color": TEXT, "ha": "center", "va": "top"}
+        axes.text(middle, -0.03, captions[number], **style)
     axes.set(xlim=(0, 1), ylim=(0, 1), xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
+
+
+def _heat_colours() -> Any:
+    """From transparent to a strong red."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    stops = [(0.0, (1, 0.3, 0, 0)), (0.15, (1, 0.3, 0, 0.08)), (1.0, (1, 0.05, 0, 0.7))]
+    return LinearSegmentedColormap.from_list("heat", stops)
 
 
 def time_axis(axes: Any, start_s: float, end_s: float) -> None:

@@ -6,6 +6,7 @@ n snippets, C channels, H rows, W columns.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,13 @@ class SeenView:
 
     def __len__(self) -> int:
         return len(self.numbers)
+
+    def once(self) -> SeenView:
+        """The same without the snippets that were seen before."""
+        _, first = np.unique(self.numbers.numpy(), return_index=True)
+        view, kept = copy(self), np.sort(first)
+        view.numbers, view.times_s = self.numbers[kept], self.times_s[kept]
+        return view
 
     def parts(self) -> Iterator[Tensor]:
         """The snippets as normalised floats on the network's device, [at most as many as fit, C, H, W]."""

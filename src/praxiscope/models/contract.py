@@ -29,6 +29,7 @@ __all__ = [
     "ScoresOnline",
     "ScoresSnippetsOnline",
     "Sees",
+    "TakesMaximum",
     "VideoModel",
     "check_contract",
     "check_output",
@@ -78,7 +79,8 @@ class VideoModel(Protocol):
 
     Optional interfaces are `ReadsInParts` and `ClustersFrames`, for models of all frames; `LearnsFromFeatures` and
     `FitsFeatures`, for models that first take each frame by itself, and may learn from stored features of frames; and
-    `ScoresOnline`, for models that score a video while its frames come.
+    `ScoresOnline`, for models that score a video while its frames come. Pictures use `AnswersEachFrame` and
+    `TakesMaximum`.
     """
 
     sees: Sees
@@ -271,6 +273,28 @@ class LearnsFromFeatures(Protocol):
 
     def score(self, features: Tensor) -> Any:
         """Features [B, S, ...] to the output of ``forward``, with ``logits`` [B, K]."""
+        ...
+
+
+@runtime_checkable
+class TakesMaximum(LearnsFromFeatures, Protocol):
+    """The interface of models whose scores depend on the frames of a video by a maximum over time alone: the ``logits``
+    of ``score(features)`` equal ``classify(candidates(features).amax(1))``. So it can be said which frame has won each
+    unit of the maximum.
+    """
+
+    @property
+    def window(self) -> tuple[int, int]:
+        """Frames of a candidate, and from the first of one to the first of the next; (1, 1): each frame is one."""
+        ...
+
+    def candidates(self, features: Tensor) -> Tensor:
+        """Features [B, S, ...] to the values among which the maximum is taken: n vectors [B, n, D] or maps
+        [B, n, D, h, w], n = (S - frames of one) // step + 1, and 1 for fewer frames."""
+        ...
+
+    def classify(self, maxima: Tensor) -> Tensor:
+        """The maxima, [B, D] or [B, D, h, w], to scores before softmax, [B, K]."""
         ...
 
 

@@ -20,6 +20,8 @@ from praxiscope.models.snippets import SnippetNetwork
 __all__ = [
     "FramesThenTime",
     "Level",
+    "MaxFramesThenTime",
+    "MaxOverTime",
     "OnlineFramesThenTime",
     "OverTime",
     "OverTimeOutput",
@@ -75,6 +77,29 @@ class OverTime(nn.Module):
     def advance(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
         """The next frames of one video, [n, ...], to the scores after each, [n, K], and the next state."""
         raise NotImplementedError
+
+
+class MaxOverTime(OverTime):
+    """The interface of operators that take a maximum over time, and nothing else of it.
+
+    Attributes:
+        window: frames of a candidate, and from the first of one to the first of the next.
+        by_maximum: False for an operator that was built with another pooling in its place.
+    """
+
+    window = (1, 1)
+    by_maximum = True
+
+    def candidates(self, x: Tensor) -> Tensor:
+        """Features or maps [B, T, ...] to the values among which the maximum is taken, [B, n, ...]."""
+        raise NotImplementedError
+
+    def classify(self, maxima: Tensor) -> Tensor:
+        """The maxima [B, ...] to scores [B, K]."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classify(self.candidates(x).amax(1))
 
 
 class FramesThenTime(OverFrames):
@@ -181,6 +206,25 @@ class OnlineFramesThenTime(FramesThenTime):
     def advance_features(self, features: Tensor, state: Any) -> tuple[Tensor, Any]:
         """The features of the next frames, [n, ...], to the scores after each, [n, K], and the next state."""
         return self.over_time.advance(features, state)
+
+
+class MaxFramesThenTime(OnlineFramesThenTime):
+    """The same with an operator that takes a maximum over time (`praxiscope.models.contract.TakesMaximum`)."""
+
+    over_time: MaxOverTime
+
+    @property
+    def window(self) -> tuple[int, int]:
+        """Frames of a candidate of the maximum, and from the first of one to the first of the next."""
+        return self.over_time.window
+
+    def candidates(self, features: Tensor) -> Tensor:
+        """Features [B, T, ...] to the values among which the maximum is taken, [B, n, ...]."""
+        return self.over_time.candidates(features)
+
+    def classify(self, maxima: Tensor) -> Tensor:
+        """The maxima [B, ...] to scores [B, K]."""
+        return self.over_time.classify(maxima)
 
 
 def running(x: Tensor, state: Any, reduce: Literal["max", "mean"]) -> tuple[Tensor, Any]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from praxiscope.errors import ArgumentError
 from praxiscope.layers.pooling import repeated_from_start, window_count, window_max
 from praxiscope.models.fc_layers import FCLayers
-from praxiscope.models.frames_then_time import OverTime, running
+from praxiscope.models.frames_then_time import MaxOverTime, OverTime, running
 
 __all__ = ["FCThenPool", "LocalPool", "PoolThenFC", "Reduce", "SlowPool", "TimeConv"]
 
@@ -23,7 +23,7 @@ WINDOW, STRIDE = 10, 5
 """Frames of a window, and from one window to the next, of slow pooling, local pooling and the convolution in time."""
 
 
-class PoolThenFC(OverTime):
+class PoolThenFC(MaxOverTime):
     """Pool what the network says of each frame over time, then two fully connected layers and the classifier.
 
     On maps this is conv pooling: the space is kept until the fully connected layers. On features it is the paper's
@@ -35,22 +35,26 @@ class PoolThenFC(OverTime):
     ) -> None:
         super().__init__()
         self.level, self.reduce, self.fc = level, reduce, fc
+        self.by_maximum = reduce == "max"
         self.classifier = nn.Linear(fc.width, num_classes)
 
-    def _classify(self, pooled: Tensor) -> Tensor:
-        vectors = self.fc.vector(pooled) if self.level == "maps" else pooled
+    def candidates(self, x: Tensor) -> Tensor:
+        return x
+
+    def classify(self, maxima: Tensor) -> Tensor:
+        vectors = self.fc.vector(maxima) if self.level == "maps" else maxima
         scores: Tensor = self.classifier(self.fc.both(vectors))
         return scores
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._classify(reduced(x, self.reduce))
+        return self.classify(reduced(x, self.reduce))
 
     def advance(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
         pooled, state = running(x, state, self.reduce)
-        return self._classify(pooled), state
+        return self.classify(pooled), state
 
 
-class FCThenPool(OverTime):
+class FCThenPool(MaxOverTime):
     """Late pooling: two fully connected layers for each frame, then the pooling, then the classifier."""
 
     level = "features"
@@ -58,22 +62,30 @@ class FCThenPool(OverTime):
     def __init__(self, fc: FCLayers, reduce: Reduce, num_classes: int) -> None:
         super().__init__()
         self.reduce, self.fc = reduce, fc
+        self.by_maximum = reduce == "max"
         self.classifier = nn.Linear(fc.width, num_classes)
 
-    def forward(self, x: Tensor) -> Tensor:
-        scores: Tensor = self.classifier(reduced(self.fc.both(x), self.reduce))
+    def candidates(self, x: Tensor) -> Tensor:
+        return self.fc.both(x)
+
+    def classify(self, maxima: Tensor) -> Tensor:
+        scores: Tensor = self.classifier(maxima)
         return scores
 
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classify(reduced(self.candidates(x), self.reduce))
+
     def advance(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
-        pooled, state = running(self.fc.both(x), state, self.reduce)
-        return self.classifier(pooled), state
+        pooled, state = running(self.candidates(x), state, self.reduce)
+        return self.classify(pooled), state
 
 
-class SlowPool(OverTime):
+class SlowPool(MaxOverTime):
     """Slow pooling: the maximum over windows, a fully connected layer for each, the maximum over the windows, another
     fully connected layer, the classifier. Frames after the last whole window are left out."""
 
     level = "maps"
+    window = (WINDOW, STRIDE)
 
     def __init__(self, fc: FCLayers, num_classes: int) -> None:
         super().__init__()
@@ -83,14 +95,16 @@ class SlowPool(OverTime):
     def _first(self, pooled: Tensor) -> Tensor:
         return self.fc.first(self.fc.vector(pooled))
 
-    def forward(self, x: Tensor) -> Tensor:
-        windows = self._first(window_max(x, WINDOW, STRIDE, dim=1)).amax(1)
-        scores: Tensor = self.classifier(self.fc.second(windows))
+    def candidates(self, x: Tensor) -> Tensor:
+        return self._first(window_max(x, WINDOW, STRIDE, dim=1))
+
+    def classify(self, maxima: Tensor) -> Tensor:
+        scores: Tensor = self.classifier(self.fc.second(maxima))
         return scores
 
     def advance(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
         best, state = _windows_so_far(x, state, lambda window: self._first(window.amax(0)[None])[0])
-        return self.classifier(self.fc.second(best)), state
+        return self.classify(best), state
 
 
 class LocalPool(OverTime):
@@ -117,7 +131,7 @@ class LocalPool(OverTime):
         return scores
 
 
-class TimeConv(OverTime):
+class TimeConv(MaxOverTime):
     """A convolution over time and space, the maximum over time, two fully connected layers, the classifier.
 
     256 kernels of 3 x 3 places and 10 frames, 5 frames apart, then a ReLU. Videos of fewer frames are repeated from the
@@ -125,6 +139,7 @@ class TimeConv(OverTime):
     """
 
     level = "maps"
+    window = (WINDOW, STRIDE)
     kernels = 256
 
     def __init__(self, channels: int, fc: FCLayers, num_classes: int) -> None:
@@ -135,13 +150,14 @@ class TimeConv(OverTime):
         )
         self.classifier = nn.Linear(fc.width, num_classes)
 
-    def _classify(self, maps: Tensor) -> Tensor:
-        scores: Tensor = self.classifier(self.fc.both(self.fc.vector(maps)))
-        return scores
-
-    def forward(self, x: Tensor) -> Tensor:
+    def candidates(self, x: Tensor) -> Tensor:
         x = repeated_from_start(x, WINDOW, dim=1)
-        return self._classify(self.convolution(x.transpose(1, 2)).relu().amax(2))
+        found: Tensor = self.convolution(x.transpose(1, 2)).relu().transpose(1, 2)
+        return found
+
+    def classify(self, maxima: Tensor) -> Tensor:
+        scores: Tensor = self.classifier(self.fc.both(self.fc.vector(maxima)))
+        return scores
 
     def _window(self, window: Tensor) -> Tensor:
         """A window [t, C, h, w] to its map [kernels, h, w]."""
@@ -151,7 +167,7 @@ class TimeConv(OverTime):
 
     def advance(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
         best, state = _windows_so_far(x, state, self._window)
-        return self._classify(best), state
+        return self.classify(best), state
 
 
 def reduced(x: Tensor, reduce: Reduce) -> Tensor:

@@ -26,7 +26,13 @@ import torch
 
 from praxiscope.models.contract import Sees
 from praxiscope.models.fc_layers import FCLayers
-from praxiscope.models.frames_then_time import FramesThenTime, OnlineFramesThenTime, OverTime
+from praxiscope.models.frames_then_time import (
+    FramesThenTime,
+    MaxFramesThenTime,
+    MaxOverTime,
+    OnlineFramesThenTime,
+    OverTime,
+)
 from praxiscope.models.named_layers import named_layers, run_layers
 from praxiscope.models.over_frames import frame_network
 from praxiscope.models.pool_operators import FCThenPool, LocalPool, PoolThenFC, Reduce, SlowPool, TimeConv
@@ -50,6 +56,8 @@ def _build(
     inputs: Any = own.weight
     over_time = make(network, int(inputs.shape[1]))
     kind = OnlineFramesThenTime if over_time.online else FramesThenTime
+    if isinstance(over_time, MaxOverTime) and over_time.by_maximum:
+        kind = MaxFramesThenTime
     return kind(network, over_time, num_classes=num_classes, frames=snippets, frozen=frozen)
 
 

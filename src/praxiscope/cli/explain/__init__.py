@@ -25,7 +25,10 @@ from praxiscope.registry import Registry, load_offer, offered
 
 __all__ = ["app", "register_picture"]
 
-NAMES = ("flow", "filters", "principal", "losses", "clusters", "gradients", "cluster-gradients", "confidence")
+NAMES = (
+    *("flow", "filters", "principal", "losses", "clusters", "gradients", "cluster-gradients"),
+    *("confidence", "winners"),
+)
 ENTRY_POINTS = "praxiscope.pictures"
 
 _HELP = """Draw what a network sees and what it has learned.

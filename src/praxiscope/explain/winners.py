@@ -238,11 +238,12 @@ class _Won:
 def _draw(facts: dict[str, Any], won: _Won, view: SeenView, top: int) -> Any:
     noun, total = ("window" if won.windows else "frame"), facts["units"]
     shares = np.asarray(100 * won.units / total, dtype=np.float64)
+    same = 100 * facts["alike"] / total
+    shares[0] -= same  # they would hide the others
     most, best = _largest(shares, top), _largest(won.contributions, top)
     note = f"share of the {total:,} units that each {noun} has won, %"
     if facts["alike"]:
-        same = f"{100 * facts['alike'] / total:.0f} %"
-        note += f"; grey: the {same} that are the same in every {noun} count for the first"
+        note += f"; without the {same:.0f} % that are the same in every {noun}, which count for the first"
     explained = clean(facts["explained"])
     speaks = f"what these units add to the score of {explained}, in sum {facts['contribution']:.2g}; orange: against it"
     if (heat := won.heat(best)) is not None:
@@ -260,7 +261,6 @@ def _draw(facts: dict[str, Any], won: _Won, view: SeenView, top: int) -> Any:
                 shares,
                 most,
                 _film(won, view, most, [f"{shares[place]:.1f} %" for place in most]),
-                100 * facts["alike"] / total,
             ),
             Panel(speaks, won.contributions, best, _film(won, view, best, added, heat)),
         ),

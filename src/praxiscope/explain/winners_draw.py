@@ -21,7 +21,7 @@ _WIDTH, _TALL = 11.0, 1.5
 _LEFT, _RIGHT, _EDGE = 0.75, 0.5, 0.2
 _TITLE, _NOTE, _BELOW = 0.66, 0.26, 0.4
 _MOST_BARS = 400
-_PALE, _ALIKE = "#9fc1dd", "#d9dce1"
+_PALE = "#9fc1dd"
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,12 @@ class Panel:
         values: of the candidates, [n].
         shown: the candidates whose frames are shown.
         film: these frames.
-        alike: how much of the first value counts for the first only because all are the same.
     """
 
     note: str
     values: NDArray[np.float64]
     shown: Sequence[int]
     film: Film
-    alike: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -89,15 +87,6 @@ def _draw_bars(axes: Any, panel: Panel, tally: Tally) -> None:
     strong = np.isin(np.arange(len(values)), shown)
     colours = np.where(values < 0, ORANGE, np.where(strong, BLUE, _PALE))
     axes.bar(edges[:-1], values, np.diff(edges), align="edge", color=colours, linewidth=0)
-    if panel.alike:
-        axes.bar(
-            edges[0],
-            min(panel.alike, values[0]),
-            edges[1] - edges[0],
-            align="edge",
-            color=_ALIKE,
-            linewidth=0,
-        )
     axes.axhline(0, color=GREY, linewidth=0.6)
     style_axes(axes, frame=False, grid="y")
     axes.yaxis.get_offset_text().set(size=8, color=TEXT)

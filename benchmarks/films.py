@@ -51,7 +51,7 @@ def write_film(
     Returns:
         The segments of the parts with a label.
     """
-    known = path.with_suffix(".json")
+    known = path.with_name(f"{path.stem}.json")
     if not (path.is_file() and known.is_file()):
         temporary = path.with_name(f"part-{path.name}")
         frames, segments = 0, []

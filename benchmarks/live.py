@@ -265,12 +265,13 @@ def main() -> None:
     write_tables(
         options,
         __file__,
-        "Live video over the loopback network",
+        f"Live video over the loopback network: {kind}",
         [Table("", ["what", "value"], rows)],
         f"{card.name} on {card.kwargs.get('backbone', 'its default network')}, {card.input.size} pixels, an answer for "
         f"each frame. The sender was killed once, for {options.away:g} s. The delay is from the arrival of a frame in "
         "the program to its answer. Behind the stream's clock: by how much later than the frame that came soonest, by "
         "the times in the stream, so that frames which wait in FFmpeg or in the network count, too.",
+        name="live" if options.address is None else f"live_{kind.lower()}",
     )
 
 

@@ -19,7 +19,9 @@ MODELS: dict[str, dict[str, Any]] = {
     "slow-pool": {"width": 16},
     "time-conv": {"width": 16},
     "pool": {"width": 16},
+    "googlenet-conv": {"width": 16, "backbone": "googlenet"},
     "lstm": {"hidden": 8, "layers": 2},
+    "lstm, plain": {"hidden": 8, "layers": 2, "cell": "plain"},
     "tsm": {"shift": "causal"},
 }
 
@@ -33,7 +35,9 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def recogniser(name: str, fps: float | None = None, chunk: int | None = None) -> Recogniser:
     torch.manual_seed(0)
-    model: Any = px.create_model(name, num_classes=3, backbone="resnet10", snippets=8, **MODELS[name])
+    keywords = {"num_classes": 3, "backbone": "resnet10", "snippets": 8, **MODELS[name]}
+    name = name.partition(",")[0]
+    model: Any = px.create_model(name, **keywords)
     for layer in model.classifiers:
         torch.nn.init.normal_(layer.weight, std=0.5)
     contract = InputContract(

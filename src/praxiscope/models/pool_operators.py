@@ -103,7 +103,7 @@ class SlowPool(MaxOverTime):
         return scores
 
     def advance(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
-        best, state = _windows_so_far(x, state, lambda window: self._first(window.amax(0)[None])[0])
+        best, state = _windows_so_far(x, state, lambda windows: self._first(windows.amax(1)))
         return self.classify(best), state
 
 
@@ -159,14 +159,14 @@ class TimeConv(MaxOverTime):
         scores: Tensor = self.classifier(self.fc.both(self.fc.vector(maxima)))
         return scores
 
-    def _window(self, window: Tensor) -> Tensor:
-        """A window [t, C, h, w] to its map [kernels, h, w]."""
-        window = repeated_from_start(window, WINDOW)
-        found: Tensor = self.convolution(window.transpose(0, 1)[None]).relu()
-        return found[0, :, 0]
+    def _windows(self, windows: Tensor) -> Tensor:
+        """Windows [m, t, C, h, w] to their maps [m, kernels, h, w]."""
+        windows = repeated_from_start(windows, WINDOW, dim=1)
+        found: Tensor = self.convolution(windows.transpose(1, 2)).relu()
+        return found[:, :, 0]
 
     def advance(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
-        best, state = _windows_so_far(x, state, self._window)
+        best, state = _windows_so_far(x, state, self._windows)
         return self.classify(best), state
 
 
@@ -176,30 +176,31 @@ def reduced(x: Tensor, reduce: Reduce) -> Tensor:
 
 
 def _windows_so_far(
-    x: Tensor, state: Any, of_window: Callable[[Tensor], Tensor]
+    x: Tensor, state: Any, of_windows: Callable[[Tensor], Tensor]
 ) -> tuple[Tensor, tuple[int, Tensor, Tensor | None]]:
     """The maximum over the windows that are whole after each frame; before the first, of all frames as one window.
 
     Args:
         x: the next frames, [n, ...].
         state: number of frames before, the last of them (fewer than a window), and the maximum of the windows.
-        of_window: frames of a window [t, ...] to its value [...].
+        of_windows: m windows of t frames each [m, t, ...] to their values [m, ...].
 
     Returns:
         [n, ...], and the next state.
     """
     count, held, best = state or (0, x[:0], None)
-    values: list[Tensor] = []
-    frames = torch.cat((held, x))
-    for place in range(len(held), len(frames)):
-        count += 1
-        window = frames[max(0, place + 1 - WINDOW) : place + 1]
-        if count < WINDOW:
-            values.append(of_window(window))
-            continue
-        if (count - WINDOW) % STRIDE == 0:
-            value = of_window(window)
-            best = value if best is None else torch.maximum(best, value)
-        assert best is not None  # the first window ends at frame WINDOW
-        values.append(best)
-    return torch.stack(values), (count, frames[-(WINDOW - 1) :], best)
+    frames, before = torch.cat((held, x)), len(held)
+    counts = range(count + 1, count + len(x) + 1)  # frames so far, at each frame
+    early = [before + k + 1 for k, seen in enumerate(counts) if seen < WINDOW]
+    values = [of_windows(frames[None, :end]) for end in early]
+    if counts[-1] >= WINDOW:
+        whole = [seen >= WINDOW and (seen - WINDOW) % STRIDE == 0 for seen in counts]
+        ends = [before + k + 1 for k, ending in enumerate(whole) if ending]
+        known = [] if best is None else [best[None]]
+        if ends:  # together: the weights are read once
+            known.append(of_windows(torch.stack([frames[end - WINDOW : end] for end in ends])))
+        most = torch.cat(known).cummax(0).values
+        newest = torch.tensor(whole, device=x.device).cumsum(0)[len(early) :] - int(best is None)
+        values.append(most[newest])
+        best = most[-1]
+    return torch.cat(values), (counts[-1], frames[-(WINDOW - 1) :], best)

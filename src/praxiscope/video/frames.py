@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from praxiscope._memory import trim_memory
 from praxiscope.errors import VideoError
 from praxiscope.video import container as files
 from praxiscope.video.container import CONVERT, Deadline
-from praxiscope.video.index import FrameIndex
+from praxiscope.video.index import MANY, FrameIndex
 from praxiscope.video.times import rising
 
 __all__ = ["count_frames", "read_frames"]
@@ -37,8 +38,10 @@ def count_frames(path: Path, index: FrameIndex, deadline: Deadline) -> Iterator[
     """
     count, read = 0, 0
     before = -math.inf
-    came: list[int] = []
+    came, newest = np.zeros(len(index.ranks), dtype=bool), -1  # flags: a film has very many packets
     container, stream = files.open_container(path, deadline.limit_s)
+    if len(index.ranks) > MANY:
+        trim_memory()
     with container:
         packets = files.demux(container, stream)
         more = True
@@ -60,14 +63,15 @@ def count_frames(path: Path, index: FrameIndex, deadline: Deadline) -> Iterator[
                 if math.isnan(at):
                     at = float(index.times[count]) if count < len(index) else before + index.step
                 if frame.pts is not None:
-                    came.append(frame.pts)
+                    came[frame.pts : frame.pts + 1] = True
+                    newest = max(newest, frame.pts)
                 before = rising(at, before, index.step)
                 yield count, frame, before
                 count += 1
     if count == 0:
         raise VideoError(path, f"no frame decodes ({read} packets read)", CONVERT)
-    if not index.verified and max(came, default=0) < len(index.ranks) == read - 1:
-        index.record_lost(np.array(came, dtype=np.int64))
+    if not index.verified and newest < len(index.ranks) == read - 1:
+        index.record_lost(np.flatnonzero(came))
 
 
 def read_frames(
@@ -152,7 +156,10 @@ def _decoded(
 
 def _seek(index: FrameIndex, number: int, container: Any, stream: Any) -> Iterator[Any] | None:
     """The packets from packet ``number`` on, or None where a seek saves no time or does not find it."""
-    place, stamp = (int(x) for x in index.places[number])
+    found = index.places[index.places[:, 0] == number]
+    if not len(found):
+        return None
+    _, place, stamp = found[0].tolist()
     if number < _WORTH_SEEKING or index.unpack or place < 0 or stamp < 0:
         return None
     try:

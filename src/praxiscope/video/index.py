@@ -24,8 +24,11 @@ from praxiscope.units import counted
 from praxiscope.video.pixels import Orientation
 from praxiscope.video.times import as_shown, shown_for
 
-__all__ = ["FrameIndex"]
+__all__ = ["MANY", "FrameIndex"]
 
+MANY = 20_000
+"""Packets of a file of which FFmpeg's tables are long: memory that opening or scanning one took and freed is returned
+to the system at once."""
 _MOST_PROBLEMS = 20
 
 
@@ -42,7 +45,8 @@ class FrameIndex:
         upright: how the frames are set upright.
         ranks: int64 [packets], in decode order.
         keys: bool [packets], decoding can start here.
-        places: int64 [packets, 2], byte position and the timestamp to seek to; -1 where not known.
+        places: int64 [keys, 3], of the packets at which decoding can start: number, byte position and the timestamp to
+            seek to; -1 where not known.
         stamps: float64 [packets] seconds from the start of the file, from each packet; NaN where it has none. In AVI,
             whose packets have times of decoding only, those.
         in_order: each stamp belongs to the frame of its own packet.
@@ -118,9 +122,11 @@ class FrameIndex:
         Args:
             decoded: int64 [n], the packets whose frames were decoded.
         """
-        times = np.append(self.times, np.nan)[self.ranks]  # [packets]; NaN for those that make no frame
-        came = np.zeros(len(times), dtype=bool)
+        came = np.zeros(len(self.ranks), dtype=bool)
         came[decoded] = True
+        if came[self.ranks >= 0].all():
+            return
+        times = np.append(self.times, np.nan)[self.ranks]  # [packets]; NaN for those that make no frame
         # Frames before second 0 cannot be shown: they precede the first key frame of a stream that was cut out.
         gone = np.sort(times[~came & (times > -0.5 * self.step)])
         shown = np.sort(times[came & np.isfinite(times)])

@@ -29,15 +29,13 @@ from praxiscope.video.container import (
     open_container,
     reason,
 )
-from praxiscope.video.index import FrameIndex
+from praxiscope.video.index import MANY, FrameIndex
 from praxiscope.video.mpeg4 import Mpeg4Pictures
 from praxiscope.video.pixels import orientation
 from praxiscope.video.times import alone, continued, typical_step
 
 __all__ = ["build"]
 
-# For files with this many packets or more, the memory that the scan took is returned to the system at once.
-_MANY = 20_000
 _KEEPS_TIMESTAMPS = ("mov", "matroska")
 # These containers have no timeline of their own: a stream cut out of another one can begin at any time.
 _CUT_ANYWHERE = ("mpegts", "mpeg")
@@ -50,7 +48,7 @@ def build(path: Path, deadline: Deadline) -> FrameIndex:
         VideoError: no frame decodes, or the deadline has passed.
     """
     index = _scan(path, False, deadline)
-    if len(index.ranks) > _MANY:
+    if len(index.ranks) > MANY:
         trim_memory()
     if index.unpack:
         unpacked = _scan(path, True, deadline)
@@ -149,12 +147,14 @@ class _Packets:
         """Which packets are not marked to be discarded: bool [packets]."""
         return np.frombuffer(self._drops, dtype=np.uint8) == 0
 
-    def places(self) -> NDArray[np.int64]:
-        """Byte position and seek timestamp of each packet, int64 [packets, 2]; -1 where not known."""
-        places = np.array(self._rows, dtype=np.int64).reshape(-1, 2)
+    def places(self, keys: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Number, byte position and seek timestamp of the packets that ``keys`` marks, int64 [keys, 3]; -1 where not
+        known."""
+        places = np.frombuffer(self._rows, dtype=np.int64).reshape(-1, 2)
+        found = np.column_stack((np.flatnonzero(keys), places[keys]))
         if len(np.unique(places[:, 0])) < len(places):
-            places[:] = -1  # where packets share a position, a seek could not tell which one it found
-        return places
+            found[:, 1:] = -1  # where packets share a position, a seek could not tell which one it found
+        return found
 
 
 @dataclass
@@ -270,7 +270,7 @@ def _scan(path: Path, unpack: bool, deadline: Deadline) -> FrameIndex:
             upright=orientation(first),
             ranks=ranks,
             keys=keys,
-            places=packets.places(),
+            places=packets.places(keys),
             stamps=clock.stamps,
             in_order=not (packets.by_dts or packed or unpack),
             lasts=packets.lasts,

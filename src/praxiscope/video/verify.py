@@ -5,6 +5,7 @@ The frames of this pass are by definition the frames of the file.
 
 from __future__ import annotations
 
+from array import array
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,8 @@ class _Decoded:
 
     Attributes:
         packets: number of packets read.
-        order: the packet of each frame, in the order in which frames came; None where the frame does not tell.
-        plain: packets of frames that are not key frames, whatever the container says.
+        order: the packet of each frame, in the order in which frames came; -1 where the frame does not tell.
+        plain: packets of frames that are not key frames, whatever the container says; -1 likewise.
         kinds: types (I, P, B, S) of the frames, where B-frames are packed.
         damaged: damage was met.
     """
@@ -57,8 +58,8 @@ class _Decoded:
     def __init__(self, index: FrameIndex) -> None:
         self._index = index
         self.packets = 0
-        self.order: list[int | None] = []
-        self.plain: list[int | None] = []
+        # Arrays, not lists of objects: a film has hundreds of thousands of frames.
+        self.order, self.plain = array("q"), array("q")
         self.kinds: list[str] = []
         self.damaged = False
 
@@ -98,11 +99,12 @@ class _Decoded:
         for frame in frames:
             if frame.is_corrupt:
                 self._damage(f"frame {len(self.order)} is damaged")
-            self.order.append(frame.pts)
+            number = -1 if frame.pts is None else frame.pts
+            self.order.append(number)
             if self._index.unpack:
                 self.kinds.append("?IPBS????"[frame.pict_type])
             if not frame.key_frame:
-                self.plain.append(frame.pts)
+                self.plain.append(number)
         return bool(frames)
 
 
@@ -110,7 +112,7 @@ def _correct(index: FrameIndex, decoded: _Decoded) -> None:
     """Correct an index by the frames that were decoded."""
     frames, packets = len(decoded.order), decoded.packets
     # order [N]: the packet of each frame.
-    order = np.array([-1 if packet is None else packet for packet in decoded.order], dtype=np.int64)
+    order = np.array(decoded.order, dtype=np.int64)
     known = bool((order >= 0).all()) and len(np.unique(order)) == frames and packets == len(index.ranks)
     if known:
         index.record_lost(order)
@@ -120,7 +122,8 @@ def _correct(index: FrameIndex, decoded: _Decoded) -> None:
     else:
         index.sequential = decoded.damaged or not known
         if not index.sequential:
-            index.keys[[packet for packet in decoded.plain if packet is not None]] = False
+            plain = np.array(decoded.plain, dtype=np.int64)
+            index.keys[plain[plain >= 0]] = False
     if index.sequential or not index.unpack:
         index.set_times(order)
         if known:

@@ -14,6 +14,7 @@ from praxiscope.errors import ArgumentError, CheckpointError
 from praxiscope.training.expansion import expand
 from runs import losses, weights
 
+pytestmark = pytest.mark.usefixtures("_narrow")
 SMALL: dict[str, Any] = {
     "input.size": 32,
     "input.short_side": 36,
@@ -41,7 +42,7 @@ def trained(data: Path, out: Path, model: str | None, frames: int, **more: Any) 
 
 
 @pytest.fixture(scope="module")
-def short(colour_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def short(_narrow: None, colour_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return trained(colour_set, tmp_path_factory.mktemp("runs") / "one", "conv-pool", 1)
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from narrow import narrow_resnet
 from praxiscope._compat import torchvision_models
 from praxiscope.errors import ArgumentError
 from praxiscope.layers.gating import gates
@@ -25,7 +26,20 @@ def _streams(
 ) -> tuple[nn.Module, nn.Module]:
     torch.manual_seed(0)
     networks = [resnet.ResNet(kind, list(units), num_classes=5) for _ in range(2)]
-    networks[1].conv1 = nn.Conv2d(20, 64, 7, stride=2, padding=3, bias=False)
+    return _as_trained(networks)
+
+
+def _narrow_streams() -> tuple[nn.Module, nn.Module]:
+    """As `_streams`, with an eighth of the channels."""
+    torch.manual_seed(0)
+    networks = [narrow_resnet("resnet18") for _ in range(2)]
+    for network in networks:
+        network.fc = nn.Linear(64, 5)
+    return _as_trained(networks)
+
+
+def _as_trained(networks: list[Any]) -> tuple[nn.Module, nn.Module]:
+    networks[1].conv1 = nn.Conv2d(20, networks[1].conv1.out_channels, 7, stride=2, padding=3, bias=False)
     for network in networks:
         for module in network.modules():
             if isinstance(module, nn.BatchNorm2d):  # a trained network's, so that no layer is the identity
@@ -148,7 +162,9 @@ def test_where_the_gate_is_one_the_branch_sees_the_sum_before_its_relu() -> None
 @pytest.mark.parametrize("direction", ["motion-to-appearance", "both"])
 @pytest.mark.parametrize("gate", sorted(gates))
 def test_gradients_are_those_of_finite_differences(gate: str, direction: str) -> None:
-    network = _network(gate=gates.get(gate), direction=direction, temporal="residual", pool_window=2).double()
+    # Few channels are enough: the random direction moves every weight of every layer.
+    options = {"gate": gates.get(gate), "direction": direction, "temporal": "residual", "pool_window": 2}
+    network = _network(_narrow_streams(), **options).double()
     videos = _videos(1, 3, 32, torch.float64)
     parameters = [p for p in network.parameters() if p.requires_grad]
     draw = torch.Generator().manual_seed(2)

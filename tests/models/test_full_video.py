@@ -403,10 +403,11 @@ def test_a_step_is_measured_in_its_own_process() -> None:
     assert figures["seconds"] > 0
     assert figures["bytes"] > 2**27
     assert figures["multiply_adds"] > 1e6
-    kept = measure_step(job.updated(keep_memory=True))
+    # These are measured here, as starting processes takes most of the time.
+    kept = _measure(job.updated(keep_memory=True))
     assert kept["multiply_adds"] == figures["multiply_adds"]
     assert kept["bytes"] > 2**27
-    alone = _measure(job.updated(part="clustering"))  # here, as starting processes takes most of the time
+    alone = _measure(job.updated(part="clustering"))
     assert 0 < alone["seconds"] < figures["seconds"]
     with pytest.raises(px.ArgumentError, match="resnet11"):
         measure_step(job.updated(keywords={"backbone": "resnet11"}))

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 __all__ = ["frame_features", "needed_features", "score_stored", "takes_maps"]
 
+_ROWS = 512
+"""Rows of the views that are scored together."""
+
 
 def frame_features(
     store: FeatureStore,
@@ -146,8 +149,10 @@ def score_stored(
                 found.skipped.append(Skip(record.id, str(error)))
                 continue
             mean = ViewMean(chosen.average, recogniser.card.multi_label)
-            for view in [rows] if views is None else rows[views(len(rows))]:
-                mean.add(model.score(view[None].to(recogniser.device)).logits[0].float().cpu())
+            numbers = torch.arange(len(rows))[None] if views is None else views(len(rows))
+            for some in torch.split(numbers, max(1, _ROWS // numbers.shape[1])):
+                for row in model.score(rows[some].to(recogniser.device)).logits.float().cpu():
+                    mean.add(row)
             found.add(record.id, mean.logits(), target)
     scores = recogniser.as_scores(found, chosen, targets)
     if not named:

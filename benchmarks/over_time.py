@@ -5,8 +5,8 @@ of Ng et al.): maps of the last layer. The models over time are trained on them,
 windows of consecutive frames. Nothing is chosen on test clips.
 
     clips   the clips of UCF-101, read at 6 and at 30 frames per second (--rates)
-    long    videos of --seconds, made of them: one action of a few seconds, which is the label, at a random time between
-            clips of other classes (``--background``), read at 1 frame per second
+    long    videos of --seconds, made of them: one action of --action seconds, which is the label, at a random time
+            between clips of other classes (``--background``), read at 1 frame per second
 
 RGB frames and flow images (DIS) are trained apart; "fused" is the mean of the two probabilities. A test takes 25 frames
 or 10 windows of a clip; of a long video every frame, 10 windows of 30 frames, or all frames at once. The results of
@@ -125,7 +125,7 @@ def long_videos(options: argparse.Namespace) -> Path:
             for turn in range(times):
                 draw = np.random.default_rng([number, turn, split == "test"])
                 path = folder / f"{split}{number:03d}_{turn}.mp4"
-                write_film(path, _parts(record, others, options.seconds, draw), fps=5, size=(200, 150))
+                write_film(path, _parts(record, others, options, draw), fps=5, size=(200, 150))
                 own = VideoRecord(
                     id=path.name,
                     path=path,
@@ -140,9 +140,12 @@ def long_videos(options: argparse.Namespace) -> Path:
 
 
 def _parts(
-    action: VideoRecord, others: Sequence[VideoRecord], seconds: float, draw: np.random.Generator
+    action: VideoRecord,
+    others: Sequence[VideoRecord],
+    options: argparse.Namespace,
+    draw: np.random.Generator,
 ) -> list[Part]:
-    """The action at a random time between clips of other classes; ``seconds`` in all."""
+    """The action's clip, again and again, at a random time between clips of other classes."""
 
     def background(length: float) -> Iterator[Part]:
         while length > 0.5:
@@ -153,9 +156,11 @@ def _parts(
             length -= shown
 
     video = px.open_video(action.path)
-    own = len(video) / video.fps
-    before = float(draw.uniform(0, seconds - own))
-    return [*background(before), Part(action, own, action.labels[0]), *background(seconds - own - before)]
+    turns = max(1, round(options.action * video.fps / len(video)))
+    own = turns * len(video) / video.fps
+    before = float(draw.uniform(0, options.seconds - own))
+    shown = turns * [Part(action, own / turns, action.labels[0])]
+    return [*background(before), *shown, *background(options.seconds - own - before)]
 
 
 def store_of(name: str, data: str | Path, stream: str, rate: float, options: argparse.Namespace) -> Path:
@@ -301,6 +306,7 @@ def main() -> None:
     arguments.add_argument("--systems", nargs="+", help="train only these")
     arguments.add_argument("--rates", nargs="+", type=float, default=[6, 30], help="of the clips")
     arguments.add_argument("--seconds", type=float, default=120, help="length of a long video")
+    arguments.add_argument("--action", type=float, default=30, help="seconds of the action in a long video")
     arguments.add_argument("--train-times", type=int, default=1, help="long videos of each training clip")
     arguments.add_argument("--test-times", type=int, default=2, help="long videos of each test clip")
     arguments.add_argument("--backbone", default="efficientnet_lite0")

@@ -11,6 +11,7 @@ import torch
 import praxiscope as px
 from praxiscope.checkpoint import InputContract, ModelCard
 from praxiscope.inference.recogniser import Recogniser
+from praxiscope.inference.timeline import windows
 from support import write_clip
 
 MODELS: dict[str, dict[str, Any]] = {
@@ -68,6 +69,32 @@ def test_a_long_video_is_scored_a_few_frames_at_a_time_as_all_together(
     torch.testing.assert_close(few.video_logits(clip, "allx1"), together, rtol=1e-4, atol=1e-5)
     count = 33 if fps is None else 14  # 33 frames at 12 per second last 2.75 s
     assert (sum(seen), max(seen)) == (count, 5)
+
+
+@pytest.mark.parametrize("stride_s", [0.25, 0.5, 1.0])
+@pytest.mark.parametrize("chunk", [2, 24])
+def test_frames_that_windows_share_pass_the_network_once(
+    stride_s: float, chunk: int, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = recogniser("lstm", chunk=chunk)
+    model: Any = one.model
+    expected = []
+    for window in windows(px.open_video(clip), 1.0, stride_s, one.card.input):
+        with torch.inference_mode():
+            expected.append(model(one.prepare(window.streams["rgb"][None])).logits[0])
+    seen: list[torch.Tensor] = []
+    known = type(model).features
+
+    def watched(self: Any, given: torch.Tensor) -> torch.Tensor:
+        seen.append(given.flatten(0, 1))
+        return known(self, given)
+
+    monkeypatch.setattr(type(model), "features", watched)
+    found = [row for _, _, row in one.window_logits(clip, 1.0, stride_s)]
+    torch.testing.assert_close(torch.stack(found), torch.stack(expected), rtol=1e-4, atol=1e-5)
+    passed = torch.cat(seen)
+    assert len(passed) == len(passed.flatten(1).unique(dim=0)) == 22  # 8 a second, of 2.75 s
+    assert max(map(len, seen)) <= chunk
 
 
 @pytest.mark.parametrize("name", ["lstm", "conv-pool"])

@@ -153,8 +153,9 @@ def test_windows_are_those_of_a_plain_reference(
     expected = expected_windows(seconds, end, window, stride)
     found = list(windows(tmp_path / "clip.mp4", window, stride, CONTRACT))
     assert len(found) == len(expected) > 0
-    for (start, stop, frames), (first, last, numbers) in zip(found, expected, strict=True):
-        assert (start, stop) == pytest.approx((first, last), abs=1e-6)
+    for found_one, (first, last, numbers) in zip(found, expected, strict=True):
+        frames = found_one.streams
+        assert (found_one.start_s, found_one.end_s) == pytest.approx((first, last), abs=1e-6)
         assert frames["rgb"].shape == (4, 3, 32, 32)
         levels = frames["rgb"].float().mean((1, 2, 3))
         assert [round((float(level) - 20) / 4) for level in levels] == numbers

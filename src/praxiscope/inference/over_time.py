@@ -5,16 +5,17 @@ B views, S frames of a view, n frames of a part, C channels, H rows, W columns, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from praxiscope.evaluation.views import Precision
+from praxiscope.inference.timeline import Window
 from praxiscope.models.contract import AnswersEachFrame, LearnsFromFeatures, ScoresOnline
 
-__all__ = ["FramesFirst", "OnlineOutput", "advance_parts", "score_online"]
+__all__ = ["FramesFirst", "OnlineOutput", "SharedFrames", "advance_parts", "score_online"]
 
 
 class OnlineOutput(NamedTuple):
@@ -42,6 +43,49 @@ class FramesFirst:
         features = torch.cat([self.model.features(part[:, None]) for part in parts]).float()
         with torch.autocast(frames.device.type, enabled=False):
             return self.model.score(features.reshape(*frames.shape[:2], *features.shape[2:]))
+
+
+class SharedFrames:
+    """A model with the interface `LearnsFromFeatures` that scores windows of a video: the features of a frame that
+    consecutive windows share are computed once.
+
+    Args:
+        model: the model.
+        stream: its stream.
+        prepare: snippets [1, n, C, H, W] as the model takes them.
+        precision: of the network of the frames.
+        at_once: number of frames of a part.
+    """
+
+    def __init__(
+        self,
+        model: LearnsFromFeatures,
+        stream: str,
+        prepare: Callable[[Tensor], Tensor],
+        precision: Precision,
+        at_once: int,
+    ) -> None:
+        self.model, self.stream, self.prepare = model, stream, prepare
+        self.precision, self.at_once = precision, at_once
+        # By the identity of a snippet, which is kept so that no other gets it.
+        self._known: dict[int, tuple[object, Tensor]] = {}
+
+    @torch.inference_mode()
+    def __call__(self, windows: Sequence[Window]) -> Tensor:
+        """Windows of S snippets each to float32 [B, K] on the CPU."""
+        wanted = {id(snippet): snippet for window in windows for snippet in window.snippets}
+        missing = [snippet for key, snippet in wanted.items() if key not in self._known]
+        known = {key: self._known[key] for key in wanted if key in self._known}
+        for first in range(0, len(missing), self.at_once):
+            part = missing[first : first + self.at_once]
+            frames = self.prepare(torch.stack([snippet[self.stream] for snippet in part])[None])
+            with self.precision.context(frames.device):
+                features = self.model.features(frames.transpose(0, 1))[:, 0].float()
+            known |= {id(snippet): (snippet, row) for snippet, row in zip(part, features, strict=True)}
+        self._known = known
+        rows = [torch.stack([known[id(snippet)][1] for snippet in window.snippets]) for window in windows]
+        scores: Tensor = self.model.score(torch.stack(rows)).logits
+        return scores.float().cpu()
 
 
 def score_online(

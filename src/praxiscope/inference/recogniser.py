@@ -6,6 +6,7 @@ Axis letters: S snippets of a view, V temporal views, C channels, H rows, W colu
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
@@ -25,11 +26,14 @@ from praxiscope.inference.answers import NoneBelow, find_threshold, is_none
 from praxiscope.inference.describe import recogniser_html, recogniser_text
 from praxiscope.inference.examples import ExampleReader
 from praxiscope.inference.network import TrainedNetwork
+from praxiscope.inference.over_time import SharedFrames
 from praxiscope.inference.scoring import ScoredVideos, score_videos
-from praxiscope.inference.timeline import default_window, snippet_times, windows
+from praxiscope.inference.timeline import Window, default_window, snippet_times, windows
+from praxiscope.models.contract import LearnsFromFeatures
 from praxiscope.progress import Reporter
 from praxiscope.types import Clip, Prediction, Segment, VideoRecord
 from praxiscope.video.decode import Video
+from praxiscope.video.geometry import kind_of
 from praxiscope.video.opening import VideoSource, as_video
 
 __all__ = ["Recogniser", "best_labels"]
@@ -303,7 +307,7 @@ class Recogniser(TrainedNetwork):
             stride_s = 1.0 if self.card.input.fps is None else window_s / 2
         if window_s <= 0 or stride_s <= 0:
             raise ArgumentError(f"window and stride must be above 0 s, got {window_s} and {stride_s}")
-        scorer = self.scorer(parse_protocol("1x1"))
+        forward = self._window_scorer()
         contract, any_number = self.card.input, self.sees.any_number
         count = len(snippet_times(contract, window_s, any_number=any_number))
         most = 1 if self.sees.all_frames else max(1, self.at_once(contract.size, contract.size) // count)
@@ -317,11 +321,21 @@ class Recogniser(TrainedNetwork):
             any_number=any_number,
         )
         while batch := list(islice(coming, most)):
-            logits = scorer.forward(
-                *(torch.stack([window.streams[name] for window in batch]) for name in self.streams)
-            )
+            logits = forward(batch)
             for window, row in zip(batch, logits, strict=True):
                 yield round(window.start_s, 6), round(window.end_s, 6), row
+
+    def _window_scorer(self) -> Callable[[Sequence[Window]], Tensor]:
+        """Return the function from windows to their scores before softmax, float32 [B, K] on the CPU."""
+        scorer = self.scorer(parse_protocol("1x1"))
+        model: Any = self.model
+        if isinstance(model, LearnsFromFeatures) and len(self.streams) == 1:
+            (stream,), size = self.streams, self.card.input.size
+            prepare = partial(self.prepare, kind=kind_of(stream))
+            return SharedFrames(model, stream, prepare, self.precision, self.at_once(size, size))
+        return lambda windows: scorer.forward(
+            *(torch.stack([window.streams[name] for window in windows]) for name in self.streams)
+        )
 
     def _top(self, logits: Tensor, top: int) -> tuple[list[str], list[float]]:
         return best_labels(logits, self.labels, self.card.multi_label, top, self.card.temperature)

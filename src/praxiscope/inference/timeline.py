@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from itertools import chain, cycle, islice
@@ -32,11 +32,22 @@ __all__ = ["Window", "default_window", "snippet_times", "windows"]
 
 
 class Window(NamedTuple):
-    """A window of a video, in seconds from the start of its file, and the model's input for it."""
+    """A window of a video, in seconds from the start of its file.
+
+    Attributes:
+        start_s, end_s: its start and its end.
+        snippets: the model's input, S times [C, H, W] by stream: uint8 RGB, float32 flow, or both. The same snippet of
+            several windows is the same object.
+    """
 
     start_s: float
     end_s: float
-    streams: dict[str, Tensor]  # [S, C, H, W] by name: uint8 RGB, float32 flow, or both
+    snippets: Sequence[Mapping[str, Tensor]]
+
+    @property
+    def streams(self) -> dict[str, Tensor]:
+        """All snippets together: [S, C, H, W] by stream."""
+        return {name: torch.stack([snippet[name] for snippet in self.snippets]) for name in self.snippets[0]}
 
 
 class _Moment(NamedTuple):
@@ -196,11 +207,7 @@ class _UnderWay:
     def _window(self, number: int, parts: list[dict[str, Tensor]], end_s: float) -> Window:
         start_s = number * self.stride_s
         self.reached_s = min(start_s + self.window_s, end_s)
-        return Window(start_s, self.reached_s, _stacked(parts))
-
-
-def _stacked(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    return {name: torch.stack([part[name] for part in parts]) for name in parts[0]}
+        return Window(start_s, self.reached_s, parts)
 
 
 def _moments(video: Video, contract: InputContract, flow_source: FlowSource | None) -> Iterator[_Moment]:

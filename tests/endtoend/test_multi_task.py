@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -37,8 +36,8 @@ from praxiscope.training.loop import TrainState
 from praxiscope.training.network import Network
 from praxiscope.training.readable import ReadProblems, SkipList
 from praxiscope.training.validation import Validation
-from runs import run_test
-from support import SMALL, write_clip
+from runs import ONE_THREAD, command, run_test
+from support import SMALL, Call, write_clip
 
 
 class Spoken(Reporter):
@@ -212,11 +211,11 @@ def test_a_task_saved_alone_is_a_recogniser_like_any_other(
 
 
 def test_one_task_of_several_runs_is_fused(
-    both: tuple[Path, list[str]], swapped_set: Path, tmp_path: Path
+    both: tuple[Path, list[str]], swapped_set: Path, tmp_path: Path, call: Call
 ) -> None:
     run, out = both[0], tmp_path / "own"
-    done = command("fuse", run, run, "--task", "swapped", "--out", out, folder=tmp_path)
-    assert done.returncode == 0, done.stderr
+    done = call("fuse", run, run, "--task", "swapped", "--out", out)
+    assert done.code == 0, done.err
     fused = run_test(out, swapped_set, workers=0)  # it knows which four videos were held out
     single = run_test(run, swapped_set, task="swapped", workers=0)
     assert fused.scores.classes == ["blue", "red"]
@@ -227,12 +226,12 @@ def test_one_task_of_several_runs_is_fused(
         (("--task", "swappd"), "'swappd'"),
         ((), "plain, swapped"),
     ):
-        done = command("fuse", run, run, *words, "--out", "no", folder=tmp_path)
-        assert done.returncode != 0
-        assert message in done.stderr
-    done = command("fuse", "a.npz", "b.npz", "--task", "swapped", folder=tmp_path)
-    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
-    assert "--task swapped" in done.stderr
+        done = call("fuse", run, run, *words, "--out", "no")
+        assert done.code != 0
+        assert message in done.err
+    done = call("fuse", "a.npz", "b.npz", "--task", "swapped")
+    assert (done.code, len(done.err.splitlines())) == (2, 1)
+    assert "--task swapped" in done.err
 
 
 def test_the_first_layer_of_several_tasks_can_be_drawn(both: tuple[Path, list[str]]) -> None:
@@ -281,48 +280,43 @@ def test_an_interrupted_run_on_two_sets_resumes_to_the_same_weights(
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+# Left out: what is drawn for each process, and what takes rounding for more (AdamW, a choice by scores).
+SAME = (
+    "input.snippets=2",
+    "model.dropout=0",
+    "model.batchnorm=frozen",
+    "optim.name=sgd",
+    "optim.lr=0.001",
+    "run.validate_epochs=2",
+)
+
+
+def assert_same_course(one: Path, two: Path) -> None:
+    first, second = ([row["loss"] for row in read_log(r / "log.csv") if "loss" in row] for r in (one, two))
+    assert len(first) == len(second) == 7
+    # Rounding can turn the winner of a pooling here and there.
+    np.testing.assert_allclose(second, first, rtol=1e-3)
+    start, end = (load_file(str(find_checkpoint(run) / "model.safetensors")) for run in (one, two))
+    for name, weights in start.items():
+        torch.testing.assert_close(end[name], weights, rtol=1e-3, atol=2e-5, msg=name)
+
+
 @pytest.mark.parametrize(
-    ("devices", "way"),
+    "way",
     [
-        (2, ()),
-        (1, ("optim.accumulate=2",)),
-        (1, ("optim.accumulate=2", "backprop.name=cached", "backprop.chunk=1")),
-        (1, ("optim.accumulate=2", "backprop.name=principal", "backprop.choose=1", "backprop.rule=random")),
+        (),
+        ("backprop.name=cached", "backprop.chunk=1"),
+        ("backprop.name=principal", "backprop.choose=1", "backprop.rule=random"),
     ],
 )
-def test_two_batches_of_two_processes_or_of_one_give_the_losses_of_one_twice_as_large(
-    colour_set: Path, swapped_set: Path, tmp_path: Path, devices: int, way: tuple[str, ...]
+def test_two_batches_give_the_losses_of_one_twice_as_large(
+    colour_set: Path, swapped_set: Path, tmp_path: Path, way: tuple[str, ...]
 ) -> None:
-    # Left out: what is drawn for each process, and what takes rounding for more (AdamW, a choice by scores).
-    same = (
-        "input.snippets=2",
-        "model.dropout=0",
-        "model.batchnorm=frozen",
-        "optim.name=sgd",
-        "optim.lr=0.001",
-        "run.validate_epochs=2",
-    )
-    wanted = short(colour_set, swapped_set, *same, *way, "optim.accumulate=1")
+    wanted = short(colour_set, swapped_set, *SAME, *way)
     assert train(wanted, tmp_path / "one")
-    halves = override(wanted, ["optim.batch=2", *way, f"run.devices={devices}"])
-    if devices == 1:
-        assert train(halves, tmp_path / "two")
-    else:
-        dump_yaml(halves, tmp_path / "halves.yaml")
-        done = command("train", "--recipe", "halves.yaml", "--out", "two", folder=tmp_path)
-        assert done.returncode == 0, done.stderr
-    one, two = (
-        [row["loss"] for row in read_log(tmp_path / run / "log.csv") if "loss" in row]
-        for run in ("one", "two")
-    )
-    assert len(one) == len(two) == 7
-    # Rounding can turn the winner of a pooling here and there.
-    np.testing.assert_allclose(two, one, rtol=1e-3)
-    first, second = (
-        load_file(str(find_checkpoint(tmp_path / r) / "model.safetensors")) for r in ("one", "two")
-    )
-    for name, weights in first.items():
-        torch.testing.assert_close(second[name], weights, rtol=1e-3, atol=2e-5, msg=name)
+    dump_yaml(override(wanted, ["optim.batch=2", "optim.accumulate=2"]), tmp_path / "halves.yaml")
+    assert train(get_recipe(str(tmp_path / "halves.yaml")), tmp_path / "two")
+    assert_same_course(tmp_path / "one", tmp_path / "two")
 
 
 def test_weights_of_classes_have_mean_one_in_each_task(colour_set: Path, tmp_path: Path) -> None:
@@ -385,41 +379,26 @@ def test_the_monitor_looks_at_validation_videos_of_one_set_and_test_videos_of_an
     assert validation_of(every).prefer == "best"
 
 
-def command(*words: object, folder: Path) -> subprocess.CompletedProcess[str]:
-    line = [sys.executable, "-m", "praxiscope", *map(str, words)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=240, cwd=folder)
-
-
-def test_the_command_line_trains_on_two_sets_with_two_processes_and_names_the_task(
-    colour_set: Path,
-    swapped_set: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+def test_two_processes_of_the_command_line_learn_two_sets_as_one_does_and_name_the_task(
+    colour_set: Path, swapped_set: Path, tmp_path: Path, call: Call
 ) -> None:
+    tasks = f"data.tasks={{plain: {{source: {colour_set}}}, sw-2: {{source: {swapped_set}}}}}"
+    whole = short(colour_set, swapped_set, *SAME, tasks)
+    assert train(whole, tmp_path / "one")
     # Two clips per process: batches without a task are the rule.
-    texts = (*SMALL, "optim.batch=2", "optim.epochs=1")
-    sets = [word for text in texts for word in ("--set", text)]
-    options = [*sets, "--data", f"plain={colour_set}", "--data", f"sw-2={swapped_set}", "--devices", 2]
-    done = command("train", *options, "--out", "both", folder=tmp_path)
+    dump_yaml(override(whole, ["optim.batch=2", "data.tasks=null"]), tmp_path / "halves.yaml")
+    named = ("--data", f"plain={colour_set}", "--data", f"sw-2={swapped_set}", "--devices", 2)
+    run = tmp_path / "two"
+    line = command("train", "--recipe", tmp_path / "halves.yaml", *named, "--out", run)
+    done = subprocess.run(line, env=ONE_THREAD, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
-    losses = [row["loss"] for row in read_log(tmp_path / "both" / "log.csv") if "loss" in row]
-    assert len(losses) == 7
-    assert np.isfinite(losses).all()
-    monkeypatch.setattr(
-        sys, "argv", f"praxiscope test {tmp_path}/both {swapped_set} --task sw-2 --workers 0 --json".split()
-    )
-    with pytest.raises(SystemExit) as ended:
-        entry.main()
-    assert ended.value.code in (0, None)
-    assert json.loads(capsys.readouterr().out)["videos"] == 4
-    clip = swapped_set / "red" / "0.mp4"
-    monkeypatch.setattr(sys, "argv", f"praxiscope predict {tmp_path}/both {clip} --task sw-2 --json".split())
-    with pytest.raises(SystemExit) as ended:
-        entry.main()
-    assert ended.value.code in (0, None)
-    assert sorted(json.loads(capsys.readouterr().out)[0]["labels"]) == ["blue", "red"]
+    assert_same_course(tmp_path / "one", run)
+    tested = call("test", run, swapped_set, "--task", "sw-2", "--workers", 0, "--json")
+    assert tested.code == 0, tested.err
+    assert json.loads(tested.out)["videos"] == 4
+    found = call("predict", run, swapped_set / "red" / "0.mp4", "--task", "sw-2", "--json")
+    assert found.code == 0, found.err
+    assert sorted(json.loads(found.out)[0]["labels"]) == ["blue", "red"]
 
 
 @pytest.mark.parametrize(

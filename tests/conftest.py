@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -66,13 +67,18 @@ def _one_thread() -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def _report_pixels() -> Iterator[None]:
-    """Reports draw their figures, but do not make pixels of them, which takes most of the time of a small run.
+    """Reports draw their figures, but no curves, and make no pixels of them: both take much of the time of a small run.
 
-    Where reports are tested as users get them, a fixture of this name replaces this one.
+    Which curves there are, and their values, is still found out. Where reports are tested as users get them, a fixture
+    of this name replaces this one.
     """
     from praxiscope.evaluation import plots
 
+    def panel(title: str, *_: object) -> SimpleNamespace:
+        return SimpleNamespace(axes=[SimpleNamespace(get_title=lambda loc: title)])
+
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plots, "_panel", panel)
         patch.setattr(plots, "figure_png", lambda figure: PNG)
         yield
 

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 import praxiscope as px
-from praxiscope.checkpoint import load_card
+from praxiscope.checkpoint import find_checkpoint, load_card
 from praxiscope.commands.feature_options import FeatureOptions
 from praxiscope.commands.features import features
 from praxiscope.errors import ArgumentError, DataError
@@ -137,6 +137,28 @@ def test_windows_of_rows_at_a_frame_rate_score_as_windows_of_videos(
     assert abs(found[None].logits - found["3x1"].logits).max() > 1e-4
     with pytest.raises(ArgumentError, match="1x10"):
         px.test(made.path, store, protocol="1x10")
+
+
+def test_a_network_of_more_rows_starts_from_one_of_fewer(
+    store: Path, colour_set: Path, tmp_path: Path
+) -> None:
+    still = {"optim.lr": 1e-12, "optim.schedule": "constant", "optim.epochs": 1, "run.tensorboard": False}
+    one = px.train(
+        store, out=tmp_path / "one", model="pool", **still, **{"model.width": 8, "input.snippets": 1}
+    )
+    three = px.train(store, out=tmp_path / "three", start=one.path, **still, **{"input.snippets": 3})
+    assert load_card(find_checkpoint(three.path)).kwargs["width"] == 8
+    before, after = weights(one.path), weights(three.path)
+    for name, value in before.items():
+        torch.testing.assert_close(after[name], value, rtol=0, atol=1e-8, msg=name)
+    torch.manual_seed(5)
+    network: Any = px.create_model("frame", num_classes=2, backbone="squeezenet1_1")
+    torch.save(network.state_dict(), tmp_path / "other.pt")
+    options = FeatureOptions(**SMALL, weights=tmp_path / "other.pt", sampling={"frames": 3})
+    other = features(colour_set, tmp_path / "other", options)
+    with pytest.raises(ArgumentError, match="not that of the features"):
+        px.train(other, out=tmp_path / "refused", start=one.path, **still)
+    assert not (tmp_path / "refused").exists()
 
 
 @pytest.mark.parametrize(

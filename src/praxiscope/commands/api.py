@@ -95,9 +95,13 @@ def _train_options(
         sets = DataOptions(None, _named("data", data), several["split"], several["annotations"], flows)
     else:
         sets = DataOptions(None if data is None else str(data), flow=() if flow is None else [str(flow)])
-    if start is not None and not isinstance(start, str):
+    if isinstance(start, os.PathLike):
+        start = os.fspath(start)
+    elif start is not None and not isinstance(start, str):
         if not isinstance(start, Iterable):
-            raise ArgumentError(f"start must be two runs, such as ('runs/rgb', 'runs/flow'), got {start!r}")
+            raise ArgumentError(
+                f"start must be a run, or two runs such as ('runs/rgb', 'runs/flow'), got {start!r}"
+            )
         start = ",".join(map(str, start))
     return TrainOptions(sets, model, recipe, start, given, values=values)
 

@@ -35,7 +35,6 @@ _USED = (
 )
 _OF_VIDEOS = (
     "model.snippets",
-    "model.start",
     "optim.probe",
     "optim.frozen_epochs",
     "optim.first_conv_lr_scale",

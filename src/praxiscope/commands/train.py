@@ -170,10 +170,10 @@ def _build_network(run: _Run, manifest: Manifest) -> Network:
     torch.manual_seed(mix_seeds(settings.run.seed, 0))
     if learns_on_features(settings):
         stored = FeatureStore(settings.data.source)
-        made = network_on_rows(settings, builder_keywords(settings), manifest, stored)
         if run.resume:
             _check_unchanged(run, manifest, load_card(run.checkpoint))
-        return made
+        reporter = None if run.resume else run.reporter
+        return network_on_rows(settings, builder_keywords(settings), manifest, stored, reporter)
     store = flow_store(settings)
     if not run.resume:
         return Network(*build_model(settings, manifest, run.reporter, store), store)

@@ -19,10 +19,13 @@ from praxiscope.data.dataset import Skip, TrainingClips, collate
 from praxiscope.data.manifest import Manifest
 from praxiscope.errors import ArgumentError
 from praxiscope.features.store import FeatureStore
+from praxiscope.inference.extract import weights_digest
 from praxiscope.inference.frame_network import check_network, load_frame_network
 from praxiscope.inference.stored import frame_features
 from praxiscope.models.contract import LearnsFromFeatures
+from praxiscope.progress import Reporter
 from praxiscope.recipes.settings import TrainSettings
+from praxiscope.training.expansion import expand
 from praxiscope.training.feature_fit import build_on_features, frames_per_video
 from praxiscope.training.loader import epoch_batches, sample_snippets, targets_of
 from praxiscope.training.network import Network
@@ -94,7 +97,11 @@ def rows_lacking(records: Sequence[VideoRecord], store: FeatureStore) -> list[Sk
 
 
 def network_on_rows(
-    settings: TrainSettings, keywords: Mapping[str, Any], manifest: Manifest, store: FeatureStore
+    settings: TrainSettings,
+    keywords: Mapping[str, Any],
+    manifest: Manifest,
+    store: FeatureStore,
+    reporter: Reporter | None = None,
 ) -> Network:
     """Build a model whose network is that of a feature store, and which learns from its rows.
 
@@ -103,9 +110,12 @@ def network_on_rows(
         keywords: of the builder; the features decide the others.
         manifest: the videos and classes to train on.
         store: the features.
+        reporter: is told what a network that starts from a run (``model.start``) takes of it. None: for a resumed run,
+            which loads its own weights.
 
     Raises:
-        ArgumentError: the model takes other features than the store holds, or another number of rows.
+        ArgumentError: the model takes other features than the store holds, or another number of rows; or the run to
+            start from has another network of the frames.
         CheckpointError: the network of the store is not that of the model.
     """
     check_network(store.network, store.contract)
@@ -122,8 +132,23 @@ def network_on_rows(
     card = replace(card, training={}, input=replace(card.input, fps=rate, sampling=sampling))
     rows = StoredRows(store, maps=_check_features(model, card, store))
     _check_counts(model, card, rows, wanted.snippets)
+    if settings.model.start and reporter is not None:
+        _start_from(settings.model.start[0], model, settings, manifest, store, reporter)
     freeze_network(model)
     return Network(model, card, rows=rows)
+
+
+def _start_from(
+    run: str, model: Any, settings: TrainSettings, manifest: Manifest, store: FeatureStore, reporter: Reporter
+) -> None:
+    """Load the weights of a run of the same model, whose network of the frames must be that of the features."""
+    line = expand(settings.model.name, model, run, manifest.classes, None)
+    if weights_digest(model) != store.contract.weights:
+        raise ArgumentError(
+            f"--from {run}: its network of the frames is not that of the features in {store.root}. Compute its own: "
+            f"praxiscope features DATA --backbone {run}, or give the videos."
+        )
+    reporter.line(line)
 
 
 @torch.inference_mode()

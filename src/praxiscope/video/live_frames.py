@@ -22,6 +22,7 @@ Note = Callable[[str], None]
 
 _LONGEST_STEP_S = 10.0  # a longer step of a stream's clock is a jump, not time that has passed
 _NEAR_S = 1e-3  # streams round times to milliseconds
+_STEP_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -151,13 +152,18 @@ class NewestFrame:
             self._thread = threading.Thread(target=self._run, name=f"reads {self.source.name}", daemon=True)
             self._thread.start()
         with self._change:
-            self._change.wait_for(lambda: self._newest or self._ended or self._stop.is_set())
+            # In steps: a Ctrl-C right before a wait is noticed only when the wait is over.
+            while not self._change.wait_for(self._is_something_new, _STEP_S):
+                pass
             frame, self._newest = self._newest, None
         if frame is not None and not self._stop.is_set():
             return frame
         if self._error is not None and not self._stop.is_set():
             raise self._error
         raise StopIteration
+
+    def _is_something_new(self) -> bool:
+        return self._newest is not None or self._ended or self._stop.is_set()
 
     def _run(self) -> None:
         frames: Any = self.source.frames(self._stop, self.note)

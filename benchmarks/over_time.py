@@ -10,7 +10,8 @@ windows of consecutive frames. Nothing is chosen on test clips.
 
 RGB frames and flow images (DIS) are trained apart; "fused" is the mean of the two probabilities. A test takes 25 frames
 or 10 windows of a clip; of a long video every frame, 10 windows of 30 frames, or all frames at once. The results of
-finished runs are kept in ``--out``, so parts may be run one after the other (``--sets``, ``--systems``).
+finished runs are kept in ``--out``, so parts may be run one after the other (``--sets``, ``--systems``): tables show
+all runs that are there.
 """
 
 from __future__ import annotations
@@ -196,8 +197,8 @@ def protocol_of(name: str, system: System, seconds: float) -> str:
     return "10x1" if system.frames < seconds else "1x1"
 
 
-def result_of(name: str, system: str, store: Path, seed: int, options: argparse.Namespace) -> Result:
-    """Train and test, or read the results."""
+def result_of(name: str, system: str, store: Path, seed: int, options: argparse.Namespace) -> Result | None:
+    """Train and test, or read the results; None if there are none, and this system is not to be trained."""
     wanted = SETS[name][system]
     run = options.out / name / store.name.replace("@", "_") / f"{system.replace(' ', '_')}-{seed}"
     given: dict[str, Any] = {
@@ -215,6 +216,9 @@ def result_of(name: str, system: str, store: Path, seed: int, options: argparse.
         px.train(store, model=wanted.model, resume=bool(read_pointer(run)), **more, **given)
 
     protocol = protocol_of(name, wanted, options.seconds)
+    chosen = options.systems is None or system in options.systems
+    if not chosen and not (run / f"result_{protocol}.json").is_file():
+        return None
     return train_and_test(run, train, store, protocol, settings=given)
 
 
@@ -303,7 +307,7 @@ def main() -> None:
     arguments.add_argument("--annotations", type=Path)
     arguments.add_argument("--background", nargs="+", default=BACKGROUND, help="classes between the actions")
     arguments.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
-    arguments.add_argument("--systems", nargs="+", help="train only these")
+    arguments.add_argument("--systems", nargs="*", help="train only these; the tables show all finished runs")
     arguments.add_argument("--rates", nargs="+", type=float, default=[6, 30], help="of the clips")
     arguments.add_argument("--seconds", type=float, default=120, help="length of a long video")
     arguments.add_argument("--action", type=float, default=30, help="seconds of the action in a long video")
@@ -330,9 +334,10 @@ def main() -> None:
                     longest = 30 if name == "clips" and rate < 20 else 120
                     if wanted.frames > longest or (wanted.frames == 1 and rate != rates[0]):
                         continue
-                    if options.systems is None or system in options.systems:
-                        found = result_of(name, system, store, seed, options)
+                    if found := result_of(name, system, store, seed, options):
                         results.setdefault((store.name, system), []).append(found)
+        if not results:
+            continue
         results = with_fused(results)
         shown = [f"{stream}@{rate:g}" for stream, rate in columns] + [f"fused@{rates[0]:g}"]
         tables += [table(name, results, shown), comparisons(name, results)]

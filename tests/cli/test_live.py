@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -89,7 +90,9 @@ def test_options_that_do_not_fit_are_named(
 def test_ctrl_c_ends_with_a_summary_and_code_0(run: Path) -> None:
     words = [sys.executable, "-m", "praxiscope", "predict", str(run), "-", "--every", "frame"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(words, text=True, **pipes, env=dict(os.environ)) as process:
+    # A shell's background jobs ignore SIGINT, and so would a program that a test among them starts.
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(words, text=True, **pipes, env=dict(os.environ), preexec_fn=heed) as process:
         assert process.stderr is not None
         assert "standard input" in process.stderr.readline()  # it waits for a frame
         process.send_signal(signal.SIGINT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import signal
@@ -58,8 +59,9 @@ def test_ten_kills_change_no_byte(colour_set: Path, tmp_path: Path, monkeypatch:
     took = time.perf_counter() - began
     draw, killed, store, counts = random.Random(0), 0, tmp_path / "killed", []
     for _ in range(20 * KILLS):
-        wait = draw.uniform(1e-3, took / 6)
-        killed += in_child(lambda: _compute(colour_set, store, wait)) == signal.SIGALRM  # noqa: B023
+        # However slow the machine is, some shards are finished; then the kill comes in the next, or soon after.
+        kill = (draw.randrange(5), draw.uniform(1e-3, took / len(whole)))
+        killed += in_child(lambda: _compute(colour_set, store, kill)) == signal.SIGALRM  # noqa: B023
         if killed == KILLS:
             break
         counts.append(len(shards(store)))
@@ -74,18 +76,17 @@ def test_ten_kills_change_no_byte(colour_set: Path, tmp_path: Path, monkeypatch:
     FeatureStore(store).verify()
 
 
-def _compute(data: Path, out: Path, seconds: float | None) -> None:
-    """Compute features; the system kills this process some seconds after its network is ready."""
-    real = feature_clips._extractor
+def _compute(data: Path, out: Path, kill: tuple[int, float] | None) -> None:
+    """Compute features; ``kill``: after so many shards and seconds, the system kills this process."""
+    real, begun = feature_clips.writing_shard, itertools.count()
 
-    def ready(*given: Any) -> Any:
-        extractor = real(*given)
-        if seconds is not None and signal.getitimer(signal.ITIMER_REAL)[0] == 0:
+    def writing(*given: Any) -> Any:
+        if kill is not None and next(begun) == kill[0]:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.setitimer(signal.ITIMER_REAL, seconds)
-        return extractor
+            signal.setitimer(signal.ITIMER_REAL, kill[1])
+        return real(*given)
 
-    feature_clips._extractor = ready
+    feature_clips.writing_shard = writing
     command.features(data, out, OPTIONS)
     signal.setitimer(signal.ITIMER_REAL, 0)
 

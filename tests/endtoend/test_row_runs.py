@@ -111,8 +111,10 @@ def test_models_of_maps_learn_from_stored_maps_alone(
     made = px.train(
         maps, out=tmp_path / "conv", model="conv-pool", **{"model.width": 8, "optim.epochs": 1, "lr": 1e-3}
     )
+    assert px.Run(made.path).settings.model.keywords()["standardise"] is True
     by_rows, by_videos = px.test(made.path, maps), px.test(made.path, colour_set)
-    np.testing.assert_allclose(by_rows.logits, by_videos.logits, atol=2e-3)
+    # The clips are much alike: standardised, their features are a multiple of what rounding makes of them.
+    np.testing.assert_allclose(by_rows.logits, by_videos.logits, atol=2e-2)
     with pytest.raises(DataError, match="pool"):
         px.test(made.path, store)
 
@@ -126,6 +128,7 @@ def test_windows_of_rows_at_a_frame_rate_score_as_windows_of_videos(
     options = FeatureOptions(**SMALL, sampling={"fps": rate}, layer=layer, pool="none")
     store = features(colour_set, tmp_path / "rows", options)
     given = {"model.width": 8, "optim.epochs": 1, "input.snippets": 10, "input.sampling": "window"}
+    given["model.standardise"] = False  # so that differences of rounding stay small
     made = px.train(store, out=tmp_path / "run", model=model, **given)
     assert px.load(made.path).default_protocol() == usual
     found = {}
@@ -149,8 +152,11 @@ def test_a_network_of_more_rows_starts_from_one_of_fewer(
     three = px.train(store, out=tmp_path / "three", start=one.path, **still, **{"input.snippets": 3})
     assert load_card(find_checkpoint(three.path)).kwargs["width"] == 8
     before, after = weights(one.path), weights(three.path)
+    counted = "over_time.fc.standardise.count"
+    assert int(after[counted]) > int(before[counted]) > 0
     for name, value in before.items():
-        torch.testing.assert_close(after[name], value, rtol=0, atol=1e-8, msg=name)
+        if "standardise" not in name:  # statistics go on
+            torch.testing.assert_close(after[name], value, rtol=0, atol=1e-8, msg=name)
     torch.manual_seed(5)
     network: Any = px.create_model("frame", num_classes=2, backbone="squeezenet1_1")
     torch.save(network.state_dict(), tmp_path / "other.pt")

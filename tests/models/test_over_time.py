@@ -80,6 +80,28 @@ def test_a_pooling_model_equals_plain_torch(name: str, frames: int) -> None:
     torch.testing.assert_close(model(video(frames)).logits, plain(name, model, video(frames)))
 
 
+@pytest.mark.parametrize("name", POOLED)
+def test_standardised_features_are_those_of_a_first_layer_with_other_weights(name: str) -> None:
+    model = made(name, snippets=10, standardise=True)
+    frames = video(10)
+    torch.testing.assert_close(model(frames).logits, plain(name, model, frames))  # nothing was learnt
+    model.over_time.train()
+    model.over_time(model.features(frames))
+    model.eval()
+    known, layer = model.over_time.fc.standardise, model.over_time.fc.new[0][0]
+    assert int(known.count) >= len(frames)
+    found = model(frames).logits
+    with torch.no_grad():
+        layer.weight /= (known.variance + known.eps).sqrt()
+        layer.bias -= layer.weight @ known.mean
+    torch.testing.assert_close(found, plain(name, model, frames))
+
+
+def test_own_layers_of_a_network_take_features_as_they_are() -> None:
+    model = made("conv-pool", backbone="alexnet", standardise=True)
+    assert isinstance(model.over_time.fc.standardise, nn.Identity)
+
+
 @pytest.mark.parametrize("name", ["conv-pool", "late-pool", "pool"])
 def test_the_mean_can_stand_for_the_maximum(name: str) -> None:
     model = made(name, reduce="mean")

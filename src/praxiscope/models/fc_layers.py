@@ -11,6 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from praxiscope.layers.standardise import RunningStandardise
 from praxiscope.models.named_layers import named_layers
 
 __all__ = ["FCLayers", "own_fc_layers"]
@@ -40,6 +41,7 @@ class FCLayers(nn.Module):
         after_features: the layers follow the features of the frames, in which own layers are already included; then
             there is nothing to add to a network that has own ones.
         maps: channels of the maps, if they are not those of the network's last map; then the layers are new.
+        standardise: new layers take standardised features (`praxiscope.layers.standardise.RunningStandardise`).
 
     Attributes:
         width: width of the output.
@@ -54,11 +56,13 @@ class FCLayers(nn.Module):
         dropout: float,
         after_features: bool = False,
         maps: int | None = None,
+        standardise: bool = False,
     ) -> None:
         super().__init__()
         own = [] if maps is not None else own_fc_layers(backbone)
         self.flatten: Callable[[Tensor], Tensor] = _mean_over_places
         self._own: Sequence[Sequence[nn.Module]] = ()
+        self.standardise: nn.Module = nn.Identity()
         if own:
             self.width = inputs
             self.new = nn.ModuleList()
@@ -69,6 +73,8 @@ class FCLayers(nn.Module):
             return
         self.width = width
         sizes = (maps or inputs, width)
+        if standardise:
+            self.standardise = RunningStandardise(sizes[0])
         self.new = nn.ModuleList(
             nn.Sequential(nn.Linear(size, width), nn.ReLU(), nn.Dropout(dropout)) for size in sizes
         )
@@ -81,7 +87,7 @@ class FCLayers(nn.Module):
 
     def first(self, x: Tensor) -> Tensor:
         """The first layer, [..., D] to [..., width]; the identity where the features already include it."""
-        return self._run(0, x)
+        return self._run(0, self.standardise(x))
 
     def second(self, x: Tensor) -> Tensor:
         """The second layer, [..., width] to [..., width]; the identity where the features already include it."""

@@ -10,6 +10,9 @@ Arguments of all builders:
 * snippets: number of frames of a video in training, and at test by default.
 * width: width of new fully connected layers.
 * dropout: rate of each fully connected layer.
+* standardise: new fully connected layers take standardised features
+  (`praxiscope.layers.standardise.RunningStandardise`). The maximum of rectified features is far from zero, and much
+  the same in all videos; layers that are new, on a network that does not learn, learn little from it as it is.
 * reduce: "max", or "mean" in its place.
 * frozen: the network of the frames does not learn.
 * stream, in_channels, pretrained, batchnorm, input_size: see `praxiscope.models.snippets.SnippetNetwork`.
@@ -83,6 +86,7 @@ def conv_pool(
     snippets: int = 30,
     width: int = 4096,
     dropout: float = 0.6,
+    standardise: bool = False,
     reduce: Reduce = "max",
     frozen: bool = False,
     stream: Stream = "rgb",
@@ -97,7 +101,7 @@ def conv_pool(
     """
 
     def over_time(frame: SnippetNetwork, inputs: int) -> OverTime:
-        fc = FCLayers(frame.backbone, inputs, width=width, dropout=dropout)
+        fc = FCLayers(frame.backbone, inputs, width=width, dropout=dropout, standardise=standardise)
         return PoolThenFC("maps", fc, reduce, num_classes)
 
     return _build(
@@ -123,6 +127,7 @@ def late_pool(
     snippets: int = 30,
     width: int = 4096,
     dropout: float = 0.6,
+    standardise: bool = False,
     reduce: Reduce = "max",
     frozen: bool = False,
     stream: Stream = "rgb",
@@ -137,7 +142,9 @@ def late_pool(
     """
 
     def over_time(frame: SnippetNetwork, inputs: int) -> OverTime:
-        fc = FCLayers(frame.backbone, inputs, width=width, dropout=dropout, after_features=True)
+        fc = FCLayers(
+            frame.backbone, inputs, width=width, dropout=dropout, standardise=standardise, after_features=True
+        )
         return FCThenPool(fc, reduce, num_classes)
 
     return _build(
@@ -163,6 +170,7 @@ def slow_pool(
     snippets: int = 30,
     width: int = 4096,
     dropout: float = 0.6,
+    standardise: bool = False,
     frozen: bool = False,
     stream: Stream = "rgb",
     in_channels: Channels | None = None,
@@ -176,7 +184,10 @@ def slow_pool(
     """
 
     def over_time(frame: SnippetNetwork, inputs: int) -> OverTime:
-        return SlowPool(FCLayers(frame.backbone, inputs, width=width, dropout=dropout), num_classes)
+        return SlowPool(
+            FCLayers(frame.backbone, inputs, width=width, dropout=dropout, standardise=standardise),
+            num_classes,
+        )
 
     return _build(
         over_time,
@@ -201,6 +212,7 @@ def local_pool(
     snippets: int = 30,
     width: int = 4096,
     dropout: float = 0.6,
+    standardise: bool = False,
     frozen: bool = False,
     stream: Stream = "rgb",
     in_channels: Channels | None = None,
@@ -214,7 +226,7 @@ def local_pool(
     """
 
     def over_time(frame: SnippetNetwork, inputs: int) -> OverTime:
-        fc = FCLayers(frame.backbone, inputs, width=width, dropout=dropout)
+        fc = FCLayers(frame.backbone, inputs, width=width, dropout=dropout, standardise=standardise)
         return LocalPool(fc, snippets, num_classes)
 
     model = _build(
@@ -242,6 +254,7 @@ def time_conv(
     snippets: int = 30,
     width: int = 4096,
     dropout: float = 0.6,
+    standardise: bool = False,
     frozen: bool = False,
     stream: Stream = "rgb",
     in_channels: Channels | None = None,
@@ -258,7 +271,9 @@ def time_conv(
         channels, kernels = _last_channels(frame), TimeConv.kernels
         # AlexNet's map has as many channels as there are kernels, so that its own layers fit.
         maps = None if channels == kernels else kernels
-        fc = FCLayers(frame.backbone, inputs, width=width, dropout=dropout, maps=maps)
+        fc = FCLayers(
+            frame.backbone, inputs, width=width, dropout=dropout, standardise=standardise, maps=maps
+        )
         return TimeConv(channels, fc, num_classes)
 
     return _build(
@@ -284,6 +299,7 @@ def pool(
     snippets: int = 30,
     width: int = 4096,
     dropout: float = 0.6,
+    standardise: bool = False,
     reduce: Reduce = "max",
     frozen: bool = False,
     stream: Stream = "rgb",
@@ -298,7 +314,9 @@ def pool(
     """
 
     def over_time(frame: SnippetNetwork, inputs: int) -> OverTime:
-        fc = FCLayers(frame.backbone, inputs, width=width, dropout=dropout, after_features=True)
+        fc = FCLayers(
+            frame.backbone, inputs, width=width, dropout=dropout, standardise=standardise, after_features=True
+        )
         return PoolThenFC("features", fc, reduce, num_classes)
 
     return _build(
@@ -324,6 +342,7 @@ def googlenet_conv(
     snippets: int = 30,
     width: int = 4096,
     dropout: float = 0.6,
+    standardise: bool = False,
     reduce: Reduce = "max",
     frozen: bool = False,
     stream: Stream = "rgb",
@@ -338,7 +357,9 @@ def googlenet_conv(
     """
 
     def over_time(frame: SnippetNetwork, inputs: int) -> OverTime:
-        fc = FCLayers(frame.backbone, inputs, width=width, dropout=dropout, after_features=True)
+        fc = FCLayers(
+            frame.backbone, inputs, width=width, dropout=dropout, standardise=standardise, after_features=True
+        )
         return PoolThenFC("features", fc, reduce, num_classes)
 
     return _build(

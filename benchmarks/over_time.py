@@ -209,6 +209,7 @@ def result_of(name: str, system: str, store: Path, seed: int, options: argparse.
         "input.snippets": wanted.frames,
         "input.sampling": "window",
         "data.validation": 0.0,
+        "run.validate_epochs": 0,
         "optim.epochs": EPOCHS[wanted.frames],
         "optim.patience": None,
         "optim.lr": options.lr,

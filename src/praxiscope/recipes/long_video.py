@@ -83,7 +83,7 @@ for _model in (*_POOLS, "lstm"):
 # On stored features only the new layers learn: with features as they are, conv pooling stayed at chance on films of two
 # minutes at every learning rate that was tried.
 def _on_features(model: str) -> TrainSettings:
-    return features().updated({"model.name": model, "model.standardise": True, "optim.lr": 2e-3})
+    return features().updated({"model.name": model, "model.standardise": True, "optim.lr": 1e-3})
 
 
 for _model in _POOLS:

@@ -39,11 +39,6 @@ from runs import (
 from support import SMALL, Call, sets, write_clip
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _report_pixels() -> None:
-    """Reports here are as users get them, with the pixels of their figures."""
-
-
 @pytest.fixture(scope="module")
 def finished(colour_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An undisturbed run of eight epochs."""

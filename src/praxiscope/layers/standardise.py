@@ -18,7 +18,8 @@ class RunningStandardise(nn.Module):
 
     Unlike `torch.nn.BatchNorm1d`, training and evaluation do the same, and a batch of one vector is enough: the
     statistics are those of the vectors of training so far, the oldest of which are forgotten, and have no gradient.
-    Before the first vector of training, the output is the input.
+    Before the first vector of training, the output is the input. Of several processes, each has the statistics of its
+    own vectors.
 
     Args:
         features: D.

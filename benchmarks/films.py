@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from praxiscope.checkpoint import write_json
 from praxiscope.evaluation.segments import Segment
 from praxiscope.types import VideoRecord
 
-__all__ = ["BACKGROUND", "Part", "write_film"]
+__all__ = ["BACKGROUND", "Part", "amid", "write_film"]
 
 BACKGROUND = ("HorseRace", "PlayingPiano", "Surfing")
 """Classes of UCF-101 whose clips are shown between the actions."""
@@ -35,6 +35,31 @@ class Part(NamedTuple):
     record: VideoRecord
     seconds: float
     label: str = ""
+
+
+def amid(
+    action: VideoRecord,
+    others: Sequence[VideoRecord],
+    seconds: float,
+    action_s: float,
+    draw: np.random.Generator,
+) -> list[Part]:
+    """A clip, shown again and again for ``action_s`` seconds, at a random time between clips of other classes."""
+
+    def background(length: float) -> Iterator[Part]:
+        while length > 0.5:
+            record = others[int(draw.integers(len(others)))]
+            video = px.open_video(record.path)
+            shown = min(length, len(video) / video.fps)
+            yield Part(record, shown)
+            length -= shown
+
+    video = px.open_video(action.path)
+    turns = max(1, round(action_s * video.fps / len(video)))
+    own = turns * len(video) / video.fps
+    before = float(draw.uniform(0, seconds - own))
+    shown = turns * [Part(action, own / turns, action.labels[0])]
+    return [*background(before), *shown, *background(seconds - own - before)]
 
 
 def write_film(

@@ -18,14 +18,15 @@ from __future__ import annotations
 
 import argparse
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from common import Table, parser, run_command, write_tables
-from films import BACKGROUND, Part, write_film
+from films import BACKGROUND, amid, write_film
+from over_time_figure import Accuracy, draw_figure
 from paired import paired_t
 from scipy.special import softmax
 from scipy.stats import t
@@ -34,7 +35,7 @@ from stores import Result, settings_of, train_and_test
 import praxiscope as px
 from praxiscope.checkpoint import read_pointer
 from praxiscope.data.manifest import MANIFEST_NAME, Manifest, load_records, write_csv
-from praxiscope.evaluation.scores import Scores
+from praxiscope.explain.explanation import save_explanation
 from praxiscope.progress import ConsoleReporter
 from praxiscope.types import VideoRecord
 from praxiscope.units import counted
@@ -90,6 +91,8 @@ EPOCHS = {1: 60, 30: 30, 120: 20}
 """By the frames of an example, since an epoch shows less of each video if they are few."""
 SETS = {"clips": CLIPS, "long": LONG}
 STREAMS = ("rgb", "flow")
+HEADINGS = {"clips": "Clips of UCF-101", "long": "Long videos"}
+PICTURE = Path(__file__).resolve().parents[1] / "docs" / "pictures" / "over_time.png"
 PAIRS = {
     "clips": [
         ("rgb@6", "conv-30", "rgb@6", "single frame"),
@@ -140,7 +143,8 @@ def long_videos(options: argparse.Namespace) -> Path:
             for turn in range(times):
                 draw = np.random.default_rng([number, turn, split == "test"])
                 path = folder / f"{split}{number:03d}_{turn}.mp4"
-                write_film(path, _parts(record, others, options, draw), fps=5, size=(200, 150))
+                parts = amid(record, others, options.seconds, options.action, draw)
+                write_film(path, parts, fps=5, size=(200, 150))
                 own = VideoRecord(
                     id=path.name,
                     path=path,
@@ -152,30 +156,6 @@ def long_videos(options: argparse.Namespace) -> Path:
     classes = [name for name in manifest.classes if name not in options.background]
     write_csv(folder / MANIFEST_NAME, records, classes)
     return folder / MANIFEST_NAME
-
-
-def _parts(
-    action: VideoRecord,
-    others: Sequence[VideoRecord],
-    options: argparse.Namespace,
-    draw: np.random.Generator,
-) -> list[Part]:
-    """The action's clip, again and again, at a random time between clips of other classes."""
-
-    def background(length: float) -> Iterator[Part]:
-        while length > 0.5:
-            record = others[int(draw.integers(len(others)))]
-            video = px.open_video(record.path)
-            shown = min(length, len(video) / video.fps)
-            yield Part(record, shown)
-            length -= shown
-
-    video = px.open_video(action.path)
-    turns = max(1, round(options.action * video.fps / len(video)))
-    own = turns * len(video) / video.fps
-    before = float(draw.uniform(0, options.seconds - own))
-    shown = turns * [Part(action, own / turns, action.labels[0])]
-    return [*background(before), *shown, *background(options.seconds - own - before)]
 
 
 def store_of(name: str, data: str | Path, stream: str, rate: float, options: argparse.Namespace) -> Path:
@@ -261,15 +241,21 @@ def with_fused(results: Results) -> Results:
     return made
 
 
-def right_of(scores: Scores) -> np.ndarray[Any, Any]:
-    return (scores.logits.argmax(axis=1) == scores.targets).astype(float)
+def right_of(rows: Sequence[Result]) -> dict[str, float]:
+    """The fraction of right answers over the seeds, and over the videos that show the same test clip, by clip."""
+    found: dict[str, list[float]] = {}
+    for row in rows:
+        right = row.scores.logits.argmax(axis=1) == row.scores.targets
+        for id, value in zip(row.scores.ids, right.tolist(), strict=True):
+            found.setdefault(id.rpartition("_")[0], []).append(value)
+    return {clip: float(np.mean(values)) for clip, values in found.items()}
 
 
-def interval(rows: Sequence[Result]) -> str:
-    """95 % interval of the accuracy over test clips: of each clip's mean over the seeds."""
-    clips = np.mean([right_of(row.scores) for row in rows], axis=0)
-    half = float(t.ppf(0.975, len(clips) - 1)) * clips.std(ddof=1) / np.sqrt(len(clips))
-    return f"{max(clips.mean() - half, 0):.2f}–{min(clips.mean() + half, 1):.2f}"
+def accuracy(rows: Sequence[Result]) -> Accuracy:
+    """Its 95 % interval is that over the test clips."""
+    clips = np.array([*right_of(rows).values()])
+    mean, half = clips.mean(), float(t.ppf(0.975, len(clips) - 1)) * clips.std(ddof=1) / np.sqrt(len(clips))
+    return Accuracy(mean, max(mean - half, 0), min(mean + half, 1))
 
 
 def table(name: str, results: Results, columns: Sequence[str]) -> Table:
@@ -280,43 +266,55 @@ def table(name: str, results: Results, columns: Sequence[str]) -> Table:
             found = results.get((column, system), [])
             values = [each.top1 for each in found]
             spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
-            cells.append(f"{statistics.mean(values):.3f}{spread} ({interval(found)})" if values else "")
+            one = accuracy(found) if values else None
+            cells.append(f"{one.mean:.3f}{spread} ({one.low:.2f}–{one.high:.2f})" if one else "")
         if any(cells):
             published = ", ".join(
                 f"{value} ({rate} fps)" if name == "clips" else value
                 for rate, value in known.published.items()
             )
             rows.append([system, *cells, published])
-    heading = {"clips": "Clips of UCF-101", "long": "Long videos, 1 frame per second"}[name]
     header = ["system", *(column.replace("@", ", ") + " fps" for column in columns), "paper"]
-    return Table(heading, header, rows)
+    return Table(HEADINGS[name], header, rows)
+
+
+def panel(name: str, results: Results, rate: float) -> tuple[str, dict[tuple[str, str], Accuracy], float]:
+    """A set's part of the figure: its title, accuracies at one frame rate, and that of chance."""
+    streams = {f"{stream}@{rate:g}": stream for stream in (*STREAMS, "fused")}
+    found = {
+        (system, streams[column]): accuracy(results[column, system])
+        for system in SETS[name]
+        for column in streams
+        if (column, system) in results
+    }
+    classes = next(iter(results.values()))[0].scores.logits.shape[1]
+    return f"{HEADINGS[name]}, {rate:g} fps", found, 1 / classes
 
 
 def comparisons(name: str, results: Results) -> Table:
-    """Paired tests over the test clips, of each clip's mean over the seeds."""
+    """Paired tests over the test clips, of each clip's mean over the seeds and its videos."""
     rows = []
     for column, system, against, other in PAIRS[name]:
         one, two = results.get((column, system)), results.get((against, other))
         if not one or not two or len(one) != len(two):
             continue
-        ids = one[0].scores.ids
-        first, second = (
-            np.mean([right_of(row.scores.reordered(ids)) for row in rows_], axis=0) for rows_ in (one, two)
-        )
+        first, second = right_of(one), right_of(two)
+        pairs = [(first[clip], second[clip]) for clip in first]
         seeds = (
             paired_t([row.top1 for row in one], [row.top1 for row in two]) if len(one) > 1 else float("nan")
         )
-        clips = paired_t(first.tolist(), second.tolist())
+        clips = paired_t([a for a, _ in pairs], [b for _, b in pairs])
         rows.append(
             [
                 f"{system}, {column}",
                 f"{other}, {against}",
-                f"{first.mean() - second.mean():+.3f}",
+                f"{np.mean([a - b for a, b in pairs]):+.3f}",
                 *("" if np.isnan(p) else f"{p:.2g}" for p in (clips, seeds)),
             ]
         )
-    heading = {"clips": "Paired tests, clips", "long": "Paired tests, long videos"}[name]
-    return Table(heading, ["system", "against", "difference", "p, clips", "p, seeds"], rows)
+    return Table(
+        f"Paired tests: {HEADINGS[name]}", ["system", "against", "difference", "p, clips", "p, seeds"], rows
+    )
 
 
 def main() -> None:
@@ -339,7 +337,7 @@ def main() -> None:
     arguments.add_argument("--seeds", type=int, default=3)
     arguments.add_argument("--workers", type=int, default=1)
     options = arguments.parse_args()
-    tables, notes = [], []
+    tables, notes, panels = [], [], []
     for name in options.sets:
         data = options.data if name == "clips" else long_videos(options)
         rates = sorted(options.rates) if name == "clips" else [1.0]
@@ -360,8 +358,11 @@ def main() -> None:
         results = with_fused(results)
         shown = [f"{stream}@{rate:g}" for stream, rate in columns] + [f"fused@{rates[0]:g}"]
         tables += [table(name, results, shown), comparisons(name, results)]
+        panels.append(panel(name, results, rates[0]))
         clips = len(next(iter(results.values()))[0].scores.ids)
         notes.append(f"{counted(clips, 'test video')} ({name})")
+    if panels:
+        save_explanation(draw_figure(panels), PICTURE if options.publish else options.out / PICTURE.name)
     frames, epochs = (", ".join(map(str, values)) for values in (EPOCHS, EPOCHS.values()))
     write_tables(
         options,
@@ -369,7 +370,7 @@ def main() -> None:
         "Pooling and LSTM over time",
         tables,
         f"Top-1 accuracy: mean ± sample standard deviation over {counted(options.seeds, 'seed')} of the training; in "
-        "brackets the 95 % interval over the test videos, of each video's mean over the seeds. "
+        "brackets the 95 % interval over the test clips, of each clip's mean over the seeds and its videos. "
         f"{' and '.join(notes)}. Frozen {options.backbone}, ImageNet weights, {options.size} pixels; fully connected "
         f"layers of {options.width}; LSTM of one layer of 256 cells with peepholes. {epochs} epochs for "
         f"examples of {frames} frames, half as many for time-conv, whose steps are slow; the rest is as in the recipes "

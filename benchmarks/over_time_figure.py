@@ -53,6 +53,6 @@ def draw_figure(panels: Sequence[tuple[str, Mapping[tuple[str, str], Accuracy], 
         axes.set_yticks(range(len(systems)), systems, fontsize=8)
         axes.set_title(title, loc="left", fontsize=9, color=TEXT)
         if place == 0:
-            axes.legend(frameon=False, fontsize=8, labelcolor=TEXT, loc="lower left")
+            axes.legend(fontsize=8, labelcolor=TEXT, loc="lower left", framealpha=1, edgecolor="none")
         style_axes(axes, frame=False, grid="x")
     return Explanation(figure)

@@ -117,28 +117,39 @@ def _scores_by_frame(
 
 
 def _on_screen(video: Video, fps: float | None) -> Iterator[tuple[float, float, DecodedFrame]]:
-    """The frames that a model reads: the time of each, until when it is shown, and the frame.
+    """The frames that a model reads: the time of each, the time of the next (of the last: the end of the video), and
+    the frame.
 
     At a frame rate, the frame on screen every 1 / fps seconds after the first; otherwise every frame.
     """
     shown: DecodedFrame | None = None
+    read: tuple[float, DecodedFrame] | None = None
     first_s, number = 0.0, 0
 
-    def passed(until_s: float) -> Iterator[tuple[float, float, DecodedFrame]]:
+    def due(until_s: float) -> Iterator[tuple[float, DecodedFrame]]:
         nonlocal number
         assert shown is not None
         if fps is None:
-            yield shown.time_s, until_s, shown
+            yield shown.time_s, shown
             return
         while (due_s := first_s + number / fps) < until_s - video.same_s:
             number += 1
-            yield due_s, until_s, shown
+            yield due_s, shown
 
-    for frame in video.decode():
-        if shown is None:
-            first_s = frame.time_s
-        else:
-            yield from passed(frame.time_s)
-        shown = frame
-    if shown is not None:
-        yield from passed(video.end_of(shown.time_s))
+    def reads() -> Iterator[tuple[float, DecodedFrame]]:
+        nonlocal shown, first_s
+        for frame in video.decode():
+            if shown is None:
+                first_s = frame.time_s
+            else:
+                yield from due(frame.time_s)
+            shown = frame
+        if shown is not None:
+            yield from due(video.end_of(shown.time_s))
+
+    for newer in reads():
+        if read is not None:
+            yield read[0], newer[0], read[1]
+        read = newer
+    if read is not None and shown is not None:
+        yield read[0], video.end_of(shown.time_s), read[1]

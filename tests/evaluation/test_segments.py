@@ -80,6 +80,27 @@ def test_the_threshold_itself_is_enough():
     assert detection_map(predicted, truth, 0.51) == 0.0
 
 
+@pytest.mark.parametrize("tenth", range(30, 60))
+def test_a_tiou_that_is_the_threshold_but_for_the_rounding_of_seconds_is_enough(tenth):
+    """Half of a true segment of 2 s, on a grid of 0.1 s: MS-TCN counts frames, which have no rounding."""
+    true = [Segment(tenth / 10, (tenth + 20) / 10, "a")]
+    half = [Segment((tenth + 10) / 10, (tenth + 20) / 10, "a")]
+    assert segmental_f1({"v": half}, {"v": true}, 0.5) == 1
+    assert detection_map({"v": half}, {"v": true}, 0.5) == 1
+    short = [half[0]._replace(end_s=half[0].end_s - 1e-3)]
+    assert segmental_f1({"v": short}, {"v": true}, 0.5) == 0
+
+
+def test_touching_segments_of_one_class_are_one_for_metrics_of_frames():
+    true = {"v": [Segment(0, 2, "a"), Segment(2, 4, "a"), Segment(4, 5, "b"), Segment(6, 7, "a")]}
+    found = {"v": [Segment(0, 4, "a"), Segment(4, 5, "b"), Segment(6, 7, "a")]}
+    figures = summarise_segments(found, true, {"v": np.arange(0, 8, 0.5)})
+    assert (figures["f1@50"], figures["edit"], figures["frame_accuracy"]) == (1, 1, 1)
+    assert segmental_f1(true, found, 0.5) == 1
+    assert figures["map@0.5"] < 1  # ActivityNet counts instances
+    assert figures["segments"] == 4
+
+
 def test_classes_and_videos_are_kept_apart_and_a_class_without_truth_does_not_count():
     truth = {"v": [segment(0, 10, "a")], "w": [segment(0, 10, "b")]}
     predicted = {"v": [segment(0, 10, "b"), segment(0, 10, "c")], "w": [segment(0, 10, "b", 0.5)]}

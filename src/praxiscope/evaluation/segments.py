@@ -35,6 +35,8 @@ ACTIVITYNET_TIOUS = tuple(round(0.5 + 0.05 * k, 2) for k in range(10))
 
 _REPORTED_TIOUS = (0.3, 0.5, 0.7)
 _REPORTED_F1 = (0.10, 0.25, 0.50)
+_ROUNDING = 1e-9  # of a tIoU: times are seconds, and a tIoU equal to the threshold counts
+_TOUCH_S = 1e-6
 
 
 class Segment(NamedTuple):
@@ -106,6 +108,7 @@ def segmental_f1(
 
     Predictions are taken in the order of their starts; scores are not used. Each takes the true segment of its class
     with the highest tIoU, and is right if this is at least ``tiou`` and no earlier one has taken the same segment.
+    Segments of one class that touch are one, as they are where frames have labels.
 
     Args:
         predicted, truth, tiou: see `average_precisions`.
@@ -117,12 +120,12 @@ def segmental_f1(
     _check(predicted, truth, tiou)
     right = found = there = 0
     for video, true in truth.items():
-        true = _foreground(true, background)
-        guesses = _foreground(predicted.get(video, ()), background)
+        true = _joined(_foreground(true, background))
+        guesses = _joined(_foreground(predicted.get(video, ()), background))
         taken: set[int] = set()
         for guess in guesses:
             overlap = temporal_iou(guess, true) * [other.label == guess.label for other in true]
-            if overlap.size and overlap.max() >= tiou:
+            if overlap.size and overlap.max() >= tiou - _ROUNDING:
                 taken.add(int(overlap.argmax()))
         right, found, there = right + len(taken), found + len(guesses), there + len(true)
     return 2 * right / (found + there) if found + there else math.nan
@@ -183,7 +186,7 @@ def segments_overlap(segments: Segments) -> bool:
     """Whether two segments of a video, of any classes, overlap. Those that only touch do not."""
     ordered = sorted(segments, key=lambda one: one.start_s)
     ends = np.maximum.accumulate([one.end_s for one in ordered]) if ordered else np.zeros(0)
-    return any(one.start_s < end - 1e-6 for one, end in zip(ordered[1:], ends, strict=False))
+    return any(one.start_s < end - _TOUCH_S for one, end in zip(ordered[1:], ends, strict=False))
 
 
 def summarise_segments(
@@ -216,8 +219,8 @@ def summarise_segments(
         figures[f"f1@{round(100 * tiou)}"] = segmental_f1(guesses, true, tiou)
     if truth and not any(segments_overlap(segments) for segments in truth.values()):
         edits = [
-            edit_score([one.label for one in guesses.get(video, ())], [one.label for one in segments])
-            for video, segments in true.items()
+            edit_score(*([one.label for one in _joined(side.get(video, ()))] for side in (guesses, true)))
+            for video in true
         ]
         figures["edit"] = float(np.mean(edits))
         labels = [
@@ -244,7 +247,7 @@ def _average_precision(
     for rank, (video, segment) in enumerate(sorted(predicted, key=lambda pair: -pair[1].score)):
         left = waiting.get(video, [])
         overlap = temporal_iou(segment, left)
-        if overlap.size and overlap.max() >= tiou:
+        if overlap.size and overlap.max() >= tiou - _ROUNDING:
             right[rank] = 1
             del left[int(overlap.argmax())]
     found = np.cumsum(right)
@@ -266,6 +269,20 @@ def _labels(videos: Videos) -> list[str]:
 def _foreground(segments: Segments, background: Collection[str]) -> list[Segment]:
     """The segments of actions, by their starts."""
     return sorted((one for one in segments if one.label not in background), key=lambda one: one.start_s)
+
+
+def _joined(segments: Segments) -> list[Segment]:
+    """Segments by their starts, those of one class that touch as one."""
+    last: dict[str, int] = {}  # of each class, its place
+    found: list[Segment] = []
+    for one in segments:
+        place = last.get(one.label)
+        if place is not None and abs(one.start_s - found[place].end_s) <= _TOUCH_S:
+            found[place] = found[place]._replace(end_s=one.end_s)
+        else:
+            last[one.label] = len(found)
+            found.append(one)
+    return found
 
 
 def _check(predicted: Videos, truth: Videos, tiou: float) -> None:

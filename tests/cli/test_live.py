@@ -72,6 +72,7 @@ def test_standard_input_is_a_source(
         ("- --window 2s", ["--window"]),
         ("- --csv", ["--csv"]),
         ("- --segments", ["--segments"]),
+        ("- --segments --srt a.srt", ["--segments", "live"]),
         ("- --every 2x", ["--every 2x"]),
         ("{clip} --every 1s", ["--every", "--live"]),
         ("udp://h:1 --srt a.srt", ["--srt"]),

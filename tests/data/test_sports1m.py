@@ -62,6 +62,12 @@ def test_videos_are_found_by_their_ids_and_have_all_of_their_labels(folder: Path
     assert all(text in notes for text in ("2 of 7", "missing0001", "holiday.mp4", "2 of the 5"))
 
 
+def test_a_label_that_is_empty_is_named_by_its_line(folder: Path) -> None:
+    (folder.parent / "labels.txt").write_text("beach soccer\n \nüben\nunused\nnowhere\n")
+    with pytest.raises(DataError, match=r"labels\.txt, line 2\b"):
+        load_records(f"sports1m:{folder}")
+
+
 def test_without_the_list_of_labels_classes_are_numbers(folder: Path) -> None:
     (folder.parent / "labels.txt").unlink()
     manifest = load_records(f"sports1m:{folder}", annotations=folder.parent / "original")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import socket
 import sys
@@ -246,6 +247,15 @@ def test_standard_input_is_read_as_it_comes_and_a_wait_ends_with_stop(
     os.close(write)
 
 
+def test_standard_input_without_a_byte_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    for content, problem in ((b"", "is empty"), (b"no video" * 99, "is not a video")):
+        read, write = os.pipe()
+        _send(write, content)
+        monkeypatch.setattr("sys.stdin", os.fdopen(read, "rb"))
+        with pytest.raises(VideoError, match=problem):
+            list(StandardInput().frames(threading.Event(), print))
+
+
 def _send(descriptor: int, content: bytes) -> None:
     with os.fdopen(descriptor, "wb") as pipe:
         pipe.write(content)
@@ -255,7 +265,7 @@ def test_frames_of_a_program_must_be_pairs_of_a_time_and_a_frame() -> None:
     good = np.zeros((8, 8, 3), np.uint8)
     (one,) = GivenFrames([(5.0, good)]).frames(threading.Event(), print)
     assert (one.time_s, one.stretch) == (0.0, 0)
-    for bad in (good, (1.0, good.astype(float)), (1.0, good[0]), ("x", good)):
+    for bad in (good, (1.0, good.astype(float)), (1.0, good[0]), ("x", good), (math.nan, good)):
         with pytest.raises(ArgumentError):
             list(GivenFrames([bad]).frames(threading.Event(), print))
 

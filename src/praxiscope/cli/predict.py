@@ -141,8 +141,8 @@ def predict(
     files_of_segments = SegmentFiles(srt, vtt, elan, None, picture)
     live_options, sources = LiveOptions(camera, live, every, smooth), sources or []
     if (source := live_options.source(sources)) is not None:
-        files_of_segments.refuse()
         _check_live(segments=segments, window=window, protocol=protocol, average=average, csv=as_csv)
+        files_of_segments.refuse()
         predict_live(run, source, live_options, options, threshold, top, json)
         return
     if segments:

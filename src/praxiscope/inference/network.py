@@ -317,7 +317,9 @@ class TrainedNetwork:
         if protocol.sampling == "all" and not every and together != 1:
             takes = f"{self.card.name} takes {together} snippets. Use 1x1, or 2x3 for more views"
             if self.sees.fixed_number:
-                takes = f"{self.card.name} takes {self.card.input.snippets} snippets. Use {self.card.input.snippets}x1"
+                count = self.card.input.snippets
+                remedy = "10x1 for ten windows of so many" if self.takes_windows else f"{count}x1"
+                takes = f"{self.card.name} takes {count} snippets. Use {remedy}"
             elif together is None:
                 takes = f"{self.card.name} needs memory for all of them together. Use 25x1"
             raise ArgumentError(f"protocol {protocol.name} scores every frame at once; {takes}.")

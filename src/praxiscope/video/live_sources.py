@@ -297,11 +297,13 @@ class StandardInput(_Stream):
     def _open(self, stop: threading.Event) -> Any:
         import av
 
-        return av.open(_Pipe(sys.stdin.fileno(), stop))
+        self._pipe = _Pipe(sys.stdin.fileno(), stop)
+        return av.open(self._pipe)
 
     def _refused(self, reason: str) -> VideoError:
         remedy = "Send one that needs no seeking: ffmpeg -re -i FILE -f mpegts - | praxiscope predict RUN -"
-        return VideoError(self.name, f"is not a video ({reason})", remedy)
+        problem = f"is not a video ({reason})" if self._pipe.given else "is empty"
+        return VideoError(self.name, problem, remedy)
 
 
 class _Pipe:
@@ -309,11 +311,14 @@ class _Pipe:
 
     def __init__(self, descriptor: int, stop: threading.Event) -> None:
         self.descriptor, self.stop = descriptor, stop
+        self.given = False  # whether anything came
 
     def read(self, size: int) -> bytes:
         while not self.stop.is_set():
             if sys.platform == "win32" or select.select([self.descriptor], [], [], 0.2)[0]:
-                return os.read(self.descriptor, size)
+                found = os.read(self.descriptor, size)
+                self.given |= bool(found)
+                return found
         return b""
 
 
@@ -381,6 +386,8 @@ class GivenFrames:
                 seconds = float(time_s)
             except (TypeError, ValueError):
                 raise ArgumentError(f"item {number}: expected a pair (seconds, frame)") from None
+            if not math.isfinite(seconds):
+                raise ArgumentError(f"frame {number}: expected a time in seconds, got {seconds}")
             if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or not array.size:
                 raise ArgumentError(
                     f"frame {number}: expected uint8 [H, W, 3], got {array.dtype} {list(array.shape)}"

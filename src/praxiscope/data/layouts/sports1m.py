@@ -65,6 +65,11 @@ def sports1m(folder: Path, split: int | str | None = None, annotations: Path | N
         )
     labels = next((path for path in (place / _LABELS, place.parent / _LABELS) if path.is_file()), None)
     names = None if labels is None else list_text(labels).rstrip("\n").split("\n")
+    for number, label in enumerate(names or (), 1):
+        if not label.strip():
+            raise DataError(
+                f"{labels}, line {number}: has no label. The line of a label is its class number."
+            )
     videos = _Videos(folder)
     listed: dict[str, tuple[str, dict[int, None]]] = {}
     twice: list[str] = []

@@ -97,6 +97,14 @@ def test_standardised_features_are_those_of_a_first_layer_with_other_weights(nam
     torch.testing.assert_close(found, plain(name, model, frames))
 
 
+def test_the_models_of_the_paper_are_in_one_place() -> None:
+    assert set(px.models.long_video.__all__) == {
+        name.replace("-", "_") for name in (*POOLED, "lstm", "googlenet-conv")
+    }
+    model = px.models.long_video.late_pool(num_classes=2, backbone="resnet10", width=8)
+    assert model.classifiers[0].out_features == 2
+
+
 def test_own_layers_of_a_network_take_features_as_they_are() -> None:
     model = made("conv-pool", backbone="alexnet", standardise=True)
     assert isinstance(model.over_time.fc.standardise, nn.Identity)

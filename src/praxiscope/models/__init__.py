@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from praxiscope._lazy import submodules
 from praxiscope.errors import ArgumentError
 from praxiscope.models.contract import check_contract
 from praxiscope.models.names import (
@@ -20,6 +21,8 @@ from praxiscope.models.registered import models, register_model
 
 if TYPE_CHECKING:
     from torch import nn
+
+__getattr__ = submodules(__name__)
 
 __all__ = ["create_model", "default_stream", "list_models", "models", "register_model"]
 

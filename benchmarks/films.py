@@ -57,7 +57,7 @@ def amid(
     video = px.open_video(action.path)
     turns = max(1, round(action_s * video.fps / len(video)))
     own = turns * len(video) / video.fps
-    before = float(draw.uniform(0, seconds - own))
+    before = float(draw.uniform(0, max(seconds - own, 0)))
     shown = turns * [Part(action, own / turns, action.labels[0])]
     return [*background(before), *shown, *background(seconds - own - before)]
 

@@ -17,6 +17,7 @@ all runs that are there.
 from __future__ import annotations
 
 import argparse
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -61,7 +62,7 @@ class System(NamedTuple):
 
 
 CLIPS = {
-    "single frame": System("pool", 1, {"6": "73.3"}),
+    "single frame": System("pool", 1, {"": "73.3"}),
     "conv-1": System("conv-pool", 1),
     "conv-30": System("conv-pool", 30, {"6": "82.0", "30": "80.8"}),
     "conv-120": System("conv-pool", 120, {"30": "82.6"}),
@@ -87,6 +88,8 @@ LONG = {
     "lstm-30": System("lstm", 30, {"1": "72.1"}),
     "lstm-120": System("lstm", 120),
 }
+FILM = re.compile(r"^((?:train|test)\d+)_\d+\.mp4$")
+"""The names of long videos: several show the same clip."""
 EPOCHS = {1: 60, 30: 30, 120: 20}
 """By the frames of an example, since an epoch shows less of each video if they are few."""
 SETS = {"clips": CLIPS, "long": LONG}
@@ -250,7 +253,7 @@ def right_of(rows: Sequence[Result]) -> dict[str, float]:
     for row in rows:
         right = row.scores.logits.argmax(axis=1) == row.scores.targets
         for id, value in zip(row.scores.ids, right.tolist(), strict=True):
-            found.setdefault(id.rpartition("_")[0], []).append(value)
+            found.setdefault(FILM.sub(r"\1", id), []).append(value)
     return {clip: float(np.mean(values)) for clip, values in found.items()}
 
 
@@ -273,7 +276,7 @@ def table(name: str, results: Results, columns: Sequence[str]) -> Table:
             cells.append(f"{one.mean:.3f}{spread} ({one.low:.2f}–{one.high:.2f})" if one else "")
         if any(cells):
             published = ", ".join(
-                f"{value} ({rate} fps)" if name == "clips" else value
+                f"{value} ({rate} fps)" if name == "clips" and rate else value
                 for rate, value in known.published.items()
             )
             rows.append([system, *cells, published])
@@ -340,6 +343,10 @@ def main() -> None:
     arguments.add_argument("--seeds", type=int, default=3)
     arguments.add_argument("--workers", type=int, default=1)
     options = arguments.parse_args()
+    if wrong := set(options.systems or ()) - {"none", *CLIPS, *LONG}:
+        arguments.error(
+            f"--systems: {', '.join(sorted(wrong))}: choose of {', '.join({**CLIPS, **LONG})}, or none"
+        )
     tables, notes, panels = [], [], []
     for name in options.sets:
         data = options.data if name == "clips" else long_videos(options)

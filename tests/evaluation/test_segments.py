@@ -99,6 +99,10 @@ def test_touching_segments_of_one_class_are_one_for_metrics_of_frames():
     assert segmental_f1(true, found, 0.5) == 1
     assert figures["map@0.5"] < 1  # ActivityNet counts instances
     assert figures["segments"] == 4
+    inside = {
+        "v": [Segment(0, 10, "a"), Segment(2, 5, "a"), Segment(10, 12, "a")]
+    }  # the first and the last touch
+    assert segmental_f1({"v": [Segment(0, 12, "a"), Segment(2, 5, "a")]}, inside, 1.0) == 1
 
 
 def test_classes_and_videos_are_kept_apart_and_a_class_without_truth_does_not_count():

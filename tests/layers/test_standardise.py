@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from praxiscope.errors import ArgumentError
+from praxiscope.layers.normalisation import statistics_held
 from praxiscope.layers.standardise import RunningStandardise
 
 
@@ -60,6 +61,32 @@ def test_maps_of_several_axes_and_half_precision() -> None:
     assert layer(x).dtype == torch.bfloat16
     assert int(layer.count) == 10
     assert layer.mean.dtype == torch.float32
+
+
+def test_statistics_are_held_where_a_pass_is_no_training_step() -> None:
+    layer, x = RunningStandardise(2), torch.tensor([[0.0, 0.0], [2.0, 4.0]])
+    layer(x)
+    with statistics_held(torch.nn.Sequential(layer)):
+        layer(torch.zeros(50, 2))
+    assert (int(layer.count), layer.mean.tolist()) == (2, [1.0, 2.0])
+    layer(x)
+    assert int(layer.count) == 4
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_vectors_that_are_not_finite_change_nothing(value: float) -> None:
+    layer = RunningStandardise(2)
+    layer(torch.tensor([[0.0, 0.0], [2.0, 4.0]]))
+    layer(torch.tensor([[value, 1.0]]))
+    layer(torch.zeros(0, 2))
+    assert (int(layer.count), layer.mean.tolist()) == (2, [1.0, 2.0])
+
+
+def test_a_large_mean_costs_no_precision_in_bfloat16() -> None:
+    layer = RunningStandardise(1)
+    layer(torch.tensor([[99.0], [101.0]]))
+    found = layer.eval()(torch.tensor([[100.5]]).bfloat16())
+    assert float(found) == pytest.approx(0.5, abs=0.01)
 
 
 @pytest.mark.parametrize("bad", [{"features": 0}, {"memory": 0}, {"eps": 0.0}])

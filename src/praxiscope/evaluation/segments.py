@@ -273,14 +273,14 @@ def _foreground(segments: Segments, background: Collection[str]) -> list[Segment
 
 def _joined(segments: Segments) -> list[Segment]:
     """Segments by their starts, those of one class that touch as one."""
-    last: dict[str, int] = {}  # of each class, its place
     found: list[Segment] = []
     for one in segments:
-        place = last.get(one.label)
-        if place is not None and abs(one.start_s - found[place].end_s) <= _TOUCH_S:
-            found[place] = found[place]._replace(end_s=one.end_s)
+        for place in range(len(found) - 1, -1, -1):
+            other = found[place]
+            if other.label == one.label and abs(one.start_s - other.end_s) <= _TOUCH_S:
+                found[place] = other._replace(end_s=one.end_s)
+                break
         else:
-            last[one.label] = len(found)
             found.append(one)
     return found
 

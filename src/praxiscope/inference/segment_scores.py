@@ -111,6 +111,7 @@ def _scores_by_frame(
             advance(time_s)
         sums[-1] += row
         counts[-1] += 1
+    advance(end_s)
     means = np.array(sums).reshape(-1, len(recogniser.labels)) / np.array(counts).reshape(-1, 1)
     ends = [*starts[1:], end_s][: len(starts)]
     return ScoresOverTime(np.array(starts), np.array(ends), means, recogniser.labels)

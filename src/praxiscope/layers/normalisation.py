@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from praxiscope.layers.standardise import RunningStandardise
+
 __all__ = ["freeze_batchnorm", "statistics_held"]
 
 
@@ -30,7 +32,7 @@ def freeze_batchnorm(module: nn.Module, *, keep_first: bool) -> None:
 @contextmanager
 def statistics_held(model: nn.Module) -> Iterator[None]:
     """A context in which BatchNorm layers in training mode normalise by their batch, but do not update their running
-    statistics."""
+    statistics, and no `RunningStandardise` does."""
     # Set the momentum to 0 instead of switching the statistics off. Without statistics torch saves other tensors for
     # the backward pass, and activation checkpointing would report that its two passes differ.
     learning = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training]
@@ -40,9 +42,14 @@ def statistics_held(model: nn.Module) -> Iterator[None]:
     ]
     for module in learning:
         module.momentum = 0.0
+    others = [m for m in model.modules() if isinstance(m, RunningStandardise) and not m.held]
+    for other in others:
+        other.held = True
     try:
         yield
     finally:
+        for other in others:
+            other.held = False
         for module, (momentum, batches) in zip(learning, before, strict=True):
             module.momentum = momentum
             if batches is not None and module.num_batches_tracked is not None:

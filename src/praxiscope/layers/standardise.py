@@ -17,14 +17,18 @@ class RunningStandardise(nn.Module):
     """Subtract the mean of each feature, and divide by its standard deviation.
 
     Unlike `torch.nn.BatchNorm1d`, training and evaluation do the same, and a batch of one vector is enough: the
-    statistics are those of the vectors of training so far, the oldest of which are forgotten, and have no gradient.
-    Before the first vector of training, the output is the input. Of several processes, each has the statistics of its
-    own vectors.
+    statistics cover about the last ``memory`` vectors of training, and have no gradient. Vectors that are not finite
+    change nothing. Before the first vector of training, the output is the input. Of several processes, the statistics
+    of the first count. A feature that is constant in training is divided by the root of ``eps``.
 
     Args:
         features: D.
-        memory: number of vectors; of the last so many or so are the statistics.
+        memory: number of vectors.
         eps: is added to the variance.
+
+    Attributes:
+        held: True where the statistics do not change in training either, see
+            `praxiscope.layers.normalisation.statistics_held`.
 
     Raises:
         ArgumentError: a number is not positive.
@@ -39,22 +43,28 @@ class RunningStandardise(nn.Module):
         for name, value in (("features", features), ("memory", memory), ("eps", eps)):
             if value <= 0:
                 raise ArgumentError(f"{name} must be positive, got {value}")
-        self.memory, self.eps = memory, eps
+        self.memory, self.eps, self.held = memory, eps, False
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("variance", torch.ones(features))
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., D] to [..., D]."""
-        if self.training:
+        if self.training and not self.held:
             self._learn(x.detach().reshape(-1, x.shape[-1]).to(self.mean.dtype))
         scale = (self.variance + self.eps * (self.count > 0)).rsqrt()
-        return (x - self.mean.to(x.dtype)) * scale.to(x.dtype)
+        return ((x - self.mean) * scale).to(
+            x.dtype
+        )  # in the precision of the statistics: the mean may be large
 
     @torch.no_grad()
     def _learn(self, vectors: Tensor) -> None:
         """Merge the statistics of some vectors into those of the vectors before them (Chan et al., 1979)."""
+        if not len(vectors):
+            return
         variance, mean = torch.var_mean(vectors, 0, correction=0)
+        if not bool(torch.isfinite(variance).all()):
+            return
         self.count.add_(len(vectors)).clamp_(max=max(self.memory, len(vectors)))
         share = len(vectors) / self.count.to(mean.dtype)
         apart = mean - self.mean

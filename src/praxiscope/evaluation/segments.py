@@ -35,7 +35,9 @@ ACTIVITYNET_TIOUS = tuple(round(0.5 + 0.05 * k, 2) for k in range(10))
 
 _REPORTED_TIOUS = (0.3, 0.5, 0.7)
 _REPORTED_F1 = (0.10, 0.25, 0.50)
-_ROUNDING = 1e-9  # of a tIoU: times are seconds, and a tIoU equal to the threshold counts
+# MS-TCN counts frames, so that a tIoU may equal the threshold; of times in seconds it may be less by rounding.
+# ActivityNet's evaluation compares times in seconds as they are.
+_ROUNDING = 1e-9
 _TOUCH_S = 1e-6
 
 
@@ -247,7 +249,7 @@ def _average_precision(
     for rank, (video, segment) in enumerate(sorted(predicted, key=lambda pair: -pair[1].score)):
         left = waiting.get(video, [])
         overlap = temporal_iou(segment, left)
-        if overlap.size and overlap.max() >= tiou - _ROUNDING:
+        if overlap.size and overlap.max() >= tiou:
             right[rank] = 1
             del left[int(overlap.argmax())]
     found = np.cumsum(right)

@@ -121,3 +121,10 @@ def test_gmdcsa24_reads_the_real_lists(data_folder: Path) -> None:
         (0, 3.6, "Walking"), (3.5, 5.3, "Drinking"), (3.6, 6.9, "Standing"), (6.9, 12, "Falling (BW)"),
     ]  # fmt: skip
     assert any("Sitting[9.7 to 3]" in note and "line 7" in note for note in made.notes)
+
+
+def test_segments_of_a_missing_video_are_counted_as_segments(tmp_path: Path) -> None:
+    rows = [f"{name}.mp4,x,{start},{start + 1},train" for name in ("a", "b", "gone") for start in (0, 2)]
+    path = listed(tmp_path, "\n".join(["path,label,start,end,split", *rows]))
+    manifest = load_records(path, random_split=False)
+    assert any(note.startswith("2 of 6 listed segments") and "gone.mp4" in note for note in manifest.notes)

@@ -151,9 +151,10 @@ def load_records(
         raise _nothing(name, root, listing)
     refuse_duplicates(records)
     if listing.missing:
-        missing = len(set(listing.missing))  # a list of segments has several rows of a video
+        cut = any(record.start_s is not None or record.end_s is not None for record in records)
         notes.append(
-            f"{missing} of {missing + len({record.path for record in records})} listed videos are missing: "
+            f"{len(listing.missing)} of {len(listing.missing) + len(records)} listed "
+            f"{'segments' if cut else 'videos'} are missing: "
             f"{_named_missing(listing.missing)}"
         )
     if unsplit := [record.id for record in records if record.split is None]:

@@ -53,9 +53,8 @@ class RunningStandardise(nn.Module):
         if self.training and not self.held:
             self._learn(x.detach().reshape(-1, x.shape[-1]).to(self.mean.dtype))
         scale = (self.variance + self.eps * (self.count > 0)).rsqrt()
-        return ((x - self.mean) * scale).to(
-            x.dtype
-        )  # in the precision of the statistics: the mean may be large
+        # In the precision of the statistics, since the mean may be large.
+        return ((x - self.mean) * scale).to(x.dtype)
 
     @torch.no_grad()
     def _learn(self, vectors: Tensor) -> None:

@@ -11,8 +11,8 @@ Arguments of all builders:
 * width: width of new fully connected layers.
 * dropout: rate of each fully connected layer.
 * standardise: new fully connected layers take standardised features
-  (`praxiscope.layers.standardise.RunningStandardise`). The maximum of rectified features is far from zero, and much
-  the same in all videos; layers that are new, on a network that does not learn, learn little from it as it is.
+  (`praxiscope.layers.standardise.RunningStandardise`). The maximum of rectified features is far from zero; new layers
+  on a network that does not learn need a scale. Own layers of a network take features as they are.
 * reduce: "max", or "mean" in its place.
 * frozen: the network of the frames does not learn.
 * stream, in_channels, pretrained, batchnorm, input_size: see `praxiscope.models.snippets.SnippetNetwork`.

@@ -80,8 +80,8 @@ for _model in (*_POOLS, "lstm"):
     recipes.register(f"fine-tune-{_model}")(recipe)
 
 
-# On stored features only the new layers learn: with features as they are, conv pooling stayed at chance on films of two
-# minutes at every learning rate that was tried.
+# On stored features only the new layers learn. Without standardisation they stayed at chance on the maximum over 120
+# frames (benchmarks/over_time.md).
 def _on_features(model: str) -> TrainSettings:
     return features().updated({"model.name": model, "model.standardise": True, "optim.lr": 1e-3})
 

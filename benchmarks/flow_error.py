@@ -17,8 +17,9 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from praxiscope.flow import tvl1
+from praxiscope.flow.error import end_point_error
 from praxiscope.flow.estimate import create_estimator
-from praxiscope.flow.flo import end_point_error, read_flo
+from praxiscope.flow.flo import read_flo
 from praxiscope.video.geometry import resize
 from praxiscope.video.opening import open_video
 
@@ -156,13 +157,13 @@ def candidates(raft_weights: str, raft_size: str) -> list[Candidate]:
 
 def error_rows(methods: list[Candidate], pairs: list[Pair]) -> Iterator[list[str]]:
     """Return mean end-point errors in pixels, and their geometric mean over pairs."""
-    still = [end_point_error(torch.zeros_like(p.truth), p.truth, p.known) for p in pairs]
+    still = [float(end_point_error(torch.zeros_like(p.truth), p.truth, p.known).nanmean()) for p in pairs]
     yield ["no motion", *(f"{error:.3f}" for error in still), f"{statistics.geometric_mean(still):.3f}"]
     for method in methods:
         if method.run is None:
             yield [method.name, *([method.why] * (len(pairs) + 1))]
             continue
-        found = [end_point_error(method.run(p.frames)[0], p.truth, p.known) for p in pairs]
+        found = [float(end_point_error(method.run(p.frames)[0], p.truth, p.known).nanmean()) for p in pairs]
         yield [method.name, *(f"{error:.3f}" for error in found), f"{statistics.geometric_mean(found):.3f}"]
 
 

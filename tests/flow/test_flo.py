@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from praxiscope.errors import ArgumentError, DataError
-from praxiscope.flow.flo import end_point_error, read_flo, write_flo
+from praxiscope.flow.flo import read_flo, write_flo
 
 
 def test_a_file_written_by_hand_is_read(tmp_path):
@@ -82,14 +82,3 @@ def test_other_things_than_flow_are_not_written(tmp_path):
             write_flo(tmp_path / "a.flo", wrong)
     with pytest.raises(ArgumentError, match=r"known .*\bbool \[4, 4\]"):
         write_flo(tmp_path / "a.flo", torch.zeros(2, 4, 4), torch.ones(4, 5, dtype=torch.bool))
-
-
-def test_the_end_point_error_is_the_mean_distance_over_what_is_known():
-    truth = torch.tensor([[[0.0, 1.0, torch.nan]], [[0.0, 1.0, torch.nan]]])
-    flow = torch.tensor([[[3.0, 1.0, 0.0]], [[4.0, 0.0, 0.0]]])
-    assert end_point_error(flow, truth, torch.tensor([[True, True, False]])) == pytest.approx(3)
-    assert end_point_error(flow[..., :2], truth[..., :2]) == pytest.approx(3)
-    with pytest.raises(ArgumentError, match=r"\bpixel\b"):
-        end_point_error(flow, truth, torch.zeros(1, 3, dtype=torch.bool))
-    with pytest.raises(ArgumentError, match=r"\[2, H, W\]"):
-        end_point_error(flow, truth[..., :2])

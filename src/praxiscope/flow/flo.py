@@ -1,4 +1,4 @@
-"""Middlebury's file format for flow, and the end-point error.
+"""Middlebury's file format for flow.
 
 A ``.flo`` file holds four bytes ``PIEH``, the width and the height as 32-bit integers, then dx and dy of every pixel
 row by row as 32-bit floats, all little-endian (Baker et al., 2007). Components beyond 1e9 mark unknown flow.
@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from praxiscope.errors import ArgumentError, DataError
+from praxiscope.flow.error import known_flow
 
-__all__ = ["end_point_error", "read_flo", "write_flo"]
+__all__ = ["read_flo", "write_flo"]
 
 _TAG = b"PIEH"  # the float 202021.25
 _HEADER_BYTES = 12
-_UNKNOWN = 1e9
 _MARK = 1.666666752e9  # the value in Middlebury's own files
 
 
@@ -50,7 +50,7 @@ def read_flo(path: str | Path) -> tuple[Tensor, Tensor]:
         )
     values = np.frombuffer(content, "<f4", offset=_HEADER_BYTES).reshape(height, width, 2)
     flow = torch.from_numpy(values.astype(np.float32)).permute(2, 0, 1).contiguous()
-    known = (flow.abs() <= _UNKNOWN).all(dim=0)  # False for nan as well
+    known = known_flow(flow)
     flow[:, ~known] = torch.nan
     return flow, known
 
@@ -83,25 +83,3 @@ def write_flo(path: str | Path, flow: Tensor, known: Tensor | None = None) -> No
     pixels = flow.permute(1, 2, 0).contiguous().numpy().astype("<f4")
     temporary.write_bytes(_TAG + np.array([width, height], "<i4").tobytes() + pixels.tobytes())
     os.replace(temporary, path)
-
-
-def end_point_error(flow: Tensor, truth: Tensor, known: Tensor | None = None) -> float:
-    """The mean end-point error in pixels.
-
-    Args:
-        flow, truth: float [2, H, W] in pixels.
-        known: bool [H, W], mask of the pixels to average over. None: all.
-
-    Raises:
-        ArgumentError: the shapes are wrong, or no pixel is known.
-    """
-    if flow.shape != truth.shape or flow.ndim != 3 or flow.shape[0] != 2:
-        raise ArgumentError(
-            f"flow and truth must have the same shape [2, H, W], got {list(flow.shape)} and {list(truth.shape)}"
-        )
-    distances = torch.hypot(*(flow - truth))
-    if known is not None:
-        distances = distances[known]
-    if not distances.numel():
-        raise ArgumentError("no pixel is known, so the end-point error is undefined")
-    return float(distances.mean(dtype=torch.float64))

@@ -14,7 +14,8 @@ import praxiscope as px
 from praxiscope.errors import ArgumentError, UnknownNameError
 from praxiscope.evaluation.protocols import parse_protocol
 from praxiscope.models import names
-from praxiscope.models.contract import Normalisation, Sees, VideoModel, check_contract, check_output
+from praxiscope.models.contract import Normalisation, Sees, VideoModel
+from praxiscope.models.contract_checks import check_contract, check_output
 from praxiscope.models.registered import models, register_model
 from praxiscope.types import SnippetOutput
 

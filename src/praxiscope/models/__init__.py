@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from praxiscope._lazy import submodules
 from praxiscope.errors import ArgumentError
-from praxiscope.models.contract import check_contract
+from praxiscope.models.contract_checks import check_contract
 from praxiscope.models.names import (
     FILES,
     REQUIRED,

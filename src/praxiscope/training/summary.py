@@ -14,7 +14,8 @@ from praxiscope.checkpoint import ModelCard
 from praxiscope.data.dataset import frame_range
 from praxiscope.data.manifest import Manifest
 from praxiscope.errors import ArgumentError, DataError, VideoError
-from praxiscope.models.contract import ReadsInParts, check_output
+from praxiscope.models.contract import ReadsInParts
+from praxiscope.models.contract_checks import check_output
 from praxiscope.progress import Reporter
 from praxiscope.recipes.settings import TrainSettings
 from praxiscope.training.duration import Duration

@@ -174,6 +174,7 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
         "commands/api.py:test": "a public function spells its options out, as its command does",
         "models/multiplier.py:TwoStreamResidualNetwork.__init__": "takes the keywords of its builders",
         "models/snippets.py:SnippetNetwork.__init__": "takes the keywords of its builders",
+        "models/temporal_difference.py:TemporalDifference.__init__": "takes the keywords of its builder",
     },
     "circles": {},
     "entangled_models": {},

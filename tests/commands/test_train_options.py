@@ -130,7 +130,7 @@ def test_other_weights_backbones_and_wishes_come_first(
 def test_no_recipe_of_a_paper_starts_from_installed_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "has_installed_weights", INSTALLED.__contains__)
     starting = {name for name in list_recipes() if checks.starts_pretrained(get_recipe(name).model)}
-    own = {name for name in starting if not name.startswith(("fine-tune", "features"))}
+    own = {name for name in starting if not name.startswith(("default-", "fine-tune", "features"))}
     assert own == {"default", "demo-own"}
     assert {"features", "features-lstm", "features-conv-pool"} < starting
     assert {"fine-tune", "fine-tune-tsm", "fine-tune-lstm"} < starting

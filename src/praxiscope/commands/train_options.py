@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from praxiscope._lazy import quick_imports
 from praxiscope.checkpoint import check_recogniser, find_checkpoint, load_card
 from praxiscope.commands.fit_options import check_fit, given_options, resolve_fit
 from praxiscope.commands.row_options import resolve_rows
+from praxiscope.commands.start_options import warm_start_settings
 from praxiscope.devices import check_device
 from praxiscope.errors import ArgumentError, unknown_name
 from praxiscope.models.names import FILES, default_stream, frames_of, keywords_of, learns_of
@@ -22,7 +22,6 @@ from praxiscope.recipes.sections import ModelSettings
 from praxiscope.recipes.settings import load_yaml, override
 from praxiscope.run_folder import SETTINGS_FILE
 from praxiscope.training.checks import (
-    check_streams,
     check_training,
     learns_on_features,
     model_keywords,
@@ -175,7 +174,7 @@ def _settings(
     model = options.model or _model_of(plain, options.start)
     settings = _beginning(options.recipe, model, saved if resume else None, start)
     name = model or settings.model.name
-    taken_over = _warm_start(options.start, name, plain, out, resume)
+    taken_over = warm_start_settings(options.start, name, plain, out, resume)
     changes = _changes(plain, settings)
     if model is not None:
         changes["model.name"] = model
@@ -229,49 +228,6 @@ def _beginning(recipe: str, model: str | None, saved: Path | None, start: Start)
     known = {*keywords_of(name), *ModelSettings.model_fields}
     kept = {key: value for key, value in settings.model.model_dump().items() if key in known}
     return settings.model_copy(update={"model": ModelSettings(**kept)})
-
-
-def _warm_start(
-    start: str | None, model: str, plain: Mapping[str, Any], out: Path, resume: bool
-) -> dict[str, Any]:
-    """Return the settings that a warm-started network copies from its runs, or from its run."""
-    if start is None:
-        return {}
-    if resume:
-        raise ArgumentError(
-            f"--from {start}: a warm start needs a new run, and {out} is resumed. Leave one out."
-        )
-    runs = [run for run in start.split(",") if run]
-    if default_stream(model) != "both":
-        if len(runs) != 1:
-            raise ArgumentError(
-                f"--from {start}: needs a model of RGB and flow, such as multiplier; {model} has one stream, and "
-                f"starts from one run. Leave out --{'clusters' if 'clusters' in plain else 'model'}, or give one run."
-            )
-        check_recogniser(runs[0])
-        return _settings_of_run(runs[0], model)
-    check_streams(runs)
-    for run in runs:
-        check_recogniser(run)
-    with quick_imports():
-        from praxiscope.training.warm_start import settings_of_runs
-    return settings_of_runs(runs)
-
-
-# The keywords of a builder that a run sets anew.
-_NEW = {"num_classes", "snippets", "in_channels", "input_size", "multi_label"}
-
-
-def _settings_of_run(run: str, model: str) -> dict[str, Any]:
-    """The settings that a longer network takes from a run of the same model: its keywords, and the size of frames."""
-    card = load_card(find_checkpoint(run))
-    kept = {key: value for key, value in card.kwargs.items() if key not in _NEW} if card.name == model else {}
-    return {
-        "model.start": (run,),
-        **{f"model.{key}": value for key, value in kept.items()},
-        "input.size": card.input.size,
-        "input.short_side": card.input.short_side,
-    }
 
 
 def _changes(plain: Mapping[str, Any], settings: TrainSettings) -> dict[str, Any]:

@@ -46,7 +46,8 @@ class VideoModel(Protocol):
         fields:
 
     * ``snippet_logits`` [B, S, K], if ``sees.scores_snippets``;
-    * ``stream_logits`` [streams, B, K], if each of several streams has its own loss;
+    * ``stream_logits`` [heads, B, K], if each of several classifiers has its own loss, with ``head_names``, by default
+    those of ``streams``;
     * ``frame_logits`` [B, S, K] with ``frame_weights`` [S], if each frame has its own loss, times its weight;
     * ``features`` and ``maps``, for models with the interface `NamesLayers`.
 
@@ -65,13 +66,15 @@ class VideoModel(Protocol):
         num_classes: K.
         classifiers: the layers that output class scores. They may be trained alone at first, or with another learning
             rate. May be empty.
-        first_convolutions: the layers that take the input, one per stream (or stem). May be empty.
+        first_convolutions: the layers that take the input, one per stream (or stem), or per network that takes it. May
+            be empty.
         stream_networks: the network of each stream, into which weights are loaded. May be empty.
         consensus: from scores of snippets [B, S, K] to scores of videos [B, K]; None if snippets have no scores.
 
     Optional interfaces are `ReadsInParts` and `ClustersFrames`, for models of all frames; `LearnsFromFeatures` and
     `FitsFeatures`, for models that first take each frame by itself, and may learn from stored features of frames; and
-    `ScoresOnline`, for models that score a video while its frames come. Pictures use `AnswersEachFrame` and
+    `ScoresOnline`, for models that score a video while its frames come; those of `praxiscope.models.parts` for models
+    of several parts. Pictures use `AnswersEachFrame` and
     `TakesMaximum`.
     """
 

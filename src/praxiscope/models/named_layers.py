@@ -8,7 +8,7 @@ Axis letters: N images, C channels, H rows, W columns, D features, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
@@ -130,7 +130,11 @@ def check_layers(maps: Iterable[str], known: Sequence[str]) -> None:
 
 
 def run_layers(
-    layers: Sequence[Layer], x: Tensor, maps: Sequence[str] = (), rows: tuple[int, ...] = (-1,)
+    layers: Sequence[Layer],
+    x: Tensor,
+    maps: Sequence[str] = (),
+    rows: tuple[int, ...] = (-1,),
+    added: Mapping[str, Tensor] = {},
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Apply layers in sequence. Returns the output of the last layer, and those of the layers in ``maps`` by name.
 
@@ -140,10 +144,13 @@ def run_layers(
         maps: names of layers.
         rows: axes that replace N in the maps. The scores depend on the maps in this shape, so that gradients with
             respect to them exist.
+        added: values, by the name of a layer, that are added to its output, [N, C, H, W].
     """
     kept: dict[str, Tensor] = {}
     for layer, following in zip(layers, [*layers[1:], None], strict=True):
         x = layer.run(x)
+        if layer.name in added:
+            x = x + added[layer.name]
         if layer.name in maps:
             kept[layer.name] = x.reshape(*rows, *x.shape[1:])
             x = kept[layer.name].reshape(x.shape)
@@ -241,20 +248,28 @@ class NamedLayers:
     def _number(self, name: str) -> int:
         return [layer.name for layer in self.layers].index(name)
 
-    def __call__(self, x: Tensor, maps: Sequence[str] = (), rows: tuple[int, ...] = (-1,)) -> BackboneOutput:
+    def __call__(
+        self,
+        x: Tensor,
+        maps: Sequence[str] = (),
+        rows: tuple[int, ...] = (-1,),
+        added: Mapping[str, Tensor] = {},
+    ) -> BackboneOutput:
         """Scores, features and maps of images [N, C, H, W].
 
         Args:
             x: the input of the first layer.
             maps: names of layers.
             rows: axes that replace N in the output, such as (B, S).
+            added: values, by the name of a layer, that are added to its output, [N, C, H, W]. For networks that can be
+                split (`praxiscope.models.stages`).
 
         Raises:
             UnknownNameError: a layer is unknown; the message names the nearest.
         """
         check_layers(maps, self.names)
         kept: dict[str, Tensor] = {}
-        if self._whole is not None and not maps:
+        if self._whole is not None and not maps and not added:
             x = self._whole(x)
         elif self._intermediate is not None:
             numbers = sorted({self.names.index(name) for name in maps})
@@ -264,7 +279,7 @@ class NamedLayers:
                 for number, one in zip(numbers, found, strict=True)
             }
         else:
-            x, kept = run_layers(self.layers, x, maps, rows)
+            x, kept = run_layers(self.layers, x, maps, rows, added)
         pooled = self.pool(x)
         features = pooled if pooled.dim() == 2 else pooled.mean((2, 3))
         features = features.reshape(*rows, features.shape[1])

@@ -28,6 +28,7 @@ __all__ = [
     "keywords_of",
     "learns_of",
     "list_models",
+    "parts_of",
 ]
 
 BACKBONES = (
@@ -107,6 +108,14 @@ def backbones_of(name: str) -> Sequence[str] | None:
     if (known := registered(name)) is not None:
         return known.backbones
     return _facts(name).get("backbones")
+
+
+def parts_of(name: str) -> Sequence[str]:
+    """The parts of a model that may each start from a run. Raises UnknownNameError for an unknown model."""
+    if (known := registered(name)) is not None:
+        return known.parts
+    parts: Sequence[str] = _facts(name).get("parts", ())
+    return parts
 
 
 def _facts(name: str) -> dict[str | None, Any]:

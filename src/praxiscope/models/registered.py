@@ -32,6 +32,7 @@ FILES = {
     "probe": "probe",
     "prototypes": "prototypes",
     "slow-pool": "pooled",
+    "temporal-difference": "temporal_difference",
     "time-conv": "pooled",
     "tsm": "tsm",
     "tsn": "tsn",
@@ -58,12 +59,15 @@ class Registered:
             `praxiscope.models.contract.FitsFeatures`; "either": it is trained, on videos or on stored features, see
             `praxiscope.models.contract.LearnsFromFeatures`.
         backbones: names of the backbones that its builder takes; None: any.
+        parts: names of the parts of its networks that may each start from a run, see
+            `praxiscope.models.parts.StartsFromParts`.
     """
 
     build: Callable[..., nn.Module]
     frames: Literal["sampled", "all"] = "sampled"
     learns: Learns = "frames"
     backbones: Sequence[str] | None = None
+    parts: Sequence[str] = ()
 
 
 models: Registry[Registered] = Registry(
@@ -77,6 +81,7 @@ def register_model(
     frames: Literal["sampled", "all"] = "sampled",
     learns: Learns = "frames",
     backbones: Sequence[str] | None = None,
+    parts: Sequence[str] = (),
 ) -> Callable[[Builder], Builder]:
     """Return a decorator that registers the builder of a model, for ``--model NAME`` and ``create_model(NAME)``.
 
@@ -93,6 +98,8 @@ def register_model(
             builder also gets ``backbone``, ``stream``, ``layer`` and ``frames`` (the number of frames that have
             features, per video) if it declares them.
         backbones: names of the backbones that the builder takes, if not any; others are refused before a run starts.
+        parts: names of the parts that ``--from PART=RUN`` may start, of models with the interface
+            `praxiscope.models.parts.StartsFromParts`.
 
     Raises:
         ArgumentError: the name is taken or not a non-empty string, or the builder is not a function or class whose
@@ -119,7 +126,7 @@ def register_model(
                     "declare each keyword"
                 )
         models.register(name, getattr(build, "__module__", None))(
-            Registered(build, frames, learns, backbones)
+            Registered(build, frames, learns, backbones, parts)
         )
         return build
 

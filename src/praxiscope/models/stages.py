@@ -1,6 +1,6 @@
-"""Split an image network after its first stage, to process every frame early and few frames late.
+"""The stages of image networks, at whose ends a network can be split.
 
-Both parts are modules of the network, so that its state dict keeps the names of published weights.
+The parts are modules of the network, so that its state dict keeps the names of published weights.
 """
 
 from __future__ import annotations
@@ -14,39 +14,58 @@ from praxiscope.errors import ArgumentError
 from praxiscope.models.named_layers import Layer, NamedLayers, named_layers
 from praxiscope.models.residual import is_residual_unit, residual_sum
 
-__all__ = ["early_stage", "late_stages", "without_last_relu"]
+__all__ = ["STAGES", "early_stage", "late_stages", "stage_ends", "without_last_relu"]
 
-# The last layer of the first stage, where the width is a quarter of the input's (AlexNet, some MobileNets: an eighth),
-# after a ReLU if the network has one there. By the name of the backbone, or by the class of the network.
-_FIRST_STAGE_ENDS: dict[str, str] = {
-    "vgg16": "features.9",
-    "vgg16_bn": "features.13",
-    "squeezenet1_0": "features.5",
-    "squeezenet1_1": "features.4",
-    "torchvision.models.resnet.ResNet": "layer1",
-    "torchvision.models.googlenet.GoogLeNet": "conv3",
-    "torchvision.models.mobilenetv2.MobileNetV2": "features.3",
-    "torchvision.models.alexnet.AlexNet": "features.2",
-    "praxiscope.models.efficientnet_lite.EfficientNetLite": "blocks.1",
-    "praxiscope.models.mobilenet_v1.MobileNetV1": "blocks.2",
-    "timm.models.resnet.ResNet": "layer1",
-    "timm.models.regnet.RegNet": "s1",
-    "timm.models.convnext.ConvNeXt": "stages.0",
-    "timm.models.efficientnet.EfficientNet": "blocks.1",
-    "timm.models.mobilenetv3.MobileNetV3": "blocks.1",
+STAGES = ("conv1", "res2", "res3", "res4")
+"""Names of the stages of an image network before its last one, after those of a ResNet. With an input of 224 pixels the
+width of their outputs is 112 or 56, then 56, 28 and 14."""
+
+# The last layer of each stage but the last, at which the resolution is reduced next: in a ResNet, the max pooling after
+# conv1, then res2 to res4. By the name of the backbone, or by the class of the network. AlexNet's second "stage" is its
+# first max pooling.
+_STAGE_ENDS: dict[str, tuple[str, ...]] = {
+    "vgg16": ("features.4", "features.9", "features.16", "features.23"),
+    "vgg16_bn": ("features.6", "features.13", "features.23", "features.33"),
+    "squeezenet1_0": ("features.2", "features.5", "features.10"),
+    "squeezenet1_1": ("features.2", "features.4", "features.7"),
+    "torchvision.models.resnet.ResNet": ("maxpool", "layer1", "layer2", "layer3"),
+    "torchvision.models.googlenet.GoogLeNet": ("maxpool1", "conv3", "inception3b", "inception4e"),
+    "torchvision.models.mobilenetv2.MobileNetV2": ("features.1", "features.3", "features.6", "features.13"),
+    "torchvision.models.alexnet.AlexNet": ("features.1", "features.2", "features.5"),
+    "praxiscope.models.efficientnet_lite.EfficientNetLite": ("blocks.0", "blocks.1", "blocks.2", "blocks.4"),
+    "praxiscope.models.mobilenet_v1.MobileNetV1": ("blocks.0", "blocks.2", "blocks.4", "blocks.10"),
+    "timm.models.resnet.ResNet": ("maxpool", "layer1", "layer2", "layer3"),
+    "timm.models.regnet.RegNet": ("stem", "s1", "s2", "s3"),
+    "timm.models.convnext.ConvNeXt": ("stem", "stages.0", "stages.1", "stages.2"),
+    "timm.models.efficientnet.EfficientNet": ("blocks.0", "blocks.1", "blocks.2", "blocks.4"),
+    "timm.models.mobilenetv3.MobileNetV3": ("blocks.0", "blocks.1", "blocks.2"),
 }
 
 
-def _first_stage_end(backbone: nn.Module, name: str) -> str:
+def stage_ends(backbone: nn.Module, name: str) -> dict[str, str]:
+    """Return the name of the last layer of each stage but the last, by the names of `STAGES`, in order. Networks with
+    fewer stages lack the last names.
+
+    Args:
+        backbone: an image network.
+        name: the name it was built with, see `praxiscope.models.backbones.create_backbone`.
+
+    Raises:
+        ArgumentError: the stages of this network are not known.
+    """
     kind = f"{type(backbone).__module__}.{type(backbone).__name__}"
-    found = _FIRST_STAGE_ENDS.get(name) or _FIRST_STAGE_ENDS.get(kind)
+    found = _STAGE_ENDS.get(name) or _STAGE_ENDS.get(kind)
     if found is None:
         raise ArgumentError(
-            f"{name} cannot be split after its first stage: the end of this stage is unknown for "
-            f"{type(backbone).__name__}. Choose another backbone: a ResNet, RegNet, EfficientNet, MobileNet, ConvNeXt, "
-            "VGG, GoogLeNet or SqueezeNet"
+            f"{name} cannot be split: the stages of {type(backbone).__name__} are not known. Choose another backbone: "
+            "a ResNet, RegNet, EfficientNet, MobileNet, ConvNeXt, VGG, GoogLeNet or SqueezeNet"
         )
-    return found
+    return dict(zip(STAGES, found, strict=False))
+
+
+def _first_stage_end(backbone: nn.Module, name: str) -> str:
+    """The layer after which the width is a quarter of the input's (AlexNet, some MobileNets: an eighth)."""
+    return stage_ends(backbone, name)["res2"]
 
 
 def early_stage(backbone: nn.Module, name: str) -> list[Layer]:

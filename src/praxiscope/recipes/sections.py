@@ -104,6 +104,9 @@ class DataSettings(Section):
         }
 
 
+_NO_KEYWORDS = ("name", "weights", "start", "start_parts")
+
+
 def _none_if_auto(value: Any) -> Any:
     return None if value == "auto" else value
 
@@ -125,6 +128,10 @@ class ModelSettings(BaseModel):
         description="an RGB run and a flow run from which a two-stream network starts, or one run of the same model "
         "(warm start, --from)",
     )
+    start_parts: tuple[Text, ...] | None = Field(
+        None,
+        description="the part of the network that each run of start begins; by default those that it has",
+    )
 
     @property
     def starts(self) -> tuple[str, ...]:
@@ -133,13 +140,17 @@ class ModelSettings(BaseModel):
 
     def keywords(self) -> dict[str, Any]:
         """The builder's keywords; ``pretrained`` only if it is set."""
-        words = {k: v for k, v in self.model_dump().items() if k not in ("name", "weights", "start")}
+        words = {k: v for k, v in self.model_dump().items() if k not in _NO_KEYWORDS}
         if words["pretrained"] is None:
             del words["pretrained"]
         return words
 
 
-EPOCHS_OR_STEPS = (("epochs", "steps"), ("milestones", "milestone_steps"))
+EPOCHS_OR_STEPS = (
+    ("epochs", "steps"),
+    ("milestones", "milestone_steps"),
+    ("frozen_epochs", "frozen_steps"),
+)
 """Pairs of settings of ``optim`` that exclude each other."""
 
 _EPOCHS = 30  # if neither epochs nor steps are set
@@ -174,8 +185,11 @@ class OptimSettings(Section):
         description="updates of the weights, instead of epochs: independent of the size of the data set",
     )
     frozen_epochs: float | Literal["all"] = Field(
-        0.0, description="number of first epochs that train only the classifier; all: the whole run"
+        0.0,
+        description="number of first epochs that train only the classifier (temporal-difference: that fix the image "
+        "network); all: the whole run",
     )
+    frozen_steps: int | None = Field(None, ge=1, description="the same in steps, instead of frozen_epochs")
     batch: int = Field(8, ge=1, description="videos per device in a forward pass")
     accumulate: int = Field(1, ge=1, description="batches per update of the weights")
     label_smoothing: float = Field(0.0, ge=0, lt=1)

@@ -21,7 +21,8 @@ def ordinary(
     prepare: Prepare = lambda batch: batch,
 ) -> Step:
     """The step that backpropagates the loss of every snippet. Its metrics are ``top1`` and, for a model that classifies
-    each stream separately, ``loss_rgb`` and ``loss_flow``, which add up to the loss.
+    each stream separately, ``loss_rgb`` and ``loss_flow`` (or ``loss_HEAD`` by the output's ``head_names``), which add
+    up to the loss.
 
     Args:
         loss_function: (logits [B, K], targets) -> mean loss; see `output_losses`.
@@ -37,8 +38,8 @@ def ordinary(
         backward(loss)
         metrics = {"top1": accuracy(output.logits, batch.targets, tasks)}
         if len(losses) > 1:
-            names = [f"loss_{stream}" for stream in model.streams]  # type: ignore[union-attr]
-            metrics |= dict(zip(names, losses.detach(), strict=True))
+            heads: Any = getattr(output, "head_names", model.streams)
+            metrics |= {f"loss_{head}": one for head, one in zip(heads, losses.detach(), strict=True)}
         return StepOutput(loss.detach(), metrics)
 
     return step

@@ -18,7 +18,8 @@ from praxiscope.evaluation.protocols import parse_protocol
 from praxiscope.flow.store import FlowStore
 from praxiscope.models import create_model
 from praxiscope.models.contract import LearnsFromFeatures, Normalisation, VideoModel
-from praxiscope.models.names import REQUIRED, is_timm, keywords_of
+from praxiscope.models.names import REQUIRED, is_timm, keywords_of, parts_of
+from praxiscope.models.parts import StartsFromParts
 from praxiscope.models.timm_backbones import portable_name
 from praxiscope.models.weights import load_weights
 from praxiscope.progress import Reporter
@@ -27,6 +28,7 @@ from praxiscope.recipes.settings import TrainSettings
 from praxiscope.training.checks import model_keywords, seen_streams
 from praxiscope.training.duration import Duration
 from praxiscope.training.expansion import expand
+from praxiscope.training.start_parts import start_from_parts
 from praxiscope.training.warm_start import warm_start
 from praxiscope.units import counted
 
@@ -81,7 +83,7 @@ def build_model(
 def _check_start(settings: TrainSettings) -> None:
     """Raise ArgumentError if initial weights are set in two ways, before any are downloaded."""
     given = settings.model
-    if given.start and (given.weights or given.pretrained):
+    if given.start and (given.weights or given.pretrained) and not parts_of(given.name):
         other = f"--weights {given.weights}" if given.weights else "--pretrained"
         raise ArgumentError(f"{other} and --from both set initial weights. Omit one of them.")
 
@@ -214,7 +216,11 @@ def _start(
         report = load_weights(model, given.weights, labels=manifest.classes)
         kept = " except the classifier, whose classes differ" if report.skipped_classifier else ""
         reporter.line(f"Loaded {counted(len(report.loaded), 'tensor')} from {given.weights}: all{kept}.")
-    if given.start and len(given.start) == len(model.stream_networks) == 1:
+    if given.start and isinstance(model, StartsFromParts):
+        starts = dict(zip(given.start, given.start_parts or [None] * len(given.start), strict=True))
+        for line in start_from_parts(given.name, model, starts, manifest.classes, store):
+            reporter.line(line)
+    elif given.start and len(given.start) == len(model.stream_networks) == 1:
         reporter.line(expand(given.name, model, given.start[0], manifest.classes, store))
     elif given.start:
         for line in warm_start(model, given.start, manifest.classes, store):

@@ -27,6 +27,7 @@ from praxiscope.models.names import (
     default_stream,
     keywords_of,
     learns_of,
+    parts_of,
 )
 from praxiscope.recipes.settings import load_yaml
 from praxiscope.run_folder import SETTINGS_FILE
@@ -163,7 +164,11 @@ def starts_pretrained(given: ModelSettings) -> bool:
     """
     if given.pretrained is not None:
         return given.pretrained
-    if given.weights or given.start or "pretrained" not in keywords_of(given.name):
+    if given.weights or "pretrained" not in keywords_of(given.name):
+        return False
+    if given.start and not parts_of(
+        given.name
+    ):  # the other parts of a network may start from ImageNet weights
         return False
     return has_installed_weights(str(model_keywords(given).get("backbone")))
 

@@ -20,6 +20,10 @@ def length_of(optim: OptimSettings) -> str:
     return counted(optim.steps, "step") if optim.steps else counted(optim.epochs or 0, "epoch")
 
 
+def _frozen(optim: OptimSettings, steps: int, steps_per_epoch: int) -> int:
+    return steps if optim.frozen_epochs == "all" else round(float(optim.frozen_epochs) * steps_per_epoch)
+
+
 @dataclass(frozen=True)
 class Duration:
     """The steps of a run. A step is one update of the weights, by all processes and all accumulated batches.
@@ -29,7 +33,7 @@ class Duration:
         steps_per_epoch: steps of a pass over the data. If the settings set steps, the last epoch may be shorter.
         warmup: steps in which the learning rate increases.
         milestones: steps after which it decreases; only for the schedule "step".
-        frozen: number of first steps in which only the classifier is trained.
+        frozen: number of first steps in which only the classifier is trained (or what a model of two phases says).
     """
 
     steps: int
@@ -67,7 +71,7 @@ class Duration:
             steps_per_epoch,
             warmup,
             milestones if optim.schedule == "step" else (),
-            steps if optim.frozen_epochs == "all" else round(float(optim.frozen_epochs) * steps_per_epoch),
+            optim.frozen_steps or _frozen(optim, steps, steps_per_epoch),
         )
 
     @property

@@ -15,7 +15,7 @@ from praxiscope.errors import ArgumentError, CheckpointError, DataError
 from praxiscope.flow.store import FlowContract, FlowStore
 from praxiscope.models.contract import Normalisation
 
-__all__ = ["expand"]
+__all__ = ["expand", "take_normalisation"]
 
 
 def expand(name: str, model: Any, run: str, labels: Sequence[str], store: FlowStore | None) -> str:
@@ -57,7 +57,7 @@ def expand(name: str, model: Any, run: str, labels: Sequence[str], store: FlowSt
         )
     new = heads & own.keys() if not same else (heads & own.keys()) - fits
     model.load_state_dict({key: came[key] for key in fits - new}, strict=False)
-    _normalise(model, card, run, store)
+    take_normalisation(model, card, run, store)
     if not new:
         return f"Starts from {run}: all weights."
     why = "the classes differ"
@@ -78,8 +78,12 @@ def _of_classifiers(model: Any) -> set[str]:
     }
 
 
-def _normalise(model: Any, card: ModelCard, run: str, store: FlowStore | None) -> None:
-    """Take over the normalisation of a run's training."""
+def take_normalisation(model: Any, card: ModelCard, run: str, store: FlowStore | None) -> None:
+    """Take over the normalisation of a run's training, for a model of one stream.
+
+    Raises:
+        DataError: the flow was computed differently from the flow that the run was trained on.
+    """
     (stream,) = model.stream_networks
     contract = card.input
     if contract.flow is None:

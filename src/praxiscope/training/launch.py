@@ -51,7 +51,11 @@ def _strategy(processes: int, settings: TrainSettings) -> str:
     """Fabric's name for the strategy. While the backbone is frozen, some parameters have no gradient."""
     if processes == 1:
         return "auto"
-    return "ddp_find_unused_parameters_true" if settings.optim.frozen_epochs else "ddp"
+    return (
+        "ddp_find_unused_parameters_true"
+        if settings.optim.frozen_epochs or settings.optim.frozen_steps
+        else "ddp"
+    )
 
 
 def _processes(devices: int, nodes: int) -> tuple[int, int]:

@@ -15,7 +15,15 @@ if TYPE_CHECKING:
 
     from praxiscope.training.loop import TrainState
 
-__all__ = ["ChoiceLog", "RunLog", "choice_recorder", "merge_choices", "read_choices", "read_log"]
+__all__ = [
+    "ChoiceLog",
+    "RunLog",
+    "choice_recorder",
+    "log_writer",
+    "merge_choices",
+    "read_choices",
+    "read_log",
+]
 
 _FIRST = ("step", "epoch", "lr", "loss", "top1", "val_loss", "val_top1")
 
@@ -71,6 +79,25 @@ class RunLog:
         """Close the files."""
         if self._writer is not None:
             self._writer.close()
+
+
+def log_writer(
+    log: RunLog | None, phase: Callable[[int], int] | None
+) -> Callable[[Mapping[str, float]], None]:
+    """Return a function that writes a row to a log, if there is one, with the phase of its step for a run of two.
+
+    Args:
+        log: the log of this process.
+        phase: from the index of a step, from 0, to its phase; None for a run of one phase.
+    """
+
+    def write(row: Mapping[str, float]) -> None:
+        if log is not None:
+            log.write(
+                row if phase is None or "loss" not in row else {**row, "phase": phase(int(row["step"]) - 1)}
+            )
+
+    return write
 
 
 class ChoiceLog:

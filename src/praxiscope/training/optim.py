@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from praxiscope.errors import ArgumentError
+from praxiscope.models.parts import FreezesFirst
 
 __all__ = [
     "ParameterGroup",
@@ -137,9 +138,14 @@ class TrunkFreeze:
     avoids this (Kumar et al., "Fine-tuning can distort pretrained features", ICLR 2022). While the backbone is frozen,
     its BatchNorm statistics do not change either.
 
+    A model may freeze less (`praxiscope.models.parts.FreezesFirst`), and train in two phases.
+
     Args:
         model: its ``classifiers`` are the layers that learn.
         steps: number of steps in which the backbone is frozen; 0: none.
+
+    Attributes:
+        phases: whether the model is trained in two phases.
 
     Raises:
         ArgumentError: ``steps`` is above 0 and the model lists no classifiers.
@@ -147,27 +153,34 @@ class TrunkFreeze:
 
     def __init__(self, model: nn.Module, steps: int) -> None:
         self.model, self.steps = model, steps
+        self.phases = isinstance(model, FreezesFirst)
+        frozen: Sequence[nn.Module] = model.frozen_first if isinstance(model, FreezesFirst) else [model]
         heads = [p for m in model.classifiers for p in m.parameters()]  # type: ignore[union-attr]
-        if steps and not heads:
+        if steps and not heads and not self.phases:
             raise ArgumentError(
                 "optim.frozen_epochs trains only the classifiers, but the model lists no classifiers"
             )
         kept = {id(p) for p in heads}
-        self._trunk = [p for p in model.parameters() if p.requires_grad and id(p) not in kept]
+        parameters = {id(p): p for module in frozen for p in module.parameters()}
+        self._trunk = [p for p in parameters.values() if p.requires_grad and id(p) not in kept]
+        self._norms = [m for module in frozen for m in module.modules() if isinstance(m, _BatchNorm)]
         self._held = False
 
+    def phase(self, step: int) -> int:
+        """The phase of a step (from 0): 1 while layers are frozen, then 2."""
+        return 1 if step < self.steps else 2
+
     def __call__(self, step: int) -> None:
-        """Freeze or unfreeze the backbone for this step (from 0). Call it after ``model.train()``."""
-        held = step < self.steps
+        """Freeze or unfreeze the layers for this step (from 0). Call it after ``model.train()``."""
+        held = self.phase(step) == 1
         if held != self._held:
             for parameter in self._trunk:
                 parameter.requires_grad_(not held)
             self._held = held
             self.model.train()
         if held:
-            for module in self.model.modules():
-                if isinstance(module, _BatchNorm):
-                    module.eval()
+            for norm in self._norms:
+                norm.eval()
 
 
 def _listed(modules: Sequence[nn.Module], attribute: str, scale: float) -> set[nn.Module]:

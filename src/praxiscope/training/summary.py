@@ -16,6 +16,7 @@ from praxiscope.data.manifest import Manifest
 from praxiscope.errors import ArgumentError, DataError, VideoError
 from praxiscope.models.contract import ReadsInParts
 from praxiscope.models.contract_checks import check_output
+from praxiscope.models.parts import FreezesFirst
 from praxiscope.progress import Reporter
 from praxiscope.recipes.settings import TrainSettings
 from praxiscope.training.duration import Duration
@@ -177,7 +178,11 @@ def report_start(
         reporter.line(step)
     if duration.frozen:
         part = f"{min(duration.frozen, duration.steps)} of the {counted(duration.steps, 'step')}"
-        reporter.line(f"Only the classifier is trained in {part}.")
+        what = "Only the classifier is trained"
+        if isinstance(model, FreezesFirst):
+            fixed = [name for name, module in model.named_modules() if module in model.frozen_first]
+            what = f"Phase 1: {' and '.join(fixed)} is fixed except for its classifier"
+        reporter.line(f"{what} in {part}.")
     try:
         every = optim.batch * settings.learned_snippets
         together = min(at_once or every, every)

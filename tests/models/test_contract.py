@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import namedtuple
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import pytest
 import torch
@@ -14,9 +14,9 @@ import praxiscope as px
 from praxiscope.errors import ArgumentError, UnknownNameError
 from praxiscope.evaluation.protocols import parse_protocol
 from praxiscope.models import names
-from praxiscope.models.contract import Normalisation, Sees, VideoModel
+from praxiscope.models.contract import EstimatesFlow, Normalisation, Sees, VideoModel
 from praxiscope.models.contract_checks import check_contract, check_output
-from praxiscope.models.registered import models, register_model
+from praxiscope.models.registered import Registered, models, register_model
 from praxiscope.types import SnippetOutput
 
 
@@ -52,6 +52,7 @@ class Ordered(nn.Module):
 
 
 KEYWORDS: dict[str, dict[str, Any]] = {
+    "actionflownet": {"backbone": "resnet10", "dropout": 0.0, "in_channels": 6},
     "frame": {"backbone": "resnet10", "dropout": 0.0},
     "full-video": {"backbone": "resnet10", "clusters": 3, "dropout": 0.0},
     "local-pool": {"backbone": "resnet10", "dropout": 0.0, "snippets": 4, "width": 256},
@@ -63,7 +64,8 @@ KEYWORDS: dict[str, dict[str, Any]] = {
 }
 for _name in names.list_models():  # a new model needs no line here
     _small = {"backbone": "resnet10", "dropout": 0.0, "width": 256, "hidden": 16, "layers": 2}
-    KEYWORDS.setdefault(_name, {key: _small[key] for key in _small if key in names.keywords_of(_name)})
+    if names.learns_of(_name) != "flow":  # these classify nothing
+        KEYWORDS.setdefault(_name, {key: _small[key] for key in _small if key in names.keywords_of(_name)})
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: (name, {}) for name in KEYWORDS},
     "tsn of flow": ("tsn", {"stream": "flow"}),
@@ -103,7 +105,10 @@ def test_a_model_has_what_the_contract_lists(variant: str) -> None:
     for stream in model.streams:
         mean, std = model.normalisation[stream]["mean"], model.normalisation[stream]["std"]
         assert len(mean) == len(std) == (3 if stream == "rgb" else model.channels[stream])
-    entering = {layer.weight.shape[1] for layer in model.first_convolutions}
+    entering = {
+        layer.weight.shape[1] * (model.channels["rgb"] // 3 if isinstance(layer, nn.Conv3d) else 1)
+        for layer in model.first_convolutions
+    }
     assert entering == {model.channels[stream] for stream in model.streams}
     assert {layer.weight.shape[0] for layer in model.classifiers} == {5}
     within = list(model.modules())
@@ -256,6 +261,38 @@ def test_a_broken_promise_is_named(attribute: str, monkeypatch: pytest.MonkeyPat
     assert "\n" not in str(caught.value)
 
 
+FLOW_BREACHES: dict[str, tuple[str, Any]] = {
+    "flow_unit": ("flow_unit", 0.0),
+    "frames": ("frames", 2.0),
+    "fields": ("fields", 0),
+    "channels": ("channels", {"rgb": 7}),
+    "normalisation": ("normalisation", {"rgb": {"mean": (0.5,), "std": (0.0,)}}),
+    "estimate": ("estimate", None),
+}
+
+
+@pytest.mark.parametrize("attribute", FLOW_BREACHES)
+def test_a_broken_promise_of_a_flow_network_is_named(attribute: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Still(nn.Module):
+        flow_unit, frames, fields = 20.0, 2, 1
+        channels: ClassVar[Any] = {"rgb": 6}
+        normalisation: ClassVar[Any] = {"rgb": Normalisation(mean=(0.5,) * 3, std=(0.5,) * 3)}
+
+        def estimate(self, frames: Tensor) -> tuple[Tensor, ...]:
+            return (torch.zeros(len(frames), 1, 2, 1, 1),)
+
+    monkeypatch.setitem(models._entries, "still", Registered(lambda: Still(), learns="flow"))
+    assert isinstance(px.create_model("still"), EstimatesFlow)
+    name, value = FLOW_BREACHES[attribute]
+    monkeypatch.setattr(Still, name, value)
+    with pytest.raises(ArgumentError, match=rf"'still'.*{attribute}") as caught:
+        px.create_model("still")
+    assert "\n" not in str(caught.value)
+    monkeypatch.delattr(Still, name)
+    with pytest.raises(ArgumentError, match=rf"'still'.*'{attribute}'"):
+        px.create_model("still")
+
+
 @pytest.mark.parametrize("attribute", ["default_protocol", "sees", "classifiers", "consensus"])
 def test_a_missing_attribute_is_named(attribute: str) -> None:
     model = nn.Linear(2, 2)
@@ -290,6 +327,10 @@ def test_a_name_is_registered_once_and_a_builder_names_its_keywords() -> None:
         register_model("loose")(lambda **rest: nn.Identity())
     with pytest.raises(ArgumentError, match="'none'"):
         register_model("other", frames="none")  # type: ignore[arg-type]
+    with pytest.raises(ArgumentError, match="'motion'"):
+        register_model("other", learns="motion")  # type: ignore[arg-type]
+    with pytest.raises(ArgumentError, match="'motion'"):
+        register_model("other", targets="motion")  # type: ignore[arg-type]
     assert "loose" not in px.list_models()
     with pytest.raises(ArgumentError, match=r"'ordered'.*'num_clases'.*'num_classes'"):
         px.create_model("ordered", num_clases=3)

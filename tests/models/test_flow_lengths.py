@@ -15,7 +15,7 @@ from praxiscope.checkpoint import InputContract, ModelCard, load_card, load_mode
 from praxiscope.errors import ArgumentError, CheckpointError
 from praxiscope.inference.loading import build_from_card
 from praxiscope.models import create_model, list_models
-from praxiscope.models.names import learns_of
+from praxiscope.models.names import keywords_of, learns_of
 from praxiscope.models.network_ends import first_convolution
 from praxiscope.models.weights import load_weights
 from praxiscope.steps import call_model, learn_at_once, learn_in_chunks, make_loss
@@ -57,7 +57,9 @@ def single(model, name, number, channels):
     [
         name
         for name in list_models()
-        if name not in ("full-video", "multiplier") and learns_of(name) == "frames"
+        if name not in ("full-video", "multiplier")
+        and learns_of(name) == "frames"
+        and "stream" in keywords_of(name)
     ],
 )
 @pytest.mark.parametrize("backbone", list(FIRST))

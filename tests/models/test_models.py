@@ -15,8 +15,11 @@ from praxiscope.models import create_model, list_models
 from praxiscope.models.names import FILES, learns_of
 
 # Networks of one stream on any backbone that score snippets or all frames. Others have suites of their own.
-OTHERS = {"multiplier", *(name for name, file in FILES.items() if file in ("lstm", "pooled"))}
-MODELS = [name for name in list_models() if name not in OTHERS and learns_of(name) != "features"]
+_FILES = ("actionflownet", "flow_stacked", "lstm", "multiplier", "pooled")
+OTHERS = {name for name, file in FILES.items() if file in _FILES}
+MODELS = [
+    name for name in list_models() if name not in OTHERS and learns_of(name) not in ("features", "flow")
+]
 SMALL = ["resnet18", "squeezenet1_0", "mobilenet_v1"]
 every_model = pytest.mark.parametrize("name", MODELS)
 small_backbones = pytest.mark.parametrize("backbone", SMALL)

@@ -17,11 +17,13 @@ from praxiscope.registry import Registry
 
 @pytest.mark.parametrize("name", list(names.FILES))
 def test_keywords_are_read_from_a_models_file(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    create_model(name, num_classes=2, backbone="resnet18")  # imported, and so registered
+    classes = {} if names.learns_of(name) == "flow" else {"num_classes": 2}
+    create_model(name, **classes, backbone="resnet18")  # imported, and so registered
     signature = inspect.signature(models.get(name).build).parameters
     monkeypatch.setattr(names, "models", Registry("model"))  # as if it were not
     assert names.keywords_of(name) == {key: parameter.default for key, parameter in signature.items()}
-    assert names.keywords_of(name)["num_classes"] is names.REQUIRED
+    assert all(names.keywords_of(name)[key] is names.REQUIRED for key in classes)
+    assert ("num_classes" in names.keywords_of(name)) is bool(classes)
     with pytest.raises(ArgumentError, match="'backbone'"):
         names.check_keywords(name, ["bakcbone"])
 
@@ -29,6 +31,10 @@ def test_keywords_are_read_from_a_models_file(name: str, monkeypatch: pytest.Mon
 def test_names_are_those_of_what_can_be_built() -> None:
     assert set(names.BACKBONES) == set(_FAMILIES)
     assert list_models() == sorted(names.FILES)
+    assert {name for name in names.FILES if names.takes_flow_targets(name)} == {
+        "actionflownet",
+        "actionflownet-2f",
+    }
     assert names.default_stream("multiplier") == "both"
     assert {names.default_stream(name) for name in names.FILES if name != "multiplier"} == {"rgb"}
     names.check_backbone("timm/anything")

@@ -152,10 +152,14 @@ def _of_run(run: str, weights: str | Path | None, size: int | None) -> FrameNetw
     ((stream, network),) = trained.stream_networks.items()
     own = model.stream_networks[stream]
     last = classifier_name(own)
-    own.load_state_dict(
-        {name: x for name, x in network.state_dict().items() if name.rpartition(".")[0] != last},
-        strict=False,
-    )
+    state = {name: x for name, x in network.state_dict().items() if name.rpartition(".")[0] != last}
+    wanted = own.state_dict()
+    if any(name not in wanted or x.shape != wanted[name].shape for name, x in state.items()):
+        raise ArgumentError(
+            f"{run}: the network of {card.name} does not take single frames. Use a run of frame or tsn, or a backbone "
+            "by its name."
+        )
+    own.load_state_dict(state, strict=False)
     contract = card.input
     if size is not None and size != contract.size:
         contract = replace(contract, size=size, short_side=round(size * contract.short_side / contract.size))

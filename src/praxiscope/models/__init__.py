@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from praxiscope._lazy import submodules
 from praxiscope.errors import ArgumentError
-from praxiscope.models.contract_checks import check_contract
+from praxiscope.models.contract_checks import check_contract, check_flow_contract
 from praxiscope.models.names import (
     FILES,
     REQUIRED,
@@ -15,6 +15,7 @@ from praxiscope.models.names import (
     default_stream,
     frames_of,
     keywords_of,
+    learns_of,
     list_models,
 )
 from praxiscope.models.registered import models, register_model
@@ -32,7 +33,7 @@ def create_model(name: str, **kwargs: Any) -> nn.Module:
 
     Args:
         name: one of `list_models`.
-        kwargs: keyword arguments of the builder; the package's models all need ``num_classes``.
+        kwargs: keyword arguments of the builder; all models of the package that classify need ``num_classes``.
 
     Returns:
         The network, in training mode, on the CPU, with random weights unless ``pretrained=True``.
@@ -40,7 +41,8 @@ def create_model(name: str, **kwargs: Any) -> nn.Module:
     Raises:
         UnknownNameError: the model is unknown; the message names the nearest.
         ArgumentError: a keyword is unknown (the message names the nearest) or missing, or the network does not satisfy
-            `praxiscope.models.contract.VideoModel`.
+            `praxiscope.models.contract.VideoModel`, or `praxiscope.models.contract.EstimatesFlow` if it only estimates
+            flow.
 
     Example:
         >>> model = create_model("tsn", backbone="resnet50", num_classes=101)
@@ -52,5 +54,8 @@ def create_model(name: str, **kwargs: Any) -> nn.Module:
     if name not in models:
         importlib.import_module(f"{__name__}.{FILES[name]}")  # registers the model
     model = models.get(name).build(**kwargs)
-    check_contract(name, model, frames_of(name))
+    if learns_of(name) == "flow":
+        check_flow_contract(name, model)
+    else:
+        check_contract(name, model, frames_of(name))
     return model

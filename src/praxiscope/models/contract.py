@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AnswersEachFrame",
     "ClustersFrames",
+    "EstimatesFlow",
     "FitReport",
     "FitsFeatures",
     "LearnsFromFeatures",
@@ -27,6 +28,7 @@ __all__ = [
     "ScoresSnippetsOnline",
     "Sees",
     "TakesMaximum",
+    "TrainingOnly",
     "VideoModel",
 ]
 
@@ -74,8 +76,8 @@ class VideoModel(Protocol):
     Optional interfaces are `ReadsInParts` and `ClustersFrames`, for models of all frames; `LearnsFromFeatures` and
     `FitsFeatures`, for models that first take each frame by itself, and may learn from stored features of frames; and
     `ScoresOnline`, for models that score a video while its frames come; those of `praxiscope.models.parts` for models
-    of several parts. Pictures use `AnswersEachFrame` and
-    `TakesMaximum`.
+    of several parts. `EstimatesFlow` is for models that also estimate optical flow, `TrainingOnly` for models with
+    parts that a prediction does not use. Pictures use `AnswersEachFrame` and `TakesMaximum`.
     """
 
     sees: Sees
@@ -125,6 +127,42 @@ class NamesLayers(Protocol):
     def layer_names(self) -> list[str]:
         """The names of the layers, from the input to the classifier; of several networks one after the other."""
         ...
+
+
+@runtime_checkable
+class EstimatesFlow(Protocol):
+    """The interface of models that estimate optical flow from the consecutive RGB frames of a snippet.
+
+    ``forward`` of a model that also classifies takes ``flow=True``, and then returns ``flow``: what ``estimate``
+    returns, for each snippet, [B, S, F, 2, h, w].
+
+    Attributes:
+        flow_unit: pixels of the input for 1 in the output.
+        frames: T, RGB frames of a snippet; the input has 3 T channels.
+        fields: F, flow fields of a snippet: from each frame to the next. If F is T, the last field is from the last
+            frame to one that the model does not see.
+    """
+
+    flow_unit: float
+    frames: int
+    fields: int
+
+    def estimate(self, frames: Tensor) -> tuple[Tensor, ...]:
+        """Normalised frames [N, 3 T, H, W] to flow in units of ``flow_unit`` pixels, x first: [N, F, 2, h, w] for each
+        resolution that is trained, the finest first."""
+        ...
+
+
+@runtime_checkable
+class TrainingOnly(Protocol):
+    """The interface of models with parts that a prediction does not use. `praxiscope.load` sets these parts to None,
+    and does not read their weights.
+
+    Attributes:
+        training_only: names of submodules.
+    """
+
+    training_only: tuple[str, ...]
 
 
 @runtime_checkable

@@ -1,4 +1,4 @@
-"""Check that a model has what `praxiscope.models.contract.VideoModel` asks for.
+"""Check that a model has what `praxiscope.models.contract` asks for.
 
 Importing this file does not import torch.
 """
@@ -14,9 +14,10 @@ from praxiscope.errors import ArgumentError
 from praxiscope.models.sees import Sees
 from praxiscope.types import STEM
 
-__all__ = ["check_contract", "check_output"]
+__all__ = ["check_contract", "check_flow_contract", "check_output"]
 
 CONTRACT = "praxiscope.models.contract.VideoModel"
+FLOW_CONTRACT = "praxiscope.models.contract.EstimatesFlow"
 
 
 _ATTRIBUTES = (
@@ -66,10 +67,42 @@ def check_contract(name: str, model: Any, frames: str) -> None:
         raise ArgumentError(f"model {name!r} is streamable but has no 'forward_stream'; see {CONTRACT}")
 
 
-def _expect(name: str, attribute: str, value: Any, good: bool, expected: str) -> None:
+def check_flow_contract(name: str, model: Any) -> None:
+    """Raise ArgumentError if a model that learns only flow does not satisfy `EstimatesFlow`, or lacks ``channels`` and
+    ``normalisation`` of its frames; the message names the attribute.
+
+    Args:
+        name: name of the model, for the message.
+        model: the network.
+    """
+    needed = ("flow_unit", "frames", "fields", "estimate", "channels", "normalisation")
+    missing = [attribute for attribute in needed if attribute not in dir(model)]
+    if missing:
+        raise ArgumentError(
+            f"model {name!r} lacks the attribute {missing[0]!r}, which all models of flow need; see {FLOW_CONTRACT}"
+        )
+    expect = partial(_expect, name, contract=FLOW_CONTRACT)
+    unit = model.flow_unit
+    positive = isinstance(unit, int | float) and math.isfinite(unit) and unit > 0
+    expect("flow_unit", unit, positive, "a number of pixels above 0")
+    expect("frames", model.frames, _whole(model.frames), "a whole number of 1 or more")
+    expect("fields", model.fields, _whole(model.fields), "a whole number of 1 or more")
+    expect("estimate", model.estimate, callable(model.estimate), "a method that takes frames")
+    channels = {"rgb": 3 * model.frames}
+    expect("channels", model.channels, dict(model.channels) == channels, f"{channels}, three for each frame")
+    normal = model.normalisation
+    good = isinstance(normal, Mapping) and isinstance(normal.get("rgb"), Mapping)
+    good = good and {"mean", "std"} <= set(normal["rgb"])
+    good = good and _normalises(normal["rgb"]["mean"], normal["rgb"]["std"], channels["rgb"])
+    expect("normalisation", normal, good, "mean and std of RGB frames, by 'rgb'")
+
+
+def _expect(
+    name: str, attribute: str, value: Any, good: bool, expected: str, contract: str = CONTRACT
+) -> None:
     if not good:
         got = " ".join(repr(value).split())[:100]  # on one line
-        raise ArgumentError(f"model {name!r}: {attribute} must be {expected}, got {got}; see {CONTRACT}")
+        raise ArgumentError(f"model {name!r}: {attribute} must be {expected}, got {got}; see {contract}")
 
 
 def _check_layers(model: Any, expect: Callable[[str, Any, bool, str], None], streams: set[str]) -> None:

@@ -29,6 +29,7 @@ __all__ = [
     "learns_of",
     "list_models",
     "parts_of",
+    "takes_flow_targets",
 ]
 
 BACKBONES = (
@@ -97,10 +98,22 @@ def frames_of(name: str) -> str:
 
 
 def learns_of(name: str) -> str:
-    """Whether a model learns from "frames", "features" or "either". Raises UnknownNameError for an unknown model."""
+    """What a model learns from: "frames", "features" or "either"; or "flow" if it only estimates flow.
+
+    Raises:
+        UnknownNameError: the model is unknown.
+    """
     if (known := registered(name)) is not None:
         return known.learns
     return str(_facts(name).get("learns", "frames"))
+
+
+def takes_flow_targets(name: str) -> bool:
+    """Whether stored flow is what a model learns to estimate, not its input. Raises UnknownNameError for an unknown
+    model."""
+    if (known := registered(name)) is not None:
+        return known.targets == "flow"
+    return _facts(name).get("targets") == "flow"
 
 
 def backbones_of(name: str) -> Sequence[str] | None:

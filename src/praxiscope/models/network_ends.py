@@ -24,10 +24,10 @@ def first_convolution_name(network: nn.Module) -> str:
     """Return the dotted name of the layer that takes the input: a convolution, or `Stems` of several.
 
     Raises:
-        ArgumentError: the network has no 2-D convolution.
+        ArgumentError: the network has no convolution.
     """
     for name, module in network.named_modules():
-        if isinstance(module, nn.Conv2d | Stems):
+        if isinstance(module, nn.Conv2d | nn.Conv3d | Stems):
             return name
     raise ArgumentError(f"{type(network).__name__} has no convolution that takes the input")
 

@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 __all__ = ["FILES", "GROUP", "Registered", "models", "offered_models", "register_model"]
 
 FILES = {
+    "actionflownet": "actionflownet",
+    "actionflownet-2f": "actionflownet",
     "conv-pool": "pooled",
+    "flow-stacked": "flow_stacked",
+    "flownet": "flownet",
+    "flownet-3d": "flownet",
     "frame": "frame",
     "full-video": "full_video",
     "googlenet-conv": "pooled",
@@ -43,7 +48,8 @@ GROUP = "praxiscope.models"
 """The group of entry points by which an installed package provides models: the name of a model, and the module that
 registers it."""
 
-Learns: TypeAlias = Literal["frames", "features", "either"]
+Learns: TypeAlias = Literal["frames", "features", "either", "flow"]
+Targets: TypeAlias = Literal["classes", "flow"]
 
 Builder = TypeVar("Builder", bound=Callable[..., Any])
 
@@ -57,10 +63,12 @@ class Registered:
         frames: "sampled" or "all", the ``sees.frames`` of its networks.
         learns: "frames": it is trained on videos; "features": it is fitted to stored features, see
             `praxiscope.models.contract.FitsFeatures`; "either": it is trained, on videos or on stored features, see
-            `praxiscope.models.contract.LearnsFromFeatures`.
+            `praxiscope.models.contract.LearnsFromFeatures`; "flow": it only estimates flow, see
+            `praxiscope.models.contract.EstimatesFlow`.
         backbones: names of the backbones that its builder takes; None: any.
         parts: names of the parts of its networks that may each start from a run, see
             `praxiscope.models.parts.StartsFromParts`.
+        targets: "flow": in training it may also learn to estimate flow, see `praxiscope.models.contract.EstimatesFlow`.
     """
 
     build: Callable[..., nn.Module]
@@ -68,6 +76,7 @@ class Registered:
     learns: Learns = "frames"
     backbones: Sequence[str] | None = None
     parts: Sequence[str] = ()
+    targets: Targets = "classes"
 
 
 models: Registry[Registered] = Registry(
@@ -82,6 +91,7 @@ def register_model(
     learns: Learns = "frames",
     backbones: Sequence[str] | None = None,
     parts: Sequence[str] = (),
+    targets: Targets = "classes",
 ) -> Callable[[Builder], Builder]:
     """Return a decorator that registers the builder of a model, for ``--model NAME`` and ``create_model(NAME)``.
 
@@ -96,10 +106,13 @@ def register_model(
         learns: "features" for a model that is fitted to stored features of frames, "either" for one that is trained on
             videos or on stored features (`praxiscope.models.contract`). On features the
             builder also gets ``backbone``, ``stream``, ``layer`` and ``frames`` (the number of frames that have
-            features, per video) if it declares them.
+            features, per video) if it declares them. "flow" for a network that only estimates flow; its builder takes
+            no ``num_classes``.
         backbones: names of the backbones that the builder takes, if not any; others are refused before a run starts.
         parts: names of the parts that ``--from PART=RUN`` may start, of models with the interface
             `praxiscope.models.parts.StartsFromParts`.
+        targets: "flow" for a model that classifies and, in training, may also learn to estimate flow: stored flow then
+            is what it learns from, not its input.
 
     Raises:
         ArgumentError: the name is taken or not a non-empty string, or the builder is not a function or class whose
@@ -111,8 +124,10 @@ def register_model(
     """
     if frames not in ("sampled", "all"):
         raise ArgumentError(f"frames must be 'sampled' or 'all', got {frames!r}")
-    if learns not in ("frames", "features", "either"):
-        raise ArgumentError(f"learns must be 'frames', 'features' or 'either', got {learns!r}")
+    if learns not in ("frames", "features", "either", "flow"):
+        raise ArgumentError(f"learns must be 'frames', 'features', 'either' or 'flow', got {learns!r}")
+    if targets not in ("classes", "flow"):
+        raise ArgumentError(f"targets must be 'classes' or 'flow', got {targets!r}")
     models.register(name)  # checks the name before the builder is defined
 
     def add(build: Builder) -> Builder:
@@ -126,7 +141,7 @@ def register_model(
                     "declare each keyword"
                 )
         models.register(name, getattr(build, "__module__", None))(
-            Registered(build, frames, learns, backbones, parts)
+            Registered(build, frames, learns, backbones, parts, targets)
         )
         return build
 

@@ -14,6 +14,7 @@ from praxiscope.errors import CheckpointError
 from praxiscope.models.backbones import MINUS_ONE_TO_ONE, flow_normalisation
 from praxiscope.models.contract import Normalisation, VideoModel
 from praxiscope.models.efficientnet_lite import renamed_efficientnet_lite
+from praxiscope.models.encoders import ResNetEncoder, inflated_in_time
 from praxiscope.models.network_ends import (
     classifier_name,
     cross_modality,
@@ -96,8 +97,9 @@ def load_weights(
     ((stream, network),) = model.stream_networks.items()
     channels = model.channels[stream]
     rgb = stream == "rgb" and channels % 3 == 0
-    last = classifier_name(network)
+    last = network.published_classifier if isinstance(network, ResNetEncoder) else classifier_name(network)
     found = _read(path, stream, labels, last)
+    _inflate_in_time(found.state, network)
     adapted = _adapt_first_convolution(found.state, network, inflated if rgb else cross_modality)
     report = _compare(found, network, last, adapted)
     wrong = bool(report.missing or report.unexpected or report.mismatched)
@@ -143,6 +145,14 @@ def _read(path: Path, stream: str, labels: Sequence[str] | None, last: str) -> _
     return _Found(state, backbone, None, Normalisation(mean=card.input.flow_mean, std=card.input.flow_std))
 
 
+def _inflate_in_time(state: State, network: nn.Module) -> None:
+    """Inflate filters of images for convolutions over time, in place."""
+    for name, own in network.state_dict().items():
+        came = state.get(name)
+        if came is not None and came.dim() == 4 and own.dim() == 5:
+            state[name] = inflated_in_time(came)
+
+
 def _adapt_first_convolution(
     state: State, network: nn.Module, adapt: Callable[[Tensor, int], Tensor]
 ) -> bool:
@@ -171,12 +181,13 @@ def _compare(found: _Found, network: nn.Module, last: str, adapted: bool) -> Wei
     state, own = found.state, network.state_dict()
     fitting = {name for name in own.keys() & state.keys() if own[name].shape == state[name].shape}
     in_classifier = {name for name in own if name.rpartition(".")[0] == last}
+    absent = None if in_classifier else last  # an encoder has no classifier
     optional = in_classifier | {name for name in own if _is_counter(name)}
     return WeightReport(
         loaded=tuple(name for name in own if name in fitting),
         skipped_classifier=tuple(name for name in own if name in in_classifier - fitting),
         missing=tuple(name for name in own if name not in state.keys() | optional),
-        unexpected=tuple(name for name in state if name not in own),
+        unexpected=tuple(name for name in state if name not in own and name.rpartition(".")[0] != absent),
         mismatched=tuple(
             _Mismatch(name, tuple(state[name].shape), tuple(own[name].shape))
             for name in own

@@ -15,6 +15,7 @@ from praxiscope.units import counted
 
 app = App(help="Generate a synthetic data set.")
 _VIDEOS, _MOTION = "Videos", "Motion of the digits"
+_SAMPLES, _CONTENT = "Samples", "Content"
 
 
 @app.callback()
@@ -121,6 +122,96 @@ def move4mnist(
         print_json({"out": str(folder), "train": train, "test": test})
     else:
         print(f"{counted(train, 'training video')} and {counted(test, 'test video')}: {folder}")
+
+
+@app.command(
+    "moving-shapes",
+    help="""Generate image pairs and clips of moving textured shapes, with exact flow and occlusion.
+
+\b
+Example: praxiscope dataset moving-shapes OUT --train 2000 --test 200
+""",
+)
+def moving_shapes(
+    out: Annotated[
+        Path, typer.Argument(help="Folder of the data set. An interrupted command continues there.")
+    ],
+    train: Annotated[
+        int, typer.Option(min=0, help="Number of training pairs.", rich_help_panel=_SAMPLES)
+    ] = 2000,
+    test: Annotated[int, typer.Option(min=0, help="Number of test pairs.", rich_help_panel=_SAMPLES)] = 200,
+    clips: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TRAIN,TEST",
+            help="Number of clips. Default: one for every ten pairs.",
+            rich_help_panel=_SAMPLES,
+        ),
+    ] = None,
+    frames: Annotated[
+        int,
+        typer.Option(
+            min=2,
+            max=100,
+            help="Frames per clip: one more than a network is shown.",
+            rich_help_panel=_SAMPLES,
+        ),
+    ] = 17,
+    size: Annotated[
+        int, typer.Option(min=16, help="Height and width of the frames, pixels.", rich_help_panel=_SAMPLES)
+    ] = 256,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed of all random numbers.", rich_help_panel=_SAMPLES)
+    ] = 0,
+    flo: Annotated[
+        bool,
+        typer.Option("--flo", help="Also write the flow as .flo files.", rich_help_panel=_SAMPLES),
+    ] = False,
+    textures: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of images and videos, whose crops are textures. Default: generated textures.",
+            rich_help_panel=_CONTENT,
+        ),
+    ] = None,
+    shapes: Annotated[
+        str | None,
+        typer.Option(metavar="LOW,HIGH", help="Number of shapes. Default: 2,6.", rich_help_panel=_CONTENT),
+    ] = None,
+    motion: Annotated[
+        float,
+        typer.Option(
+            max=100,
+            help="Largest displacement between two frames, pixels. The median over pixels is about a tenth.",
+            rich_help_panel=_CONTENT,
+        ),
+    ] = 20.0,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Number of processes. Default: one per core.", rich_help_panel=RUN_PANEL),
+    ] = None,
+    json: Json = False,
+) -> None:
+    from praxiscope.errors import DataError
+
+    counts = _pair("--clips", clips, int) or (train // 10, test // 10)
+    design: dict[str, Any] = {"size": size, "motion": motion}
+    if (between := _pair("--shapes", shapes, int)) is not None:
+        design["shapes"] = between
+    if textures is not None and not textures.is_dir():
+        raise DataError(f"{textures}: no such folder of textures")
+    with quick_imports():
+        from praxiscope.commands.moving_shapes import Design, ShapeSet, make_moving_shapes
+
+    content = ShapeSet((train, test), counts, frames, seed, textures, flo, Design(**design))
+    folder = make_moving_shapes(out, content, workers=workers, reporter=reporter())
+    if json:
+        print_json({"out": str(folder), "pairs": [train, test], "clips": list(counts)})
+    else:
+        print(
+            f"{counted(train, 'training pair')}, {counted(test, 'test pair')}, {counted(counts[0], 'training clip')} "
+            f"and {counted(counts[1], 'test clip')} of {frames} frames: {folder}"
+        )
 
 
 def _pair(option: str, text: str | None, kind: Callable[[str], Any]) -> tuple[Any, Any] | None:

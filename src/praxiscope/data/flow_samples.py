@@ -15,6 +15,7 @@ from pathlib import Path
 from praxiscope.data.files import first_few
 from praxiscope.data.flow_layouts import FLOW_LAYOUTS, FlowListing, FlowSample
 from praxiscope.data.flow_layouts.common import FlowSplit
+from praxiscope.data.flow_layouts.moving_shapes import DATASET_FILE
 from praxiscope.errors import ArgumentError, DataError
 from praxiscope.units import counted
 
@@ -27,9 +28,6 @@ __all__ = [
     "list_flow_samples",
     "load_flow_samples",
 ]
-
-DATASET_FILE = "dataset.json"
-"""The description of a generated set; its entry ``layout`` names the layout that reads it."""
 
 _TEST_EVERY = 10
 
@@ -123,7 +121,7 @@ def _every_tenth(count: int) -> Sequence[FlowSplit]:
 
 
 def _generated_layout(folder: Path) -> str | None:
-    """The layout of a generated set, or None if the folder holds none."""
+    """The layout that the description of a generated set names, or None if the folder has none."""
     try:
         about = json.loads((folder / DATASET_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -142,6 +142,81 @@ def test_without_an_official_split_every_tenth_sample_is_for_testing(tmp_path):
     assert not {each.id for each in train} & {"00", "10"}
 
 
+# ------------------------------------------------------------------------------------------------- sintel
+
+
+@pytest.fixture
+def movie(tmp_path: Path) -> Path:
+    """Two scenes of Sintel in two passes, of 4 and 2 frames."""
+    root = tmp_path / "sintel" / "training"
+    for name, count in (("alley_1", 4), ("bamboo_1", 2)):
+        for number in range(1, count + 1):
+            for place, rendering in enumerate(("clean", "final")):
+                image(root / rendering / name / f"frame_{number:04d}.png", 10 * number + place)
+            if number < count:
+                flow(root / "flow" / name / f"frame_{number:04d}.flo", float(number))
+    return root.parent
+
+
+def test_a_scene_of_sintel_is_a_sample_of_many_fields(movie):
+    samples = load_flow_samples(f"sintel:{movie}")
+    assert [each.id for each in samples] == [
+        "clean/alley_1",
+        "clean/bamboo_1",
+        "final/alley_1",
+        "final/bamboo_1",
+    ]
+    assert [each.num_fields for each in samples] == [3, 1, 3, 1]
+    assert samples[2].frames(1, 3)[:, 1, 0, 0].tolist() == [21, 31, 41]
+    assert samples[2].fields(1, 2)[:, 0, 0, 0].tolist() == [2, 3]
+    for place, first in (
+        (movie / "training", "clean/alley_1"),
+        (movie / "training" / "final", "final/alley_1"),
+    ):
+        assert load_flow_samples(f"sintel:{place}")[0].id == first
+    assert len(load_flow_samples(f"sintel:{movie / 'training' / 'final'}")) == 2
+
+
+def test_invalid_flow_is_unknown_and_occlusion_is_told(movie):
+    sample = load_flow_samples(f"sintel:{movie}")[0]
+    assert sample.occlusion(0, 1) is None
+    mask = np.zeros(SIZE, dtype=np.uint8)
+    for number in range(1, 5):
+        for name, row in (("invalid", 1), ("occlusions", 2)):
+            path = movie / "training" / name / "alley_1" / f"frame_{number:04d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            mask[:] = 0
+            mask[row, number] = 255
+            Image.fromarray(mask).save(path)
+    sample = load_flow_samples(f"sintel:{movie}")[0]
+    unknown = sample.fields(1, 2).isnan()
+    assert unknown.nonzero().tolist() == [[0, 0, 1, 2], [0, 1, 1, 2], [1, 0, 1, 3], [1, 1, 1, 3]]
+    assert sample.occlusion(1, 2).nonzero().tolist() == [[0, 2, 2], [1, 2, 3]]
+    Image.fromarray(mask[:3]).save(movie / "training" / "invalid" / "alley_1" / "frame_0001.png")
+    with pytest.raises(DataError, match=r"invalid.alley_1.frame_0001\.png.*8 x 3.*8 x 6"):
+        sample.fields(0, 1)
+
+
+def test_a_gap_divides_a_scene_and_is_named(movie):
+    root = movie / "training"
+    (root / "flow" / "alley_1" / "frame_0002.flo").unlink()
+    (root / "final" / "alley_1" / "frame_0004.png").unlink()
+    listing = list_flow_samples(f"sintel:{movie}")
+    assert {each.id: each.num_fields for each in listing.samples if "alley" in each.id} == {
+        "clean/alley_1": 1,
+        "clean/alley_1 from frame 3": 1,
+        "final/alley_1": 1,
+    }
+    assert listing.samples[1].fields(0, 1)[0, 0, 0, 0] == 3
+    assert set(listing.missing) == {"flow/alley_1/frame_0002.flo", "final/alley_1/frame_0004.png"}
+
+
+def test_both_passes_of_a_scene_are_in_the_same_split(movie):
+    test, train = (load_flow_samples(f"sintel:{movie}", split) for split in ("test", "train"))
+    assert [each.id for each in test] == ["clean/alley_1", "final/alley_1"]
+    assert [each.id for each in train] == ["clean/bamboo_1", "final/bamboo_1"]
+
+
 # ------------------------------------------------------------------------------------------ what all share
 
 
@@ -184,6 +259,7 @@ def test_files_that_do_not_fit_are_named(release):
         ("chairs:{}/none", DataError, "none"),
         ("chairs:{}", DataError, r"_img1\.ppm"),
         ("middlebury:{}", DataError, r"frame10\.png"),
+        ("sintel:{}", DataError, "training"),
         ("{}", DataError, "moving-shapes"),
         ("{}/none", DataError, "none.*moving-shapes"),
     ],

@@ -72,8 +72,8 @@ def list_flow_samples(
 
     Args:
         data: ``LAYOUT:FOLDER``, or a generated folder.
-        split: samples of one split; None: all. In a set without an official split every tenth sample, beginning with
-            the first, is for testing.
+        split: samples of one split; None: all. In a set without an official split every tenth sample (sintel: scene),
+            beginning with the first, is for testing.
         annotations: official split list of FlyingChairs, or its folder; None: beside the data.
 
     Raises:
@@ -92,10 +92,10 @@ def list_flow_samples(
     samples, splits = listing.samples, listing.splits
     if split is not None:
         if splits is None:
-            splits = _every_tenth(len(samples))
+            splits = _every_tenth(listing.groups or [each.id for each in samples])
             notes.append(
-                f"{folder}: has no official split; every tenth of {counted(len(samples), 'sample')}, beginning with "
-                "the first, is for testing."
+                f"{folder}: has no official split; every tenth {'scene' if listing.groups else 'sample'}, beginning "
+                "with the first, is for testing."
             )
         samples = [each for each, part in zip(samples, splits, strict=True) if part == split]
         splits = tuple(part for part in splits if part == split)
@@ -116,8 +116,10 @@ def load_flow_samples(
     return list(list_flow_samples(data, split, annotations).samples)
 
 
-def _every_tenth(count: int) -> Sequence[FlowSplit]:
-    return ["train" if number % _TEST_EVERY else "test" for number in range(count)]
+def _every_tenth(groups: Sequence[str]) -> Sequence[FlowSplit]:
+    """The split of samples, given the group of each: every tenth group, beginning with the first, is for testing."""
+    tested = list(dict.fromkeys(groups))[::_TEST_EVERY]
+    return ["test" if group in tested else "train" for group in groups]
 
 
 def _generated_layout(folder: Path) -> str | None:

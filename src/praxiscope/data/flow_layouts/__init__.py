@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from praxiscope.data.flow_layouts import chairs, middlebury, moving_shapes
+from praxiscope.data.flow_layouts import chairs, middlebury, moving_shapes, sintel
 from praxiscope.data.flow_layouts.common import FLOW_LAYOUTS, FlowListing, FlowSample
 
-__all__ = ["FLOW_LAYOUTS", "FlowListing", "FlowSample", "chairs", "middlebury", "moving_shapes"]
+__all__ = ["FLOW_LAYOUTS", "FlowListing", "FlowSample", "chairs", "middlebury", "moving_shapes", "sintel"]

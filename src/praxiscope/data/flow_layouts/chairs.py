@@ -61,7 +61,7 @@ def chairs(folder: Path, annotations: Path | None = None) -> FlowListing:
         if each.id not in splits:
             raise DataError(f"{listed}: has no line for the pair {each.id}. Give the official list.")
     missing += sorted(splits.keys() - found.keys())
-    return FlowListing(samples, [splits[each.id] for each in samples], tuple(missing))
+    return FlowListing(samples, [splits[each.id] for each in samples], missing=tuple(missing))
 
 
 def _find_list(place: Path, annotations: Path | None) -> Path | None:

@@ -57,6 +57,10 @@ class FlowSample(Protocol):
         """Flow from frame ``start + i`` to the next, float32 [count, 2, H, W]; nan where it is unknown. The errors are
         those of `frames`."""
 
+    def occlusion(self, start: int, count: int) -> Tensor | None:
+        """The pixels of frame ``start + i`` that are not seen in the next frame, bool [count, H, W]; None if the set
+        does not tell. The errors are those of `frames`."""
+
 
 @dataclass(frozen=True)
 class FlowListing:
@@ -65,12 +69,15 @@ class FlowListing:
     Attributes:
         samples: samples whose files exist, in order.
         splits: "train" or "test" of each sample; None if the set has no official split.
+        groups: a name for each sample: samples of one name show the same, and a split that is not official must not
+            divide them. None: each sample has its own.
         missing: names of files that are listed, or belong to a sample, but do not exist.
         notes: messages for the user.
     """
 
     samples: Sequence[FlowSample]
     splits: Sequence[FlowSplit] | None = None
+    groups: Sequence[str] | None = None
     missing: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -95,13 +102,15 @@ class FileSample:
         id: its name.
         images: RGB images, one more than fields.
         flows: .flo files.
-        invalid: grey images that are above 0 where a field is invalid; empty if there are none.
+        invalid: images that are above 0 where a field is invalid; empty if there are none.
+        occluded: images that are above 0 where a pixel is not seen in the next frame; empty if there are none.
     """
 
     id: str
     images: tuple[Path, ...]
     flows: tuple[Path, ...]
     invalid: tuple[Path, ...] = ()
+    occluded: tuple[Path, ...] = ()
 
     @property
     def num_fields(self) -> int:
@@ -129,13 +138,19 @@ class FileSample:
                 "Copy both again."
             )
         for field, path in zip(fields, self.invalid[start : start + count], strict=False):
-            mask = read_image(path)[0] > 0
-            if mask.shape != (height, width):
-                raise DataError(
-                    f"{path}: has another size than {width} x {height} of the flow. Copy it again."
-                )
-            field[:, mask] = torch.nan
+            field[:, _read_mask(path, (height, width))] = torch.nan
         return fields
+
+    def occlusion(self, start: int, count: int) -> Tensor | None:
+        import torch
+
+        check_range(self.id, "fields", start, count, len(self.flows))
+        if not self.occluded:
+            return None
+        width, height = _image_size(self.images[start])
+        return torch.stack(
+            [_read_mask(path, (height, width)) for path in self.occluded[start : start + count]]
+        )
 
 
 def read_image(path: Path) -> Tensor:
@@ -151,6 +166,16 @@ def read_image(path: Path) -> Tensor:
         reason = "no such file" if not path.is_file() else f"{error}"
         raise DataError(f"{path}: cannot be read as an image ({reason}). Copy it again.") from error
     return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def _read_mask(path: Path, size: tuple[int, int]) -> Tensor:
+    """The pixels above 0 of an image of ``size`` rows and columns, bool [H, W]."""
+    mask = read_image(path)[0] > 0
+    if mask.shape != size:
+        raise DataError(
+            f"{path}: has {mask.shape[1]} x {mask.shape[0]} pixels, but its frame {size[1]} x {size[0]}. Copy it again."
+        )
+    return mask
 
 
 def _image_size(path: Path) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from praxiscope.errors import ArgumentError
 from praxiscope.run_folder import LOG_FILE
 
-__all__ = ["check_log", "check_picture_path", "no_losses"]
+__all__ = ["check_log", "check_picture_path", "check_square", "no_losses"]
 
 
 _FORMATS = ("png", "jpg", "pdf", "svg")
@@ -34,3 +34,14 @@ def check_log(run: str | Path) -> None:
     """Raise ArgumentError if a run has no log."""
     if not (Path(run) / LOG_FILE).is_file():
         raise no_losses(run)
+
+
+def check_square(square: float, stride: float, fill: str) -> None:
+    """Raise ArgumentError for an occlusion that cannot be drawn; see `praxiscope.explain.occlusion.Occlusion`."""
+    for name, value in (("square", square), ("stride", stride)):
+        if not (0 < value < 1 or (value >= 1 and float(value).is_integer())):
+            raise ArgumentError(
+                f"{name} must be a whole number of pixels, or below 1 a fraction of the short side, got {value:g}"
+            )
+    if fill not in ("black", "mean"):
+        raise ArgumentError(f"fill must be 'black' or 'mean', got {fill!r}")

@@ -79,7 +79,7 @@ class FusedRecogniser:
                 )
         if (kind == "svm") != (svm is not None):
             raise ArgumentError("svm must be a fitted SVM for the kind 'svm', and None for other kinds")
-        self._fuse(torch.zeros(len(parts), 1, len(first.labels)))  # raises if kind and weights do not match
+        self.fuse(torch.zeros(len(parts), 1, len(first.labels)))  # raises if kind and weights do not match
 
     def __repr__(self) -> str:
         return recogniser_text(self.parts)
@@ -111,7 +111,7 @@ class FusedRecogniser:
         threshold = find_threshold(none_below, self.calibration)
         video = as_video(source, fps, timed=any(part.needs_times for part in self.parts))
         rows = [part.video_logits(video, protocol, average) for part in self.parts]
-        labels, scores = self._top(self._fuse(torch.stack(rows)[:, None])[0], top)
+        labels, scores = self._top(self.fuse(torch.stack(rows)[:, None])[0], top)
         none = is_none(scores, threshold)
         return Prediction(str(video.path), labels, scores, none_of_these=none, none_below=threshold)
 
@@ -171,11 +171,11 @@ class FusedRecogniser:
         streams = [part.window_logits(video, window_s, stride_s) for part in self.parts]
         for rows in zip(*streams, strict=True):
             start_s, end_s, _ = rows[0]
-            logits = self._fuse(torch.stack([row for _, _, row in rows])[:, None])
+            logits = self.fuse(torch.stack([row for _, _, row in rows])[:, None])
             labels, scores = self._top(logits[0], top)
             yield Segment(start_s, end_s, labels, scores, is_none(scores, threshold))
 
-    def _fuse(self, logits: Tensor) -> Tensor:
+    def fuse(self, logits: Tensor) -> Tensor:
         """Fuse the scores of the parts before softmax, [F, n, K] to [n, K]."""
         arrays = list(logits.numpy())
         if self.svm is not None:

@@ -5,7 +5,7 @@ n snippets, C channels, H rows, W columns.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from copy import copy
 from pathlib import Path
 
@@ -23,21 +23,24 @@ from praxiscope.types import VideoRecord
 from praxiscope.video.opening import open_video
 from praxiscope.video.transforms import kind_of
 
-__all__ = ["SeenView"]
+__all__ = ["SeenView", "one_crop"]
 
 _READ = 128  # frames in memory before they are cropped
 
 
 class SeenView:
-    """The snippets of a video in the only view of a protocol. Memory does not grow with their number.
+    """The snippets of a video in the only view of a protocol, or in all views if snippets are scored one by one.
+
+    Memory does not grow with their number.
 
     Args:
-        network: a network of one stream.
+        network: the network.
         video: video file.
         protocol: views of the video, as for `Recogniser.predict`.
 
     Attributes:
         protocol: its name.
+        apart: whether the network scores each snippet by itself.
         numbers: the frame, or the first frame, of each snippet, in the order in which the network sees them, int64 [n].
         times_s: when each is on screen, float64 [n]; at a frame rate k / fps after the first frame. If a short video is
             repeated from its start, the times go on.
@@ -59,7 +62,8 @@ class SeenView:
         self._readers, span = stream_readers(contract, contract.short_side, network.flow_source)
         grid, length = frame_grid(contract, span)
         sampler = network.view_sampler(self._rule, length)
-        if len(sampler.views(1)) > 1:
+        self.apart = network.seen_together(self._rule) == 1
+        if not self.apart and len(sampler.views(1)) > 1:
             raise _several(self.protocol)
         self._network, self._video = network, open_video(video)
         count = self._video.quick_length()
@@ -96,33 +100,77 @@ class SeenView:
         return view
 
     def parts(self) -> Iterator[Tensor]:
-        """The snippets as normalised floats on the network's device, [at most as many as fit, C, H, W]."""
-        record = VideoRecord(str(self._video.path), self._video.path, ())
-        (stream,) = self._readers
-        kind, size = kind_of(stream), self._network.card.input.size
-
+        """The snippets of a network of one stream, as normalised floats on its device: [at most as many as fit, C, H,
+        W]."""
         for some in torch.split(self.numbers, _READ):
-
-            def chosen(frames: int, generator: torch.Generator | None, some: Tensor = some) -> Tensor:
-                return some
-
-            unknown = torch.tensor(-1)
-            reader = ClipReader([record], [unknown], sampler=chosen, readers=self._readers, random=False)
-            frames = reader.read(0, video=self._video).streams[stream]
-            (crop,) = crops_of(self._rule.crops, size, frames, kind)
+            ((stream, crop),) = self._crops(some).items()
             for part in torch.split(crop, self._network.at_once(*crop.shape[-2:])):
-                yield self._network.prepare(part[None], kind)[0]
+                yield self._network.prepare(part[None], kind_of(stream))[0]
 
-    def pictures(self, places: list[int]) -> Tensor:
-        """The RGB frames of some snippets, in the crop that the network sees: uint8 [n, 3, H, W].
+    def inputs(self, places: Sequence[int]) -> tuple[Tensor, ...]:
+        """Some snippets together, as inputs of the network: normalised floats [1, n, C, H, W] of each stream.
 
         Args:
             places: places among the snippets.
         """
+        crops = self._crops(self.numbers[list(places)])
+        return tuple(self._network.prepare(crop[None], kind_of(name)) for name, crop in crops.items())
+
+    def _crops(self, numbers: Tensor) -> dict[str, Tensor]:
+        """The snippets of each stream that start at some frames, as they are read, in the crop of the protocol."""
+
+        def chosen(frames: int, generator: torch.Generator | None) -> Tensor:
+            return numbers
+
+        record = VideoRecord(str(self._video.path), self._video.path, ())
+        reader = ClipReader([record], [torch.tensor(-1)], sampler=chosen, readers=self._readers, random=False)
+        streams = reader.read(0, video=self._video).streams
+        size = self._network.card.input.size
+        return {
+            name: next(crops_of(self._rule.crops, size, frames, kind_of(name)))
+            for name, frames in streams.items()
+        }
+
+    @property
+    def length(self) -> int:
+        """Consecutive frames of a snippet; of a stack of flow, the number of its fields."""
         contract = self._network.card.input
-        frames = self._video.frames(self.numbers[places], short_side=contract.short_side)
+        return contract.length if contract.flow is None else contract.flow.length
+
+    def frame_numbers(self, places: Sequence[int], after: int = 0) -> Tensor:
+        """The numbers of the frames of some snippets, int64 [n]. A video that is shorter repeats its last frame.
+
+        Args:
+            places: places among the snippets.
+            after: number of frames after the first frame of a snippet.
+        """
+        return (self.numbers[list(places)] + after).clamp(max=self._video.quick_length() - 1)
+
+    def pictures(self, places: Sequence[int], after: int = 0) -> Tensor:
+        """These RGB frames, in the crop that the network sees: uint8 [n, 3, H, W]; see `frame_numbers`."""
+        contract = self._network.card.input
+        frames = self._video.frames(self.frame_numbers(places, after), short_side=contract.short_side)
         (crop,) = crops_of(self._rule.crops, contract.size, frames)
         return crop
+
+
+def one_crop(protocol: str) -> str:
+    """The name of the protocol that takes the same frames of a video and one crop of each.
+
+    Args:
+        protocol: the name of a protocol; random examples become as many evenly spaced views.
+
+    Example:
+        >>> one_crop("25x10"), one_crop("fully-convolutional")
+        ('25x1', '25xfull')
+    """
+    rule = parse_protocol(protocol)
+    if rule.crop_count == 1 and rule.sampling != "random":
+        return protocol
+    begin = {"segments": rule.temporal_views, "random": rule.temporal_views, "all": "all"}.get(
+        rule.sampling, f"dense{rule.temporal_views}"
+    )
+    return f"{begin}x{'full' if rule.crops == 'full-mirrored' else 1}"
 
 
 def _several(protocol: str) -> ArgumentError:

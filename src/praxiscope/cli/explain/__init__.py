@@ -27,7 +27,7 @@ __all__ = ["app", "register_picture"]
 
 NAMES = (
     *("flow", "filters", "principal", "losses", "clusters", "gradients", "cluster-gradients"),
-    *("confidence", "winners"),
+    *("confidence", "winners", "cam", "occlusion"),
 )
 ENTRY_POINTS = "praxiscope.pictures"
 

@@ -13,7 +13,18 @@ from praxiscope.cli.common import OUTPUT_PANEL, print_json
 if TYPE_CHECKING:
     from praxiscope.explain.explanation import Explanation
 
-__all__ = ["Label", "Out", "Run", "SeenBy", "Video", "Videos", "check_inputs", "output_path", "write"]
+__all__ = [
+    "Label",
+    "OneCrop",
+    "Out",
+    "Run",
+    "SeenBy",
+    "Video",
+    "Videos",
+    "check_inputs",
+    "output_path",
+    "write",
+]
 
 Run = Annotated[str, typer.Argument(metavar="RUN", help="Run folder or model folder.", show_default=False)]
 Video = Annotated[str, typer.Argument(metavar="VIDEO", help="Video file.", show_default=False)]
@@ -34,6 +45,14 @@ SeenBy = Annotated[
         "--protocol",
         help="Frames that the model sees: allx1 (every frame, at the model's frame rate) or, for example, 30x1 (30 "
         "frames, evenly spaced). Default: as praxiscope predict.",
+    ),
+]
+OneCrop = Annotated[
+    str | None,
+    typer.Option(
+        "--protocol",
+        help="Frames that the model sees, one crop of each: 25x1, or 25xfull for whole frames. Default: the "
+        "frames of praxiscope predict.",
     ),
 ]
 Label = Annotated[

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from praxiscope._compat import import_torchvision
 from praxiscope.errors import ArgumentError, CheckpointError, unknown_name
 from praxiscope.flow.methods import estimators
+from praxiscope.flow.raft_names import is_authors, to_torchvision
 from praxiscope.tensorfile import read_tensors
 
 __all__ = ["RAFT"]
@@ -27,7 +28,8 @@ class RAFT:
     """RAFT with torchvision's networks.
 
     Args:
-        weights: a file (safetensors, or a state dict without pickled objects), or "download" for torchvision's.
+        weights: a file (safetensors, or a state dict without pickled objects) with torchvision's names or the authors',
+            or "download" for torchvision's.
         size: "large" or "small".
         updates: updates of the flow per pair of frames.
 
@@ -60,6 +62,8 @@ class RAFT:
             state = self._download(optical_flow)
         else:
             state = read_tensors(self.weights)
+            if is_authors(state):
+                state = to_torchvision(state)
         try:
             network.load_state_dict(state)
         except RuntimeError as error:

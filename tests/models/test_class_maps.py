@@ -37,6 +37,9 @@ def built(name: str, **keywords: Any) -> Any:
         ("tsn", {"backbone": "mobilenet_v1", "consensus": "maximum"}),
         ("tsm", {"backbone": "resnet18", "snippets": 3}),
         ("tsn", {"backbone": "resnet10", "stream": "flow", "in_channels": [4, 10]}),
+        ("actionflownet-2f", {"backbone": "resnet10"}),
+        ("actionflownet", {"backbone": "resnet10", "in_channels": 12}),  # maps have an axis of time
+        ("flow-stacked", {"backbone": "resnet10"}),
     ],
 )
 @torch.no_grad()
@@ -46,10 +49,10 @@ def test_the_mean_of_a_map_and_the_bias_are_the_score(name: str, keywords: dict[
     x = torch.rand(2, 3, channels, ROWS, COLUMNS, dtype=torch.float64)
     (found,) = class_maps(model, x).values()
     assert found.scores.shape[:3] == (2, 3, 3)
-    assert found.scores.shape[3] < found.scores.shape[4]  # as the frames
+    assert found.scores.shape[-2] < found.scores.shape[-1]  # as the frames
     assert found.window == 1
     expected = model(x).snippet_logits
-    torch.testing.assert_close(found.scores.mean((3, 4)) + found.bias, expected, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(mean(found.scores) + found.bias, expected, rtol=1e-10, atol=1e-10)
 
 
 @torch.no_grad()
@@ -77,6 +80,19 @@ def test_both_streams_of_the_multiplier_have_maps(pool_window: int | None, rows:
         assert (one.scores.shape, one.window) == ((1, rows, 3, 2, 2), window)
         mean = one.scores.mean((1, 3, 4)) + one.bias
         torch.testing.assert_close(mean, expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize(("snippets", "rows", "window"), [(3, 2, 2), (1, 1, 1)])
+@torch.no_grad()
+def test_both_networks_of_temporal_differences_have_maps(snippets: int, rows: int, window: int) -> None:
+    model = built("temporal-difference", backbone="resnet10")
+    x = torch.rand(1, snippets, 3, 64, 64, dtype=torch.float64)
+    found = class_maps(model, x)
+    assert [(name, one.window) for name, one in found.items()] == [("image", 1), ("difference", window)]
+    assert found["difference"].scores.shape == (1, rows, 3, 2, 2)
+    for one, expected in zip(found.values(), model(x).stream_logits, strict=True):
+        mean_scores = one.scores.mean((1, 3, 4)) + one.bias
+        torch.testing.assert_close(mean_scores, expected, rtol=1e-10, atol=1e-10)
 
 
 class Seen(NamedTuple):

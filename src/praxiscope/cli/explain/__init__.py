@@ -27,7 +27,7 @@ __all__ = ["app", "register_picture"]
 
 NAMES = (
     *("flow", "filters", "principal", "losses", "clusters", "gradients", "cluster-gradients"),
-    *("confidence", "winners", "cam", "occlusion"),
+    *("confidence", "winners", "cam", "occlusion", "gain"),
 )
 ENTRY_POINTS = "praxiscope.pictures"
 

@@ -16,9 +16,20 @@ if TYPE_CHECKING:  # reading lists of videos must not import torch
     import torch
     from torch import Tensor
 
-__all__ = ["STEM", "Batch", "Clip", "Example", "Prediction", "Segment", "SnippetOutput", "VideoRecord"]
+__all__ = [
+    "FLOW_TARGET",
+    "STEM",
+    "Batch",
+    "Clip",
+    "Example",
+    "Prediction",
+    "Segment",
+    "SnippetOutput",
+    "VideoRecord",
+]
 
 STEM = "stem"  # the stream of a batch that holds numbers of stems, not frames; see `Batch`
+FLOW_TARGET = "flow_target"  # the stream of a batch that holds flow to be estimated; see `Batch`
 
 
 @dataclass(frozen=True)
@@ -95,6 +106,9 @@ class Batch:
 
     For networks with several stems a dense batch has one more stream, ``STEM``: int64 [B, S], the number of the stem
     for each snippet.
+
+    For networks that learn to estimate flow it has one more stream, ``FLOW_TARGET``: float32 [B, S, 2F, h, w], the F
+    flow fields of each snippet in pixels of the frames, x first, at a lower resolution; NaN where flow is unknown.
     """
 
     streams: dict[str, Tensor]

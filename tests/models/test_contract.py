@@ -265,6 +265,7 @@ FLOW_BREACHES: dict[str, tuple[str, Any]] = {
     "flow_unit": ("flow_unit", 0.0),
     "frames": ("frames", 2.0),
     "fields": ("fields", 0),
+    "flow_stride": ("flow_stride", 4.0),
     "channels": ("channels", {"rgb": 7}),
     "normalisation": ("normalisation", {"rgb": {"mean": (0.5,), "std": (0.0,)}}),
     "estimate": ("estimate", None),
@@ -274,7 +275,7 @@ FLOW_BREACHES: dict[str, tuple[str, Any]] = {
 @pytest.mark.parametrize("attribute", FLOW_BREACHES)
 def test_a_broken_promise_of_a_flow_network_is_named(attribute: str, monkeypatch: pytest.MonkeyPatch) -> None:
     class Still(nn.Module):
-        flow_unit, frames, fields = 20.0, 2, 1
+        flow_unit, frames, fields, flow_stride = 20.0, 2, 1, 4
         channels: ClassVar[Any] = {"rgb": 6}
         normalisation: ClassVar[Any] = {"rgb": Normalisation(mean=(0.5,) * 3, std=(0.5,) * 3)}
 

@@ -162,6 +162,9 @@ class ModelCard:
             ``praxiscope.evaluation.calibration``.
         features: the contract of the stored features that the model learned from, see
             ``praxiscope.features.contract``; empty for a model that learned from frames.
+        teacher: method, parameters and encoding of the stored flow that the model learned to estimate, as
+            ``praxiscope.flow.contract.FlowContract.to_dict`` returns them; empty for other models. Predictions do not
+            need it.
     """
 
     name: str
@@ -175,6 +178,14 @@ class ModelCard:
     tasks: dict[str, tuple[int, int]] = field(default_factory=dict)
     calibration: dict[str, Any] = field(default_factory=dict)
     features: dict[str, Any] = field(default_factory=dict)
+    teacher: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as plain values for JSON, without ``teacher`` where it is empty."""
+        content = {**asdict(self), "input": self.input.to_dict()}
+        if not self.teacher:
+            del content["teacher"]
+        return content
 
     @property
     def temperature(self) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,9 @@ def load_tensors(folder: Path) -> dict[str, Tensor]:
     return _read_tensors(folder / MODEL_FILE)
 
 
-def load_model_weights(folder: Path, model: nn.Module, block: tuple[int, int] | None = None) -> None:
+def load_model_weights(
+    folder: Path, model: nn.Module, block: tuple[int, int] | None = None, left_out: Sequence[str] = ()
+) -> None:
     """Load ``model.safetensors`` into ``model``, and check every name and shape.
 
     Args:
@@ -29,12 +32,13 @@ def load_model_weights(folder: Path, model: nn.Module, block: tuple[int, int] | 
         model: the network that its card describes.
         block: first class of one task and the class after its last (``ModelCard.tasks``). The classifier of ``model``
             gets the rows of these classes.
+        left_out: names of submodules that ``model`` lacks; their tensors, if there are any, are not read.
 
     Raises:
         CheckpointError: tensors are missing, unexpected or have the wrong shape; the message names the first ones.
     """
     path = folder / MODEL_FILE
-    tensors = _read_tensors(path)
+    tensors = _read_tensors(path, left_out)
     wanted = model.state_dict()
     if block is not None:
         # Only the classifier's tensors depend on the number of classes.
@@ -109,11 +113,15 @@ def _read_state(folder: Path) -> dict[str, Any]:
     return state
 
 
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
+def _read_tensors(path: Path, left_out: Sequence[str] = ()) -> dict[str, Tensor]:
+    from safetensors import SafetensorError, safe_open
     from safetensors.torch import load_file
 
     try:
-        return load_file(str(path))
+        if not left_out:
+            return load_file(str(path))
+        with safe_open(str(path), framework="pt") as file:
+            wanted = [name for name in file.keys() if name.partition(".")[0] not in left_out]  # noqa: SIM118
+            return {name: file.get_tensor(name) for name in wanted}
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path}: not a readable safetensors file ({error}).") from error

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +61,7 @@ def save_checkpoint(
 
 def save_card(folder: Path, card: ModelCard) -> None:
     """Write ``model.json`` of a model folder atomically."""
-    write_json(folder / CARD_FILE, {"format": FORMAT, **asdict(card), "input": card.input.to_dict()})
+    write_json(folder / CARD_FILE, {"format": FORMAT, **card.to_dict()})
 
 
 def _save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:

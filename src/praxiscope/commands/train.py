@@ -13,18 +13,16 @@ import torch
 from torch import nn
 
 from praxiscope._memory import KeptMemory, keep_memory
-from praxiscope.checkpoint import ModelCard, find_checkpoint, load_card, load_model_weights, load_optimizer
+from praxiscope.checkpoint import find_checkpoint, load_model_weights, load_optimizer
 from praxiscope.commands.fit import fit_run
-from praxiscope.commands.fit_options import builder_keywords
 from praxiscope.commands.report import note_command, report_run
 from praxiscope.commands.train_end import report_finished, summarise
-from praxiscope.data.batch import EpochBatches, mix_seeds
+from praxiscope.commands.train_network import build_network
+from praxiscope.data.batch import EpochBatches
 from praxiscope.data.manifest import Manifest
 from praxiscope.data.skipped import DamageList, merge_skipped
 from praxiscope.data.splitlist import SplitList, note_on_learned, trained_on, write_split
-from praxiscope.errors import ArgumentError, DataError
-from praxiscope.features.store import FeatureStore
-from praxiscope.inference.loading import build_from_card
+from praxiscope.errors import ArgumentError
 from praxiscope.layers.memory_format import to_channels_last
 from praxiscope.models.names import learns_of
 from praxiscope.processes import run_once
@@ -34,7 +32,6 @@ from praxiscope.recipes.settings import TrainSettings, dump_yaml, load_yaml
 from praxiscope.run_folder import DAMAGED_FILE, SETTINGS_FILE, SKIPPED_FILE, of_process
 from praxiscope.steps import TaskLoss, make_loss
 from praxiscope.steps.base import Loss
-from praxiscope.training.build_model import build_model
 from praxiscope.training.calibrating import calibrate_run
 from praxiscope.training.checks import (
     check_start,
@@ -46,7 +43,11 @@ from praxiscope.training.checks import (
 )
 from praxiscope.training.duration import Duration
 from praxiscope.training.launch import launch
-from praxiscope.training.loader import channels_last, epoch_loader, flow_store, weights_of_classes
+from praxiscope.training.loader import (
+    channels_last,
+    epoch_loader,
+    weights_of_classes,
+)
 from praxiscope.training.log import RunLog, choice_recorder, log_writer, merge_choices
 from praxiscope.training.loop import Callbacks, Plan, TrainState, fit
 from praxiscope.training.make_step import check_network, make_step, snippets_at_once
@@ -62,7 +63,7 @@ from praxiscope.training.readable import (
 )
 from praxiscope.training.resuming import check_resumable, is_finished, make_schedule, update_length
 from praxiscope.training.run_data import load_data
-from praxiscope.training.stored_rows import network_on_rows, row_loader, rows_lacking
+from praxiscope.training.stored_rows import row_loader, rows_lacking
 from praxiscope.training.summary import report_start
 from praxiscope.training.validation import Validation, save
 from praxiscope.types import Batch
@@ -117,7 +118,7 @@ def train(
         check_worthwhile(settings, manifest)
         for note in () if learns_on_features(settings) else note_on_start(settings.model):
             run.reporter.line(note)
-    network = _build_network(run, manifest)
+    network = build_network(settings, manifest, run.reporter, folder if resume else None)
     _write_folder(run, manifest, command)
     problems = _open_lists(run, manifest, state)
     manifest = _readable_part(run, manifest, network, state, problems)
@@ -163,37 +164,6 @@ class _Run:
         return find_checkpoint(self.folder, "last")
 
 
-def _build_network(run: _Run, manifest: Manifest) -> Network:
-    """Create a network with its initial weights, or, for a resumed run, one whose weights are loaded later."""
-    settings = run.settings
-    # All processes must start from the same weights.
-    torch.manual_seed(mix_seeds(settings.run.seed, 0))
-    if learns_on_features(settings):
-        stored = FeatureStore(settings.data.source)
-        if run.resume:
-            _check_unchanged(run, manifest, load_card(run.checkpoint))
-        reporter = None if run.resume else run.reporter
-        return network_on_rows(settings, builder_keywords(settings), manifest, stored, reporter)
-    store = flow_store(settings)
-    if not run.resume:
-        return Network(*build_model(settings, manifest, run.reporter, store), store)
-    card = load_card(run.checkpoint)
-    _check_unchanged(run, manifest, card)
-    return Network(build_from_card(card, run.checkpoint), card, store)
-
-
-def _check_unchanged(run: _Run, manifest: Manifest, card: ModelCard) -> None:
-    """Raise DataError if the data of a resumed run are not those that it was started with."""
-    before, now = SplitList(run.folder).sides(), {r.id: r.split or "" for r in manifest.records}
-    if before != now or card.labels != manifest.classes or card.tasks != manifest.tasks:
-        changed = sorted(set(before.items()) ^ set(now.items()))
-        example = f", such as {changed[0][0]}" if changed else ""
-        raise DataError(
-            f"--resume: {manifest.name} has changed since {run.folder} was started: videos were added, removed or "
-            f"moved to another split{example}. Restore the data set, or start a new run."
-        )
-
-
 def _write_folder(run: _Run, manifest: Manifest, command: str | None) -> None:
     """Write the files of a run's folder that exist before the first step."""
     if run.fabric.is_global_zero:
@@ -229,7 +199,8 @@ def _readable_part(
     if network.rows is not None:
         problems.skips(rows_lacking(manifest.records, network.rows.store))
     else:
-        problems.skips(scan(run.settings, manifest.records, run.reporter, network.store))
+        taught = None if network.teacher is None else network.teacher.store
+        problems.skips(scan(run.settings, manifest.records, run.reporter, network.store, taught))
     if not run.resume:
         state.left_out = sorted(state.skipped)
     manifest = replace(manifest, records=tuple(r for r in manifest.records if r.id not in state.left_out))
@@ -360,7 +331,7 @@ def _batches(run: _Run, network: Network, manifest: Manifest, state: TrainState)
     if network.rows is not None:
         return row_loader(settings, manifest, records, run.fabric, network.rows)
     whole = bool(network.model.sees.all_frames)  # type: ignore[union-attr]
-    contract, flow = network.card.input, network.store
+    contract, flow = network.card.input, network.teacher or network.store
     return epoch_loader(settings, manifest, records, run.fabric, state.skipped, contract, flow, whole)
 
 

@@ -16,7 +16,14 @@ from praxiscope.commands.row_options import resolve_rows
 from praxiscope.commands.start_options import warm_start_settings
 from praxiscope.devices import check_device
 from praxiscope.errors import ArgumentError, unknown_name
-from praxiscope.models.names import FILES, default_stream, frames_of, keywords_of, learns_of
+from praxiscope.models.names import (
+    FILES,
+    default_stream,
+    frames_of,
+    keywords_of,
+    learns_of,
+    takes_flow_targets,
+)
 from praxiscope.recipes.named import Start, get_recipe, recipe_of, scratch_of
 from praxiscope.recipes.sections import ModelSettings
 from praxiscope.recipes.settings import load_yaml, override
@@ -178,7 +185,8 @@ def _settings(
     changes = _changes(plain, settings)
     if model is not None:
         changes["model.name"] = model
-    if "stream" not in plain and options.data.flow and default_stream(name) != "both":
+    taught = takes_flow_targets(name)  # then flow is not the input
+    if "stream" not in plain and options.data.flow and default_stream(name) != "both" and not taught:
         changes["model.stream"] = "flow"
     changes |= options.values
     told = [*options.assignments, *changes]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -34,6 +34,7 @@ __all__ = [
     "Loaded",
     "OnGrid",
     "ReadsExamples",
+    "ReadsFinalSize",
     "RgbReader",
     "Sampler",
     "Skip",
@@ -108,6 +109,14 @@ class StreamReader(Protocol):
     def __call__(
         self, record: VideoRecord, video: Video, starts: Tensor, first: int, last: int, box: Box | None
     ) -> Tensor: ...
+
+
+@runtime_checkable
+class ReadsFinalSize(Protocol):
+    """A `StreamReader` whose frames are not resized to the size of the crop: they have the size ``result_size``."""
+
+    @property
+    def result_size(self) -> Size: ...
 
 
 @dataclass(frozen=True)
@@ -233,7 +242,10 @@ class ClipReader:
             raise
         if self.geometry is not None:
             size = as_pair(self.geometry.size)
-            streams = {name: resize(x, size, kind_of(name)) for name, x in streams.items()}
+            streams = {
+                name: x if isinstance(self.readers[name], ReadsFinalSize) else resize(x, size, kind_of(name))
+                for name, x in streams.items()
+            }
         return Clip(streams, self.targets[index], record.id, mix_seeds(seed, 1), known_damage(record.path))
 
     def _draw(self, record: VideoRecord, video: Video, generator: torch.Generator | None) -> Box | None:

@@ -24,6 +24,7 @@ from praxiscope.inference.options import FlowOptions, LoadOptions
 from praxiscope.inference.recogniser import Recogniser
 from praxiscope.inference.run import logged_metrics
 from praxiscope.models import create_model
+from praxiscope.models.contract import TrainingOnly
 from praxiscope.models.registered import GROUP
 from praxiscope.models.undrawn import Undrawn
 from praxiscope.units import counted
@@ -87,7 +88,12 @@ def load_single(path: str | Path, options: LoadOptions) -> Recogniser:
     folder, card, block = find_card(path, options.checkpoint, options.task)
     with Undrawn():
         model = build_from_card(card, folder)
-    load_model_weights(folder, model, block)
+    left_out: tuple[str, ...] = ()
+    if isinstance(model, TrainingOnly) and not options.training_parts:
+        left_out = model.training_only
+        for name in left_out:
+            setattr(model, name, None)
+    load_model_weights(folder, model, block, left_out)
     flow, source = options.flow, None
     if flow.given is not None:
         if card.input.flow is None:

@@ -141,11 +141,13 @@ class EstimatesFlow(Protocol):
         frames: T, RGB frames of a snippet; the input has 3 T channels.
         fields: F, flow fields of a snippet: from each frame to the next. If F is T, the last field is from the last
             frame to one that the model does not see.
+        flow_stride: pixels of the input for one vector of the finest estimate; partial areas at the end count.
     """
 
     flow_unit: float
     frames: int
     fields: int
+    flow_stride: int
 
     def estimate(self, frames: Tensor) -> tuple[Tensor, ...]:
         """Normalised frames [N, 3 T, H, W] to flow in units of ``flow_unit`` pixels, x first: [N, F, 2, h, w] for each

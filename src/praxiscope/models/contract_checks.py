@@ -75,7 +75,7 @@ def check_flow_contract(name: str, model: Any) -> None:
         name: name of the model, for the message.
         model: the network.
     """
-    needed = ("flow_unit", "frames", "fields", "estimate", "channels", "normalisation")
+    needed = ("flow_unit", "frames", "fields", "flow_stride", "estimate", "channels", "normalisation")
     missing = [attribute for attribute in needed if attribute not in dir(model)]
     if missing:
         raise ArgumentError(
@@ -87,6 +87,7 @@ def check_flow_contract(name: str, model: Any) -> None:
     expect("flow_unit", unit, positive, "a number of pixels above 0")
     expect("frames", model.frames, _whole(model.frames), "a whole number of 1 or more")
     expect("fields", model.fields, _whole(model.fields), "a whole number of 1 or more")
+    expect("flow_stride", model.flow_stride, _whole(model.flow_stride), "a whole number of 1 or more")
     expect("estimate", model.estimate, callable(model.estimate), "a method that takes frames")
     channels = {"rgb": 3 * model.frames}
     expect("channels", model.channels, dict(model.channels) == channels, f"{channels}, three for each frame")

@@ -25,6 +25,9 @@ FLOW_UNIT = 20.0
 
 PAIR = 2
 
+STRIDE = 4
+"""Pixels of the input for one vector of the finest estimate, which is as large as the first stage."""
+
 
 class FlowNetwork(nn.Module):
     """The parts of networks that estimate flow: an encoder of T frames, and a decoder. It satisfies
@@ -39,7 +42,7 @@ class FlowNetwork(nn.Module):
         pretrained: start from inflated ImageNet weights.
 
     Attributes:
-        flow_unit, frames, fields: see the contract.
+        flow_unit, frames, fields, flow_stride: see the contract.
 
     Raises:
         ArgumentError: not a ResNet, or other numbers of channels.
@@ -47,6 +50,7 @@ class FlowNetwork(nn.Module):
 
     streams: tuple[str, ...] = ("rgb",)
     flow_unit = FLOW_UNIT
+    flow_stride = STRIDE
 
     def __init__(self, *, backbone: str, in_channels: int, time: bool, pretrained: bool = False) -> None:
         super().__init__()

@@ -39,8 +39,9 @@ class Step(Protocol):
     def __call__(self, model: nn.Module, batch: Batch, backward: Callable[[Tensor], Any]) -> StepOutput: ...
 
 
-def call_model(model: nn.Module, batch: Batch) -> Any:
-    """Call a model with the streams that it takes, in its order, and with the offsets of a packed batch.
+def call_model(model: nn.Module, batch: Batch, **options: Any) -> Any:
+    """Call a model with the streams that it takes, in its order, with the offsets of a packed batch, and with
+    ``options``.
 
     Raises:
         ArgumentError: the batch lacks a stream of the model, or is packed and the model takes dense batches.
@@ -53,10 +54,10 @@ def call_model(model: nn.Module, batch: Batch) -> Any:
             )
         inputs.append(batch.streams[name])
     if batch.offsets is None:
-        return model(*inputs)
+        return model(*inputs, **options)
     if not model.sees.all_frames:  # type: ignore[union-attr]
         raise ArgumentError(f"{type(model).__name__} takes dense batches, but got a packed batch")
-    return model(*inputs, offsets=batch.offsets)
+    return model(*inputs, offsets=batch.offsets, **options)
 
 
 def output_losses(loss: Loss, output: Any, targets: Tensor) -> Tensor:

@@ -18,8 +18,13 @@ from praxiscope.steps.settings.base import StepSettings
 
 __all__ = ["FILES", "list_steps", "read_step", "register_step", "setting_names"]
 
-FILES = ("full", "principal", "cached")
-"""The files of ``praxiscope.steps.settings`` that register steps."""
+FILES = {
+    "full": "full",
+    "principal": "principal",
+    "cached": "cached",
+    "action-flow": "action_flow",
+}
+"""The file of ``praxiscope.steps.settings`` that registers each step."""
 
 ENTRY_POINTS = "praxiscope.steps"
 """The group of entry points by which other packages register steps."""
@@ -27,7 +32,7 @@ ENTRY_POINTS = "praxiscope.steps"
 DEFAULT = "full"
 
 _steps: Registry[type[StepSettings]] = Registry(
-    "step", own={name: f"praxiscope.steps.settings.{name}" for name in FILES}
+    "step", own={name: f"praxiscope.steps.settings.{file}" for name, file in FILES.items()}
 )
 _Class = TypeVar("_Class", bound=type[StepSettings])
 
@@ -97,6 +102,6 @@ def _unknown(name: Any, steps: Registry[type[StepSettings]]) -> str:
 
 
 def _registered() -> Registry[type[StepSettings]]:
-    for name in FILES:
-        importlib.import_module(f"praxiscope.steps.settings.{name}")
+    for file in FILES.values():
+        importlib.import_module(f"praxiscope.steps.settings.{file}")
     return _steps

@@ -17,7 +17,7 @@ from praxiscope.errors import ArgumentError
 from praxiscope.evaluation.protocols import parse_protocol
 from praxiscope.flow.store import FlowStore
 from praxiscope.models import create_model
-from praxiscope.models.contract import LearnsFromFeatures, Normalisation, VideoModel
+from praxiscope.models.contract import EstimatesFlow, LearnsFromFeatures, Normalisation, VideoModel
 from praxiscope.models.names import REQUIRED, is_timm, keywords_of, parts_of
 from praxiscope.models.parts import StartsFromParts
 from praxiscope.models.timm_backbones import portable_name
@@ -153,6 +153,11 @@ def _check_protocol(name: str, model: VideoModel, flip: bool) -> None:
 def _check_backprop(settings: TrainSettings, model: VideoModel) -> None:
     """Raise ArgumentError if the step needs scores of single snippets and the model has none."""
     name, sees = settings.backprop.name, model.sees
+    if settings.backprop.learns_flow and not isinstance(model, EstimatesFlow):
+        raise ArgumentError(
+            f"backprop.name = {name} needs a model with the interface praxiscope.models.contract.EstimatesFlow, which "
+            f"{settings.model.name} lacks. Choose another step."
+        )
     split = settings.backprop.takes_features and isinstance(model, LearnsFromFeatures)
     if settings.backprop.needs_snippets and not sees.scores_snippets and not split:
         what = "every frame of a video together" if sees.all_frames else "all snippets of a video together"

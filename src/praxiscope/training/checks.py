@@ -27,7 +27,9 @@ from praxiscope.models.names import (
     default_stream,
     keywords_of,
     learns_of,
+    list_models,
     parts_of,
+    takes_flow_targets,
 )
 from praxiscope.recipes.settings import load_yaml
 from praxiscope.run_folder import SETTINGS_FILE
@@ -104,19 +106,27 @@ def seen_streams(settings: TrainSettings) -> tuple[str, ...]:
 
 
 def flow_folders(settings: TrainSettings) -> dict[str, str]:
-    """The folders of stored flow that a run trains on, by data set.
+    """The folders of stored flow that a run trains on, as input or as target, by data set.
 
     Raises:
         ArgumentError: flow is given but not used, or used but not given.
     """
-    streams = seen_streams(settings)
+    model, step, streams = settings.model.name, settings.backprop, seen_streams(settings)
+    taught = takes_flow_targets(model)
+    if step.learns_flow and not taught:
+        having = ", ".join(filter(takes_flow_targets, list_models()))
+        raise ArgumentError(
+            f"backprop.name = {step.name}: {model} does not learn flow. Choose another step, or --model: {having}."
+        )
     folders = {name: source.flow for name, source in settings.data.sources().items()}
-    if "flow" in streams and None in folders.values():
+    if ("flow" in streams or step.learns_flow) and None in folders.values():
         lacking = ", ".join(name for name, folder in folders.items() if folder is None)
         of_whom, example = (f" of {lacking}", f"{lacking.partition(',')[0]}=") if lacking else ("", "")
+        without = ", or learn classes alone with --set backprop.flow_weight=0" if taught else ""
+        use = "learns flow" if taught else f"on {' and '.join(streams)}"
         raise ArgumentError(
-            f"{settings.model.name} on {' and '.join(streams)}: training needs stored flow{of_whom}. Compute it with "
-            f"`praxiscope flow DATA --out flow/`, and give it as --flow {example}flow/."
+            f"{model} {use}: training needs stored flow{of_whom}. "
+            f"Compute it with `praxiscope flow DATA --out flow/`, and give it as --flow {example}flow/{without}."
         )
     given = {name: folder for name, folder in folders.items() if folder is not None}
     bound = settings.data.flow_range
@@ -126,7 +136,12 @@ def flow_folders(settings: TrainSettings) -> dict[str, str]:
                 f"data.flow_range = {bound:g} needs stored flow. Give its folder with --flow, or omit the range."
             )
         return {}
-    if "flow" not in streams:
+    if taught and not step.learns_flow:
+        raise ArgumentError(
+            f"--flow {next(iter(given.values()))}: is not learned with these settings. Omit it, or set "
+            "backprop.name to action-flow with a backprop.flow_weight above 0."
+        )
+    if "flow" not in streams and not taught:
         raise ArgumentError(
             f"--flow {next(iter(given.values()))}: the stream of the model is {streams[0]!r}, not flow. "
             + (

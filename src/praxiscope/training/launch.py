@@ -11,6 +11,7 @@ import torch
 
 from praxiscope.devices import pick_device
 from praxiscope.evaluation.views import bf16_pays
+from praxiscope.models.names import takes_flow_targets
 from praxiscope.recipes.settings import TrainSettings
 
 __all__ = ["launch"]
@@ -48,14 +49,20 @@ def launch(settings: TrainSettings) -> Any:
 
 
 def _strategy(processes: int, settings: TrainSettings) -> str:
-    """Fabric's name for the strategy. While the backbone is frozen, some parameters have no gradient."""
+    """Fabric's name for the strategy. While the backbone is frozen, or without flow to learn, some
+    parameters have no gradient."""
     if processes == 1:
         return "auto"
     return (
         "ddp_find_unused_parameters_true"
-        if settings.optim.frozen_epochs or settings.optim.frozen_steps
+        if settings.optim.frozen_epochs or settings.optim.frozen_steps or _leaves_decoder(settings)
         else "ddp"
     )
+
+
+def _leaves_decoder(settings: TrainSettings) -> bool:
+    """Whether a network that can learn flow learns classes alone."""
+    return takes_flow_targets(settings.model.name) and not settings.backprop.learns_flow
 
 
 def _processes(devices: int, nodes: int) -> tuple[int, int]:

@@ -28,11 +28,13 @@ from praxiscope.data.shared_memory import SlotPool
 from praxiscope.data.splits import class_weights, epoch_order
 from praxiscope.flow.store import FlowStore
 from praxiscope.inference.inputs import frame_grid, on_grid, stream_readers
+from praxiscope.models.names import takes_flow_targets
 from praxiscope.recipes.sections import InputSettings
 from praxiscope.recipes.settings import TrainSettings
 from praxiscope.training.checks import flow_folders, learns_on_features
 from praxiscope.training.over_rows import OverRows
-from praxiscope.types import STEM, Batch, VideoRecord
+from praxiscope.training.teacher import Teacher
+from praxiscope.types import FLOW_TARGET, STEM, Batch, VideoRecord
 from praxiscope.video.geometry import kind_of
 from praxiscope.video.sampling import dense_window, every_frame, segment_indices, strided_snippets
 from praxiscope.video.transforms import (
@@ -51,6 +53,7 @@ __all__ = [
     "epoch_loader",
     "example_inputs",
     "flow_store",
+    "flow_teacher",
     "preparer",
     "sample_snippets",
     "targets_of",
@@ -130,19 +133,39 @@ def example_inputs(model: nn.Module, contract: InputContract, videos: int, snipp
 
 
 def flow_store(settings: TrainSettings) -> FlowStore | None:
-    """The stored flow of a run that trains on flow.
+    """The stored flow of a run whose network takes flow; None for other networks.
 
     Raises:
         ArgumentError: flow is given but not used, or used but not given.
         DataError: the folder is not a store, has another range, or has no backward flow for a bidirectional stack.
     """
-    given = flow_folders(settings)
-    if not given:
+    if takes_flow_targets(settings.model.name):
         return None
-    bound = settings.data.flow_range
-    stores = {name: FlowStore(folder, range=bound) for name, folder in given.items()}
+    stores = _open_stores(settings)
     for store in stores.values():
         check_directions(store, settings.input.flow_kind)
+    return _joined(settings, stores)
+
+
+def flow_teacher(settings: TrainSettings, model: nn.Module) -> Teacher | None:
+    """The stored flow that the network of a run learns to estimate; None if it does not learn flow.
+
+    Raises: as `flow_store`.
+    """
+    if not settings.backprop.learns_flow:
+        return None
+    store = _joined(settings, _open_stores(settings))
+    return None if store is None else Teacher.of(store, model)
+
+
+def _open_stores(settings: TrainSettings) -> dict[str, FlowStore]:
+    bound = settings.data.flow_range
+    return {name: FlowStore(folder, range=bound) for name, folder in flow_folders(settings).items()}
+
+
+def _joined(settings: TrainSettings, stores: Mapping[str, FlowStore]) -> FlowStore | None:
+    if not stores:
+        return None
     return stores[""] if settings.data.tasks is None else JoinedFlow(stores)
 
 
@@ -174,20 +197,25 @@ def _whole(num_frames: int, generator: torch.Generator | None, *, length: int, m
 def waiting_bytes(settings: TrainSettings, contract: InputContract) -> int:
     """Bytes of the batches that wait in the main process: raw pixels or flow."""
     batches = max(2, settings.data.workers * _slots(settings))
-    return batches * sum(_stream_bytes(settings, contract).values())
+    # Steps that are given a memory learn no flow.
+    return batches * sum(_stream_bytes(settings, contract, None).values())
 
 
 def _slots(settings: TrainSettings) -> int:
     return _PREFETCHED + settings.optim.accumulate + 2
 
 
-def _stream_bytes(settings: TrainSettings, contract: InputContract) -> dict[str, int]:
+def _stream_bytes(
+    settings: TrainSettings, contract: InputContract, flow: FlowStore | Teacher | None
+) -> dict[str, int]:
     """Bytes of a raw batch by stream: pixels are integers, flow is floats."""
-    pixels = settings.optim.batch * settings.input.snippets * settings.input.size**2
-    return {
-        name: pixels * channels * (4 if kind_of(name) == "flow" else 1)
+    size = settings.input.size
+    snippets = settings.optim.batch * settings.input.snippets
+    streams = {
+        name: snippets * size**2 * channels * (4 if kind_of(name) == "flow" else 1)
         for name, channels in contract.read_channels.items()
     }
+    return streams | ({FLOW_TARGET: snippets * flow.values(size) * 4} if isinstance(flow, Teacher) else {})
 
 
 def epoch_loader(
@@ -197,21 +225,21 @@ def epoch_loader(
     fabric: Any,
     skipped: Mapping[str, str],
     contract: InputContract,
-    store: FlowStore | None,
+    flow: FlowStore | Teacher | None,
     whole: bool = False,
 ) -> Callable[[int, int], Iterator[Any]]:
     """Return a function (epoch, batches to skip) -> loaded batches of this process.
 
     Args:
         contract: the input of the model.
-        store: stored flow, for a model that takes flow.
+        flow: stored flow, for a model that takes it, or for one that learns to estimate it.
         whole: the model takes every frame of a video (packed batches); in the first ``input.sampled_epochs`` it takes
             as many sampled frames as the contract has snippets.
         skipped: unreadable videos by id. The worker processes of an epoch skip those found in earlier epochs.
     """
     wanted = settings.input
-    sampled, full = _training_clips(settings, manifest, records, skipped, contract, store, whole)
-    stems = len(wanted.flow_lengths) if store is not None else 1
+    sampled, full = _training_clips(settings, manifest, records, skipped, contract, flow, whole)
+    stems = len(wanted.flow_lengths) if isinstance(flow, FlowStore) else 1
     workers, slots = settings.data.workers, _slots(settings)
     labels = [manifest.numbers(record) for record in records]
 
@@ -220,7 +248,7 @@ def epoch_loader(
             return partial(collate_whole, padded=wanted.padded)
         # Use a new pool for every epoch, because a worker of the last epoch may still write to the old one. Each stream
         # of a batch takes one slot.
-        each = _stream_bytes(settings, contract)
+        each = _stream_bytes(settings, contract, flow)
         return partial(collate, pool=SlotPool(workers, slots * len(each), max(each.values())), stems=stems)
 
     return epoch_batches(
@@ -280,12 +308,14 @@ def _training_clips(
     records: Sequence[VideoRecord],
     skipped: Mapping[str, str],
     contract: InputContract,
-    store: FlowStore | None,
+    flow: FlowStore | Teacher | None,
     whole: bool,
 ) -> tuple[TrainingClips, TrainingClips]:
     """The training videos with sampled frames, and with the frames that the model takes; see `epoch_loader`."""
     wanted, targets = settings.input, targets_of(manifest, records)
-    readers, span = stream_readers(contract, wanted.short_side, store)
+    readers, span = stream_readers(contract, wanted.short_side, flow if isinstance(flow, FlowStore) else None)
+    if isinstance(flow, Teacher):
+        readers[FLOW_TARGET] = flow.reader(wanted.size)
     grid, length = frame_grid(contract, span)
 
     def clips_by(sampler: Sampler) -> TrainingClips:

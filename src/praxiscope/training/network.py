@@ -9,6 +9,7 @@ from torch import nn
 from praxiscope.checkpoint import ModelCard
 from praxiscope.flow.store import FlowStore
 from praxiscope.training.over_rows import OverRows, StoredRows
+from praxiscope.training.teacher import Teacher
 
 __all__ = ["Network"]
 
@@ -21,6 +22,7 @@ class Network:
         model: the network, not wrapped for several devices.
         card: its model card, which is saved with the weights.
         store: the stored flow that it is trained on, if it takes flow.
+        teacher: the stored flow that it learns to estimate.
         rows: the stored features that it is trained on in place of videos.
     """
 
@@ -28,6 +30,7 @@ class Network:
     card: ModelCard
     store: FlowStore | None = None
     rows: StoredRows | None = None
+    teacher: Teacher | None = None
 
     @property
     def learner(self) -> nn.Module:

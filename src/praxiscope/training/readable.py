@@ -75,8 +75,11 @@ def scan(
     records: Sequence[VideoRecord],
     reporter: Reporter,
     store: FlowStore | None = None,
+    taught: FlowStore | None = None,
 ) -> list[Skip]:
     """Open every video once, to find unreadable videos and videos without stored flow before the first step.
+
+    Every video needs flow that is input (``store``); flow that is a target (``taught``) only training videos need.
 
     The frame indices are cached, and forked worker processes inherit them. A large data set is not scanned; its
     unreadable videos are found during training.
@@ -95,13 +98,14 @@ def scan(
             open_video(record.path, time_limit_s=settings.data.time_limit_s).quick_length()
         except VideoError as error:
             return Skip(record.id, str(error))
-        if store is None:
+        flow = taught if store is None and record.split == "train" else store
+        if flow is None:
             return None
         key = flow_key(record)
-        root = store_of(store, key).root
-        if key not in store:
+        root = store_of(flow, key).root
+        if key not in flow:
             return Skip(record.id, f"{record.id}: {root} has no flow for this video. Run `praxiscope flow`.")
-        if both_ways and not store.path(key, backward=True).is_file():
+        if store is not None and both_ways and not store.path(key, backward=True).is_file():
             return Skip(
                 record.id,
                 f"{record.id}: {root} has no backward flow for this video. Run `praxiscope flow` with --backward.",

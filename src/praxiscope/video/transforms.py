@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from praxiscope.errors import ArgumentError
-from praxiscope.types import STEM, Batch
+from praxiscope.types import FLOW_TARGET, STEM, Batch
 from praxiscope.video.colour import (
     ColorJitter,
     Jitter,
@@ -125,11 +125,17 @@ class BatchAugment:
 
     def __call__(self, batch: Batch) -> Batch:
         """The batch with all streams of frames float32, flipped, jittered and normalised. See ``stream``."""
-        streams = {
-            name: frames if name == STEM else self.stream(frames, batch.seeds, kind_of(name), batch.offsets)
-            for name, frames in batch.streams.items()
-        }
+        streams = dict(batch.streams)
+        for name, frames in batch.streams.items():
+            if name != STEM:
+                # A target is flipped with the frames, but stays in pixels.
+                augment = self._unnormalised if name == FLOW_TARGET else self
+                streams[name] = augment.stream(frames, batch.seeds, kind_of(name), batch.offsets)
         return replace(batch, streams=streams)
+
+    @property
+    def _unnormalised(self) -> BatchAugment:
+        return replace(self, flow_mean=(0.0,), flow_std=(1.0,), flow_image=False)
 
     def stream(
         self, frames: Tensor, seeds: Sequence[int], kind: Kind = "rgb", offsets: Tensor | None = None

@@ -92,6 +92,12 @@ class StepSettings(Section):
     name: str
 
     @property
+    def learns_flow(self) -> bool:
+        """Whether the step needs targets of flow, and a model that estimates flow
+        (`praxiscope.models.contract.EstimatesFlow`)."""
+        return False
+
+    @property
     def memory_limit(self) -> str | None:
         """The memory that a step may use, such as 6GiB; None for no limit."""
         return None

@@ -15,7 +15,8 @@ from praxiscope.checkpoint import FlowInput, InputContract, ModelCard, save_chec
 from praxiscope.errors import ArgumentError, UnknownNameError
 from praxiscope.evaluation.views import Precision
 from praxiscope.explain.cam import explain_cam
-from praxiscope.explain.heat import spread, upsampled
+from praxiscope.explain.heat import upsampled
+from praxiscope.explain.sheet import spread
 from praxiscope.flow.contract import FlowContract
 from praxiscope.inference.seen import one_crop
 from support import write_clip
@@ -43,6 +44,7 @@ def saved(folder: Path, name: str, contract: InputContract | None = None, **keyw
     model: Any = px.create_model(name, **given)
     for layer in model.classifiers:
         torch.nn.init.normal_(layer.weight, std=0.5)
+        torch.nn.init.normal_(layer.bias)
     contract = contract or InputContract(size=48, short_side=48, snippets=4)
     save_checkpoint(folder / "model", model, ModelCard(name, given, LABELS, input=contract))
     return folder / "model"
@@ -104,6 +106,18 @@ def test_snippets_of_several_frames_show_the_one_in_the_middle(clip: Path, tmp_p
     run = saved(tmp_path, "tsn", contract, in_channels=9)
     facts = explain_cam(run, clip, protocol="2x1", device="cpu").facts
     assert [column["frames"] for column in facts["networks"][0]["columns"]] == [[5 + 1], [15 + 1]]
+
+
+def test_a_network_over_time_has_a_map_for_each_part_of_the_snippet(clip: Path, tmp_path: Path) -> None:
+    contract = InputContract(size=48, short_side=48, snippets=1, channels=48, length=16)
+    run = saved(tmp_path, "actionflownet", contract, in_channels=48)
+    facts = explain_cam(run, clip, protocol="1x1", top=1, device="cpu").facts
+    first, second = facts["networks"][0]["columns"]
+    assert (first["frames"], second["frames"]) == ([4 + 4], [4 + 12])  # the snippet is 4 to 19
+    (one,), (other,) = first["classes"], second["classes"]
+    assert one["map"] != other["map"]
+    assert one["score"] == other["score"]
+    assert np.mean([one["map"], other["map"]]) + one["bias"] == pytest.approx(one["score"], abs=1e-4)
 
 
 def test_flow_and_frames_have_a_network_each(clip: Path, tmp_path: Path) -> None:

@@ -17,8 +17,9 @@ from torch import Tensor
 from praxiscope.errors import ArgumentError, unknown_name
 from praxiscope.explain.explanation import Explanation
 from praxiscope.explain.film import clean, seconds
-from praxiscope.explain.heat import Row, Sheet, draw_sheet, spread, upsampled
+from praxiscope.explain.heat import HeatLegend, upsampled
 from praxiscope.explain.networks import load_one
+from praxiscope.explain.sheet import Row, Sheet, draw_sheet, spread
 from praxiscope.inference.recogniser import Recogniser, best_labels
 from praxiscope.inference.seen import SeenView, one_crop
 from praxiscope.models.class_maps import ClassMaps, class_maps
@@ -227,6 +228,6 @@ def _draw(facts: dict[str, Any], networks: list[_Network], view: SeenView, recog
             f"answer: {clean(facts['label'])}, {100 * facts['probability']:.0f} %; red: speaks for the class{against}; "
             "numbers: scores before softmax",
             rows,
-            ("against", "0", "for"),
+            HeatLegend("against", "0", "for"),
         )
     )

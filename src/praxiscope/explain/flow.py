@@ -23,7 +23,7 @@ from praxiscope.units import counted
 from praxiscope.video.opening import open_video
 from praxiscope.video.sampling import segment_indices
 
-__all__ = ["explain_flow"]
+__all__ = ["colour_scale", "draw_wheel", "explain_flow"]
 
 
 _COLUMNS = 4  # frames in a row
@@ -88,7 +88,7 @@ def explain_flow(
     flow = torch.stack(fields)
     times = [float(source.timestamps()[number]) for number in numbers]
     lengths = torch.hypot(flow[:, 0], flow[:, 1])
-    scale = _scale(lengths)
+    scale = colour_scale(lengths)
     captions = [f"frame {number}, {time:.2f} s" for number, time in zip(numbers, times, strict=True)]
     title = f"{Path(video).name}: flow to the next frame by {estimator.name}"
     facts = {
@@ -103,7 +103,7 @@ def explain_flow(
     return Explanation(_draw_flow(pixels[places], flow, scale, captions, title), facts)
 
 
-def _scale(lengths: Tensor) -> float:
+def colour_scale(lengths: Tensor) -> float:
     """The displacement with the strongest colour: nearly the longest, rounded up to two digits."""
     # numpy's quantile, since torch's is limited to 16 million values.
     length = max(float(np.quantile(lengths.numpy(), _SCALE_QUANTILE)), _LEAST_SCALE)
@@ -129,11 +129,12 @@ def _draw_flow(frames: Tensor, flow: Tensor, scale: float, captions: list[str], 
         axes.set_xticks([])
         axes.set_yticks([])
         style_axes(axes)
-    _draw_wheel(figure.add_subplot(grid[:, columns]), scale)
+    draw_wheel(figure.add_subplot(grid[:, columns]), scale)
     return figure
 
 
-def _draw_wheel(axes: Any, scale: float) -> None:
+def draw_wheel(axes: Any, scale: float) -> None:
+    """Draw the colours of flow up to a displacement of ``scale`` pixels."""
     axes.imshow(colour_wheel(301).permute(1, 2, 0).numpy(), extent=(-scale, scale, scale, -scale))
     ticks = [-scale, 0, scale]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])

@@ -24,7 +24,8 @@ from praxiscope.evaluation.protocols import Protocol, parse_protocol
 from praxiscope.explain.checks import check_square
 from praxiscope.explain.explanation import Explanation
 from praxiscope.explain.film import clean, seconds
-from praxiscope.explain.heat import Row, Sheet, draw_sheet, spread
+from praxiscope.explain.heat import HeatLegend
+from praxiscope.explain.sheet import Row, Sheet, draw_sheet, spread
 from praxiscope.inference.fused import AnyRecogniser, FusedRecogniser
 from praxiscope.inference.inputs import crops_of
 from praxiscope.inference.loading import load
@@ -308,6 +309,6 @@ def _draw(facts: dict[str, Any], grid: _Grid, drops: dict[str, NDArray[np.float6
             f"answer: {clean(facts['label'])}, {100 * facts['probability']:.0f} %; red: the probability falls when a "
             f"square ({grid.square} pixels, {what}, {counted(len(grid), 'position')}) hides this place at all times",
             rows,
-            (f"rises by\n{100 * largest:.2g} %", "0", f"falls by\n{100 * largest:.2g} %"),
+            HeatLegend(f"rises by\n{100 * largest:.2g} %", "0", f"falls by\n{100 * largest:.2g} %"),
         )
     )

@@ -109,6 +109,22 @@ def test_the_seed_fixes_the_examples() -> None:
     assert crops == [at[1:3] for (at, *_) in first]
 
 
+def test_ten_crops_are_taken_of_the_snippets_of_each_draw() -> None:
+    model = places(flip=False)
+    starts = [[at[0] for at in example] for example in seen(model, frames(40), "random3x1@5")]
+    found = seen(model, frames(40), "random3x10@5")
+    assert [[at[0] for at in example] for example in found] == [row for row in starts for _ in range(10)]
+    down, right = ROWS - SIZE, COLUMNS - SIZE
+    corners = [(0, 0), (0, right), (down, 0), (down, right), (down // 2, right // 2)]
+    ten = [(*corner, flipped) for flipped in (False, True) for corner in corners]
+    assert [example[0][1:] for example in found] == 3 * ten
+    assert all(len({at[1:] for at in example}) == 1 for example in found)
+    protocol = parse_protocol("random25x10@3")
+    assert (protocol.views, protocol.seed, protocol.average) == (250, 3, "softmax")
+    with pytest.raises(ArgumentError, match="random25x3"):
+        parse_protocol("random25x3")
+
+
 def test_videos_of_many_frames_are_read_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     model = places()
     expected, logits = seen(model, frames(60), "random30x1"), model.video_logits(frames(60), "random30x1")

@@ -71,7 +71,8 @@ _ALIASES: dict[str, tuple[str, Average]] = {
     "two-stream": ("25x10", "softmax"),
 }
 
-_RANDOM = re.compile(r"random([1-9][0-9]{0,3})x1(?:@([0-9]{1,9}))?")
+_RANDOM = re.compile(r"random([1-9][0-9]{0,3})x(1|10)(?:@([0-9]{1,9}))?")
+_RANDOM_CROPS: dict[str, Crops] = {"1": "random", "10": "ten"}
 _PATTERN = re.compile(r"(?:(dense)?([1-9][0-9]{0,3})|all)x(1|3|10|full|full-mirrored)")
 
 
@@ -84,7 +85,7 @@ class Protocol:
         temporal_views: V, the number of temporal views.
         sampling: "segments": the video is cut into S equal segments, and every view takes one snippet from each, so it
             spans the whole video. "dense": every view is a window of S snippets that are ``stride`` frames apart.
-            "all": one view of every frame, for models that take any number. "random": every view is an example that is
+            "all": one view of every frame, for models that take any number. "random": the snippets of every view are
             drawn as in training, see `praxiscope.inference.examples`.
         crops: "center": one crop in the middle. "three": left, middle and right (or top to bottom). "ten":
             four corners and the middle, each also flipped. "full": the whole frame, for fully
@@ -114,8 +115,11 @@ class Protocol:
             raise ArgumentError(
                 f"sampling must be one of {', '.join(get_args(Sampling))}, got {self.sampling!r}"
             )
-        if (self.sampling == "random") != (self.crops == "random"):
-            raise ArgumentError(f"random views have random crops, got {self.sampling} and {self.crops}")
+        fits = self.crops in _RANDOM_CROPS.values() if self.sampling == "random" else self.crops != "random"
+        if not fits:
+            raise ArgumentError(
+                f"random views, and no others, have random crops, or else ten; got {self.sampling} and {self.crops}"
+            )
         if self.crops not in _CROP_COUNTS:
             raise ArgumentError(f"crops must be one of {', '.join(_CROP_COUNTS)}, got {self.crops!r}")
         if self.average not in get_args(Average):
@@ -150,7 +154,8 @@ def parse_protocol(text: str, average: str | None = None) -> Protocol:
         text: ``VxP``, ``denseVxP`` or ``allxP``: V temporal views (1 to 9999), and P one of 1 (a centre crop), 3, 10
             (corners and centre, flipped), ``full`` (the whole frame) or ``full-mirrored`` (and its flip). Or
             ``fully-convolutional``, which is 25xfull-mirrored, or ``two-stream``, 25x10 with ``average="softmax"``. Or
-            ``randomVx1``, V random examples, with ``@SEED`` for another seed than 0. Case does not matter.
+            ``randomVx1``, V random examples, with ``@SEED`` for another seed than 0; ``randomVx10``: ten crops of the
+            snippets of each. Case does not matter.
         average: "logits" or "softmax"; by default "softmax" for ``two-stream`` and random examples, otherwise "logits".
 
     Returns:
@@ -169,16 +174,17 @@ def parse_protocol(text: str, average: str | None = None) -> Protocol:
             name=name,
             temporal_views=int(drawn[1]),
             sampling="random",
-            crops="random",
+            crops=_RANDOM_CROPS[drawn[2]],
             average=_own_average(name) if average is None else average,  # type: ignore[arg-type]  # checked there
-            seed=int(drawn[2] or 0),
+            seed=int(drawn[3] or 0),
         )
     found = _PATTERN.fullmatch(views_named(name))
     if found is None:
         raise ArgumentError(
             f"unknown protocol {text!r}. Use VIEWSxCROPS with crops 1, 3, 10, full or full-mirrored, for "
             "example 1x1 (one centre view), 25x1, 25x10, 2x3, 1xfull, dense10x3 (windows of neighbouring frames), "
-            "allx1 (every frame, for models that take all frames), random240x1 (240 random examples), two-stream "
+            "allx1 (every frame, for models that take all frames), random240x1 (240 random examples), random25x10 (ten "
+            "crops of 25), two-stream "
             "(25x10, averages probabilities), or fully-convolutional (25 whole frames and their horizontal flips)."
         )
     dense, views, crops = found.groups()

@@ -1,4 +1,4 @@
-"""Test a network on random examples of a video, drawn as in training (protocol ``random240x1``).
+"""Test a network on random examples of a video, drawn as in training (protocols ``random240x1`` and ``random25x10``).
 
 Axis letters: V examples of a video, S snippets of an example, C channels, H rows, W columns.
 """
@@ -18,7 +18,7 @@ from praxiscope.data.dataset import ClipReader, StreamReader
 from praxiscope.inference.inputs import on_grid
 from praxiscope.inference.streaming import LONG_FRAMES
 from praxiscope.types import Clip, Example, VideoRecord
-from praxiscope.video.crops import RandomCrop
+from praxiscope.video.crops import RandomCrop, TenCrop
 from praxiscope.video.decode import Video
 from praxiscope.video.geometry import Box, Kind, flip
 from praxiscope.video.grid import FrameGrid
@@ -29,12 +29,14 @@ __all__ = ["ExampleReader", "ExampleRule"]
 
 @dataclass(frozen=True)
 class ExampleRule:
-    """How examples are drawn: snippets, and one crop and one flip for all of them.
+    """How examples are drawn: snippets, and one crop and one flip for all of them; or ten crops of the same snippets.
 
     Attributes:
-        count: V, examples of a video.
+        draws: how often snippets of a video are drawn.
         snippets: S.
-        size: side of the crop, pixels. It is at a random place of the frame.
+        size: side of the crop, pixels.
+        ten_crops: each draw gives ten examples, by `praxiscope.video.crops.TenCrop`, in place of one at a random place
+            of the frame.
         windows: the snippets are consecutive, from a random start, and a shorter video repeats; otherwise there is one
             from each of equal segments.
         flip: flip half of the examples.
@@ -43,14 +45,20 @@ class ExampleRule:
         seed: the seed. The draws of a video depend on it, and on the name of its file and the part of it.
     """
 
-    count: int
+    draws: int
     snippets: int
     size: int
+    ten_crops: bool = False
     windows: bool = False
     flip: bool = True
     length: int = 1
     grid: FrameGrid | None = None
     seed: int = 0
+
+    @property
+    def count(self) -> int:
+        """V, examples of a video."""
+        return self.draws * (10 if self.ten_crops else 1)
 
     def starts(self, record: VideoRecord, num_frames: int) -> Tensor:
         """Starts of the snippets of all examples of a video, int64 [V, S]."""
@@ -59,15 +67,23 @@ class ExampleRule:
             dense_window(places, self.snippets, generator=generator)
             if self.windows
             else segment_indices(num_frames, self.snippets, self.length, generator)
-            for _ in range(self.count)
+            for _ in range(self.draws)
         ]
-        return torch.stack(rows)
+        return torch.stack(rows).repeat_interleave(self.count // self.draws, 0)
 
     def cuts(self, record: VideoRecord, height: int, width: int) -> list[partial[Tensor]]:
         """The crop and the flip of each example of a video with frames of these rows and columns."""
         generator, crop = self._generator(record, 1), RandomCrop(self.size)
+        if self.ten_crops:
+            boxes = TenCrop(self.size).draw((height, width))
+            ten = [
+                partial(_cut, crop=crop, box=box, flipped=flipped)
+                for flipped in (False, True)
+                for box in boxes
+            ]
+            return ten * self.draws
         found = []
-        for _ in range(self.count):
+        for _ in range(self.draws):
             box = crop.draw((height, width), generator)
             flipped = bool(
                 torch.rand((), generator=generator) < 0.5

@@ -280,7 +280,8 @@ class TrainedNetwork:
                 f"{self.model.default_protocol(contract.flip)}."
             )
         return ExampleRule(
-            count=protocol.temporal_views,
+            draws=protocol.temporal_views,
+            ten_crops=protocol.crops == "ten",
             snippets=together if together is not None and together > 1 else contract.snippets,
             size=contract.size,
             windows=contract.sampling == "window",

@@ -2,121 +2,55 @@
 
 from __future__ import annotations
 
-import itertools
 import statistics
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
 
-import numpy as np
 import torch
 from common import Table, parser, run_command, write_tables
-from threadpoolctl import threadpool_limits
 from torch import Tensor
 
+from praxiscope.bench.flow_methods import (
+    FlowRun,
+    Measured,
+    other_libraries,
+    our_methods,
+    pairs_per_second,
+    single_thread,
+)
+from praxiscope.data.flow_samples import load_flow_samples
+from praxiscope.errors import ArgumentError
 from praxiscope.flow import tvl1
 from praxiscope.flow.error import end_point_error
-from praxiscope.flow.estimate import create_estimator
-from praxiscope.flow.flo import read_flo
 from praxiscope.video.geometry import resize
 from praxiscope.video.opening import open_video
 
 SIZE = (240, 320)  # rows and columns at which speed is measured
 CPU_BATCH = 16
 DEVICE_BATCHES = (1, 16, 64, 256)
-OURS = "ours, TV-L1"
 BEFORE = {"warps": 5, "iterations": 20, "median": 3}  # its earlier default parameters
-
-Method = Callable[[Tensor], Any]
-"""uint8 [T, 3, H, W] to the flow of its T - 1 pairs, [T - 1, 2, H, W]."""
-
-
-class Candidate(NamedTuple):
-    """A method. If it is not installed, ``run`` is None and ``why`` is the reason."""
-
-    name: str
-    run: Method | None
-    why: str = ""
-    tvl1: bool = False  # whether it is another implementation of TV-L1
 
 
 class Pair(NamedTuple):
-    """Two frames uint8 [2, 3, H, W], their flow [2, H, W], and the mask of known flow."""
+    """Two frames uint8 [2, 3, H, W], and their flow [2, H, W]."""
 
     name: str
     frames: Tensor
     truth: Tensor
-    known: Tensor
 
 
-def read_pairs(folder: Path) -> list[Pair]:
-    """Read all .flo files below a folder, each with the two images beside it, in order of name.
-
-    If a folder contains several pairs, files whose names begin with the same digits belong together (FlyingChairs).
-    """
-    from PIL import Image
-
-    pairs = []
-    for truth in sorted(folder.rglob("*.flo")):
-        number = _leading_digits(truth)
-        beside = [path for path in truth.parent.iterdir() if _leading_digits(path) == number]
-        pictures = sorted(path for path in beside if path.suffix.lower() in (".png", ".ppm", ".jpg"))
-        if len(pictures) != 2 or sum(path.suffix == ".flo" for path in beside) != 1:
-            raise SystemExit(f"{truth.parent}: expected two pictures for each .flo file, not {len(pictures)}")
-        frames = [torch.from_numpy(np.array(Image.open(p).convert("RGB"))).permute(2, 0, 1) for p in pictures]
-        name = f"{truth.parent.name} {number}".strip()
-        pairs.append(Pair(name, torch.stack(frames), *read_flo(truth)))
-    if not pairs:
-        raise SystemExit(f"{folder}: holds no .flo file")
-    return pairs
-
-
-def _leading_digits(path: Path) -> str:
-    return "".join(itertools.takewhile(str.isdigit, path.name))
-
-
-# --------------------------------------------------------------------------------------------- the others
-
-
-def in_grey(frames: Tensor) -> list[np.ndarray]:
-    """Convert frames to grey images for OpenCV, uint8 [H, W]."""
-    import cv2
-
+def read_pairs(data: list[str]) -> list[Pair]:
+    """Read the first field of every sample with its two frames."""
     return [
-        cv2.cvtColor(np.ascontiguousarray(p), cv2.COLOR_RGB2GRAY) for p in frames.permute(0, 2, 3, 1).numpy()
+        Pair(sample.id, sample.frames(0, 2), sample.fields(0, 1)[0])
+        for name in data
+        for sample in load_flow_samples(name)
     ]
 
 
-def opencv_tvl1() -> Method:
-    """OpenCV's TV-L1 with default parameters."""
-    import cv2
-
-    def run(frames: Tensor) -> Tensor:
-        grey = in_grey(frames)
-        estimator = cv2.optflow.DualTVL1OpticalFlow_create()
-        fields = [estimator.calc(*pair, None) for pair in itertools.pairwise(grey)]
-        return torch.from_numpy(np.stack(fields)).permute(0, 3, 1, 2)
-
-    if not hasattr(cv2, "optflow"):
-        raise ImportError("needs opencv-contrib-python")
-    return run
-
-
-def scikit_tvl1() -> Method:
-    """scikit-image's TV-L1 with default parameters."""
-    from skimage.registration import optical_flow_tvl1
-
-    def run(frames: Tensor) -> Tensor:
-        grey = [picture.astype(np.float32) / 255 for picture in in_grey(frames)]
-        fields = [optical_flow_tvl1(*pair)[::-1] for pair in itertools.pairwise(grey)]
-        return torch.from_numpy(np.stack(fields))
-
-    return run
-
-
-def without_opencv(method: Method) -> Method:
+def without_opencv(method: FlowRun) -> FlowRun:
     """Our TV-L1 as it runs without OpenCV: the median is computed by a sorting network."""
 
     def run(frames: Tensor) -> Any:
@@ -126,44 +60,31 @@ def without_opencv(method: Method) -> Method:
     return run
 
 
-def candidates(raft_weights: str, raft_size: str) -> list[Candidate]:
+def candidates(raft_weights: str, raft_size: str) -> list[Measured]:
     """All methods, ours first."""
-    makers: list[tuple[str, Callable[[], Method], bool]] = [
-        (OURS, lambda: create_estimator("tvl1"), False),
-        ("ours, TV-L1, 5 warps, 3 x 3 median", lambda: create_estimator("tvl1", **BEFORE), False),
-        ("OpenCV, TV-L1", opencv_tvl1, True),
-        ("scikit-image, TV-L1", scikit_tvl1, True),
-        ("DIS medium", lambda: create_estimator("dis"), False),
-        ("DIS fast", lambda: create_estimator("dis", preset="fast"), False),
-        ("DIS ultrafast", lambda: create_estimator("dis", preset="ultrafast"), False),
-        ("Farneback", lambda: create_estimator("farneback"), False),
-    ]
+    before = ",".join(f"{name}={value}" for name, value in BEFORE.items())
+    presets = [f"dis,preset={preset}" for preset in ("medium", "fast", "ultrafast")]
     found = []
-    for name, make, is_tvl1 in makers:
+    for spec in ("tvl1", f"tvl1,{before}", *presets, "farneback", f"raft,size={raft_size}"):
         try:
-            found.append(Candidate(name, make(), tvl1=is_tvl1))
-        except (ImportError, ValueError) as error:
-            found.append(Candidate(name, None, f"not installed ({error})"))
-    if raft_weights:
-        raft = create_estimator("raft", weights=raft_weights, size=raft_size)
-        found.append(Candidate(f"RAFT {raft_size}", raft))
-    else:
-        found.append(Candidate(f"RAFT {raft_size}", None, "needs weights"))
-    return found
+            found += our_methods([spec], raft_weights or None)
+        except ArgumentError as error:
+            found.append(Measured(spec, None, str(error)))
+    return [*found, *other_libraries()]
 
 
 # ------------------------------------------------------------------------------------------- measurements
 
 
-def error_rows(methods: list[Candidate], pairs: list[Pair]) -> Iterator[list[str]]:
+def error_rows(methods: list[Measured], pairs: list[Pair]) -> Iterator[list[str]]:
     """Return mean end-point errors in pixels, and their geometric mean over pairs."""
-    still = [float(end_point_error(torch.zeros_like(p.truth), p.truth, p.known).nanmean()) for p in pairs]
+    still = [float(end_point_error(torch.zeros_like(p.truth), p.truth).nanmean()) for p in pairs]
     yield ["no motion", *(f"{error:.3f}" for error in still), f"{statistics.geometric_mean(still):.3f}"]
     for method in methods:
         if method.run is None:
-            yield [method.name, *([method.why] * (len(pairs) + 1))]
+            yield [method.name, *([method.missing] * (len(pairs) + 1))]
             continue
-        found = [float(end_point_error(method.run(p.frames)[0], p.truth, p.known).nanmean()) for p in pairs]
+        found = [float(end_point_error(method.run(p.frames)[0], p.truth).nanmean()) for p in pairs]
         yield [method.name, *(f"{error:.3f}" for error in found), f"{statistics.geometric_mean(found):.3f}"]
 
 
@@ -183,40 +104,23 @@ class Racer(NamedTuple):
     """A timed case: a method, its device, and the number of pairs per call."""
 
     name: str
-    run: Method
+    run: FlowRun
     device: str
     batch: int
     tvl1: bool
-
-
-def turn(racer: Racer, frames: Tensor, seconds: float) -> float:
-    """Return the pairs per second, measured for at least ``seconds`` and at least one call.
-
-    On the CPU this is the processor time of all threads of the process, which other processes do not affect.
-    """
-    clock = time.process_time if racer.device == "cpu" else time.perf_counter
-    done, offset = 0, 0
-    started = clock()
-    while True:
-        racer.run(frames[offset : offset + racer.batch + 1])
-        if racer.device != "cpu":
-            torch.cuda.synchronize()
-        done += racer.batch
-        offset = (offset + racer.batch) % max(1, len(frames) - racer.batch)
-        elapsed = clock() - started
-        if elapsed >= seconds:
-            return done / elapsed
 
 
 def speed_rows(racers: list[Racer], frames: Tensor, repeats: int, seconds: float) -> Iterator[list[str]]:
     """Return medians over alternating turns, so that other load on the machine affects all methods."""
     on_device = {racer.device: frames.to(racer.device) for racer in racers}
     speeds: list[list[float]] = [[] for _ in racers]
-    for racer in racers:
-        turn(racer, on_device[racer.device], 0.0)  # the first call of each is not timed
+    for racer in racers:  # the first call of each is not timed
+        pairs_per_second(racer.run, on_device[racer.device], 0.0, racer.device, racer.batch)
     for repeat in range(repeats):
         for racer, found in zip(racers, speeds, strict=True):
-            found.append(turn(racer, on_device[racer.device], seconds))
+            found.append(
+                pairs_per_second(racer.run, on_device[racer.device], seconds, racer.device, racer.batch)
+            )
         print(f"turn {repeat + 1} of {repeats}", flush=True)
     medians = [statistics.median(found) for found in speeds]
     others = [median for racer, median in zip(racers, medians, strict=True) if racer.tvl1]
@@ -229,7 +133,7 @@ def speed_rows(racers: list[Racer], frames: Tensor, repeats: int, seconds: float
 def main() -> None:
     """Measure errors and speeds, and write both tables."""
     arguments = parser(__doc__, __file__, assignments=False)
-    arguments.add_argument("flow_folder", type=Path, help="folder of .flo files, each beside its two images")
+    arguments.add_argument("data", nargs="+", help="frames with known flow, LAYOUT:FOLDER")
     arguments.add_argument(
         "--video", type=Path, help="video for the measurement of speed. Default: a pair, scaled down"
     )
@@ -241,20 +145,13 @@ def main() -> None:
     arguments.add_argument("--raft-weights", default="", help="a file, or download")
     arguments.add_argument("--raft-size", default="large", choices=("large", "small"))
     options = arguments.parse_args()
-    torch.set_num_threads(1)
-    try:
-        import cv2
-
-        cv2.setNumThreads(1)
-    except ImportError:
-        pass
-    pairs = read_pairs(options.flow_folder)
+    pairs = read_pairs(options.data)
     methods = candidates(options.raft_weights, options.raft_size)
-    with threadpool_limits(1):
+    with single_thread():
         errors = list(error_rows(methods, pairs))
         racers = [Racer(m.name, m.run, "cpu", 1, m.tvl1) for m in methods if m.run is not None]
         ours = racers[0]
-        bare = ours._replace(name=f"{OURS}, no OpenCV", run=without_opencv(ours.run))
+        bare = ours._replace(name="tvl1, no OpenCV", run=without_opencv(ours.run))
         racers[1:1] = [ours._replace(batch=CPU_BATCH), bare]
         if options.device != "cpu":
             racers += [ours._replace(device=options.device, batch=batch) for batch in DEVICE_BATCHES]

@@ -140,6 +140,10 @@ MISTAKES = [
     "dataset move4mnist out --digits nosuch",
     "dataset move4mnist out --backgrounds nosuch",
     "bench load nosuch",
+    "bench flow nosuch",
+    "bench flow chairs:videos --method nosuch",
+    "bench flow chairs:videos --split val",
+    "dataset moving-shapes x --clips 3",
     "bench predict nosuch videos",
     "bench predict run videos --protocol 25x11",
     "bench principal --backbone resnet81",
@@ -176,7 +180,8 @@ COMMANDS = [
 COMMANDS += ["dataset move4mnist"]
 COMMANDS += [f"explain {one}" for one in NAMES]
 COMMANDS += [
-    f"bench {one}" for one in ("load", "principal", "full-video", "predict", "multiplier", "full-video-cost")
+    f"bench {one}"
+    for one in ("load", "flow", "principal", "full-video", "predict", "multiplier", "full-video-cost")
 ]
 
 

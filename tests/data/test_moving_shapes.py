@@ -276,7 +276,9 @@ def test_a_killed_run_continues(made, tmp_path):
     assert not is_flow_data(out)
     kept = next(out.glob("train/pairs/0*"))
     before = kept.stat().st_mtime_ns
-    (out / "train" / "pairs" / ".00001.1.part").mkdir(exist_ok=True)
+    left = out / "train" / "pairs" / ".00001.1.part" / "frame_00.png"
+    left.parent.mkdir(exist_ok=True)
+    left.write_bytes(b"unfinished")
     make_moving_shapes(out, SMALL, workers=1)
     assert kept.stat().st_mtime_ns == before
     assert files(out) == files(made)

@@ -17,7 +17,15 @@ from praxiscope.errors import ArgumentError
 from praxiscope.evaluation.protocols import parse_protocol
 from praxiscope.inference.options import LoadOptions
 
-__all__ = ["SegmentOptions", "TestOptions", "check_fps", "check_preset", "check_test", "parse_parameters"]
+__all__ = [
+    "SegmentOptions",
+    "TestOptions",
+    "check_fps",
+    "check_preset",
+    "check_test",
+    "parse_method",
+    "parse_parameters",
+]
 
 PRESETS = ("cpu", "paper")
 
@@ -114,13 +122,20 @@ def check_test(run: str | Path, data: str | Path, options: TestOptions, load: Lo
     find_data(data, options.split, options.annotations)
 
 
-def parse_parameters(assignments: Sequence[str]) -> dict[str, Any]:
-    """Parameters of a method from ``name=value`` texts. Raises ArgumentError for other text."""
+def parse_method(spec: str) -> tuple[str, dict[str, Any]]:
+    """Name and parameters of a flow method from ``name,parameter=value,…``. Raises ArgumentError for other text."""
+    name, *assignments = spec.split(",")
+    return name.strip(), parse_parameters(assignments, f"--method {spec}")
+
+
+def parse_parameters(assignments: Sequence[str], option: str = "--set") -> dict[str, Any]:
+    """Parameters of a method from ``name=value`` texts. Raises ArgumentError, with the option, for other text."""
     parameters = {}
     for text in assignments:
         name, equals, value = text.partition("=")
         if not equals or not name.strip():
-            raise ArgumentError(f"--set {text}: expected NAME=VALUE, such as --set warps=3.")
+            given = f"{option} {text}" if option == "--set" else f"{option}: {text}"
+            raise ArgumentError(f"{given}: expected NAME=VALUE, such as warps=3.")
         parameters[name.strip()] = _value(value.strip())
     return parameters
 

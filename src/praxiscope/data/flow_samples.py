@@ -23,6 +23,7 @@ __all__ = [
     "DATASET_FILE",
     "FlowListing",
     "FlowSample",
+    "check_split",
     "find_flow_data",
     "is_flow_data",
     "list_flow_samples",
@@ -38,6 +39,14 @@ def is_flow_data(data: str | Path) -> bool:
     if named and not Path(data).exists():
         return named[1].lower() in FLOW_LAYOUTS.names()
     return _generated_layout(Path(data)) is not None
+
+
+def check_split(split: str | None) -> FlowSplit | None:
+    """Return a split or None. Raises ArgumentError for another name than "train" or "test"."""
+    known: dict[str | None, FlowSplit | None] = {None: None, "train": "train", "test": "test"}
+    if split not in known:
+        raise ArgumentError(f"split must be 'train' or 'test', got {split!r}")
+    return known[split]
 
 
 def find_flow_data(data: str | Path) -> tuple[str, Path]:
@@ -81,8 +90,7 @@ def list_flow_samples(
         DataError: the data cannot be found or read, or a split is empty.
         UnknownNameError: the layout is unknown.
     """
-    if split not in ("train", "test", None):
-        raise ArgumentError(f"split must be 'train' or 'test', got {split!r}")
+    check_split(split)
     layout, folder = find_flow_data(data)
     listing = FLOW_LAYOUTS.get(layout)(folder, None if annotations is None else Path(annotations))
     notes = list(listing.notes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from praxiscope.cli.bench import full_video, full_video_cost, load, multiplier, predict, principal
+from praxiscope.cli.bench import flow, full_video, full_video_cost, load, multiplier, predict, principal
 from praxiscope.cli.help import App
 
 __all__ = ["app"]
@@ -10,6 +10,7 @@ __all__ = ["app"]
 _SPEED, _PAPERS = "Speed and memory", "Tables of papers"
 
 app = App(help="Measure speed, memory and the tables of papers on this machine.")
+app.command("flow", rich_help_panel=_SPEED)(flow.flow)
 app.command("load", rich_help_panel=_SPEED)(load.load)
 app.command("predict", rich_help_panel=_SPEED)(predict.predict)
 app.command("principal", rich_help_panel=_SPEED)(principal.principal)

@@ -70,10 +70,12 @@ def test_over_time_only_the_finest_flow_is_predicted() -> None:
 
 
 @pytest.mark.parametrize("coarse", [False, True])
-def test_a_new_decoder_predicts_nearly_no_flow(coarse: bool) -> None:
+def test_a_new_decoder_predicts_nearly_no_flow_and_learns(coarse: bool) -> None:
     torch.manual_seed(0)
     made = FlowDecoder(WIDTHS, dimensions=2, coarse=coarse).double()
-    with torch.no_grad():
-        found = made(stages((8, 8), (4, 4), (2, 2), (1, 1)))
-    assert max(float(x.abs().max()) for x in found) < 0.1
-    assert all(x.std() > 0 for x in found)
+    given = stages((8, 8), (4, 4), (2, 2), (1, 1))
+    found = made(given)
+    assert 0 < max(float(x.detach().abs().max()) for x in found) < 1e-3
+    (found[0] - 1).square().sum().backward()
+    torch.optim.SGD(made.parameters(), lr=1e-3).step()
+    assert ((made(given)[0] - 1) ** 2).sum() < found[0].numel()

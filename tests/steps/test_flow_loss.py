@@ -106,7 +106,8 @@ def learner(name: str = "actionflownet-2f") -> Any:
     torch.manual_seed(0)
     frames = {"in_channels": 6}
     model: Any = px.create_model(name, num_classes=3, backbone="resnet10", dropout=0.0, **frames)
-    nn.init.normal_(model.classifier.weight, std=0.1)
+    for layer in (model.classifier, *model.decoder.predictions):  # they start at no differences, and no flow
+        nn.init.normal_(layer.weight, std=0.1)
     return model
 
 

@@ -20,8 +20,9 @@ __all__ = ["FlowDecoder"]
 WIDTHS = (256, 128, 64)
 """Channels of the deconvolutions, from coarse to fine: those of FlowNetS at these resolutions."""
 
-START_STD = 0.001
-"""Predictions start near zero flow, as classifiers start near equal scores."""
+
+START_STD = 1e-5
+"""Most motion is small, so predictions start near zero flow."""
 
 
 class _Makers(NamedTuple):

@@ -377,7 +377,8 @@ def test_modules_and_files_that_the_pages_name_exist() -> None:
 
 
 ENTRY_POINTS = {
-    f"praxiscope.{group}" for group in ("flow_methods", "layouts", "models", "pictures", "recipes", "steps")
+    f"praxiscope.{group}"
+    for group in ("flow_layouts", "flow_methods", "layouts", "models", "pictures", "recipes", "steps")
 }
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from praxiscope.data.flow_layouts import FLOW_LAYOUTS, FlowListing
 from praxiscope.data.flow_samples import find_flow_data, is_flow_data, list_flow_samples, load_flow_samples
 from praxiscope.errors import ArgumentError, DataError, UnknownNameError
 from praxiscope.flow.flo import write_flo
@@ -276,6 +277,17 @@ def test_data_with_flow_is_told_from_videos(release):
         assert not is_flow_data(other)
     with pytest.raises(ArgumentError, match="'val'"):
         load_flow_samples(f"chairs:{release}", "val")
+
+
+def test_a_layout_of_your_own_is_known_by_its_name(release, monkeypatch):
+    def mine(folder: Path, annotations: Path | None) -> FlowListing:
+        return FlowListing(load_flow_samples(f"chairs:{folder}")[:1])
+
+    monkeypatch.setitem(FLOW_LAYOUTS._entries, "mine", mine)
+    assert is_flow_data(f"mine:{release}")
+    assert [each.id for each in load_flow_samples(f"mine:{release}", "test")] == ["00001"]
+    with pytest.raises(DataError, match="training"):
+        load_flow_samples(f"mine:{release}", "train")
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ from praxiscope.data.moving_shapes_scene import (
 )
 from praxiscope.errors import ArgumentError, DataError
 from praxiscope.flow.flo import read_flo
+from praxiscope.video.opening import open_video
 from support import write_clip
 
 SMALL = ShapeSet((3, 2), (1, 1), frames=4, design=Design(size=48))
@@ -246,10 +247,9 @@ def test_a_set_is_data_with_flow(made):
     assert about["settings"]["subpixel"] == 0.2
 
 
-@pytest.mark.slow
-def test_any_number_of_workers_writes_the_same_bytes(made, tmp_path, monkeypatch):
-    monkeypatch.setattr(moving_shapes, "_CHUNK", 2)
-    assert files(make_moving_shapes(tmp_path / "set", SMALL, workers=2)) == files(made)
+def test_the_folder_of_a_sample_is_a_video(made):
+    sample = load_flow_samples(made, "train")[-1]
+    assert torch.equal(open_video(made / sample.id).frames(range(4)), sample.frames(0, 4))
 
 
 def test_a_sample_does_not_depend_on_the_number_of_samples(made, tmp_path):
@@ -259,7 +259,7 @@ def test_a_sample_does_not_depend_on_the_number_of_samples(made, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_killed_run_continues(made, tmp_path):
+def test_a_killed_run_continues_and_any_number_of_workers_writes_the_same_bytes(made, tmp_path, monkeypatch):
     out = tmp_path / "set"
     code = f"""if True:
         from praxiscope.commands.moving_shapes import *
@@ -279,7 +279,8 @@ def test_a_killed_run_continues(made, tmp_path):
     left = out / "train" / "pairs" / ".00001.1.part" / "frame_00.png"
     left.parent.mkdir(exist_ok=True)
     left.write_bytes(b"unfinished")
-    make_moving_shapes(out, SMALL, workers=1)
+    monkeypatch.setattr(moving_shapes, "_CHUNK", 2)
+    make_moving_shapes(out, SMALL, workers=2)
     assert kept.stat().st_mtime_ns == before
     assert files(out) == files(made)
 

@@ -51,13 +51,14 @@ def authors_names(size: str) -> dict[str, str]:
     return names
 
 
-def networks(size: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The same random weights under torchvision's and under the authors' names."""
+def networks(size: str, device: str = "meta") -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The same weights under torchvision's and under the authors' names: random, or without values on "meta"."""
     import_torchvision()
     from torchvision.models import optical_flow
 
     torch.manual_seed(0)
-    theirs = getattr(optical_flow, f"raft_{size}")(weights=None, progress=False).state_dict()
+    with torch.device(device):
+        theirs = getattr(optical_flow, f"raft_{size}")(weights=None, progress=False).state_dict()
     back = {name: ours for ours, name in authors_names(size).items()}
     ours = {}
     for name, value in theirs.items():
@@ -90,7 +91,7 @@ def test_the_copies_of_a_normalisation_are_left_out_and_no_others():
 
 
 def test_the_record_depends_on_the_values_and_not_on_their_names(tmp_path):
-    theirs, ours = networks("small")
+    theirs, ours = networks("small", "cpu")
     for name, state in (("theirs", theirs), ("ours", ours)):
         torch.save(state, tmp_path / f"{name}.pth")
     made = [

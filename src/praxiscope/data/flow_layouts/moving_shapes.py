@@ -13,8 +13,9 @@ A set is a folder:
                                      pixel is not seen in the next frame
         flow_00.flo                  the flow in Middlebury's format, if it was asked for
 
-SPLIT is train or test. Flow and occlusion are those of the scene and not of its pixels, and flow has the precision of
-float64 until it is rounded to float32.
+SPLIT is train or test. PNG files are read in half the time of FFV1, and the folder of a sample is a folder of frames,
+which every command reads as a video. Flow and occlusion are those of the scene and not of its pixels, and flow has the
+precision of float64 until it is rounded to float32.
 
 Axis letters: T frames, F = T - 1 fields, L layers, H rows, W columns.
 """

@@ -91,10 +91,12 @@ def test_every_set_has_a_row_for_every_method(pairs):
 
 
 def test_weights_reach_the_methods_that_take_some():
-    (made,) = our_methods(["still"], weights="ab", run="none")
+    (made,) = our_methods(["still"], weights="ab")
     assert made.run is not None
     assert made.run(torch.zeros(2, 3, 16, 16, dtype=torch.uint8)).unique().tolist() == [0, 2]
     assert made.name == "still"  # files are not part of the name
+    with pytest.raises(ArgumentError, match=r"run runs/a.*'run'"):
+        our_methods(["still"], run="runs/a")
 
 
 def test_methods_that_cannot_be_created_are_reported_unless_they_were_asked_for(pairs):

@@ -50,16 +50,19 @@ def our_methods(
         run: value of the parameter ``run`` of the methods that have it.
 
     Raises:
-        ArgumentError: one of ``specs`` cannot be created; UnknownNameError: an unknown method or parameter.
+        ArgumentError: one of ``specs`` cannot be created, or no method takes ``weights`` or ``run``;
+            UnknownNameError: an unknown method or parameter.
         CheckpointError: the weights cannot be read.
     """
     made: list[Measured] = []
+    shared = {name: value for name, value in (("weights", weights), ("run", run)) if value is not None}
+    unused = dict(shared)
     for spec in specs or list_methods():
         method, parameters = parse_method(spec)
         known = {field.name for field in dataclasses.fields(find_method(method))}  # type: ignore[arg-type]
-        for name, value in (("weights", weights), ("run", run)):
-            if value is not None and name in known:
-                parameters.setdefault(name, value)
+        for name in known & shared.keys():
+            parameters.setdefault(name, shared[name])
+            unused.pop(name, None)
         try:
             estimator = create_estimator(method, **parameters)
         except (ArgumentError, CheckpointError) as error:
@@ -70,6 +73,8 @@ def our_methods(
         shown = {name: value for name, value in parameters.items() if name != "weights"}
         label = " ".join([method, *(f"{name}={value}" for name, value in shown.items())])
         made.append(Measured(label, partial(estimate_flow, method=estimator)))
+    for name, value in unused.items():
+        raise ArgumentError(f"{name} {value}: no measured method has the parameter {name!r}. Leave it out.")
     return made
 
 

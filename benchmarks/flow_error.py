@@ -64,10 +64,11 @@ def candidates(raft_weights: str, raft_size: str) -> list[Measured]:
     """All methods, ours first."""
     before = ",".join(f"{name}={value}" for name, value in BEFORE.items())
     presets = [f"dis,preset={preset}" for preset in ("medium", "fast", "ultrafast")]
+    raft = f"raft,size={raft_size}" + (f",weights={raft_weights}" if raft_weights else "")
     found = []
-    for spec in ("tvl1", f"tvl1,{before}", *presets, "farneback", f"raft,size={raft_size}"):
+    for spec in ("tvl1", f"tvl1,{before}", *presets, "farneback", raft):
         try:
-            found += our_methods([spec], raft_weights or None)
+            found += our_methods([spec])
         except ArgumentError as error:
             found.append(Measured(spec, None, str(error)))
     return [*found, *other_libraries()]

@@ -42,7 +42,7 @@ def settings(moving: tuple[Path, Path], *assignments: str, model: str = "actionf
 @pytest.fixture(scope="module")
 def run(_narrow: None, moving: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("flow-targets") / "run"
-    assert train(settings(moving, "optim.lr=0.003", "optim.epochs=6"), folder)
+    assert train(settings(moving, "optim.lr=0.003", "optim.epochs=6", "run.validate_epochs=6"), folder)
     return folder
 
 

@@ -221,6 +221,8 @@ def _start(
         report = load_weights(model, given.weights, labels=manifest.classes)
         kept = " except the classifier, whose classes differ" if report.skipped_classifier else ""
         reporter.line(f"Loaded {counted(len(report.loaded), 'tensor')} from {given.weights}: all{kept}.")
+    if isinstance(model, StartsFromParts) and not (given.start or given.weights or given.pretrained):
+        _check_learning(given.name, model)
     if given.start and isinstance(model, StartsFromParts):
         starts = dict(zip(given.start, given.start_parts or [None] * len(given.start), strict=True))
         for line in start_from_parts(given.name, model, starts, manifest.classes, store):
@@ -230,6 +232,15 @@ def _start(
     elif given.start:
         for line in warm_start(model, given.start, manifest.classes, store):
             reporter.line(line)
+
+
+def _check_learning(name: str, model: StartsFromParts) -> None:
+    """Raise ArgumentError if a part that does not learn would keep random weights."""
+    for part, network in model.start_parts.items():
+        if not any(parameter.requires_grad for parameter in network.parameters()):
+            raise ArgumentError(
+                f"{name}: its {part} does not learn, and has random weights. Give a run that trained it: --from RUN."
+            )
 
 
 def _input_contract(settings: TrainSettings, model: VideoModel, store: FlowStore | None) -> InputContract:

@@ -84,7 +84,7 @@ def take_normalisation(model: Any, card: ModelCard, run: str, store: FlowStore |
     Raises:
         DataError: the flow was computed differently from the flow that the run was trained on.
     """
-    (stream,) = model.stream_networks
+    (stream,) = model.normalisation
     contract = card.input
     if contract.flow is None:
         model.normalisation[stream] = Normalisation(mean=contract.mean, std=contract.std)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from narrow import narrow_resnets
 from praxiscope.checkpoint import ModelCard, save_checkpoint
 from praxiscope.errors import ArgumentError, CheckpointError
 from praxiscope.explain.filters import draw_filters, explain_filters
@@ -52,6 +53,20 @@ def test_a_network_for_several_lengths_of_flow_shows_every_stem(tmp_path):
     said = [(one["stream"], one["shape"]) for one in made.facts["streams"]]
     assert said == [("flow of 2 fields", [64, 4, 3, 3]), ("flow of 4 fields", [64, 8, 3, 3])]
     expected = draw_filters([("flow", stem.weight.detach()) for stem in model.stems])
+    for found, drawn in zip(pictures(made.figure), pictures(expected.figure), strict=True):
+        np.testing.assert_array_equal(found, drawn)
+
+
+def test_filters_over_time_are_those_of_stacks_of_frames(tmp_path):
+    arguments = {"backbone": "resnet10", "num_classes": 2, "in_channels": 6}
+    with narrow_resnets():
+        model = create_model("actionflownet", **arguments)
+        save_checkpoint(tmp_path / "run", model, ModelCard("actionflownet", arguments, ("a", "b")))
+        made = explain_filters(tmp_path / "run")
+    assert made.facts["streams"] == [{"stream": "rgb", "shape": [8, 9, 7, 7]}]
+    weight = model.encoder.conv1.weight.detach()  # [F, C, T, K, K]
+    stacked = torch.cat([weight[:, :, t] for t in range(3)], 1)
+    expected = draw_filters([("rgb", stacked)])
     for found, drawn in zip(pictures(made.figure), pictures(expected.figure), strict=True):
         np.testing.assert_array_equal(found, drawn)
 

@@ -57,15 +57,22 @@ def explain_filters(run: str | Path, *, checkpoint: str | None = None) -> Explan
     recogniser = load(run, checkpoint=checkpoint, device="cpu", task=next(iter(tasks), None))
     filters: list[tuple[str, Tensor]] = []
     for part in recogniser.parts:
-        convolutions = [layer for layer in part.model.first_convolutions if isinstance(layer, nn.Conv2d)]
+        convolutions = [
+            layer for layer in part.model.first_convolutions if isinstance(layer, nn.Conv2d | nn.Conv3d)
+        ]
         streams = [str(stream) for stream in part.model.streams if stream != STEM]
         if STEM in part.model.streams:  # one stem for each stack length
             streams = [f"{streams[0]} of {layer.in_channels // 2} fields" for layer in convolutions]
         if not convolutions or len(convolutions) != len(streams):
             raise ArgumentError(f"{run}: {type(part.model).__name__} needs one first convolution per stream")
         for stream, layer in zip(streams, convolutions, strict=True):
-            filters.append((stream, layer.weight.detach().float()))
+            filters.append((stream, _frames_as_channels(layer.weight.detach().float())))
     return draw_filters(filters, title=f"{Path(run).resolve().name}: filters of the first layer")
+
+
+def _frames_as_channels(weight: Tensor) -> Tensor:
+    """Filters over time, [F, C, T, K, K], as those of a stack of frames, [F, T C, K, K]; others as they are."""
+    return weight.transpose(1, 2).flatten(1, 2) if weight.dim() == 5 else weight
 
 
 def draw_filters(

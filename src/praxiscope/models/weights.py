@@ -22,6 +22,7 @@ from praxiscope.models.network_ends import (
     first_convolutions,
     inflated,
 )
+from praxiscope.models.parts import StartsFromParts
 from praxiscope.tensorfile import State, read_tensors
 
 __all__ = ["WeightReport", "load_weights"]
@@ -76,6 +77,9 @@ def load_weights(
     with other channels (cross-modality initialisation), for each one where there are several stems; for a stack of RGB
     frames they are inflated.
 
+    Parts of a model that are further networks of the same shape start from the same weights
+    (`praxiscope.models.parts.StartsFromParts`).
+
     For a run folder, the weights of its checkpoint and the normalisation of its training are loaded; of a model on
     features, those of its network of frames.
 
@@ -105,12 +109,26 @@ def load_weights(
     wrong = bool(report.missing or report.unexpected or report.mismatched)
     if (strict and wrong) or all(map(_is_counter, report.loaded)):
         raise CheckpointError(_complaint(path, network, found.network, report))
-    network.load_state_dict({name: found.state[name] for name in report.loaded}, strict=False)
+    loaded = {name: found.state[name] for name in report.loaded}
+    for part in (network, *_alike(model, network)):
+        part.load_state_dict(loaded, strict=False)
     if found.input is not None:
         model.normalisation[stream] = found.input if rgb else flow_normalisation(found.input, channels)
     if found.flow is not None:
         model.normalisation[stream] = found.flow
     return report
+
+
+def _alike(model: VideoModel, network: nn.Module) -> list[nn.Module]:
+    """Further parts of a model that are networks of the same shape."""
+    if not isinstance(model, StartsFromParts):
+        return []
+    shape = _shape(network)
+    return [part for part in model.start_parts.values() if part is not network and _shape(part) == shape]
+
+
+def _shape(network: nn.Module) -> tuple[type, dict[str, tuple[int, ...]]]:
+    return type(network), {name: tuple(value.shape) for name, value in network.state_dict().items()}
 
 
 class _Found(NamedTuple):

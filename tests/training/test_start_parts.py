@@ -1,0 +1,132 @@
+"""Warm start of parts: which tensors a network takes from which run, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import praxiscope as px
+from praxiscope.checkpoint import InputContract, ModelCard, save_checkpoint
+from praxiscope.commands.start_options import split_start, warm_start_settings
+from praxiscope.errors import ArgumentError, CheckpointError
+from praxiscope.models.weights import load_weights
+from praxiscope.training.start_parts import start_from_parts
+
+LABELS = ("run", "walk")
+
+
+def saved(folder: Path, name: str, seed: int, labels: tuple[str, ...] = LABELS, **words: Any) -> Any:
+    """Save a network with random weights as a model folder; return it."""
+    torch.manual_seed(seed)
+    kwargs = {"num_classes": len(labels), "backbone": "resnet10", **words}
+    model: Any = px.create_model(name, **kwargs)
+    card = ModelCard(name, kwargs, labels, input=InputContract(size=64, mean=(0.1, 0.2, 0.3)))
+    save_checkpoint(folder, model, card)
+    return model
+
+
+def network(**words: Any) -> Any:
+    torch.manual_seed(9)
+    return px.create_model("temporal-difference", num_classes=2, backbone="resnet10", **words)
+
+
+def same(one: nn.Module, other: nn.Module) -> bool:
+    mine, theirs = one.state_dict(), other.state_dict()
+    return mine.keys() == theirs.keys() and all(torch.equal(mine[key], theirs[key]) for key in mine)
+
+
+def start(model: Any, *starts: tuple[str, str | None], labels: tuple[str, ...] = LABELS) -> list[str]:
+    return start_from_parts("temporal-difference", model, dict(starts), labels, None)
+
+
+def test_a_run_of_another_model_starts_the_first_part(tmp_path: Path) -> None:
+    run = saved(tmp_path / "tsn", "tsn", 1)
+    model, before = network(), network()
+    start(model, (str(tmp_path / "tsn"), None))
+    assert same(model.backbone, run.backbone)
+    assert same(model.difference, before.difference)
+    assert model.normalisation["rgb"]["mean"] == (0.1, 0.2, 0.3)
+
+
+def test_each_named_part_starts_from_its_run(tmp_path: Path) -> None:
+    one = saved(tmp_path / "one", "tsn", 1)
+    two = saved(tmp_path / "two", "frame", 2)
+    model = network()
+    start(model, (str(tmp_path / "two"), "difference"), (str(tmp_path / "one"), "image"))
+    assert same(model.backbone, one.backbone)
+    assert same(model.difference, two.backbone)
+
+
+def test_a_part_of_the_same_name_is_preferred_and_the_normalisation_is_that_of_the_first(
+    tmp_path: Path,
+) -> None:
+    run = saved(tmp_path / "run", "temporal-difference", 1)
+    model, before = network(), network()
+    start(model, (str(tmp_path / "run"), "difference"))
+    assert same(model.difference, run.difference)
+    assert same(model.backbone, before.backbone)
+    assert model.normalisation == before.normalisation
+
+
+def test_a_run_of_the_same_model_starts_all_of_it(tmp_path: Path) -> None:
+    run = saved(tmp_path / "run", "temporal-difference", 1)
+    model = network()
+    start(model, (str(tmp_path / "run"), None))
+    assert same(model, run)
+
+
+def test_a_classifier_of_other_classes_keeps_its_new_weights(tmp_path: Path) -> None:
+    run = saved(tmp_path / "run", "tsn", 1, labels=("bend", "jump", "skip"))
+    model, before = network(), network()
+    start(model, (str(tmp_path / "run"), None))
+    assert same(model.backbone.layer3, run.backbone.layer3)
+    assert same(model.backbone.fc, before.backbone.fc)
+    renamed = network()
+    saved(tmp_path / "renamed", "tsn", 1)
+    start(renamed, (str(tmp_path / "renamed"), None), labels=("sit", "stand"))
+    assert same(renamed.backbone.fc, before.backbone.fc)
+
+
+def test_other_networks_are_refused(tmp_path: Path) -> None:
+    saved(tmp_path / "tsn", "tsn", 1)
+    with pytest.raises(CheckpointError, match="resnet10"):
+        start(network(in_channels=9), (str(tmp_path / "tsn"), None))
+    saved(tmp_path / "joint", "multiplier", 1, backbone="resnet18")
+    with pytest.raises(ArgumentError, match="multiplier"):
+        start(network(), (str(tmp_path / "joint"), "image"))
+
+
+def test_parts_are_told_from_paths() -> None:
+    parts = ("image", "difference")
+    assert split_start("runs/a", parts) == [(None, "runs/a")]
+    assert split_start("image=runs/a,difference=runs/lr=1", parts) == [
+        ("image", "runs/a"),
+        ("difference", "runs/lr=1"),
+    ]
+    assert split_start("runs/lr=0.1") == [(None, "runs/lr=0.1")]
+
+
+def test_settings_come_from_the_first_run(tmp_path: Path) -> None:
+    saved(tmp_path / "tsn", "tsn", 1, stream="rgb", dropout=0.3)
+    run = str(tmp_path / "tsn")
+    taken = warm_start_settings(f"image={run}", "temporal-difference", {}, tmp_path / "out", False)
+    assert taken["model.start"] == (run,)
+    assert taken["model.start_parts"] == ("image",)
+    assert taken["model.backbone"] == "resnet10"
+    assert "model.dropout" not in taken  # a choice of the other model
+    assert taken["input.size"] == 64
+    with pytest.raises(ArgumentError, match="difference"):
+        warm_start_settings(f"{run},{run}", "temporal-difference", {}, tmp_path / "out", False)
+
+
+def test_a_file_of_weights_starts_both_networks(tmp_path: Path) -> None:
+    run = saved(tmp_path / "tsn", "tsn", 1)
+    torch.save(run.backbone.state_dict(), tmp_path / "weights.pt")
+    model = network()
+    load_weights(model, tmp_path / "weights.pt")
+    assert same(model.backbone, run.backbone)
+    assert same(model.difference, run.backbone)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from praxiscope.errors import CheckpointError
 
-__all__ = ["State", "read_tensors"]
+__all__ = ["State", "digest_of", "read_tensors"]
 
 State = dict[str, Tensor]
 
@@ -64,3 +65,11 @@ def read_tensors(path: str | Path) -> State:
             f"{path}: contains no named tensors. Save network.state_dict(), not the network itself."
         )
     return state
+
+
+def digest_of(state: Mapping[str, Tensor]) -> str:
+    """A digest of named tensors: 16 hexadecimal digits. Equal names and values give equal digests."""
+    digest = hashlib.sha256()
+    for name, value in sorted(state.items()):
+        digest.update(name.encode() + value.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

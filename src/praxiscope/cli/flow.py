@@ -35,6 +35,10 @@ def flow(
     flow_weights: Annotated[
         str | None, typer.Option(help="RAFT weights: a file, or 'download' for those of torchvision.")
     ] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(help="Folder of a trained flow network, for the method network.", metavar="RUN"),
+    ] = None,
     range: Annotated[
         str,
         typer.Option(
@@ -59,7 +63,7 @@ def flow(
         typer.Option(min=1, help="Number of processes, of one thread each. Default: one per core."),
     ] = None,
     device: Annotated[
-        str, typer.Option(help="Device for tvl1 and raft: cpu, cuda, cuda:1, mps or auto.")
+        str, typer.Option(help="Device for tvl1, raft and network: cpu, cuda, cuda:1, mps or auto.")
     ] = "cpu",
     max_skip: MaxSkip = None,
     verify: Annotated[
@@ -73,7 +77,7 @@ def flow(
 ) -> None:
     from dataclasses import asdict
 
-    from praxiscope.commands.arguments import parse_parameters
+    from praxiscope.commands.arguments import check_flow_network, parse_parameters
     from praxiscope.data.manifest import find_data
     from praxiscope.devices import check_device
     from praxiscope.flow.contract import check_range, check_storage
@@ -86,6 +90,8 @@ def flow(
     parameters = parse_parameters(assignments or [])
     if flow_weights is not None:
         parameters["weights"] = flow_weights
+    if run is not None:
+        parameters["weights"] = check_flow_network(method, run)
     find_data(data, split, annotations)
     with quick_imports():
         from praxiscope.commands.flow import StoreOptions, extract_flow

@@ -16,10 +16,12 @@ from praxiscope.data.manifest import find_data
 from praxiscope.errors import ArgumentError
 from praxiscope.evaluation.protocols import parse_protocol
 from praxiscope.inference.options import LoadOptions
+from praxiscope.models.names import learns_of, takes_flow_targets
 
 __all__ = [
     "SegmentOptions",
     "TestOptions",
+    "check_flow_network",
     "check_fps",
     "check_preset",
     "check_test",
@@ -153,3 +155,22 @@ def check_fps(fps: float) -> None:
     """Raise ArgumentError for a frame rate that is not a number above 0."""
     if not 0 < fps < math.inf:
         raise ArgumentError(f"fps must be a number above 0, got {fps:g}")
+
+
+def check_flow_network(method: str, run: str | Path) -> str:
+    """Return the folder of a trained flow network, which is the parameter ``weights`` of its method.
+
+    Raises:
+        ArgumentError: another method, or the folder holds another kind of model.
+        CheckpointError: there is no model.
+    """
+    if method != "network":
+        raise ArgumentError(
+            f"--run {run}: is for the flow method network, not {method}. Add --method network."
+        )
+    name = load_card(find_checkpoint(run)).name
+    if learns_of(name) != "flow" and not takes_flow_targets(name):
+        raise ArgumentError(
+            f"--run {run}: holds {name}, which is no flow network. Train one: praxiscope train DATA --model flownet"
+        )
+    return str(run)

@@ -169,11 +169,14 @@ def _chunks(job: Job, video: Video) -> Iterator[Tensor]:
     """The frames of a video in chunks, uint8 [t, 3, H, W]; each starts with the last frame of the chunk before."""
     short_side = job.store.contract.short_side
     room = _CPU_PIXELS if torch.device(job.device).type == "cpu" else _DEVICE_PIXELS
+    together = getattr(_estimator(job.method, job.parameters), "frames_together", 2)
     held: list[Tensor] = []
     for decoded in video.decode():
         frame = decoded.rgb(short_side)
         held.append(frame)
-        if len(held) > max(1, room // (frame.shape[-1] * frame.shape[-2])):
+        # Whole groups of frames that are estimated together, which overlap by a frame.
+        groups = max(1, room // (frame.shape[-1] * frame.shape[-2] * (together - 1)))
+        if len(held) > groups * (together - 1):
             yield torch.stack(held)
             held = [frame]
     if len(held) > 1:

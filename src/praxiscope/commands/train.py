@@ -15,6 +15,7 @@ from torch import nn
 from praxiscope._memory import KeptMemory, keep_memory
 from praxiscope.checkpoint import find_checkpoint, load_model_weights, load_optimizer
 from praxiscope.commands.fit import fit_run
+from praxiscope.commands.fit_flow import fit_flow_run
 from praxiscope.commands.report import note_command, report_run
 from praxiscope.commands.train_end import report_finished, summarise
 from praxiscope.commands.train_network import build_network
@@ -82,7 +83,8 @@ def train(
 ) -> bool:
     """Train a recogniser and write a run folder.
 
-    A model that learns from stored features is fitted to them, see `praxiscope.commands.fit`.
+    A model that learns from stored features is fitted to them (`praxiscope.commands.fit`); one that only estimates flow
+    learns from frames with known flow (`praxiscope.commands.fit_flow`).
 
     Args:
         settings: all settings of the run.
@@ -102,6 +104,8 @@ def train(
     """
     if learns_of(settings.model.name) == "features":
         return fit_run(settings, out, resume=resume, command=command, reporter=reporter)
+    if learns_of(settings.model.name) == "flow":
+        return fit_flow_run(settings, out, resume=resume, command=command, reporter=reporter)
     run_once()
     folder = Path(out)
     settings = with_known_start(settings, folder if resume else None)

@@ -36,6 +36,7 @@ from praxiscope.training.checks import (
     starts_from_weights,
     with_known_start,
 )
+from praxiscope.training.flow_checks import check_flow_training
 from praxiscope.training.run_data import choose_model
 
 if TYPE_CHECKING:
@@ -145,6 +146,9 @@ def resolve(options: TrainOptions, out: Path, resume: bool = False) -> TrainSett
         settings = _settings(options, plain, out, resume, _start(settings))
     settings.data.sources()  # raises if there is no data set
     asked = given_options([(key, SETTINGS[key]) for key in plain], options.assignments, options.values)
+    if learns_of(settings.model.name) == "flow":
+        check_flow_training(settings, out, resume)
+        return settings
     if learns_on_features(settings):
         if options.data.flow:
             asked["data.flow"] = f"--flow {options.data.flow[0]}"
@@ -185,7 +189,7 @@ def _settings(
     changes = _changes(plain, settings)
     if model is not None:
         changes["model.name"] = model
-    taught = takes_flow_targets(name)  # then flow is not the input
+    taught = takes_flow_targets(name) or learns_of(name) == "flow"  # then flow is not the input
     if "stream" not in plain and options.data.flow and default_stream(name) != "both" and not taught:
         changes["model.stream"] = "flow"
     changes |= options.values

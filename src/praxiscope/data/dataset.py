@@ -256,10 +256,18 @@ class ClipReader:
         return self.geometry.draw(leading.frame_size(record, video), generator)
 
 
+class HasId(Protocol):
+    """A record of a data set, with its name in it."""
+
+    @property
+    def id(self) -> str: ...
+
+
 class ReadsExamples(Protocol):
     """Reads an example of a video for one step, as `ClipReader` does."""
 
-    records: list[VideoRecord]
+    @property
+    def records(self) -> Sequence[HasId]: ...
 
     def __len__(self) -> int: ...
 

@@ -16,7 +16,7 @@ from praxiscope.types import VideoRecord
 from praxiscope.video.decode import Video
 from praxiscope.video.geometry import Box, Size, as_pair, frame_size
 
-__all__ = ["FlowTargetReader", "target_size"]
+__all__ = ["FlowTargetReader", "target_of", "target_size"]
 
 
 def target_size(size: int | Size, stride: int) -> Size:
@@ -24,6 +24,24 @@ def target_size(size: int | Size, stride: int) -> Size:
     ``stride`` pixels; partial areas at the end count."""
     rows, columns = (-(-side // stride) for side in as_pair(size))
     return rows, columns
+
+
+def target_of(part: Tensor, crop: Size, stride: int) -> Tensor:
+    """Flow of a part of a frame as the target for the same part of the frame, resized to ``crop``.
+
+    Args:
+        part: flow in pixels, float [S, 2F, H, W]; NaN where it is unknown.
+        crop: rows and columns of the resized frames.
+        stride: their pixels for one vector of the target.
+
+    Returns:
+        [S, 2F, h, w], averaged over areas, in pixels of the resized frames.
+    """
+    averaged = area_average(part, target_size(crop, stride)).clone()
+    (rows, columns), (height, width) = crop, frame_size(part)
+    averaged[:, 0::2] *= columns / width
+    averaged[:, 1::2] *= rows / height
+    return averaged
 
 
 @dataclass(frozen=True)
@@ -58,9 +76,4 @@ class FlowTargetReader(StoredFlowReader):
         fields = self._gather(record, video, numbers.clamp(max=count - 1), first, backward=False)
         fields[numbers >= count] = torch.nan
         flow = fields.flatten(1, 2)
-        part = flow if box is None else box.cut(flow)
-        averaged = area_average(part, self.result_size)
-        (rows, columns), (height, width) = self.crop, frame_size(part)
-        averaged[:, 0::2] *= columns / width
-        averaged[:, 1::2] *= rows / height
-        return averaged
+        return target_of(flow if box is None else box.cut(flow), self.crop, self.stride)

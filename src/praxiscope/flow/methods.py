@@ -18,8 +18,14 @@ if TYPE_CHECKING:
 
 __all__ = ["FILES", "Estimator", "Method", "check_method", "estimators", "find_method", "list_methods"]
 
-FILES = {"dis": "opencv", "farneback": "opencv", "raft": "raft", "tvl1": "tvl1"}
-"""The file in this folder that registers each method."""
+FILES = {
+    "dis": "praxiscope.flow.opencv",
+    "farneback": "praxiscope.flow.opencv",
+    "network": "praxiscope.inference.flow_network",
+    "raft": "praxiscope.flow.raft",
+    "tvl1": "praxiscope.flow.tvl1",
+}
+"""The module that registers each method."""
 
 
 class Estimator(Protocol):
@@ -34,7 +40,10 @@ class Estimator(Protocol):
         """All parameters by name, as plain values for JSON. Equal parameters give equal flow."""
 
     def __call__(self, frames: Tensor, *, backward: bool = False) -> Tensor:
-        """uint8 [T, 3, H, W] to float32 [T - 1, 2, H, W], on the frames' device."""
+        """uint8 [T, 3, H, W] to float32 [T - 1, 2, H, W], on the frames' device.
+
+        Of a long video it is given parts, which overlap by a frame. A method that takes several frames together says
+        so by an attribute ``frames_together``."""
 
 
 class Method(Protocol):
@@ -53,7 +62,7 @@ class Method(Protocol):
 estimators: Registry[Method] = Registry(
     "flow method",
     "praxiscope.flow_methods",
-    own={name: f"praxiscope.flow.{file}" for name, file in FILES.items()},
+    own=FILES,
 )
 
 
@@ -74,5 +83,5 @@ def find_method(name: str) -> Method:
     """The class of a method. Raises UnknownNameError, with the nearest name, if it is unknown."""
     check_method(name)
     if name in FILES:
-        importlib.import_module(f"praxiscope.flow.{FILES[name]}")
+        importlib.import_module(FILES[name])
     return estimators.get(name)

@@ -5,7 +5,6 @@ Axis letters: T frames, H rows, W columns.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +16,7 @@ from praxiscope._compat import import_torchvision
 from praxiscope.errors import ArgumentError, CheckpointError, unknown_name
 from praxiscope.flow.methods import estimators
 from praxiscope.flow.raft_names import is_authors, to_torchvision
-from praxiscope.tensorfile import read_tensors
+from praxiscope.tensorfile import digest_of, read_tensors
 
 __all__ = ["RAFT"]
 
@@ -70,10 +69,7 @@ class RAFT:
             problem = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
             raise CheckpointError(f"{self.weights}: does not fit raft_{self.size}: {problem}") from None
         object.__setattr__(self, "_network", network.eval())
-        digest = hashlib.sha256()
-        for name, value in sorted(state.items()):
-            digest.update(name.encode() + value.contiguous().numpy().tobytes())
-        object.__setattr__(self, "_digest", digest.hexdigest()[:16])
+        object.__setattr__(self, "_digest", digest_of(state))
 
     def _download(self, optical_flow: Any) -> dict[str, Tensor]:
         chosen = getattr(optical_flow, f"Raft_{self.size.title()}_Weights").DEFAULT

@@ -25,6 +25,7 @@ from praxiscope.inference.recogniser import Recogniser
 from praxiscope.inference.run import logged_metrics
 from praxiscope.models import create_model
 from praxiscope.models.contract import TrainingOnly
+from praxiscope.models.names import learns_of
 from praxiscope.models.registered import GROUP
 from praxiscope.models.undrawn import Undrawn
 from praxiscope.units import counted
@@ -128,6 +129,12 @@ def build_from_card(card: ModelCard, folder: Path) -> nn.Module:
         ) from error
     except (ArgumentError, TypeError) as error:
         raise CheckpointError(f"{folder}: the model cannot be built. {error}") from error
+    if learns_of(card.name) == "flow":
+        raise CheckpointError(
+            f"{folder}: holds {card.name}, which estimates flow and knows no classes. Use it with `praxiscope flow "
+            "DATA --method network --run RUN`, or start another network from it: `praxiscope train DATA --model "
+            "actionflownet --from RUN`."
+        )
     classes: Any = model.num_classes
     if len(card.labels) != classes:
         raise CheckpointError(

@@ -6,7 +6,9 @@ et al., "FlowNet: Learning Optical Flow with Convolutional Networks", ICCV 2015.
 
 from __future__ import annotations
 
-from torch import Tensor
+from collections.abc import Sequence
+
+from torch import Tensor, nn
 
 from praxiscope.models.flow_network import FlowNetwork
 from praxiscope.models.registered import register_model
@@ -16,6 +18,8 @@ __all__ = ["FlowNet", "flownet", "flownet_3d"]
 
 class FlowNet(FlowNetwork):
     """A network that only estimates flow; see `FlowNetwork`."""
+
+    classifiers: Sequence[nn.Module] = ()
 
     def forward(self, frames: Tensor) -> tuple[Tensor, ...]:
         """As `estimate`."""

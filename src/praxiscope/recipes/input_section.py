@@ -77,6 +77,12 @@ class InputSettings(Section):
         ge=0,
         description="standard deviation of AlexNet's PCA colour noise; 0.1 in AlexNet",
     )
+    rotation: float = Field(
+        0.0,
+        ge=0,
+        le=180,
+        description="largest angle of a random rotation in degrees; only for networks that learn exact flow",
+    )
     flow_length: int | tuple[int, ...] = Field(
         5,
         description="flow fields in a stack; for several lengths, as in [5, 10], the network gets a stem for each",

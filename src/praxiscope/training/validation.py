@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -202,12 +202,28 @@ def _of_block(scores: Scores, block: tuple[int, int]) -> Scores:
     return Scores(ids, scores.logits[own, start:end], scores.targets[own] - start, classes, scores.protocol)
 
 
+class Validated(Protocol):
+    """What `save` needs of a validation.
+
+    Attributes:
+        settings, network, fabric: of the run.
+        split: the videos on which the best checkpoint has its metric.
+        prefer: the checkpoint that the run is loaded from: "best" or "last".
+    """
+
+    settings: TrainSettings
+    network: Network
+    fabric: Any
+    split: str
+    prefer: str
+
+
 def save(
     state: TrainState,
     *,
     run: Path,
     optimizer: Any,
-    validation: Validation,
+    validation: Validated,
 ) -> None:
     """Write a checkpoint, and mark it as the last one of the run."""
     fabric, network = validation.fabric, validation.network

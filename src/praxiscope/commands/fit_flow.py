@@ -1,0 +1,346 @@
+"""Train a network that estimates flow: from frames with known flow, or videos with stored flow, to a run folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from praxiscope.checkpoint import (
+    InputContract,
+    ModelCard,
+    find_checkpoint,
+    load_model_weights,
+    load_optimizer,
+)
+from praxiscope.commands.report import note_command, report_run
+from praxiscope.commands.train_end import summarise
+from praxiscope.data.batch import EpochBatches, mix_seeds
+from praxiscope.data.dataset import TrainingClips, collate
+from praxiscope.data.flow_examples import FlowExamples
+from praxiscope.data.flow_layouts import FlowSample
+from praxiscope.data.flow_samples import is_flow_data, list_flow_samples
+from praxiscope.data.flow_videos import video_samples
+from praxiscope.data.skipped import DamageList, check_skips, merge_skipped, write_skipped
+from praxiscope.errors import ArgumentError
+from praxiscope.flow.store import FlowStore
+from praxiscope.layers.memory_format import to_channels_last
+from praxiscope.models import create_model
+from praxiscope.processes import run_once
+from praxiscope.progress import Reporter
+from praxiscope.recipes.settings import TrainSettings, dump_yaml, load_yaml
+from praxiscope.run_folder import DAMAGED_FILE, SETTINGS_FILE, SKIPPED_FILE, of_process
+from praxiscope.steps.flow_only import flow_only
+from praxiscope.training.checks import model_keywords, with_known_start
+from praxiscope.training.duration import Duration, length_of
+from praxiscope.training.flow_checks import check_flow_training
+from praxiscope.training.flow_validation import FlowValidation
+from praxiscope.training.launch import launch
+from praxiscope.training.loader import channels_last, epoch_batches, preparer, training_crop
+from praxiscope.training.log import RunLog
+from praxiscope.training.loop import Callbacks, Plan, TrainState, fit
+from praxiscope.training.network import Network
+from praxiscope.training.optim import make_optimizer, parameter_groups
+from praxiscope.training.resuming import check_resumable, is_finished, make_schedule, update_length
+from praxiscope.training.run_data import load_data
+from praxiscope.training.start_parts import start_from_parts
+from praxiscope.training.validation import save
+from praxiscope.types import Batch
+from praxiscope.units import counted
+
+__all__ = ["fit_flow_run", "flow_data"]
+
+
+@dataclass(frozen=True)
+class FlowData:
+    """The samples of a run.
+
+    Attributes:
+        train, test: samples.
+        exact: whether their flow is the true one, not an estimate.
+        name: what the user calls them.
+    """
+
+    train: Sequence[FlowSample]
+    test: Sequence[FlowSample]
+    exact: bool
+    name: str
+
+
+def flow_data(settings: TrainSettings, reporter: Reporter) -> FlowData:
+    """List the samples of a run: of a layout of known flow, or the videos of a data set with stored flow.
+
+    Raises:
+        ArgumentError, DataError: the data cannot be found or read.
+    """
+    data = settings.data
+    if is_flow_data(data.source):
+        listing = list_flow_samples(data.source, annotations=data.annotations)
+        parts = {side: list_flow_samples(data.source, side, data.annotations) for side in ("train", "test")}
+        for note in dict.fromkeys((*listing.notes, *parts["train"].notes)):
+            reporter.line(f"Note: {note}")
+        return FlowData(parts["train"].samples, parts["test"].samples, exact=True, name=str(data.source))
+    manifest = load_data(settings)
+    for note in manifest.notes:
+        reporter.line(f"Note: {note}")
+    store = FlowStore(str(data.flow), range=data.flow_range)
+    train, test = (
+        video_samples(records, store, data.time_limit_s)
+        for records in (manifest.to_train(), manifest.of("test"))
+    )
+    return FlowData(train, test, exact=False, name=manifest.name)
+
+
+def long_enough(samples: Sequence[FlowSample], fields: int) -> list[FlowSample]:
+    """The samples with at least so many fields; all if none has as many."""
+    enough = [sample for sample in samples if sample.num_fields >= fields] if fields > 1 else []
+    return enough or list(samples)
+
+
+def fit_flow_run(
+    settings: TrainSettings,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    command: str | None = None,
+    reporter: Reporter | None = None,
+) -> bool:
+    """Train a flow network and write a run folder.
+
+    Arguments, result and errors are those of `praxiscope.commands.train.train`.
+    """
+    run_once()
+    folder = Path(out)
+    settings = with_known_start(settings, folder if resume else None)
+    check_flow_training(settings, folder, resume)
+    state, before = TrainState(), settings
+    if resume:
+        state, before = check_resumable(folder, settings), load_yaml(folder / SETTINGS_FILE)
+        if is_finished(state, settings.optim):
+            (reporter or Reporter()).line(
+                f"{folder} is already finished ({length_of(settings.optim)}). To train longer, use --resume --epochs N."
+            )
+            return True
+    fabric = launch(settings)
+    said = (fabric.is_global_zero and reporter) or Reporter()
+    data = flow_data(settings, said)
+    network = _network(settings, folder, resume, fabric, said)
+    model: Any = network.model
+    train, test = (long_enough(samples, model.fields) for samples in (data.train, data.test))
+    if fabric.is_global_zero:
+        folder.mkdir(parents=True, exist_ok=True)
+        dump_yaml(settings, folder / SETTINGS_FILE)
+        note_command(folder, command)
+    fabric.barrier()
+    duration = _duration(settings, len(train), fabric.world_size)
+    notes = update_length(state, before, settings, duration)
+    _report_start(settings, data, network, (len(train), len(test)), duration, said)
+    started = time.perf_counter()
+    job = _Job(settings, folder, resume, fabric, said)
+    complete = job.run(network, train, test, data.exact, duration, state, notes)
+    if fabric.is_global_zero:
+        merge_skipped(folder)
+        report_run(folder)
+        summarise(folder, settings, state, complete, time.perf_counter() - started, said)
+    fabric.barrier()
+    return complete
+
+
+def _network(settings: TrainSettings, folder: Path, resume: bool, fabric: Any, reporter: Reporter) -> Network:
+    """The network with its initial weights, or for a resumed run with those of its last checkpoint; on the device."""
+    torch.manual_seed(mix_seeds(settings.run.seed, 0))
+    given, wanted = settings.model, settings.input
+    words = {**model_keywords(given), "in_channels": 3 * wanted.frames}
+    model: Any = create_model(given.name, **words)
+    if resume:
+        load_model_weights(find_checkpoint(folder, "last"), model)
+    elif given.start:
+        parts = given.start_parts or [None] * len(given.start)
+        starts = dict(zip(given.start, parts, strict=True))
+        for line in start_from_parts(given.name, model, starts, (), None):
+            reporter.line(line)
+    words.pop("pretrained", None)
+    rgb = model.normalisation["rgb"]
+    contract = InputContract(
+        size=wanted.size,
+        short_side=wanted.short_side,
+        channels=3 * wanted.frames,
+        mean=tuple(wanted.mean or rgb["mean"]),
+        std=tuple(wanted.std or rgb["std"]),
+        snippets=1,
+        length=wanted.frames,
+        flip=wanted.flip,
+    )
+    if channels_last(settings, fabric.device):
+        to_channels_last(model)
+    return Network(fabric.to_device(model), ModelCard(given.name, words, (), input=contract))
+
+
+def _duration(settings: TrainSettings, samples: int, processes: int) -> Duration:
+    optim = settings.optim
+    if optim.batch * optim.accumulate > max(samples, 1) and optim.batch > samples:
+        raise ArgumentError(
+            f"optim.batch = {optim.batch} is larger than the data set, which has "
+            f"{counted(samples, 'training sample')}. Decrease --batch."
+        )
+    steps = EpochBatches.count(samples, optim.batch, processes) // optim.accumulate
+    if not steps:
+        raise ArgumentError(
+            f"optim.accumulate = {optim.accumulate} is larger than the number of batches in an epoch. Decrease "
+            "optim.accumulate or optim.batch."
+        )
+    return Duration.of(settings, steps)
+
+
+def _report_start(
+    settings: TrainSettings,
+    data: FlowData,
+    network: Network,
+    counts: tuple[int, int],
+    duration: Duration,
+    reporter: Reporter,
+) -> None:
+    optim, given, model = settings.optim, settings.input, network.model
+    train, test = counts
+    kind = "known flow" if data.exact else "stored flow"
+    reporter.line(
+        f"{data.name}: {counted(train, 'training sample')} and {counted(test, 'test sample')} with {kind}."
+    )
+    length, *notes = duration.describe(optim)
+    reporter.line(
+        f"{length} of {optim.batch * optim.accumulate} clips of {given.frames} frames of {given.size} px; "
+        f"{optim.name}, lr {optim.lr:g}, {optim.schedule} schedule."
+    )
+    for note in notes:
+        reporter.line(note)
+    parameters = sum(p.numel() for p in model.parameters()) / 1e6
+    reporter.line(f"{network.card.name} on {settings.model.backbone}: {parameters:.2f} M parameters.")
+
+
+@dataclass(frozen=True)
+class _Job:
+    """The objects that the parts of a run share."""
+
+    settings: TrainSettings
+    folder: Path
+    resume: bool
+    fabric: Any
+    reporter: Reporter
+
+    def run(
+        self,
+        network: Network,
+        train: Sequence[FlowSample],
+        test: Sequence[FlowSample],
+        exact: bool,
+        duration: Duration,
+        state: TrainState,
+        notes: Sequence[str],
+    ) -> bool:
+        """Run the training loop. Returns whether the run is complete."""
+        settings, fabric = self.settings, self.fabric
+        model, optimizer = self._set_up(network, state, notes)
+        validation = FlowValidation(settings, network, fabric, test, self.reporter, duration.steps)
+        log = None
+        if fabric.is_global_zero:
+            step = state.step if self.resume else None
+            log = RunLog(self.folder, resume_step=step, tensorboard=settings.run.tensorboard)
+        optim = settings.optim
+        plan = Plan(
+            steps=duration.steps,
+            steps_per_epoch=duration.steps_per_epoch,
+            schedule=make_schedule(optim, duration),
+            lr=optim.lr,
+            accumulate=optim.accumulate,
+            clip_norm=optim.clip_norm,
+            seed=settings.run.seed,
+            checkpoint_steps=settings.run.checkpoint_steps,
+        )
+        prepare = preparer(settings, network.card.input, fabric.device)
+        try:
+            return fit(
+                fabric,
+                model,
+                optimizer,
+                flow_only(prepare=prepare),
+                plan=plan,
+                state=state,
+                batches=self._batches(network.model, train, exact),
+                callbacks=Callbacks(
+                    log=log.write if log else lambda row: None,
+                    save=partial(save, run=self.folder, optimizer=optimizer, validation=validation),
+                    end_epoch=validation,
+                    record_skips=self._skips(state, len(train)),
+                    record_damage=DamageList(
+                        self.folder / of_process(DAMAGED_FILE, fabric.global_rank), self.reporter
+                    ),
+                    before_update=_nothing,
+                    reporter=self.reporter,
+                ),
+            )
+        finally:
+            if log:
+                log.close()
+
+    def _set_up(self, network: Network, state: TrainState, notes: Sequence[str]) -> tuple[nn.Module, Any]:
+        optim, fabric = self.settings.optim, self.fabric
+        groups = parameter_groups(
+            network.model,
+            lr=optim.lr,
+            weight_decay=optim.weight_decay,
+            first_conv_lr_scale=optim.first_conv_lr_scale,
+            policy=optim.policy,
+        )
+        made = make_optimizer(optim.name, groups, momentum=optim.momentum)
+        model, optimizer = fabric.setup(network.model, made)
+        if self.resume:
+            checkpoint = find_checkpoint(self.folder, "last")
+            load_optimizer(checkpoint, network.model, getattr(optimizer, "optimizer", optimizer))
+            fabric._precision.load_state_dict(state.precision)
+            self.reporter.line(f"Resumed after step {state.step} (epoch {state.epoch + 1}).")
+            for line in notes:
+                self.reporter.line(line)
+        return model, optimizer
+
+    def _batches(
+        self, model: Any, train: Sequence[FlowSample], exact: bool
+    ) -> Callable[[int, int], Iterator[Any]]:
+        wanted = self.settings.input
+        examples = FlowExamples(
+            train,
+            training_crop(wanted),
+            model.frames,
+            model.fields,
+            model.flow_stride,
+            rotation=wanted.rotation if exact else 0.0,
+        )
+        clips = TrainingClips(examples)
+        return epoch_batches(
+            self.settings, [(0,)] * len(train), self.fabric, lambda epoch: clips, lambda: collate
+        )
+
+    def _skips(self, state: TrainState, samples: int) -> Callable[[list[Any]], None]:
+        """Record samples that cannot be read, and raise if they are too many."""
+        path = self.folder / of_process(SKIPPED_FILE, self.fabric.global_rank)
+
+        def record(skips: list[Any]) -> None:
+            new = {skip.id: skip.problem for skip in skips if skip.id not in state.skipped}
+            if not new:
+                return
+            state.skipped |= new
+            write_skipped(path, state.skipped)
+            for problem in new.values():
+                self.reporter.line(f"Skipped: {problem}")
+            check_skips(len(state.skipped), samples, self.settings.data.max_skip, path)
+
+        return record
+
+
+def _nothing(number: int, batches: list[Batch]) -> None:
+    """Nothing is done before an update."""

@@ -45,7 +45,7 @@ def by_hand(network: Any, clip: Tensor) -> Tensor:
 
 def test_two_frames_are_estimated_pair_by_pair(tmp_path: Path) -> None:
     network, seen = saved(tmp_path), frames(4)
-    flow = estimate_flow(seen, "network", weights=str(tmp_path))
+    flow = estimate_flow(seen, "network", run=str(tmp_path))
     assert flow.shape == (3, 2, 64, 96)
     for number in range(3):
         wanted = by_hand(network, seen[number : number + 2])[0]
@@ -55,7 +55,7 @@ def test_two_frames_are_estimated_pair_by_pair(tmp_path: Path) -> None:
 
 def test_several_frames_are_estimated_in_groups_that_overlap_by_one(tmp_path: Path) -> None:
     network, seen = saved(tmp_path, "flownet-3d", in_channels=12), frames(6, 32, 64)
-    estimator = create_estimator("network", weights=str(tmp_path))
+    estimator = create_estimator("network", run=str(tmp_path))
     assert estimator.frames_together == 4
     flow = estimator(seen)
     torch.testing.assert_close(flow[:3], by_hand(network, seen[:4])[:3], rtol=1e-3, atol=1e-3)
@@ -66,7 +66,7 @@ def test_several_frames_are_estimated_in_groups_that_overlap_by_one(tmp_path: Pa
 @pytest.mark.parametrize(("name", "channels"), [("flownet", 6), ("flownet-3d", 9)])
 def test_backward_flow_is_that_of_the_reversed_frames(tmp_path: Path, name: str, channels: int) -> None:
     saved(tmp_path, name, in_channels=channels)
-    seen, estimator = frames(5, 32, 32), create_estimator("network", weights=str(tmp_path))
+    seen, estimator = frames(5, 32, 32), create_estimator("network", run=str(tmp_path))
     torch.testing.assert_close(
         estimator(seen, backward=True), estimator(seen.flip(0)).flip(0), rtol=1e-5, atol=1e-5
     )
@@ -74,7 +74,7 @@ def test_backward_flow_is_that_of_the_reversed_frames(tmp_path: Path, name: str,
 
 def test_frames_of_any_size_are_padded_and_cropped(tmp_path: Path) -> None:
     network, seen = saved(tmp_path), frames(2, 50, 70)
-    flow = estimate_flow(seen, "network", weights=str(tmp_path))
+    flow = estimate_flow(seen, "network", run=str(tmp_path))
     assert flow.shape == (1, 2, 50, 70)
     padded = F.pad(seen.float(), (13, 13, 7, 7), mode="replicate").to(torch.uint8)
     wanted = by_hand(network, padded)[0, :, 7:57, 13:83]
@@ -86,7 +86,7 @@ def test_frames_of_any_size_are_padded_and_cropped(tmp_path: Path) -> None:
 def test_the_record_has_a_digest_of_the_weights(tmp_path: Path) -> None:
     saved(tmp_path / "one", seed=0)
     saved(tmp_path / "two", seed=1)
-    one, two = (create_estimator("network", weights=str(tmp_path / name)) for name in ("one", "two"))
+    one, two = (create_estimator("network", run=str(tmp_path / name)) for name in ("one", "two"))
     assert one.parameters.keys() == {"weights"}
     assert one.parameters != two.parameters
     record = {"method": one.name, **one.parameters}
@@ -99,7 +99,7 @@ def test_other_networks_are_refused(tmp_path: Path) -> None:
     kwargs = {"num_classes": 2, "backbone": "resnet10"}
     save_checkpoint(tmp_path, px.create_model("tsn", **kwargs), ModelCard("tsn", kwargs, ("a", "b")))
     for refused in (
-        lambda: create_estimator("network", weights=str(tmp_path)),
+        lambda: create_estimator("network", run=str(tmp_path)),
         lambda: create_estimator("network"),
         lambda: check_flow_network("network", tmp_path),
         lambda: check_flow_network("tvl1", tmp_path),

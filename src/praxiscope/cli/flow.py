@@ -91,7 +91,7 @@ def flow(
     if flow_weights is not None:
         parameters["weights"] = flow_weights
     if run is not None:
-        parameters["weights"] = check_flow_network(method, run)
+        parameters["run"] = check_flow_network(method, run)
     find_data(data, split, annotations)
     with quick_imports():
         from praxiscope.commands.flow import StoreOptions, extract_flow

@@ -158,7 +158,7 @@ def check_fps(fps: float) -> None:
 
 
 def check_flow_network(method: str, run: str | Path) -> str:
-    """Return the folder of a trained flow network, which is the parameter ``weights`` of its method.
+    """Return the folder of a trained flow network, which is the parameter ``run`` of its method.
 
     Raises:
         ArgumentError: another method, or the folder holds another kind of model.

@@ -113,7 +113,9 @@ def estimator_of(description: dict[str, Any], weights: str | Path | None = None)
             "FILE, or stored flow for these videos (--flow)"
         )
     digest = parameters.pop("weights", "")
-    estimator = create_estimator(method, **parameters, weights=str(weights))
+    known = {field.name for field in fields(find_method(method))}  # type: ignore[arg-type]
+    place = "run" if "run" in known else "weights"
+    estimator = create_estimator(method, **parameters, **{place: str(weights)})
     if estimator.parameters["weights"] != digest:
         raise ArgumentError(
             f"--flow-weights {weights}: not the weights that computed the model's flow (digest {digest})"

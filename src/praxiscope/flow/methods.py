@@ -51,7 +51,7 @@ class Method(Protocol):
 
     Attributes:
         needs_weights: whether the method is a trained network. Its class then takes ``weights``, a file or "download",
-            and ``parameters["weights"]`` is a digest of the values.
+            or ``run``, a folder; ``parameters["weights"]`` is a digest of the values.
     """
 
     needs_weights: bool

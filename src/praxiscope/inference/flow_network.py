@@ -63,28 +63,28 @@ class NetworkFlow:
     begins with the last frame of the group before, and the field that leads out of a group is not used.
 
     Args:
-        weights: its run folder or model folder.
+        run: its run folder or model folder.
 
     Raises:
         ArgumentError: no folder is given, or its network does not estimate flow.
         CheckpointError: there is no model, or it is damaged.
     """
 
-    weights: str = ""
+    run: str = ""
 
     name = "network"
     needs_weights = True
 
     def __post_init__(self) -> None:
-        if not self.weights:
+        if not self.run:
             raise ArgumentError("the flow method network needs a trained network: --run RUN")
-        folder = find_checkpoint(Path(self.weights))
+        folder = find_checkpoint(Path(self.run))
         card = load_card(folder)
         with Undrawn():
             network: Any = create_model(card.name, **card.kwargs)
         if not isinstance(network, EstimatesFlow):
             raise ArgumentError(
-                f"{self.weights}: holds {card.name}, which does not estimate flow. Train a flow network: "
+                f"{self.run}: holds {card.name}, which does not estimate flow. Train a flow network: "
                 "praxiscope train DATA --model flownet"
             )
         load_model_weights(folder, network)  # type: ignore[arg-type]

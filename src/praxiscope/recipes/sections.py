@@ -184,10 +184,10 @@ class OptimSettings(Section):
         ge=1,
         description="updates of the weights, instead of epochs: independent of the size of the data set",
     )
-    frozen_epochs: float | Literal["all"] = Field(
+    frozen_epochs: float | Literal["half", "all"] = Field(
         0.0,
         description="number of first epochs that train only the classifier (temporal-difference: that fix the image "
-        "network); all: the whole run",
+        "network); half or all: of the run",
     )
     frozen_steps: int | None = Field(None, ge=1, description="the same in steps, instead of frozen_epochs")
     batch: int = Field(8, ge=1, description="videos per device in a forward pass")

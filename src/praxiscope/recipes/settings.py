@@ -85,7 +85,7 @@ def _change(content: dict[str, Any], values: Mapping[str, Any]) -> None:
             content["optim"].pop(other, None)
 
 
-_ALTERNATIVES = ("bool", "float", "literal['auto']", "literal['all']")
+_ALTERNATIVES = ("bool", "float", "literal['auto']", "literal['all']", "literal['half','all']")
 
 
 def _validated(content: Mapping[str, Any], where: str) -> TrainSettings:

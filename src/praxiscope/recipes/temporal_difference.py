@@ -33,7 +33,7 @@ def default_temporal_difference() -> TrainSettings:
         data=DataSettings(validation=0.2),
         model=ModelSettings(name="temporal-difference", dropout=0.5, batchnorm="partial"),
         input=InputSettings(snippets=3),
-        optim=OptimSettings(lr=5e-3, epochs=20, batch=8, warmup_epochs=1, frozen_epochs=10),
+        optim=OptimSettings(lr=5e-3, epochs=20, batch=8, warmup_epochs=1, frozen_epochs="half"),
     )
 
 

@@ -87,7 +87,7 @@ def check_start(settings: TrainSettings, frozen: bool) -> None:
     """Raise ArgumentError if only the classifier (``frozen``) of a network with random weights would be trained."""
     optim = settings.optim
     if frozen and not starts_from_weights(settings.model):
-        epochs = optim.frozen_epochs if optim.frozen_epochs == "all" else f"{optim.frozen_epochs:g}"
+        epochs = optim.frozen_epochs if isinstance(optim.frozen_epochs, str) else f"{optim.frozen_epochs:g}"
         raise ArgumentError(
             f"optim.frozen_epochs = {epochs} of {length_of(optim)}: only the classifier would be trained, on random "
             "weights. Give initial weights (--weights FILE or --pretrained), or use --set optim.frozen_epochs=0."
@@ -272,7 +272,8 @@ def check_training(settings: TrainSettings, out: str | Path, resume: bool = Fals
     if resume:
         check_settings(run, settings)
     frozen = optim.frozen_epochs
-    check_start(settings, frozen == "all" or (optim.epochs is not None and frozen >= optim.epochs))
+    whole = not isinstance(frozen, str) and optim.epochs is not None and frozen >= optim.epochs
+    check_start(settings, frozen == "all" or whole)
     if resume:  # a finished run reads no data
         return
     for source in settings.data.sources().values():

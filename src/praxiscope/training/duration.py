@@ -21,6 +21,8 @@ def length_of(optim: OptimSettings) -> str:
 
 
 def _frozen(optim: OptimSettings, steps: int, steps_per_epoch: int) -> int:
+    if optim.frozen_epochs == "half":
+        return steps // 2
     return steps if optim.frozen_epochs == "all" else round(float(optim.frozen_epochs) * steps_per_epoch)
 
 

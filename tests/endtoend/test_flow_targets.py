@@ -117,6 +117,17 @@ def test_sixteen_frames_of_shorter_videos_learn_by_workers(moving: tuple[Path, P
     assert read_log(tmp_path / "run" / "log.csv")[0]["epe"] > 0
 
 
+def test_several_data_sets_each_have_flow_to_learn(moving: tuple[Path, Path], tmp_path: Path) -> None:
+    videos, flow = moving
+    tasks = {name: {"source": str(videos), "flow": str(flow)} for name in ("one", "two")}
+    alone = settings(moving, "data.flow=null", "data.source=''", "optim.epochs=1", "run.validate_epochs=0")
+    assert train(alone.updated({"data.tasks": tasks}), tmp_path / "run")
+    assert read_log(tmp_path / "run" / "log.csv")[0]["epe"] > 0
+    tasks["two"]["flow"] = None  # type: ignore[assignment]
+    with pytest.raises(ArgumentError, match=r"of two\..*--flow two=flow/"):
+        flow_folders(alone.updated({"data.tasks": tasks}))
+
+
 def test_training_without_flow_needs_none(moving: tuple[Path, Path], tmp_path: Path) -> None:
     alone = settings(moving, "data.flow=null", "backprop.flow_weight=0", "optim.epochs=1")
     assert train(alone, tmp_path / "alone")

@@ -86,8 +86,8 @@ def explain_cam(
         networks = _look(recogniser, view, frames)
     except ArgumentError as error:
         raise ArgumentError(
-            f"{run}: {card.kwargs.get('backbone', card.name)} has no class activation maps: {error}. Use praxiscope "
-            "explain occlusion, which takes any network."
+            f"{run}: {card.name} on {card.kwargs.get('backbone')} has no class activation maps: {error}. Use "
+            "praxiscope explain occlusion, which takes any network."
         ) from error
     logits = recogniser.video_logits(video, view.protocol)
     names, shares = best_labels(logits, labels, card.multi_label, top, card.temperature)

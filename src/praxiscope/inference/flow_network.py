@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,10 +22,45 @@ from praxiscope.models.undrawn import Undrawn
 from praxiscope.tensorfile import digest_of
 from praxiscope.video.colour import normalise_rgb
 
-__all__ = ["NetworkFlow", "estimate_clips"]
+__all__ = ["LoadedFlow", "NetworkFlow", "estimate_clips", "load_flow_network"]
 
 _STRIDE = 32  # the coarsest resolution of the encoder: sides are padded to its multiples
 _PIXELS = 1 << 21  # of the frames of one pass
+
+
+class LoadedFlow(NamedTuple):
+    """A network that estimates flow.
+
+    model: the network, in evaluation mode; see `praxiscope.models.contract.EstimatesFlow`.
+    contract: its input.
+    """
+
+    model: Any
+    contract: InputContract
+
+
+def load_flow_network(path: str | Path, checkpoint: str | None = None) -> LoadedFlow:
+    """Load a network that estimates flow, which may also classify, with all of its parts.
+
+    Args:
+        path: run or model folder.
+        checkpoint: "last" or "best". None: that of the run.
+
+    Raises:
+        CheckpointError: there is no model, or it is damaged.
+        ArgumentError: the network does not estimate flow.
+    """
+    folder = find_checkpoint(Path(path), checkpoint)
+    card = load_card(folder)
+    with Undrawn():
+        network: Any = create_model(card.name, **card.kwargs)
+    if not isinstance(network, EstimatesFlow):
+        raise ArgumentError(
+            f"{path}: holds {card.name}, which does not estimate flow. Train a flow network: praxiscope train DATA "
+            "--model flownet"
+        )
+    load_model_weights(folder, network)  # type: ignore[arg-type]
+    return LoadedFlow(network.eval(), card.input)  # type: ignore[attr-defined]
 
 
 def estimate_clips(network: Any, contract: InputContract, frames: Tensor) -> Tensor:
@@ -78,19 +113,10 @@ class NetworkFlow:
     def __post_init__(self) -> None:
         if not self.run:
             raise ArgumentError("the flow method network needs a trained network: --run RUN")
-        folder = find_checkpoint(Path(self.run))
-        card = load_card(folder)
-        with Undrawn():
-            network: Any = create_model(card.name, **card.kwargs)
-        if not isinstance(network, EstimatesFlow):
-            raise ArgumentError(
-                f"{self.run}: holds {card.name}, which does not estimate flow. Train a flow network: "
-                "praxiscope train DATA --model flownet"
-            )
-        load_model_weights(folder, network)  # type: ignore[arg-type]
-        object.__setattr__(self, "_network", network.eval())  # type: ignore[attr-defined]
-        object.__setattr__(self, "_contract", card.input)
-        object.__setattr__(self, "_digest", digest_of(network.state_dict()))  # type: ignore[attr-defined]
+        network, contract = load_flow_network(self.run)
+        object.__setattr__(self, "_network", network)
+        object.__setattr__(self, "_contract", contract)
+        object.__setattr__(self, "_digest", digest_of(network.state_dict()))
 
     @property
     def frames_together(self) -> int:

@@ -27,7 +27,7 @@ __all__ = ["app", "register_picture"]
 
 NAMES = (
     *("flow", "filters", "principal", "losses", "clusters", "gradients", "cluster-gradients"),
-    *("confidence", "winners", "cam", "occlusion", "gain"),
+    *("confidence", "winners", "cam", "occlusion", "gain", "future"),
 )
 ENTRY_POINTS = "praxiscope.pictures"
 

@@ -17,6 +17,7 @@ from praxiscope.commands.train import train
 from praxiscope.data.splitlist import SplitList
 from praxiscope.errors import ArgumentError, TrainingError, unknown_name
 from praxiscope.inference.options import FlowOptions, LoadOptions
+from praxiscope.models.names import takes_flow_targets
 from praxiscope.progress import Reporter
 from praxiscope.recipes.sections import TaskSource
 from praxiscope.recipes.settings import TrainSettings, load_yaml
@@ -139,6 +140,9 @@ def experiment(
         reporter.line(f"--- {run.name}")
         if not train(settings, run, resume=(run / POINTER_FILE).is_file(), reporter=reporter):
             raise TrainingError(f"{run}: interrupted and saved. Run the same command again to resume.")
+        flow = FlowOptions(source.flow, settings.data.flow_range)
+        if takes_flow_targets(settings.model.name):  # flow taught the network, which does not take it
+            flow = FlowOptions()
         tested = test(
             run,
             source.source,
@@ -150,7 +154,7 @@ def experiment(
                 out=run / f"scores{suffix}.npz",
                 workers=settings.data.workers,
             ),
-            load=LoadOptions(task=task, flow=FlowOptions(source.flow, settings.data.flow_range)),
+            load=LoadOptions(task=task, flow=flow),
             reporter=reporter,
         )
         write_json(result, {**tested.figures, "made": made_now()})

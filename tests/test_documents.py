@@ -120,7 +120,8 @@ def output(line: tuple[str, ...]) -> str | None:
 def inputs(text: str) -> Iterator[str]:
     """What a command or code may read of what commands make."""
     yield from re.findall(
-        r"(?<!out=.)\bruns/[\w-]+|(?<![\w/])\w+\.npz|(?<![\w-])(?:features|flow|packed|digits|shapes)(?=/)", text
+        r"(?<!out=.)\bruns/[\w-]+|(?<![\w/])\w+\.npz|(?<![\w-])(?:features|flow|packed|digits|shapes)(?=/)",
+        text,
     )
 
 

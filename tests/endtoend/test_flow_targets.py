@@ -14,10 +14,9 @@ from safetensors.torch import load_file, save_file
 import praxiscope as px
 from praxiscope.checkpoint import find_checkpoint, load_card
 from praxiscope.commands.train import train
-from praxiscope.errors import ArgumentError, DataError
+from praxiscope.errors import ArgumentError, CheckpointError, DataError
 from praxiscope.flow.store import FlowStore
-from praxiscope.inference.loading import load_recogniser
-from praxiscope.inference.options import LoadOptions
+from praxiscope.inference.flow_network import load_flow_network
 from praxiscope.models.contract import EstimatesFlow
 from praxiscope.recipes.named import get_recipe
 from praxiscope.recipes.settings import TrainSettings, override
@@ -79,11 +78,13 @@ def test_predictions_do_not_read_the_decoder(
     assert loaded.predict(video).scores == expected.scores
     done = call("predict", bare, video, "--device", "cpu")
     assert done.code == 0, done.err
-    with pytest.raises(Exception, match=r"decoder\."):
-        load_recogniser(bare, LoadOptions(device="cpu", training_parts=True))
-    whole: Any = load_recogniser(run, LoadOptions(device="cpu", training_parts=True))
-    assert isinstance(whole.model, EstimatesFlow)
-    assert whole.model.estimate(torch.zeros(1, 6, 32, 32))[0].shape == (1, 1, 2, 8, 8)
+    with pytest.raises(CheckpointError, match=r"decoder\."):
+        load_flow_network(bare)
+    whole = load_flow_network(run).model
+    assert isinstance(whole, EstimatesFlow)
+    assert whole.estimate(torch.zeros(1, 6, 32, 32))[0].shape == (1, 1, 2, 8, 8)
+    done = call("features", moving[0], "--backbone", bare, "--out", tmp_path / "features", "--workers", 1)
+    assert done.code == 0, done.err
 
 
 def test_a_resumed_run_ends_as_an_uninterrupted_one(

@@ -16,14 +16,13 @@ from praxiscope.checkpoint import (
     find_card,
     find_checkpoint,
     load_card,
-    load_model_weights,
     save_checkpoint,
 )
 from praxiscope.errors import ArgumentError, CheckpointError, DataError
 from praxiscope.features.contract import FeatureContract
 from praxiscope.flow.store import FlowStore
 from praxiscope.inference.extract import weights_digest
-from praxiscope.inference.loading import build_from_card
+from praxiscope.inference.loading import load_network
 from praxiscope.inference.network import TrainedNetwork
 from praxiscope.models import create_model
 from praxiscope.models.backbones import native_input_size
@@ -32,7 +31,6 @@ from praxiscope.models.installed_weights import INSTALLED, has_installed_weights
 from praxiscope.models.names import is_timm, keywords_of
 from praxiscope.models.network_ends import classifier, classifier_name
 from praxiscope.models.timm_backbones import portable_name
-from praxiscope.models.undrawn import Undrawn
 from praxiscope.models.weights import load_weights
 
 __all__ = [
@@ -134,8 +132,7 @@ def _of_run(run: str, weights: str | Path | None, size: int | None) -> FrameNetw
         raise ArgumentError(f"--weights {weights}: {run} has its own weights. Leave it out.")
     folder = find_checkpoint(run)
     card = load_card(folder)
-    with Undrawn():
-        trained: Any = build_from_card(card, folder)
+    trained: Any = load_network(folder, card)
     alone = trained.sees.instants_apart and not trained.sees.all_frames
     if len(trained.stream_networks) != 1 or not (alone or isinstance(trained, LearnsFromFeatures)):
         raise ArgumentError(
@@ -144,7 +141,6 @@ def _of_run(run: str, weights: str | Path | None, size: int | None) -> FrameNetw
         )
     if isinstance(card.kwargs.get("in_channels"), list):
         raise ArgumentError(f"{run}: has several lengths of stacks. Use a run with one input.flow_length.")
-    load_model_weights(folder, trained)
     known = ("backbone", "stream", "in_channels", "input_size")
     given = {**keywords_of(card.name), **card.kwargs}
     kwargs = {"num_classes": 1, **{key: given[key] for key in known if given.get(key) is not None}}
@@ -196,9 +192,7 @@ def load_frame_network(
         CheckpointError: the folder is damaged.
     """
     place, card, _ = find_card(folder)
-    with Undrawn():
-        model = build_from_card(card, place)
-    load_model_weights(place, model)
+    model = load_network(place, card)
     return TrainedNetwork(model, card, device=device, precision=precision, flow_source=flow)
 
 

@@ -33,7 +33,7 @@ from praxiscope.units import counted
 if TYPE_CHECKING:
     from praxiscope.inference.fused import FusedRecogniser
 
-__all__ = ["build_from_card", "load", "load_recogniser", "load_single"]
+__all__ = ["build_from_card", "load", "load_network", "load_recogniser", "load_single"]
 
 
 def load(
@@ -87,14 +87,7 @@ def load_recogniser(path: str | Path, options: LoadOptions) -> Recogniser | Fuse
 def load_single(path: str | Path, options: LoadOptions) -> Recogniser:
     """Load a recogniser that is one network; see `load`."""
     folder, card, block = find_card(path, options.checkpoint, options.task)
-    with Undrawn():
-        model = build_from_card(card, folder)
-    left_out: tuple[str, ...] = ()
-    if isinstance(model, TrainingOnly) and not options.training_parts:
-        left_out = model.training_only
-        for name in left_out:
-            setattr(model, name, None)
-    load_model_weights(folder, model, block, left_out)
+    model = load_network(folder, card, block)
     flow, source = options.flow, None
     if flow.given is not None:
         if card.input.flow is None:
@@ -112,6 +105,27 @@ def open_flow_source(flow: FlowInput, options: FlowOptions) -> FlowSource:
     if options.store is not None:
         return FlowStore(options.store, range=options.range)
     return flow_estimator(flow, options.weights)
+
+
+def load_network(folder: Path, card: ModelCard, block: tuple[int, int] | None = None) -> nn.Module:
+    """Load a network for predictions, without the parts that only training uses
+    (`praxiscope.models.contract.TrainingOnly`).
+
+    Args:
+        folder: the model folder.
+        card: its card.
+        block: first class of one task and the class after its last, see `praxiscope.checkpoint.load_model_weights`.
+
+    Raises:
+        CheckpointError: the network cannot be built, or its weights do not match.
+    """
+    with Undrawn():
+        model = build_from_card(card, folder)
+    left_out = model.training_only if isinstance(model, TrainingOnly) else ()
+    for name in left_out:
+        setattr(model, name, None)
+    load_model_weights(folder, model, block, left_out)
+    return model
 
 
 def build_from_card(card: ModelCard, folder: Path) -> nn.Module:

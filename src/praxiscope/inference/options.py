@@ -54,8 +54,6 @@ class LoadOptions:
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
         task: for a network that was trained on several data sets, the name of the one whose classes are used.
         flow: for a model that uses flow, its source.
-        training_parts: whether parts that only training uses (`praxiscope.models.contract.TrainingOnly`) are loaded,
-            too.
 
     Raises:
         ArgumentError: no such device.
@@ -65,7 +63,6 @@ class LoadOptions:
     device: str = "auto"
     task: str | None = None
     flow: FlowOptions = field(default_factory=FlowOptions)
-    training_parts: bool = False
 
     def __post_init__(self) -> None:
         check_device(self.device)

@@ -7,16 +7,15 @@ from pathlib import Path
 
 import torch
 
-from praxiscope.checkpoint import find_checkpoint, load_card, load_model_weights, save_card
+from praxiscope.checkpoint import find_checkpoint, load_card, save_card
 from praxiscope.data.flow_reader import FlowSource
 from praxiscope.data.manifest import Manifest
 from praxiscope.data.splitlist import Learned, SplitList, trained_on
 from praxiscope.evaluation.calibration import FEWEST, calibrate
 from praxiscope.features.store import FeatureStore
-from praxiscope.inference.loading import build_from_card
+from praxiscope.inference.loading import load_network
 from praxiscope.inference.recogniser import Recogniser
 from praxiscope.inference.stored import score_stored
-from praxiscope.models.undrawn import Undrawn
 from praxiscope.progress import Reporter
 from praxiscope.recipes.settings import TrainSettings
 from praxiscope.run_folder import HELD_OUT_FILE
@@ -69,9 +68,7 @@ def calibrate_run(
     if len(records) > _MOST:
         drawn = torch.randperm(len(records), generator=torch.Generator().manual_seed(settings.run.seed))
         records = [records[number] for number in sorted(drawn[:_MOST].tolist())]
-    with Undrawn():
-        model = build_from_card(card, checkpoint)
-    load_model_weights(checkpoint, model)
+    model = load_network(checkpoint, card)
     recogniser = Recogniser(model, card, device=device, flow_source=flow_source)
     targets = targets_of(manifest, records)
     if store is not None:

@@ -181,6 +181,8 @@ def small(words: list[str]) -> list[str]:
             continue
         if fits and option not in fitted(words):
             continue
+        if option == "--set" and {"dis", "network", "raft"} & set(words):  # it is of TV-L1
+            continue
         added += ["--set", f"{option}={value}"] if "." in option else [option, value]
     return added
 

@@ -234,3 +234,9 @@ def test_batchnorm_of_the_encoder_can_be_frozen(mode: str, learning: int) -> Non
     model = build("actionflownet-2f", batchnorm=mode).train()
     norms = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
     assert [layer.training for layer in norms] == [True] * learning + [False] * (len(norms) - learning)
+
+
+def test_the_class_builds_the_network_of_the_paper_by_its_number_of_classes() -> None:
+    network = ActionFlowNet(num_classes=7)
+    assert (network.frames, network.fields, network.backbone_name) == (16, 16, "resnet18")
+    assert network.classifier.weight.shape == (7, 512)

@@ -9,7 +9,6 @@ Axis letters: B videos, S snippets, T frames of a snippet, F flow fields, K clas
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from torch import Tensor
 
@@ -29,15 +28,34 @@ class ActionFlowNet(ClassifyingFlowNetwork):
 
     Args:
         batchnorm: "train": all BatchNorm layers learn; "partial": only the first one; "frozen": none.
-        others: see `ClassifyingFlowNetwork`.
+        others: see `ClassifyingFlowNetwork`. By default the paper's network over 16 frames.
     """
 
     training_only = ("decoder",)
 
-    def __init__(self, *, batchnorm: BatchNormMode = "train", **others: Any) -> None:
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        backbone: str = "resnet18",
+        in_channels: int = 48,
+        time: bool = True,
+        dropout: float = 0.5,
+        pretrained: bool = False,
+        batchnorm: BatchNormMode = "train",
+        consensus: str = "average",
+    ) -> None:
         if batchnorm not in _BATCHNORM_MODES:
             raise ArgumentError(f"batchnorm must be 'train', 'partial' or 'frozen', got {batchnorm!r}")
-        super().__init__(**others)
+        super().__init__(
+            num_classes=num_classes,
+            dropout=dropout,
+            consensus=consensus,
+            backbone=backbone,
+            in_channels=in_channels,
+            time=time,
+            pretrained=pretrained,
+        )
         self.batchnorm = batchnorm
         self.train()
 

@@ -87,6 +87,7 @@ def test_predictions_do_not_read_the_decoder(
     assert done.code == 0, done.err
 
 
+@pytest.mark.slow
 def test_a_resumed_run_ends_as_an_uninterrupted_one(
     moving: tuple[Path, Path], tmp_path: Path, stop_after: Stop
 ) -> None:
@@ -112,6 +113,7 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(
     assert_same(tmp_path / "whole", tmp_path / "parts")
 
 
+@pytest.mark.slow
 def test_sixteen_frames_of_shorter_videos_learn_by_workers(moving: tuple[Path, Path], tmp_path: Path) -> None:
     learned = settings(moving, "optim.epochs=1", "optim.batch=2", "data.workers=1", model="actionflownet")
     assert train(learned, tmp_path / "run")  # the videos have 14 frames

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import praxiscope as px
+from narrow import narrow_resnets
 from praxiscope._compat import torchvision_models
 from praxiscope.errors import ArgumentError
 from praxiscope.models.actionflownet import ActionFlowNet
@@ -25,6 +26,15 @@ def build(name: str, **keywords: Any) -> Any:
     torch.manual_seed(0)
     classes = {} if name.startswith("flownet") else {"num_classes": 3, "dropout": 0.0}
     return px.create_model(name, **{"backbone": "resnet10", **classes, **keywords})
+
+
+@pytest.fixture
+def _narrow() -> Iterator[None]:
+    with narrow_resnets():
+        yield
+
+
+narrow = pytest.mark.usefixtures("_narrow")
 
 
 def cost(run: Callable[[], Any]) -> int:
@@ -79,6 +89,7 @@ def test_a_prediction_costs_what_the_plain_network_over_time_costs() -> None:
         assert cost(lambda: model(frames, flow=True)) > 1.2 * plain_cost("resnet18")
 
 
+@narrow
 @pytest.mark.parametrize("name", ["actionflownet", "actionflownet-2f"])
 def test_a_prediction_does_not_use_the_decoder(name: str) -> None:
     model = build(name).eval()
@@ -95,6 +106,7 @@ def test_a_prediction_does_not_use_the_decoder(name: str) -> None:
     assert torch.equal(model(frames).snippet_logits, expected.snippet_logits)
 
 
+@narrow
 @pytest.mark.parametrize("name", NAMES)
 def test_flow_is_estimated_for_each_snippet(name: str) -> None:
     model = build(name).eval()
@@ -110,6 +122,7 @@ def test_flow_is_estimated_for_each_snippet(name: str) -> None:
             assert torch.equal(one.flatten(0, 1), other)
 
 
+@narrow
 @pytest.mark.parametrize(
     ("name", "pretrained"), [("actionflownet-2f", "flownet"), ("actionflownet", "flownet-3d")]
 )
@@ -131,6 +144,7 @@ def test_deeper_networks_become_networks_over_time() -> None:
     assert kernels == {(3, 7, 7), (3, 3, 3), (3, 1, 1)}
 
 
+@narrow
 def test_equal_frames_give_the_activations_of_an_image_inside() -> None:
     torch.manual_seed(0)
     plain = create_encoder("resnet10", in_channels=3, time=False).double().eval()
@@ -176,6 +190,7 @@ def test_the_stacked_model_has_about_twice_the_parameters_and_the_cost() -> None
     assert 1.8 < costs[0] / costs[1] < 3.0
 
 
+@narrow
 def test_the_flow_network_below_the_stacked_model_is_frozen() -> None:
     model = build("flow-stacked")
     assert not model.encoder.training
@@ -192,6 +207,7 @@ def test_the_flow_network_below_the_stacked_model_is_frozen() -> None:
     assert changed == {"network", "classifier"}
 
 
+@narrow
 def test_the_stacked_model_sees_pixels_of_flow() -> None:
     model = build("flow-stacked").eval()
     frames = torch.randn(1, 1, 6, 32, 32)
@@ -229,6 +245,7 @@ def test_frames_of_a_wrong_shape_are_named() -> None:
         model(torch.zeros(1, 1, 6, 32, 32, dtype=torch.uint8))
 
 
+@narrow
 @pytest.mark.parametrize(("mode", "learning"), [("frozen", 0), ("partial", 1)])
 def test_batchnorm_of_the_encoder_can_be_frozen(mode: str, learning: int) -> None:
     model = build("actionflownet-2f", batchnorm=mode).train()

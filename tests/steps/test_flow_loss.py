@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import praxiscope as px
+from narrow import narrow_resnets
 from praxiscope.errors import ArgumentError
 from praxiscope.flow.area import area_average
 from praxiscope.steps.action_flow import action_flow
@@ -17,6 +19,12 @@ from praxiscope.steps.base import make_loss
 from praxiscope.steps.flow_loss import end_point_errors, flow_loss, resolution_weights
 from praxiscope.steps.ordinary import ordinary
 from praxiscope.types import FLOW_TARGET, Batch
+
+
+@pytest.fixture(autouse=True)
+def _narrow() -> Iterator[None]:
+    with narrow_resnets():
+        yield
 
 
 def by_hand(predicted: np.ndarray, target: np.ndarray, unit: float) -> float:

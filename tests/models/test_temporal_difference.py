@@ -186,10 +186,10 @@ def test_each_network_has_its_own_loss() -> None:
     ],
 )
 def test_stages_end_where_the_resolution_is_reduced_next(name: str) -> None:
-    network = create_backbone(name, num_classes=2).eval()
-    ends, sizes, x = stage_ends(network, name), {}, torch.zeros(1, 3, 96, 96)
-    assert list(ends) == list(STAGES[: len(ends)])
-    with torch.no_grad():
+    with torch.device("meta"), torch.no_grad():  # sizes without values
+        network = create_backbone(name, num_classes=2).eval()
+        ends, sizes, x = stage_ends(network, name), {}, torch.zeros(1, 3, 96, 96)
+        assert list(ends) == list(STAGES[: len(ends)])
         for layer in named_layers(network).layers:
             x = layer.run(x)
             sizes[layer.name] = x.shape[-1]
@@ -199,7 +199,7 @@ def test_stages_end_where_the_resolution_is_reduced_next(name: str) -> None:
     assert len(set(widths[1:])) == len(widths) - 1  # each stage after conv1 has its own resolution
 
 
-@pytest.mark.parametrize("backbone", ["squeezenet1_0", "mobilenet_v2", "efficientnet_lite0", "vgg16"])
+@pytest.mark.parametrize("backbone", ["squeezenet1_0", "mobilenet_v2", "efficientnet_lite0"])
 def test_networks_other_than_resnet_have_differences(backbone: str) -> None:
     torch.manual_seed(0)
     network = TemporalDifference(num_classes=3, backbone=backbone, dropout=0.0).eval()

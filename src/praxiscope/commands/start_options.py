@@ -97,10 +97,11 @@ def _settings_of_parts(starts: Sequence[tuple[str | None, str]], model: str) -> 
             "input.flow_kind": flow.kind,
             "input.subtract_mean": flow.subtract_mean,
         }
+    if card.input.length > 1:  # a network of single frames says nothing about one of several
+        taken["input.frames"] = card.input.length
     return {
         "model.start": tuple(run for _, run in starts),
         **taken,
-        "input.frames": card.input.length,
         "input.size": card.input.size,
         "input.short_side": card.input.short_side,
     }

@@ -38,8 +38,8 @@ _FLOW_OF_TWO: Mapping[str, Any] = {**_FLOW, "backprop.flow_weight": 10.0}
 # The paper's batches of 128 and 40 000 iterations.
 _PAPER: Mapping[str, Any] = {"optim.steps": 40_000, "optim.batch": 32, "optim.accumulate": 4}
 
-# FlowNetS halves the rate of a network that learns flow.
-_HALVED: Mapping[str, Any] = {"optim.schedule": "step", "optim.gamma": 0.5}
+# FlowNetS halves the rate of a network that learns flow, and rotates frames of exact flow by up to 17 degrees.
+_HALVED: Mapping[str, Any] = {"optim.schedule": "step", "optim.gamma": 0.5, "input.rotation": 17.0}
 
 # Own data on a small machine: ResNet-10 at 112 pixels.
 _SMALL: Mapping[str, Any] = {

@@ -127,7 +127,8 @@ def _load(
     if wrong:
         raise CheckpointError(
             f"--from {trained.run}: its {trained.card.kwargs.get('backbone')} does not fit the model ({wrong[0]} "
-            "differs). Use the backbone and the input of the run."
+            f"differs). Use the backbone and the input of the run, or --weights {trained.run}, which adapts weights of "
+            "images to other inputs."
         )
     new = of_heads if not same else of_heads - fits
     part.load_state_dict({key: came[key] for key in fits - new}, strict=False)

@@ -223,8 +223,10 @@ def _draw(
     unknown = torch.full_like(columns[0].flow, torch.nan)
     marked = [number for number, column in enumerate(columns) if column.future]
     times = [seconds(column.time_s, video.duration_s) for column in columns]
-    errors = [_error_text(found) for found in facts["columns"]]
+    errors = [_two_digits(found.get("error_px")) for found in facts["columns"]]
     note = "red border: to a frame\nthat it does not see" if marked else ""
+    if repeated := _two_digits(facts["columns"][-1].get("repeated_px")):
+        note += f";\nfield before it: {repeated}"
     rows = [
         Row("frames", _images(pixels), times),
         Row(
@@ -247,12 +249,8 @@ def _draw(
     return draw_sheet(Sheet(title, subtitle, rows, FlowLegend(scale)))
 
 
-def _error_text(found: dict[str, Any]) -> str:
-    error = found.get("error_px")
-    if error is None:
-        return ""
-    repeated = found.get("repeated_px")
-    return f"{error:.2f}" + ("" if repeated is None else f" (repeated: {repeated:.2f})")
+def _two_digits(error: float | None) -> str:
+    return "" if error is None else f"{error:.2f}"
 
 
 def _coloured(fields: Sequence[Tensor], scale: float) -> NDArray[np.uint8]:

@@ -114,6 +114,7 @@ def test_a_network_over_time_has_a_map_for_each_part_of_the_snippet(clip: Path, 
     facts = explain_cam(run, clip, protocol="1x1", top=1, device="cpu").facts
     first, second = facts["networks"][0]["columns"]
     assert (first["frames"], second["frames"]) == ([4 + 4], [4 + 12])  # the snippet is 4 to 19
+    assert (first["time_s"], second["time_s"]) == (pytest.approx(8 / 12), pytest.approx(16 / 12))
     (one,), (other,) = first["classes"], second["classes"]
     assert one["map"] != other["map"]
     assert one["score"] == other["score"]
@@ -132,6 +133,7 @@ def test_flow_and_frames_have_a_network_each(clip: Path, tmp_path: Path) -> None
     assert [network["name"] for network in facts["networks"]] == ["rgb", "flow"]
     for network in facts["networks"]:  # windows of two of the three snippets
         assert [column["frames"] for column in network["columns"]] == [[4, 11], [11, 18]]
+        assert network["columns"][0]["time_s"] == pytest.approx((4 + 11) / 2 / 12)
     recogniser: Any = px.load(run, device="cpu")
     means = [
         np.mean([column["classes"][0]["score"] for column in network["columns"]])

@@ -112,7 +112,7 @@ class _Network:
         name: "" for a single one.
         pictures: of the columns, uint8 [n, H, W, 3].
         frames: the numbers of the frames of each picture.
-        times_s: [n].
+        times_s: when they are on screen, of several frames the mean, [n].
         maps: scores at the places, without bias, float64 [n, K, h, w].
         scores: of the snippet of each column, [n, K].
         bias: [K].
@@ -191,7 +191,7 @@ def _network(name: str, maps: ClassMaps, view: SeenView, places: list[int], most
         seen = places[row : row + maps.window]
         pictures.append(view.pictures(seen, after).double().mean(0).round().byte())
         frames.append(view.frame_numbers(seen, after).tolist())
-        times_s.append(float(view.times_s[seen].mean()))
+        times_s.append(float(view.shown_s(seen, after).mean()))
     rows = [row for row, _ in columns]
     return _Network(
         name,

@@ -146,6 +146,12 @@ class SeenView:
         """
         return (self.numbers[list(places)] + after).clamp(max=self._video.quick_length() - 1)
 
+    def shown_s(self, places: Sequence[int], after: int = 0) -> NDArray[np.float64]:
+        """When these frames are on screen, seconds, [n]; see `frame_numbers`."""
+        stamps, numbers = self._video.timestamps(), self.frame_numbers(places, after).numpy()
+        later: NDArray[np.float64] = stamps[numbers] - stamps[self.numbers[list(places)].numpy()]
+        return self.times_s[list(places)] + later
+
     def pictures(self, places: Sequence[int], after: int = 0) -> Tensor:
         """These RGB frames, in the crop that the network sees: uint8 [n, 3, H, W]; see `frame_numbers`."""
         contract = self._network.card.input

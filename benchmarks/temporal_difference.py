@@ -124,10 +124,10 @@ def sets_of(options: argparse.Namespace) -> dict[str, Set]:
         )
         small = (
             *("model.backbone=resnet10", "model.dropout=0.2", "model.pretrained=false", "input.size=64"),
-            *("input.short_side=64", "input.snippets=4", "input.crop=center", "input.flip=false"),
-            "optim.batch=16",
+            *("input.short_side=64", "input.snippets=8", "input.crop=center", "input.flip=false"),
+            "optim.batch=8",
         )
-        made["move4mnist"] = Set(str(data), (None,), small, 3, tuple(SYSTEMS), ("rgb",), "4x1")
+        made["move4mnist"] = Set(str(data), (None,), small, 3, tuple(SYSTEMS), ("rgb",), "8x1")
     return {name: one for name, one in made.items() if name in options.sets}
 
 

@@ -57,6 +57,7 @@ def test_a_run_of_known_flow_has_an_error_and_a_card(run: Path) -> None:
     assert [row["step"] for row in log if "loss" in row] == [1, 2, 3, 4]
     last = [row for row in log if "val_epe" in row][-1]
     assert 0 < last["val_epe"] < 30
+    assert 0 < last["val_epe_zero"] < 20
     card = load_card(find_checkpoint(run))
     assert (card.name, card.labels, card.input.length, card.input.channels) == ("flownet", (), 2, 6)
     assert (run / "report.html").is_file()

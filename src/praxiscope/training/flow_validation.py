@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
+from praxiscope.checkpoint import InputContract
 from praxiscope.data.flow_examples import read_sample
 from praxiscope.data.flow_layouts import FlowSample
 from praxiscope.errors import DataError, VideoError
@@ -19,25 +20,36 @@ from praxiscope.training.loop import TrainState
 from praxiscope.training.network import Network
 from praxiscope.units import counted
 
-__all__ = ["FlowValidation", "measure_error"]
+__all__ = ["FlowValidation", "MeasuredFlow", "measure_error"]
 
 
-def measure_error(
-    network: Any, contract: Any, samples: Iterable[FlowSample]
-) -> tuple[FlowError, FlowError, int]:
+class MeasuredFlow(NamedTuple):
+    """The end-point errors of a network.
+
+    Attributes:
+        seen: of the fields between the frames that it sees.
+        future: of the field to the frame that it does not see; empty for networks of two frames.
+        still: of zero flow in place of ``seen``, which a network has to fall below.
+        count: number of samples that were read.
+    """
+
+    seen: FlowError
+    future: FlowError
+    still: FlowError
+    count: int
+
+
+def measure_error(network: Any, contract: InputContract, samples: Iterable[FlowSample]) -> MeasuredFlow:
     """The end-point errors of a network on the middle frames of samples, at their own size.
 
     Args:
         network: a network of `praxiscope.models.contract.EstimatesFlow`, in evaluation mode.
         contract: its input contract.
         samples: frames with known flow. Those that cannot be read are left out.
-
-    Returns:
-        The errors of the fields between the frames that it sees, those of the field to the frame that it does not see
-        (empty for networks of two frames), and the number of samples that were read.
     """
-    seen, future, count = FlowError(), FlowError(), 0
+    seen, future, still, count = FlowError(), FlowError(), FlowError(), 0
     device = next(network.parameters()).device
+    between = network.frames - 1
     for sample in samples:
         try:
             start = max(sample.num_fields - network.fields, 0) // 2
@@ -45,11 +57,11 @@ def measure_error(
         except (DataError, VideoError):
             continue
         flow = estimate_clips(network, contract, frames[None].to(device))[0].cpu()
-        between = network.frames - 1
         seen += summarise_error(flow[:between], truth[:between])
         future += summarise_error(flow[between:], truth[between:])
+        still += summarise_error(torch.zeros_like(truth[:between]), truth[:between])
         count += 1
-    return seen, future, count
+    return MeasuredFlow(seen, future, still, count)
 
 
 class FlowValidation:
@@ -89,11 +101,13 @@ class FlowValidation:
         was_training = model.training
         model.eval()
         with self.fabric.autocast():
-            seen, future, count = measure_error(model, self.network.card.input, self.samples[rank::world])
+            found = measure_error(model, self.network.card.input, self.samples[rank::world])
         model.train(was_training)
-        parts = {"": seen.all, "_small": seen.small, "_large": seen.large, "_future": future.all}
+        seen = found.seen
+        parts = {"": seen.all, "_small": seen.small, "_large": seen.large, "_future": found.future.all}
+        parts["_zero"] = found.still.all
         sums = torch.tensor(
-            [[float(count), 0.0], *([part.total, float(part.pixels)] for part in parts.values())],
+            [[float(found.count), 0.0], *([part.total, float(part.pixels)] for part in parts.values())],
             dtype=torch.float64,
         )
         if world > 1:
@@ -103,8 +117,9 @@ class FlowValidation:
             for name, (total, pixels) in zip(parts, sums[1:].tolist(), strict=True)
             if pixels
         }
-        error = figures.get("val_epe", math.nan)
+        error, still = (figures.get(name, math.nan) for name in ("val_epe", "val_epe_zero"))
         self.reporter.line(
-            f"Epoch {state.epoch}: end-point error {error:.3f} px on {counted(int(sums[0, 0]), 'test sample')}"
+            f"Epoch {state.epoch}: end-point error {error:.3f} px (zero flow: {still:.3f}) on "
+            f"{counted(int(sums[0, 0]), 'test sample')}"
         )
         return figures

@@ -30,13 +30,13 @@ class MeasuredFlow(NamedTuple):
         seen: of the fields between the frames that it sees.
         future: of the field to the frame that it does not see; empty for networks of two frames.
         still: of zero flow in place of ``seen``, which a network has to fall below.
-        count: number of samples that were read.
+        samples: number of samples that were read.
     """
 
     seen: FlowError
     future: FlowError
     still: FlowError
-    count: int
+    samples: int
 
 
 def measure_error(network: Any, contract: InputContract, samples: Iterable[FlowSample]) -> MeasuredFlow:
@@ -107,7 +107,7 @@ class FlowValidation:
         parts = {"": seen.all, "_small": seen.small, "_large": seen.large, "_future": found.future.all}
         parts["_zero"] = found.still.all
         sums = torch.tensor(
-            [[float(found.count), 0.0], *([part.total, float(part.pixels)] for part in parts.values())],
+            [[float(found.samples), 0.0], *([part.total, float(part.pixels)] for part in parts.values())],
             dtype=torch.float64,
         )
         if world > 1:

@@ -13,9 +13,14 @@ from torch.nn import functional as F
 import praxiscope as px
 from praxiscope.checkpoint import InputContract, ModelCard, save_checkpoint
 from praxiscope.commands.arguments import check_flow_network
+from praxiscope.data.flow_reader import EstimatedFlowReader
 from praxiscope.errors import ArgumentError
+from praxiscope.flow.contract import FlowContract, through_store
 from praxiscope.flow.estimate import create_estimator, estimate_flow, estimator_of
 from praxiscope.inference.flow_network import estimate_clips
+from praxiscope.types import VideoRecord
+from praxiscope.video.opening import open_video
+from support import write_clip
 
 CONTRACT = InputContract(size=64, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
 
@@ -106,3 +111,21 @@ def test_other_networks_are_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(ArgumentError):
             refused()
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_parts_of_a_video_have_the_flow_of_the_whole(tmp_path: Path, backward: bool) -> None:
+    saved(tmp_path / "run", "flownet-3d", in_channels=12)  # four frames, groups of three fields
+    write_clip(tmp_path / "clip.mp4", 0, frames=12, size=(32, 64))
+    video = open_video(tmp_path / "clip.mp4")
+    estimator = create_estimator("network", run=str(tmp_path / "run"))
+    contract = FlowContract(estimator.name, estimator.parameters, "20", None)
+    whole = through_store(estimator(video.frames(range(12)), backward=backward), contract)
+    reader = EstimatedFlowReader(estimator=estimator, contract=contract)
+    record = VideoRecord("clip", tmp_path / "clip.mp4", ("a",))
+    for numbers in ([0, 1, 2], [1, 2, 3, 4], [5], [2, 3, 7, 10], [10]):
+        found = reader._fields(record, video, torch.tensor(numbers), backward)
+        # The rounding of a pass depends on its size, and can move a value to the next level of a store.
+        apart = (found - whole[numbers]).abs()
+        assert float(apart.max()) < 40 / 255 + 1e-4
+        assert float((apart > 1e-4).float().mean()) < 1e-3

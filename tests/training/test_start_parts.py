@@ -130,3 +130,34 @@ def test_a_file_of_weights_starts_both_networks(tmp_path: Path) -> None:
     load_weights(model, tmp_path / "weights.pt")
     assert same(model.backbone, run.backbone)
     assert same(model.difference, run.backbone)
+
+
+def test_a_network_over_time_starts_from_one_of_two_frames(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    kwargs = {"backbone": "resnet10"}
+    pairs: Any = px.create_model("flownet", **kwargs)
+    for norm in (m for m in pairs.modules() if isinstance(m, nn.BatchNorm2d)):
+        norm.running_mean.uniform_(-0.1, 0.1)
+    save_checkpoint(
+        tmp_path, pairs, ModelCard("flownet", kwargs, (), input=InputContract(length=2, channels=6))
+    )
+    clips: Any = px.create_model("actionflownet", num_classes=2, backbone="resnet10", in_channels=12)
+    before = {key: value.clone() for key, value in clips.decoder.state_dict().items()}
+    (line,) = start_from_parts("actionflownet", clips, {str(tmp_path): None}, LABELS, None)
+    assert "decoder" in line
+    assert all(torch.equal(value, before[key]) for key, value in clips.decoder.state_dict().items())
+    frames = torch.randn(1, 4, 3, 64, 64)
+    pairs.eval(), clips.eval()
+    with torch.no_grad():
+        over_time = clips.encoder(frames.reshape(1, 12, 64, 64)).stages[0]  # [1, C, 4, h, w]
+        for t in range(3):
+            alone = pairs.encoder(frames[:, t : t + 2].reshape(1, 6, 64, 64)).stages[0]
+            torch.testing.assert_close(over_time[:, :, t], alone, rtol=1e-4, atol=1e-5)
+    with pytest.raises(CheckpointError, match="resnet10"):  # nothing fits
+        start_from_parts(
+            "actionflownet",
+            px.create_model("actionflownet", num_classes=2),
+            {str(tmp_path): None},
+            LABELS,
+            None,
+        )

@@ -223,5 +223,5 @@ def _pair(option: str, text: str | None, kind: Callable[[str], Any]) -> tuple[An
     try:
         low, high = map(kind, text.split(","))
     except ValueError:
-        raise ArgumentError(f"{option} {text}: expected two numbers, LOW,HIGH, as in 6,12") from None
+        raise ArgumentError(f"{option} {text}: expected two whole numbers, such as 6,12") from None
     return low, high

@@ -167,14 +167,15 @@ class EstimatedFlowReader(FlowReader):
                 f"{record.id}: has frames of {video.height} x {video.width} pixels, but flow needs at least "
                 f"{SMALLEST_SIDE}. Leave it out."
             )
-        return torch.cat(
-            [
-                self.estimate(
-                    video.frames(range(run[0], run[-1] + 2), short_side=self.estimated_side), backward
-                )
-                for run in _runs(numbers.tolist())
-            ]
-        )
+        # Methods that take several frames together do so from the first frame of the video on, as in a store.
+        step = getattr(self.estimator, "frames_together", 2) - 1
+        parts = []
+        for run in _runs(numbers.tolist()):
+            first = run[0] // step * step
+            end = min((run[-1] // step + 1) * step, video.quick_length() - 1)
+            frames = video.frames(range(first, end + 1), short_side=self.estimated_side)
+            parts.append(self.estimate(frames, backward)[run[0] - first : run[-1] + 1 - first])
+        return torch.cat(parts)
 
 
 def _stored(store: FlowStore, record: VideoRecord) -> FlowClip:

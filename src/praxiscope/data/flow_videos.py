@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from praxiscope.data.dataset import frame_range
 from praxiscope.data.flow_reader import StoredFlowReader
 from praxiscope.flow.clip import FlowClip
 from praxiscope.flow.store import FlowStore
@@ -23,9 +24,9 @@ __all__ = ["VideoSample", "video_samples"]
 
 @dataclass(frozen=True)
 class VideoSample:
-    """A video, with stored flow in place of the true one; see `praxiscope.data.flow_layouts.FlowSample`.
+    """A video or a part of one, with stored flow in place of the true one.
 
-    Frames are read at the size of the stored flow.
+    See `praxiscope.data.flow_layouts.FlowSample`. Frames are read at the size of the stored flow.
 
     Attributes:
         record: the video.
@@ -44,8 +45,10 @@ class VideoSample:
 
     @property
     def num_fields(self) -> int:
-        """Number of stored fields. Raises VideoError or DataError if there are none, or they are of another video."""
-        return len(self._clip(self._open()))
+        """Number of fields between the frames of the record. Raises VideoError or DataError if there are none, or they
+        are of another video."""
+        first, last = frame_range(self.record, self._open())
+        return min(last, len(self._clip(self._open())) + 1) - first - 1
 
     def _open(self) -> Video:
         return open_video(self.record.path, time_limit_s=self.time_limit_s)
@@ -53,24 +56,26 @@ class VideoSample:
     def _clip(self, video: Video) -> FlowClip:
         return StoredFlowReader(store=self.store).clip(self.record, video)
 
+    def _numbers(self, start: int, count: int) -> range:
+        """Numbers of frames or fields in the file."""
+        first, _ = frame_range(self.record, self._open())
+        return range(first + start, first + start + count)
+
     def frames(self, start: int, count: int) -> Tensor:
         """RGB frames at the size of the flow, uint8 [count, 3, H, W]."""
-        video = self._open()
-        clip = self._clip(self._open())
-        seen = video.frames(range(start, start + count), short_side=self.store.contract.short_side)
+        video, clip = self._open(), self._clip(self._open())
+        short_side = self.store.contract.short_side
+        seen = video.frames(self._numbers(start, count), short_side=short_side)
         return resize(seen, (clip.height, clip.width), "rgb")
 
     def fields(self, start: int, count: int) -> Tensor:
         """Stored flow, float32 [count, 2, H, W]."""
-        return self._clip(self._open()).fields(range(start, start + count))
+        return self._clip(self._open()).fields(self._numbers(start, count))
 
     def occlusion(self, start: int, count: int) -> None:
         """Unknown."""
 
 
 def video_samples(records: Sequence[VideoRecord], store: FlowStore, time_limit_s: float) -> list[VideoSample]:
-    """The videos of records as samples. Rows of a list that are parts of one file count once."""
-    files: dict[object, VideoRecord] = {}
-    for record in records:
-        files.setdefault(record.path, record)
-    return [VideoSample(record, store, time_limit_s) for record in files.values()]
+    """The videos, or the parts of videos, of records as samples."""
+    return [VideoSample(record, store, time_limit_s) for record in records]

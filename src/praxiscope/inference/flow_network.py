@@ -131,13 +131,14 @@ class NetworkFlow:
     def __call__(self, frames: Tensor, *, backward: bool = False) -> Tensor:
         """Flow between consecutive frames; see `praxiscope.flow.estimate.estimate_flow`."""
         network: Any = self._network.to(frames.device)  # type: ignore[attr-defined]
-        ordered = frames.flip(0) if backward else frames
         step = network.frames - 1
         starts = torch.arange(0, len(frames) - 1, step, device=frames.device)
         places = starts[:, None] + torch.arange(network.frames, device=frames.device)
-        clips = ordered[places.clamp(max=len(frames) - 1)]  # [N, T, 3, H, W]; the last repeats its last frame
+        clips = frames[places.clamp(max=len(frames) - 1)]  # [N, T, 3, H, W]; the last repeats its last frame
+        clips = clips.flip(1) if backward else clips
         at_once = max(1, _PIXELS // clips[0, :, 0].numel())
         contract: InputContract = self._contract  # type: ignore[attr-defined]
         parts = [estimate_clips(network, contract, part)[:, :step] for part in torch.split(clips, at_once)]
-        flow = torch.cat(parts).flatten(0, 1)[: len(frames) - 1]
-        return flow.flip(0) if backward else flow
+        flow = torch.cat(parts)
+        flow = flow.flip(1) if backward else flow
+        return flow.flatten(0, 1)[: len(frames) - 1]

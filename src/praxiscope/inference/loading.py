@@ -147,7 +147,7 @@ def build_from_card(card: ModelCard, folder: Path) -> nn.Module:
         raise CheckpointError(
             f"{folder}: holds {card.name}, which estimates flow and knows no classes. Use it with `praxiscope flow "
             "DATA --method network --run RUN`, or start another network from it: `praxiscope train DATA --model "
-            "actionflownet --from RUN`."
+            "actionflownet-2f --from RUN`."
         )
     classes: Any = model.num_classes
     if len(card.labels) != classes:

@@ -10,9 +10,10 @@ Modules keep the names of torchvision's ResNet. Axis letters: N clips, C channel
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from praxiscope.errors import ArgumentError
@@ -20,7 +21,7 @@ from praxiscope.models.backbones import create_backbone
 from praxiscope.models.named_layers import Layer, check_layers, run_layers
 from praxiscope.models.residual import residual_stages
 
-__all__ = ["Encoded", "ResNetEncoder", "create_encoder", "inflated_in_time", "over_time"]
+__all__ = ["Encoded", "ResNetEncoder", "create_encoder", "inflated_in_time", "looking_ahead", "over_time"]
 
 TAPS = 3
 """Frames of a kernel over time."""
@@ -64,6 +65,21 @@ class ResNetEncoder(nn.Module):
         self.time = time
         width = int(network.fc.in_features)
         self.widths = (width // 8, width // 4, width // 2, width)
+
+    def adapted(self, came: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Weights of an encoder of this network over time, from those of one of two frames: `looking_ahead`. Other
+        weights stay as they are.
+
+        Args:
+            came: tensors of another encoder, by name.
+        """
+        own = self.state_dict()
+        return {
+            name: looking_ahead(value, own[name].shape[1])
+            if self.time and name in own and (value.dim(), own[name].dim()) == (4, 5)
+            else value
+            for name, value in came.items()
+        }
 
     def layer_names(self) -> list[str]:
         """The names of the layers whose outputs can be requested, in order."""
@@ -186,3 +202,20 @@ def inflated_in_time(weight: Tensor) -> Tensor:
         [out, in, 3, k, k].
     """
     return weight[:, :, None].repeat(1, 1, TAPS, 1, 1) / TAPS
+
+
+def looking_ahead(weight: Tensor, channels: int) -> Tensor:
+    """Filters over time that do at each frame what those of a network of two stacked frames do with it and the next.
+
+    Args:
+        weight: [out, in, k, k]; of the first layer in = 2 ``channels``, of others in = ``channels``.
+        channels: input channels of the filters over time.
+
+    Returns:
+        [out, channels, 3, k, k]: the first frame at the centre of time, the second after it, zeros elsewhere.
+    """
+    frames = weight.shape[1] // channels
+    result = weight.new_zeros(weight.shape[0], channels, TAPS, *weight.shape[2:])
+    for number, part in enumerate(torch.split(weight, channels, dim=1)[: TAPS // 2 + 1]):
+        result[:, :, TAPS // 2 + number] = part
+    return result if frames <= TAPS // 2 + 1 else weight  # of more frames: does not fit

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
-__all__ = ["FreezesFirst", "StartsFromParts"]
+__all__ = ["AdaptsWeights", "FreezesFirst", "StartsFromParts"]
 
 
 @runtime_checkable
@@ -22,6 +22,15 @@ class StartsFromParts(Protocol):
     def start_parts(self) -> Mapping[str, nn.Module]:
         """The parts by name. ``--from RUN`` starts those that the model of the run has under the same names or, if it
         has none of them, the first, from its only network."""
+        ...
+
+
+@runtime_checkable
+class AdaptsWeights(Protocol):
+    """The interface of parts that may also start from a similar network of other shapes."""
+
+    def adapted(self, came: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Tensors of another network, by name, with the shapes of this one where they can be adapted."""
         ...
 
 

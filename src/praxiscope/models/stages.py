@@ -38,8 +38,14 @@ _STAGE_ENDS: dict[str, tuple[str, ...]] = {
     "timm.models.regnet.RegNet": ("stem", "s1", "s2", "s3"),
     "timm.models.convnext.ConvNeXt": ("stem", "stages.0", "stages.1", "stages.2"),
     "timm.models.efficientnet.EfficientNet": ("blocks.0", "blocks.1", "blocks.2", "blocks.4"),
-    "timm.models.mobilenetv3.MobileNetV3": ("blocks.0", "blocks.1", "blocks.2"),
 }
+
+# MobileNetV3 by its number of blocks: small, large.
+_MOBILENET_V3_ENDS: dict[int, tuple[str, ...]] = {
+    6: ("bn1", "blocks.0", "blocks.1", "blocks.3"),
+    7: ("blocks.0", "blocks.1", "blocks.2", "blocks.4"),
+}
+_MOBILENET_V3 = "timm.models.mobilenetv3.MobileNetV3"
 
 
 def stage_ends(backbone: nn.Module, name: str) -> dict[str, str]:
@@ -55,6 +61,8 @@ def stage_ends(backbone: nn.Module, name: str) -> dict[str, str]:
     """
     kind = f"{type(backbone).__module__}.{type(backbone).__name__}"
     found = _STAGE_ENDS.get(name) or _STAGE_ENDS.get(kind)
+    if kind == _MOBILENET_V3:
+        found = _MOBILENET_V3_ENDS.get(len(backbone.blocks))  # type: ignore[arg-type]
     if found is None:
         raise ArgumentError(
             f"{name} cannot be split: the stages of {type(backbone).__name__} are not known. Choose another backbone: "
@@ -65,6 +73,8 @@ def stage_ends(backbone: nn.Module, name: str) -> dict[str, str]:
 
 def _first_stage_end(backbone: nn.Module, name: str) -> str:
     """The layer after which the width is a quarter of the input's (AlexNet, some MobileNets: an eighth)."""
+    if f"{type(backbone).__module__}.{type(backbone).__name__}" == _MOBILENET_V3:
+        return "blocks.1"
     return stage_ends(backbone, name)["res2"]
 
 

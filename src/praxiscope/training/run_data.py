@@ -44,7 +44,7 @@ def load_data(settings: TrainSettings) -> Manifest:
     }
     if settings.data.tasks is not None:
         return join(made)
-    if few is None or learns_of(settings.model.name) == "features":
+    if few is None or learns_of(settings.model.name) in ("features", "flow"):
         return made[""]
     note = (
         f"half of the classes have fewer than {FEW_CLIPS} training clips. --model {few} is for few clips; "

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from praxiscope.checkpoint import ModelCard, find_checkpoint, load_card, load_te
 from praxiscope.errors import ArgumentError, CheckpointError
 from praxiscope.flow.store import FlowStore
 from praxiscope.models import create_model
-from praxiscope.models.parts import StartsFromParts
+from praxiscope.models.parts import AdaptsWeights, StartsFromParts
 from praxiscope.models.undrawn import Undrawn
 from praxiscope.training.expansion import expand, take_normalisation
 
@@ -54,8 +54,8 @@ def start_from_parts(
         name: name of the model.
         model: a network with the interface `praxiscope.models.parts.StartsFromParts`.
         starts: runs or model folders, each with the name of the part that it starts. None: a run of the same model
-            starts the whole network; another run starts the parts that its network also has or, if there are none, the
-            first part from its only network.
+            starts the whole network; another run starts the parts that its network also has, except those that differ
+            (one has to fit), or, if there are none, the first part from its only network.
         labels: classes of the model. A classifier is loaded only if its classes are the same.
         store: the stored flow to train on.
 
@@ -77,7 +77,7 @@ def start_from_parts(
             continue
         trained = _read(run)
         chosen = [part] if part else [key for key in own if key in trained.parts] or [first]
-        left_out = False
+        left_out, differing = False, dict[str, CheckpointError]()
         for key in chosen:
             came = trained.parts.get(key) or trained.network
             if not came:
@@ -85,12 +85,23 @@ def start_from_parts(
                     f"--from {run}: holds {trained.card.name}, which has no network for {key} of {name}. Give a run of "
                     "one network, such as tsn."
                 )
-            left_out |= _load(own[key], came, heads, trained, same=trained.card.labels == tuple(labels))
+            try:
+                left_out |= _load(own[key], came, heads, trained, same=trained.card.labels == tuple(labels))
+            except CheckpointError as error:
+                differing[key] = error
+        if len(differing) == len(chosen):
+            raise differing[chosen[0]]
         if first in chosen:
             take_normalisation(model, trained.card, run, store)
-        rest = " except the classifier, whose classes differ" if left_out else ""
-        lines.append(f"{name} starts its {' and '.join(chosen)} from {run}: all weights{rest}.")
+        lines.append(_describe(name, run, chosen, differing, left_out))
     return lines
+
+
+def _describe(name: str, run: str, chosen: Sequence[str], differing: Iterable[str], left_out: bool) -> str:
+    loaded = [key for key in chosen if key not in differing]
+    rest = " except the classifier, whose classes differ" if left_out else ""
+    other = f"; its {' and '.join(differing)} differs and starts anew" if differing else ""
+    return f"{name} starts its {' and '.join(loaded)} from {run}: all weights{rest}{other}."
 
 
 def _read(run: str) -> _Trained:
@@ -116,6 +127,8 @@ def _load(
 ) -> bool:
     """Load a part. Returns whether its classifier was left out."""
     own = part.state_dict()
+    if isinstance(part, AdaptsWeights):
+        came = part.adapted(came)
     of_heads = {
         f"{place}.{key}"
         for place, module in part.named_modules()

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from praxiscope.data.flow_examples import FlowExamples, read_sample, rotated
+from praxiscope.data.flow_examples import FlowExamples, NearNativeCrop, read_sample, rotated
 from praxiscope.types import FLOW_TARGET
 from praxiscope.video.crops import CenterCrop, RandomCrop
 
@@ -111,3 +111,13 @@ def test_starts_cover_the_sample_and_depend_on_the_seed_alone() -> None:
         assert all(torch.equal(one.streams[name], two.streams[name]) for name in one.streams)
         starts.add(round(float(one.streams[FLOW_TARGET][0, 0, 0, 0] - sample.dx) * 100))
     assert starts == set(range(6))
+
+
+def test_crops_near_the_native_size_keep_the_length_of_motion() -> None:
+    sample = Sliding(size=(96, 128))
+    examples = FlowExamples([sample], NearNativeCrop(48), frames=2, fields=1)
+    lengths = [float(examples.read(0, seed).streams[FLOW_TARGET][0, 0, 3, 3]) / 3 for seed in range(60)]
+    assert 1 / 1.27 < min(lengths) < 0.87
+    assert 1.15 < max(lengths) < 1.29
+    small = FlowExamples([Sliding(size=(32, 40))], NearNativeCrop(48), frames=2, fields=1)
+    assert small.read(0, 0).streams["rgb"].shape[-2:] == (48, 48)

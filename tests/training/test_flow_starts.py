@@ -39,7 +39,7 @@ def saved(folder: Path, name: str, labels: tuple[str, ...] = (), **keywords: Any
 def started(name: str, run: Path) -> Any:
     torch.manual_seed(2)
     model: Any = px.create_model(name, backbone="resnet10", num_classes=3)
-    start_from_parts(name, model, {str(run): None}, ("a", "b", "c"), None)
+    start_from_parts(name, model, [(str(run), None)], ("a", "b", "c"), None)
     assert model.normalisation["rgb"]["mean"] == MEAN
     return model
 

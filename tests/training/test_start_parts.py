@@ -40,7 +40,7 @@ def same(one: nn.Module, other: nn.Module) -> bool:
 
 
 def start(model: Any, *starts: tuple[str, str | None], labels: tuple[str, ...] = LABELS) -> list[str]:
-    return start_from_parts("temporal-difference", model, dict(starts), labels, None)
+    return start_from_parts("temporal-difference", model, starts, labels, None)
 
 
 def test_a_run_of_another_model_starts_the_first_part(tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_a_network_over_time_starts_from_one_of_two_frames(tmp_path: Path) -> No
     )
     clips: Any = px.create_model("actionflownet", num_classes=2, backbone="resnet10", in_channels=12)
     before = {key: value.clone() for key, value in clips.decoder.state_dict().items()}
-    (line,) = start_from_parts("actionflownet", clips, {str(tmp_path): None}, LABELS, None)
+    (line,) = start_from_parts("actionflownet", clips, [(str(tmp_path), None)], LABELS, None)
     assert "decoder" in line
     assert all(torch.equal(value, before[key]) for key, value in clips.decoder.state_dict().items())
     frames = torch.randn(1, 4, 3, 64, 64)
@@ -157,7 +157,23 @@ def test_a_network_over_time_starts_from_one_of_two_frames(tmp_path: Path) -> No
         start_from_parts(
             "actionflownet",
             px.create_model("actionflownet", num_classes=2),
-            {str(tmp_path): None},
+            [(str(tmp_path), None)],
             LABELS,
             None,
         )
+
+
+def test_one_run_can_start_both_parts(tmp_path: Path) -> None:
+    run = saved(tmp_path / "run", "tsn", 1)
+    model = network()
+    start(model, (str(tmp_path / "run"), "image"), (str(tmp_path / "run"), "difference"))
+    assert same(model.backbone, run.backbone)
+    assert same(model.difference, run.backbone)
+
+
+@pytest.mark.parametrize("text", ["image=", "image=RUN,image=RUN"])
+def test_parts_are_named_once_with_a_run(tmp_path: Path, text: str) -> None:
+    saved(tmp_path / "run", "tsn", 1)
+    given = text.replace("RUN", str(tmp_path / "run"))
+    with pytest.raises(ArgumentError, match="image"):
+        warm_start_settings(given, "temporal-difference", {}, tmp_path / "out", False)

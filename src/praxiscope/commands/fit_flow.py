@@ -23,7 +23,7 @@ from praxiscope.commands.report import note_command, report_run
 from praxiscope.commands.train_end import summarise
 from praxiscope.data.batch import EpochBatches, mix_seeds
 from praxiscope.data.dataset import TrainingClips, collate
-from praxiscope.data.flow_examples import FlowExamples
+from praxiscope.data.flow_examples import FlowExamples, NearNativeCrop
 from praxiscope.data.flow_layouts import FlowSample
 from praxiscope.data.flow_samples import is_flow_data, list_flow_samples
 from praxiscope.data.flow_videos import video_samples
@@ -162,7 +162,7 @@ def _network(settings: TrainSettings, folder: Path, resume: bool, fabric: Any, r
         load_model_weights(find_checkpoint(folder, "last"), model)
     elif given.start:
         parts = given.start_parts or [None] * len(given.start)
-        starts = dict(zip(given.start, parts, strict=True))
+        starts = zip(given.start, parts, strict=True)
         for line in start_from_parts(given.name, model, starts, (), None):
             reporter.line(line)
     words.pop("pretrained", None)
@@ -314,7 +314,8 @@ class _Job:
         wanted = self.settings.input
         examples = FlowExamples(
             train,
-            training_crop(wanted),
+            # A flow method sees frames at their own size; a network of videos those of `input.short_side`.
+            NearNativeCrop(wanted.size) if exact else training_crop(wanted),
             model.frames,
             model.fields,
             model.flow_stride,

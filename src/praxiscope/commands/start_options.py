@@ -55,7 +55,9 @@ def warm_start_settings(
             f"--from {start}: a warm start needs a new run, and {out} is resumed. Leave one out."
         )
     starts = split_start(start, parts_of(model))
-    runs = [run for _, run in starts]
+    runs, named = [run for _, run in starts], [part for part, _ in starts if part]
+    if not all(runs) or len(set(named)) < len(named):
+        raise ArgumentError(f"--from {start}: name each part once, each with a run, as in --from PART=RUN.")
     if default_stream(model) == "both":
         check_streams(runs)
     elif len(runs) != 1 and not all(part for part, _ in starts):

@@ -19,9 +19,10 @@ from praxiscope.data.flow_layouts import FlowSample
 from praxiscope.data.flow_targets import target_of
 from praxiscope.errors import DataError
 from praxiscope.types import FLOW_TARGET, Clip
-from praxiscope.video.geometry import as_pair, frame_size, resize
+from praxiscope.video.crops import RandomCrop
+from praxiscope.video.geometry import Box, Size, as_pair, frame_size, resize
 
-__all__ = ["FlowExamples", "read_sample", "rotated"]
+__all__ = ["FlowExamples", "NearNativeCrop", "read_sample", "rotated"]
 
 
 def read_sample(sample: FlowSample, start: int, frames: int, fields: int) -> tuple[Tensor, Tensor]:
@@ -80,6 +81,25 @@ def rotated(frames: Tensor, flow: Tensor, degrees: float) -> tuple[Tensor, Tenso
     dx, dy = moved.unbind(1)
     vectors = torch.stack((cosine * dx - sine * dy, sine * dx + cosine * dy), dim=1)
     return turned, vectors.masked_fill(~known, math.nan)
+
+
+@dataclass(frozen=True)
+class NearNativeCrop:
+    """A square crop at a random place, of about as many pixels as the result, so that motion keeps its length.
+
+    Args:
+        size: side of the result.
+        scale: largest factor by which the crop is larger or smaller; it is smaller where the frame is.
+    """
+
+    size: int
+    scale: float = 1.25
+
+    def draw(self, size: Size, generator: torch.Generator | None = None) -> Box:
+        """Draw a crop of a frame of these rows and columns."""
+        factor = self.scale ** (2 * float(torch.rand((), generator=generator)) - 1)
+        side = min(round(self.size * factor), *size)
+        return RandomCrop(side).draw(size, generator)
 
 
 @dataclass(frozen=True)

@@ -224,7 +224,7 @@ def _start(
     if isinstance(model, StartsFromParts) and not (given.start or given.weights or given.pretrained):
         _check_learning(given.name, model)
     if given.start and isinstance(model, StartsFromParts):
-        starts = dict(zip(given.start, given.start_parts or [None] * len(given.start), strict=True))
+        starts = zip(given.start, given.start_parts or [None] * len(given.start), strict=True)
         for line in start_from_parts(given.name, model, starts, manifest.classes, store):
             reporter.line(line)
     elif given.start and len(given.start) == len(model.stream_networks) == 1:

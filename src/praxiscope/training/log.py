@@ -182,5 +182,5 @@ def read_log(path: Path) -> list[dict[str, float]]:
                 continue
             if "step" in numbers:
                 # Keep integers as integers, so that the log of a resumed run equals that of an uninterrupted run.
-                rows.append({k: int(v) if k in ("step", "epoch") else v for k, v in numbers.items()})
+                rows.append({k: int(v) if k in ("step", "epoch", "phase") else v for k, v in numbers.items()})
     return rows

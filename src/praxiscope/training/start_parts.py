@@ -42,7 +42,7 @@ class _Trained:
 def start_from_parts(
     name: str,
     model: Any,
-    starts: Mapping[str, str | None],
+    starts: Iterable[tuple[str, str | None]],
     labels: Sequence[str],
     store: FlowStore | None,
 ) -> list[str]:
@@ -71,13 +71,13 @@ def start_from_parts(
     own: Mapping[str, nn.Module] = model.start_parts
     first = next(iter(own))
     heads: set[nn.Module] = set(model.classifiers)
-    for run, part in starts.items():
+    for run, part in starts:
         if part is None and load_card(find_checkpoint(run)).name == name:
             lines.append(expand(name, model, run, labels, store))
             continue
         trained = _read(run)
         chosen = [part] if part else [key for key in own if key in trained.parts] or [first]
-        left_out, differing = False, dict[str, CheckpointError]()
+        left_out, differing = "", dict[str, CheckpointError]()
         for key in chosen:
             came = trained.parts.get(key) or trained.network
             if not came:
@@ -86,7 +86,7 @@ def start_from_parts(
                     "one network, such as tsn."
                 )
             try:
-                left_out |= _load(own[key], came, heads, trained, same=trained.card.labels == tuple(labels))
+                left_out = _load(own[key], came, heads, trained, tuple(labels)) or left_out
             except CheckpointError as error:
                 differing[key] = error
         if len(differing) == len(chosen):
@@ -97,9 +97,9 @@ def start_from_parts(
     return lines
 
 
-def _describe(name: str, run: str, chosen: Sequence[str], differing: Iterable[str], left_out: bool) -> str:
+def _describe(name: str, run: str, chosen: Sequence[str], differing: Iterable[str], left_out: str) -> str:
     loaded = [key for key in chosen if key not in differing]
-    rest = " except the classifier, whose classes differ" if left_out else ""
+    rest = f" except the classifier, {left_out}" if left_out else ""
     other = f"; its {' and '.join(differing)} differs and starts anew" if differing else ""
     return f"{name} starts its {' and '.join(loaded)} from {run}: all weights{rest}{other}."
 
@@ -123,9 +123,13 @@ def _of(source: nn.Module, part: nn.Module, tensors: Mapping[str, Tensor]) -> di
 
 
 def _load(
-    part: nn.Module, came: Mapping[str, Tensor], heads: set[nn.Module], trained: _Trained, *, same: bool
-) -> bool:
-    """Load a part. Returns whether its classifier was left out."""
+    part: nn.Module,
+    came: Mapping[str, Tensor],
+    heads: set[nn.Module],
+    trained: _Trained,
+    labels: tuple[str, ...],
+) -> str:
+    """Load a part. Returns why its classifier was left out; empty if it was not, or there is none."""
     own = part.state_dict()
     if isinstance(part, AdaptsWeights):
         came = part.adapted(came)
@@ -143,6 +147,9 @@ def _load(
             f"differs). Use the backbone and the input of the run, or --weights {trained.run}, which adapts weights of "
             "images to other inputs."
         )
+    same = trained.card.labels == labels
     new = of_heads if not same else of_heads - fits
     part.load_state_dict({key: came[key] for key in fits - new}, strict=False)
-    return bool(new)
+    if not new:
+        return ""
+    return "which the run lacks" if same or not new & came.keys() else "whose classes differ"

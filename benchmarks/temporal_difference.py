@@ -94,9 +94,9 @@ REAL = (
     "optim.batch=8",
 )
 LR = {
-    ("weizmann", "rgb"): 5e-3,
+    ("weizmann", "rgb"): 2e-3,
     ("weizmann", "flow"): 1e-2,
-    ("ucf", "rgb"): 5e-3,
+    ("ucf", "rgb"): 2e-3,
     ("ucf", "flow"): 1e-2,
     ("move4mnist", "rgb"): 2e-2,
 }

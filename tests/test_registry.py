@@ -50,7 +50,7 @@ except ArgumentError as error:
     assert "'full'" in str(error), error
 else:
     raise AssertionError("full")
-assert list_steps() == ["cached", "full", "principal"]
+assert list_steps() == ["action-flow", "cached", "full", "principal"]
 px.create_model("tsn", num_classes=2, backbone="resnet10")
 px.create_model("full-video", num_classes=2, backbone="resnet10", clusters=2)
 for name in ("dis", "tvl1"):

@@ -57,7 +57,7 @@ def single(model, name, number, channels):
     [
         name
         for name in list_models()
-        if name not in ("full-video", "multiplier")
+        if name not in ("full-video", "multiplier", "temporal-difference")
         and learns_of(name) == "frames"
         and "stream" in keywords_of(name)
     ],

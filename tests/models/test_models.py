@@ -15,7 +15,7 @@ from praxiscope.models import create_model, list_models
 from praxiscope.models.names import FILES, learns_of
 
 # Networks of one stream on any backbone that score snippets or all frames. Others have suites of their own.
-_FILES = ("actionflownet", "flow_stacked", "lstm", "multiplier", "pooled")
+_FILES = ("actionflownet", "flow_stacked", "lstm", "multiplier", "pooled", "temporal_difference")
 OTHERS = {name for name, file in FILES.items() if file in _FILES}
 MODELS = [
     name for name in list_models() if name not in OTHERS and learns_of(name) not in ("features", "flow")

@@ -6,7 +6,7 @@ from typing import Any
 
 from praxiscope.recipes.baselines import FLOW_SCALES
 from praxiscope.recipes.named import recipes
-from praxiscope.recipes.sections import DataSettings, InputSettings, ModelSettings, OptimSettings
+from praxiscope.recipes.sections import InputSettings, ModelSettings, OptimSettings
 from praxiscope.recipes.settings import TrainSettings
 
 __all__: list[str] = []
@@ -30,10 +30,9 @@ _FLOW: dict[str, Any] = {
 def default_temporal_difference() -> TrainSettings:
     """Your own videos: 3 snippets; the image network is fixed in the first half, then all is trained together."""
     return TrainSettings(
-        data=DataSettings(validation=0.2),
         model=ModelSettings(name="temporal-difference", dropout=0.5, batchnorm="partial"),
         input=InputSettings(snippets=3),
-        optim=OptimSettings(lr=5e-3, epochs=20, batch=8, warmup_epochs=1, frozen_epochs="half"),
+        optim=OptimSettings(lr=2e-3, epochs=20, batch=8, warmup_epochs=1, frozen_epochs="half"),
     )
 
 

@@ -10,14 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from praxiscope.checkpoint import (
     InputContract,
     ModelCard,
     find_checkpoint,
-    load_model_weights,
-    load_optimizer,
 )
 from praxiscope.commands.report import note_command, report_run
 from praxiscope.commands.train_end import summarise
@@ -44,11 +41,11 @@ from praxiscope.training.flow_validation import FlowValidation
 from praxiscope.training.launch import launch
 from praxiscope.training.loader import channels_last, epoch_batches, preparer, training_crop
 from praxiscope.training.log import RunLog
-from praxiscope.training.loop import Callbacks, Plan, TrainState, fit
+from praxiscope.training.loop import Callbacks, TrainState, fit
 from praxiscope.training.network import Network
-from praxiscope.training.optim import make_optimizer, parameter_groups
-from praxiscope.training.resuming import check_resumable, is_finished, make_schedule, update_length
+from praxiscope.training.resuming import check_resumable, is_finished, update_length
 from praxiscope.training.run_data import load_data
+from praxiscope.training.set_up import make_plan, set_up
 from praxiscope.training.start_parts import start_from_parts
 from praxiscope.training.validation import save
 from praxiscope.types import Batch
@@ -130,7 +127,7 @@ def fit_flow_run(
     fabric = launch(settings)
     said = (fabric.is_global_zero and reporter) or Reporter()
     data = flow_data(settings, said)
-    network = _network(settings, folder, resume, fabric, said)
+    network = _network(settings, resume, fabric, said)
     model: Any = network.model
     train, test = (long_enough(samples, model.fields) for samples in (data.train, data.test))
     if fabric.is_global_zero:
@@ -152,15 +149,13 @@ def fit_flow_run(
     return complete
 
 
-def _network(settings: TrainSettings, folder: Path, resume: bool, fabric: Any, reporter: Reporter) -> Network:
-    """The network with its initial weights, or for a resumed run with those of its last checkpoint; on the device."""
+def _network(settings: TrainSettings, resume: bool, fabric: Any, reporter: Reporter) -> Network:
+    """The network with its initial weights, on the device; those of a resumed run are loaded later."""
     torch.manual_seed(mix_seeds(settings.run.seed, 0))
     given, wanted = settings.model, settings.input
     words = {**model_keywords(given), "in_channels": 3 * wanted.frames}
     model: Any = create_model(given.name, **words)
-    if resume:
-        load_model_weights(find_checkpoint(folder, "last"), model)
-    elif given.start:
+    if given.start and not resume:
         parts = given.start_parts or [None] * len(given.start)
         starts = zip(given.start, parts, strict=True)
         for line in start_from_parts(given.name, model, starts, (), None):
@@ -245,23 +240,13 @@ class _Job:
     ) -> bool:
         """Run the training loop. Returns whether the run is complete."""
         settings, fabric = self.settings, self.fabric
-        model, optimizer = self._set_up(network, state, notes)
+        resumed = find_checkpoint(self.folder, "last") if self.resume else None
+        model, optimizer = set_up(settings, network, fabric, state, resumed, notes, self.reporter)
         validation = FlowValidation(settings, network, fabric, test, self.reporter, duration.steps)
         log = None
         if fabric.is_global_zero:
             step = state.step if self.resume else None
             log = RunLog(self.folder, resume_step=step, tensorboard=settings.run.tensorboard)
-        optim = settings.optim
-        plan = Plan(
-            steps=duration.steps,
-            steps_per_epoch=duration.steps_per_epoch,
-            schedule=make_schedule(optim, duration),
-            lr=optim.lr,
-            accumulate=optim.accumulate,
-            clip_norm=optim.clip_norm,
-            seed=settings.run.seed,
-            checkpoint_steps=settings.run.checkpoint_steps,
-        )
         prepare = preparer(settings, network.card.input, fabric.device)
         try:
             return fit(
@@ -269,7 +254,7 @@ class _Job:
                 model,
                 optimizer,
                 flow_only(prepare=prepare),
-                plan=plan,
+                plan=make_plan(settings, duration),
                 state=state,
                 batches=self._batches(network.model, train, exact),
                 callbacks=Callbacks(
@@ -287,26 +272,6 @@ class _Job:
         finally:
             if log:
                 log.close()
-
-    def _set_up(self, network: Network, state: TrainState, notes: Sequence[str]) -> tuple[nn.Module, Any]:
-        optim, fabric = self.settings.optim, self.fabric
-        groups = parameter_groups(
-            network.model,
-            lr=optim.lr,
-            weight_decay=optim.weight_decay,
-            first_conv_lr_scale=optim.first_conv_lr_scale,
-            policy=optim.policy,
-        )
-        made = make_optimizer(optim.name, groups, momentum=optim.momentum)
-        model, optimizer = fabric.setup(network.model, made)
-        if self.resume:
-            checkpoint = find_checkpoint(self.folder, "last")
-            load_optimizer(checkpoint, network.model, getattr(optimizer, "optimizer", optimizer))
-            fabric._precision.load_state_dict(state.precision)
-            self.reporter.line(f"Resumed after step {state.step} (epoch {state.epoch + 1}).")
-            for line in notes:
-                self.reporter.line(line)
-        return model, optimizer
 
     def _batches(
         self, model: Any, train: Sequence[FlowSample], exact: bool

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 from torch import nn
 
 from praxiscope._memory import KeptMemory, keep_memory
-from praxiscope.checkpoint import find_checkpoint, load_model_weights, load_optimizer
+from praxiscope.checkpoint import find_checkpoint
 from praxiscope.commands.fit import fit_run
 from praxiscope.commands.fit_flow import fit_flow_run
 from praxiscope.commands.report import note_command, report_run
@@ -50,10 +49,10 @@ from praxiscope.training.loader import (
     weights_of_classes,
 )
 from praxiscope.training.log import RunLog, choice_recorder, log_writer, merge_choices
-from praxiscope.training.loop import Callbacks, Plan, TrainState, fit
+from praxiscope.training.loop import Callbacks, TrainState, fit
 from praxiscope.training.make_step import check_network, make_step, snippets_at_once
 from praxiscope.training.network import Network
-from praxiscope.training.optim import TrunkFreeze, make_optimizer, parameter_groups
+from praxiscope.training.optim import TrunkFreeze
 from praxiscope.training.probe_start import start_from_probe
 from praxiscope.training.readable import (
     ReadProblems,
@@ -62,8 +61,9 @@ from praxiscope.training.readable import (
     check_worthwhile,
     scan,
 )
-from praxiscope.training.resuming import check_resumable, is_finished, make_schedule, update_length
+from praxiscope.training.resuming import check_resumable, is_finished, update_length
 from praxiscope.training.run_data import load_data
+from praxiscope.training.set_up import make_plan, set_up
 from praxiscope.training.stored_rows import row_loader, rows_lacking
 from praxiscope.training.summary import report_start
 from praxiscope.training.validation import Validation, save
@@ -138,7 +138,8 @@ def train(
     if settings.optim.probe and not resume:
         start_from_probe(settings, manifest, network, fabric, problems, run.reporter)
     notes = update_length(state, before, settings, duration)
-    model, optimizer = _set_up(run, network, state, notes)
+    checkpoint = run.checkpoint if resume else None
+    model, optimizer = set_up(settings, network, fabric, state, checkpoint, notes, run.reporter)
     started = time.perf_counter()
     complete = _fit(run, network, manifest, duration, state, problems, model, optimizer)
     fabric.barrier()
@@ -245,31 +246,6 @@ def _on_device(run: _Run, network: Network) -> Network:
     return replace(network, model=run.fabric.to_device(network.model))
 
 
-def _set_up(run: _Run, network: Network, state: TrainState, notes: Sequence[str]) -> tuple[nn.Module, Any]:
-    """The model and its optimizer, set up for all devices, with the weights and buffers of a resumed run."""
-    optim, fabric = run.settings.optim, run.fabric
-    groups = parameter_groups(
-        network.model,
-        lr=optim.lr,
-        weight_decay=optim.weight_decay,
-        classifier_lr_scale=optim.classifier_lr_scale,
-        first_conv_lr_scale=optim.first_conv_lr_scale,
-        trunk_lr_scale=optim.trunk_lr_scale,
-        policy=optim.policy,
-    )
-    model, optimizer = fabric.setup(
-        network.learner, make_optimizer(optim.name, groups, momentum=optim.momentum)
-    )
-    if run.resume:
-        load_model_weights(run.checkpoint, network.model)
-        load_optimizer(run.checkpoint, network.model, getattr(optimizer, "optimizer", optimizer))
-        fabric._precision.load_state_dict(state.precision)
-        run.reporter.line(f"Resumed after step {state.step} (epoch {state.epoch + 1}).")
-        for line in notes:
-            run.reporter.line(line)
-    return model, optimizer
-
-
 def _fit(
     run: _Run,
     network: Network,
@@ -309,7 +285,7 @@ def _fit(
             model,
             optimizer,
             step,
-            plan=_plan(settings, duration),
+            plan=make_plan(settings, duration),
             state=state,
             batches=_batches(run, network, manifest, state),
             callbacks=Callbacks(
@@ -337,22 +313,6 @@ def _batches(run: _Run, network: Network, manifest: Manifest, state: TrainState)
     whole = bool(network.model.sees.all_frames)  # type: ignore[union-attr]
     contract, flow = network.card.input, network.teacher or network.store
     return epoch_loader(settings, manifest, records, run.fabric, state.skipped, contract, flow, whole)
-
-
-def _plan(settings: TrainSettings, duration: Duration) -> Plan:
-    optim = settings.optim
-    return Plan(
-        steps=duration.steps,
-        steps_per_epoch=duration.steps_per_epoch,
-        schedule=make_schedule(optim, duration),
-        lr=optim.lr,
-        accumulate=optim.accumulate,
-        clip_norm=optim.clip_norm,
-        seed=settings.run.seed,
-        checkpoint_steps=settings.run.checkpoint_steps,
-        patience=optim.patience,
-        validate_first=optim.probe,
-    )
 
 
 def _keep_memory(run: _Run) -> KeptMemory | None:

@@ -177,3 +177,24 @@ def test_parts_are_named_once_with_a_run(tmp_path: Path, text: str) -> None:
     given = text.replace("RUN", str(tmp_path / "run"))
     with pytest.raises(ArgumentError, match="image"):
         warm_start_settings(given, "temporal-difference", {}, tmp_path / "out", False)
+
+
+@pytest.mark.parametrize(
+    ("run", "frames", "model", "taken"),
+    [
+        ("flownet-3d", 8, "actionflownet", 8),
+        ("flownet", 2, "actionflownet", None),  # keeps its own 16
+        ("flownet", 2, "actionflownet-2f", 2),
+        ("tsn", 3, "temporal-difference", 3),
+    ],
+)
+def test_frames_come_from_runs_of_the_same_kind(
+    tmp_path: Path, run: str, frames: int, model: str, taken: int | None
+) -> None:
+    classes = {} if run.startswith("flownet") else {"num_classes": 2}
+    kwargs = {**classes, "backbone": "resnet10", "in_channels": 3 * frames}
+    contract = InputContract(length=frames, channels=3 * frames)
+    labels = LABELS if classes else ()
+    save_checkpoint(tmp_path, px.create_model(run, **kwargs), ModelCard(run, kwargs, labels, input=contract))
+    settings = warm_start_settings(str(tmp_path), model, {}, tmp_path / "out", False)
+    assert settings.get("input.frames") == taken

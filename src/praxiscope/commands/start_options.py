@@ -13,6 +13,7 @@ from praxiscope._lazy import quick_imports
 from praxiscope.checkpoint import check_recogniser, find_checkpoint, load_card
 from praxiscope.errors import ArgumentError
 from praxiscope.models.names import default_stream, keywords_of, parts_of
+from praxiscope.recipes.named import recipe_of
 from praxiscope.training.checks import check_streams
 
 __all__ = ["split_start", "warm_start_settings"]
@@ -99,7 +100,7 @@ def _settings_of_parts(starts: Sequence[tuple[str | None, str]], model: str) -> 
             "input.flow_kind": flow.kind,
             "input.subtract_mean": flow.subtract_mean,
         }
-    if card.input.length > 1:  # a network of single frames says nothing about one of several
+    if recipe_of(card.name).input.frames == recipe_of(model).input.frames:  # snippets of the same kind
         taken["input.frames"] = card.input.length
     return {
         "model.start": tuple(run for _, run in starts),

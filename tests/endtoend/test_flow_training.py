@@ -13,7 +13,7 @@ from praxiscope.checkpoint import find_checkpoint, load_card
 from praxiscope.commands.flow import StoreOptions, extract_flow
 from praxiscope.commands.moving_shapes import Design, ShapeSet, make_moving_shapes
 from praxiscope.commands.train import train
-from praxiscope.errors import CheckpointError
+from praxiscope.errors import ArgumentError, CheckpointError
 from praxiscope.flow.store import FlowStore
 from praxiscope.recipes.named import get_recipe
 from praxiscope.recipes.settings import TrainSettings, override
@@ -118,6 +118,37 @@ def test_flow_of_videos_is_stored_and_teaches(run: Path, tmp_path: Path, call: C
     )
     assert load_card(find_checkpoint(tmp_path / "joint")).input.size == 32
     assert px.load(tmp_path / "joint").model.decoder is None
+
+
+def test_a_broken_video_is_skipped_and_listed(tmp_path: Path, call: Call) -> None:
+    for number in range(5):
+        (tmp_path / "videos" / "ab"[number % 2]).mkdir(parents=True, exist_ok=True)
+        write_clip(tmp_path / "videos" / "ab"[number % 2] / f"{number}.mp4", number, frames=6, size=(48, 48))
+    options = replace(StoreOptions(), method="dis", parameters={"preset": "ultrafast"}, workers=1)
+    extract_flow(tmp_path / "videos", tmp_path / "teacher", options)
+    (tmp_path / "videos" / "a" / "0.mp4").write_bytes(b"not a video")
+    ended = call(
+        *("train", "videos", "--model", "flownet-3d", "--flow", "teacher", "--out", "run", "--max-skip", "1"),
+        *("--set", "input.frames=4", "--set", "data.test_fraction=0.2"),
+        *(word for text in (*TINY, "optim.steps=4") for word in ("--set", text)),
+    )
+    assert ended.code == 0, ended.err
+    assert "a/0.mp4" in (tmp_path / "run" / "skipped.csv").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("setting", ["optim.probe=true", "optim.frozen_epochs=1", "backprop.name=cached"])
+def test_settings_without_meaning_for_flow_are_refused(shapes: Path, tmp_path: Path, setting: str) -> None:
+    with pytest.raises(ArgumentError, match=setting.partition("=")[0]):
+        train(settings(shapes, "flownet", setting), tmp_path / "run")
+
+
+def test_weights_of_resolutions_are_a_setting(run: Path, shapes: Path, tmp_path: Path) -> None:
+    given = ("backprop.name=action-flow", "backprop.resolution_weights=[1, 0, 0, 0]", "optim.steps=1")
+    assert train(settings(shapes, "flownet", *given), tmp_path / "run")
+    one, other = (read_log(folder / "log.csv")[0] for folder in (run, tmp_path / "run"))
+    assert other["epe"] == pytest.approx(one["epe"])  # the same first batch
+    assert other["loss"] == pytest.approx(other["epe"] / 20, rel=1e-4)
+    assert one["loss"] != pytest.approx(other["loss"])
 
 
 @pytest.mark.parametrize(

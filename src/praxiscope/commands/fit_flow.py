@@ -25,7 +25,7 @@ from praxiscope.data.flow_layouts import FlowSample
 from praxiscope.data.flow_samples import is_flow_data, list_flow_samples
 from praxiscope.data.flow_videos import video_samples
 from praxiscope.data.skipped import DamageList, check_skips, merge_skipped, write_skipped
-from praxiscope.errors import ArgumentError
+from praxiscope.errors import ArgumentError, DataError, VideoError
 from praxiscope.flow.store import FlowStore
 from praxiscope.layers.memory_format import to_channels_last
 from praxiscope.models import create_model
@@ -34,6 +34,7 @@ from praxiscope.progress import Reporter
 from praxiscope.recipes.settings import TrainSettings, dump_yaml, load_yaml
 from praxiscope.run_folder import DAMAGED_FILE, SETTINGS_FILE, SKIPPED_FILE, of_process
 from praxiscope.steps.flow_only import flow_only
+from praxiscope.steps.settings.action_flow import ActionFlowSettings
 from praxiscope.training.checks import model_keywords, with_known_start
 from praxiscope.training.duration import Duration, length_of
 from praxiscope.training.flow_checks import check_flow_training
@@ -95,8 +96,16 @@ def flow_data(settings: TrainSettings, reporter: Reporter) -> FlowData:
 
 
 def long_enough(samples: Sequence[FlowSample], fields: int) -> list[FlowSample]:
-    """The samples with at least so many fields; all if none has as many."""
-    enough = [sample for sample in samples if sample.num_fields >= fields] if fields > 1 else []
+    """The samples with at least so many fields; all if none has as many. Those that cannot be read are kept: training
+    skips and lists them."""
+
+    def fits(sample: FlowSample) -> bool:
+        try:
+            return sample.num_fields >= fields
+        except (DataError, VideoError):
+            return True
+
+    enough = [sample for sample in samples if fits(sample)] if fields > 1 else []
     return enough or list(samples)
 
 
@@ -179,7 +188,7 @@ def _network(settings: TrainSettings, resume: bool, fabric: Any, reporter: Repor
 
 def _duration(settings: TrainSettings, samples: int, processes: int) -> Duration:
     optim = settings.optim
-    if optim.batch * optim.accumulate > max(samples, 1) and optim.batch > samples:
+    if optim.batch > samples:
         raise ArgumentError(
             f"optim.batch = {optim.batch} is larger than the data set, which has "
             f"{counted(samples, 'training sample')}. Decrease --batch."
@@ -248,12 +257,14 @@ class _Job:
             step = state.step if self.resume else None
             log = RunLog(self.folder, resume_step=step, tensorboard=settings.run.tensorboard)
         prepare = preparer(settings, network.card.input, fabric.device)
+        step_of = settings.backprop
+        weights = step_of.resolution_weights if isinstance(step_of, ActionFlowSettings) else None
         try:
             return fit(
                 fabric,
                 model,
                 optimizer,
-                flow_only(prepare=prepare),
+                flow_only(weights, prepare=prepare),
                 plan=make_plan(settings, duration),
                 state=state,
                 batches=self._batches(network.model, train, exact),

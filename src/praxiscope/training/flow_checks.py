@@ -29,6 +29,7 @@ def check_flow_training(settings: TrainSettings, out: str | Path, resume: bool =
     if resume:
         check_settings(Path(out), settings)
         return
+    _check_meaning(settings)
     if data.tasks is not None:
         raise ArgumentError(f"{model.name} learns from one data set; give it as DATA.")
     if model.weights:
@@ -50,3 +51,27 @@ def check_flow_training(settings: TrainSettings, out: str | Path, resume: bool =
         )
     find_data(data.source, data.split, data.annotations)
     check_flow_folder(data.flow)
+
+
+def _check_meaning(settings: TrainSettings) -> None:
+    """Raise ArgumentError for settings that have no meaning without classes."""
+    step, optim = settings.backprop.name, settings.optim
+    if step not in ("full", "action-flow"):
+        raise ArgumentError(
+            f"backprop.name = {step}: {settings.model.name} learns flow alone. Leave it out; action-flow sets the "
+            "weights of the resolutions."
+        )
+    unused = {
+        "data.validation": settings.data.validation,
+        "data.class_weights": settings.data.class_weights,
+        "optim.frozen_epochs": optim.frozen_epochs,
+        "optim.frozen_steps": optim.frozen_steps,
+        "optim.label_smoothing": optim.label_smoothing,
+        "optim.patience": optim.patience,
+        "optim.probe": optim.probe,
+    }
+    for name, value in unused.items():
+        if value:
+            raise ArgumentError(
+                f"{name} = {value}: {settings.model.name} learns flow, for which this has no meaning. Leave it out."
+            )

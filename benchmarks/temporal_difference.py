@@ -5,9 +5,9 @@
     move4mnist   generated videos in which only the direction of motion decides; RGB frames
 
 A temporal difference network starts from the temporal segment network "tsn" and is trained for as many steps again,
-the first half with the image network fixed. "tsn, longer" is trained for twice the steps of "tsn", so both have seen
-as many clips; a step of the difference network costs more (the last column of the table). "reversed" tests the same
-networks with the snippets of each clip in reversed order.
+the first half with the image network fixed. "tsn, longer" starts from "tsn" too and is trained for as many steps with
+the same schedule, so both have seen as many clips; a step of the difference network costs more (the last column of the
+table). "reversed" tests the same networks with the snippets of each clip in reversed order.
 
 The results of finished runs are kept in ``--out``, so parts may be run one after the other (``--sets``, ``--streams``,
 ``--systems``, ``--seeds``): tables show all runs that are there.
@@ -123,8 +123,8 @@ def sets_of(options: argparse.Namespace) -> dict[str, Set]:
             reporter=ConsoleReporter(),
         )
         small = (
-            *("model.backbone=resnet10", "model.dropout=0.2", "model.pretrained=false", "input.size=64"),
-            *("input.short_side=64", "input.snippets=8", "input.crop=center", "input.flip=false"),
+            *("model.backbone=resnet10", "model.dropout=0.2", "model.pretrained=false", "input.size=48"),
+            *("input.short_side=48", "input.snippets=8", "input.crop=center", "input.flip=false"),
             "optim.batch=8",
         )
         made["move4mnist"] = Set(str(data), (None,), small, 5, tuple(SYSTEMS), ("rgb",), "8x1")
@@ -136,13 +136,12 @@ def settings_of(
 ) -> TrainSettings:
     """The settings of a training."""
     flow = [f"data.flow={options.flow / name}", "model.stream=flow"] if stream == "flow" else []
-    epochs = one.epochs * 2 if system == "tsn, longer" else one.epochs
     common = [
         f"data.source={one.source}",
         f"data.split={split or 'null'}",
         "data.validation=0",
         f"optim.lr={LR[name, stream]}",
-        f"optim.epochs={epochs}",
+        f"optim.epochs={one.epochs}",
         "optim.warmup_epochs=1",
         "run.validate_epochs=0",
         "run.tensorboard=false",
@@ -150,14 +149,15 @@ def settings_of(
         *one.settings,
         *flow,
     ]
-    if SYSTEMS[system] == "tsn":
-        return override(get_recipe("default"), [*common, "model.name=tsn", *options.assignments])
-    ours = [
-        "model.name=temporal-difference",
-        f"model.layers={SYSTEMS[system]}",
-        f"model.start=[{folder_of(name, stream, 'tsn', split, seed, options)}]",
-        f"optim.frozen_epochs={one.epochs / 2:g}",
-    ]
+    ours = ["model.name=tsn"]
+    if system != "tsn":
+        ours.append(f"model.start=[{folder_of(name, stream, 'tsn', split, seed, options)}]")
+    if SYSTEMS[system] != "tsn":
+        ours += [
+            "model.name=temporal-difference",
+            f"model.layers={SYSTEMS[system]}",
+            f"optim.frozen_epochs={one.epochs / 2:g}",
+        ]
     return override(get_recipe("default"), [*common, *ours, *options.assignments])
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from praxiscope.checkpoint import load_model_weights, load_optimizer
+from praxiscope.layers.depthwise import depthwise_in_float32
 from praxiscope.progress import Reporter
 from praxiscope.recipes.settings import TrainSettings
 from praxiscope.training.duration import Duration
@@ -47,6 +48,8 @@ def set_up(
         trunk_lr_scale=optim.trunk_lr_scale,
         policy=optim.policy,
     )
+    if fabric.device.type == "cpu":
+        depthwise_in_float32(network.model)
     model, optimizer = fabric.setup(
         network.learner, make_optimizer(optim.name, groups, momentum=optim.momentum)
     )

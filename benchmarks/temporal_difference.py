@@ -117,7 +117,7 @@ def sets_of(options: argparse.Namespace) -> dict[str, Set]:
     if options.move4mnist:
         data = move4mnist(
             options.out / "move4mnist",
-            Design(size=64),
+            Design(size=64, chunk=(24, 32)),
             videos=(options.train, options.test),
             digits=options.digits,
             reporter=ConsoleReporter(),

@@ -127,7 +127,7 @@ def sets_of(options: argparse.Namespace) -> dict[str, Set]:
             *("input.short_side=48", "input.snippets=8", "input.crop=center", "input.flip=false"),
             "optim.batch=8",
         )
-        made["move4mnist"] = Set(str(data), (None,), small, 5, tuple(SYSTEMS), ("rgb",), "8x1")
+        made["move4mnist"] = Set(str(data), (None,), small, 3, tuple(SYSTEMS), ("rgb",), "8x1")
     return {name: one for name, one in made.items() if name in options.sets}
 
 

@@ -152,6 +152,8 @@ def settings_of(
     ours = ["model.name=tsn"]
     if system != "tsn":
         ours.append(f"model.start=[{folder_of(name, stream, 'tsn', split, seed, options)}]")
+    if system == "tsn, longer":
+        ours.append("model.pretrained=false")
     if SYSTEMS[system] != "tsn":
         ours += [
             "model.name=temporal-difference",

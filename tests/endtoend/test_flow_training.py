@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from praxiscope.checkpoint import find_checkpoint, load_card
 from praxiscope.commands.flow import StoreOptions, extract_flow
 from praxiscope.commands.moving_shapes import Design, ShapeSet, make_moving_shapes
 from praxiscope.commands.train import train
-from praxiscope.errors import ArgumentError, CheckpointError
+from praxiscope.data.flow_samples import load_flow_samples
+from praxiscope.data.splitlist import SplitList, trained_on
+from praxiscope.errors import ArgumentError, CheckpointError, DataError
 from praxiscope.flow.store import FlowStore
 from praxiscope.recipes.named import get_recipe
 from praxiscope.recipes.settings import TrainSettings, override
@@ -69,6 +72,28 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(run: Path, shapes: Path
     assert_same_weights(run, tmp_path / "run")
 
 
+def test_a_run_lists_its_samples_and_is_resumed_on_them_only(run: Path, shapes: Path, tmp_path: Path) -> None:
+    sides = SplitList(run).sides()
+    assert sorted(sides.values()) == ["test"] * 3 + ["train"] * 6
+    assert {sample.id for sample in load_flow_samples(shapes, "test")} == {
+        key for key, side in sides.items() if side == "test"
+    }
+    copy = shutil.copytree(shapes, tmp_path / "set")
+    assert train(settings(copy, "flownet", "optim.steps=1"), tmp_path / "run")
+    more = ShapeSet(pairs=(6, 2), clips=(2, 1), frames=5, design=Design(size=48))
+    shutil.rmtree(copy)
+    make_moving_shapes(copy, more, workers=1)
+    with pytest.raises(DataError, match="--resume"):
+        train(settings(copy, "flownet", "optim.steps=2"), tmp_path / "run", resume=True)
+
+
+def test_a_run_on_samples_that_were_learned_before_says_so(run: Path, shapes: Path, tmp_path: Path) -> None:
+    assert len(trained_on(run)) == 6
+    started = settings(shapes, "flownet", f"model.start=[{run}]", "optim.steps=1")
+    assert train(started, tmp_path / "run")
+    assert len(SplitList(tmp_path / "run").before()) == 6
+
+
 def test_networks_over_time_learn_the_field_after_the_last_frame(shapes: Path, tmp_path: Path) -> None:
     chosen = settings(shapes, "flownet-3d", "optim.steps=1", "input.frames=4")
     assert train(chosen, tmp_path / "run")
@@ -110,6 +135,9 @@ def test_flow_of_videos_is_stored_and_teaches(run: Path, tmp_path: Path, call: C
         *(word for text in (*TINY[3:], "optim.epochs=1") for word in ("--set", text)),
     )
     assert ended.code == 0, ended.err
+    sides = {name: SplitList(tmp_path / name).sides() for name in ("taught", "joint")}
+    assert set(sides["taught"]) == set(sides["joint"]) == {"a/1.mp4", "a/2.mp4", "b/3.mp4", "b/4.mp4"}
+    assert len(SplitList(tmp_path / "joint").before()) == list(sides["taught"].values()).count("train") > 0
     start, end = weights(tmp_path / "taught"), weights(tmp_path / "joint")
     assert {key for key in start if key not in end} == set()
     assert all(start[key].shape == end[key].shape for key in start)

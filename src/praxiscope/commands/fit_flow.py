@@ -22,9 +22,10 @@ from praxiscope.data.batch import EpochBatches, mix_seeds
 from praxiscope.data.dataset import TrainingClips, collate
 from praxiscope.data.flow_examples import FlowExamples, NearNativeCrop
 from praxiscope.data.flow_layouts import FlowSample
-from praxiscope.data.flow_samples import is_flow_data, list_flow_samples
+from praxiscope.data.flow_samples import find_flow_data, is_flow_data, list_flow_samples
 from praxiscope.data.flow_videos import video_samples
 from praxiscope.data.skipped import DamageList, check_skips, merge_skipped, write_skipped
+from praxiscope.data.splitlist import SplitList, note_on_learned, trained_on, write_split
 from praxiscope.errors import ArgumentError, DataError, VideoError
 from praxiscope.flow.store import FlowStore
 from praxiscope.layers.memory_format import to_channels_last
@@ -35,7 +36,7 @@ from praxiscope.recipes.settings import TrainSettings, dump_yaml, load_yaml
 from praxiscope.run_folder import DAMAGED_FILE, SETTINGS_FILE, SKIPPED_FILE, of_process
 from praxiscope.steps.flow_only import flow_only
 from praxiscope.steps.settings.action_flow import ActionFlowSettings
-from praxiscope.training.checks import model_keywords, with_known_start
+from praxiscope.training.checks import model_keywords, starts_of, with_known_start
 from praxiscope.training.duration import Duration, length_of
 from praxiscope.training.flow_checks import check_flow_training
 from praxiscope.training.flow_validation import FlowValidation
@@ -49,7 +50,7 @@ from praxiscope.training.run_data import load_data
 from praxiscope.training.set_up import make_plan, set_up
 from praxiscope.training.start_parts import start_from_parts
 from praxiscope.training.validation import save
-from praxiscope.types import Batch
+from praxiscope.types import Batch, VideoRecord
 from praxiscope.units import counted
 
 __all__ = ["fit_flow_run", "flow_data"]
@@ -63,12 +64,14 @@ class FlowData:
         train, test: samples.
         exact: whether their flow is the true one, not an estimate.
         name: what the user calls them.
+        records: all of them, with their splits.
     """
 
     train: Sequence[FlowSample]
     test: Sequence[FlowSample]
     exact: bool
     name: str
+    records: Sequence[VideoRecord]
 
 
 def flow_data(settings: TrainSettings, reporter: Reporter) -> FlowData:
@@ -83,7 +86,13 @@ def flow_data(settings: TrainSettings, reporter: Reporter) -> FlowData:
         parts = {side: list_flow_samples(data.source, side, data.annotations) for side in ("train", "test")}
         for note in dict.fromkeys((*listing.notes, *parts["train"].notes)):
             reporter.line(f"Note: {note}")
-        return FlowData(parts["train"].samples, parts["test"].samples, exact=True, name=str(data.source))
+        _, folder = find_flow_data(data.source)
+        records = [
+            VideoRecord(sample.id, folder / sample.id, (), split=side)
+            for side, part in parts.items()
+            for sample in part.samples
+        ]
+        return FlowData(parts["train"].samples, parts["test"].samples, True, str(data.source), records)
     manifest = load_data(settings)
     for note in manifest.notes:
         reporter.line(f"Note: {note}")
@@ -92,7 +101,7 @@ def flow_data(settings: TrainSettings, reporter: Reporter) -> FlowData:
         video_samples(records, store, data.time_limit_s)
         for records in (manifest.to_train(), manifest.of("test"))
     )
-    return FlowData(train, test, exact=False, name=manifest.name)
+    return FlowData(train, test, False, manifest.name, manifest.records)
 
 
 def long_enough(samples: Sequence[FlowSample], fields: int) -> list[FlowSample]:
@@ -136,13 +145,13 @@ def fit_flow_run(
     fabric = launch(settings)
     said = (fabric.is_global_zero and reporter) or Reporter()
     data = flow_data(settings, said)
+    if resume and (split := SplitList(folder)).path.is_file():  # runs of earlier versions have none
+        split.check_unchanged(data.records, data.name)
     network = _network(settings, resume, fabric, said)
     model: Any = network.model
     train, test = (long_enough(samples, model.fields) for samples in (data.train, data.test))
     if fabric.is_global_zero:
-        folder.mkdir(parents=True, exist_ok=True)
-        dump_yaml(settings, folder / SETTINGS_FILE)
-        note_command(folder, command)
+        _write_folder(settings, folder, data, resume, command, said)
     fabric.barrier()
     duration = _duration(settings, len(train), fabric.world_size)
     notes = update_length(state, before, settings, duration)
@@ -156,6 +165,25 @@ def fit_flow_run(
         summarise(folder, settings, state, complete, time.perf_counter() - started, said)
     fabric.barrier()
     return complete
+
+
+def _write_folder(
+    settings: TrainSettings,
+    folder: Path,
+    data: FlowData,
+    resume: bool,
+    command: str | None,
+    reporter: Reporter,
+) -> None:
+    """Write the files of a run's folder that exist before the first step."""
+    folder.mkdir(parents=True, exist_ok=True)
+    dump_yaml(settings, folder / SETTINGS_FILE)
+    note_command(folder, command)
+    before = SplitList(folder).before() if resume else trained_on(*starts_of(settings))
+    write_split(folder, data.records, before)
+    if not resume:
+        for note in note_on_learned([record for record in data.records if record.split == "test"], before):
+            reporter.line(f"Note: {note}")
 
 
 def _network(settings: TrainSettings, resume: bool, fabric: Any, reporter: Reporter) -> Network:

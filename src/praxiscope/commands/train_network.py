@@ -6,12 +6,11 @@ from pathlib import Path
 
 import torch
 
-from praxiscope.checkpoint import ModelCard, find_checkpoint, load_card
+from praxiscope.checkpoint import find_checkpoint, load_card
 from praxiscope.commands.fit_options import builder_keywords
 from praxiscope.data.batch import mix_seeds
 from praxiscope.data.manifest import Manifest
 from praxiscope.data.splitlist import SplitList
-from praxiscope.errors import DataError
 from praxiscope.features.store import FeatureStore
 from praxiscope.inference.loading import build_from_card
 from praxiscope.progress import Reporter
@@ -44,7 +43,8 @@ def build_network(
     checkpoint = None if resumed is None else find_checkpoint(resumed, "last")
     card = None if checkpoint is None else load_card(checkpoint)
     if resumed is not None and card is not None:
-        _check_unchanged(resumed, manifest, card)
+        same = card.labels == manifest.classes and card.tasks == manifest.tasks
+        SplitList(resumed).check_unchanged(manifest.records, manifest.name, classes=same)
     if learns_on_features(settings):
         stored = FeatureStore(settings.data.source)
         told = reporter if resumed is None else None
@@ -60,15 +60,3 @@ def build_network(
         if teacher is not None:
             check_teacher(card, teacher)
     return Network(model, card, store, teacher=teacher)
-
-
-def _check_unchanged(run: Path, manifest: Manifest, card: ModelCard) -> None:
-    """Raise DataError if the data of a resumed run are not those that it was started with."""
-    before, now = SplitList(run).sides(), {r.id: r.split or "" for r in manifest.records}
-    if before != now or card.labels != manifest.classes or card.tasks != manifest.tasks:
-        changed = sorted(set(before.items()) ^ set(now.items()))
-        example = f", such as {changed[0][0]}" if changed else ""
-        raise DataError(
-            f"--resume: {manifest.name} has changed since {run} was started: videos were added, removed or "
-            f"moved to another split{example}. Restore the data set, or start a new run."
-        )

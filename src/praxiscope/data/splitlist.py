@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from praxiscope.checkpoint import find_checkpoint, is_fused, load_card
+from praxiscope.errors import DataError
 from praxiscope.run_folder import CHECKPOINTS, SPLIT_FILE
 from praxiscope.types import VideoRecord
 from praxiscope.units import counted
@@ -78,6 +79,26 @@ class SplitList:
     def sides(self) -> dict[str, str]:
         """Split by id. Empty if the list is missing or damaged."""
         return {row.id: row.split for row in self._rows() if row.split not in ("", _BEFORE)}
+
+    def check_unchanged(self, records: Iterable[VideoRecord], name: str, *, classes: bool = True) -> None:
+        """Check that a run may be resumed on its data.
+
+        Args:
+            records: the videos now, with their splits.
+            name: of the data set.
+            classes: whether they have the classes of the run.
+
+        Raises:
+            DataError: videos were added, removed or moved to another split, or the classes differ.
+        """
+        before, now = self.sides(), {record.id: record.split or "" for record in records}
+        if before != now or not classes:
+            changed = sorted(set(before.items()) ^ set(now.items()))
+            example = f", such as {changed[0][0]}" if changed else ""
+            raise DataError(
+                f"--resume: {name} has changed since {self.folder} was started: videos were added, removed or "
+                f"moved to another split{example}. Restore the data set, or start a new run."
+            )
 
     def trained(self) -> Learned:
         """The training videos."""

@@ -7,13 +7,15 @@ from torch import nn
 
 __all__ = ["to_channels_last"]
 
+_FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
+
 
 def to_channels_last(model: nn.Module) -> nn.Module:
-    """Store the weights of 2-D convolutions in the channels-last format, in place; other weights stay as they are.
+    """Store the weights of 2-D and 3-D convolutions in their channels-last formats, in place; others stay as they are.
 
     ``Module.to(memory_format=torch.channels_last)`` refuses a network that also has a convolution in time.
     """
     for tensor in (*model.parameters(), *model.buffers()):
-        if tensor.dim() == 4:
-            tensor.data = tensor.data.to(memory_format=torch.channels_last)
+        if tensor.dim() in _FORMATS:
+            tensor.data = tensor.data.to(memory_format=_FORMATS[tensor.dim()])
     return model

@@ -17,8 +17,10 @@ def test_convolutions_of_each_dimension_have_their_format():
     line, plane, volume, matrix = model
     assert plane.weight.is_contiguous(memory_format=torch.channels_last)
     assert volume.weight.is_contiguous(memory_format=torch.channels_last_3d)
-    assert not plane.weight.is_contiguous() and not volume.weight.is_contiguous()
-    assert line.weight.is_contiguous() and matrix.weight.is_contiguous()
+    assert not plane.weight.is_contiguous()
+    assert not volume.weight.is_contiguous()
+    assert line.weight.is_contiguous()
+    assert matrix.weight.is_contiguous()
 
 
 def test_a_network_over_time_gives_the_same_flow_and_scores():

@@ -100,8 +100,8 @@ LR = {
     ("ucf", "flow"): 4e-3,
     ("move4mnist", "rgb"): 2e-2,
 }
-"""Learning rates, equal for all systems of a set. Those of weizmann were chosen on held-out training people (--choose) and
-serve ucf too; that of move4mnist was not searched."""
+"""Learning rates, equal for all systems of a set. Those of weizmann were chosen on held-out training people (--choose)
+and serve ucf too; that of move4mnist was not searched."""
 
 
 def sets_of(options: argparse.Namespace) -> dict[str, Set]:

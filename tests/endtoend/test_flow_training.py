@@ -87,6 +87,15 @@ def test_a_run_lists_its_samples_and_is_resumed_on_them_only(run: Path, shapes: 
         train(settings(copy, "flownet", "optim.steps=2"), tmp_path / "run", resume=True)
 
 
+def test_a_run_starts_networks_that_standardise_clips_as_it_does(
+    run: Path, shapes: Path, tmp_path: Path
+) -> None:
+    assert load_card(find_checkpoint(run)).kwargs["standardise"] is True
+    other = settings(shapes, "flownet", f"model.start=[{run}]", "model.standardise=false", "optim.steps=1")
+    with pytest.raises(ArgumentError, match=r"model\.standardise=true"):
+        train(other, tmp_path / "run")
+
+
 def test_a_run_on_samples_that_were_learned_before_says_so(run: Path, shapes: Path, tmp_path: Path) -> None:
     assert len(trained_on(run)) == 6
     started = settings(shapes, "flownet", f"model.start=[{run}]", "optim.steps=1")

@@ -14,6 +14,7 @@ import praxiscope as px
 from narrow import narrow_resnets
 from praxiscope._compat import torchvision_models
 from praxiscope.errors import ArgumentError
+from praxiscope.layers.standard_clips import standard_clips
 from praxiscope.models.actionflownet import ActionFlowNet
 from praxiscope.models.contract import EstimatesFlow, TrainingOnly
 from praxiscope.models.encoders import create_encoder
@@ -131,6 +132,21 @@ def test_a_flow_network_and_its_recogniser_share_their_parameters(name: str, pre
     assert action.state_dict().keys() - flow.state_dict().keys() == {"classifier.weight", "classifier.bias"}
     assert not action.load_state_dict(flow.state_dict(), strict=False).unexpected_keys
     assert flow.start_parts.keys() == action.start_parts.keys() == {"encoder", "decoder"}
+
+
+@narrow
+@pytest.mark.parametrize("name", NAMES)
+def test_standardised_clips_are_what_the_network_sees(name: str) -> None:
+    plain, ours = (build(name, standardise=given).double().eval() for given in (False, True))
+    assert (plain.standardise, ours.standardise) == (False, True)
+    ours.load_state_dict(plain.state_dict())
+    frames = 3 * torch.rand(2, plain.in_channels, 32, 32, dtype=torch.float64) + 1
+    for one, other in zip(ours.estimate(frames), plain.estimate(standard_clips(frames)), strict=True):
+        torch.testing.assert_close(one, other)
+    assert not torch.allclose(ours.estimate(frames)[0], plain.estimate(frames)[0])
+    if not name.startswith("flownet"):
+        logits = [model(x[:, None]).logits for model, x in ((ours, frames), (plain, standard_clips(frames)))]
+        torch.testing.assert_close(*logits)
 
 
 def test_deeper_networks_become_networks_over_time() -> None:

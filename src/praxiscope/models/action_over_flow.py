@@ -6,7 +6,7 @@ Axis letters: B videos, S snippets, T frames of a snippet, K classes, D features
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -44,7 +44,7 @@ class ClassifyingFlowNetwork(FlowNetwork):
         features: D.
         dropout: rate before the classifier.
         consensus: name of a function of `praxiscope.layers.consensus`.
-        backbone, in_channels, time, pretrained: see `FlowNetwork`.
+        network: further arguments of `FlowNetwork`.
     """
 
     sees = Sees()
@@ -55,12 +55,9 @@ class ClassifyingFlowNetwork(FlowNetwork):
         num_classes: int,
         dropout: float,
         consensus: str,
-        backbone: str,
-        in_channels: int,
-        time: bool,
-        pretrained: bool,
+        **network: Any,
     ) -> None:
-        super().__init__(backbone=backbone, in_channels=in_channels, time=time, pretrained=pretrained)
+        super().__init__(**network)
         if num_classes < 1:
             raise ArgumentError(f"num_classes must be at least 1, got {num_classes}")
         if not 0 <= dropout < 1:

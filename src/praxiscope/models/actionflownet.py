@@ -9,6 +9,7 @@ Axis letters: B videos, S snippets, T frames of a snippet, F flow fields, K clas
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -41,9 +42,9 @@ class ActionFlowNet(ClassifyingFlowNetwork):
         in_channels: int = 48,
         time: bool = True,
         dropout: float = 0.5,
-        pretrained: bool = False,
         batchnorm: BatchNormMode = "train",
         consensus: str = "average",
+        **network: Any,
     ) -> None:
         if batchnorm not in _BATCHNORM_MODES:
             raise ArgumentError(f"batchnorm must be 'train', 'partial' or 'frozen', got {batchnorm!r}")
@@ -54,7 +55,7 @@ class ActionFlowNet(ClassifyingFlowNetwork):
             backbone=backbone,
             in_channels=in_channels,
             time=time,
-            pretrained=pretrained,
+            **network,
         )
         self.batchnorm = batchnorm
         self.train()
@@ -103,6 +104,7 @@ def actionflownet(
     pretrained: bool = False,
     batchnorm: BatchNormMode = "train",
     consensus: str = "average",
+    standardise: bool = False,
 ) -> ActionFlowNet:
     """Build ActionFlowNet over 16 consecutive frames, usually from a trained ``flownet-3d`` (``--from``).
 
@@ -114,6 +116,7 @@ def actionflownet(
         pretrained: start from inflated ImageNet weights.
         batchnorm: see `ActionFlowNet`.
         consensus: name of a function of `praxiscope.layers.consensus`.
+        standardise: standardise each clip (`praxiscope.layers.standard_clips`).
     """
     return ActionFlowNet(
         num_classes=num_classes,
@@ -124,6 +127,7 @@ def actionflownet(
         pretrained=pretrained,
         batchnorm=batchnorm,
         consensus=consensus,
+        standardise=standardise,
     )
 
 
@@ -142,6 +146,7 @@ def actionflownet_2f(
     pretrained: bool = False,
     batchnorm: BatchNormMode = "train",
     consensus: str = "average",
+    standardise: bool = False,
 ) -> ActionFlowNet:
     """Build ActionFlowNet-2F, which takes two consecutive frames, usually from a trained ``flownet`` (``--from``).
 
@@ -156,4 +161,5 @@ def actionflownet_2f(
         pretrained=pretrained,
         batchnorm=batchnorm,
         consensus=consensus,
+        standardise=standardise,
     )

@@ -27,6 +27,7 @@ __all__ = [
     "ScoresOnline",
     "ScoresSnippetsOnline",
     "Sees",
+    "StandardisesClips",
     "TakesMaximum",
     "TrainingOnly",
     "VideoModel",
@@ -127,6 +128,18 @@ class NamesLayers(Protocol):
     def layer_names(self) -> list[str]:
         """The names of the layers, from the input to the classifier; of several networks one after the other."""
         ...
+
+
+@runtime_checkable
+class StandardisesClips(Protocol):
+    """The interface of models that may standardise each clip (`praxiscope.layers.standard_clips`).
+
+    Attributes:
+        standardise: whether the model does. Its weights fit a model that does the same.
+    """
+
+    @property
+    def standardise(self) -> bool: ...
 
 
 @runtime_checkable

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from praxiscope.errors import ArgumentError
+from praxiscope.layers.standard_clips import standard_clips
 from praxiscope.models.backbones import create_backbone
 from praxiscope.models.named_layers import Layer, check_layers, run_layers
 from praxiscope.models.residual import residual_stages
@@ -44,6 +45,7 @@ class ResNetEncoder(nn.Module):
     Args:
         network: a torchvision ResNet; its modules are taken over.
         time: whether it was converted by `over_time`; inputs [N, 3 T, H, W] are then T frames.
+        standardise: standardise each clip (`praxiscope.layers.standard_clips`).
 
     Attributes:
         widths: channels of the four stages.
@@ -52,7 +54,7 @@ class ResNetEncoder(nn.Module):
     published_classifier: str = "fc"
     """The layer of published weights that an encoder does not have."""
 
-    def __init__(self, network: Any, *, time: bool) -> None:
+    def __init__(self, network: Any, *, time: bool, standardise: bool = False) -> None:
         super().__init__()
         self.conv1, self.bn1, self.relu, self.maxpool = (
             network.conv1,
@@ -62,7 +64,7 @@ class ResNetEncoder(nn.Module):
         )
         self.layer1, self.layer2 = network.layer1, network.layer2
         self.layer3, self.layer4 = network.layer3, network.layer4
-        self.time = time
+        self.time, self.standardise = time, standardise
         width = int(network.fc.in_features)
         self.widths = (width // 8, width // 4, width // 2, width)
 
@@ -97,6 +99,8 @@ class ResNetEncoder(nn.Module):
             UnknownNameError: a layer is unknown; the message names the nearest.
         """
         check_layers(maps, self.layer_names())
+        if self.standardise:
+            x = standard_clips(x)
         if self.time:
             x = x.reshape(x.shape[0], -1, 3, *x.shape[2:]).transpose(1, 2)
         layers = [Layer(name, module) for name, module in self.named_children()]
@@ -109,7 +113,9 @@ class ResNetEncoder(nn.Module):
         return Encoded(tuple(stages), kept)
 
 
-def create_encoder(backbone: str, *, in_channels: int, time: bool, pretrained: bool = False) -> ResNetEncoder:
+def create_encoder(
+    backbone: str, *, in_channels: int, time: bool, pretrained: bool = False, standardise: bool = False
+) -> ResNetEncoder:
     """Build an encoder.
 
     Args:
@@ -118,6 +124,7 @@ def create_encoder(backbone: str, *, in_channels: int, time: bool, pretrained: b
         time: convert it by `over_time`; otherwise the frames are channels of one image.
         pretrained: start from ImageNet weights, inflated (`inflated_in_time`, or for the channels of several frames
             `praxiscope.models.network_ends.inflated`).
+        standardise: see `ResNetEncoder`.
 
     Raises:
         ArgumentError: not a torchvision ResNet, or not three channels for each frame.
@@ -136,7 +143,8 @@ def create_encoder(backbone: str, *, in_channels: int, time: bool, pretrained: b
         frames=True,
     )
     residual_stages(network, backbone)  # raises if it is another network
-    return ResNetEncoder(over_time(network, inflate=pretrained) if time else network, time=time)
+    network = over_time(network, inflate=pretrained) if time else network
+    return ResNetEncoder(network, time=time, standardise=standardise)
 
 
 def over_time(network: nn.Module, *, inflate: bool) -> nn.Module:

@@ -40,6 +40,7 @@ class FlowNetwork(nn.Module):
             frames are stacked along the channels, and the flow from the first to the second is estimated at 1/4, 1/8,
             1/16 and 1/32.
         pretrained: start from inflated ImageNet weights.
+        standardise: standardise each clip (`praxiscope.layers.standard_clips`).
 
     Attributes:
         flow_unit, frames, fields, flow_stride: see the contract.
@@ -52,7 +53,15 @@ class FlowNetwork(nn.Module):
     flow_unit = FLOW_UNIT
     flow_stride = STRIDE
 
-    def __init__(self, *, backbone: str, in_channels: int, time: bool, pretrained: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        backbone: str,
+        in_channels: int,
+        time: bool,
+        pretrained: bool = False,
+        standardise: bool = False,
+    ) -> None:
         super().__init__()
         if not time and in_channels != 3 * PAIR:
             raise ArgumentError(
@@ -62,11 +71,18 @@ class FlowNetwork(nn.Module):
         self.in_channels = in_channels
         self.frames = in_channels // 3
         self.fields = self.frames if time else 1
-        self.encoder = create_encoder(backbone, in_channels=in_channels, time=time, pretrained=pretrained)
+        self.encoder = create_encoder(
+            backbone, in_channels=in_channels, time=time, pretrained=pretrained, standardise=standardise
+        )
         self.decoder: FlowDecoder | None = FlowDecoder(
             self.encoder.widths, dimensions=3 if time else 2, coarse=not time
         )
         self.normalisation: dict[str, Normalisation] = {"rgb": published_normalisation(backbone)}
+
+    @property
+    def standardise(self) -> bool:
+        """Whether each clip is standardised."""
+        return self.encoder.standardise
 
     @property
     def channels(self) -> dict[str, int]:

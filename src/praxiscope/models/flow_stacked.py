@@ -108,6 +108,7 @@ def flow_stacked(
     in_channels: int = 6,
     dropout: float = 0.5,
     consensus: str = "average",
+    standardise: bool = False,
 ) -> FlowStacked:
     """Build the stacked model, whose FlowNet comes from a trained ``flownet`` (``--from``).
 
@@ -117,6 +118,7 @@ def flow_stacked(
         in_channels: 6, for two RGB frames.
         dropout: rate before the classifier.
         consensus: name of a function of `praxiscope.layers.consensus`.
+        standardise: standardise each clip, as the FlowNet was trained (`praxiscope.layers.standard_clips`).
     """
     return FlowStacked(
         num_classes=num_classes,
@@ -126,4 +128,5 @@ def flow_stacked(
         dropout=dropout,
         pretrained=False,
         consensus=consensus,
+        standardise=standardise,
     )

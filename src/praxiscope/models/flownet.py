@@ -32,12 +32,16 @@ class FlowNet(FlowNetwork):
     backbones=("resnet10", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
     parts=("encoder", "decoder"),
 )
-def flownet(*, backbone: str = "resnet18", in_channels: int = 6, pretrained: bool = False) -> FlowNet:
+def flownet(
+    *, backbone: str = "resnet18", in_channels: int = 6, pretrained: bool = False, standardise: bool = False
+) -> FlowNet:
     """Build the two-frame FlowNet, whose parts also start ``actionflownet-2f`` and ``flow-stacked``.
 
     Args: see `praxiscope.models.flow_network.FlowNetwork`.
     """
-    return FlowNet(backbone=backbone, in_channels=in_channels, time=False, pretrained=pretrained)
+    return FlowNet(
+        backbone=backbone, in_channels=in_channels, time=False, pretrained=pretrained, standardise=standardise
+    )
 
 
 @register_model(
@@ -46,9 +50,13 @@ def flownet(*, backbone: str = "resnet18", in_channels: int = 6, pretrained: boo
     backbones=("resnet10", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
     parts=("encoder", "decoder"),
 )
-def flownet_3d(*, backbone: str = "resnet18", in_channels: int = 48, pretrained: bool = False) -> FlowNet:
+def flownet_3d(
+    *, backbone: str = "resnet18", in_channels: int = 48, pretrained: bool = False, standardise: bool = False
+) -> FlowNet:
     """Build the FlowNet over 16 frames, whose parts also start ``actionflownet``.
 
     Args: see `praxiscope.models.flow_network.FlowNetwork`.
     """
-    return FlowNet(backbone=backbone, in_channels=in_channels, time=True, pretrained=pretrained)
+    return FlowNet(
+        backbone=backbone, in_channels=in_channels, time=True, pretrained=pretrained, standardise=standardise
+    )

@@ -13,7 +13,7 @@ from torch import nn
 from praxiscope.checkpoint import ModelCard, find_checkpoint, load_card, load_tensors
 from praxiscope.errors import ArgumentError, CheckpointError, DataError
 from praxiscope.flow.store import FlowContract, FlowStore
-from praxiscope.models.contract import Normalisation
+from praxiscope.models.contract import Normalisation, StandardisesClips
 
 __all__ = ["expand", "take_normalisation"]
 
@@ -82,9 +82,16 @@ def take_normalisation(model: Any, card: ModelCard, run: str, store: FlowStore |
     """Take over the normalisation of a run's training, for a model of one stream.
 
     Raises:
+        ArgumentError: the run standardised its clips and the model does not, or the other way round.
         DataError: the flow was computed differently from the flow that the run was trained on.
     """
     (stream,) = model.normalisation
+    before = bool(card.kwargs.get("standardise", False))
+    if isinstance(model, StandardisesClips) and model.standardise != before:
+        raise ArgumentError(
+            f"--from {run}: was trained with model.standardise = {str(before).lower()}. Use the same: --set "
+            f"model.standardise={str(before).lower()}."
+        )
     contract = card.input
     if contract.flow is None:
         model.normalisation[stream] = Normalisation(mean=contract.mean, std=contract.std)

@@ -96,11 +96,16 @@ def test_a_run_starts_networks_that_standardise_clips_as_it_does(
         train(other, tmp_path / "run")
 
 
-def test_a_run_on_samples_that_were_learned_before_says_so(run: Path, shapes: Path, tmp_path: Path) -> None:
+def test_samples_that_were_learned_before_are_listed_and_an_old_list_of_skips_is_not_kept(
+    run: Path, shapes: Path, tmp_path: Path
+) -> None:
     assert len(trained_on(run)) == 6
     started = settings(shapes, "flownet", f"model.start=[{run}]", "optim.steps=1")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "skipped.0.csv").write_text("id,problem\nold,damaged\n", encoding="utf-8")
     assert train(started, tmp_path / "run")
     assert len(SplitList(tmp_path / "run").before()) == 6
+    assert not list((tmp_path / "run").glob("skipped*"))
 
 
 def test_networks_over_time_learn_the_field_after_the_last_frame(shapes: Path, tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ from praxiscope.checkpoint import (
     ModelCard,
     find_checkpoint,
 )
-from praxiscope.commands.report import note_command, report_run
+from praxiscope.commands.report import report_run
 from praxiscope.commands.train_end import summarise
+from praxiscope.commands.train_start import write_start
 from praxiscope.data.batch import EpochBatches, mix_seeds
 from praxiscope.data.dataset import TrainingClips, collate
 from praxiscope.data.flow_examples import FlowExamples, NearNativeCrop
@@ -25,18 +26,18 @@ from praxiscope.data.flow_layouts import FlowSample
 from praxiscope.data.flow_samples import find_flow_data, is_flow_data, list_flow_samples
 from praxiscope.data.flow_videos import video_samples
 from praxiscope.data.skipped import DamageList, check_skips, merge_skipped, write_skipped
-from praxiscope.data.splitlist import SplitList, note_on_learned, trained_on, write_split
+from praxiscope.data.splitlist import SplitList
 from praxiscope.errors import ArgumentError, DataError, VideoError
 from praxiscope.flow.store import FlowStore
 from praxiscope.layers.memory_format import to_channels_last
 from praxiscope.models import create_model
 from praxiscope.processes import run_once
 from praxiscope.progress import Reporter
-from praxiscope.recipes.settings import TrainSettings, dump_yaml, load_yaml
+from praxiscope.recipes.settings import TrainSettings, load_yaml
 from praxiscope.run_folder import DAMAGED_FILE, SETTINGS_FILE, SKIPPED_FILE, of_process
 from praxiscope.steps.flow_only import flow_only
 from praxiscope.steps.settings.action_flow import ActionFlowSettings
-from praxiscope.training.checks import model_keywords, starts_of, with_known_start
+from praxiscope.training.checks import model_keywords, with_known_start
 from praxiscope.training.duration import Duration, length_of
 from praxiscope.training.flow_checks import check_flow_training
 from praxiscope.training.flow_validation import FlowValidation
@@ -151,7 +152,7 @@ def fit_flow_run(
     model: Any = network.model
     train, test = (long_enough(samples, model.fields) for samples in (data.train, data.test))
     if fabric.is_global_zero:
-        _write_folder(settings, folder, data, resume, command, said)
+        write_start(settings, folder, data.records, resume=resume, command=command, reporter=said)
     fabric.barrier()
     duration = _duration(settings, len(train), fabric.world_size)
     notes = update_length(state, before, settings, duration)
@@ -165,25 +166,6 @@ def fit_flow_run(
         summarise(folder, settings, state, complete, time.perf_counter() - started, said)
     fabric.barrier()
     return complete
-
-
-def _write_folder(
-    settings: TrainSettings,
-    folder: Path,
-    data: FlowData,
-    resume: bool,
-    command: str | None,
-    reporter: Reporter,
-) -> None:
-    """Write the files of a run's folder that exist before the first step."""
-    folder.mkdir(parents=True, exist_ok=True)
-    dump_yaml(settings, folder / SETTINGS_FILE)
-    note_command(folder, command)
-    before = SplitList(folder).before() if resume else trained_on(*starts_of(settings))
-    write_split(folder, data.records, before)
-    if not resume:
-        for note in note_on_learned([record for record in data.records if record.split == "test"], before):
-            reporter.line(f"Note: {note}")
 
 
 def _network(settings: TrainSettings, resume: bool, fabric: Any, reporter: Reporter) -> Network:

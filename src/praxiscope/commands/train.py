@@ -15,20 +15,20 @@ from praxiscope._memory import KeptMemory, keep_memory
 from praxiscope.checkpoint import find_checkpoint
 from praxiscope.commands.fit import fit_run
 from praxiscope.commands.fit_flow import fit_flow_run
-from praxiscope.commands.report import note_command, report_run
+from praxiscope.commands.report import report_run
 from praxiscope.commands.train_end import report_finished, summarise
 from praxiscope.commands.train_network import build_network
+from praxiscope.commands.train_start import write_start
 from praxiscope.data.batch import EpochBatches
 from praxiscope.data.manifest import Manifest
 from praxiscope.data.skipped import DamageList, merge_skipped
-from praxiscope.data.splitlist import SplitList, note_on_learned, trained_on, write_split
 from praxiscope.errors import ArgumentError
 from praxiscope.layers.memory_format import to_channels_last
 from praxiscope.models.names import learns_of
 from praxiscope.processes import run_once
 from praxiscope.progress import Reporter
 from praxiscope.recipes.sections import OptimSettings
-from praxiscope.recipes.settings import TrainSettings, dump_yaml, load_yaml
+from praxiscope.recipes.settings import TrainSettings, load_yaml
 from praxiscope.run_folder import DAMAGED_FILE, SETTINGS_FILE, SKIPPED_FILE, of_process
 from praxiscope.steps import TaskLoss, make_loss
 from praxiscope.steps.base import Loss
@@ -38,7 +38,6 @@ from praxiscope.training.checks import (
     check_training,
     learns_on_features,
     note_on_start,
-    starts_of,
     with_known_start,
 )
 from praxiscope.training.duration import Duration
@@ -172,17 +171,14 @@ class _Run:
 def _write_folder(run: _Run, manifest: Manifest, command: str | None) -> None:
     """Write the files of a run's folder that exist before the first step."""
     if run.fabric.is_global_zero:
-        run.folder.mkdir(parents=True, exist_ok=True)
-        dump_yaml(run.settings, run.folder / SETTINGS_FILE)
-        note_command(run.folder, command)
-        before = SplitList(run.folder).before() if run.resume else trained_on(*starts_of(run.settings))
-        write_split(run.folder, manifest.records, before)
-        if not run.resume:
-            for note in note_on_learned(manifest.of("test"), before):
-                run.reporter.line(f"Note: {note}")
-            # left by a run without a checkpoint; the videos may have been repaired since
-            for stale in run.folder.glob(of_process(SKIPPED_FILE, "*")):
-                stale.unlink()
+        write_start(
+            run.settings,
+            run.folder,
+            manifest.records,
+            resume=run.resume,
+            command=command,
+            reporter=run.reporter,
+        )
     run.fabric.barrier()
 
 

@@ -16,8 +16,8 @@ _LOWEST = 0.1
 def standard_clips(frames: Tensor) -> Tensor:
     """Subtract the mean colour of each clip, and divide by the standard deviation of all that is left.
 
-    Motion changes the pixels of a clip much less than clips differ in colour and contrast, so a network that is to
-    learn flow learns faster without these. FlowNet 2.0 subtracts the mean colour, too (E. Ilg et al., CVPR 2017; in its
+    Motion changes the pixels of a clip much less than clips differ in colour and contrast, which a network that is to
+    learn flow need not see. FlowNet 2.0 subtracts the mean colour, too (E. Ilg et al., CVPR 2017; in its
     code).
 
     Args:

@@ -41,7 +41,7 @@ _PAPER: Mapping[str, Any] = {"optim.steps": 40_000, "optim.batch": 32, "optim.ac
 # FlowNetS halves the rate of a network that learns flow, and rotates frames of exact flow by up to 17 degrees.
 _HALVED: Mapping[str, Any] = {"optim.schedule": "step", "optim.gamma": 0.5, "input.rotation": 17.0}
 
-# Own data on a small machine: ResNet-10 at 112 pixels. In few steps, flow is only learned from standardised clips.
+# Own data on a small machine: ResNet-10 at 112 pixels, on clips without differences of colour and contrast.
 _SMALL: Mapping[str, Any] = {
     "model.backbone": "resnet10",
     "model.standardise": True,

@@ -239,6 +239,7 @@ def test_the_stacked_model_sees_pixels_of_flow() -> None:
         ({"in_channels": 9}, "6.*9.*input.frames"),
         ({"batchnorm": "half"}, "'half'"),
         ({"dropout": 1.0}, "dropout"),
+        ({"standardise": "perhaps"}, "standardise.*'perhaps'"),
         ({"num_classes": 0}, "num_classes"),
         ({"consensus": "averge"}, "average"),
         ({"backbone": "squeezenet1_1"}, "squeezenet1_1.*resnet18"),

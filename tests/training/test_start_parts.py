@@ -12,6 +12,7 @@ from torch import nn
 import praxiscope as px
 from praxiscope.checkpoint import InputContract, ModelCard, save_checkpoint
 from praxiscope.commands.start_options import split_start, warm_start_settings
+from praxiscope.commands.train_options import DataOptions, TrainOptions, resolve
 from praxiscope.errors import ArgumentError, CheckpointError
 from praxiscope.models.weights import load_weights
 from praxiscope.training.start_parts import start_from_parts
@@ -198,3 +199,32 @@ def test_frames_come_from_runs_of_the_same_kind(
     save_checkpoint(tmp_path, px.create_model(run, **kwargs), ModelCard(run, kwargs, labels, input=contract))
     settings = warm_start_settings(str(tmp_path), model, {}, tmp_path / "out", False)
     assert settings.get("input.frames") == taken
+
+
+@pytest.mark.parametrize("standardise", [True, False])
+def test_a_recipe_keeps_its_model_and_clips_are_standardised_as_in_the_run(
+    tmp_path: Path, standardise: bool
+) -> None:
+    kwargs = {"backbone": "resnet10", "standardise": standardise}
+    contract = InputContract(length=2, channels=6)
+    save_checkpoint(
+        tmp_path / "run",
+        px.create_model("flownet", **kwargs),
+        ModelCard("flownet", kwargs, (), input=contract),
+    )
+    for recipe, name in (
+        ("actionflownet-2f-fine-tune", "actionflownet-2f"),
+        ("flow-stacked", "flow-stacked"),
+        ("default-flow-stacked", "flow-stacked"),
+    ):
+        given = TrainOptions(DataOptions(str(tmp_path)), recipe=recipe, start=str(tmp_path / "run"))
+        model = resolve(given, tmp_path / "out").model
+        assert (model.name, model.keywords()["standardise"]) == (name, standardise)
+
+
+def test_a_recipe_for_all_models_leaves_a_run_its_model(tmp_path: Path) -> None:
+    kwargs = {"backbone": "resnet10", "num_classes": 2}
+    card = ModelCard("tsm", kwargs, LABELS, input=InputContract())
+    save_checkpoint(tmp_path / "run", px.create_model("tsm", **kwargs), card)
+    given = TrainOptions(DataOptions(str(tmp_path)), recipe="fine-tune", start=str(tmp_path / "run"))
+    assert resolve(given, tmp_path / "out").model.name == "tsm"

@@ -22,6 +22,8 @@ __all__ = ["split_start", "warm_start_settings"]
 _NEW = {"num_classes", "snippets", "in_channels", "input_size", "multi_label"}
 # Those that a network takes from a run of another model.
 _SHARED = ("backbone", "stream")
+# Those that it also takes if it has parts of the same names.
+_OF_PARTS = ("standardise",)
 
 
 def split_start(start: str, parts: Sequence[str] = ()) -> list[tuple[str | None, str]]:
@@ -88,7 +90,9 @@ def _settings_of_parts(starts: Sequence[tuple[str | None, str]], model: str) -> 
     """The settings that a network takes from a run: its keywords and the size of frames; from the run of another model
     its backbone and its input. With several runs, those of the first."""
     card = load_card(find_checkpoint(starts[0][1]))
-    shared = card.kwargs if card.name == model else {key: card.kwargs.get(key) for key in _SHARED}
+    same_parts = set(parts_of(model)) & set(parts_of(card.name))
+    keys = (*_SHARED, *_OF_PARTS) if same_parts else _SHARED
+    shared = card.kwargs if card.name == model else {key: card.kwargs.get(key) for key in keys}
     known = keywords_of(model)
     kept = {key: value for key, value in shared.items() if key not in _NEW and key in known}
     taken = {f"model.{key}": value for key, value in kept.items() if value is not None or key in card.kwargs}

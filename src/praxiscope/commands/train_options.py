@@ -182,7 +182,7 @@ def _settings(
 ) -> TrainSettings:
     """Return the settings that the options give, with the recipe for this start."""
     saved = out / SETTINGS_FILE
-    model = options.model or _model_of(plain, options.start)
+    model = options.model or _model_of(plain, options.start, options.recipe)
     settings = _beginning(options.recipe, model, saved if resume else None, start)
     name = model or settings.model.name
     taken_over = warm_start_settings(options.start, name, plain, out, resume)
@@ -207,10 +207,13 @@ def _settings(
     return with_known_start(settings, out if resume else None)
 
 
-def _model_of(plain: Mapping[str, Any], start: str | None) -> str | None:
-    """Return the model that an option belongs to, or None."""
+def _model_of(plain: Mapping[str, Any], start: str | None, recipe: str) -> str | None:
+    """Return the model that an option belongs to, or None: that of the recipe. A recipe of the default model serves all
+    models, so the run of ``--from`` keeps its own."""
     if "clusters" in plain:
         option, having = "--clusters", [name for name in FILES if "clusters" in keywords_of(name)]
+    elif get_recipe(recipe).model.name != get_recipe("default").model.name:
+        return None
     elif start is not None:
         if "," not in start:  # one run: a longer network of the same model
             check_recogniser(start)

@@ -46,7 +46,7 @@ class FlowNetwork(nn.Module):
         flow_unit, frames, fields, flow_stride: see the contract.
 
     Raises:
-        ArgumentError: not a ResNet, or other numbers of channels.
+        ArgumentError: not a ResNet, other numbers of channels, or ``standardise`` is not a bool.
     """
 
     streams: tuple[str, ...] = ("rgb",)
@@ -63,6 +63,8 @@ class FlowNetwork(nn.Module):
         standardise: bool = False,
     ) -> None:
         super().__init__()
+        if not isinstance(standardise, bool):
+            raise ArgumentError(f"standardise must be true or false, got {standardise!r}")
         if not time and in_channels != 3 * PAIR:
             raise ArgumentError(
                 f"in_channels must be {3 * PAIR}, for two RGB frames, got {in_channels}. Set input.frames to {PAIR}."

@@ -1,7 +1,8 @@
 """ActionFlowNet and its relatives at a small size: which of them classify actions better, with the same steps.
 
 All see RGB frames alone when they are tested. In training some also learn flow, whose target is stored flow (DIS) of
-the same training clips. "pre-trained" means: on this flow alone, of the training clips of the run, before the classes.
+the same training clips. "pre-trained" means: on this flow alone, of the training clips of the run, before the classes;
+with ``--shapes`` the flow network starts from that run, which learned from moving shapes.
 
     weizmann   three people are tested, six are learned from; each seed tests other three, so that three seeds test all
     ucf        the clips of UCF-101 that are there (--ucf), one split
@@ -55,7 +56,7 @@ class System(NamedTuple):
 
 PRETRAINED = {"pairs": "flownet", "clips": "flownet-3d"}
 """Flow networks that are trained on the stored flow of the training clips, by the name of their model. "shapes" is the
-run of --shapes, on moving shapes."""
+run of --shapes itself, with which they start."""
 
 SYSTEMS = {
     "2 frames, scratch": System("actionflownet-2f", published="51.3, 23.9"),
@@ -155,6 +156,7 @@ def pretrained(name: str, kind: str, seed: int, options: argparse.Namespace) -> 
             f"optim.steps={options.flow_steps}",
             f"input.frames={2 if kind == 'pairs' else FRAMES}",
             "run.validate_epochs=1000",
+            *([f"model.start=[{options.shapes}]"] if options.shapes else []),
             *options.assignments,
         ],
     )
@@ -301,8 +303,9 @@ def main() -> None:
         "ActionFlowNet at a small size",
         tables,
         f"ResNet-10 (single frame: EfficientNet-Lite0) at {options.size} pixels, {options.steps} steps of "
-        f"{options.batch} clips, AdamW at {options.lr:g}, {options.flow_steps} steps of flow alone where a system is "
-        f"pre-trained; protocol {PROTOCOL}. The spread is the sample standard deviation over seeds; intervals are "
+        f"{options.batch} clips, AdamW at {options.lr:g}; pre-trained systems: {options.flow_steps} steps of flow alone"
+        f"{', from a FlowNet of moving shapes,' if options.shapes else ''} before them; protocol {PROTOCOL}. The "
+        "spread is the sample standard deviation over seeds; intervals are "
         "bootstraps over groups (people, groups of UCF-101); p is that of the paired t test over clips, of each clip's "
         "mean over the seeds. EPE is that of training, in pixels of the crop.",
         runs=runs,

@@ -187,6 +187,16 @@ def test_a_broken_video_is_replaced_by_the_same_other_one_each_time(half_broken:
     assert {name for name, _, _ in chosen} == {"0.mp4", "1.mp4"}
 
 
+def test_every_other_video_is_tried_once_before_a_request_fails(half_broken: list[VideoRecord]) -> None:
+    broken = [half_broken[1], half_broken[3]]
+    data = TrainingClips(make_reader([*broken, half_broken[0]]))
+    for seed in range(8):  # a replacement that was drawn again would fail half of these
+        clip, skipped = data[Request(0, seed)]
+        assert clip.id == "0.mp4"
+        assert {skip.id for skip in skipped} <= {one.id for one in broken}
+        assert len({skip.id for skip in skipped}) == len(skipped)
+
+
 def test_a_replacement_does_not_depend_on_what_was_known_to_be_broken(half_broken: list[VideoRecord]) -> None:
     fresh = TrainingClips(make_reader(half_broken))
     told = TrainingClips(make_reader(half_broken, known_broken={"text.mp4": "x", "empty.mp4": "y"}))

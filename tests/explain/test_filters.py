@@ -57,6 +57,14 @@ def test_a_network_for_several_lengths_of_flow_shows_every_stem(tmp_path):
         np.testing.assert_array_equal(found, drawn)
 
 
+def test_a_network_that_estimates_flow_has_filters_of_its_frames(tmp_path):
+    with narrow_resnets():
+        model = create_model("flownet", backbone="resnet10")
+        save_checkpoint(tmp_path / "run", model, ModelCard("flownet", {"backbone": "resnet10"}, ()))
+        made = explain_filters(tmp_path / "run")
+    assert made.facts["streams"] == [{"stream": "rgb", "shape": [8, 6, 7, 7]}]
+
+
 def test_filters_over_time_are_those_of_stacks_of_frames(tmp_path):
     arguments = {"backbone": "resnet10", "num_classes": 2, "in_channels": 6}
     with narrow_resnets():

@@ -96,6 +96,23 @@ def test_the_patch_is_found_and_the_drop_is_that_by_hand(
     assert (drop == 0).all()  # exactly
 
 
+def test_networks_that_standardise_clips_see_the_mean_of_the_clip_in_the_square(
+    video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Patch(slice(8, 16), slice(16, 24))
+    model.standardise = True
+    facts = explained(monkeypatch, planted(model), video, Occlusion(8, 8), label="yes", top=1)
+    whole, without = (
+        sigmoid(4 * (value - MEAN)) for value in (BRIGHT, BRIGHT)
+    )  # the clip has one grey per frame
+    assert facts["fill"] == "mean"
+    assert facts["probability"] == pytest.approx(whole, abs=1e-6)
+    assert facts["classes"][0]["drop"][1][2] == pytest.approx(whole - without, abs=1e-6)
+    black = explained(monkeypatch, planted(model), video, Occlusion(8, 8, "black"), label="yes", top=1)
+    assert black["fill"] == "black"
+    assert black["classes"][0]["drop"][1][2] > 0.1
+
+
 def test_a_square_over_a_part_of_the_patch_takes_its_share(
     video: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

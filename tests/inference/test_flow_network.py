@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,28 @@ def test_the_record_has_a_digest_of_the_weights(tmp_path: Path) -> None:
     assert estimator_of(record, tmp_path / "one").parameters == one.parameters
     with pytest.raises(ArgumentError, match="two"):
         estimator_of(record, tmp_path / "two")
+    with pytest.raises(ArgumentError, match="run folder"):
+        estimator_of(record, None)
+
+
+def test_the_digest_depends_on_all_that_decides_the_flow(tmp_path: Path) -> None:
+    digests = {create_estimator("network", run=str(saved_as(tmp_path / "plain"))).parameters["weights"]}
+    for name, words, contract in (
+        ("standardised", {"standardise": True}, CONTRACT),
+        ("other-mean", {}, replace(CONTRACT, mean=(0.5, 0.5, 0.5))),
+    ):
+        run = saved_as(tmp_path / name, contract, **words)
+        digests.add(create_estimator("network", run=str(run)).parameters["weights"])
+    assert len(digests) == 3
+
+
+def saved_as(folder: Path, contract: InputContract = CONTRACT, **words: Any) -> Path:
+    torch.manual_seed(0)
+    kwargs = {"backbone": "resnet10", **words}
+    save_checkpoint(
+        folder, px.create_model("flownet", **kwargs), ModelCard("flownet", kwargs, (), input=contract)
+    )
+    return folder
 
 
 def test_other_networks_are_refused(tmp_path: Path) -> None:

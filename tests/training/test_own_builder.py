@@ -78,3 +78,24 @@ def test_a_default_protocol_that_is_none_is_named(
 def test_a_run_without_a_named_backbone_takes_the_models_default(tmp_path: Path) -> None:
     assert settings(tmp_path).model.backbone is not None  # of the tests' own settings
     assert px.recipes.named.get_recipe("default").model.backbone is None
+
+
+@pytest.mark.parametrize(
+    ("model", "changed", "told"),
+    [
+        ("temporal-difference", "input.snippets=1", "--snippets 2"),
+        ("actionflownet-2f", "input.frames=1", "to 2"),
+    ],
+)
+def test_an_input_that_a_model_cannot_learn_from_is_refused(
+    model: str, changed: str, told: str, tmp_path: Path
+) -> None:
+    from praxiscope.commands.train_options import DataOptions, TrainOptions, resolve
+
+    for name in ("red", "blue"):
+        write_clip(tmp_path / "videos" / name / "0.mp4", 0, frames=4)
+    weight = ("backprop.flow_weight=0",) if model.startswith("action") else ()
+    sizes = ("input.size=64", "input.short_side=72", "model.backbone=resnet10", changed, *weight)
+    given = TrainOptions(DataOptions(str(tmp_path / "videos")), model, f"default-{model}", None, {}, sizes)
+    with pytest.raises(ArgumentError, match=told):
+        build_model(resolve(given, tmp_path / "run"), load_records(tmp_path / "videos"), Reporter())

@@ -14,7 +14,8 @@ from praxiscope.checkpoint import InputContract, ModelCard, save_checkpoint
 from praxiscope.commands.start_options import split_start, warm_start_settings
 from praxiscope.commands.train_options import DataOptions, TrainOptions, resolve
 from praxiscope.errors import ArgumentError, CheckpointError
-from praxiscope.models.weights import load_weights
+from praxiscope.models.weights import holds_backbone, load_weights
+from praxiscope.training.expansion import expand
 from praxiscope.training.start_parts import start_from_parts
 
 LABELS = ("run", "walk")
@@ -101,6 +102,36 @@ def test_other_networks_are_refused(tmp_path: Path) -> None:
         start(network(), (str(tmp_path / "joint"), "image"))
 
 
+def test_weights_are_recommended_only_where_they_load(tmp_path: Path) -> None:
+    saved(tmp_path / "tsn", "tsn", 1)
+    saved(tmp_path / "motion", "actionflownet-2f", 1)
+    saved(tmp_path / "over-time", "actionflownet", 1, in_channels=12)
+    assert holds_backbone(tmp_path / "tsn")
+    assert not holds_backbone(tmp_path / "motion")
+    with pytest.raises(CheckpointError, match=r"--weights .*tsn"):
+        start(network(in_channels=9), (str(tmp_path / "tsn"), None))
+    own: Any = px.create_model("actionflownet-2f", num_classes=2, backbone="resnet10")
+    with pytest.raises(CheckpointError, match="over time") as caught:
+        start_from_parts("actionflownet-2f", own, [(str(tmp_path / "over-time"), None)], LABELS, None)
+    assert "--weights" not in str(caught.value)
+    tsn: Any = px.create_model("tsn", num_classes=2, backbone="resnet10")
+    with pytest.raises(ArgumentError, match="holds actionflownet-2f") as refused:
+        expand("tsn", tsn, str(tmp_path / "motion"), LABELS, None)
+    assert "--weights" not in str(refused.value)
+
+
+def test_every_part_comes_from_a_run_that_standardised_alike(tmp_path: Path) -> None:
+    for name, standardise in (("one", True), ("two", False)):
+        saved(tmp_path / name, "actionflownet-2f", 1, standardise=standardise)
+    own: Any = px.create_model("actionflownet-2f", num_classes=2, backbone="resnet10", standardise=True)
+    starts = [(str(tmp_path / "one"), "encoder"), (str(tmp_path / "two"), "decoder")]
+    with pytest.raises(ArgumentError, match=r"two.*standardise = false"):
+        start_from_parts("actionflownet-2f", own, starts, LABELS, None)
+    start_from_parts(
+        "actionflownet-2f", own, [(starts[0][0], "encoder"), (starts[0][0], "decoder")], LABELS, None
+    )
+
+
 def test_parts_are_told_from_paths() -> None:
     parts = ("image", "difference")
     assert split_start("runs/a", parts) == [(None, "runs/a")]
@@ -108,6 +139,8 @@ def test_parts_are_told_from_paths() -> None:
         ("image", "runs/a"),
         ("difference", "runs/lr=1"),
     ]
+    with pytest.raises(ArgumentError, match=r"imge.*image, difference"):
+        split_start("imge=runs/a", parts)
     assert split_start("runs/lr=0.1") == [(None, "runs/lr=0.1")]
 
 

@@ -109,14 +109,27 @@ def long_enough(samples: Sequence[FlowSample], fields: int) -> list[FlowSample]:
     """The samples with at least so many fields; all if none has as many. Those that cannot be read are kept: training
     skips and lists them."""
 
-    def fits(sample: FlowSample) -> bool:
-        try:
-            return sample.num_fields >= fields
-        except (DataError, VideoError):
-            return True
-
-    enough = [sample for sample in samples if fits(sample)] if fields > 1 else []
+    enough = [sample for sample in samples if _has_fields(sample, fields) is not False] if fields > 1 else []
     return enough or list(samples)
+
+
+def _has_fields(sample: FlowSample, fields: int) -> bool | None:
+    """Whether a sample has so many fields; None if it cannot be read."""
+    try:
+        return sample.num_fields >= fields
+    except (DataError, VideoError):
+        return None
+
+
+def _enough(samples: Sequence[FlowSample], fields: int, reporter: Reporter) -> list[FlowSample]:
+    """`long_enough`, with a note if no sample is."""
+    found = long_enough(samples, fields)
+    if fields > 1 and found and _has_fields(found[0], fields) is False:
+        reporter.line(
+            f"Note: the network sees {fields} frames, and no sample has the flow of so many: the last frame is "
+            "repeated, without flow. praxiscope dataset moving-shapes makes longer ones with --clips."
+        )
+    return found
 
 
 def fit_flow_run(
@@ -150,7 +163,7 @@ def fit_flow_run(
         split.check_unchanged(data.records, data.name)
     network = _network(settings, resume, fabric, said)
     model: Any = network.model
-    train, test = (long_enough(samples, model.fields) for samples in (data.train, data.test))
+    train, test = (_enough(samples, model.fields, said) for samples in (data.train, data.test))
     if fabric.is_global_zero:
         write_start(settings, folder, data.records, resume=resume, command=command, reporter=said)
     fabric.barrier()

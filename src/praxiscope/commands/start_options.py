@@ -32,11 +32,19 @@ def split_start(start: str, parts: Sequence[str] = ()) -> list[tuple[str | None,
     Args:
         start: the text of the option.
         parts: names of parts; other text before an equals sign belongs to a path.
+
+    Raises:
+        ArgumentError: other text before an equals sign, and there is no such path.
     """
     found: list[tuple[str | None, str]] = []
     for text in start.split(","):
         part, equals, run = text.partition("=")
         named = bool(equals) and part in parts
+        if equals and parts and not named and not Path(text).exists():
+            raise ArgumentError(
+                f"--from {text}: the model has no part {part!r}, and there is no run {text}. Its parts are "
+                f"{', '.join(parts)}."
+            )
         if text:
             found.append((part, run) if named else (None, text))
     return found

@@ -304,18 +304,23 @@ class TrainingClips(Dataset[tuple[Clip, list[Skip]]]):
 
     def __getitem__(self, request: Request) -> tuple[Clip, list[Skip]]:
         skipped: list[Skip] = []
-        index = request.place
-        generator = torch.Generator().manual_seed(mix_seeds(request.seed, 2))
-        for _ in range(len(self.reader)):
+        for index in self._order(request):
             try:
                 return self.reader.read(index, request.seed), skipped
             except (VideoError, DataError) as error:
                 skipped.append(Skip(self.reader.records[index].id, str(error)))
-                index = int(torch.randint(len(self.reader), (), generator=generator))
         raise DataError(
             f"none of {counted(len(skipped), 'video')} could be read. The last error: {skipped[-1].problem} "
             "Run `praxiscope check` on the data."
         )
+
+    def _order(self, request: Request) -> Iterator[int]:
+        """The video that is asked for, then all others in a random order."""
+        yield request.place
+        generator = torch.Generator().manual_seed(mix_seeds(request.seed, 2))
+        for index in torch.randperm(len(self.reader), generator=generator).tolist():
+            if index != request.place:
+                yield index
 
 
 class TestClips(Dataset["Clip | Skip"]):

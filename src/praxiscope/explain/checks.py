@@ -36,12 +36,12 @@ def check_log(run: str | Path) -> None:
         raise no_losses(run)
 
 
-def check_square(square: float, stride: float, fill: str) -> None:
+def check_square(square: float, stride: float, fill: str | None) -> None:
     """Raise ArgumentError for an occlusion that cannot be drawn; see `praxiscope.explain.occlusion.Occlusion`."""
     for name, value in (("square", square), ("stride", stride)):
         if not (0 < value < 1 or (value >= 1 and float(value).is_integer())):
             raise ArgumentError(
                 f"{name} must be a whole number of pixels, or below 1 a fraction of the short side, got {value:g}"
             )
-    if fill not in ("black", "mean"):
+    if fill not in ("black", "mean", None):
         raise ArgumentError(f"fill must be 'black' or 'mean', got {fill!r}")

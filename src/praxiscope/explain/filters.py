@@ -18,7 +18,9 @@ from torch import Tensor, nn
 from praxiscope.checkpoint import find_checkpoint, is_fused, load_card
 from praxiscope.errors import ArgumentError
 from praxiscope.explain.explanation import TEXT, Explanation, new_figure, set_title, style_axes
+from praxiscope.inference.flow_network import load_flow_network
 from praxiscope.inference.loading import load
+from praxiscope.models.names import learns_of
 from praxiscope.types import STEM
 
 __all__ = ["draw_filters", "explain_filters"]
@@ -52,22 +54,29 @@ def explain_filters(run: str | Path, *, checkpoint: str | None = None) -> Explan
         CheckpointError: the model is missing or damaged.
         ArgumentError: the first layer is not a convolution.
     """
-    # The tasks of a run share the first layer, so any of them will do.
-    tasks = {} if is_fused(run) else load_card(find_checkpoint(run, checkpoint)).tasks
-    recogniser = load(run, checkpoint=checkpoint, device="cpu", task=next(iter(tasks), None))
     filters: list[tuple[str, Tensor]] = []
-    for part in recogniser.parts:
+    for model in _models(run, checkpoint):
         convolutions = [
-            layer for layer in part.model.first_convolutions if isinstance(layer, nn.Conv2d | nn.Conv3d)
+            layer for layer in model.first_convolutions if isinstance(layer, nn.Conv2d | nn.Conv3d)
         ]
-        streams = [str(stream) for stream in part.model.streams if stream != STEM]
-        if STEM in part.model.streams:  # one stem for each stack length
+        streams = [str(stream) for stream in model.streams if stream != STEM]
+        if STEM in model.streams:  # one stem for each stack length
             streams = [f"{streams[0]} of {layer.in_channels // 2} fields" for layer in convolutions]
         if not convolutions or len(convolutions) != len(streams):
-            raise ArgumentError(f"{run}: {type(part.model).__name__} needs one first convolution per stream")
+            raise ArgumentError(f"{run}: {type(model).__name__} needs one first convolution per stream")
         for stream, layer in zip(streams, convolutions, strict=True):
             filters.append((stream, _frames_as_channels(layer.weight.detach().float())))
     return draw_filters(filters, title=f"{Path(run).resolve().name}: filters of the first layer")
+
+
+def _models(run: str | Path, checkpoint: str | None) -> list[Any]:
+    """The networks of a run, also one that estimates flow."""
+    card = None if is_fused(run) else load_card(find_checkpoint(run, checkpoint))
+    if card is not None and learns_of(card.name) == "flow":
+        return [load_flow_network(run, checkpoint).model]
+    # The tasks of a run share the first layer, so any of them will do.
+    task = next(iter(card.tasks), None) if card is not None else None
+    return [part.model for part in load(run, checkpoint=checkpoint, device="cpu", task=task).parts]
 
 
 def _frames_as_channels(weight: Tensor) -> Tensor:

@@ -17,7 +17,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from praxiscope.checkpoint import InputContract
 from praxiscope.errors import ArgumentError, unknown_name
 from praxiscope.evaluation.probabilities import sigmoid, softmax
 from praxiscope.evaluation.protocols import Protocol, parse_protocol
@@ -30,6 +29,7 @@ from praxiscope.inference.fused import AnyRecogniser, FusedRecogniser
 from praxiscope.inference.inputs import crops_of
 from praxiscope.inference.loading import load
 from praxiscope.inference.recogniser import Recogniser
+from praxiscope.models.contract import StandardisesClips
 from praxiscope.progress import Bar, Reporter
 from praxiscope.types import Clip, VideoRecord
 from praxiscope.units import counted
@@ -52,7 +52,9 @@ class Occlusion:
     Attributes:
         square: its side: pixels of the frame, or below 1 a fraction of the frame's short side.
         stride: from one position to the next, likewise.
-        fill: "black", or "mean": the mean colour that the network's normalisation subtracts. Flow is 0 in both cases.
+        fill: "black", or "mean": the mean colour that the network subtracts, its normalisation's, or the clip's if it
+            standardises clips. Flow is 0 in both cases. None: "mean" for networks that standardise clips, because black
+            would change the contrast of the clip and so all that they see; "black" for others.
 
     Raises:
         ArgumentError: a value is out of range.
@@ -60,7 +62,7 @@ class Occlusion:
 
     square: float = 0.25
     stride: float = 0.125
-    fill: Fill = "black"
+    fill: Fill | None = None
 
     def __post_init__(self) -> None:
         check_square(self.square, self.stride, self.fill)
@@ -114,7 +116,8 @@ def explain_occlusion(
     if label is not None and label not in labels:
         raise unknown_name("label", label, labels)
     source = open_video(video)
-    parts = [_Part(part, source, protocol, chosen.fill) for part in recogniser.parts]
+    fill = chosen.fill or ("mean" if any(_standardises(part) for part in recogniser.parts) else "black")
+    parts = [_Part(part, source, protocol, fill) for part in recogniser.parts]
     grid = _Grid.over(parts[0].size, chosen)
     with (reporter or Reporter()).bar("hiding parts", len(parts) * (1 + len(grid))) as bar:
         logits = torch.stack([part.logits(grid, bar) for part in parts])  # [parts, 1 + N, K]
@@ -132,7 +135,7 @@ def explain_occlusion(
         "size": list(parts[0].size),
         "square": grid.square,
         "stride": grid.stride,
-        "fill": chosen.fill,
+        "fill": fill,
         "tops": grid.tops,
         "lefts": grid.lefts,
         "classes": [
@@ -253,7 +256,7 @@ class _Part:
 
     def _clips(self, grid: _Grid) -> Iterator[Clip]:
         yield self._clip
-        values = {name: _hidden(self._network.card.input, name, self._fill) for name in self._clip.streams}
+        values = {name: self._hidden(name) for name in self._clip.streams}
         for square in grid.squares():
             streams = {name: frames.clone() for name, frames in self._clip.streams.items()}
             for name, frames in streams.items():
@@ -263,12 +266,18 @@ class _Part:
             clip = self._clip
             yield Clip(streams, clip.target, clip.id, clip.seed, examples=clip.examples)
 
+    def _hidden(self, stream: str) -> Tensor:
+        """The values of the square by channel; of stacks, those that are repeated."""
+        if kind_of(stream) == "flow" or self._fill == "black":
+            return torch.zeros(1)
+        if _standardises(self._network):
+            frames = self._clip.streams[stream].float()
+            return frames.mean((0, 2, 3)).reshape(-1, 3).mean(0).round()
+        return (255 * torch.tensor(self._network.card.input.mean)).round()
 
-def _hidden(contract: InputContract, stream: str, fill: Fill) -> Tensor:
-    """The values of the square by channel; of stacks, those that are repeated."""
-    if kind_of(stream) == "flow" or fill == "black":
-        return torch.zeros(1)
-    return (255 * torch.tensor(contract.mean)).round()
+
+def _standardises(network: Recogniser) -> bool:
+    return isinstance(network.model, StandardisesClips) and network.model.standardise
 
 
 def _pixels(value: float, short_side: int) -> int:

@@ -107,14 +107,14 @@ def estimator_of(description: dict[str, Any], weights: str | Path | None = None)
                 f"--flow-weights {weights}: the flow method {method} takes no weights; omit them"
             )
         return create_estimator(method, **parameters)
+    known = {field.name for field in fields(find_method(method))}  # type: ignore[arg-type]
+    place = "run" if "run" in known else "weights"
     if not weights:
         raise ArgumentError(
             f"the model was trained on flow by {method}, whose weights are not stored with it: give --flow-weights "
-            "FILE, or stored flow for these videos (--flow)"
+            f"{'RUN, its run folder' if place == 'run' else 'FILE'}, or stored flow for these videos (--flow)"
         )
     digest = parameters.pop("weights", "")
-    known = {field.name for field in fields(find_method(method))}  # type: ignore[arg-type]
-    place = "run" if "run" in known else "weights"
     estimator = create_estimator(method, **parameters, **{place: str(weights)})
     if estimator.parameters["weights"] != digest:
         raise ArgumentError(

@@ -17,7 +17,7 @@ from praxiscope.checkpoint import InputContract, find_checkpoint, load_card, loa
 from praxiscope.errors import ArgumentError
 from praxiscope.flow.methods import estimators
 from praxiscope.models import create_model
-from praxiscope.models.contract import EstimatesFlow
+from praxiscope.models.contract import EstimatesFlow, StandardisesClips
 from praxiscope.models.undrawn import Undrawn
 from praxiscope.tensorfile import digest_of
 from praxiscope.video.colour import normalise_rgb
@@ -89,6 +89,16 @@ def estimate_clips(network: Any, contract: InputContract, frames: Tensor) -> Ten
     return flow.reshape(clips, fields, 2, height, width)
 
 
+def _given(network: Any, contract: InputContract) -> dict[str, torch.Tensor]:
+    """What decides the flow besides the weights, as named tensors."""
+    standardised = isinstance(network, StandardisesClips) and network.standardise
+    return {
+        "input.mean": torch.tensor(contract.mean),
+        "input.std": torch.tensor(contract.std),
+        "standardise": torch.tensor(float(standardised)),
+    }
+
+
 @estimators.register("network")
 @dataclass(frozen=True)
 class NetworkFlow:
@@ -116,7 +126,7 @@ class NetworkFlow:
         network, contract = load_flow_network(self.run)
         object.__setattr__(self, "_network", network)
         object.__setattr__(self, "_contract", contract)
-        object.__setattr__(self, "_digest", digest_of(network.state_dict()))
+        object.__setattr__(self, "_digest", digest_of({**network.state_dict(), **_given(network, contract)}))
 
     @property
     def frames_together(self) -> int:

@@ -25,6 +25,7 @@ class Sees:
         streamable: the model has ``forward_stream``, which takes the frames of one video a few at a time, in memory
             that does not grow with their number. For "all" only.
         fixed_number: the model scores snippets together, but only as many as in training. For ``together=None`` only.
+        least: the fewest snippets that a part of the model needs to learn something.
 
     Raises:
         ArgumentError: a value is invalid, or two values contradict each other.
@@ -35,12 +36,15 @@ class Sees:
     instants_apart: bool = False
     streamable: bool = False
     fixed_number: bool = False
+    least: int = 1
 
     def __post_init__(self) -> None:
         if self.frames not in ("sampled", "all"):
             raise ArgumentError(f"frames must be 'sampled' or 'all', got {self.frames!r}")
         if self.together is not None and (type(self.together) is not int or self.together < 1):
             raise ArgumentError(f"together must be an integer of at least 1, or None, got {self.together!r}")
+        if type(self.least) is not int or self.least < 1:
+            raise ArgumentError(f"least must be an integer of at least 1, got {self.least!r}")
         if self.streamable and self.frames != "all":
             raise ArgumentError(f"streamable needs frames = 'all', got {self.frames!r}")
         if self.fixed_number and self.together is not None:

@@ -110,7 +110,7 @@ class TemporalDifference(SnippetNetwork):
             batchnorm=batchnorm,
             consensus="average",
             input_size=input_size,
-            sees=Sees(together=None),
+            sees=Sees(together=None, least=2),
         )
         self.consensus = None  # type: ignore[assignment]  # the difference network scores no single snippet
         self.difference = create_backbone(

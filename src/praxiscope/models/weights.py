@@ -25,7 +25,7 @@ from praxiscope.models.network_ends import (
 from praxiscope.models.parts import StartsFromParts
 from praxiscope.tensorfile import State, read_tensors
 
-__all__ = ["WeightReport", "load_weights"]
+__all__ = ["WeightReport", "holds_backbone", "load_weights"]
 
 _LISTED = 5  # maximum number of names of each kind in an error
 _OURS = "backbone."
@@ -216,6 +216,12 @@ def _compare(found: _Found, network: nn.Module, last: str, adapted: bool) -> Wei
     )
 
 
+def holds_backbone(run: str | Path) -> bool:
+    """Whether a run has the weights of a backbone, which other models load with ``--weights``."""
+    names = load_tensors(find_checkpoint(run))
+    return any(name.startswith((_OURS, f"frame.{_OURS}")) for name in names)
+
+
 def _of_run(path: Path) -> tuple[State, ModelCard, bool]:
     """The backbone's tensors in a run's checkpoint, its card, and whether it is the network of frames of a model that
     scores videos by something else."""
@@ -227,7 +233,7 @@ def _of_run(path: Path) -> tuple[State, ModelCard, bool]:
         if state:
             return state, card, own != _OURS
     raise CheckpointError(
-        f"{path}: holds {card.name}, which has several networks. Give a run of a single network."
+        f"{path}: holds {card.name}, which has no single backbone. Give a run of a model such as tsn."
     )
 
 

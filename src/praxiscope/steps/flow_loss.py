@@ -80,7 +80,8 @@ def weighted(errors: Tensor, weights: Sequence[float]) -> Tensor:
     """The weighted sum of the errors [R] of `end_point_errors`. Raises ArgumentError for other numbers of weights."""
     if len(weights) != len(errors):
         raise ArgumentError(
-            f"flow of {len(errors)} resolutions needs as many weights, got {len(weights)}: {list(weights)}"
+            f"backprop.resolution_weights: flow of {len(errors)} resolutions needs as many weights, got "
+            f"{len(weights)}: {list(weights)}"
         )
     return (errors * torch.tensor(weights, dtype=errors.dtype, device=errors.device)).sum()
 

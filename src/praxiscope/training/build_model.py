@@ -58,7 +58,7 @@ def build_model(
         model = create_model(name, **kwargs)
     except TypeError as error:
         raise ArgumentError(f"model {name!r} cannot be built with {kwargs}: {error}") from error
-    _check_classes_and_channels(settings, manifest, model, store)
+    _check_shapes(settings, manifest, model, store)
     _check_protocol(name, model, settings.input.flip)
     _check_backprop(settings, model)
     _check_input(settings, model)
@@ -119,24 +119,31 @@ def _keywords(settings: TrainSettings, manifest: Manifest, store: FlowStore | No
     return {key: value for key, value in {**defaults, **own, **fixed}.items() if key in known or key in own}
 
 
-def _check_classes_and_channels(
+def _check_shapes(
     settings: TrainSettings, manifest: Manifest, model: VideoModel, store: FlowStore | None
 ) -> None:
-    """Raise ArgumentError if the network's classes or channels differ from those of the run."""
+    """Raise ArgumentError if classes or channels differ from those of the run, or snippets are too few."""
     name, wanted = settings.model.name, settings.input
     if model.num_classes != len(manifest.classes):
         raise ArgumentError(
             f"model {name!r} has num_classes = {model.num_classes}, but the data has "
             f"{counted(len(manifest.classes), 'class', 'classes')}. Add the keyword num_classes to its builder."
         )
+    if settings.learned_snippets < model.sees.least:
+        raise ArgumentError(
+            f"input.snippets = {wanted.snippets}: {name} learns from {model.sees.least} snippets of a video or more. "
+            f"Use --snippets {model.sees.least} or more."
+        )
     expected = {"rgb": 3 * wanted.frames}
     if store is not None:
         expected["flow"] = wanted.flow_channels[-1]
     for stream, channels in model.channels.items():
         if channels != expected.get(stream):
+            frames = channels // 3 if stream == "rgb" and channels % 3 == 0 else None
+            remedy = f"Set input.frames to {frames}, or add" if frames else "Add"
             raise ArgumentError(
                 f"model {name!r} takes {channels} channels of {stream}, but the input has {expected.get(stream, 0)} "
-                "(input.frames, input.flow_length). Add the keyword in_channels to its builder."
+                f"(input.frames, input.flow_length). {remedy} the keyword in_channels to its builder."
             )
 
 

@@ -14,8 +14,9 @@ from praxiscope.checkpoint import ModelCard, find_checkpoint, load_card, load_te
 from praxiscope.errors import ArgumentError, CheckpointError, DataError
 from praxiscope.flow.store import FlowContract, FlowStore
 from praxiscope.models.contract import Normalisation, StandardisesClips
+from praxiscope.models.weights import holds_backbone
 
-__all__ = ["expand", "take_normalisation"]
+__all__ = ["check_standardised", "expand", "take_normalisation"]
 
 
 def expand(name: str, model: Any, run: str, labels: Sequence[str], store: FlowStore | None) -> str:
@@ -41,10 +42,10 @@ def expand(name: str, model: Any, run: str, labels: Sequence[str], store: FlowSt
     folder = find_checkpoint(run)
     card = load_card(folder)
     if card.name != name:
-        raise ArgumentError(
-            f"--from {run}: holds {card.name}, and {name} is trained. Its image network alone is loaded by "
-            f"--weights {run}."
-        )
+        remedy = f"Give a run of {name}."
+        if holds_backbone(run):
+            remedy = f"Its image network alone is loaded by --weights {run}."
+        raise ArgumentError(f"--from {run}: holds {card.name}, and {name} is trained. {remedy}")
     came, own = load_tensors(folder), model.state_dict()
     heads = _of_classifiers(model)
     same = card.labels == tuple(labels)
@@ -82,16 +83,11 @@ def take_normalisation(model: Any, card: ModelCard, run: str, store: FlowStore |
     """Take over the normalisation of a run's training, for a model of one stream.
 
     Raises:
-        ArgumentError: the run standardised its clips and the model does not, or the other way round.
+        ArgumentError: see `check_standardised`.
         DataError: the flow was computed differently from the flow that the run was trained on.
     """
     (stream,) = model.normalisation
-    before = bool(card.kwargs.get("standardise", False))
-    if isinstance(model, StandardisesClips) and model.standardise != before:
-        raise ArgumentError(
-            f"--from {run}: was trained with model.standardise = {str(before).lower()}. Use the same: --set "
-            f"model.standardise={str(before).lower()}."
-        )
+    check_standardised(model, card, run)
     contract = card.input
     if contract.flow is None:
         model.normalisation[stream] = Normalisation(mean=contract.mean, std=contract.std)
@@ -103,3 +99,13 @@ def take_normalisation(model: Any, card: ModelCard, run: str, store: FlowStore |
             f"{learned.difference(store.contract)}. Compute it again with those settings."
         )
     model.normalisation[stream] = Normalisation(mean=contract.flow_mean, std=contract.flow_std)
+
+
+def check_standardised(model: Any, card: ModelCard, run: str) -> None:
+    """Raise ArgumentError if a run standardised its clips and the model does not, or the other way round."""
+    before = bool(card.kwargs.get("standardise", False))
+    if isinstance(model, StandardisesClips) and model.standardise != before:
+        raise ArgumentError(
+            f"--from {run}: was trained with model.standardise = {str(before).lower()}. Use the same: --set "
+            f"model.standardise={str(before).lower()}."
+        )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from praxiscope.checkpoint import find_checkpoint, load_state, read_pointer
 from praxiscope.errors import ArgumentError, CheckpointError
+from praxiscope.models.names import default_stream, learns_of
 from praxiscope.recipes.sections import OptimSettings
 from praxiscope.recipes.settings import TrainSettings, load_yaml
 from praxiscope.run_folder import SETTINGS_FILE
@@ -97,10 +98,23 @@ def check_settings(run: Path, settings: TrainSettings) -> None:
             f"{key} {before!r} → {now!r}" for key, (before, now) in list(differing.items())[:3]
         )
         raise ArgumentError(
-            f"--resume: {run} was started with other settings ({listed}). Omit them, or start a new run from its "
-            f"weights: --weights {run} --out NEW. A resumed run may change its length (--epochs) and "
+            f"--resume: {run} was started with other settings ({listed}). Omit them, or start a new run"
+            f"{_from_weights(run, settings)}. A resumed run may change its length (--epochs) and "
             f"{', '.join(sorted(_MAY_DIFFER))}."
         )
+
+
+def _from_weights(run: Path, settings: TrainSettings) -> str:
+    """How a new run starts from the weights of another of its model."""
+    from praxiscope.models.weights import holds_backbone
+
+    if learns_of(settings.model.name) == "frames" and holds_backbone(run):
+        return f" from its weights: --weights {run} --out NEW"
+    return (
+        " with another --out"
+        if default_stream(settings.model.name) == "both"
+        else f": --from {run} --out NEW"
+    )
 
 
 def load_train_state(run: Path) -> TrainState:

@@ -15,9 +15,11 @@ from praxiscope.checkpoint import ModelCard, find_checkpoint, load_card, load_te
 from praxiscope.errors import ArgumentError, CheckpointError
 from praxiscope.flow.store import FlowStore
 from praxiscope.models import create_model
+from praxiscope.models.names import learns_of
 from praxiscope.models.parts import AdaptsWeights, StartsFromParts
 from praxiscope.models.undrawn import Undrawn
-from praxiscope.training.expansion import expand, take_normalisation
+from praxiscope.models.weights import holds_backbone
+from praxiscope.training.expansion import check_standardised, expand, take_normalisation
 
 __all__ = ["start_from_parts"]
 
@@ -86,11 +88,12 @@ def start_from_parts(
                     "one network, such as tsn."
                 )
             try:
-                left_out = _load(own[key], came, heads, trained, tuple(labels)) or left_out
+                left_out = _load(name, own[key], came, heads, trained, tuple(labels)) or left_out
             except CheckpointError as error:
                 differing[key] = error
         if len(differing) == len(chosen):
             raise differing[chosen[0]]
+        check_standardised(model, trained.card, run)
         if first in chosen:
             take_normalisation(model, trained.card, run, store)
         lines.append(_describe(name, run, chosen, differing, left_out))
@@ -123,6 +126,7 @@ def _of(source: nn.Module, part: nn.Module, tensors: Mapping[str, Tensor]) -> di
 
 
 def _load(
+    name: str,
     part: nn.Module,
     came: Mapping[str, Tensor],
     heads: set[nn.Module],
@@ -143,9 +147,8 @@ def _load(
     wrong = sorted((own.keys() - fits - of_heads) | (came.keys() - own.keys() - of_heads))
     if wrong:
         raise CheckpointError(
-            f"--from {trained.run}: its {trained.card.kwargs.get('backbone')} does not fit the model ({wrong[0]} "
-            f"differs). Use the backbone and the input of the run, or --weights {trained.run}, which adapts weights of "
-            "images to other inputs."
+            f"--from {trained.run}: holds {trained.card.name}, whose {trained.card.kwargs.get('backbone')} does not "
+            f"fit {name} ({wrong[0]} differs). {_remedy(name, trained, came, own, wrong[0])}"
         )
     same = trained.card.labels == labels
     new = of_heads if not same else of_heads - fits
@@ -153,3 +156,14 @@ def _load(
     if not new:
         return ""
     return "which the run lacks" if same or not new & came.keys() else "whose classes differ"
+
+
+def _remedy(
+    name: str, trained: _Trained, came: Mapping[str, Tensor], own: Mapping[str, Tensor], wrong: str
+) -> str:
+    if wrong in came and wrong in own and came[wrong].dim() > own[wrong].dim():
+        return "Its filters are over time; give a run of single images or of two frames, such as flownet."
+    same = "Use the backbone and the input of the run"
+    if learns_of(name) == "frames" and holds_backbone(trained.run):
+        return f"{same}, or --weights {trained.run}, which adapts weights of images to other inputs."
+    return f"{same}, or a run of another model."

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from praxiscope._lazy import quick_imports
 from praxiscope.cli.common import Checkpoint, Device, Flow, FlowRange, FlowWeights, Json, Task, reporter
 from praxiscope.cli.explain.common import Out, Run, Video, check_inputs, output_path, write
+
+if TYPE_CHECKING:
+    from praxiscope.explain.occlusion import Fill
 
 
 def occlusion(
@@ -19,7 +22,12 @@ def occlusion(
         typer.Option(help="Side of the square: pixels, or below 1 a fraction of the frame's short side."),
     ] = 0.25,
     stride: Annotated[float, typer.Option(help="From one position to the next, in the same units.")] = 0.125,
-    fill: Annotated[str, typer.Option(help="Colour of the square: black or mean.")] = "black",
+    fill: Annotated[
+        str | None,
+        typer.Option(
+            help="Colour of the square: black or mean. Default: black; mean for networks that standardise clips."
+        ),
+    ] = None,
     protocol: Annotated[
         str | None,
         typer.Option(
@@ -60,7 +68,7 @@ def occlusion(
     made = explain_occlusion(
         run,
         video,
-        Occlusion(square, stride, "mean" if fill == "mean" else "black"),
+        Occlusion(square, stride, cast("Fill | None", fill)),
         protocol=protocol,
         top=top,
         label=label,

@@ -7,9 +7,9 @@ with ``--shapes`` the flow network starts from that run, which learned from movi
     weizmann   three people are tested, six are learned from; each seed tests other three, so that three seeds test all
     ucf        the clips of UCF-101 that are there (--ucf), one split
 
-The settings are the same for all systems of a set: steps, batch, learning rate, size. The results of finished runs
-are kept in ``--out``, so parts may be run one after the other (``--sets``, ``--systems``, ``--seeds``): tables show all
-runs that are there.
+The settings are the same for all systems of a set: steps, batch, learning rate, size. With ``--long-steps`` the two
+that differ in their start alone are also trained for more steps. The results of finished runs are kept in ``--out``,
+so parts may be run one after the other (``--sets``, ``--systems``, ``--seeds``): tables show all runs that are there.
 """
 
 from __future__ import annotations
@@ -63,6 +63,8 @@ SYSTEMS = {
     "2 frames, FlowNet fine-tune": System("actionflownet-2f", "pairs", published="66.0, 29.1"),
     "stacked": System("flow-stacked", "pairs", published="69.6, 42.4"),
     "stacked on shapes": System("flow-stacked", "shapes", published="51.7"),
+    "ActionFlowNet-2F, 0.1": System("actionflownet-2f", "pairs", 0.1),
+    "ActionFlowNet-2F, 1": System("actionflownet-2f", "pairs", 1.0),
     "ActionFlowNet-2F": System("actionflownet-2f", "pairs", 10.0, published="70.0, 42.4"),
     "single frame, ImageNet": System(
         "tsn",
@@ -80,6 +82,8 @@ PAIRS = [
     ("2 frames, FlowNet fine-tune", "2 frames, scratch"),
     ("stacked", "2 frames, FlowNet fine-tune"),
     ("stacked", "stacked on shapes"),
+    ("ActionFlowNet-2F, 0.1", "2 frames, FlowNet fine-tune"),
+    ("ActionFlowNet-2F, 1", "2 frames, FlowNet fine-tune"),
     ("ActionFlowNet-2F", "2 frames, FlowNet fine-tune"),
     ("ActionFlowNet-2F", "stacked"),
     ("8 frames, scratch", "2 frames, scratch"),
@@ -93,6 +97,7 @@ PAIRS = [
 ]
 """What the paper compares, and lambda: the first against the second."""
 FRAMES = 8
+LONG = ("2 frames, scratch", "2 frames, FlowNet fine-tune")
 
 
 def split_list(options: argparse.Namespace, seed: int) -> Path:
@@ -196,7 +201,8 @@ class Cell(NamedTuple):
 
 def folder_of(name: str, system: str, seed: int, options: argparse.Namespace) -> Path:
     word = system.replace(", ", "-").replace(" ", "-")
-    return Path(options.out / name / f"{word}-{seed}")
+    long = f"-{options.steps}" if options.steps == options.long_steps else ""
+    return Path(options.out / name / f"{word}{long}-{seed}")
 
 
 def measured(name: str, options: argparse.Namespace) -> dict[str, Cell]:
@@ -211,6 +217,8 @@ def measured(name: str, options: argparse.Namespace) -> dict[str, Cell]:
 
 
 def _seeds(name: str, system: str, options: argparse.Namespace) -> Iterator[tuple[int, tuple[Run, Scores]]]:
+    if options.steps == options.long_steps and system not in LONG:
+        return
     asked = not options.systems or system in options.systems
     if SYSTEMS[system].start == "shapes" and not options.shapes:
         return
@@ -236,7 +244,8 @@ def tables_of(name: str, options: argparse.Namespace) -> tuple[list[Table], list
              SYSTEMS[system].published]
         )  # fmt: skip
     header = ["system", "top-1", "spread", "each seed", "95 % interval", "EPE at the end, px", "paper"]
-    return [Table(f"{name}: accuracy", header, rows), _differences(name, cells, groups)], [
+    title = f"{name}, {options.steps} steps"
+    return [Table(f"{title}: accuracy", header, rows), _differences(title, cells, groups)], [
         run for cell in cells.values() for run in cell.runs.values()
     ]
 
@@ -285,28 +294,32 @@ def main() -> None:
     arguments.add_argument("--systems", nargs="*", choices=list(SYSTEMS), help="train these only")
     arguments.add_argument("--seeds", type=int, default=3)
     arguments.add_argument("--steps", type=int, default=600, help="steps of each system")
+    arguments.add_argument("--long-steps", type=int, default=0, help="steps of the second tables; 0: none")
     arguments.add_argument("--flow-steps", type=int, default=600, help="steps of the training on flow alone")
     arguments.add_argument("--batch", type=int, default=8)
     arguments.add_argument("--lr", type=float, default=5e-4)
     arguments.add_argument("--size", type=int, default=64)
     options = arguments.parse_args()
+    if options.long_steps == options.steps:
+        arguments.error("--long-steps must differ from --steps")
     tables: list[Table] = []
     runs: list[Run] = []
     for name in options.sets:
-        if getattr(options, name):
-            found, made = tables_of(name, options)
-            tables += found
-            runs += made
+        for steps in dict.fromkeys((options.steps, options.long_steps)):
+            if steps and getattr(options, name):
+                found, made = tables_of(name, argparse.Namespace(**{**vars(options), "steps": steps}))
+                tables += found
+                runs += made
     write_tables(
         options,
         __file__,
         "ActionFlowNet at a small size",
         tables,
-        f"ResNet-10 (single frame: EfficientNet-Lite0) at {options.size} pixels, {options.steps} steps of "
-        f"{options.batch} clips, AdamW at {options.lr:g}; pre-trained systems: {options.flow_steps} steps of flow alone"
+        f"ResNet-10 (single frame: EfficientNet-Lite0) at {options.size} pixels, batches of {options.batch} clips, "
+        f"AdamW at {options.lr:g}; pre-trained systems: {options.flow_steps} steps of flow alone"
         f"{', from a FlowNet of moving shapes,' if options.shapes else ''} before them; protocol {PROTOCOL}. The "
-        "spread is the sample standard deviation over seeds; intervals are "
-        "bootstraps over groups (people, groups of UCF-101); p is that of the paired t test over clips, of each clip's "
+        "spread is the sample standard deviation over seeds; intervals are bootstraps over groups (people, groups of "
+        "UCF-101); p is that of the paired t test over clips, of each clip's "
         "mean over the seeds. EPE is that of training, in pixels of the crop.",
         runs=runs,
     )

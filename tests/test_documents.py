@@ -49,6 +49,8 @@ SMALL: dict[str, dict[str, str]] = {
     "dataset move4mnist": {"--size": "32", "--frames": "12", "--workers": "1"},
     "features": {"--backbone": "resnet10", "--size": "40", "--workers": "1"},
     "flow": {"--set": "warps=2", "--workers": "1"},
+    "bench retrieval": {"--backbone": "resnet10"},
+    "index": {"--backbone": "resnet10", "--layer": "layer2@64", "--words": "4", "--workers": "1"},
     "pack": {"--workers": "1"},
     "test": {"--workers": "0"},
     "train": _TRAIN,
@@ -120,7 +122,7 @@ def output(line: tuple[str, ...]) -> str | None:
 def inputs(text: str) -> Iterator[str]:
     """What a command or code may read of what commands make."""
     yield from re.findall(
-        r"(?<!out=.)\bruns/[\w-]+|(?<![\w/])\w+\.npz|(?<![\w-])(?:features|flow|packed|digits|shapes)(?=/)",
+        r"(?<!out=.)\bruns/[\w-]+|(?<![\w/])\w+\.npz|(?<![\w-])(?:features|flow|library|packed|digits|shapes)(?=/)",
         text,
     )
 
@@ -181,6 +183,8 @@ def small(words: list[str]) -> list[str]:
             continue
         if fits and option not in fitted(words):
             continue
+        if name == "index" and Path("library", "library.json").is_file() and option != "--workers":
+            continue  # a library keeps its encoder
         if option == "--set" and {"dis", "network", "raft"} & set(words):  # it is of TV-L1
             continue
         added += ["--set", f"{option}={value}"] if "." in option else [option, value]

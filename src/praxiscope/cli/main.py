@@ -16,11 +16,14 @@ from praxiscope.cli import (
     features,
     flow,
     fuse,
+    index,
     pack,
     predict,
     recipes,
+    retrieve,
     test,
     train,
+    trajectories,
 )
 from praxiscope.cli.help import App
 from praxiscope.errors import ArgumentError, PraxiscopeError
@@ -57,10 +60,11 @@ def _options(
     pass
 
 
-_START, _DATA, _MOTION, _INSPECT, _MEASURE = (
+_START, _DATA, _MOTION, _FIND, _INSPECT, _MEASURE = (
     "Start here",
     "Prepare data",
     "Motion and several streams",
+    "Find videos and images",
     "Explain",
     "Recipes and benchmarks",
 )
@@ -72,7 +76,10 @@ app.command("pack", help=pack.HELP, rich_help_panel=_DATA)(pack.pack)
 app.add_typer(dataset.app, name="dataset", rich_help_panel=_DATA)
 app.command("features", help=features.HELP, rich_help_panel=_DATA)(features.features)
 app.command("flow", help=flow.HELP, rich_help_panel=_MOTION)(flow.flow)
+app.command("trajectories", help=trajectories.HELP, rich_help_panel=_MOTION)(trajectories.trajectories)
 app.command("fuse", help=fuse.HELP, rich_help_panel=_MOTION)(fuse.fuse)
+app.command("index", help=index.HELP, rich_help_panel=_FIND)(index.index)
+app.command("retrieve", help=retrieve.HELP, rich_help_panel=_FIND)(retrieve.retrieve)
 app.add_typer(explain.app, name="explain", rich_help_panel=_INSPECT)
 app.command("recipes", help=recipes.HELP, rich_help_panel=_MEASURE)(recipes.recipes)
 app.add_typer(bench.app, name="bench", rich_help_panel=_MEASURE)

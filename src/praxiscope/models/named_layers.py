@@ -248,6 +248,25 @@ class NamedLayers:
     def _number(self, name: str) -> int:
         return [layer.name for layer in self.layers].index(name)
 
+    def maps(self, x: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+        """The maps of layers alone; layers after the last of them are not computed, if the network can be split.
+
+        Args:
+            x: [N, C, H, W].
+            names: of layers, at least one.
+
+        Returns:
+            Maps [N, C, h, w] by name.
+
+        Raises:
+            UnknownNameError: a layer is unknown; the message names the nearest.
+        """
+        check_layers(names, self.names)
+        if self._intermediate is not None:
+            return self(x, names).maps
+        last = max(names, key=self.names.index)
+        return run_layers(self.up_to(last), x, names)[1]
+
     def __call__(
         self,
         x: Tensor,

@@ -16,11 +16,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from praxiscope.errors import VideoError
 from praxiscope.video.framefiles import is_frame_folder, numbered_pictures, source_bytes, source_files
 from praxiscope.video.framesequence import FrameSequence
+from praxiscope.video.image import SixteenBits, decode_image
 
 __all__ = ["FPS", "FrameFolder", "is_frame_folder", "source_bytes", "source_files"]
 
@@ -78,16 +77,12 @@ class FrameFolder(FrameSequence):
     def _frame(self, number: int) -> Any:
         """Return an image as a decoder's frame, RGB."""
         from av import VideoFrame
-        from PIL import Image, ImageOps
 
         try:
-            with Image.open(self.path / self._names[number]) as image:
-                if image.mode.startswith("I"):  # Pillow would clip 16-bit values at 255
-                    problem = f"the image {self._names[number]} has 16 bits per channel"
-                    raise VideoError(self.path, problem, "Convert the images to 8 bits.")
-                pixels = np.array(ImageOps.exif_transpose(image).convert("RGB"))
-        except VideoError:
-            raise
+            pixels = decode_image(self.path / self._names[number])
+        except SixteenBits as error:
+            problem = f"the image {self._names[number]} has 16 bits per channel"
+            raise VideoError(self.path, problem, "Convert the images to 8 bits.") from error
         except Exception as error:  # Pillow raises many types of exceptions
             raise self._damaged(number, error) from error
         height, width = pixels.shape[:2]

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from praxiscope.cli.bench import flow, full_video, full_video_cost, load, multiplier, predict, principal
+from praxiscope.cli.bench import (
+    flow,
+    full_video,
+    full_video_cost,
+    load,
+    multiplier,
+    predict,
+    principal,
+    retrieval,
+)
 from praxiscope.cli.help import App
 
 __all__ = ["app"]
@@ -17,3 +26,4 @@ app.command("principal", rich_help_panel=_SPEED)(principal.principal)
 app.command("full-video-cost", rich_help_panel=_SPEED)(full_video_cost.full_video_cost)
 app.command("full-video", rich_help_panel=_PAPERS)(full_video.full_video)
 app.command("multiplier", rich_help_panel=_PAPERS)(multiplier.multiplier)
+app.command("retrieval", rich_help_panel=_PAPERS)(retrieval.retrieval)

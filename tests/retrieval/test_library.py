@@ -280,3 +280,55 @@ def test_damage_and_wrong_folders_are_named(copy: Path, tmp_path: Path) -> None:
     for wrong in ({"fps": 0.0}, {"window_s": -1.0}, {"window_s": 3.0, "stride_s": 2.0}):
         with pytest.raises(ArgumentError):
             Reading(**wrong)
+
+
+def test_a_library_that_was_built_again_is_searched_with_its_new_encoder(copy: Path) -> None:
+    from dataclasses import replace
+
+    library, video = copy / "new", copy / "data" / "videos" / "1.mp4"
+    contracts = []
+    for seed in (0, 1):
+        shutil.rmtree(library, ignore_errors=True)
+        index(copy / "data", library, replace(OPTIONS, learning=replace(OPTIONS.learning, seed=seed)))
+        found = retrieve(library, video, start_s=0, end_s=100, top=1)  # the whole video, as a part
+        assert (found.hits[0].item.id, found.hits[0].similarity) == (
+            "videos/1.mp4",
+            pytest.approx(1, abs=1e-4),
+        )
+        contracts.append(found.library.state.contract)
+    assert contracts[0]["tensors"] != contracts[1]["tensors"]
+
+
+def test_nothing_is_made_of_wrong_options_and_unreadable_data(copy: Path) -> None:
+    from dataclasses import replace
+
+    for wrong, error in (
+        ({"layers": ("layer22@64",)}, ArgumentError),
+        ({"learn_from": str(copy / "none")}, DataError),
+        ({"encoder": str(copy / "none")}, DataError),
+    ):
+        with pytest.raises(error):
+            index(copy / "data", copy / "new", replace(OPTIONS, **wrong))
+        assert not (copy / "new").exists()
+    (copy / "bad").mkdir()
+    (copy / "bad" / "a.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"none of 1 item.*a\.png"):
+        index(copy / "bad", copy / "new", OPTIONS)
+
+
+def test_parts_of_a_video_and_windows_are_placed_in_its_file(made: Path) -> None:
+    encoder = load_encoder(made / "library" / ENCODER)
+    path = made / "data" / "videos" / "1.mp4"
+    reading = Reading(fps=10.0, window_s=0.4, stride_s=0.2)
+    whole = encode_item(VideoRecord("whole", path, ()), encoder, reading)
+    end_s = whole.place_s[0, 1]
+    part = encode_item(VideoRecord("part", path, (), start_s=0.5, end_s=1.1), encoder, reading)
+    assert part.place_s[0, 0] == pytest.approx(0.5, abs=0.05)
+    assert (part.place_s[:, 0] >= 0.45).all()
+    assert (part.place_s[:, 1] <= 1.15).all()
+    assert (whole.place_s[1:, 1] <= end_s + 1e-9).all()
+    assert np.diff(whole.place_s[1:, 0]) == pytest.approx([0.2] * (len(whole.place_s) - 2))
+    short = encode_item(VideoRecord("short", path, (), start_s=0.5, end_s=0.8), encoder, reading)
+    assert len(short.vectors) == 1  # not longer than a window
+    still = encode_item(VideoRecord("image", made / "data" / "images" / "1.png", ()), encoder, reading)
+    assert (len(still.vectors), still.place_s.tolist(), len(still.thumbs)) == (1, [[0, 0]], 1)

@@ -230,4 +230,9 @@ def _print(one: IndexSummary, out: Path) -> None:
         f"{one.added} added, {one.changed} changed, {one.removed} removed, {one.kept} unchanged. {out}: "
         f"{counted(one.items, 'item')}, {counted(one.rows, 'row')} of {one.dims}, {one.bytes / 1e6:.1f} MB, "
         f"{one.search} search."
+        + (
+            f" {counted(one.skipped, 'item')} could not be read: {out / 'skipped.csv'}."
+            if one.skipped
+            else ""
+        )
     )

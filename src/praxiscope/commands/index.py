@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -83,10 +83,13 @@ def index(
         frame_folders=options.frame_folders,
     )
     _check_folder(root)
+    start = None if is_library(root) else _Start.of(records, str(data), options, reporter)
     root.mkdir(parents=True, exist_ok=True)
     with locked(root):
         remove_parts([root, root / "blocks", root / "index"])
-        state = _begin(root, records, str(data), options, reporter)
+        state = (
+            read_state(root) if is_library(root) or start is None else start.begin(root, options, reporter)
+        )
         update = Update(root, state, source_name(str(data)), records, options, reporter)
         update.encode()
         state = update.finish()
@@ -139,42 +142,64 @@ def _check_folder(root: Path) -> None:
         raise ArgumentError(f"{root}: is not empty and holds no library; choose another folder.")
 
 
-def _begin(
-    root: Path, records: Sequence[VideoRecord], data: str, options: IndexOptions, reporter: Reporter
-) -> State:
-    """The state of the library, whose encoder is made first if it has none."""
-    if is_library(root):
-        return read_state(root)
-    shutil.rmtree(root / ENCODER, ignore_errors=True)
-    shutil.rmtree(root / "blocks", ignore_errors=True)
-    if options.encoder is not None:
-        other = read_state(Path(options.encoder))
-        shutil.copytree(Path(options.encoder) / ENCODER, root / ENCODER)
-        contract = dict(other.contract)
-    else:
-        encoder, network = _learned(records, data, options, reporter)
-        save_encoder(root / ENCODER, encoder)
-        save_frame_network(root / ENCODER / NETWORK, network)
-        contract = encoder.contract()
-    forget_encoder()
-    state = State(contract, options.reading.to_dict())
-    write_json(root / LIBRARY_FILE, state.to_dict())
-    return state
+@dataclass(frozen=True)
+class _Start:
+    """What a new library begins with, checked before its folder is made.
+
+    Attributes:
+        records, name: the data from which its encoder is learned.
+        network: the network, and the local features that it gives; None with the encoder of another library.
+        features: see ``network``.
+    """
+
+    records: Sequence[VideoRecord] = ()
+    name: str = ""
+    network: FrameNetwork | None = None
+    features: LocalFeatures | None = None
+
+    @staticmethod
+    def of(records: Sequence[VideoRecord], data: str, options: IndexOptions, reporter: Reporter) -> _Start:
+        if options.encoder is not None:
+            read_state(Path(options.encoder))
+            return _Start()
+        if options.learn_from is not None:
+            data = options.learn_from
+            records = found_items(data, frame_folders=options.frame_folders)
+        network = create_frame_network(options.backbone, weights=options.weights)
+        reporter.line(network.note)
+        trained = TrainedNetwork(network.model, network.card, device=pick_device(options.device))
+        features = LocalFeatures(trained, [Part.parse(text) for text in options.layers])
+        return _Start(records, Path(data).name, network, features)
+
+    def begin(self, root: Path, options: IndexOptions, reporter: Reporter) -> State:
+        """Write the encoder and an empty list of blocks."""
+        shutil.rmtree(root / ENCODER, ignore_errors=True)
+        shutil.rmtree(root / "blocks", ignore_errors=True)
+        if options.encoder is not None:
+            contract = dict(read_state(Path(options.encoder)).contract)
+            shutil.copytree(Path(options.encoder) / ENCODER, root / ENCODER)
+        else:
+            assert self.features is not None
+            assert self.network is not None
+            encoder = _learned(self.records, self.name, self.features, options, reporter)
+            self.network.model.to("cpu")
+            save_encoder(root / ENCODER, encoder)
+            save_frame_network(root / ENCODER / NETWORK, self.network)
+            contract = encoder.contract()
+        forget_encoder()
+        state = State(contract, options.reading.to_dict())
+        write_json(root / LIBRARY_FILE, state.to_dict())
+        return state
 
 
 def _learned(
-    records: Sequence[VideoRecord], data: str, options: IndexOptions, reporter: Reporter
-) -> tuple[Encoder, FrameNetwork]:
+    records: Sequence[VideoRecord],
+    name: str,
+    features: LocalFeatures,
+    options: IndexOptions,
+    reporter: Reporter,
+) -> Encoder:
     """Learn an encoder from a few frames of many items."""
-    if options.learn_from is not None:
-        records, data = (
-            found_items(options.learn_from, frame_folders=options.frame_folders),
-            options.learn_from,
-        )
-    network = create_frame_network(options.backbone, weights=options.weights)
-    reporter.line(network.note)
-    trained = TrainedNetwork(network.model, network.card, device=pick_device(options.device))
-    features = LocalFeatures(trained, [Part.parse(text) for text in options.layers])
     each = max(1, -(-_LEARN_FRAMES // len(records)))
     step = max(1, len(records) // _LEARN_FRAMES)
     chosen, skipped = list(records)[::step], dict[str, str]()
@@ -185,6 +210,10 @@ def _learned(
             yield part.pixels
 
     count = sum(len(part) for part in frames())
+    if not count:
+        raise DataError(
+            f"{name}: none of {counted(len(chosen), 'item')} could be read: {next(iter(skipped.values()))}"
+        )
     learning = options.learning
     if learning.whiten and len(records) < _ITEMS_PER_DIMENSION * learning.dims:
         learning = replace(learning, whiten=False)
@@ -194,8 +223,9 @@ def _learned(
         )
     if count <= learning.dims:
         learning = replace(learning, dims=count // 2)
-    name = f"{counted(count, 'frame')} of {Path(data).name}"
-    reporter.line(f"The encoder is learned from {name}.")
-    encoder = learn_encoder(features, frames, count, learning, learned_from=name, reporter=reporter)
-    network.model.to("cpu")
-    return encoder, network
+        reporter.line(
+            f"Note: {counted(count, 'frame')} are too few for more than {learning.dims} dimensions."
+        )
+    learned_from = f"{counted(count, 'frame')} of {name}"
+    reporter.line(f"The encoder is learned from {learned_from}.")
+    return learn_encoder(features, frames, count, learning, learned_from=learned_from, reporter=reporter)

@@ -61,10 +61,7 @@ def retrieve(
         VideoError: the query cannot be read.
     """
     found = library if isinstance(library, Library) else Library(library)
-    if top < 1:
-        raise ArgumentError(f"top must be at least 1, got {top}")
-    if (start_s or 0) < 0 or (end_s is not None and end_s <= (start_s or 0)):
-        raise ArgumentError(f"the part of the query must end after it starts, got {start_s} to {end_s} s")
+    _check(top, start_s, end_s)
     encoded = _query(found, query, start_s, end_s, device)
     whole = start_s is None and end_s is None
     same = _same_item(found, query) if whole else []
@@ -90,8 +87,10 @@ def moments(
         top: largest number of moments.
 
     Raises:
-        ArgumentError: the library has no windows.
+        ArgumentError: the library has no windows, or numbers cannot be used.
+        DataError, VideoError: see `retrieve`.
     """
+    _check(top, start_s, end_s)
     found = library if isinstance(library, Library) else Library(library)
     reading = Reading(**found.state.reading)
     if not reading.window_s:
@@ -106,6 +105,13 @@ def moments(
         vectors, place_s = encoded.vectors, encoded.place_s
     first = 1 if len(vectors) > 1 else 0  # a video that is not longer than a window is one moment
     return best_moments(wanted.vectors[0], vectors[first:], np.asarray(place_s)[first:], top)
+
+
+def _check(top: int, start_s: float | None, end_s: float | None) -> None:
+    if top < 1:
+        raise ArgumentError(f"top must be at least 1, got {top}")
+    if (start_s or 0) < 0 or (end_s is not None and end_s <= (start_s or 0)):
+        raise ArgumentError(f"the part of the query must end after it starts, got {start_s} to {end_s} s")
 
 
 def _query(
@@ -134,7 +140,7 @@ _loaded: dict[tuple[Path, str, str], Encoder] = {}
 
 def encoder_of(library: Library, device: str = "auto") -> Encoder:
     """The encoder of a library; the last one is kept in memory."""
-    key = (library.root.resolve(), str(library.state.contract["weights"]), device)
+    key = (library.root.resolve(), str(library.state.contract), device)
     if key not in _loaded:
         _loaded.clear()
         _loaded[key] = load_encoder(library.root / ENCODER, device=pick_device(device))

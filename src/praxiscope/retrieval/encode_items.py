@@ -126,7 +126,7 @@ def encode_item(
         places = [(first_s, last_s + 1 / reading.fps)]
         sums_of_rows = [whole]
         for start_s, end_s, row in windows.finish():
-            places.append((start_s, end_s))
+            places.append((start_s, min(end_s, places[0][1])))
             sums_of_rows.append(row)
     return Encoded(
         encoder.finish(torch.stack(sums_of_rows)),

@@ -28,9 +28,9 @@ from praxiscope.inference.extract import weights_digest
 from praxiscope.inference.frame_network import load_frame_network
 from praxiscope.inference.network import TrainedNetwork
 from praxiscope.layers.vlad import local_features, vlad
-from praxiscope.models.named_layers import NamedLayers, named_layers
+from praxiscope.models.named_layers import NamedLayers, check_layers, named_layers
 from praxiscope.retrieval.parts import Part
-from praxiscope.tensorfile import read_tensors
+from praxiscope.tensorfile import digest_of, read_tensors
 from praxiscope.video.geometry import resize
 
 __all__ = ["NETWORK", "Encoder", "LocalFeatures", "Projection", "load_encoder", "save_encoder"]
@@ -59,6 +59,7 @@ class LocalFeatures:
             raise ArgumentError(f"the network sees {network.stream}. Retrieval needs one of RGB frames.")
         self.network, self.parts = network, tuple(parts)
         self._layers: NamedLayers = named_layers(model.stream_networks["rgb"])
+        check_layers([part.layer for part in self.parts], self._layers.names)
 
     def __call__(self, frames: Tensor) -> list[Tensor]:
         """Local features of length 1.
@@ -168,6 +169,13 @@ class Encoder:
         """Encode each frame: uint8 [n, 3, H, W] to float32 [n, D]."""
         return self.finish(self.residuals(frames))
 
+    def _tensors(self) -> dict[str, Tensor]:
+        """What was learned, by name."""
+        found = {f"words.{number}": words.contiguous() for number, words in enumerate(self.words)}
+        if self.projection is not None:
+            found |= {f"projection.{name}": x.contiguous() for name, x in self.projection._asdict().items()}
+        return found
+
     def contract(self) -> dict[str, Any]:
         """What decides the vectors, as plain values. Vectors can be compared if it is equal."""
         network = self.features.network
@@ -178,20 +186,15 @@ class Encoder:
             "words": [len(words) for words in self.words],
             "dims": self.dims,
             "projected": self.projection is not None,
+            "tensors": digest_of(self._tensors()),
             "learned_from": self.learned_from,
         }
 
 
 def save_encoder(folder: Path, encoder: Encoder) -> None:
     """Write the vocabulary and the projection. The network is written by its own function to `NETWORK`."""
-    tensors = {f"words.{number}": words.contiguous() for number, words in enumerate(encoder.words)}
-    if encoder.projection is not None:
-        tensors |= {
-            "projection.mean": encoder.projection.mean.contiguous(),
-            "projection.axes": encoder.projection.axes.contiguous(),
-        }
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, folder / _TENSORS)
+    save_file(encoder._tensors(), folder / _TENSORS)
     write_json(folder / _ABOUT, {"version": _VERSION, **encoder.contract()})
 
 

@@ -28,7 +28,8 @@ class Vocabulary:
 
     Attributes:
         gaussians: k. 256 in the papers.
-        samples: trajectories from which PCA and mixtures are learned. 256,000 in the papers.
+        samples: largest number of trajectories from which PCA and mixtures are learned; of more, some are drawn.
+            256,000 in the papers.
         seed: of the sample and the mixtures.
     """
 
@@ -96,9 +97,10 @@ def learn_fisher(
         DataError: fewer trajectories than Gaussians.
     """
     if len(samples) < max(vocabulary.gaussians, 2):
-        raise DataError(
-            f"{len(samples)} trajectories are too few for {vocabulary.gaussians} Gaussians. Use fewer (--gaussians)."
-        )
+        raise DataError(f"{len(samples)} trajectories are too few for {vocabulary.gaussians} Gaussians.")
+    if len(samples) > vocabulary.samples:
+        drawn = np.random.default_rng(vocabulary.seed).permutation(len(samples))[: vocabulary.samples]
+        samples = samples.take(np.sort(drawn))
     mixtures = {}
     with (reporter or Reporter()).bar("mixtures", len(SIZES)) as bar:
         for name in SIZES:

@@ -47,7 +47,10 @@ def test_an_approximate_index_finds_most(tmp_path: Path, kind: str) -> None:
     cut = tmp_path / "cut" / path.name
     cut.parent.mkdir()
     cut.write_bytes(path.read_bytes()[:-1000])
-    for damaged in (cut, tmp_path / "none.faiss"):
+    changed = tmp_path / "changed" / path.name
+    changed.parent.mkdir()
+    changed.write_bytes(path.read_bytes()[:-1] + b"?")
+    for damaged in (cut, changed, tmp_path / "none.faiss"):
         with pytest.raises(DataError, match=r"index` again"):
             open_index(damaged)
 

@@ -11,9 +11,11 @@ import torch
 from numpy.typing import NDArray
 
 import praxiscope as px
-from praxiscope.errors import ArgumentError
+from praxiscope.errors import ArgumentError, UnknownNameError
+from praxiscope.trajectories.camera import MATCHERS, CameraMotion
 from praxiscope.trajectories.extraction import extract
-from praxiscope.trajectories.histograms import cell_sums, flow_bins, gradient_bins, patch_histograms
+from praxiscope.trajectories.farneback import Expansion, expand, pyramid_flow
+from praxiscope.trajectories.histograms import Sums, flow_sums, gradient_sums, patch_histograms
 from praxiscope.trajectories.settings import TrajectorySettings
 
 ROWS, COLUMNS, FRAMES = 72, 96, 20
@@ -127,26 +129,40 @@ def by_hand(dx: float, dy: float, bins: int = 8) -> list[float]:
     return found
 
 
-@pytest.mark.parametrize("vector", [(1.0, 0.0), (0.0, 2.0), (-1.0, 0.3), (0.6, -0.6), (3.0, -0.01)])
+def at(sums: Sums, row: int, column: int) -> list[float]:
+    """What one pixel adds to each bin."""
+    return [
+        each[row + 1, column + 1] - each[row, column + 1] - each[row + 1, column] + each[row, column]
+        for each in sums
+    ]
+
+
+@pytest.mark.parametrize(
+    "vector", [(1.0, 0.0), (0.0, 2.0), (-1.0, 0.3), (0.6, -0.6), (3.0, -0.01), (2.0, -1e-7)]
+)
 def test_a_vector_is_shared_by_the_two_nearest_orientations(vector: Sequence[float]) -> None:
-    flow = np.broadcast_to(np.array(vector, np.float32), (4, 5, 2))
-    found = flow_bins(np.ascontiguousarray(flow), still=0.4)
-    assert found.shape == (4, 5, 9)
-    assert found[2, 3] == pytest.approx([*by_hand(*vector), 0.0], abs=2e-3)
+    flow = [np.full((4, 5), value, np.float32) for value in vector]
+    found = flow_sums(*flow, still=0.4)
+    assert [each.shape for each in found] == [(5, 6)] * 9
+    assert at(found, 2, 3) == pytest.approx([*by_hand(*vector), 0.0], abs=2e-3)
     ramp = vector[0] * np.arange(9, dtype=np.float32) + vector[1] * np.arange(7, dtype=np.float32)[:, None]
-    gradients = gradient_bins(np.ascontiguousarray(ramp))[3, 4]
+    gradients = at(gradient_sums(np.ascontiguousarray(ramp)), 3, 4)
     assert gradients == pytest.approx([2 * value for value in by_hand(*vector)], abs=5e-3)  # of two pixels
 
 
 def test_short_flow_counts_as_no_motion() -> None:
-    flow = np.full((3, 3, 2), 0.2, np.float32)
-    assert flow_bins(flow, still=0.4)[1, 1].tolist() == [0] * 8 + [1]
+    flow = np.full((3, 3), 0.2, np.float32)
+    assert at(flow_sums(flow, flow, still=0.4), 1, 1) == [0] * 8 + [1]
 
 
 def test_patches_are_cells_of_sums_moved_inside_the_frame() -> None:
     bins = np.random.default_rng(0).random((40, 50, 3), np.float32)
     points = np.array([[25.2, 19.7], [0.0, 0.0], [49.0, 39.0]], np.float32)
-    found = patch_histograms(cell_sums(bins, 8), points, 8, 2)
+    sums = [
+        np.pad(plane.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+        for plane in np.moveaxis(bins.astype(np.float64), 2, 0)
+    ]
+    found = patch_histograms(sums, points, 8, 2)
     for row, (top, left) in zip(found, [(12, 17), (0, 0), (24, 34)], strict=True):
         cells = [
             bins[top + 8 * r : top + 8 * r + 8, left + 8 * c : left + 8 * c + 8].sum((0, 1))
@@ -155,3 +171,64 @@ def test_patches_are_cells_of_sums_moved_inside_the_frame() -> None:
         ]
         expected = np.concatenate(cells)
         assert row == pytest.approx(np.sqrt(expected / expected.sum()), rel=1e-4)
+
+
+def test_an_expansion_is_the_polynomial_that_fits_best() -> None:
+    y, x = np.mgrid[:32, :40]
+    values = (
+        100 + 0.5 * x - 0.25 * y + 0.02 * (x - 20) ** 2 - 0.03 * (y - 16) ** 2 + 0.01 * (x - 20) * (y - 16)
+    )
+    bx, by, axx, ayy, axy = (plane[16, 20] for plane in expand(values.astype(np.float32)).planes)
+    assert (bx, by, axx, ayy, axy) == pytest.approx((0.5, -0.25, 0.02, -0.03, 0.005), abs=1e-4)
+
+
+def frame_of(seed: int = 0) -> NDArray[np.uint8]:
+    return cv2.GaussianBlur(texture(140, 180, seed), (0, 0), 1.5).clip(0, 255).astype(np.uint8)
+
+
+def moved(frame: NDArray[np.uint8], homography: NDArray[np.float64]) -> NDArray[np.uint8]:
+    return cv2.warpPerspective(frame, homography, frame.shape[::-1], borderMode=cv2.BORDER_REFLECT)
+
+
+def flows(one: NDArray[np.uint8], two: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+    """Flow at three scales."""
+
+    def views(frame: NDArray[np.uint8]) -> list[Expansion]:
+        sizes = [(180 // 2**level, 140 // 2**level) for level in range(3)]
+        return [expand(cv2.resize(frame, size, interpolation=cv2.INTER_AREA)) for size in sizes]
+
+    return pyramid_flow(views(one), views(two))
+
+
+@pytest.mark.parametrize("shift", [(0.0, 0.0), (1.3, -0.6), (5.0, 3.0)])
+def test_the_flow_of_a_shift_is_the_shift_at_each_scale(shift: tuple[float, float]) -> None:
+    frame = frame_of()
+    found = flows(frame, moved(frame, np.array([[1, 0, shift[0]], [0, 1, shift[1]], [0, 0, 1.0]])))
+    assert [flow.shape for flow in found] == [(2, 140, 180), (2, 70, 90), (2, 35, 45)]
+    for level, flow in enumerate(found):
+        inner = np.median(flow[:, 5:-5, 5:-5], axis=(1, 2))
+        assert inner == pytest.approx(np.array(shift) / 2**level, abs=0.1)
+
+
+@pytest.mark.parametrize("matcher", MATCHERS.names())
+def test_the_homography_of_a_moving_camera_is_found(matcher: str) -> None:
+    truth = np.array([[1.01, -0.02, 3.0], [0.02, 0.99, -2.0], [1e-5, 0, 1.0]])
+    before = frame_of()
+    after = moved(before, truth)
+    found = CameraMotion(matcher).homography(before, after, flows(before, after)[0])
+    corners = np.array([[[10, 10]], [[170, 10]], [[90, 130.0]]])
+    gap = cv2.perspectiveTransform(corners, found) - cv2.perspectiveTransform(corners, truth)
+    assert np.abs(gap).max() < 0.5
+
+
+def test_frames_without_structure_have_no_motion_of_the_camera() -> None:
+    frame = np.full((60, 80), 100, np.uint8)
+    for matcher in MATCHERS.names():
+        assert (
+            CameraMotion(matcher).homography(frame, frame, np.ones((2, 60, 80), np.float32)) == np.eye(3)
+        ).all()
+
+
+def test_an_unknown_matcher_is_named() -> None:
+    with pytest.raises(UnknownNameError, match="surf"):
+        extract(moving(1.5, -0.5), settings=TrajectorySettings(camera="surf"))

@@ -172,9 +172,17 @@ def _training(found: RetrievalSet, test: RetrievalTest) -> tuple[list[VideoRecor
         return items, f"{found.name} without the queries"
     folder = Path(test.learn_from)
     if folder.is_dir() and (images := images_below(folder)):
-        return images, folder.name
-    manifest = load_records(test.learn_from)
-    return list(manifest.of("train")), f"{manifest.name}, training split"
+        items, name = images, folder.name
+    else:
+        manifest = load_records(test.learn_from)
+        items, name = list(manifest.of("train")), f"{manifest.name}, training split"
+    asked = {found.items[query.item].path.resolve() for query in found.queries}
+    if both := [item.id for item in items if item.path.resolve() in asked]:
+        raise ArgumentError(
+            f"--learn-from {test.learn_from}: {counted(len(both), 'item')} of it, the first {both[0]}, are also "
+            "queries, and nothing is learned from queries. Give other data."
+        )
+    return items, name
 
 
 def _words(

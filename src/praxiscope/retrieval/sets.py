@@ -104,7 +104,12 @@ def images_below(folder: Path) -> list[VideoRecord]:
 
 
 def by_label(
-    data: str, of: str = "label", annotations: Path | None = None, split: int | str | None = None
+    data: str,
+    of: str = "label",
+    annotations: Path | None = None,
+    split: int | str | None = None,
+    *,
+    part: str | None = None,
 ) -> RetrievalSet:
     """Each video of a data set searches the others: those of its label, or of its group, are to be found.
 
@@ -112,6 +117,7 @@ def by_label(
         data: as for training.
         of: "label" or "group".
         annotations, split: see `praxiscope.data.manifest.load_records`.
+        part: "train", "val" or "test": only these videos; None: all.
 
     Raises:
         ArgumentError: another word.
@@ -120,7 +126,7 @@ def by_label(
     if of not in ("label", "group"):
         raise ArgumentError(f"of must be label or group, got {of!r}")
     manifest = load_records(data, annotations=annotations, split=split)
-    items = manifest.records
+    items = manifest.records if part is None else manifest.of(part)
     names = [set(one.labels) if of == "label" else {one.group} - {None} for one in items]
     queries = []
     for number, own in enumerate(names):
@@ -128,7 +134,7 @@ def by_label(
         if alike:
             queries.append(Query(number, frozenset(alike), frozenset({number})))
     if not queries:
-        raise DataError(f"{data}: no two videos have the same {of}")
+        raise DataError(f"{data}: no two {f'{part} ' if part else ''}videos have the same {of}")
     return RetrievalSet(f"{manifest.name} by {of}", items, tuple(range(len(items))), tuple(queries))
 
 

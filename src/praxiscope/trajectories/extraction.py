@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from praxiscope.errors import ArgumentError
 from praxiscope.trajectories.camera import CameraMotion, warp_to_previous
+from praxiscope.trajectories.farneback import Expansion, expand, pyramid_flow
 from praxiscope.trajectories.histograms import (
     ORIENTATIONS,
-    cell_sums,
-    flow_bins,
-    gradient_bins,
+    flow_sums,
+    gradient_sums,
     patch_histograms,
 )
 from praxiscope.trajectories.opencv import opencv
@@ -37,6 +37,13 @@ class _Scale(NamedTuple):
     size: tuple[int, int]
     ratio: float
     tracks: Tracks
+
+
+class _View(NamedTuple):
+    """A frame at one scale, uint8 [H, W], and its polynomial expansion."""
+
+    gray: NDArray[np.uint8]
+    expansion: Expansion
 
 
 def extract(
@@ -88,15 +95,15 @@ def extract_parts(
         ArgumentError: see `extract`.
     """
     scales: list[_Scale] = []
-    camera = CameraMotion(settings.seed) if settings.camera_motion else None
-    before: list[NDArray[np.uint8]] = []
+    camera = CameraMotion(settings.camera, settings.seed) if settings.camera_motion else None
+    before: list[_View] = []
     for number, frame in enumerate(frames):
         gray = _gray(frame, number)
         if not scales:
             scales = _scales(gray.shape, settings)
         elif gray.shape != scales[0].size:
             raise ArgumentError(f"frame {number} has {gray.shape} pixels, the first {scales[0].size}")
-        now = _pyramid(gray, scales)
+        now = _views(gray, scales)
         if before:
             for scale, finished in zip(scales, _advance(before, now, scales, camera, settings), strict=True):
                 part = described(finished, number, scale.ratio, scales[0].size, _widths(settings), settings)
@@ -107,22 +114,22 @@ def extract_parts(
 
 
 def _advance(
-    before: list[NDArray[np.uint8]],
-    now: list[NDArray[np.uint8]],
+    before: list[_View],
+    now: list[_View],
     scales: list[_Scale],
     camera: CameraMotion | None,
     settings: TrajectorySettings,
 ) -> Iterator[Any]:
     """Move the trajectories of all scales from a frame to the next."""
-    flows = [_flow(one, two) for one, two in zip(before, now, strict=True)]
+    flows = _flows(before, now)
     still = flows
     if camera is not None:
-        homography = camera.homography(before[0], now[0], flows[0])
+        homography = camera.homography(before[0].gray, now[0].gray, flows[0])
         if not np.array_equal(homography, np.eye(3)):
-            warped = _pyramid(warp_to_previous(before[0], now[0], homography), scales)
-            still = [_flow(one, two) for one, two in zip(before, warped, strict=True)]
-    for scale, gray, flow, own in zip(scales, before, flows, still, strict=True):
-        values = _descriptors(gray, own, scale.tracks, settings)
+            warped = warp_to_previous(before[0].gray, now[0].gray, homography)
+            still = _flows(before, _views(warped, scales))
+    for scale, view, flow, own in zip(scales, before, flows, still, strict=True):
+        values = _descriptors(view.gray, own, scale.tracks, settings)
         yield scale.tracks.step(_median(flow), _median(own), values)
 
 
@@ -132,17 +139,15 @@ def _descriptors(
     """HOG, HOF, MBHx and MBHy of a frame around the trajectories, side by side."""
     if not len(tracks):
         return np.empty((0, sum(_widths(settings))), np.float32)
-    side = settings.patch // settings.cells
-    places = tracks.places
+    side, places = settings.patch // settings.cells, tracks.places
+    u, v = flow
     maps = (
-        gradient_bins(gray.astype(np.float32)),
-        flow_bins(flow, settings.still),
-        gradient_bins(np.ascontiguousarray(flow[..., 0])),
-        gradient_bins(np.ascontiguousarray(flow[..., 1])),
+        gradient_sums(gray.astype(np.float32)),
+        flow_sums(u, v, settings.still),
+        gradient_sums(u),
+        gradient_sums(v),
     )
-    return np.concatenate(
-        [patch_histograms(cell_sums(bins, side), places, side, settings.cells) for bins in maps], axis=1
-    )
+    return np.concatenate([patch_histograms(sums, places, side, settings.cells) for sums in maps], axis=1)
 
 
 def _widths(settings: TrajectorySettings) -> tuple[int, ...]:
@@ -150,11 +155,11 @@ def _widths(settings: TrajectorySettings) -> tuple[int, ...]:
     return tuple(cells * bins for bins in (ORIENTATIONS, ORIENTATIONS + 1, ORIENTATIONS, ORIENTATIONS))
 
 
-def _start(now: list[NDArray[np.uint8]], scales: list[_Scale]) -> None:
+def _start(now: list[_View], scales: list[_Scale]) -> None:
     cv2 = opencv()
 
-    for gray, scale in zip(now, scales, strict=True):
-        corners = cv2.cornerMinEigenVal(gray, 3, ksize=3)
+    for view, scale in zip(now, scales, strict=True):
+        corners = cv2.cornerMinEigenVal(view.gray, 3, ksize=3)
         scale.tracks.start(corners, float(corners.max()))
 
 
@@ -174,28 +179,28 @@ def _scales(size: tuple[int, ...], settings: TrajectorySettings) -> list[_Scale]
     return found
 
 
-def _pyramid(gray: NDArray[np.uint8], scales: list[_Scale]) -> list[NDArray[np.uint8]]:
+def _views(gray: NDArray[np.uint8], scales: list[_Scale]) -> list[_View]:
     cv2 = opencv()
 
-    return [
-        gray,
-        *(cv2.resize(gray, scale.size[::-1], interpolation=cv2.INTER_LINEAR) for scale in scales[1:]),
-    ]
+    found = [_View(gray, expand(gray))]
+    for scale in scales[1:]:
+        # Flow needs frames without details that the smaller frame cannot show; the descriptors are of plain ones.
+        smooth = cv2.GaussianBlur(gray, (0, 0), (scale.ratio - 1) / 2)
+        view, smooth = (
+            cv2.resize(frame, scale.size[::-1], interpolation=cv2.INTER_LINEAR) for frame in (gray, smooth)
+        )
+        found.append(_View(view, expand(smooth)))
+    return found
 
 
-def _flow(one: NDArray[np.uint8], two: NDArray[np.uint8]) -> NDArray[np.float32]:
-    cv2 = opencv()
-
-    flow: Any = cv2.calcOpticalFlowFarneback(
-        one, two, None, _SMALLER, 5, 10, 2, 7, 1.5, cv2.OPTFLOW_FARNEBACK_GAUSSIAN
-    )
-    return np.asarray(flow, np.float32)
+def _flows(before: list[_View], now: list[_View]) -> list[NDArray[np.float32]]:
+    return pyramid_flow([view.expansion for view in before], [view.expansion for view in now])
 
 
 def _median(flow: NDArray[np.float32]) -> NDArray[np.float32]:
     cv2 = opencv()
 
-    return np.stack([cv2.medianBlur(np.ascontiguousarray(flow[..., axis]), 5) for axis in (0, 1)], axis=-1)
+    return np.stack([cv2.medianBlur(plane, 5) for plane in flow])
 
 
 def _gray(frame: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:

@@ -34,6 +34,7 @@ class TrajectorySettings:
             this, pixels. Not printed.
         still: flow below this counts as no motion in HOF, pixels. Not printed.
         camera_motion: remove the motion of the camera.
+        camera: how frames are matched for it: "lucas-kanade", "sift" or "orb".
         seed: of RANSAC.
 
     Raises:
@@ -54,6 +55,7 @@ class TrajectorySettings:
     least_warped: float = 1.0
     still: float = 0.4
     camera_motion: bool = True
+    camera: str = "lucas-kanade"
     seed: int = 0
 
     def __post_init__(self) -> None:

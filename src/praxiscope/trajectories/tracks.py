@@ -93,7 +93,7 @@ class Tracks:
         """Move all trajectories to the next frame; those that leave it end.
 
         Args:
-            flow: to the next frame, median-filtered, [H, W, 2].
+            flow: to the next frame, median-filtered, [2, H, W].
             warped: the same without the motion of the camera.
             descriptors: at the places of now, [N, D].
 
@@ -106,8 +106,8 @@ class Tracks:
         row = np.rint(here[:, 1]).astype(np.intp).clip(0, height - 1)
         frames = self._settings.length // self._settings.time_cells  # of a time cell
         self._descriptors[number, self._age // frames] += descriptors / np.float32(frames)
-        self._warped[number, self._age] = warped[row, column]
-        there = here + flow[row, column]
+        self._warped[number, self._age] = warped[:, row, column].T
+        there = here + flow[:, row, column].T
         self._age += 1
         self._points[number, self._age] = there
         inside = (there > 0).all(1) & (there[:, 0] < width) & (there[:, 1] < height)

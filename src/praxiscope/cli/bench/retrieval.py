@@ -27,7 +27,8 @@ def retrieval(
     of: Annotated[
         str | None,
         typer.Option(
-            help="label or group: each video of DATA searches the others of its label or its group.",
+            help="label or group: each video of DATA searches the others of its label or its group. Without "
+            "--learn-from only the test split is searched.",
             rich_help_panel=DATA_PANEL,
         ),
     ] = None,
@@ -42,7 +43,7 @@ def retrieval(
         str | None,
         typer.Option(
             help="Data from which vocabularies and PCA are learned: a folder of images, or videos (their training "
-            "split). Default: the searched items of DATA that are not queries.",
+            "split). Default: the searched items of DATA that are not queries; with --of the training split of DATA.",
             rich_help_panel=DATA_PANEL,
         ),
     ] = None,
@@ -116,7 +117,11 @@ def retrieval(
             Part.parse(one)
     for number in sizes:
         Part.parse(f"layer@{number}")
-    found = by_label(data, of, annotations) if of else find_retrieval_set(data, annotations)
+    if of:
+        found = by_label(data, of, annotations, part=None if learn_from else "test")
+        learn_from = learn_from or data
+    else:
+        found = find_retrieval_set(data, annotations)
     with quick_imports():
         from praxiscope.bench.retrieval import HEADER, RetrievalTest, bench_retrieval, format_retrieval
         from praxiscope.devices import pick_device

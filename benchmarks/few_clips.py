@@ -196,7 +196,7 @@ def main() -> None:
                 )
                 if system in options.systems:
                     with_list(
-                        stores.get(system, store), listed, drawn(manifest, count, seed), manifest.classes
+                        stores.get(system, store).root, listed, drawn(manifest, count, seed), manifest.classes
                     )
                 elif not (run / "result_25x1.json").is_file():
                     continue

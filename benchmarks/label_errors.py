@@ -50,7 +50,7 @@ def main() -> None:
     rows, found, clips = [], [], len(manifest.of("train"))
     for seed in range(options.seeds):
         records, wrong = planted(manifest, options.wrong, seed)
-        listed = with_list(store, options.out / f"seed{seed}", records, manifest.classes)
+        listed = with_list(store.root, options.out / f"seed{seed}", records, manifest.classes)
         trouble = px.check(labels=listed).label_trouble
         order = [suspect.record.id for suspect in trouble.suspects]
         hits = {count: len(wrong & set(order[:count])) for count in (options.wrong, options.listed)}

@@ -1,9 +1,9 @@
 """VLAD of convolutional features: mean average precision by layer, size of the image and dimensions.
 
 `python benchmarks/retrieval.py dvd:COVERS --videos weizmann:WEIZMANN --learn-from ucf101:UCF101 --network
-squeezenet1_0=WEIGHTS`. DVD covers: 240 photographs search 60 covers. Each video of --videos searches the others, by label and by
-group. Vocabularies and PCA are learned from the training split of --learn-from. Every data set, network and size is one
-file in --out; those that exist are not measured again.
+squeezenet1_0=WEIGHTS`. DVD covers: 240 photographs search 60 covers. Each video of --videos searches the others, by
+label and by group; of those of --learn-from only the test split. Vocabularies and PCA are learned from the training
+split of --learn-from. Every data set, network and size is one file in --out; those that exist are not measured again.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from common import Table, parser, run_command, write_tables
 
 from praxiscope.bench.retrieval import RetrievalTest, bench_retrieval
 from praxiscope.data.manifest import load_records
+from praxiscope.errors import DataError
 from praxiscope.explain.explanation import BLUE, ORANGE, TEXT, new_figure, style_axes
 from praxiscope.progress import ConsoleReporter
 from praxiscope.retrieval.sets import RetrievalSet, by_label, find_retrieval_set
@@ -172,7 +173,12 @@ def main() -> None:
     sets = {"DVD covers": find_retrieval_set(options.covers)}
     for data in options.videos:
         name = load_records(data).name
-        sets |= {f"{name}, {of}": by_label(data, of) for of in ("label", "group")}
+        part = "test" if data == options.learn_from else None
+        for of in ("label", "group"):
+            try:
+                sets[f"{name}, {of}"] = by_label(data, of, part=part)
+            except DataError as error:  # each group is one video
+                print(f"Note: {error}")
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for network in options.weights:
         for name, found in sets.items():
@@ -182,11 +188,13 @@ def main() -> None:
     header = ("data", "network", "comparison", "difference of mAP", "from", "to")
     compared = [line for key, rows in groups.items() for line in comparisons(*key, rows)]
     figure = Path(__file__).parents[1] / "docs" / "pictures" / "retrieval_layers.png"
-    draw(groups).savefig(figure if options.publish else options.out / figure.name, dpi=110)
+    place = figure if options.publish else options.out / figure.name
+    draw(groups).savefig(place, dpi=110)
     note = (
-        f"Vocabularies of 100 words and PCA were learned from {next(iter(groups.values()))[0]['learned_from']}, 8 frames of "
-        "each video; a video is encoded from 8 frames. Intervals: 95 %, bootstrap over queries (10,000 draws), which treats "
-        "queries as independent. The best layer is chosen on the same queries, so its advantage is a little too large."
+        f"Vocabularies of 100 words and PCA were learned from {next(iter(groups.values()))[0]['learned_from']}, 8 "
+        "frames of each video; a video is encoded from 8 frames. Intervals: 95 %, bootstrap over queries (10,000 "
+        "draws), which treats queries as independent. The best layer is chosen on the same queries, so its advantage "
+        "is a little too large."
     )
     write_tables(
         options,

@@ -20,8 +20,9 @@ from praxiscope.checkpoint import write_json
 from praxiscope.data.manifest import MANIFEST_NAME, write_csv
 from praxiscope.errors import ArgumentError
 from praxiscope.evaluation.scores import Scores
-from praxiscope.features.store import STORE_FILE, FeatureStore
+from praxiscope.features.store import STORE_FILE
 from praxiscope.progress import ConsoleReporter
+from praxiscope.run_folder import TRAJECTORIES_FILE
 from praxiscope.types import VideoRecord
 
 __all__ = ["Result", "settings_of", "train_and_test", "with_list"]
@@ -44,11 +45,14 @@ class Result(NamedTuple):
     made: str
 
 
-def with_list(store: FeatureStore, out: Path, records: Sequence[VideoRecord], classes: Sequence[str]) -> Path:
-    """Create a folder with the features of a store and another list of its videos; return the folder."""
+_CONTENT = (STORE_FILE, "shards", "network", TRAJECTORIES_FILE, "clips")
+
+
+def with_list(root: Path, out: Path, records: Sequence[VideoRecord], classes: Sequence[str]) -> Path:
+    """Create a folder with the features or trajectories of a store and another list of its videos; return it."""
     out.mkdir(parents=True, exist_ok=True)
-    for entry in store.root.iterdir():
-        if entry.name in (STORE_FILE, "shards", "network") and not (out / entry.name).exists():
+    for entry in root.iterdir():
+        if entry.name in _CONTENT and not (out / entry.name).exists():
             (out / entry.name).symlink_to(entry.resolve())
     write_csv(out / MANIFEST_NAME, records, classes)
     return out

@@ -35,7 +35,7 @@ def correct(scores: Scores) -> dict[str, bool]:
 def probe(store: FeatureStore, data: str, person: str, out: Path) -> Result:
     """Fit a probe to the features of all others, and test it on those of one person."""
     manifest = load_records(data, split=person)
-    listed = with_list(store, out / "data", manifest.records, manifest.classes)
+    listed = with_list(store.root, out / "data", manifest.records, manifest.classes)
     return train_and_test(out, lambda: px.train(listed, out=out, model="probe"), listed)
 
 

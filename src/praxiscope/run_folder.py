@@ -49,6 +49,8 @@ __all__ = [
     "SVM_FILE",
     "TENSORBOARD",
     "TESTS",
+    "TRAJECTORIES",
+    "TRAJECTORIES_FILE",
     "of_process",
 ]
 
@@ -66,6 +68,8 @@ HELD_OUT_FILE = "held_out.npz"
 SEGMENTS_FILE = "segments.json"
 CHECKPOINTS = "checkpoints"
 FEATURES = "features"
+TRAJECTORIES = "trajectories"
+TRAJECTORIES_FILE = "trajectories.json"  # of a folder of stored trajectories
 TESTS = "tests"
 TENSORBOARD = "tensorboard"
 

@@ -74,7 +74,7 @@ def test_a_list_of_its_own_keeps_the_features(script, tmp_path: Path) -> None:  
         tmp_path / "features", features, {name: "ab"[n % 2] for n, name in enumerate(features)}
     )
     kept = [record for record in load_records(store.root, random_split=False).records if record.id != "2.mp4"]
-    listed = script("stores").with_list(store, tmp_path / "listed", kept, ["a", "b"])
+    listed = script("stores").with_list(store.root, tmp_path / "listed", kept, ["a", "b"])
     assert [record.id for record in load_records(listed, random_split=False).records] == [
         one.id for one in kept
     ]

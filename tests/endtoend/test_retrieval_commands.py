@@ -13,8 +13,8 @@ from PIL import Image
 from narrow import narrow_resnets
 from praxiscope.commands import trajectories as commands
 from praxiscope.errors import ArgumentError
-from praxiscope.trajectories.settings import TrajectorySettings
-from praxiscope.trajectories.store import Extraction, StoredTrajectories
+from praxiscope.trajectories.settings import Extraction, TrajectorySettings
+from praxiscope.trajectories.store import StoredTrajectories
 from praxiscope.trajectories.videos import extract_video
 from praxiscope.types import VideoRecord
 from support import Call, write_clip, write_moving

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from praxiscope.errors import ArgumentError
 from praxiscope.layers import fisher as module
-from praxiscope.layers.fisher import fisher_vector, improved, posteriors
+from praxiscope.layers.fisher import fisher_vector, fit_mixture, improved, posteriors
 
 Mixture = tuple[Tensor, Tensor, Tensor]
 
@@ -104,3 +104,27 @@ def test_what_cannot_be_encoded_is_refused(
 ) -> None:
     with pytest.raises(ArgumentError, match=r"x must|weights|variances"):
         fisher_vector(x, weights, means, variances)
+
+
+def test_a_mixture_is_fitted_as_by_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_VALUES", 50)  # a part of the features at a time
+    x = torch.cat([random(60) - 2, 2 * random(40) + 2])
+    start = x[[0, 70, 90]]
+    spread = 1 / (x.var(0, correction=0) + 1e-3).expand(3, -1)
+    twin = GaussianMixture(3, covariance_type="diag", tol=1e-9, reg_covar=1e-3, max_iter=1000)
+    twin.set_params(
+        weights_init=np.full(3, 1 / 3), means_init=start.numpy(), precisions_init=spread.numpy()
+    ).fit(x)
+    found = fit_mixture(x, start, least_variance=1e-3, steps=1000, tolerance=1e-10)
+    for ours, theirs in zip(found, (twin.weights_, twin.means_, twin.covariances_), strict=True):
+        assert ours.dtype == torch.float64
+        assert np.allclose(ours, theirs, atol=1e-3)
+
+
+def test_a_mixture_of_more_gaussians_than_the_features_need_is_finite() -> None:
+    x = torch.cat([torch.zeros(50, 3), 40 * torch.ones(1, 3)])
+    weights, means, variances = fit_mixture(x, torch.cat([x[-1:], x[:2], 1e4 * x[-1:]]), least_variance=1e-6)
+    assert all(bool(value.isfinite().all()) for value in (weights, means, variances))
+    assert float(weights.sum()) == pytest.approx(1)
+    assert weights[0] == pytest.approx(1 / 51)
+    assert bool((fisher_vector(x, weights, means, variances).isfinite()).all())

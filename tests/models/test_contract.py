@@ -64,7 +64,7 @@ KEYWORDS: dict[str, dict[str, Any]] = {
 }
 for _name in names.list_models():  # a new model needs no line here
     _small = {"backbone": "resnet10", "dropout": 0.0, "width": 256, "hidden": 16, "layers": 2}
-    if names.learns_of(_name) != "flow":  # these classify nothing
+    if names.learns_of(_name) not in ("flow", "trajectories"):  # these have contracts of their own
         KEYWORDS.setdefault(_name, {key: _small[key] for key in _small if key in names.keywords_of(_name)})
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: (name, {}) for name in KEYWORDS},

@@ -18,7 +18,9 @@ from praxiscope.models.names import FILES, learns_of
 _FILES = ("actionflownet", "flow_stacked", "lstm", "multiplier", "pooled", "temporal_difference")
 OTHERS = {name for name, file in FILES.items() if file in _FILES}
 MODELS = [
-    name for name in list_models() if name not in OTHERS and learns_of(name) not in ("features", "flow")
+    name
+    for name in list_models()
+    if name not in OTHERS and learns_of(name) not in ("features", "flow", "trajectories")
 ]
 SMALL = ["resnet18", "squeezenet1_0", "mobilenet_v1"]
 every_model = pytest.mark.parametrize("name", MODELS)

@@ -21,8 +21,9 @@ from praxiscope.errors import ArgumentError, DataError, TrainingError
 from praxiscope.retrieval.encode_items import Reading, encode_item
 from praxiscope.retrieval.encoder import load_encoder
 from praxiscope.retrieval.learning import Learning
-from praxiscope.retrieval.library import ENCODER, Library, is_library, read_state
+from praxiscope.retrieval.library import Library
 from praxiscope.retrieval.page import page
+from praxiscope.retrieval.state import ENCODER, is_library, read_state
 from praxiscope.types import VideoRecord
 from support import write_clip
 

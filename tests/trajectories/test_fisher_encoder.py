@@ -9,7 +9,10 @@ import torch
 from praxiscope.errors import ArgumentError, DataError
 from praxiscope.layers.fisher import fisher_vector
 from praxiscope.trajectories.fisher import Vocabulary, learn_fisher
-from praxiscope.trajectories.result import SIZES, Trajectories
+from praxiscope.trajectories.result import Trajectories
+from praxiscope.trajectories.settings import TrajectorySettings
+
+SIZES = TrajectorySettings().sizes
 
 
 def drawn(count: int, seed: int, shift: float = 0.0) -> Trajectories:

@@ -10,8 +10,11 @@ import pytest
 import praxiscope as px
 from praxiscope.errors import DataError
 from praxiscope.trajectories.extraction import extract
-from praxiscope.trajectories.result import SIZES, Trajectories
+from praxiscope.trajectories.result import Trajectories
+from praxiscope.trajectories.settings import TrajectorySettings
 from praxiscope.trajectories.text import read_text, write_text
+
+SIZES = TrajectorySettings().sizes
 
 
 def some(count: int) -> Trajectories:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,8 +21,9 @@ from praxiscope.cli.common import (
 )
 
 if TYPE_CHECKING:
+    from praxiscope.commands.check_duplicates import Duplicates
     from praxiscope.data.check import CheckReport
-    from praxiscope.data.label_trouble import LabelTrouble
+    from praxiscope.data.label_trouble import LabelTrouble, NearDuplicate
     from praxiscope.types import VideoRecord
 
 HELP = """Check a data set before training: broken videos, class balance, duplicates and leaks between splits.
@@ -34,6 +36,10 @@ Example: praxiscope check videos/
 \b
 Labels and near duplicates, from stored features:
   praxiscope check videos/ --labels features/ --picture labels.png
+
+\b
+Near duplicates in a library, also of other encodings, cropped or cut:
+  praxiscope check --duplicates library/
 """
 
 _LABELS_PANEL = "Label trouble"
@@ -66,6 +72,24 @@ def check(
             rich_help_panel=_LABELS_PANEL,
         ),
     ] = None,
+    duplicates: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIBRARY",
+            help="Library of the videos (praxiscope index): its items that show nearly the same. DATA may then be left "
+            "out.",
+            rich_help_panel=_LABELS_PANEL,
+        ),
+    ] = None,
+    least: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Similarity from which on items of --duplicates are listed. Default: that of the guide.",
+            rich_help_panel=_LABELS_PANEL,
+        ),
+    ] = None,
     picture: Annotated[
         Path | None,
         typer.Option(
@@ -83,7 +107,24 @@ def check(
     workers: Workers = 2,
     json: Json = False,
 ) -> None:
-    _check_arguments(data, split, annotations, labels, picture, out)
+    from praxiscope.errors import ArgumentError, DataError
+
+    if duplicates is None and least is not None:
+        raise ArgumentError("--least is for --duplicates: add it, or leave --least out")
+    if duplicates is not None:
+        from praxiscope.retrieval.state import is_library
+
+        if not is_library(duplicates):
+            raise DataError(
+                f"{duplicates}: holds no library. Create one: praxiscope index DATA --out {duplicates}"
+            )
+    alone = duplicates is not None and data is None and labels is None
+    if not alone or picture is not None or out is not None:
+        _check_arguments(data, split, annotations, labels, picture, out)
+    similar = None if duplicates is None else _similar(duplicates, least)
+    if alone and similar is not None:
+        _show_similar(similar, json)
+        return
     with quick_imports():
         from praxiscope.commands.check import check as run_check
 
@@ -98,13 +139,31 @@ def check(
     )
     written = _write(report.label_trouble, picture, out)
     if json:
-        print_json(report.to_dict())
+        print_json(report.to_dict() | ({} if similar is None else {"duplicates": similar.to_dict()}))
     else:
         _print(report)
+        if similar is not None:
+            _show_similar(similar, json)
         for path in written:
             print(f"Written: {path}")
     if not report.whole:
         raise typer.Exit(1)
+
+
+def _similar(library: str, least: float | None) -> Duplicates:
+    """Search a library for near duplicates."""
+    with quick_imports():
+        from praxiscope.commands.check_duplicates import LEAST_SIMILARITY, check_duplicates
+    return check_duplicates(library, least=LEAST_SIMILARITY if least is None else least, reporter=reporter())
+
+
+def _show_similar(found: Duplicates, json: bool) -> None:
+    """Near duplicates of a library as a table and a line, or as JSON."""
+    if json:
+        print_json({"duplicates": found.to_dict()})
+        return
+    _print_pairs(found.pairs)
+    print(found)
 
 
 def _check_arguments(
@@ -164,14 +223,20 @@ def _print_trouble(found: LabelTrouble) -> None:
             for one in found.suspects[:_ROWS]
         ]
         print_table(["clip", "label", "looks like", "probability", "group"], rows, title)
-    if found.duplicates:
-        rows = [
-            [f"{pair.similarity:.3f}", *(f"{record.id} ({_place(record)})" for record in pair.records)]
-            for pair in found.duplicates[:_ROWS]
-        ]
-        print_table(["similarity", "clip", "nearly the same"], rows, "Clips that show nearly the same")
+    _print_pairs(found.duplicates)
     if max(len(found.suspects), len(found.duplicates)) > _ROWS:
         print(f"Only the first {_ROWS} are shown; --json and --out FILE.csv list all.")
+
+
+def _print_pairs(pairs: Sequence[NearDuplicate]) -> None:
+    """The first pairs of clips that show nearly the same."""
+    if not pairs:
+        return
+    rows = [
+        [f"{pair.similarity:.3f}", *(f"{record.id} ({_place(record)})" for record in pair.records)]
+        for pair in pairs[:_ROWS]
+    ]
+    print_table(["similarity", "clip", "nearly the same"], rows, "Clips that show nearly the same")
 
 
 def _place(record: VideoRecord) -> str:

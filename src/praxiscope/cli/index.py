@@ -39,7 +39,6 @@ Example: praxiscope index videos/ --out library/
   praxiscope retrieve library/ clip.mp4 --top 10
 """
 _READING = "Videos"
-_LIBRARY_FILE = "library.json"  # praxiscope.retrieval.library imports torch
 
 
 def index(
@@ -172,16 +171,16 @@ def index(
         Part.parse(text)
     if bool(data) == bool(remove):
         raise ArgumentError("give DATA to index, or --remove")
-    _refuse_for_library(
-        out,
-        {
-            "--backbone": backbone, "--weights": weights, "--layer": layer, "--words": words, "--dims": dims,
-            "--learn-from": learn_from, "--encoder": encoder, "--seed": seed, "--fps": fps, "--window": window,
-            "--stride": stride,
-        },
-    )  # fmt: skip
     window_s = 4.0 if window is None else 0.0 if window == "0" else parse_duration("--window", window)
     stride_s = parse_duration("--stride", stride) if stride else window_s / 2
+    _check_for_library(
+        out,
+        {
+            "backbone": backbone, "weights": weights, "layer": layer and [str(Part.parse(one)) for one in layer],
+            "words": words, "dims": dims, "learn_from": learn_from, "encoder": encoder, "seed": seed, "fps": fps,
+            "window": window and window_s, "stride": stride and stride_s,
+        },
+    )  # fmt: skip
     with quick_imports():
         from praxiscope.commands.index import index as run_index
         from praxiscope.commands.index import remove_items
@@ -216,13 +215,21 @@ def index(
         _print(one, out)
 
 
-def _refuse_for_library(out: Path, options: Mapping[str, object]) -> None:
-    """Raise ArgumentError if an option of a new library is given for one that exists."""
-    given = [name for name, value in options.items() if value is not None]
-    if given and (out / _LIBRARY_FILE).is_file():
-        raise ArgumentError(
-            f"{given[0]}: {out} is a library, which keeps its encoder. Leave it out, or use another --out."
-        )
+def _check_for_library(out: Path, options: Mapping[str, object]) -> None:
+    """Raise ArgumentError if an option of a new library is given for one that exists and has another."""
+    from praxiscope.retrieval.state import is_library, read_state
+
+    given = {name: value for name, value in options.items() if value is not None}
+    if not given or not is_library(out):
+        return
+    known = read_state(out).made_with
+    for name, value in given.items():
+        if name not in known or known[name] != value:
+            has = f" made with {known[name]}" if known.get(name) is not None else ""
+            raise ArgumentError(
+                f"--{name.replace('_', '-')}: {out} is a library{has}, and keeps its encoder. Leave it out, or use "
+                "another --out."
+            )
 
 
 def _print(one: IndexSummary, out: Path) -> None:

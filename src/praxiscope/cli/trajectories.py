@@ -78,8 +78,7 @@ def trajectories(
     find_data(data, split, annotations)
     with quick_imports():
         from praxiscope.commands.trajectories import trajectories as run_trajectories
-        from praxiscope.trajectories.settings import TrajectorySettings
-        from praxiscope.trajectories.store import Extraction
+        from praxiscope.trajectories.settings import Extraction, TrajectorySettings
     summary = run_trajectories(
         data,
         out,

@@ -1,61 +1,101 @@
-"""Train a model that is fitted to stored features: from a feature store, or from videos, to a run folder."""
+"""Train a model that is fitted in one go, without steps: to stored features or trajectories, or from videos, to a run
+folder."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
+from torch import nn
 
 from praxiscope.checkpoint import point_to, read_pointer, save_checkpoint
-from praxiscope.commands.feature_options import FeatureOptions
-from praxiscope.commands.features import features
-from praxiscope.commands.fit_options import builder_keywords, check_fit, feature_options
 from praxiscope.commands.report import note_command, report_run
 from praxiscope.data.batch import mix_seeds
 from praxiscope.data.manifest import Manifest, load_records
 from praxiscope.data.skipped import check_skips, write_skipped
-from praxiscope.data.splitlist import note_on_learned, trained_on, write_split
-from praxiscope.features.store import FeatureStore, is_store
-from praxiscope.inference.frame_network import check_network
+from praxiscope.data.splitlist import Learned, note_on_learned, write_split
 from praxiscope.processes import run_once
 from praxiscope.progress import Reporter
 from praxiscope.recipes.settings import TrainSettings, dump_yaml
-from praxiscope.run_folder import (
-    CHECKPOINTS,
-    FEATURES,
-    HELD_OUT_FILE,
-    REPORT_FILE,
-    SETTINGS_FILE,
-    SKIPPED_FILE,
-)
+from praxiscope.run_folder import CHECKPOINTS, HELD_OUT_FILE, REPORT_FILE, SETTINGS_FILE, SKIPPED_FILE
 from praxiscope.training.calibrating import note_on_few
-from praxiscope.training.feature_fit import Fitted, build_on_features, fit_to_store
+from praxiscope.training.feature_fit import Fitted
 from praxiscope.training.log import RunLog
 from praxiscope.training.readable import check_trainable, check_worthwhile
 from praxiscope.units import counted
 
-__all__ = ["fit_run"]
+__all__ = ["FitSource", "fit_run", "records_of"]
 
 _CHECKPOINT = "step-00000001"
+
+
+class Stored(Protocol):
+    """What was computed of videos, in a folder.
+
+    Attributes:
+        root: the folder.
+    """
+
+    root: Path
+
+    @property
+    def skipped(self) -> dict[str, str]:
+        """Videos that could not be read, with the reason, by id."""
+        ...
+
+    def __contains__(self, id: object) -> bool: ...
+
+
+class FitSource(Protocol):
+    """What a model is fitted to: features or trajectories."""
+
+    def check(self, settings: TrainSettings, folder: Path, resume: bool) -> None:
+        """Raise ArgumentError, DataError or CheckpointError for settings that cannot be used."""
+        ...
+
+    def is_stored(self, path: str | Path) -> bool:
+        """Whether a path is a folder of them."""
+        ...
+
+    def compute(self, settings: TrainSettings, folder: Path, reporter: Reporter) -> Path:
+        """Compute them from the videos of a run, into its folder; return where they are."""
+        ...
+
+    def open(self, root: Path) -> Any:
+        """The `Stored` of a folder."""
+        ...
+
+    def trained_on(self, stored: Any) -> Learned:
+        """The videos that were trained on before, by a network that computes them."""
+        ...
+
+    def fit(
+        self, settings: TrainSettings, stored: Any, manifest: Manifest, scratch: Path, reporter: Reporter
+    ) -> tuple[nn.Module, Fitted]:
+        """Build and fit the model. ``scratch`` is a folder for temporary files."""
+        ...
 
 
 def fit_run(
     settings: TrainSettings,
     out: str | Path,
+    source: FitSource,
     *,
     resume: bool = False,
     command: str | None = None,
     reporter: Reporter | None = None,
 ) -> bool:
-    """Fit a model to stored features, and write a run folder.
+    """Fit a model, and write a run folder.
 
-    If the data are videos, their features are first computed into ``features/`` of the run's folder; if this is
-    interrupted, the run continues with ``resume``.
+    If the data are videos, what it is fitted to is first computed into the run's folder; if this is interrupted, the
+    run continues with ``resume``.
 
     Args:
-        settings: all settings of the run. ``data.source`` may be a feature store.
+        settings: all settings of the run. ``data.source`` may be a folder of what the model is fitted to.
         out: the run's folder.
+        source: what the model is fitted to.
         resume: continue in a folder that has no model yet.
         command: the command line of the run, for its report.
         reporter: shows progress.
@@ -69,40 +109,35 @@ def fit_run(
     """
     run_once()
     folder, reporter, started = Path(out), reporter or Reporter(), time.perf_counter()
-    check_fit(settings, folder, resume)
+    source.check(settings, folder, resume)
     if resume and read_pointer(folder):
         if not (folder / REPORT_FILE).is_file():  # the run was stopped at its end
             report_run(folder)
         reporter.line(f"{folder} is already finished. Report: {folder / REPORT_FILE}")
         return True
-    manifest = _records(settings)
+    manifest = records_of(settings)
     check_worthwhile(settings, manifest)
-    if is_store(settings.data.source):
-        whole = FeatureStore(settings.data.source)
-        check_network(whole.network, whole.contract)
+    root = Path(settings.data.source)
+    if stored_before := source.is_stored(root):
+        source.open(root)  # raises if it cannot be read
     folder.mkdir(parents=True, exist_ok=True)
     dump_yaml(settings, folder / SETTINGS_FILE)
     note_command(folder, command)
-    root = Path(settings.data.source)
-    told: set[str] = set()  # notes on the data, by the command that computes the features
-    if not is_store(root):
-        options = FeatureOptions(**feature_options(settings))
-        root = features(settings.data.source, folder / FEATURES, options, reporter=reporter)
-        told = set(_records(settings, random_split=False).notes)
+    told: set[str] = set()  # notes on the data, by the command that computes what is fitted to
+    if not stored_before:
+        root = source.compute(settings, folder, reporter)
+        told = set(records_of(settings, random_split=False).notes)
     for note in manifest.notes:
         if note not in told:
             reporter.line(f"Note: {note}")
-    store = FeatureStore(root)
-    before = trained_on(store.network)
+    stored = source.open(root)
+    before = source.trained_on(stored)
     write_split(folder, manifest.records, before)
     for note in note_on_learned(manifest.of("test"), before):
         reporter.line(f"Note: {note}")
-    _check_readable(settings, folder, manifest, store)
+    _check_readable(settings, folder, manifest, stored)
     torch.manual_seed(mix_seeds(settings.run.seed, 0))
-    model, card = build_on_features(settings.model.name, builder_keywords(settings), store, manifest)
-    fitted = fit_to_store(
-        model, card, store, manifest, scratch=folder, seed=settings.run.seed, reporter=reporter
-    )
+    model, fitted = source.fit(settings, stored, manifest, folder, reporter)
     if fitted.held_out_scores is not None:
         fitted.held_out_scores.save(folder / HELD_OUT_FILE)
     save_checkpoint(folder / CHECKPOINTS / _CHECKPOINT, model, fitted.card)
@@ -111,12 +146,13 @@ def fit_run(
     log.close()
     point_to(folder, last=_CHECKPOINT, best=None, prefer="last")
     report_run(folder)
-    _summarise(fitted, sum(record.id in store for record in manifest.to_train()), reporter)
+    _summarise(fitted, sum(record.id in stored for record in manifest.to_train()), reporter)
     reporter.line(f"Done in {time.perf_counter() - started:.0f} s. Report: {folder / REPORT_FILE}")
     return True
 
 
-def _records(settings: TrainSettings, *, random_split: bool = True) -> Manifest:
+def records_of(settings: TrainSettings, *, random_split: bool = True) -> Manifest:
+    """The videos of a run of one data set, with their splits."""
     data = settings.data
     return load_records(
         data.source,
@@ -128,15 +164,16 @@ def _records(settings: TrainSettings, *, random_split: bool = True) -> Manifest:
     )
 
 
-def _check_readable(settings: TrainSettings, folder: Path, manifest: Manifest, store: FeatureStore) -> None:
-    """List the videos without features. Raises if they are too many, or a class has no training video."""
-    lacking = {record.id for record in manifest.records} - set(store.ids)
-    problems = {id: store.skipped.get(id, f"{id}: has no features in {store.root}") for id in lacking}
+def _check_readable(settings: TrainSettings, folder: Path, manifest: Manifest, stored: Stored) -> None:
+    """List the videos that could not be read. Raises if they are too many, or a class has no training video."""
+    lacking = [record.id for record in manifest.records if record.id not in stored]
+    skipped = stored.skipped
+    problems = {id: skipped.get(id, f"{id}: is not in {stored.root}") for id in lacking}
     listing = folder / SKIPPED_FILE
     if problems:
         write_skipped(listing, problems)
         check_skips(len(problems), len(manifest.records), settings.data.max_skip, listing)
-    check_trainable(manifest, [record for record in manifest.to_train() if record.id in store], listing)
+    check_trainable(manifest, [record for record in manifest.to_train() if record.id in stored], listing)
 
 
 def _summarise(fitted: Fitted, count: int, reporter: Reporter) -> None:

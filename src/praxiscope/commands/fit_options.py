@@ -21,6 +21,7 @@ __all__ = [
     "builder_keywords",
     "check_against_store",
     "check_fit",
+    "check_unchanged",
     "feature_options",
     "given_options",
     "resolve_fit",
@@ -173,7 +174,7 @@ def check_fit(settings: TrainSettings, out: str | Path, resume: bool = False) ->
     """
     check_folder(Path(out), resume)
     if resume:
-        _check_unchanged(Path(out), settings)
+        check_unchanged(Path(out), settings)
     words = model_keywords(settings.model)
     check_keywords(settings.model.name, words)
     source = settings.data.source
@@ -193,7 +194,7 @@ def check_fit(settings: TrainSettings, out: str | Path, resume: bool = False) ->
         check_flow_folder(settings.data.flow)
 
 
-def _check_unchanged(out: Path, settings: TrainSettings) -> None:
+def check_unchanged(out: Path, settings: TrainSettings) -> None:
     """Raise ArgumentError if a run was started with other settings."""
     if not (saved := out / SETTINGS_FILE).is_file():
         return

@@ -29,17 +29,10 @@ from praxiscope.progress import Reporter
 from praxiscope.retrieval.blocks import read_block
 from praxiscope.retrieval.encoder import NETWORK, Encoder, LocalFeatures, save_encoder
 from praxiscope.retrieval.learning import learn_encoder
-from praxiscope.retrieval.library import (
-    ENCODER,
-    LIBRARY_FILE,
-    Library,
-    State,
-    block_path,
-    is_library,
-    read_state,
-)
+from praxiscope.retrieval.library import Library
 from praxiscope.retrieval.parts import Part
 from praxiscope.retrieval.reading import all_frames
+from praxiscope.retrieval.state import ENCODER, LIBRARY_FILE, State, block_path, is_library, read_state
 from praxiscope.run_folder import SKIPPED_FILE
 from praxiscope.types import VideoRecord
 from praxiscope.units import counted
@@ -187,7 +180,7 @@ class _Start:
             save_frame_network(root / ENCODER / NETWORK, self.network)
             contract = encoder.contract()
         forget_encoder()
-        state = State(contract, options.reading.to_dict())
+        state = State(contract, options.reading.to_dict(), made_with=options.made_with())
         write_json(root / LIBRARY_FILE, state.to_dict())
         return state
 

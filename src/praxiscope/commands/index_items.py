@@ -16,7 +16,7 @@ from praxiscope.jobs import advance
 from praxiscope.retrieval.blocks import Item, NewItem, write_block
 from praxiscope.retrieval.encode_items import Reading, encode_item
 from praxiscope.retrieval.encoder import Encoder, load_encoder
-from praxiscope.retrieval.library import ENCODER, block_path
+from praxiscope.retrieval.state import ENCODER, block_path
 from praxiscope.types import VideoRecord
 from praxiscope.video.framefiles import is_frame_folder
 from praxiscope.video.image import is_image

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from praxiscope.errors import ArgumentError
 from praxiscope.retrieval.encode_items import Reading
 from praxiscope.retrieval.learning import Learning
 from praxiscope.retrieval.nearest import KINDS
+from praxiscope.retrieval.parts import Part
 
 __all__ = ["IndexOptions", "IndexSummary"]
 
@@ -51,6 +53,22 @@ class IndexOptions:
     device: str = "auto"
     max_skip: float | None = None
     retry: bool = False
+
+    def made_with(self) -> dict[str, Any]:
+        """The options that decide the encoder and the reading of a new library, by their names."""
+        return {
+            "backbone": self.backbone,
+            "weights": self.weights,
+            "layer": [str(Part.parse(text)) for text in self.layers],
+            "words": self.learning.words,
+            "dims": self.learning.dims,
+            "learn_from": self.learn_from,
+            "encoder": self.encoder,
+            "seed": self.learning.seed,
+            "fps": self.reading.fps,
+            "window": self.reading.window_s,
+            "stride": self.reading.stride_s,
+        }
 
     def __post_init__(self) -> None:
         if self.search not in ("auto", *KINDS):

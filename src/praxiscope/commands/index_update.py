@@ -23,8 +23,8 @@ from praxiscope.jobs import run_jobs
 from praxiscope.progress import Reporter
 from praxiscope.retrieval.blocks import Block, Item, NewItem, read_block, write_block
 from praxiscope.retrieval.encode_items import Reading
-from praxiscope.retrieval.library import LIBRARY_FILE, State, block_path, digest_of_contract
 from praxiscope.retrieval.nearest import EXACT_UP_TO, KINDS, build_index, has_faiss
+from praxiscope.retrieval.state import LIBRARY_FILE, State, block_path, digest_of_contract
 from praxiscope.run_folder import SKIPPED_FILE
 from praxiscope.types import VideoRecord
 from praxiscope.units import counted

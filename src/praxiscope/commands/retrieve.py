@@ -13,8 +13,9 @@ from praxiscope.devices import pick_device
 from praxiscope.errors import ArgumentError, DataError
 from praxiscope.retrieval.encode_items import Encoded, Reading, encode_item
 from praxiscope.retrieval.encoder import Encoder, load_encoder
-from praxiscope.retrieval.library import ENCODER, Hit, Library
+from praxiscope.retrieval.library import Hit, Library
 from praxiscope.retrieval.moments import Moment, best_moments
+from praxiscope.retrieval.state import ENCODER
 from praxiscope.types import VideoRecord
 
 __all__ = ["Found", "moments", "retrieve"]

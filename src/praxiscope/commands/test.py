@@ -28,8 +28,10 @@ from praxiscope.inference.loading import load_recogniser
 from praxiscope.inference.options import LoadOptions
 from praxiscope.inference.recogniser import Recogniser
 from praxiscope.inference.stored import needed_features, score_stored
+from praxiscope.inference.trajectories import TrajectoryRecogniser
 from praxiscope.processes import run_once
 from praxiscope.progress import Reporter
+from praxiscope.trajectories.store import StoredTrajectories, is_trajectories
 from praxiscope.types import VideoRecord
 from praxiscope.units import counted
 
@@ -145,6 +147,12 @@ def _scorer(
         notes.append(f"Scored by the features in {data}, without reading the videos.")
         return lambda records, targets, note_damage: score_stored(
             recogniser, store, records, targets, options.protocol, reporter=reporter
+        )
+    if isinstance(recogniser, TrajectoryRecogniser) and is_trajectories(data):
+        stored = StoredTrajectories(data)
+        notes.append(f"Scored by the trajectories in {data}, without reading the videos.")
+        return lambda records, targets, note_damage: recogniser.score_stored(
+            stored, records, targets, reporter=reporter
         )
     return lambda records, targets, note_damage: recogniser.score(
         records,

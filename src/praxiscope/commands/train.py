@@ -13,8 +13,10 @@ from torch import nn
 
 from praxiscope._memory import KeptMemory, keep_memory
 from praxiscope.checkpoint import find_checkpoint
-from praxiscope.commands.fit import fit_run
+from praxiscope.commands.fit import FitSource, fit_run
+from praxiscope.commands.fit_features import FromFeatures
 from praxiscope.commands.fit_flow import fit_flow_run
+from praxiscope.commands.fit_trajectories import FromTrajectories
 from praxiscope.commands.report import report_run
 from praxiscope.commands.train_end import report_finished, summarise
 from praxiscope.commands.train_network import build_network
@@ -24,7 +26,7 @@ from praxiscope.data.manifest import Manifest
 from praxiscope.data.skipped import DamageList, merge_skipped
 from praxiscope.errors import ArgumentError
 from praxiscope.layers.memory_format import to_channels_last
-from praxiscope.models.names import learns_of
+from praxiscope.models.names import is_fitted, learns_of
 from praxiscope.processes import run_once
 from praxiscope.progress import Reporter
 from praxiscope.recipes.sections import OptimSettings
@@ -71,6 +73,8 @@ from praxiscope.units import counted
 
 __all__ = ["train"]
 
+_FIT_TO: dict[str, type[FitSource]] = {"features": FromFeatures, "trajectories": FromTrajectories}
+
 
 def train(
     settings: TrainSettings,
@@ -82,8 +86,8 @@ def train(
 ) -> bool:
     """Train a recogniser and write a run folder.
 
-    A model that learns from stored features is fitted to them (`praxiscope.commands.fit`); one that only estimates flow
-    learns from frames with known flow (`praxiscope.commands.fit_flow`).
+    A model that learns from stored features or trajectories is fitted to them (`praxiscope.commands.fit`); one that
+    only estimates flow learns from frames with known flow (`praxiscope.commands.fit_flow`).
 
     Args:
         settings: all settings of the run.
@@ -101,8 +105,9 @@ def train(
         ArgumentError, DataError, CheckpointError: an argument, the data or a file cannot be used.
         TrainingError: the loss is not finite, or too many videos cannot be read.
     """
-    if learns_of(settings.model.name) == "features":
-        return fit_run(settings, out, resume=resume, command=command, reporter=reporter)
+    if is_fitted(settings.model.name):
+        source = _FIT_TO[learns_of(settings.model.name)]()
+        return fit_run(settings, out, source, resume=resume, command=command, reporter=reporter)
     if learns_of(settings.model.name) == "flow":
         return fit_flow_run(settings, out, resume=resume, command=command, reporter=reporter)
     run_once()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from praxiscope.checkpoint import check_recogniser, find_checkpoint, load_card
 from praxiscope.commands.fit_options import check_fit, given_options, resolve_fit
+from praxiscope.commands.fit_trajectory_options import check_trajectory_fit, resolve_trajectory_fit
 from praxiscope.commands.row_options import resolve_rows
 from praxiscope.commands.start_options import warm_start_settings
 from praxiscope.devices import check_device
@@ -20,6 +21,7 @@ from praxiscope.models.names import (
     FILES,
     default_stream,
     frames_of,
+    is_fitted,
     keywords_of,
     learns_of,
     takes_flow_targets,
@@ -137,7 +139,7 @@ def resolve(options: TrainOptions, out: Path, resume: bool = False) -> TrainSett
     if options.model == "auto":
         options = replace(options, model=None)
         chosen = None if resume else choose_model(_settings(options, plain, out, resume, "scratch"))
-        if chosen is not None and (options.recipe == "default" or learns_of(chosen) == "features"):
+        if chosen is not None and (options.recipe == "default" or is_fitted(chosen)):
             options = replace(options, model=chosen)  # for many clips, a recipe has its own
     # The start of the network decides about the recipe. Of two recipes, the first here does not set the start.
     start: Start = "scratch" if options.recipe == "default" else "weights"
@@ -154,6 +156,10 @@ def resolve(options: TrainOptions, out: Path, resume: bool = False) -> TrainSett
             asked["data.flow"] = f"--flow {options.data.flow[0]}"
         settings = resolve_rows(settings, asked)
         check_training(settings, out, resume)
+        return settings
+    if learns_of(settings.model.name) == "trajectories":
+        settings = resolve_trajectory_fit(settings, asked)
+        check_trajectory_fit(settings, out, resume)
         return settings
     if learns_of(settings.model.name) == "features":
         settings = resolve_fit(settings, asked)
@@ -173,7 +179,7 @@ def _start(settings: TrainSettings) -> Start:
     """What the network starts from. The weights of image networks are far from what flow needs."""
     if learns_on_features(settings):
         return "features"
-    trained = starts_from_weights(settings.model) and learns_of(settings.model.name) != "features"
+    trained = starts_from_weights(settings.model) and not is_fitted(settings.model.name)
     return "weights" if trained and seen_streams(settings) == ("rgb",) else "scratch"
 
 
@@ -233,7 +239,7 @@ def _beginning(recipe: str, model: str | None, saved: Path | None, start: Start)
     if saved is not None and recipe == "default":
         return load_yaml(saved)
     scratch = scratch_of(recipe)
-    if scratch is not None and model is not None and learns_of(model) == "features":
+    if scratch is not None and model is not None and is_fitted(model):
         recipe = "default"  # the other two train a network
     if recipe != "default":
         return get_recipe(scratch or recipe if start == "scratch" else recipe)

@@ -17,11 +17,10 @@ from praxiscope.errors import ArgumentError, DataError, VideoError
 from praxiscope.jobs import advance, run_jobs
 from praxiscope.processes import run_once
 from praxiscope.progress import Reporter
-from praxiscope.run_folder import SKIPPED_FILE
+from praxiscope.run_folder import SKIPPED_FILE, TRAJECTORIES_FILE
 from praxiscope.trajectories.opencv import opencv
+from praxiscope.trajectories.settings import Extraction
 from praxiscope.trajectories.store import (
-    STORE_FILE,
-    Extraction,
     StoredTrajectories,
     clip_path,
     is_trajectories,
@@ -111,7 +110,7 @@ def trajectories(
     root.mkdir(parents=True, exist_ok=True)
     with locked(root):
         remove_parts([folder for folder in (root, *root.glob("clips/**/")) if folder.is_dir()])
-        write_json(root / STORE_FILE, store_file(extraction))
+        write_json(root / TRAJECTORIES_FILE, store_file(extraction))
         write_csv(root / MANIFEST_NAME, manifest.records, manifest.classes)
         store, known = StoredTrajectories(root), marks(manifest.records)
         left = [record for record in manifest.records if store.mark(record.id) != known[record.id]]

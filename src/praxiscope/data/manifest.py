@@ -23,6 +23,7 @@ from praxiscope.data.split_checks import (
 from praxiscope.data.splits import group_split
 from praxiscope.errors import ArgumentError, DataError
 from praxiscope.features.store import is_store
+from praxiscope.run_folder import TRAJECTORIES_FILE
 from praxiscope.types import VideoRecord
 from praxiscope.units import counted
 from praxiscope.video.framefiles import is_frame_folder
@@ -245,9 +246,11 @@ def _read_listed(path: Path) -> Listing:
     here = [one for one in records if os.path.isfile(one.path) or is_frame_folder(one.path)]  # noqa: PTH113
     kept = {record.id for record in here}
     missing = [record for record in records if record.id not in kept]
-    if missing and is_store(path.parent):  # models of features need no videos
+    trajectories = (path.parent / TRAJECTORIES_FILE).is_file()
+    if missing and (trajectories or is_store(path.parent)):  # what is fitted to them needs no videos
+        what = "trajectories" if trajectories else "features"
         note = (
-            f"{len(missing)} of {counted(len(records), 'video')} of these features do not exist at their paths, such "
+            f"{len(missing)} of {counted(len(records), 'video')} of these {what} do not exist at their paths, such "
             f"as {missing[0].path}: models that read frames cannot use them."
         )
         return Listing(records, classes, notes=(note,))

@@ -11,7 +11,7 @@ from praxiscope.units import counted, describe_rate
 if TYPE_CHECKING:
     from praxiscope.inference.recogniser import Recogniser
 
-__all__ = ["recogniser_html", "recogniser_text"]
+__all__ = ["input_text", "recogniser_html", "recogniser_text"]
 
 
 def _model(network: Recogniser) -> str:
@@ -19,7 +19,7 @@ def _model(network: Recogniser) -> str:
     return f"{network.card.name} ({backbone})" if backbone else network.card.name
 
 
-def _input(network: Recogniser) -> str:
+def input_text(network: Recogniser) -> str:
     """Describe an input of a network."""
     shown = network.card.input
     frames = "all frames" if network.sees.all_frames else counted(shown.snippets, "snippet")
@@ -39,7 +39,7 @@ def _metrics(network: Recogniser) -> str:
 
 def recogniser_text(networks: Sequence[Recogniser]) -> str:
     """Return a line with the networks of a recogniser, their inputs, labels and metrics."""
-    parts = [f"{_model(network)} on {_input(network)}" for network in networks]
+    parts = [f"{_model(network)} on {network.input_text}" for network in networks]
     labels = f"{counted(len(networks[0].card.labels), 'label')}: {_labels(networks[0], 5)}"
     metrics = [figures for network in networks if (figures := _metrics(network))]
     found = f"; validation: {' | '.join(metrics)}" if metrics else ""
@@ -50,7 +50,7 @@ def recogniser_html(networks: Sequence[Recogniser]) -> str:
     """Return the same information as an HTML table."""
     rows = []
     for network in networks:
-        rows += [("model", _model(network)), ("input", _input(network))]
+        rows += [("model", _model(network)), ("input", network.input_text)]
         if figures := _metrics(network):
             rows.append(("validation", figures))
     rows.append((counted(len(networks[0].card.labels), "label"), _labels(networks[0], 20)))

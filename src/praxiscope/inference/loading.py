@@ -23,8 +23,9 @@ from praxiscope.inference.inputs import stream_readers
 from praxiscope.inference.options import FlowOptions, LoadOptions
 from praxiscope.inference.recogniser import Recogniser
 from praxiscope.inference.run import logged_metrics
+from praxiscope.inference.trajectories import TrajectoryRecogniser
 from praxiscope.models import create_model
-from praxiscope.models.contract import TrainingOnly
+from praxiscope.models.contract import ScoresTrajectories, TrainingOnly
 from praxiscope.models.names import learns_of
 from praxiscope.models.registered import GROUP
 from praxiscope.models.undrawn import Undrawn
@@ -94,7 +95,8 @@ def load_single(path: str | Path, options: LoadOptions) -> Recogniser:
             raise ArgumentError(f"{path}: the model does not use flow. Leave out {flow.given}.")
         source = open_flow_source(card.input.flow, flow)
         stream_readers(card.input, card.input.short_side, source)  # raises if its settings differ
-    recogniser = Recogniser(model, card, device=pick_device(options.device), flow_source=source)
+    kind = TrajectoryRecogniser if isinstance(model, ScoresTrajectories) else Recogniser
+    recogniser = kind(model, card, device=pick_device(options.device), flow_source=source)
     recogniser.split = SplitList(Path(path), options.task)
     recogniser.metrics = logged_metrics(path, card)
     return recogniser

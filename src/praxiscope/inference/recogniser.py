@@ -23,7 +23,7 @@ from praxiscope.evaluation.protocols import Protocol, parse_protocol
 from praxiscope.evaluation.scores import Scores
 from praxiscope.evaluation.views import ViewMean
 from praxiscope.inference.answers import NoneBelow, find_threshold, is_none
-from praxiscope.inference.describe import recogniser_html, recogniser_text
+from praxiscope.inference.describe import input_text, recogniser_html, recogniser_text
 from praxiscope.inference.examples import ExampleReader
 from praxiscope.inference.network import TrainedNetwork
 from praxiscope.inference.over_time import SharedFrames
@@ -62,6 +62,11 @@ class Recogniser(TrainedNetwork):
     def _repr_html_(self) -> str:
         """A table for notebooks: model, input, labels, metrics."""
         return recogniser_html([self])
+
+    @property
+    def input_text(self) -> str:
+        """What is seen of a video, for display."""
+        return input_text(self)
 
     @property
     def parts(self) -> list[Recogniser]:

@@ -142,6 +142,24 @@ def windows(
         yield from under_way.cut(shown.snippet, end_s)
 
 
+def window_times(
+    first_s: float, end_s: float, window_s: float, stride_s: float, same_s: float
+) -> list[tuple[float, float]]:
+    """Start and end of the windows that `windows` cuts.
+
+    Args:
+        first_s, end_s: time of the first frame, and end of the last one, seconds.
+        window_s, stride_s: see `windows`.
+        same_s: times that differ by up to this many seconds are equal.
+    """
+    number = max(0, math.floor((first_s + same_s - window_s) / stride_s) + 1)
+    found: list[tuple[float, float]] = []
+    while number * stride_s < end_s - same_s and not (found and found[-1][1] >= end_s - same_s):
+        found.append((number * stride_s, min(number * stride_s + window_s, end_s)))
+        number += 1
+    return found
+
+
 class _UnderWay:
     """Incomplete windows, each with its snippets so far.
 

@@ -6,6 +6,7 @@ Axis letters: n features, d their dimensions, k Gaussians.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -13,9 +14,12 @@ from torch.nn import functional as F
 
 from praxiscope.errors import ArgumentError
 
-__all__ = ["fisher_vector", "improved", "posteriors"]
+__all__ = ["fisher_vector", "fit_mixture", "improved", "posteriors"]
 
-_VALUES = 1 << 22  # posteriors that are in memory at once: 32 MiB in float64
+_VALUES = 1 << 18  # posteriors that are in memory at once: 2 MiB in float64, which a cache holds
+
+
+_LEAST_LOG = -60.0  # of a share: e^-60 is 1e-26
 
 
 def posteriors(x: Tensor, weights: Tensor, means: Tensor, variances: Tensor) -> Tensor:
@@ -29,11 +33,22 @@ def posteriors(x: Tensor, weights: Tensor, means: Tensor, variances: Tensor) -> 
     Returns:
         [n, k]; each row adds up to 1.
     """
+    return _joint(x, weights, means, variances).softmax(1)
+
+
+def _joint(x: Tensor, weights: Tensor, means: Tensor, variances: Tensor) -> Tensor:
+    """The logarithm of the density of each feature and Gaussian together, [n, k]."""
+    return _log_density(weights, means, variances)(torch.cat([x, x.square()], 1))
+
+
+def _log_density(weights: Tensor, means: Tensor, variances: Tensor) -> Callable[[Tensor], Tensor]:
+    """A function from features and their squares, [n, 2 d], to what `_joint` returns, [n, k]."""
     # -(x - m)² / 2v, expanded, so that no [n, k, d] is needed.
     precisions = 1 / variances
-    square = x.square() @ precisions.T - 2 * x @ (means * precisions).T + (means.square() * precisions).sum(1)
-    constant = weights.log() - (variances.log().sum(1) + x.shape[1] * math.log(2 * math.pi)) / 2
-    return (constant - square / 2).softmax(1)
+    factors = torch.cat([means * precisions, -precisions / 2], 1).T.contiguous()
+    logs = variances.log().sum(1) + means.shape[1] * math.log(2 * math.pi)
+    constant = weights.log() - (logs + (means.square() * precisions).sum(1)) / 2
+    return lambda both: torch.addmm(constant, both, factors)
 
 
 def fisher_vector(
@@ -59,20 +74,73 @@ def fisher_vector(
     """
     _check(x, weights, means, variances)
     w, m, v = (value.to(x.device, torch.float64) for value in (weights, means, variances))
-    zeroth = torch.zeros_like(w)
-    first, second = torch.zeros_like(m), torch.zeros_like(m)
-    size = max(1, _VALUES // len(w))
-    for start in range(0, len(x), size):
-        part = x[start : start + size].to(torch.float64)
-        shares = posteriors(part, w, m, v)
-        zeroth += shares.sum(0)
-        first += shares.T @ part
-        second += shares.T @ part.square()
+    zeroth, first, second, _ = _moments(x, w, m, v)
     total = zeroth[:, None]
     by_mean = (first - total * m) / v.sqrt() / w.sqrt()[:, None]
     by_variance = ((second - 2 * m * first + total * m.square()) / v - total) / (2 * w).sqrt()[:, None]
     found = (torch.cat([by_mean.flatten(), by_variance.flatten()]) / len(x)).to(x.dtype)
     return improved(found) if normalise else found
+
+
+def _moments(x: Tensor, weights: Tensor, means: Tensor, variances: Tensor) -> tuple[Tensor, ...]:
+    """Sums over features, by their posteriors, of 1, [k], of the feature and of its square, [k, d]; and the sum of
+    their log-likelihoods, []. Posteriors are of the type of ``means``, sums float64."""
+    zeroth = torch.zeros(len(weights), dtype=torch.float64, device=x.device)
+    sums = torch.zeros(len(weights), 2 * x.shape[1], dtype=torch.float64, device=x.device)
+    likelihood = torch.zeros((), dtype=torch.float64, device=x.device)
+    density, size = _log_density(weights, means, variances), max(1, _VALUES // len(weights))
+    for start in range(0, len(x), size):
+        part = x[start : start + size].to(means.dtype)
+        both = torch.cat([part, part.square()], 1)
+        shares = density(both)
+        largest = shares.amax(1, keepdim=True)
+        # Without the least value, shares of float32 become denormal numbers, which are ten times as slow.
+        total = shares.sub_(largest).clamp_(min=_LEAST_LOG).exp_().sum(1, keepdim=True)
+        shares.div_(total)
+        zeroth += shares.sum(0)
+        sums += shares.T @ both
+        likelihood += (largest + total.log()).sum()
+    return zeroth, *sums.chunk(2, 1), likelihood
+
+
+def fit_mixture(
+    x: Tensor,
+    means: Tensor,
+    *,
+    least_variance: float,
+    steps: int = 50,
+    tolerance: float = 1e-3,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Fit a Gaussian mixture with diagonal covariances by expectation maximisation.
+
+    A mixture of scikit-learn holds [n, k] in float64 several times; here a part of the features is in memory at once.
+
+    Args:
+        x: features [n, d].
+        means: to start from, [k, d], such as those of k-means.
+        least_variance: is added to all variances.
+        steps: largest number of steps.
+        tolerance: a step that adds less to the mean log-likelihood of a feature is the last.
+
+    Returns:
+        Weights [k], means and variances [k, d], of the type of ``x``.
+    """
+    count = len(means)
+    weights = torch.full((count,), 1 / count, dtype=x.dtype)
+    variances = (x.var(0, correction=0) + least_variance).expand(count, -1).clone()
+    before = -math.inf
+    for _ in range(steps):
+        zeroth, first, second, likelihood = _moments(x, weights, means.to(x.dtype), variances)
+        total = zeroth[:, None] + 1e-9  # of a Gaussian without features
+        found = first / total
+        means = torch.where(zeroth[:, None] > 1e-6, found, means.double()).to(x.dtype)
+        variances = ((second / total - found.square()).clamp(min=0) + least_variance).to(x.dtype)
+        weights = ((zeroth + 1e-9) / (zeroth + 1e-9).sum()).to(x.dtype)
+        now = float(likelihood) / len(x)
+        if now - before < tolerance:
+            break
+        before = now
+    return weights, means, variances
 
 
 def improved(x: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from praxiscope._lazy import submodules
 from praxiscope.errors import ArgumentError
-from praxiscope.models.contract_checks import check_contract, check_flow_contract
+from praxiscope.models.contract_checks import check_contract, check_flow_contract, check_trajectory_contract
 from praxiscope.models.names import (
     FILES,
     REQUIRED,
@@ -42,7 +42,7 @@ def create_model(name: str, **kwargs: Any) -> nn.Module:
         UnknownNameError: the model is unknown; the message names the nearest.
         ArgumentError: a keyword is unknown (the message names the nearest) or missing, or the network does not satisfy
             `praxiscope.models.contract.VideoModel`, or `praxiscope.models.contract.EstimatesFlow` if it only estimates
-            flow.
+            flow, or `praxiscope.models.contract.ScoresTrajectories` if it is fitted to trajectories.
 
     Example:
         >>> model = create_model("tsn", backbone="resnet50", num_classes=101)
@@ -56,6 +56,8 @@ def create_model(name: str, **kwargs: Any) -> nn.Module:
     model = models.get(name).build(**kwargs)
     if learns_of(name) == "flow":
         check_flow_contract(name, model)
+    elif learns_of(name) == "trajectories":
+        check_trajectory_contract(name, model)
     else:
         check_contract(name, model, frames_of(name))
     return model

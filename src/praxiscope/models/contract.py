@@ -14,6 +14,10 @@ from praxiscope.models.sees import Sees
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from praxiscope.progress import Reporter
+    from praxiscope.trajectories.result import Trajectories
+    from praxiscope.trajectories.settings import Extraction
+
 __all__ = [
     "AnswersEachFrame",
     "ClustersFrames",
@@ -26,6 +30,7 @@ __all__ = [
     "ReadsInParts",
     "ScoresOnline",
     "ScoresSnippetsOnline",
+    "ScoresTrajectories",
     "Sees",
     "StandardisesClips",
     "TakesMaximum",
@@ -351,4 +356,40 @@ class FitsFeatures(LearnsFromFeatures, Protocol):
         Raises:
             ArgumentError: the model cannot be fitted to such data.
         """
+        ...
+
+
+@runtime_checkable
+class ScoresTrajectories(Protocol):
+    """The interface of models that are fitted to trajectories (`praxiscope.trajectories`). They are no networks: they
+    have this interface instead of `VideoModel`.
+
+    Attributes:
+        sees: the frames of a video that are needed: all.
+        num_classes: K.
+        extraction: how the trajectories of a video are extracted.
+        samples: largest number of trajectories that ``learn`` takes.
+    """
+
+    sees: Sees
+    num_classes: int
+    extraction: Extraction
+
+    @property
+    def samples(self) -> int: ...
+
+    def learn(self, samples: Trajectories, *, reporter: Reporter | None = None) -> None:
+        """Learn what ``describe`` needs from trajectories of training videos, in place."""
+        ...
+
+    def describe(self, found: Trajectories) -> Tensor:
+        """The trajectories of a video, any number of them, to one vector [P]."""
+        ...
+
+    def score(self, described: Tensor) -> Tensor:
+        """Scores of videos, [n, P] to [n, K]."""
+        ...
+
+    def fit(self, x: Any, targets: Tensor, groups: Sequence[str], seed: int) -> FitReport:
+        """Fit the classes, in place; see `FitsFeatures.fit`."""
         ...

@@ -14,10 +14,11 @@ from praxiscope.errors import ArgumentError
 from praxiscope.models.sees import Sees
 from praxiscope.types import STEM
 
-__all__ = ["check_contract", "check_flow_contract", "check_output"]
+__all__ = ["check_contract", "check_flow_contract", "check_output", "check_trajectory_contract"]
 
 CONTRACT = "praxiscope.models.contract.VideoModel"
 FLOW_CONTRACT = "praxiscope.models.contract.EstimatesFlow"
+TRAJECTORY_CONTRACT = "praxiscope.models.contract.ScoresTrajectories"
 
 
 _ATTRIBUTES = (
@@ -65,6 +66,17 @@ def check_contract(name: str, model: Any, frames: str) -> None:
     expect("default_protocol", protocol, callable(protocol), "a method that takes flip")
     if sees.streamable and "forward_stream" not in dir(model):
         raise ArgumentError(f"model {name!r} is streamable but has no 'forward_stream'; see {CONTRACT}")
+
+
+def check_trajectory_contract(name: str, model: Any) -> None:
+    """Raise ArgumentError if a model that is fitted to trajectories does not satisfy `ScoresTrajectories`; the message
+    names the attribute."""
+    needed = ("sees", "num_classes", "extraction", "samples", "learn", "describe", "score", "fit")
+    if missing := [attribute for attribute in needed if attribute not in dir(model)]:
+        raise ArgumentError(
+            f"model {name!r} lacks the attribute {missing[0]!r}, which all models of trajectories need; see "
+            f"{TRAJECTORY_CONTRACT}"
+        )
 
 
 def check_flow_contract(name: str, model: Any) -> None:

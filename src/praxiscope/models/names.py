@@ -24,6 +24,7 @@ __all__ = [
     "check_keywords",
     "default_stream",
     "frames_of",
+    "is_fitted",
     "is_timm",
     "keywords_of",
     "learns_of",
@@ -98,7 +99,8 @@ def frames_of(name: str) -> str:
 
 
 def learns_of(name: str) -> str:
-    """What a model learns from: "frames", "features" or "either"; or "flow" if it only estimates flow.
+    """What a model learns from: "frames", "features", "either" or "trajectories"; or "flow" if it only estimates
+    flow.
 
     Raises:
         UnknownNameError: the model is unknown.
@@ -106,6 +108,12 @@ def learns_of(name: str) -> str:
     if (known := registered(name)) is not None:
         return known.learns
     return str(_facts(name).get("learns", "frames"))
+
+
+def is_fitted(name: str) -> bool:
+    """Whether a model is fitted in one go, to stored features or trajectories, without steps and epochs. Raises
+    UnknownNameError for an unknown model."""
+    return learns_of(name) in ("features", "trajectories")
 
 
 def takes_flow_targets(name: str) -> bool:

@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, get_args
 
 from praxiscope.errors import ArgumentError
 from praxiscope.registry import Registry, offered
@@ -23,6 +23,7 @@ FILES = {
     "actionflownet": "actionflownet",
     "actionflownet-2f": "actionflownet",
     "conv-pool": "pooled",
+    "fisher-svm": "fisher_svm",
     "flow-stacked": "flow_stacked",
     "flownet": "flownet",
     "flownet-3d": "flownet",
@@ -48,7 +49,7 @@ GROUP = "praxiscope.models"
 """The group of entry points by which an installed package provides models: the name of a model, and the module that
 registers it."""
 
-Learns: TypeAlias = Literal["frames", "features", "either", "flow"]
+Learns: TypeAlias = Literal["frames", "features", "either", "flow", "trajectories"]
 Targets: TypeAlias = Literal["classes", "flow"]
 
 Builder = TypeVar("Builder", bound=Callable[..., Any])
@@ -64,7 +65,8 @@ class Registered:
         learns: "frames": it is trained on videos; "features": it is fitted to stored features, see
             `praxiscope.models.contract.FitsFeatures`; "either": it is trained, on videos or on stored features, see
             `praxiscope.models.contract.LearnsFromFeatures`; "flow": it only estimates flow, see
-            `praxiscope.models.contract.EstimatesFlow`.
+            `praxiscope.models.contract.EstimatesFlow`; "trajectories": it is fitted to stored trajectories, see
+            `praxiscope.models.contract.ScoresTrajectories`.
         backbones: names of the backbones that its builder takes; None: any.
         parts: names of the parts of its networks that may each start from a run, see
             `praxiscope.models.parts.StartsFromParts`.
@@ -107,7 +109,8 @@ def register_model(
             videos or on stored features (`praxiscope.models.contract`). On features the
             builder also gets ``backbone``, ``stream``, ``layer`` and ``frames`` (the number of frames that have
             features, per video) if it declares them. "flow" for a network that only estimates flow; its builder takes
-            no ``num_classes``.
+            no ``num_classes``. "trajectories" for a model that is fitted to stored trajectories; its builder takes
+            ``extraction``.
         backbones: names of the backbones that the builder takes, if not any; others are refused before a run starts.
         parts: names of the parts that ``--from PART=RUN`` may start, of models with the interface
             `praxiscope.models.parts.StartsFromParts`.
@@ -124,8 +127,8 @@ def register_model(
     """
     if frames not in ("sampled", "all"):
         raise ArgumentError(f"frames must be 'sampled' or 'all', got {frames!r}")
-    if learns not in ("frames", "features", "either", "flow"):
-        raise ArgumentError(f"learns must be 'frames', 'features', 'either' or 'flow', got {learns!r}")
+    if learns not in (known := get_args(Learns)):
+        raise ArgumentError(f"learns must be one of {', '.join(known)}, got {learns!r}")
     if targets not in ("classes", "flow"):
         raise ArgumentError(f"targets must be 'classes' or 'flow', got {targets!r}")
     models.register(name)  # checks the name before the builder is defined

@@ -6,7 +6,7 @@ n training clips, P features of a clip, K classes.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from praxiscope.checkpoint import ModelCard, load_card
 from praxiscope.data.manifest import Manifest
-from praxiscope.data.splitlist import trained_on
+from praxiscope.data.splitlist import Learned, trained_on
 from praxiscope.errors import ArgumentError
 from praxiscope.evaluation.calibration import calibrate
 from praxiscope.evaluation.metrics import summarise
@@ -34,7 +34,7 @@ from praxiscope.steps import make_loss
 from praxiscope.training.loader import targets_of
 from praxiscope.types import VideoRecord
 
-__all__ = ["Fitted", "build_on_features", "fit_to_store", "frames_per_video"]
+__all__ = ["Described", "Fitted", "build_on_features", "fit_described", "fit_to_store", "frames_per_video"]
 
 _IN_MEMORY = 1 << 28
 """Bytes of descriptions that are kept in memory; more are mapped from a file."""
@@ -64,6 +64,21 @@ class Fitted(NamedTuple):
     learned: int
     held_out_scores: Scores | None
     seconds: float
+
+
+class Described(NamedTuple):
+    """Training clips that are each described by one vector.
+
+    records: the clips.
+    describe: returns the vector of a clip, [P].
+    score: returns the scores of all clips by the fitted model, [n, K], from their vectors [n, P].
+    known: contains the clips that a network was trained on before.
+    """
+
+    records: Sequence[VideoRecord]
+    describe: Callable[[VideoRecord], Tensor]
+    score: Callable[[Any], Tensor]
+    known: Learned = Learned()
 
 
 def frames_per_video(store: FeatureStore) -> int:
@@ -158,32 +173,63 @@ def fit_to_store(
     Raises:
         ArgumentError: the model cannot be fitted to such data.
     """
-    started = time.perf_counter()
     records = [record for record in manifest.to_train() if record.id in store]
+
+    def describe(record: VideoRecord) -> Tensor:
+        return model.describe(frame_features(store, record.id))
+
+    def score(x: Any) -> Tensor:
+        return _training_scores(model, store, records)
+
+    clips = Described(records, describe, score, trained_on(store.network))
+    return fit_described(model, card, manifest, clips, scratch=scratch, seed=seed, reporter=reporter)
+
+
+def fit_described(
+    model: Any,
+    card: ModelCard,
+    manifest: Manifest,
+    clips: Described,
+    *,
+    scratch: Path,
+    seed: int = 0,
+    reporter: Reporter | None = None,
+) -> Fitted:
+    """Fit a model to clips that are each described by one vector.
+
+    Args:
+        model, card: with the method ``fit`` of `praxiscope.models.contract.FitsFeatures`.
+        manifest: the data set.
+        clips: its training clips.
+        scratch: folder of a temporary file, for more clips than fit into memory.
+        seed: of the fit.
+        reporter: shows progress.
+    """
+    started = time.perf_counter()
+    records = clips.records
     targets = torch.stack(targets_of(manifest, records))
     groups = [record.source for record in records]
     path = scratch / "described.tmp"
     try:
-        x = _describe(model, store, records, path, reporter or Reporter())
+        x = _describe(clips, path, reporter or Reporter())
         report = model.fit(x, targets, groups, seed)
-        scores = _training_scores(model, store, records)
+        scores = clips.score(x)
     finally:
         path.unlink(missing_ok=True)
     row: dict[str, float] = {"step": 1, "epoch": 1, **_figures("", scores, targets, card)}
-    known_to_network = trained_on(store.network)
-    learned = torch.tensor([record in known_to_network for record in records])
+    learned = torch.tensor([record in clips.known for record in records])
     held_out = torch.isfinite(report.held_out_logits).all(1) & ~learned
     calibration: dict[str, Any] = {}
     kept: Scores | None = None
     if held_out.any():
-        logits, known = report.held_out_logits[held_out], targets[held_out]
-        row |= _figures("val_", logits, known, card)
+        logits, truth = report.held_out_logits[held_out], targets[held_out]
+        row |= _figures("val_", logits, truth, card)
         calibration = calibrate(
-            logits.numpy(), known.numpy(), source="held-out training groups", multi_label=card.multi_label
+            logits.numpy(), truth.numpy(), source="held-out training groups", multi_label=card.multi_label
         )
         ids = [records[place].id for place in held_out.nonzero().flatten().tolist()]
         if len(set(ids)) == len(ids):
-            kept = Scores(ids, logits.numpy(), known.numpy(), list(card.labels))
+            kept = Scores(ids, logits.numpy(), truth.numpy(), list(card.labels))
     figures = {
         f"held_out_training_groups_{name.removeprefix('val_')}": value
         for name, value in row.items()
@@ -195,14 +241,13 @@ def fit_to_store(
     return Fitted(card, row | report.figures, list(report.lines), *numbers, kept, seconds)
 
 
-def _describe(
-    model: FitsFeatures, store: FeatureStore, records: Sequence[VideoRecord], path: Path, reporter: Reporter
-) -> Any:
+def _describe(clips: Described, path: Path, reporter: Reporter) -> Any:
     """What the model describes each clip by, float32 [n, P]: in memory or, if it is large, mapped from a new file."""
     x: Any = None
+    records = clips.records
     with reporter.bar("describing clips", len(records)) as bar, torch.inference_mode():
         for number, record in enumerate(records):
-            described = model.describe(frame_features(store, record.id)).float().numpy()
+            described = clips.describe(record).float().numpy()
             if x is None:
                 shape = (len(records), len(described))
                 large = 4 * shape[0] * shape[1] > _IN_MEMORY

@@ -10,7 +10,7 @@ from praxiscope.data.joined import join
 from praxiscope.data.manifest import Manifest, load_records
 from praxiscope.data.split_checks import FEW_CLIPS
 from praxiscope.features.store import is_store
-from praxiscope.models.names import learns_of
+from praxiscope.models.names import is_fitted, learns_of
 from praxiscope.recipes.sections import TaskSource
 from praxiscope.recipes.settings import TrainSettings
 
@@ -44,7 +44,7 @@ def load_data(settings: TrainSettings) -> Manifest:
     }
     if settings.data.tasks is not None:
         return join(made)
-    if few is None or learns_of(settings.model.name) in ("features", "flow"):
+    if few is None or is_fitted(settings.model.name) or learns_of(settings.model.name) == "flow":
         return made[""]
     note = (
         f"half of the classes have fewer than {FEW_CLIPS} training clips. --model {few} is for few clips; "

@@ -16,13 +16,12 @@ from praxiscope.errors import ArgumentError
 from praxiscope.trajectories.camera import CameraMotion, warp_to_previous
 from praxiscope.trajectories.farneback import Expansion, expand, pyramid_flow
 from praxiscope.trajectories.histograms import (
-    ORIENTATIONS,
     flow_sums,
     gradient_sums,
     patch_histograms,
 )
 from praxiscope.trajectories.opencv import opencv
-from praxiscope.trajectories.result import Trajectories, described, joined
+from praxiscope.trajectories.result import INFO, Trajectories, described, joined
 from praxiscope.trajectories.settings import TrajectorySettings
 from praxiscope.trajectories.tracks import Tracks
 
@@ -106,7 +105,7 @@ def extract_parts(
         now = _views(gray, scales)
         if before:
             for scale, finished in zip(scales, _advance(before, now, scales, camera, settings), strict=True):
-                part = described(finished, number, scale.ratio, scales[0].size, _widths(settings), settings)
+                part = described(finished, number, scale.ratio, scales[0].size, settings)
                 if len(part):
                     yield part
         _start(now, scales)
@@ -138,7 +137,7 @@ def _descriptors(
 ) -> NDArray[np.float32]:
     """HOG, HOF, MBHx and MBHy of a frame around the trajectories, side by side."""
     if not len(tracks):
-        return np.empty((0, sum(_widths(settings))), np.float32)
+        return np.empty((0, sum(settings.frame_sizes.values())), np.float32)
     side, places = settings.patch // settings.cells, tracks.places
     u, v = flow
     maps = (
@@ -150,11 +149,6 @@ def _descriptors(
     return np.concatenate([patch_histograms(sums, places, side, settings.cells) for sums in maps], axis=1)
 
 
-def _widths(settings: TrajectorySettings) -> tuple[int, ...]:
-    cells = settings.cells**2
-    return tuple(cells * bins for bins in (ORIENTATIONS, ORIENTATIONS + 1, ORIENTATIONS, ORIENTATIONS))
-
-
 def _start(now: list[_View], scales: list[_Scale]) -> None:
     cv2 = opencv()
 
@@ -164,7 +158,7 @@ def _start(now: list[_View], scales: list[_Scale]) -> None:
 
 
 def _scales(size: tuple[int, ...], settings: TrajectorySettings) -> list[_Scale]:
-    width = sum(_widths(settings))
+    width = sum(settings.frame_sizes.values())
     found = []
     for number in range(settings.scales):
         ratio = _SMALLER**-number
@@ -219,5 +213,4 @@ def _none(settings: TrajectorySettings) -> Trajectories:
     def empty(width: int) -> NDArray[np.float32]:
         return np.empty((0, width), np.float32)
 
-    widths = [settings.time_cells * width for width in _widths(settings)]
-    return Trajectories(empty(10), empty(2 * settings.length), *map(empty, widths))
+    return Trajectories(empty(len(INFO)), *map(empty, settings.sizes.values()))

@@ -5,7 +5,6 @@ Axis letters: N trajectories, d dimensions after PCA, k Gaussians, D of the vect
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,9 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from praxiscope.errors import ArgumentError, DataError
-from praxiscope.layers.fisher import fisher_vector
+from praxiscope.layers.fisher import fisher_vector, fit_mixture
 from praxiscope.progress import Reporter
-from praxiscope.trajectories.result import SIZES, Trajectories
+from praxiscope.trajectories.result import Trajectories
+from praxiscope.trajectories.settings import DESCRIPTORS
 
 __all__ = ["FisherEncoder", "Mixture", "Vocabulary", "learn_fisher"]
 
@@ -102,8 +102,8 @@ def learn_fisher(
         drawn = np.random.default_rng(vocabulary.seed).permutation(len(samples))[: vocabulary.samples]
         samples = samples.take(np.sort(drawn))
     mixtures = {}
-    with (reporter or Reporter()).bar("mixtures", len(SIZES)) as bar:
-        for name in SIZES:
+    with (reporter or Reporter()).bar("mixtures", len(DESCRIPTORS)) as bar:
+        for name in DESCRIPTORS:
             mixtures[name] = _mixture(getattr(samples, name), vocabulary)
             bar.advance()
     return FisherEncoder(mixtures)
@@ -112,23 +112,19 @@ def learn_fisher(
 def _mixture(rows: NDArray[np.float32], vocabulary: Vocabulary) -> Mixture:
     from sklearn.cluster import MiniBatchKMeans
     from sklearn.decomposition import PCA
-    from sklearn.mixture import GaussianMixture
 
     pca: Any = PCA(rows.shape[1] // 2, svd_solver="covariance_eigh").fit(rows)
-    x = pca.transform(rows)
+    x = pca.transform(rows).astype(np.float32)
     start = MiniBatchKMeans(
         vocabulary.gaussians, n_init=1, batch_size=4096, random_state=vocabulary.seed
     ).fit(x)
-    found: Any = GaussianMixture(
-        vocabulary.gaussians,
-        covariance_type="diag",
-        means_init=start.cluster_centers_,
-        reg_covar=1e-4 * float(x.var(0).mean()),
-        max_iter=50,
-        tol=1e-3,
-        random_state=vocabulary.seed,
-    ).fit(x)
-    values: Sequence[NDArray[Any]] = (
-        pca.mean_, pca.components_.T, found.weights_, found.means_, found.covariances_,
-    )  # fmt: skip
-    return Mixture(*(torch.from_numpy(np.ascontiguousarray(value, dtype=np.float32)) for value in values))
+    found = fit_mixture(
+        torch.from_numpy(x),
+        torch.from_numpy(start.cluster_centers_.astype(np.float32)),
+        least_variance=1e-4 * float(x.var(0).mean()),
+    )
+    mean, axes = (
+        torch.from_numpy(np.ascontiguousarray(value, dtype=np.float32))
+        for value in (pca.mean_, pca.components_.T)
+    )
+    return Mixture(mean, axes, *found)

@@ -9,13 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from praxiscope.trajectories.opencv import opencv
+from praxiscope.trajectories.settings import ORIENTATIONS
 
-__all__ = ["ORIENTATIONS", "Sums", "flow_sums", "gradient_sums", "patch_histograms"]
+__all__ = ["Sums", "flow_sums", "gradient_sums", "patch_histograms"]
 
 Sums = list[NDArray[np.float64]]
 """For each of B bins the sums of what the pixels above and to the left of each corner add to it, [H + 1, W + 1]."""
-
-ORIENTATIONS = 8
 
 
 def gradient_sums(image: NDArray[np.float32]) -> Sums:

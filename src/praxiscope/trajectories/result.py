@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from praxiscope.trajectories.settings import TrajectorySettings
+from praxiscope.trajectories.settings import DESCRIPTORS, TrajectorySettings
 from praxiscope.trajectories.tracks import Finished
 
-__all__ = ["INFO", "SIZES", "Trajectories", "described", "joined"]
+__all__ = ["DESCRIPTORS", "INFO", "Trajectories", "described", "joined"]
 
 INFO = (
     "frame",
@@ -31,9 +31,6 @@ INFO = (
 """Columns of ``info``: number of the last frame, from 0; mean place, its standard deviations and the length of the
 path, in pixels of the frame; how much smaller the frame of its scale is; place in the video from 0 to 1, of its mean
 and of the middle frame."""
-
-SIZES = {"track": 30, "hog": 96, "hof": 108, "mbhx": 96, "mbhy": 96}
-"""Values of each descriptor, with the settings of the paper."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +55,12 @@ class Trajectories:
 
     def take(self, rows: NDArray[np.int64]) -> Trajectories:
         """Some of them, by their numbers."""
-        return Trajectories(*(getattr(self, name)[rows] for name in ("info", *SIZES)))
+        return Trajectories(*(getattr(self, name)[rows] for name in ("info", *DESCRIPTORS)))
 
 
 def joined(parts: Sequence[Trajectories]) -> Trajectories:
     """Trajectories one after the other; at least one part."""
-    names = ("info", "track", "hog", "hof", "mbhx", "mbhy")
+    names = ("info", *DESCRIPTORS)
     return Trajectories(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
@@ -72,7 +69,6 @@ def described(
     frame: int,
     ratio: float,
     size: tuple[int, int],
-    widths: Sequence[int],
     settings: TrajectorySettings,
 ) -> Trajectories:
     """Reject trajectories, and describe the others.
@@ -82,7 +78,6 @@ def described(
         frame: number of their last frame.
         ratio: pixels of the frame in one of the scale.
         size: rows and columns of the frame.
-        widths: values of each descriptor in a frame: HOG, HOF, MBHx, MBHy.
         settings: see there.
 
     Returns:
@@ -111,7 +106,7 @@ def described(
         ]
     ).astype(np.float32)
     track = (steps / np.maximum(lengths, 1e-6)[:, None, None]).reshape(len(points), 2 * settings.length)
-    parts = np.split(finished.descriptors[good], np.cumsum(widths)[:-1], axis=2)
+    parts = np.split(finished.descriptors[good], np.cumsum([*settings.frame_sizes.values()])[:-1], axis=2)
     flat = (part.reshape(len(part), part.shape[1] * part.shape[2]) for part in parts)
     return Trajectories(info, track.astype(np.float32), *flat)
 

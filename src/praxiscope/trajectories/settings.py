@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from praxiscope.errors import ArgumentError
 
-__all__ = ["TrajectorySettings"]
+__all__ = ["DESCRIPTORS", "ORIENTATIONS", "Extraction", "TrajectorySettings"]
+
+ORIENTATIONS = 8
+"""Bins of HOG and MBH; HOF has one more, for no motion."""
+
+DESCRIPTORS = ("track", "hog", "hof", "mbhx", "mbhy")
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,51 @@ class TrajectorySettings:
         if self.length % self.time_cells:
             raise ArgumentError(f"length must be a multiple of {self.time_cells}, got {self.length}")
 
+    @property
+    def frame_sizes(self) -> dict[str, int]:
+        """Values of HOG, HOF, MBHx and MBHy in one frame."""
+        cells = self.cells**2
+        return {name: cells * (ORIENTATIONS + (name == "hof")) for name in DESCRIPTORS[1:]}
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Values of each descriptor of a trajectory; 30, 96, 108, 96 and 96 with the settings of the paper."""
+        return {
+            "track": 2 * self.length,
+            **{name: self.time_cells * width for name, width in self.frame_sizes.items()},
+        }
+
     def to_dict(self) -> dict[str, Any]:
         """As plain values."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """How the trajectories of a store were extracted.
+
+    Attributes:
+        settings: of the method.
+        short_side: larger videos are scaled to this short side, pixels; 0: never.
+        most: largest number of trajectories of a video; of more, some are drawn at random.
+    """
+
+    settings: TrajectorySettings = field(default_factory=TrajectorySettings)
+    short_side: int = 240
+    most: int = 50_000
+
+    def __post_init__(self) -> None:
+        if self.short_side and self.short_side < self.settings.patch:
+            raise ArgumentError(f"short side must be at least {self.settings.patch}, got {self.short_side}")
+        if self.most < 1:
+            raise ArgumentError(f"most must be at least 1, got {self.most}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(content: Mapping[str, Any]) -> Extraction:
+        """The inverse of `to_dict`. Raises TypeError and ArgumentError for other content."""
+        values = dict(content)
+        return Extraction(TrajectorySettings(**values.pop("settings")), **values)

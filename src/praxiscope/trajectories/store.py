@@ -11,21 +11,19 @@ N trajectories.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from praxiscope.errors import ArgumentError, DataError
-from praxiscope.trajectories.result import SIZES, Trajectories
-from praxiscope.trajectories.settings import TrajectorySettings
+from praxiscope.data.skipped import read_skipped
+from praxiscope.errors import DataError
+from praxiscope.run_folder import SKIPPED_FILE, TRAJECTORIES_FILE
+from praxiscope.trajectories.result import Trajectories
+from praxiscope.trajectories.settings import DESCRIPTORS, Extraction
 from praxiscope.video.picturefile import replacing
 
 __all__ = [
-    "STORE_FILE",
-    "Extraction",
     "StoredTrajectories",
     "clip_path",
     "is_trajectories",
@@ -34,44 +32,12 @@ __all__ = [
     "write_clip",
 ]
 
-STORE_FILE = "trajectories.json"
 _VERSION = 1
-
-
-@dataclass(frozen=True)
-class Extraction:
-    """How the trajectories of a store were extracted.
-
-    Attributes:
-        settings: of the method.
-        short_side: larger videos are scaled to this short side, pixels; 0: never.
-        most: largest number of trajectories of a video; of more, some are drawn at random.
-    """
-
-    settings: TrajectorySettings = field(default_factory=TrajectorySettings)
-    short_side: int = 240
-    most: int = 50_000
-
-    def __post_init__(self) -> None:
-        if self.short_side and self.short_side < self.settings.patch:
-            raise ArgumentError(f"short side must be at least {self.settings.patch}, got {self.short_side}")
-        if self.most < 1:
-            raise ArgumentError(f"most must be at least 1, got {self.most}")
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values."""
-        return asdict(self)
-
-    @staticmethod
-    def from_dict(content: Mapping[str, Any]) -> Extraction:
-        """The inverse of `to_dict`. Raises TypeError and ArgumentError for other content."""
-        values = dict(content)
-        return Extraction(TrajectorySettings(**values.pop("settings")), **values)
 
 
 def is_trajectories(path: str | Path) -> bool:
     """Whether a path is a folder of stored trajectories."""
-    return (Path(path) / STORE_FILE).is_file()
+    return (Path(path) / TRAJECTORIES_FILE).is_file()
 
 
 def clip_path(root: Path, id: str) -> Path:
@@ -90,7 +56,7 @@ def write_clip(path: Path, found: Trajectories, mark: str, damage: str = "") -> 
     """
     from safetensors.numpy import save
 
-    tensors = {name: getattr(found, name).astype(np.float16) for name in SIZES}
+    tensors = {name: getattr(found, name).astype(np.float16) for name in DESCRIPTORS}
     tensors["info"] = found.info.astype(np.float32)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
@@ -107,7 +73,7 @@ def read_clip(path: Path) -> tuple[Trajectories, dict[str, str]]:
 
     try:
         with safe_open(path, "numpy") as file:
-            tensors = [file.get_tensor(name).astype(np.float32) for name in ("info", *SIZES)]
+            tensors = [file.get_tensor(name).astype(np.float32) for name in ("info", *DESCRIPTORS)]
             return Trajectories(*tensors), dict(file.metadata() or {})
     except (OSError, SafetensorError, ValueError) as error:
         raise DataError(
@@ -131,7 +97,7 @@ class StoredTrajectories:
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
-        path = self.root / STORE_FILE
+        path = self.root / TRAJECTORIES_FILE
         if not path.is_file():
             what = "holds no trajectories" if self.root.is_dir() else "no such folder"
             raise DataError(
@@ -148,6 +114,11 @@ class StoredTrajectories:
             raise DataError(
                 f"{path}: cannot be read ({error}). Remove the folder, and run `praxiscope trajectories` again."
             ) from error
+
+    @property
+    def skipped(self) -> dict[str, str]:
+        """Videos that could not be read, with the reason, by id."""
+        return read_skipped(self.root / SKIPPED_FILE)
 
     def __contains__(self, id: object) -> bool:
         return isinstance(id, str) and clip_path(self.root, id).is_file()

@@ -16,7 +16,8 @@ from typing import IO, cast
 import numpy as np
 
 from praxiscope.errors import DataError
-from praxiscope.trajectories.result import INFO, SIZES, Trajectories
+from praxiscope.trajectories.result import INFO, Trajectories
+from praxiscope.trajectories.settings import DESCRIPTORS, TrajectorySettings
 
 __all__ = ["read_text", "write_text"]
 
@@ -33,7 +34,7 @@ def _opened(path: Path, mode: str) -> Iterator[IO[str]]:
 
 def write_text(path: str | Path, trajectories: Trajectories) -> None:
     """Write trajectories."""
-    columns = [getattr(trajectories, name) for name in ("info", *SIZES)]
+    columns = [getattr(trajectories, name) for name in ("info", *DESCRIPTORS)]
     with _opened(Path(path), "w") as file:
         for row in np.concatenate(columns, axis=1):
             file.write("\t".join([f"{int(row[0])}", *(f"{value:.6f}" for value in row[1:])]) + "\n")
@@ -45,7 +46,8 @@ def read_text(path: str | Path) -> Trajectories:
     Raises:
         DataError: the file is missing, or a line does not have 436 numbers.
     """
-    path, width = Path(path), len(INFO) + sum(SIZES.values())
+    path, sizes = Path(path), [len(INFO), *TrajectorySettings().sizes.values()]
+    width = sum(sizes)
     rows = []
     try:
         with _opened(path, "r") as file:
@@ -57,5 +59,5 @@ def read_text(path: str | Path) -> Trajectories:
     except (OSError, EOFError, ValueError) as error:
         raise DataError(f"{path}: cannot be read as trajectories ({error})") from error
     table = np.stack(rows) if rows else np.empty((0, width), np.float32)
-    parts = np.split(table, np.cumsum([len(INFO), *SIZES.values()])[:-1], axis=1)
+    parts = np.split(table, np.cumsum(sizes)[:-1], axis=1)
     return Trajectories(*parts)

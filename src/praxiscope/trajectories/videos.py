@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from praxiscope.data.dataset import frame_range
 from praxiscope.trajectories.extraction import extract, extract_parts
 from praxiscope.trajectories.result import Trajectories, joined
-from praxiscope.trajectories.store import Extraction
+from praxiscope.trajectories.settings import Extraction
 from praxiscope.types import VideoRecord
+from praxiscope.video.decode import Video
 from praxiscope.video.opening import open_video
 
-__all__ = ["extract_video"]
+__all__ = ["extract_frames", "extract_video", "video_parts"]
 
 _HELD = 1 << 26  # bytes of frames that are in memory at once
 
@@ -38,25 +39,40 @@ def extract_video(
         ArgumentError: its frames are smaller than a patch.
     """
     video = open_video(record.path, time_limit_s=time_limit_s)
-    first, last = frame_range(record, video)
-    side = min(video.width, video.height)
-    smaller = extraction.short_side if 0 < extraction.short_side < side else None
-    pixels = video.width * video.height * ((smaller or side) / side) ** 2
-    at_once = max(1, int(_HELD // (3 * pixels)))
+    return extract_frames(video, extraction, *frame_range(record, video))
 
-    def frames() -> Iterator[NDArray[np.uint8]]:
-        for start in range(first, last, at_once):
-            numbers = torch.arange(start, min(last, start + at_once))
-            yield from video.frames(numbers, short_side=smaller).numpy()
 
+def extract_frames(
+    video: Video, extraction: Extraction, first: int = 0, last: int | None = None
+) -> Trajectories:
+    """The trajectories of the frames ``first`` to ``last - 1`` of an open video; of all frames by default."""
+    last = len(video) if last is None else last
     kept = _Kept(extraction.most, extraction.settings.seed)
-    for part in extract_parts(frames(), extraction.settings):
+    for part in extract_parts(_frames(video, extraction, first, last), extraction.settings):
         kept.add(part)
     found = kept.finish()
     if found is None:
         return extract(iter(()), settings=extraction.settings)
     found.info[:, -1] /= max(last - first, 1)
     return found
+
+
+def video_parts(video: Video, extraction: Extraction) -> Iterator[Trajectories]:
+    """The trajectories of an open video that end at each frame; see
+    `praxiscope.trajectories.extraction.extract_parts`."""
+    return extract_parts(_frames(video, extraction, 0, len(video)), extraction.settings)
+
+
+def _frames(video: Video, extraction: Extraction, first: int, last: int) -> Iterator[NDArray[np.uint8]]:
+    """The frames, scaled, a few in memory at a time."""
+    side = min(video.width, video.height)
+    smaller = extraction.short_side if 0 < extraction.short_side < side else None
+    pixels = video.width * video.height * ((smaller or side) / side) ** 2
+    at_once = max(1, int(_HELD // (3 * pixels)))
+
+    for start in range(first, last, at_once):
+        numbers = torch.arange(start, min(last, start + at_once))
+        yield from video.frames(numbers, short_side=smaller).numpy()
 
 
 class _Kept:

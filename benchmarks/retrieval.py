@@ -22,7 +22,7 @@ from praxiscope.data.manifest import load_records
 from praxiscope.errors import DataError
 from praxiscope.explain.explanation import BLUE, ORANGE, TEXT, new_figure, style_axes
 from praxiscope.progress import ConsoleReporter
-from praxiscope.retrieval.sets import RetrievalSet, by_label, find_retrieval_set
+from praxiscope.retrieval.sets import Query, RetrievalSet, by_label, find_retrieval_set
 
 LAYERS = {
     "efficientnet_lite0": (
@@ -40,6 +40,7 @@ LAYERS = {
 SIZES = (224, 448)
 DIMS = (0, 128, 32)
 DRAWS = 10_000
+COVERS = "DVD covers"
 
 
 def measure(
@@ -139,6 +140,42 @@ def comparisons(name: str, network: str, rows: Sequence[dict[str, Any]]) -> list
     ]
 
 
+def same_kind(options: argparse.Namespace) -> Table:
+    """Whether PCA loses less if it is learned from images of the same kind: those of the other half of the objects."""
+    whole, rows = find_retrieval_set(options.covers), []
+    first = {item.path for item in whole.items if int(item.path.stem) <= len(whole.searched) // 2}
+    images = options.out / "first_half"
+    images.mkdir(parents=True, exist_ok=True)
+    for path in first:
+        link = images / f"{path.parent.name}_{path.name}"
+        if not link.exists():
+            link.symlink_to(path.resolve())
+    kept = [number for number, item in enumerate(whole.items) if item.path not in first]
+    place = {number: here for here, number in enumerate(kept)}
+    queries = tuple(
+        Query(place[one.item], frozenset(place[n] for n in one.positives))
+        for one in whole.queries
+        if one.item in place
+    )
+    searched = tuple(place[number] for number in whole.searched if number in place)
+    half = RetrievalSet("DVD covers, second half", tuple(whole.items[n] for n in kept), searched, queries)
+    for source in (options.learn_from, str(images)):
+        path = options.out / f"same_kind_{Path(source).name}.json"
+        if not path.is_file():
+            test = RetrievalTest(
+                learn_from=source, layers=("blocks.3", "blocks.4"), dims=(0, 64), whiten=(True, False)
+            )
+            path.write_text(
+                json.dumps(bench_retrieval(half, test, reporter=ConsoleReporter())), encoding="utf-8"
+            )
+        for row in json.loads(path.read_text(encoding="utf-8")):
+            kind = "" if row["dims"] == row["vlad"] else "whitened" if row["whitened"] else "not whitened"
+            dims = f"{row['dims']}{', ' * bool(kind)}{kind}"
+            rows.append([row["learned_from"], row["layers"], dims, mean_cell(row["average_precision"])])
+    title = f"Learned from images of the same kind: {len(queries)} queries, {len(searched)} items"
+    return Table(title, ("learned from", "layer", "dimensions", "mAP"), rows)
+
+
 def draw(groups: dict[tuple[str, str], list[dict[str, Any]]]) -> Any:
     """mAP of VLAD by layer, a panel for each data set and network, a line for each size."""
     figure = new_figure(4.2 * 2, 2.9 * len(groups) / 2)
@@ -170,7 +207,7 @@ def main() -> None:
     """Measure, and write the tables and the figure."""
     options = _parser().parse_args()
     options.weights = {"efficientnet_lite0": None} | dict(text.split("=", 1) for text in options.network)
-    sets = {"DVD covers": find_retrieval_set(options.covers)}
+    sets = {COVERS: find_retrieval_set(options.covers)}
     for data in options.videos:
         name = load_records(data).name
         part = "test" if data == options.learn_from else None
@@ -182,6 +219,8 @@ def main() -> None:
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for network in options.weights:
         for name, found in sets.items():
+            if network != "efficientnet_lite0" and name != COVERS:
+                continue
             for size in SIZES:
                 groups.setdefault((name, network), []).extend(measure(name, found, network, size, options))
     tables = [layer_table(*key, rows) for key, rows in groups.items()]
@@ -200,7 +239,7 @@ def main() -> None:
         options,
         __file__,
         "VLAD of convolutional features",
-        [*tables, Table("Paired differences", header, compared)],
+        [*tables, Table("Paired differences", header, compared), same_kind(options)],
         note,
     )
 

@@ -165,6 +165,8 @@ def test_it_is_fused_with_itself(call: Call, run: Path, videos: Path, tmp_path: 
         ("--set", "model.gausians=3"),
         ("--set", "model.gaussians=0"),
         ("--set", "model.c=-1"),
+        ("--set", "model.descriptors=[hog, hofs]"),
+        ("--set", "model.descriptors=[]"),
         ("--flow", "nowhere"),
     ],
 )
@@ -201,3 +203,13 @@ def test_a_registered_model_of_trajectories_needs_its_interface() -> None:
             create_model("bare-trajectories", num_classes=2)
     finally:
         models._entries.pop("bare-trajectories")
+
+
+def test_the_recipe_encodes_hog_hof_and_mbh(call: Call, stored: Path, tmp_path: Path) -> None:
+    small = ("--set", "model.gaussians=2", "--set", "model.samples=500")
+    made = call("train", stored, "--recipe", "idt", *small, "--out", tmp_path / "run")
+    assert made.code == 0, made.err
+    model = px.load(tmp_path / "run").model
+    assert list(model.mixtures) == ["hog", "hof", "mbhx", "mbhy"]
+    assert model.svm.weight.shape == (2, 2 * 2 * (48 + 54 + 48 + 48))
+    assert model.c == 100

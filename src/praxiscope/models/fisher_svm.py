@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from praxiscope.errors import ArgumentError
+from praxiscope.errors import ArgumentError, unknown_name
 from praxiscope.fitting.svm import fit_svm, held_out_decisions, inner_products
 from praxiscope.models.contract import FitReport
 from praxiscope.models.registered import register_model
@@ -23,7 +23,7 @@ from praxiscope.models.sees import Sees
 from praxiscope.progress import Reporter
 from praxiscope.trajectories.fisher import FisherEncoder, Mixture, Vocabulary, learn_fisher
 from praxiscope.trajectories.result import Trajectories
-from praxiscope.trajectories.settings import Extraction
+from praxiscope.trajectories.settings import DESCRIPTORS, Extraction
 
 __all__ = ["FisherSvm", "fisher_svm"]
 
@@ -54,18 +54,30 @@ class FisherSvm(nn.Module):
     Args:
         num_classes: K.
         vocabulary: how the mixtures are learned.
+        descriptors: those that are encoded, of `praxiscope.trajectories.settings.DESCRIPTORS`.
         c: cost of the loss of the support vector machines.
         extraction: how the trajectories are extracted.
     """
 
     sees = Sees("all")
 
-    def __init__(self, num_classes: int, vocabulary: Vocabulary, c: float, extraction: Extraction) -> None:
+    def __init__(
+        self,
+        num_classes: int,
+        vocabulary: Vocabulary,
+        descriptors: Sequence[str],
+        c: float,
+        extraction: Extraction,
+    ) -> None:
         super().__init__()
+        if unknown := [name for name in descriptors if name not in DESCRIPTORS]:
+            raise unknown_name("descriptor", unknown[0], DESCRIPTORS)
+        if not descriptors or len({*descriptors}) < len(descriptors):
+            raise ArgumentError(f"descriptors must be one or more, each once, got {list(descriptors)}")
         if not 0 < c < math.inf:
             raise ArgumentError(f"c must be a number above 0, got {c}")
         self.num_classes, self.vocabulary, self.c, self.extraction = num_classes, vocabulary, c, extraction
-        sizes = extraction.settings.sizes
+        sizes = {name: extraction.settings.sizes[name] for name in descriptors}
         self.mixtures = nn.ModuleDict(
             {name: _Mixture(width, vocabulary.gaussians) for name, width in sizes.items()}
         )
@@ -85,7 +97,8 @@ class FisherSvm(nn.Module):
         Raises:
             DataError: they are fewer than the Gaussians.
         """
-        learned = learn_fisher(samples, self.vocabulary, reporter=reporter)
+        names = list(self.mixtures)
+        learned = learn_fisher(samples, self.vocabulary, names, reporter=reporter)
         for name, mixture in learned.mixtures.items():
             for part, value in mixture._asdict().items():
                 self.mixtures[name].get_buffer(part).copy_(value)
@@ -125,6 +138,7 @@ def fisher_svm(
     num_classes: int,
     gaussians: int = 256,
     samples: int = 256000,
+    descriptors: Sequence[str] = ("track", "hog", "hof", "mbhx", "mbhy"),
     c: float = 100.0,
     seed: int = 0,
     extraction: Mapping[str, Any] | None = None,
@@ -135,6 +149,7 @@ def fisher_svm(
         num_classes: K.
         gaussians: of the mixture of each descriptor.
         samples: trajectories from which the mixtures are learned.
+        descriptors: those that are encoded: track (the shape), hog, hof, mbhx, mbhy.
         c: cost of the loss of the support vector machines.
         seed: of the sample and the mixtures.
         extraction: content of `praxiscope.trajectories.settings.Extraction`; that of the stored trajectories in a run.
@@ -144,4 +159,4 @@ def fisher_svm(
         chosen = Extraction() if extraction is None else Extraction.from_dict(extraction)
     except (TypeError, KeyError) as error:
         raise ArgumentError(f"extraction: {error}") from None
-    return FisherSvm(num_classes, Vocabulary(gaussians, samples, seed), c, chosen)
+    return FisherSvm(num_classes, Vocabulary(gaussians, samples, seed), tuple(descriptors), c, chosen)

@@ -18,6 +18,7 @@ __all__ = ["MATCHERS", "CameraMotion", "Matches", "warp_to_previous"]
 _LEAST_MATCHES, _LEAST_INLIERS = 50, 25
 _PIXELS = 1.0  # largest error of an inlier
 _CORNERS = 1000
+_QUALITY = 0.01  # least structure of a corner, as a share of the largest: weaker ones seem to stand still
 _FEATURES = 1000
 _WINDOW, _HALVINGS = 11, 4  # of Lucas and Kanade: side of the window in pixels, coarser levels
 
@@ -60,7 +61,7 @@ class CameraMotion:
         """
         cv2 = opencv()
 
-        corners = cv2.goodFeaturesToTrack(before, _CORNERS, 0.001, 3)
+        corners = cv2.goodFeaturesToTrack(before, _CORNERS, _QUALITY, 3)
         corners = np.empty((0, 2), np.float32) if corners is None else corners.reshape(-1, 2)
         pairs = (self._matched(before, after, corners), _moved(corners, flow))
         sources, targets = (np.concatenate([pair[side] for pair in pairs]) for side in (0, 1))

@@ -5,6 +5,7 @@ Axis letters: N trajectories, d dimensions after PCA, k Gaussians, D of the vect
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -84,13 +85,18 @@ class FisherEncoder:
 
 
 def learn_fisher(
-    samples: Trajectories, vocabulary: Vocabulary = Vocabulary(), *, reporter: Reporter | None = None
+    samples: Trajectories,
+    vocabulary: Vocabulary = Vocabulary(),
+    descriptors: Sequence[str] = DESCRIPTORS,
+    *,
+    reporter: Reporter | None = None,
 ) -> FisherEncoder:
     """Learn PCA and a mixture for each descriptor.
 
     Args:
         samples: trajectories of training videos.
         vocabulary: see there.
+        descriptors: their names, see `DESCRIPTORS`.
         reporter: shows progress.
 
     Raises:
@@ -102,8 +108,8 @@ def learn_fisher(
         drawn = np.random.default_rng(vocabulary.seed).permutation(len(samples))[: vocabulary.samples]
         samples = samples.take(np.sort(drawn))
     mixtures = {}
-    with (reporter or Reporter()).bar("mixtures", len(DESCRIPTORS)) as bar:
-        for name in DESCRIPTORS:
+    with (reporter or Reporter()).bar("mixtures", len(descriptors)) as bar:
+        for name in descriptors:
             mixtures[name] = _mixture(getattr(samples, name), vocabulary)
             bar.advance()
     return FisherEncoder(mixtures)

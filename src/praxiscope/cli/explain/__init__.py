@@ -26,7 +26,7 @@ from praxiscope.registry import Registry, load_offer, offered
 __all__ = ["app", "register_picture"]
 
 NAMES = (
-    *("flow", "filters", "principal", "losses", "clusters", "gradients", "cluster-gradients"),
+    *("flow", "trajectories", "filters", "principal", "losses", "clusters", "gradients", "cluster-gradients"),
     *("confidence", "winners", "cam", "occlusion", "gain", "future"),
 )
 ENTRY_POINTS = "praxiscope.pictures"

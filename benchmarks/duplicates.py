@@ -80,22 +80,27 @@ def folder_with_copies(out: Path, records: list[VideoRecord]) -> Path:
     return out / "videos"
 
 
-def measure(out: Path, records: list[VideoRecord]) -> tuple[dict[str, list[float]], list[float], int]:
-    """Similarities of copies and their originals by kind, those of different clips above 0, and the number of items."""
+Similar = dict[tuple[str, ...], float]
+"""The largest similarity of two clips, or of copies of them, by their names."""
+
+
+def measure(out: Path, records: list[VideoRecord]) -> tuple[dict[str, list[float]], Similar, int]:
+    """Similarities of copies and their originals by kind, those of different clips, and the number of items."""
     videos = folder_with_copies(out, records)
     index(str(videos), out / "library", IndexOptions(), reporter=ConsoleReporter())
     found = check_duplicates(out / "library", least=1e-6, most=10**7)
     copies: dict[str, list[float]] = defaultdict(list)
-    different = []
+    different: Similar = defaultdict(float)
     for pair in found.pairs:
         names = [record.id.split("/") for record in pair.records]
         if names[0][0] != names[1][0]:
-            different.append(pair.similarity)
+            two = tuple(sorted(name[0] for name in names))
+            different[two] = max(different[two], pair.similarity)
             continue
         kinds = [Path(name[1]).stem for name in names if not name[1].startswith("original")]
         if len(kinds) == 1:
             copies[kinds[0]].append(pair.similarity)
-    return copies, sorted(different, reverse=True), found.items
+    return copies, different, found.items
 
 
 def main() -> None:
@@ -112,9 +117,10 @@ def main() -> None:
             values = np.array(copies[kind])
             shares = f"{(values >= LEAST_SIMILARITY).sum()} of {COPIED}"
             rows.append([kind, shares, f"{np.median(values):.2f}", f"{min(values, default=0):.2f}"])
-        alarms = sum(value >= LEAST_SIMILARITY for value in different)
-        pairs = items * (items - 1) // 2
-        largest = ", ".join(f"{value:.2f}" for value in different[:5])
+        alarms = sum(value >= LEAST_SIMILARITY for value in different.values())
+        clips = items - COPIED * len(COPIES)
+        pairs = clips * (clips - 1) // 2
+        largest = ", ".join(f"{value:.2f}" for value in sorted(different.values(), reverse=True)[:5])
         title = f"{split} split: {items} items, of them {COPIED * len(COPIES)} copies"
         tables.append(
             Table(title, ("copy", f"found at {LEAST_SIMILARITY:g}", "median similarity", "least"), rows)
@@ -126,7 +132,8 @@ def main() -> None:
         )
         tables.append(Table("", header, [[f"{pairs:,}", str(alarms), largest]]))
     note = (
-        "Found: pairs of a copy and its original. False alarms: pairs of other clips, or copies of them. Libraries "
+        "Found: pairs of a copy and its original. False alarms: pairs of different clips, of "
+        "which one, or a copy of one, is found to be like the other; some are of the same place or event. Libraries "
         "with "
         "the default options of `praxiscope index`, each learned from its own items. The threshold was chosen on the "
         "training split."

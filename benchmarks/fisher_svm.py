@@ -59,10 +59,12 @@ def folds_of(data: str) -> Iterator[tuple[str, Manifest]]:
 class Experiment:
     """A data set: what is computed of it once, and the scores of each fold."""
 
-    def __init__(self, data: str, flow: Path, out: Path, gaussians: Sequence[int], most: int) -> None:
+    def __init__(
+        self, data: str, flow: Path, out: Path, gaussians: Sequence[int], extraction: Extraction
+    ) -> None:
         self.data, self.out, self.gaussians = data, out, gaussians
         reporter = ConsoleReporter()
-        trajectories(data, out / "idt", Extraction(most=most), split=self.split, workers=2, reporter=reporter)
+        trajectories(data, out / "idt", extraction, split=self.split, workers=2, reporter=reporter)
         words: dict[str, Any] = {"split": self.split, "progress": reporter}
         self.stores: dict[str, Any] = {
             "RGB": px.feature_store(data, out / "features-rgb", **words),
@@ -164,21 +166,21 @@ def interval(right: np.ndarray[Any, Any], groups: Sequence[str]) -> tuple[float,
 def main() -> None:
     """Run every fold, then write the tables."""
     options = _parser().parse_args()
-    made = []
+    extraction, made = Extraction(short_side=options.short_side, most=options.most), []
     for name, given in (("weizmann", options.weizmann), ("ucf101", options.ucf)):
         if given is not None:
             data, flow = f"{name}:{given[0]}", Path(given[1])
-            made.append(Experiment(data, flow, options.out / name, options.gaussians, options.most))
+            made.append(Experiment(data, flow, options.out / name, options.gaussians, extraction))
     header = ("data", "", "against", "difference", "only the first correct", "only the second", "p")
     tables = [
         *(one.table() for one in made),
         Table("Paired tests", header, [row for one in made for row in one.pairs()]),
     ]
     note = (
-        "IDT: improved dense trajectories, Fisher vectors, one-vs-rest support vector machines with C = 100; at most "
-        f"{options.most:,} trajectories of a clip. RGB, flow: logistic regression on features of efficientnet_lite0 "
-        "with "
-        "ImageNet weights, of frames and of stacks of 5 flow fields (weizmann_probe.py); 25x1. Fusions: mean of scores "
+        "IDT: improved dense trajectories, Fisher vectors, one-vs-rest support vector machines with C = 100; frames "
+        f"with a short side of at most {options.short_side} pixels, at most {options.most:,} trajectories of a clip. "
+        "RGB, flow: logistic regression on features of efficientnet_lite0 with ImageNet weights, of frames and of "
+        "stacks of 5 flow fields (weizmann_probe.py); 25x1. Fusions: mean of scores "
         f"of length 1 (--kind l2), with IDT of {max(options.gaussians)} Gaussians. One seed. Intervals: bootstrap over "
         "groups, which are people, or clips of the same recording. p: exact McNemar test over all clips, two-sided."
     )
@@ -196,6 +198,7 @@ def _parser() -> argparse.ArgumentParser:
         "--gaussians", type=int, nargs="+", default=[16, 64, 256], help="sizes of the vocabulary"
     )
     found.add_argument("--most", type=int, default=20_000, help="largest number of trajectories of a clip")
+    found.add_argument("--short-side", type=int, default=160, help="of larger videos, pixels")
     return found
 
 

@@ -122,7 +122,7 @@ def output(line: tuple[str, ...]) -> str | None:
 def inputs(text: str) -> Iterator[str]:
     """What a command or code may read of what commands make."""
     yield from re.findall(
-        r"(?<!out=.)\bruns/[\w-]+|(?<![\w/])\w+\.npz|(?<![\w-])(?:features|flow|library|packed|digits|shapes)(?=/)",
+        r"(?<!out=.)\bruns/[\w-]+|(?<![\w/])\w+\.npz|(?<![\w-])(?:features|flow|idt|library|packed|digits|shapes)(?=/)",
         text,
     )
 
@@ -164,14 +164,15 @@ def expand(word: str) -> list[str]:
 
 
 def fitted(words: list[str]) -> set[str]:
-    """The options of a ``train`` that fits a model to features: without a loop, and with the features' own size."""
-    stored = any(word.rstrip("/").endswith("features") for word in words)
+    """The options of a ``train`` that fits a model to features or trajectories: without a loop, and with
+    their own size."""
+    stored = any(word.rstrip("/").endswith(("features", "idt")) for word in words)
     return {"--workers"} if stored else {"--workers", "model.backbone", "input.size"}
 
 
 def small(words: list[str]) -> list[str]:
     """What is added to a command."""
-    fits = words[0] == "train" and bool({"probe", "prototypes"} & set(words))
+    fits = words[0] == "train" and bool({"probe", "prototypes", "fisher-svm"} & set(words))
     name = " ".join(words[:2]) if " ".join(words[:2]) in SMALL else words[0]
     added: list[str] = []
     for option, value in SMALL.get(name, {}).items():
@@ -216,7 +217,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     folder = tmp_path_factory.mktemp("pages")
     for name, step in (("left", -2), ("right", 2)):
         for clip in range(4):
-            write_moving(folder / "videos" / name / f"{clip}.mp4", step, clip)
+            write_moving(folder / "videos" / name / f"{clip}.mp4", step, clip, frames=17)
     for number, name in enumerate(("red", "green")):
         for clip in range(4):
             write_clip(folder / "clips" / name / f"{clip}.mp4", number, seed=100 * number + clip)

@@ -19,8 +19,8 @@ from praxiscope.units import counted
 
 __all__ = ["LEAST_SIMILARITY", "Duplicates", "check_duplicates"]
 
-LEAST_SIMILARITY = 0.5
-"""Similarity from which on two items of a library are near duplicates."""
+LEAST_SIMILARITY = 0.75
+"""Similarity from which on two items of a library are near duplicates; see ``benchmarks/duplicates.md``."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -76,30 +76,30 @@ def check_duplicates(
 ) -> Duplicates:
     """Find pairs of items that show nearly the same.
 
-    The similarity is the cosine of the vectors of whole items, standardised over the library
-    (`praxiscope.data.near_duplicates`). Parts of one video are not compared.
+    The similarity is the cosine of the vectors of whole items, as `praxiscope retrieve` prints it. Parts of one video
+    are not compared.
 
     Args:
-        library: its folder. Two items are too few.
+        library: its folder.
         least: similarity from which on a pair is found, above 0, at most 1.
         most: the largest number of pairs to return.
         reporter: shows progress.
 
     Raises:
-        DataError: the folder is no library, or has fewer than three items.
+        DataError: the folder is no library, or has fewer than two items.
     """
     if not 0 < least <= 1:
         raise ArgumentError(f"the least similarity must be above 0 and at most 1, got {least:g}")
     opened = Library(library)
-    if len(opened) < 3:
-        raise DataError(
-            f"{library}: has {counted(len(opened), 'item')}; near duplicates are found among three or more."
-        )
+    if len(opened) < 2:
+        raise DataError(f"{library}: has {counted(len(opened), 'item')}; at least two are compared.")
     x = torch.stack([opened.vectors_of(item.id)[0] for item in opened.items]).float()
     numbers: dict[tuple[str, str], int] = {}
     sources = [numbers.setdefault((item.source, item.path), len(numbers)) for item in opened.items]
     with (reporter or Reporter()).bar("comparing items", len(opened)) as bar:
-        found = near_duplicates(x, sources=sources, least=least, most=most, progress=bar.advance)
+        found = near_duplicates(
+            x, sources=sources, least=least, most=most, standardise=False, progress=bar.advance
+        )
     records = [_record(opened, item) for item in opened.items]
     pairs = [
         NearDuplicate((records[one], records[other]), value, (0, 0)) for one, other, value in found.pairs

@@ -46,6 +46,7 @@ def near_duplicates(
     sources: Sequence[int] | None = None,
     least: float = LEAST_SIMILARITY,
     most: int = 1000,
+    standardise: bool = True,
     progress: Callable[[int], None] | None = None,
 ) -> Pairs:
     """Find all pairs of clips with nearly the same features.
@@ -59,11 +60,12 @@ def near_duplicates(
         sources: a number for each clip; pairs with the same number are known to be alike, and left out.
         least: similarity from which on a pair is found.
         most: the largest number of pairs to return.
+        standardise: False compares the features as they are.
         progress: called with the number of clips that have been compared with all before them.
     """
-    if len(x) < 3:
+    if len(x) < (3 if standardise else 2):
         return Pairs([], 0)
-    unit = _unit_rows(x)
+    unit = _unit_rows(x) if standardise else torch.nn.functional.normalize(x.float())
     kinds = torch.arange(len(x)) if sources is None else torch.as_tensor(sources)
     kept = torch.empty(0), torch.empty(0, 2, dtype=torch.int64)
     total = 0

@@ -54,7 +54,7 @@ def test_paths_lie_where_the_square_moves(tmp_path: Path) -> None:
     assert paths.shape[1:] == (16, 2)
     assert 30 <= y.min() <= y.max() <= 60
     assert 10 + 2 * (number - 15) <= x.min() <= x.max() <= 40 + 2 * (number + 15)
-    assert np.diff(x).mean() == pytest.approx(2, abs=0.4)
+    assert 1 <= np.diff(x).mean() <= 2.2  # at its edges points are slower
 
 
 def test_what_cannot_be_drawn_is_said(call: Call, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 from common import Table, parser, run_command, write_tables
 
 from praxiscope.bench.retrieval import RetrievalTest, bench_retrieval
+from praxiscope.checkpoint import write_json
 from praxiscope.data.manifest import load_records
 from praxiscope.errors import DataError
 from praxiscope.explain.explanation import BLUE, ORANGE, TEXT, new_figure, style_axes
@@ -60,7 +61,7 @@ def measure(
         )
         rows = bench_retrieval(found, test, reporter=ConsoleReporter())
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(rows), encoding="utf-8")
+        write_json(path, rows)
     return json.loads(path.read_text(encoding="utf-8"))
 
 
@@ -165,9 +166,7 @@ def same_kind(options: argparse.Namespace) -> Table:
             test = RetrievalTest(
                 learn_from=source, layers=("blocks.3", "blocks.4"), dims=(0, 64), whiten=(True, False)
             )
-            path.write_text(
-                json.dumps(bench_retrieval(half, test, reporter=ConsoleReporter())), encoding="utf-8"
-            )
+            write_json(path, bench_retrieval(half, test, reporter=ConsoleReporter()))
         for row in json.loads(path.read_text(encoding="utf-8")):
             kind = "" if row["dims"] == row["vlad"] else "whitened" if row["whitened"] else "not whitened"
             dims = f"{row['dims']}{', ' * bool(kind)}{kind}"

@@ -81,7 +81,7 @@ def explain_trajectories(
         "before": [len(one.still) + len(one.kept) for one in shown],
         "after": [len(one.kept) for one in shown],
     }
-    title = f"{Path(video).name}: trajectories of {length} frames before and after the motion of the camera is removed"
+    title = f"{Path(video).name}: trajectories before and after camera motion is removed"
     return Explanation(_draw(shown, captions, title), facts)
 
 

@@ -244,7 +244,7 @@ def test_videos_are_turned_into_features_first_and_a_stopped_run_continues(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("praxiscope.commands.fit.fit_to_store", stop)
+        patch.setattr("praxiscope.commands.fit_features.fit_to_store", stop)
         assert call("train", colour_set, "--model", "probe", "--out", out, *options).code == 130
     assert FeatureStore(out / "features").rows == 72
     done = call("train", colour_set, "--model", "probe", "--out", out, *options, "--resume")

@@ -59,9 +59,11 @@ def test_a_run_is_trained_on_trajectories_and_tested_on_them_and_on_the_videos(
     assert made.code == 0, made.err
     assert (run / "report.html").is_file()
     for data, name in ((stored, "stored.npz"), (videos, "videos.npz")):
-        tested = call("test", run, data, "--out", tmp_path / name, "--workers", "1", "--json")
+        words = ("--subset", "train", "--workers", "1", "--json")
+        tested = call("test", run, data, "--out", tmp_path / name, *words)
         assert tested.code == 0, tested.err
         assert json.loads(tested.out)["top1"] == 1
+        assert json.loads(tested.out)["videos"] == 8
     one, other = (Scores.load(tmp_path / name) for name in ("stored.npz", "videos.npz"))
     assert one.ids == other.ids
     assert np.allclose(one.logits, other.logits, atol=2e-3)  # stored in float16

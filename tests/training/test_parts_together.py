@@ -13,6 +13,7 @@ import torch
 import praxiscope.training.feature_fit as feature_fit
 import praxiscope.training.probe_start as probe_start
 from praxiscope.data.manifest import Manifest
+from praxiscope.data.splitlist import Learned
 from praxiscope.types import VideoRecord
 
 RECORDS = tuple(
@@ -35,7 +36,12 @@ def seen(x: Any, targets: Any, *more: Any, **options: Any) -> None:
 def test_by_the_fit_of_a_model_to_features(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(feature_fit, "frame_features", lambda store, id: torch.zeros(1, 2))
     model: Any = SimpleNamespace(describe=lambda features: features[0], fit=seen)
-    store: Any = [record.id for record in RECORDS]
+    monkeypatch.setattr(feature_fit, "trained_on", lambda network: Learned())
+
+    class Stored(list[str]):
+        network = tmp_path
+
+    store: Any = Stored(record.id for record in RECORDS)
     card: Any = None
     with pytest.raises(Seen) as raised:
         feature_fit.fit_to_store(model, card, store, MANIFEST, scratch=tmp_path)

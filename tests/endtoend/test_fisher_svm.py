@@ -215,3 +215,14 @@ def test_the_recipe_encodes_hog_hof_and_mbh(call: Call, stored: Path, tmp_path: 
     assert list(model.mixtures) == ["hog", "hof", "mbhx", "mbhy"]
     assert model.svm.weight.shape == (2, 2 * 2 * (48 + 54 + 48 + 48))
     assert model.c == 100
+
+
+@pytest.mark.parametrize("picture", ["cam", "occlusion", "filters", "winners"])
+def test_pictures_of_networks_are_refused_in_a_line(
+    call: Call, run: Path, videos: Path, picture: str
+) -> None:
+    words = () if picture == "filters" else (videos / "left" / "0.mp4",)
+    result = call("explain", picture, run, *words)
+    assert (result.code, result.out) == (2, ""), result.err
+    assert len(result.err.strip().splitlines()) == 1
+    assert "fisher-svm" in result.err

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from praxiscope.checkpoint import find_checkpoint, is_fused, load_card
 from praxiscope.errors import ArgumentError
 from praxiscope.explain.explanation import TEXT, Explanation, new_figure, set_title, style_axes
+from praxiscope.explain.networks import check_networks
 from praxiscope.inference.flow_network import load_flow_network
 from praxiscope.inference.loading import load
 from praxiscope.models.names import learns_of
@@ -76,7 +77,9 @@ def _models(run: str | Path, checkpoint: str | None) -> list[Any]:
         return [load_flow_network(run, checkpoint).model]
     # The tasks of a run share the first layer, so any of them will do.
     task = next(iter(card.tasks), None) if card is not None else None
-    return [part.model for part in load(run, checkpoint=checkpoint, device="cpu", task=task).parts]
+    recogniser = load(run, checkpoint=checkpoint, device="cpu", task=task)
+    check_networks(run, recogniser)
+    return [part.model for part in recogniser.parts]
 
 
 def _frames_as_channels(weight: Tensor) -> Tensor:

@@ -13,18 +13,27 @@ from praxiscope.checkpoint import find_checkpoint, is_fused, load_card, save_che
 from praxiscope.data.batch import mix_seeds
 from praxiscope.errors import ArgumentError
 from praxiscope.evaluation.protocols import parse_protocol
+from praxiscope.inference.fused import AnyRecogniser
 from praxiscope.inference.loading import load_single
 from praxiscope.inference.options import LoadOptions
 from praxiscope.inference.recogniser import Recogniser
 from praxiscope.models import create_model
-from praxiscope.models.contract import ClustersFrames
+from praxiscope.models.contract import ClustersFrames, ScoresTrajectories
 from praxiscope.models.weights import load_weights
 from praxiscope.recipes.settings import TrainSettings, load_yaml
 from praxiscope.run_folder import CARD_FILE, SETTINGS_FILE
 from praxiscope.training.checks import model_keywords
 from praxiscope.types import VideoRecord
 
-__all__ = ["load_full_video", "load_one", "load_other", "network_of", "see_whole", "settings_of"]
+__all__ = [
+    "check_networks",
+    "load_full_video",
+    "load_one",
+    "load_other",
+    "network_of",
+    "see_whole",
+    "settings_of",
+]
 
 Load = Callable[..., Recogniser]
 
@@ -37,12 +46,24 @@ def load_one(path: str | Path, **options: Any) -> Recogniser:
         options: options of `praxiscope.load`.
 
     Raises:
-        ArgumentError: the folder holds several fused networks.
+        ArgumentError: the folder holds several fused networks, or one of trajectories.
     """
     if is_fused(path):
         parts = ", ".join(sorted(str(card.parent) for card in Path(path).glob(f"*/{CARD_FILE}")))
         raise ArgumentError(f"{path}: contains several fused networks. Give one of them: {parts}.")
-    return load_single(path, LoadOptions.of(**options))
+    recogniser = load_single(path, LoadOptions.of(**options))
+    check_networks(path, recogniser)
+    return recogniser
+
+
+def check_networks(path: str | Path, recogniser: AnyRecogniser) -> None:
+    """Raise ArgumentError if a part of a recogniser is no network of frames or flow, such as one of trajectories."""
+    for part in recogniser.parts:
+        if isinstance(part.model, ScoresTrajectories):
+            raise ArgumentError(
+                f"{path}: {part.card.name} scores trajectories and has no network to look into. See praxiscope explain "
+                "trajectories."
+            )
 
 
 def load_full_video(path: str | Path, **options: Any) -> Recogniser:

@@ -24,6 +24,7 @@ from praxiscope.explain.checks import check_square
 from praxiscope.explain.explanation import Explanation
 from praxiscope.explain.film import clean, seconds
 from praxiscope.explain.heat import HeatLegend
+from praxiscope.explain.networks import check_networks
 from praxiscope.explain.sheet import Row, Sheet, draw_sheet, spread
 from praxiscope.inference.fused import AnyRecogniser, FusedRecogniser
 from praxiscope.inference.inputs import crops_of
@@ -112,6 +113,7 @@ def explain_occlusion(
     if not 1 <= top <= _MOST_CLASSES:
         raise ArgumentError(f"top must be from 1 to {_MOST_CLASSES}, got {top}")
     recogniser, chosen = load(run, **options), occlusion or Occlusion()
+    check_networks(run, recogniser)
     labels = recogniser.labels
     if label is not None and label not in labels:
         raise unknown_name("label", label, labels)

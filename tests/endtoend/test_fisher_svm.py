@@ -226,3 +226,10 @@ def test_pictures_of_networks_are_refused_in_a_line(
     assert (result.code, result.out) == (2, ""), result.err
     assert len(result.err.strip().splitlines()) == 1
     assert "fisher-svm" in result.err
+
+
+def test_live_video_is_refused_in_a_line(call: Call, run: Path, videos: Path) -> None:
+    result = call("predict", run, videos / "left" / "0.mp4", "--live")
+    assert result.code == 2, result.err
+    assert "fisher-svm" in result.err.strip().splitlines()[-1]
+    assert "Traceback" not in result.err

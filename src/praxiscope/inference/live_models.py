@@ -17,7 +17,12 @@ from praxiscope.errors import ArgumentError
 from praxiscope.evaluation.protocols import parse_protocol
 from praxiscope.inference.network import TrainedNetwork
 from praxiscope.inference.timeline import default_window, snippet_times
-from praxiscope.models.contract import LearnsFromFeatures, ScoresOnline, ScoresSnippetsOnline
+from praxiscope.models.contract import (
+    LearnsFromFeatures,
+    ScoresOnline,
+    ScoresSnippetsOnline,
+    ScoresTrajectories,
+)
 
 __all__ = ["LiveModel", "live_model", "scores_online"]
 
@@ -62,9 +67,14 @@ def live_model(network: TrainedNetwork) -> LiveModel:
     """How a network scores live video.
 
     Raises:
-        ArgumentError: it takes flow, or stacks of frames at a frame rate.
+        ArgumentError: it takes flow, trajectories, or stacks of frames at a frame rate.
     """
     contract, model = network.card.input, network.model
+    if isinstance(network.model, ScoresTrajectories):
+        raise ArgumentError(
+            f"{network.card.name} scores trajectories of files and does not predict live video. Give a model of RGB "
+            "frames."
+        )
     if contract.flow is not None:
         raise ArgumentError(
             f"{network.card.name}: live video needs a model of RGB frames; this one takes flow. For recorded video: "

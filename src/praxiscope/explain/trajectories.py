@@ -99,7 +99,7 @@ def _at(pixels: NDArray[np.uint8], number: int) -> _Shown:
 
 def _paths(found: Trajectories) -> NDArray[np.float32]:
     """The points of trajectories whose displacements are those of the points, [N, L + 1, 2]."""
-    steps = found.track.reshape(len(found), -1, 2) * found.info[:, 5, None, None]
+    steps = found.track.reshape(len(found), found.track.shape[1] // 2, 2) * found.info[:, 5, None, None]
     points = np.concatenate([np.zeros((len(found), 1, 2), np.float32), steps.cumsum(1)], axis=1)
     return points - points.mean(1, keepdims=True) + found.info[:, None, 1:3]
 

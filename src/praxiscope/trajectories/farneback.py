@@ -23,6 +23,7 @@ _RADIUS, _SIGMA = 7, 1.5  # of the neighbourhood of the expansion, pixels
 _WINDOW, _WINDOW_SIGMA = 5, 1.5  # radius of the window in which one displacement is found, pixels
 _PASSES = 2
 _BORDER = (0.14, 0.14, 0.4472, 0.4472, 0.4472)  # certainty of the expansion of the outermost pixels
+_RIDGE = 1e-5  # added to the diagonal of a system, as a share of its trace
 _LEAST = 1e-3  # added to determinants, for intensities of 0 to 255
 
 
@@ -134,7 +135,10 @@ def _displaced(one: Expansion, two: Expansion, flow: NDArray[np.float32]) -> NDA
     )
     certain = _certainty(height)[:, None] * _certainty(width)
     xx, xy, yy, hx, hy = (_windowed(value * certain) for value in sums)
-    scale = 1 / (xx * yy - xy * xy + np.float32(_LEAST))
+    # Structure of a single direction has the determinant 0, which float32 would miss by too much to divide by.
+    ridge = np.float32(_RIDGE) * (xx + yy)
+    xx, yy = xx + ridge, yy + ridge
+    scale = 1 / (np.maximum(xx * yy - xy * xy, 0) + np.float32(_LEAST))
     return np.stack([(yy * hx - xy * hy) * scale, (xx * hy - xy * hx) * scale])
 
 

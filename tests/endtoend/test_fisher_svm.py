@@ -169,6 +169,12 @@ def test_it_is_fused_with_itself(call: Call, run: Path, videos: Path, tmp_path: 
         ("--set", "model.c=-1"),
         ("--set", "model.descriptors=[hog, hofs]"),
         ("--set", "model.descriptors=[]"),
+        ("--set", "model.descriptors=hog"),
+        ("--set", "model.descriptors=3"),
+        ("--set", "model.gaussians=2.5"),
+        ("--set", "model.gaussians=abc"),
+        ("--set", "model.samples=100.5"),
+        ("--set", "model.c=abc"),
         ("--flow", "nowhere"),
     ],
 )
@@ -233,3 +239,21 @@ def test_live_video_is_refused_in_a_line(call: Call, run: Path, videos: Path) ->
     assert result.code == 2, result.err
     assert "fisher-svm" in result.err.strip().splitlines()[-1]
     assert "Traceback" not in result.err
+
+
+@pytest.mark.parametrize("few", ["model.samples=20", "model.gaussians=100000"])
+def test_too_few_trajectories_are_said_in_a_line(call: Call, stored: Path, tmp_path: Path, few: str) -> None:
+    small = ("--set", "model.gaussians=2") if "samples" in few else ()
+    result = call("train", stored, "--model", "fisher-svm", *small, "--set", few, "--out", tmp_path / "run")
+    assert result.code == 1, result.err
+    assert "too few" in result.err.strip().splitlines()[-1]
+    assert "Traceback" not in result.err
+
+
+def test_a_video_of_small_frames_is_named_and_the_next_is_predicted(
+    call: Call, run: Path, videos: Path, tmp_path: Path
+) -> None:
+    write_clip(tmp_path / "small.mp4", 0, size=(24, 40))
+    result = call("predict", run, tmp_path / "small.mp4", videos / "left" / "0.mp4")
+    assert "small.mp4" in result.err
+    assert "0.mp4,1,left" in result.out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -176,3 +177,12 @@ def test_of_many_trajectories_some_are_drawn(tmp_path: Path) -> None:
     for wrong in ({"short_side": 8}, {"most": 0}):
         with pytest.raises(ArgumentError):
             Extraction(TrajectorySettings(), **wrong)
+
+
+def test_nothing_is_learned_from_queries_or_copies_of_them(call: Call, videos: Path, tmp_path: Path) -> None:
+    shutil.copytree(videos, tmp_path / "copies")
+    small = ("--backbone", "resnet10", "--layer", "layer2@64", "--words", "2", "--dims", "0", "--frames", "2")
+    for data in (videos, tmp_path / "copies"):
+        result = call("bench", "retrieval", videos, "--of", "label", "--learn-from", data, *small)
+        assert (result.code, result.out) == (2, ""), result.err
+        assert "queries" in result.err.strip().splitlines()[-1]

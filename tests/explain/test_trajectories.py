@@ -63,6 +63,8 @@ def test_what_cannot_be_drawn_is_said(call: Call, tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match="frames"):
         explain_trajectories(tmp_path / "short.mp4", frames=0)
     assert call("explain", "trajectories", tmp_path / "nothing.mp4").code == 1
+    encode(tmp_path / "still.mp4", np.full((20, 48, 64, 3), 90, np.uint8))
+    assert explain_trajectories(tmp_path / "still.mp4", frames=1).facts["before"] == [0]
     film(tmp_path / "long.mp4", 0.0, frames=20)
     made = call(
         "explain", "trajectories", tmp_path / "long.mp4", "--out", tmp_path / "a.png", "--frames", 2, "--json"

@@ -82,6 +82,19 @@ def test_an_item_is_found_by_itself_and_left_out_of_its_own_answer(made: Path) -
     assert [hit.item.id for hit in by_id.hits] == [hit.item.id for hit in found.hits]
 
 
+def test_copies_of_the_query_are_found(copy: Path) -> None:
+    shutil.copy(copy / "data" / "images" / "2.png", copy / "data" / "images" / "same.png")
+    index(copy / "data", copy / "library", IndexOptions(workers=1))
+    shutil.copy(copy / "data" / "images" / "2.png", copy / "outside.png")
+    for query, found in (
+        (copy / "data" / "images" / "2.png", {"images/same.png"}),
+        ("images/2.png", {"images/same.png"}),
+        (copy / "outside.png", {"images/2.png", "images/same.png"}),
+    ):
+        hits = retrieve(copy / "library", query, top=20).hits
+        assert {hit.item.id for hit in hits if hit.similarity > 0.9999} == found
+
+
 def test_rows_are_those_of_the_encoder(made: Path) -> None:
     library, record = Library(made / "library"), VideoRecord("x", made / "data" / "videos" / "1.mp4", ())
     encoded = encode_item(record, load_encoder(made / "library" / ENCODER), Reading(**library.state.reading))

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from praxiscope.commands.index_items import marks
 from praxiscope.data.manifest import load_records
 from praxiscope.errors import ArgumentError, DataError
 from praxiscope.inference.frame_network import create_frame_network
@@ -176,8 +177,8 @@ def _training(found: RetrievalSet, test: RetrievalTest) -> tuple[list[VideoRecor
     else:
         manifest = load_records(test.learn_from)
         items, name = list(manifest.of("train")), f"{manifest.name}, training split"
-    asked = {found.items[query.item].path.resolve() for query in found.queries}
-    if both := [item.id for item in items if item.path.resolve() in asked]:
+    asked = {*marks([found.items[query.item] for query in found.queries]).values()}
+    if both := [item.id for item in items if marks([item])[item.id] in asked]:  # also copies of a file
         raise ArgumentError(
             f"--learn-from {test.learn_from}: {counted(len(both), 'item')} of it, the first {both[0]}, are also "
             "queries, and nothing is learned from queries. Give other data."

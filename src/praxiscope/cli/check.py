@@ -84,24 +84,23 @@ def check(
     least: Annotated[
         float | None,
         typer.Option(
-            min=0,
-            max=1,
-            help="Similarity from which on items of --duplicates are listed. Default: that of the guide.",
+            help="Similarity from which on items of --duplicates are listed, at most 1. Default: 0.75.",
             rich_help_panel=_LABELS_PANEL,
         ),
     ] = None,
     picture: Annotated[
         Path | None,
         typer.Option(
-            help="Image file (.png, .jpg, .pdf, .svg) for the most suspicious clips; near duplicates are drawn into "
-            "another beside it, NAME_duplicates.",
+            help="With --labels: image file (.png, .jpg, .pdf, .svg) for the most suspicious clips; near duplicates "
+            "are drawn into another beside it, NAME_duplicates.",
             rich_help_panel=_LABELS_PANEL,
         ),
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
-            help="CSV file for all suspicious clips and near duplicates.", rich_help_panel=_LABELS_PANEL
+            help="With --labels: CSV file for all suspicious clips and near duplicates.",
+            rich_help_panel=_LABELS_PANEL,
         ),
     ] = None,
     workers: Workers = 2,

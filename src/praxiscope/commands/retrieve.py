@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from praxiscope.commands.index_items import marks
 from praxiscope.devices import pick_device
 from praxiscope.errors import ArgumentError, DataError
 from praxiscope.retrieval.encode_items import Encoded, Reading, encode_item
@@ -154,8 +153,8 @@ def encoder_of(library: Library, device: str = "auto") -> Encoder:
 
 
 def _same_item(library: Library, query: str | Path) -> list[str]:
-    """Ids of the query itself: of the item, or of all items that are the same file, wherever it lies."""
+    """Ids of the query itself: of the item, or of all items that are of this file; copies of it are others."""
     if not Path(query).exists():
         return [str(query)]
-    mark = marks([VideoRecord("query", Path(query), ())])["query"]
-    return [item.id for item in library.items if item.mark == mark]
+    path = Path(query).resolve()
+    return [item.id for item in library.items if library.path_of(item).resolve() == path]

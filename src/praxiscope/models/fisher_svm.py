@@ -70,12 +70,14 @@ class FisherSvm(nn.Module):
         extraction: Extraction,
     ) -> None:
         super().__init__()
+        if isinstance(descriptors, str) or not isinstance(descriptors, Sequence):
+            raise ArgumentError(f"descriptors must be a list such as [hog, hof], got {descriptors!r}")
         if unknown := [name for name in descriptors if name not in DESCRIPTORS]:
             raise unknown_name("descriptor", unknown[0], DESCRIPTORS)
         if not descriptors or len({*descriptors}) < len(descriptors):
             raise ArgumentError(f"descriptors must be one or more, each once, got {list(descriptors)}")
-        if not 0 < c < math.inf:
-            raise ArgumentError(f"c must be a number above 0, got {c}")
+        if not isinstance(c, int | float) or not 0 < c < math.inf:
+            raise ArgumentError(f"c must be a number above 0, got {c!r}")
         self.num_classes, self.vocabulary, self.c, self.extraction = num_classes, vocabulary, c, extraction
         sizes = {name: extraction.settings.sizes[name] for name in descriptors}
         self.mixtures = nn.ModuleDict(
@@ -159,4 +161,4 @@ def fisher_svm(
         chosen = Extraction() if extraction is None else Extraction.from_dict(extraction)
     except (TypeError, KeyError) as error:
         raise ArgumentError(f"extraction: {error}") from None
-    return FisherSvm(num_classes, Vocabulary(gaussians, samples, seed), tuple(descriptors), c, chosen)
+    return FisherSvm(num_classes, Vocabulary(gaussians, samples, seed), descriptors, c, chosen)

@@ -40,8 +40,9 @@ class Vocabulary:
 
     def __post_init__(self) -> None:
         for name in ("gaussians", "samples"):
-            if getattr(self, name) < 1:
-                raise ArgumentError(f"{name} must be at least 1, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if type(value) is not int or value < 1:
+                raise ArgumentError(f"{name} must be a whole number of at least 1, got {value!r}")
 
 
 class Mixture(NamedTuple):
@@ -100,10 +101,15 @@ def learn_fisher(
         reporter: shows progress.
 
     Raises:
-        DataError: fewer trajectories than Gaussians.
+        DataError: fewer trajectories than Gaussians, or than dimensions after PCA.
     """
-    if len(samples) < max(vocabulary.gaussians, 2):
-        raise DataError(f"{len(samples)} trajectories are too few for {vocabulary.gaussians} Gaussians.")
+    dims = max(getattr(samples, name).shape[1] // 2 for name in descriptors)
+    count = min(len(samples), vocabulary.samples)
+    if count < max(vocabulary.gaussians, dims):
+        raise DataError(
+            f"{count} trajectories are too few for {vocabulary.gaussians} Gaussians in {dims} dimensions. Use "
+            "more or longer videos, or more samples."
+        )
     if len(samples) > vocabulary.samples:
         drawn = np.random.default_rng(vocabulary.seed).permutation(len(samples))[: vocabulary.samples]
         samples = samples.take(np.sort(drawn))

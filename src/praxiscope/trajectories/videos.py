@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from praxiscope.data.dataset import frame_range
+from praxiscope.errors import VideoError
 from praxiscope.trajectories.extraction import extract, extract_parts
 from praxiscope.trajectories.result import Trajectories, joined
 from praxiscope.trajectories.settings import Extraction
@@ -35,8 +36,7 @@ def extract_video(
         time_limit_s: for one call of the decoder.
 
     Raises:
-        VideoError: the file cannot be read.
-        ArgumentError: its frames are smaller than a patch.
+        VideoError: the file cannot be read, or its frames are smaller than a patch.
     """
     video = open_video(record.path, time_limit_s=time_limit_s)
     return extract_frames(video, extraction, *frame_range(record, video))
@@ -66,6 +66,13 @@ def video_parts(video: Video, extraction: Extraction) -> Iterator[Trajectories]:
 def _frames(video: Video, extraction: Extraction, first: int, last: int) -> Iterator[NDArray[np.uint8]]:
     """The frames, scaled, a few in memory at a time."""
     side = min(video.width, video.height)
+    if side < extraction.settings.patch:
+        raise VideoError(
+            video.path,
+            f"has frames of {video.width} x {video.height} pixels; trajectories need at least "
+            f"{extraction.settings.patch} along each side",
+            "Leave it out.",
+        )
     smaller = extraction.short_side if 0 < extraction.short_side < side else None
     pixels = video.width * video.height * ((smaller or side) / side) ** 2
     at_once = max(1, int(_HELD // (3 * pixels)))

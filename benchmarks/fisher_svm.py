@@ -1,4 +1,5 @@
 """Trajectories, Fisher vectors and support vector machines: alone, and fused with probes of RGB frames and of flow.
+Beside them VLAD and Fisher vectors of the maps of the network of RGB frames.
 
 `python benchmarks/fisher_svm.py --weizmann WEIZMANN FLOW --ucf UCF101 FLOW`. Weizmann: leave one person out, nine
 folds. UCF-101: five folds of whole groups, so that every clip is tested once. Probes are those of `weizmann_probe.py`.
@@ -29,6 +30,7 @@ from praxiscope.trajectories.store import StoredTrajectories
 
 FUSIONS = {
     "RGB + IDT": ("RGB", "IDT"),
+    "VLAD + IDT": ("VLAD", "IDT"),
     "flow + IDT": ("flow", "IDT"),
     "RGB + flow": ("RGB", "flow"),
     "RGB + flow + IDT": ("RGB", "flow", "IDT"),
@@ -69,6 +71,7 @@ class Experiment:
         self.stores: dict[str, Any] = {
             "RGB": px.feature_store(data, out / "features-rgb", **words),
             "flow": px.feature_store(data, out / "features-flow", flow=flow, flow_length=5, **words),
+            "maps": px.feature_store(data, out / "features-maps", pool="none", half=True, **words),
             "IDT": StoredTrajectories(out / "idt"),
         }
         self.results: list[Result] = []
@@ -87,6 +90,10 @@ class Experiment:
         for stream in ("RGB", "flow"):
             run = self.out / f"{stream}-{name}"
             found[stream] = self._run(run, stream, manifest, {"model": "probe"}, "25x1")
+        for encoding in ("VLAD", "Fisher"):
+            chosen = {"model": "vlad-svm", "model.encoding": encoding.lower()}
+            run = self.out / f"{encoding.lower()}-{name}"
+            found[encoding] = self._run(run, "maps", manifest, chosen, "25x1")
         for count in self.gaussians:
             run, words = self.out / f"idt{count}-{name}", {"model": "fisher-svm", "model.gaussians": count}
             found[f"IDT, {count} Gaussians"] = self._run(run, "IDT", manifest, words, "allx1")
@@ -142,7 +149,14 @@ class Experiment:
     def pairs(self) -> list[list[str]]:
         """Paired tests of what IDT adds, of the descriptors alone, and of the sizes of the vocabulary."""
         idt, found = self.largest, []
-        wanted = [(idt, "RGB"), (idt, "flow"), ("RGB + IDT", "RGB"), ("flow + IDT", "flow")]
+        wanted = [
+            ("VLAD", "RGB"),
+            ("VLAD", "Fisher"),
+            ("VLAD", idt),
+            ("VLAD + IDT", "VLAD"),
+            ("VLAD + IDT", idt),
+        ]
+        wanted += [(idt, "RGB"), (idt, "flow"), ("RGB + IDT", "RGB"), ("flow + IDT", "flow")]
         wanted += [("RGB + flow + IDT", "RGB + flow"), ("RGB + flow + IDT", idt)]
         wanted += [tuple(f"IDT, {n} Gaussians" for n in two) for two in combinations(self.gaussians, 2)]  # type: ignore[misc]
         for one, other in wanted:
@@ -180,7 +194,8 @@ def main() -> None:
         "IDT: improved dense trajectories, Fisher vectors, one-vs-rest support vector machines with C = 100; frames "
         f"with a short side of at most {options.short_side} pixels, at most {options.most:,} trajectories of a clip. "
         "RGB, flow: logistic regression on features of efficientnet_lite0 with ImageNet weights, of frames and of "
-        "stacks of 5 flow fields (weizmann_probe.py); 25x1. Fusions: mean of scores "
+        "stacks of 5 flow fields (weizmann_probe.py); 25x1. VLAD, Fisher: support vector machines on the positions of "
+        "the last map of the same network, 16 words, 128 dimensions, C = 10, float16; 25x1. Fusions: mean of scores "
         f"of length 1 (--kind l2), with IDT of {max(options.gaussians)} Gaussians. One seed. Intervals: bootstrap over "
         "groups, which are people, or clips of the same recording. p: exact McNemar test over all clips, two-sided."
     )

@@ -370,7 +370,6 @@ def test_the_command_makes_the_store_that_the_function_makes(
         (["--frames", "3", "--every"], "--frames and --every"),
         (["--fps", "0"], "fps"),
         (["--views", "mirror"], "views"),
-        (["--pool", "none"], "--layer"),
         (["--pool", "time"], "pool"),
         (["--backbone", "resnet17"], "resnet18"),
         (["--stream", "flow"], "--flow"),

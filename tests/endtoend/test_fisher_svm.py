@@ -220,7 +220,7 @@ def test_the_recipe_encodes_hog_hof_and_mbh(call: Call, stored: Path, tmp_path: 
     model = px.load(tmp_path / "run").model
     assert list(model.mixtures) == ["hog", "hof", "mbhx", "mbhy"]
     assert model.svm.weight.shape == (2, 2 * 2 * (48 + 54 + 48 + 48))
-    assert model.c == 100
+    assert model.svm.c == 100
 
 
 @pytest.mark.parametrize("picture", ["cam", "occlusion", "filters", "winners"])

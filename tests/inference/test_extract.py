@@ -202,11 +202,11 @@ def test_networks_that_mix_frames_or_streams_are_refused(name: str) -> None:
         FeatureExtractor(trained(name, **kwargs))
 
 
-def test_unknown_layers_and_a_map_without_a_layer_are_refused(network: TrainedNetwork) -> None:
+def test_unknown_layers_are_refused_and_a_map_without_a_layer_is_the_last(network: TrainedNetwork) -> None:
     with pytest.raises(UnknownNameError, match="layer3"):
         FeatureExtractor(network, layer="layer33")
-    with pytest.raises(ArgumentError, match="layer4"):
-        FeatureExtractor(network, pool="none")
+    assert FeatureExtractor(network, pool="none").layer == "layer4"
+    assert FeatureExtractor(network).layer is None
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ class FeatureOptions:
     Attributes:
         backbone: name of a backbone, or the folder of a run of single frames.
         weights: of the backbone: a file, a run, or "download". None: those that are installed.
-        layer: name of the layer; None for the input of the classifier.
+        layer: name of the layer; None for the input of the classifier, or, with pool "none", for the last map.
         pool: "space" for the mean of a layer's map, or "none" for the map.
         sampling: {"frames": 25}, {"fps": 2} or {"every": True}.
         views: "center", "flip" or "crops"; see `praxiscope.features.contract.VIEWS`.
@@ -77,8 +77,6 @@ class FeatureOptions:
             check_backbone(self.backbone)
         if self.pool not in POOLS:
             raise ArgumentError(f"pool must be {' or '.join(POOLS)}, got {self.pool!r}")
-        if self.pool == "none" and self.layer is None:
-            raise ArgumentError("pool 'none' keeps the map of a layer. Name the layer: --layer NAME.")
         if self.precision not in ("auto", "32", "bf16"):
             raise ArgumentError(f"precision must be auto, 32 or bf16, got {self.precision!r}")
         if self.flow_kind not in FLOW_KINDS:

@@ -50,7 +50,7 @@ _USED = (
 _USED_OF_A_STORE = ("input.short_side",)  # only to be compared with the store's
 _USED_OF_VIDEOS = ("input.flow_length", "input.flow_kind")
 _OF_THE_STORE = ("weights", "pretrained", "start")
-_OF_FEATURES = ("backbone", "stream", "layer", "frames")
+_OF_FEATURES = ("backbone", "stream", "layer", "pool", "frames")
 
 
 def resolve_fit(settings: TrainSettings, given: Mapping[str, str]) -> TrainSettings:
@@ -107,6 +107,7 @@ def _keywords(contract: FeatureContract) -> dict[str, Any]:
         "backbone": contract.backbone,
         "stream": contract.stream,
         "layer": contract.layer,
+        "pool": contract.pool,
     }
     if frames := contract.sampling.get("frames"):
         found["frames"] = frames
@@ -115,7 +116,14 @@ def _keywords(contract: FeatureContract) -> dict[str, Any]:
 
 def check_against_store(settings: TrainSettings, contract: FeatureContract, given: Mapping[str, str]) -> None:
     """Raise ArgumentError for an option that contradicts the features."""
-    store = settings.data.source
+    store, name = settings.data.source, settings.model.name
+    pool = keywords_of(name).get("pool", contract.pool)
+    if contract.pool != pool:
+        remedy = "--layer LAYER --pool none" if pool == "none" else f"--pool {pool}"
+        raise ArgumentError(
+            f"{store}: {name} needs features of pool {pool}, and these are of pool {contract.pool} ({contract}). "
+            f"Compute others: praxiscope features DATA {remedy}"
+        )
     wanted = settings.model.keywords()
     decided = {f"model.{key}": value for key, value in _keywords(contract).items()}
     decided |= {f"input.{key}": contract.input[key] for key in ("size", "short_side")}
@@ -149,6 +157,7 @@ def feature_options(settings: TrainSettings) -> dict[str, Any]:
         "backbone": model["backbone"],
         "weights": settings.model.weights or ("download" if downloaded else None),
         "layer": model.get("layer"),
+        "pool": model.get("pool", known.get("pool", "space")),
         "sampling": {"frames": model.get("frames", known.get("frames", 25))},
         "size": settings.input.size,
         "flow": data.flow,

@@ -90,8 +90,9 @@ class FeatureExtractor:
 
     Args:
         network: a model that scores each frame separately, of one stream.
-        layer: name of the layer whose map is taken; None for the input of the classifier.
-        pool: "space": mean of a map over rows and columns; "none": the map, which needs ``layer``.
+        layer: name of the layer whose map is taken; None for the input of the classifier, or, with pool "none", for the
+            last map.
+        pool: "space": mean of a map over rows and columns; "none": the map.
         views: of a frame, see `praxiscope.features.contract.VIEWS`.
 
     Raises:
@@ -110,9 +111,7 @@ class FeatureExtractor:
         model: Any = network.model
         _check_model(network, model)
         if pool == "none" and layer is None:
-            raise ArgumentError(
-                f"pool 'none' keeps a map, so it needs a layer (--layer), such as {model.layer_names()[-1]}"
-            )
+            layer = model.layer_names()[-1]
         self.network, self.layer, self.pool, self.views = network, layer, pool, tuple(views)
         self.input = network.card.input
         (self.stream,) = network.streams

@@ -8,44 +8,24 @@ Axis letters: n clips, K classes, P values of the Fisher vectors of a clip.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from praxiscope.errors import ArgumentError, unknown_name
-from praxiscope.fitting.svm import fit_svm, held_out_decisions, inner_products
+from praxiscope.errors import ArgumentError, DataError, unknown_name
+from praxiscope.layers.codebook import Codebook
 from praxiscope.models.contract import FitReport
+from praxiscope.models.linear_svm import LinearSvm
 from praxiscope.models.registered import register_model
 from praxiscope.models.sees import Sees
 from praxiscope.progress import Reporter
-from praxiscope.trajectories.fisher import FisherEncoder, Mixture, Vocabulary, learn_fisher
 from praxiscope.trajectories.result import Trajectories
 from praxiscope.trajectories.settings import DESCRIPTORS, Extraction
 
 __all__ = ["FisherSvm", "fisher_svm"]
-
-
-class _Mixture(nn.Module):
-    """The tensors of a `praxiscope.trajectories.fisher.Mixture`."""
-
-    def __init__(self, width: int, gaussians: int) -> None:
-        super().__init__()
-        reduced = width // 2
-        values = Mixture(
-            torch.zeros(width),
-            torch.eye(width, reduced),
-            torch.full((gaussians,), 1 / gaussians),
-            torch.zeros(gaussians, reduced),
-            torch.ones(gaussians, reduced),
-        )
-        for name, value in values._asdict().items():
-            self.register_buffer(name, value)
-
-    def value(self) -> Mixture:
-        return Mixture(*(self.get_buffer(name) for name in Mixture._fields))
 
 
 class FisherSvm(nn.Module):
@@ -53,9 +33,11 @@ class FisherSvm(nn.Module):
 
     Args:
         num_classes: K.
-        vocabulary: how the mixtures are learned.
+        gaussians: of the mixture of each descriptor.
+        samples: largest number of trajectories from which PCA and mixtures are learned.
         descriptors: those that are encoded, of `praxiscope.trajectories.settings.DESCRIPTORS`.
         c: cost of the loss of the support vector machines.
+        seed: of the sample and the mixtures.
         extraction: how the trajectories are extracted.
     """
 
@@ -64,9 +46,12 @@ class FisherSvm(nn.Module):
     def __init__(
         self,
         num_classes: int,
-        vocabulary: Vocabulary,
+        *,
+        gaussians: int,
+        samples: int,
         descriptors: Sequence[str],
         c: float,
+        seed: int,
         extraction: Extraction,
     ) -> None:
         super().__init__()
@@ -76,39 +61,43 @@ class FisherSvm(nn.Module):
             raise unknown_name("descriptor", unknown[0], DESCRIPTORS)
         if not descriptors or len({*descriptors}) < len(descriptors):
             raise ArgumentError(f"descriptors must be one or more, each once, got {list(descriptors)}")
-        if not isinstance(c, int | float) or not 0 < c < math.inf:
-            raise ArgumentError(f"c must be a number above 0, got {c!r}")
-        self.num_classes, self.vocabulary, self.c, self.extraction = num_classes, vocabulary, c, extraction
+        for name, value in (("gaussians", gaussians), ("samples", samples)):
+            if type(value) is not int or value < 1:
+                raise ArgumentError(f"{name} must be a whole number of at least 1, got {value!r}")
+        self.num_classes, self.samples, self.seed, self.extraction = num_classes, samples, seed, extraction
         sizes = {name: extraction.settings.sizes[name] for name in descriptors}
         self.mixtures = nn.ModuleDict(
-            {name: _Mixture(width, vocabulary.gaussians) for name, width in sizes.items()}
+            {name: Codebook(width, width // 2, gaussians) for name, width in sizes.items()}
         )
-        width = sum(2 * vocabulary.gaussians * (width // 2) for width in sizes.values())
-        self.svm = nn.Linear(width, num_classes)
-        nn.init.zeros_(self.svm.weight)
-        nn.init.zeros_(self.svm.bias)
+        self.svm = LinearSvm(sum(book.size for _, book in self._books()), num_classes, c)
 
-    @property
-    def samples(self) -> int:
-        """Trajectories of training videos from which `learn` learns."""
-        return self.vocabulary.samples
+    def _books(self) -> Iterator[tuple[str, Any]]:
+        yield from self.mixtures.items()
 
     def learn(self, samples: Trajectories, *, reporter: Reporter | None = None) -> None:
-        """Learn PCA and mixtures from trajectories of training videos, in place.
+        """Learn PCA and mixtures from trajectories of training videos, in place. Of more than ``samples``, some are
+        drawn.
 
         Raises:
-            DataError: they are fewer than the Gaussians.
+            DataError: they are fewer than the Gaussians, or than the dimensions after PCA.
         """
-        names = list(self.mixtures)
-        learned = learn_fisher(samples, self.vocabulary, names, reporter=reporter)
-        for name, mixture in learned.mixtures.items():
-            for part, value in mixture._asdict().items():
-                self.mixtures[name].get_buffer(part).copy_(value)
+        gaussians, dims = (max(getattr(book, of) for _, book in self._books()) for of in ("words", "dims"))
+        if min(len(samples), self.samples) < max(gaussians, dims):
+            raise DataError(
+                f"{min(len(samples), self.samples)} trajectories are too few for {gaussians} Gaussians in {dims} "
+                "dimensions. Use more or longer videos, or more samples."
+            )
+        if len(samples) > self.samples:
+            drawn = np.random.default_rng(self.seed).permutation(len(samples))[: self.samples]
+            samples = samples.take(np.sort(drawn))
+        with (reporter or Reporter()).bar("mixtures", len(self.mixtures)) as bar:
+            for name, book in self._books():
+                book.learn(torch.from_numpy(getattr(samples, name)), seed=self.seed)
+                bar.advance()
 
     def describe(self, found: Trajectories) -> Tensor:
         """The Fisher vectors of a clip, float32 [P]; 0 without trajectories."""
-        mixtures: dict[str, Any] = dict(self.mixtures.items())
-        return FisherEncoder({name: mixture.value() for name, mixture in mixtures.items()})(found)
+        return torch.cat([book(torch.from_numpy(getattr(found, name))) for name, book in self._books()])
 
     def score(self, described: Tensor) -> Tensor:
         """Decision values of clips, [n, P] to [n, K]."""
@@ -116,22 +105,8 @@ class FisherSvm(nn.Module):
         return scores
 
     def fit(self, x: Any, targets: Tensor, groups: Sequence[str], seed: int) -> FitReport:
-        """Fit the machines; see `praxiscope.models.contract.FitsFeatures.fit`.
-
-        The mixtures, which know no labels, are those of all training clips also for clips that are held out.
-        """
-        products = inner_products(x)
-        held_out = held_out_decisions(products, targets, self.num_classes, self.c, groups, seed)
-        fit = fit_svm(products, targets, self.num_classes, self.c)
-        with torch.no_grad():
-            self.svm.weight.copy_(fit.weight(x))
-            self.svm.bias.copy_(fit.bias)
-        supporting = int((fit.shares != 0).any(1).sum())
-        return FitReport(
-            held_out.float(),
-            [f"{supporting} of {len(x)} training clips are support vectors."],
-            {"support_vectors": float(supporting)},
-        )
+        """Fit the machines; see `praxiscope.models.contract.FitsFeatures.fit`."""
+        return self.svm.fit(x, targets, groups, seed)
 
 
 @register_model("fisher-svm", learns="trajectories")
@@ -161,4 +136,12 @@ def fisher_svm(
         chosen = Extraction() if extraction is None else Extraction.from_dict(extraction)
     except (TypeError, KeyError) as error:
         raise ArgumentError(f"extraction: {error}") from None
-    return FisherSvm(num_classes, Vocabulary(gaussians, samples, seed), descriptors, c, chosen)
+    return FisherSvm(
+        num_classes,
+        gaussians=gaussians,
+        samples=samples,
+        descriptors=descriptors,
+        c=c,
+        seed=seed,
+        extraction=chosen,
+    )

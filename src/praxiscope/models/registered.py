@@ -42,6 +42,7 @@ FILES = {
     "time-conv": "pooled",
     "tsm": "tsm",
     "tsn": "tsn",
+    "vlad-svm": "vlad_svm",
 }
 """The file in this folder that registers each model."""
 

@@ -24,9 +24,9 @@ from praxiscope.evaluation.metrics import summarise
 from praxiscope.evaluation.scores import Scores
 from praxiscope.features.contract import VIEWS
 from praxiscope.features.store import FeatureStore
-from praxiscope.inference.stored import frame_features
+from praxiscope.inference.stored import frame_features, takes_maps
 from praxiscope.models import create_model
-from praxiscope.models.contract import FitsFeatures
+from praxiscope.models.contract import FitsFeatures, LearnsWords
 from praxiscope.models.names import keywords_of, learns_of
 from praxiscope.models.weights import load_weights
 from praxiscope.progress import Reporter
@@ -119,6 +119,7 @@ def build_on_features(
         "stream": contract.stream,
         "in_channels": network.input.channels,
         "layer": contract.layer,
+        "pool": contract.pool,
         "frames": frames,
         "snippets": frames,
         "input_size": network.kwargs.get("input_size"),
@@ -174,14 +175,21 @@ def fit_to_store(
         ArgumentError: the model cannot be fitted to such data.
     """
     records = [record for record in manifest.to_train() if record.id in store]
+    maps = len(store.contract.shape) == 3 and takes_maps(model, card)
+    reporter = reporter or Reporter()
 
-    def describe(record: VideoRecord) -> Tensor:
-        return model.describe(frame_features(store, record.id))
+    def features(record: VideoRecord) -> Tensor:
+        return frame_features(store, record.id, maps=maps)
 
     def score(x: Any) -> Tensor:
-        return _training_scores(model, store, records)
+        with torch.inference_mode():
+            return torch.cat([model.score(features(record)[None]).logits for record in records]).clone()
 
-    clips = Described(records, describe, score, trained_on(store.network))
+    if isinstance(model, LearnsWords):
+        model.learn(_drawn(model, features, records, seed, reporter), seed)
+    clips = Described(
+        records, lambda record: model.describe(features(record)), score, trained_on(store.network)
+    )
     return fit_described(model, card, manifest, clips, scratch=scratch, seed=seed, reporter=reporter)
 
 
@@ -257,10 +265,22 @@ def _describe(clips: Described, path: Path, reporter: Reporter) -> Any:
     return x
 
 
-def _training_scores(model: FitsFeatures, store: FeatureStore, records: Sequence[VideoRecord]) -> Tensor:
-    """Scores of the training clips, [n, K]."""
-    with torch.inference_mode():
-        return torch.cat([model.score(frame_features(store, r.id)[None]).logits for r in records]).clone()
+def _drawn(
+    model: LearnsWords,
+    features: Callable[[VideoRecord], Tensor],
+    records: Sequence[VideoRecord],
+    seed: int,
+    reporter: Reporter,
+) -> Tensor:
+    """Local features of clips, drawn at random: as many of each, float32 [N, D]."""
+    each = -(-model.samples // max(1, len(records)))
+    drawn, parts = torch.Generator().manual_seed(seed), []
+    with reporter.bar("drawing local features", len(records)) as bar, torch.inference_mode():
+        for record in records:
+            local = model.local(features(record))
+            parts.append(local[torch.randperm(len(local), generator=drawn)[:each]])
+            bar.advance()
+    return torch.cat(parts)[: model.samples].clone() if parts else torch.empty(0, 0)
 
 
 def _figures(prefix: str, logits: Tensor, targets: Tensor, card: ModelCard) -> dict[str, float]:

@@ -54,7 +54,11 @@ def encoder(network: TrainedNetwork, *parts: str, dims: int = 0, count: int = 6)
     local = LocalFeatures(network, [Part.parse(text) for text in parts])
     given = frames(count)
     return learn_encoder(
-        local, lambda: torch.split(given, 4), count, Learning(words=4, dims=dims), learned_from="noise"
+        local,
+        lambda: map(local, torch.split(given, 4)),
+        count,
+        Learning(words=4, dims=dims),
+        learned_from="noise",
     )
 
 
@@ -113,15 +117,17 @@ def test_the_projection_is_that_of_a_singular_value_decomposition() -> None:
 def test_learning_is_repeatable_and_its_parts_do_not_matter(network: TrainedNetwork) -> None:
     local, given = LocalFeatures(network, [Part("layer2", 64)]), frames()
     first, second = (
-        learn_words(torch.split(given, size), local, 6, Learning(words=4, samples=60)) for size in (1, 6)
+        learn_words(map(local, torch.split(given, size)), local.parts, 6, Learning(words=4, samples=60))
+        for size in (1, 6)
     )
     assert torch.allclose(first[0], second[0], atol=1e-5)
     assert first[0].shape == (4, 16)
 
 
 def test_too_little_to_learn_from_is_refused(network: TrainedNetwork) -> None:
+    local = LocalFeatures(network, [Part("layer4", 64)])
     with pytest.raises(DataError, match="words"):
-        learn_words([frames(1)], LocalFeatures(network, [Part("layer4", 64)]), 1, Learning(words=5))
+        learn_words([local(frames(1))], local.parts, 1, Learning(words=5))
     with pytest.raises(DataError, match="dimensions"):
         encoder(network, "layer2@64", dims=6)
     for wrong in ({"words": 0}, {"dims": -1}, {"samples": 0}):

@@ -194,8 +194,8 @@ def _words(
     reporter: Reporter,
 ) -> dict[Part, Tensor]:
     count = len(records) * int(sampling["frames"])
-    pixels = (part for _, part in _read(records, sampling, "vocabularies", reporter))
-    return dict(zip(features.parts, learn_words(pixels, features, count, learning), strict=True))
+    local = (features(pixels) for _, pixels in _read(records, sampling, "vocabularies", reporter))
+    return dict(zip(features.parts, learn_words(local, features.parts, count, learning), strict=True))
 
 
 def _read(

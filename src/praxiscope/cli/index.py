@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -45,7 +45,8 @@ def index(
     data: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Folder of images and videos, CSV (path,label[,start,end,split,group]) or LAYOUT:FOLDER.",
+            help="Folder of images and videos, CSV (path,label[,start,end,split,group]), LAYOUT:FOLDER, or folder of "
+            "stored maps (praxiscope features --pool none).",
             show_default=False,
         ),
     ] = None,
@@ -181,6 +182,7 @@ def index(
             "window": window and window_s, "stride": stride and stride_s,
         },
     )  # fmt: skip
+    _check_for_store(data or (), {"backbone": backbone, "weights": weights, "layer": layer, "fps": fps})
     with quick_imports():
         from praxiscope.commands.index import index as run_index
         from praxiscope.commands.index import remove_items
@@ -230,6 +232,16 @@ def _check_for_library(out: Path, options: Mapping[str, object]) -> None:
                 f"--{name.replace('_', '-')}: {out} is a library{has}, and keeps its encoder. Leave it out, or use "
                 "another --out."
             )
+
+
+def _check_for_store(data: Sequence[str], options: Mapping[str, object]) -> None:
+    """Raise ArgumentError if an option is given that a feature store decides."""
+    from praxiscope.features.store import is_store
+
+    stores = [one for one in data if is_store(one)]
+    given = next((name for name, value in options.items() if value is not None), None)
+    if stores and given is not None:
+        raise ArgumentError(f"--{given}: {stores[0]} holds features, which decide it. Leave it out.")
 
 
 def _print(one: IndexSummary, out: Path) -> None:

@@ -12,11 +12,13 @@ from praxiscope.commands.feature_clips import sources
 from praxiscope.data.files import is_video, video_id, walk
 from praxiscope.data.manifest import MANIFEST_NAME, load_records
 from praxiscope.errors import DataError, VideoError
+from praxiscope.features.store import FeatureStore
 from praxiscope.jobs import advance
 from praxiscope.retrieval.blocks import Item, NewItem, write_block
 from praxiscope.retrieval.encode_items import Reading, encode_item
 from praxiscope.retrieval.encoder import Encoder, load_encoder
 from praxiscope.retrieval.state import ENCODER, block_path
+from praxiscope.retrieval.stored import encode_stored
 from praxiscope.types import VideoRecord
 from praxiscope.video.framefiles import is_frame_folder
 from praxiscope.video.image import is_image
@@ -71,8 +73,10 @@ def _can_be_read(path: Path) -> bool:
     return is_video(path) or is_image(path)
 
 
-def marks(records: Sequence[VideoRecord]) -> dict[str, str]:
-    """A mark of the content of each record's file, and of its part, by id."""
+def marks(records: Sequence[VideoRecord], store: FeatureStore | None = None) -> dict[str, str]:
+    """A mark of the content of each record's file, and of its part, by id; as it was when a store read it."""
+    if store is not None:
+        return {record.id: store.marks.get(record.id, "") for record in records}
     return {id: source.mark for id, source in sources(records).items()}
 
 
@@ -89,6 +93,7 @@ class Job:
         encoder: digest of the encoder and the reading.
         device: name of the device.
         thumbs: whether thumbnails are made.
+        store: a feature store of the items; "" to read their files.
     """
 
     root: Path
@@ -99,6 +104,7 @@ class Job:
     encoder: str
     device: str
     thumbs: bool = True
+    store: str = ""
 
 
 @dataclass
@@ -134,11 +140,15 @@ def forget_encoder() -> None:
 
 def encode_job(job: Job) -> Made:
     """Encode the items of a job, and write their block."""
-    encoder, made, known = _encoder(job), Made(), marks(job.records)
+    store = FeatureStore(job.store) if job.store else None
+    encoder, made, known = _encoder(job), Made(), marks(job.records, store)
     content: list[NewItem] = []
     for record in job.records:
         try:
-            found = encode_item(record, encoder, job.reading, thumbs=job.thumbs)
+            if store is None:
+                found = encode_item(record, encoder, job.reading, thumbs=job.thumbs)
+            else:
+                found = encode_stored(store, record, encoder, job.reading, thumbs=job.thumbs)
         except (VideoError, DataError) as error:
             made.skipped[record.id] = str(error)
         else:

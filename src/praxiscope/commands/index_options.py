@@ -20,6 +20,8 @@ __all__ = ["IndexOptions", "IndexSummary"]
 class IndexOptions:
     """How a library is built.
 
+    A feature store as data decides the network, the layer and the frames of a new library.
+
     Attributes:
         backbone, weights: see `praxiscope.inference.frame_network.create_frame_network`.
         layers: parts, ``LAYER@SIZE``; joined.

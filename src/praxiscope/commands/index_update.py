@@ -19,6 +19,7 @@ from praxiscope.data.files import first_few
 from praxiscope.data.skipped import write_skipped
 from praxiscope.devices import pick_device
 from praxiscope.errors import ArgumentError, DataError
+from praxiscope.features.store import FeatureStore
 from praxiscope.jobs import run_jobs
 from praxiscope.progress import Reporter
 from praxiscope.retrieval.blocks import Block, Item, NewItem, read_block, write_block
@@ -47,6 +48,7 @@ class Update:
         records: what the data have now.
         options: see there.
         reporter: shows progress.
+        store: a feature store from which the records are encoded; None to read their files.
 
     Raises:
         ArgumentError: the library has items of another source with the same ids.
@@ -60,11 +62,12 @@ class Update:
         records: Sequence[VideoRecord],
         options: IndexOptions,
         reporter: Reporter,
+        store: FeatureStore | None = None,
     ) -> None:
         self._root, self._state, self._name = root, state, name
-        self._options, self._reporter = options, reporter
+        self._options, self._reporter, self._store = options, reporter, store
         self._records = {record.id: record for record in records}
-        self._marks = marks(records)
+        self._marks = marks(records, store)
         self._old = [read_block(block_path(root, name)) for name in state.blocks]
         stored = {item.id: item for block in self._old for item in block.items}
         self._source = self._key(stored)
@@ -151,6 +154,7 @@ class Update:
             encoder=self._encoder,
             device=device,
             thumbs=self._options.thumbs,
+            store="" if self._store is None else str(self._store.root),
         )
         jobs = [
             replace(first, block=_new_name(), records=tuple(left[place : place + _ITEMS]))

@@ -134,6 +134,11 @@ class FeatureStore:
         return {**self.__dict__, "_mapped": OrderedDict()}
 
     @cached_property
+    def marks(self) -> dict[str, str]:
+        """Marks of the files of all videos as they were read, also of those without features, by id."""
+        return {id: str(mark) for shard in self._shards for id, mark in shard.sources.items()}
+
+    @cached_property
     def rows(self) -> int:
         """Number of rows of all clips."""
         return sum(self.lengths.values())

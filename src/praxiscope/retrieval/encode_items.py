@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,12 +20,12 @@ from torch import Tensor
 from praxiscope.errors import ArgumentError
 from praxiscope.features.contract import check_sampling
 from praxiscope.retrieval.encoder import Encoder
-from praxiscope.retrieval.reading import Frames, frames_of
+from praxiscope.retrieval.reading import frames_of
 from praxiscope.types import VideoRecord
 from praxiscope.video.decode import known_damage
 from praxiscope.video.image import is_image
 
-__all__ = ["Encoded", "Reading", "encode_item"]
+__all__ = ["Encoded", "Reading", "Thumbs", "encode_item", "join"]
 
 _THUMBS = 3
 _THUMB_ROWS = 120
@@ -40,6 +40,7 @@ class Reading:
         fps: frames per second of video that are encoded.
         window_s: seconds of a window; 0: no windows. Videos that are not longer have none.
         stride_s: seconds from the start of a window to that of the next; ``window_s`` is a multiple of it.
+        sampling: the frames that are encoded, in place of ``fps``, see `praxiscope.features.contract.check_sampling`.
 
     Raises:
         ArgumentError: a number that cannot be used.
@@ -48,9 +49,10 @@ class Reading:
     fps: float = 2.0
     window_s: float = 4.0
     stride_s: float = 2.0
+    sampling: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        check_sampling({"fps": self.fps})
+        check_sampling(self.frames)
         if not 0 <= self.window_s < math.inf:
             raise ArgumentError(f"window must be 0 or more seconds, got {self.window_s:g}")
         if self.window_s:
@@ -61,13 +63,19 @@ class Reading:
                 )
 
     @property
+    def frames(self) -> Mapping[str, Any]:
+        """The frames that are encoded."""
+        return {"fps": self.fps} if self.sampling is None else self.sampling
+
+    @property
     def bins(self) -> int:
         """Strides in a window."""
         return round(self.window_s / self.stride_s)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values."""
-        return {"fps": self.fps, "window_s": self.window_s, "stride_s": self.stride_s}
+        found = {"fps": self.fps, "window_s": self.window_s, "stride_s": self.stride_s}
+        return found if self.sampling is None else {**found, "sampling": dict(self.sampling)}
 
 
 @dataclass(frozen=True)
@@ -107,33 +115,62 @@ def encode_item(
     Raises:
         VideoError: the file cannot be read.
     """
-    sampling = {"fps": reading.fps}
-    side = max(_LEAST_SIDE, *(part.size for part in encoder.features.parts))
-    parts = frames_of(record, sampling, short_side=side, time_limit_s=time_limit_s)
-    whole = torch.zeros(encoder.width)
-    windows, pictures = _Windows(reading), _Thumbs()
-    first_s, last_s = math.inf, -math.inf
-    for part in parts:
-        sums = encoder.residuals(part.pixels)
-        whole += sums.sum(0)
-        windows.add(sums, part.time_s)
-        if thumbs:
-            pictures.add(part)
-        first_s, last_s = min(first_s, float(part.time_s[0])), max(last_s, float(part.time_s[-1]))
-    if is_image(record.path) and not record.path.is_dir():
-        places, sums_of_rows = [(0.0, 0.0)], [whole]
-    else:
-        places = [(first_s, last_s + 1 / reading.fps)]
-        sums_of_rows = [whole]
-        for start_s, end_s, row in windows.finish():
-            places.append((start_s, min(end_s, places[0][1])))
-            sums_of_rows.append(row)
-    return Encoded(
-        encoder.finish(torch.stack(sums_of_rows)),
-        np.array(places),
-        pictures.finish(),
-        known_damage(record.path),
+    features = encoder.features
+    side = features.short_side or max(_LEAST_SIDE, *(part.size for part in features.parts))
+    parts = frames_of(
+        record,
+        reading.frames,
+        short_side=side,
+        enlarge=features.short_side is not None,
+        time_limit_s=time_limit_s,
     )
+    pictures = Thumbs()
+
+    def summed() -> Iterator[tuple[Tensor, NDArray[np.float64]]]:
+        for part in parts:
+            yield encoder.residuals(part.pixels), part.time_s
+            if thumbs:
+                pictures.add(part.pixels)
+
+    image = is_image(record.path) and not record.path.is_dir()
+    vectors, places = join(summed(), encoder, reading, windows=not image)
+    return Encoded(
+        vectors, np.zeros((1, 2)) if image else places, pictures.finish(), known_damage(record.path)
+    )
+
+
+def join(
+    parts: Iterable[tuple[Tensor, NDArray[np.float64]]],
+    encoder: Encoder,
+    reading: Reading,
+    *,
+    windows: bool = True,
+) -> tuple[Tensor, NDArray[np.float64]]:
+    """The vectors of a video and of its windows, from what is summed up of its frames.
+
+    Args:
+        parts: of consecutive frames, the sums of residuals [n, P] and times [n] in seconds.
+        encoder: see there.
+        reading: the windows.
+        windows: False for the vector of all frames alone.
+
+    Returns:
+        Vectors, float32 [rows, D], and their places, see `Encoded`.
+    """
+    whole, found = torch.zeros(encoder.width), _Windows(reading)
+    first_s, last_s, count = math.inf, -math.inf, 0
+    for sums, time_s in parts:
+        whole += sums.sum(0)
+        if windows:
+            found.add(sums, time_s)
+        first_s, last_s = min(first_s, float(time_s[0])), max(last_s, float(time_s[-1]))
+        count += len(time_s)
+    step_s = 1 / reading.frames["fps"] if "fps" in reading.frames else (last_s - first_s) / max(1, count - 1)
+    places, sums_of_rows = [(first_s, last_s + step_s)], [whole]
+    for start_s, end_s, row in found.finish():
+        places.append((start_s, min(end_s, places[0][1])))
+        sums_of_rows.append(row)
+    return encoder.finish(torch.stack(sums_of_rows)), np.array(places)
 
 
 class _Windows:
@@ -181,15 +218,18 @@ class _Windows:
             yield from self._rows
 
 
-class _Thumbs:
+class Thumbs:
     """A few frames from the start to the end, as JPEG: every frame is a candidate while there are few."""
+
+    count = _THUMBS
 
     def __init__(self) -> None:
         self._kept: list[bytes] = []
         self._seen, self._step = 0, 1
 
-    def add(self, part: Frames) -> None:
-        for pixels in part.pixels:
+    def add(self, frames: Tensor) -> None:
+        """Add frames, uint8 [n, 3, H, W]."""
+        for pixels in frames:
             if self._seen % self._step == 0:
                 self._kept.append(_jpeg(pixels))
                 if len(self._kept) > 8 * _THUMBS:  # every second one from now on
@@ -198,6 +238,7 @@ class _Thumbs:
             self._seen += 1
 
     def finish(self) -> tuple[bytes, ...]:
+        """The JPEG images."""
         count = min(_THUMBS, len(self._kept))
         return tuple(self._kept[int((place + 0.5) * len(self._kept) / count)] for place in range(count))
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import torch
 from safetensors.torch import save_file
@@ -26,16 +26,18 @@ from praxiscope.checkpoint import write_json
 from praxiscope.errors import ArgumentError, CheckpointError, DataError
 from praxiscope.inference.extract import weights_digest
 from praxiscope.inference.frame_network import load_frame_network
+from praxiscope.inference.inputs import crops_of
 from praxiscope.inference.network import TrainedNetwork
 from praxiscope.layers.vlad import local_features, vlad
 from praxiscope.models.named_layers import NamedLayers, check_layers, named_layers
 from praxiscope.retrieval.parts import Part
 from praxiscope.tensorfile import digest_of, read_tensors
-from praxiscope.video.geometry import resize
+from praxiscope.video.geometry import ShortSide, resize
 
-__all__ = ["NETWORK", "Encoder", "LocalFeatures", "Projection", "load_encoder", "save_encoder"]
+__all__ = ["NETWORK", "Encoder", "Framing", "LocalFeatures", "Projection", "load_encoder", "save_encoder"]
 
 NETWORK = "network"
+Framing: TypeAlias = Literal["warp", "center"]
 _TENSORS = "encoder.safetensors"
 _ABOUT = "encoder.json"
 _VERSION = 1
@@ -46,15 +48,25 @@ class LocalFeatures:
 
     Args:
         network: see `praxiscope.inference.frame_network`.
-        parts: the layers, and the size to which frames are warped for each.
+        parts: the layers, and the size in pixels of the square that each takes.
+        framing: how a frame becomes a square: "warp": it is resized to it, whatever its shape; "center": its short side
+            is scaled to that of the network's input contract and the centre is cropped, as for stored features
+            (`praxiscope.inference.extract`).
+
+    Attributes:
+        short_side: pixels of the short side to which "center" scales; None with "warp".
 
     Raises:
         UnknownNameError: there is no such layer.
         ArgumentError: the network does not see RGB frames.
     """
 
-    def __init__(self, network: TrainedNetwork, parts: Sequence[Part]) -> None:
+    def __init__(self, network: TrainedNetwork, parts: Sequence[Part], framing: Framing = "warp") -> None:
         model: Any = network.model
+        if framing not in get_args(Framing):
+            raise ArgumentError(f"framing must be one of {', '.join(get_args(Framing))}, got {framing!r}")
+        self.framing = framing
+        self.short_side = network.card.input.short_side if framing == "center" else None
         if network.streams != ("rgb",):
             raise ArgumentError(f"the network sees {network.stream}. Retrieval needs one of RGB frames.")
         self.network, self.parts = network, tuple(parts)
@@ -76,15 +88,22 @@ class LocalFeatures:
         found: dict[Part, Tensor] = {}
         for size in dict.fromkeys(part.size for part in self.parts):
             layers = [part.layer for part in self.parts if part.size == size]
-            warped = resize(frames, (size, size))
+            squares = self._squares(frames, size)
             at_once = self.network.at_once(size, size)
-            pieces = [self._maps(piece, layers) for piece in torch.split(warped, at_once)]
+            pieces = [self._maps(piece, layers) for piece in torch.split(squares, at_once)]
             for layer in layers:
                 found[Part(layer, size)] = local_features(torch.cat([piece[layer] for piece in pieces]))
         return [found[part] for part in self.parts]
 
-    def _maps(self, warped: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
-        prepared = self.network.prepare(warped[None])[0]
+    def _squares(self, frames: Tensor, size: int) -> Tensor:
+        if self.short_side is None:
+            return resize(frames, (size, size))
+        scaled = ShortSide(self.short_side)({"rgb": frames})["rgb"]
+        (found,) = crops_of("center", size, scaled)
+        return found
+
+    def _maps(self, squares: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
+        prepared = self.network.prepare(squares[None])[0]
         with torch.inference_mode(), self.network.precision.context(self.network.device):
             maps = self._layers.maps(prepared, layers)
         for name, value in maps.items():
@@ -178,8 +197,10 @@ class Encoder:
 
     def contract(self) -> dict[str, Any]:
         """What decides the vectors, as plain values. Vectors can be compared if it is equal."""
-        network = self.features.network
-        return {
+        network, framing = self.features.network, {}
+        if self.features.short_side is not None:
+            framing = {"short_side": self.features.short_side}
+        return framing | {
             "backbone": str(network.card.kwargs.get("backbone", network.card.name)),
             "weights": weights_digest(network.model),
             "parts": [str(part) for part in self.features.parts],
@@ -216,7 +237,8 @@ def load_encoder(folder: Path, *, device: torch.device | None = None, precision:
             Projection(tensors["projection.mean"], tensors["projection.axes"]) if about["projected"] else None
         )
         network = load_frame_network(folder / NETWORK, device=device, precision=precision)
-        found = Encoder(LocalFeatures(network, parts), words, projection, about["learned_from"])
+        framing: Framing = "center" if "short_side" in about else "warp"
+        found = Encoder(LocalFeatures(network, parts, framing), words, projection, about["learned_from"])
     except (OSError, ValueError, KeyError, TypeError, CheckpointError) as error:
         raise DataError(f"{folder}: the encoder is missing or damaged ({error}).") from error
     if found.contract() != {name: value for name, value in about.items() if name != "version"}:

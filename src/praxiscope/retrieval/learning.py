@@ -5,7 +5,7 @@ Neither should be learned from queries. Axis letters: n frames, d dimensions of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch import Tensor
 from praxiscope.errors import ArgumentError, DataError
 from praxiscope.progress import Reporter
 from praxiscope.retrieval.encoder import Encoder, LocalFeatures, Projection
+from praxiscope.retrieval.parts import Part
 
 __all__ = ["Learning", "learn_encoder", "learn_projection", "learn_words"]
 
@@ -51,7 +52,7 @@ class Learning:
 
 def learn_encoder(
     features: LocalFeatures,
-    frames: Callable[[], Iterable[Tensor]],
+    local: Callable[[], Iterable[Sequence[Tensor]]],
     count: int,
     learning: Learning = Learning(),
     *,
@@ -62,7 +63,8 @@ def learn_encoder(
 
     Args:
         features: of frames.
-        frames: starts a pass over the training frames, in parts uint8 [n, 3, H, W]; two passes are made.
+        local: starts a pass over the local features of the training frames, a few frames at a time, as ``features``
+            returns them; two passes are made.
         count: number of training frames.
         learning: sizes and seed.
         learned_from: name of the training set.
@@ -72,7 +74,7 @@ def learn_encoder(
         DataError: too few training frames or local features.
     """
     reporter = reporter or Reporter()
-    words = learn_words(_counted(frames(), count, "vocabulary", reporter), features, count, learning)
+    words = learn_words(_counted(local(), count, "vocabulary", reporter), features.parts, count, learning)
     encoder = Encoder(features, words, learned_from=learned_from)
     if not learning.dims:
         return encoder
@@ -84,31 +86,31 @@ def learn_encoder(
     most = max(learning.dims + 1, _BYTES // (4 * encoder.dims))
     keep = np.random.default_rng(learning.seed).permutation(count) < most
     rows, first = [], 0
-    for part in _counted(frames(), count, "PCA", reporter):
-        chosen = torch.from_numpy(keep[first : first + len(part)])
-        first += len(part)
+    for parts in _counted(local(), count, "PCA", reporter):
+        chosen = torch.from_numpy(keep[first : first + len(parts[0])])
+        first += len(chosen)
         if bool(chosen.any()):
-            rows.append(encoder(part[chosen]))
+            rows.append(encoder.finish(encoder.sums_of([part[chosen.to(part.device)] for part in parts])))
     return replace(encoder, projection=learn_projection(torch.cat(rows), learning))
 
 
-def _counted(frames: Iterable[Tensor], count: int, name: str, reporter: Reporter) -> Iterator[Tensor]:
-    done = 0
+def _counted(
+    local: Iterable[Sequence[Tensor]], count: int, name: str, reporter: Reporter
+) -> Iterator[Sequence[Tensor]]:
     with reporter.bar(name, count) as bar:
-        for part in frames:
-            yield part
-            done += len(part)
-            bar.advance(len(part))
+        for parts in local:
+            yield parts
+            bar.advance(len(parts[0]))
 
 
 def learn_words(
-    frames: Iterable[Tensor], features: LocalFeatures, count: int, learning: Learning = Learning()
+    local: Iterable[Sequence[Tensor]], parts: Sequence[Part], count: int, learning: Learning = Learning()
 ) -> tuple[Tensor, ...]:
     """Learn a vocabulary for each part by mini-batch k-means, from as many local features of each frame.
 
     Args:
-        frames: uint8 [n, 3, H, W], in parts.
-        features: of frames.
+        local: local features, a few frames at a time: for each part float32 [n, positions, d].
+        parts: their names, for messages.
         count: number of frames.
         learning: sizes and seed.
 
@@ -122,19 +124,19 @@ def learn_words(
 
     each = -(-learning.samples // count)
     draw = torch.Generator().manual_seed(learning.seed)
-    drawn: list[list[Tensor]] = [[] for _ in features.parts]
-    for pixels in frames:
-        for kept, local in zip(drawn, features(pixels), strict=True):
-            for rows in local.cpu():
+    drawn: list[list[Tensor]] = [[] for _ in parts]
+    for some in local:
+        for kept, one in zip(drawn, some, strict=True):
+            for rows in one.cpu():
                 kept.append(rows[torch.randperm(len(rows), generator=draw)[:each]])
     found = []
-    for part, kept in zip(features.parts, drawn, strict=True):
-        local = torch.cat(kept)
-        local = local[local.any(1)]
-        if len(local) < learning.words:
-            raise DataError(f"{part}: {len(local)} local features are too few for {learning.words} words")
+    for part, kept in zip(parts, drawn, strict=True):
+        rows = torch.cat(kept)
+        rows = rows[rows.any(1)]
+        if len(rows) < learning.words:
+            raise DataError(f"{part}: {len(rows)} local features are too few for {learning.words} words")
         means = MiniBatchKMeans(learning.words, batch_size=4096, n_init=3, random_state=learning.seed).fit(
-            local.numpy()
+            rows.numpy()
         )
         found.append(torch.from_numpy(means.cluster_centers_.astype(np.float32)))
     return tuple(found)

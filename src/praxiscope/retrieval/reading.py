@@ -43,6 +43,7 @@ def frames_of(
     sampling: Mapping[str, Any],
     *,
     short_side: int | None = None,
+    enlarge: bool = False,
     time_limit_s: float = 300.0,
 ) -> Iterator[Frames]:
     """Yield the frames of an image, a video, or a part of a video, a few at a time.
@@ -51,6 +52,7 @@ def frames_of(
         record: the file, and the part of it.
         sampling: of videos, see `praxiscope.inference.extract.FeatureExtractor.extract`.
         short_side: to which larger frames of videos are scaled, pixels.
+        enlarge: scale smaller ones as well.
         time_limit_s: for one call of the decoder.
 
     Raises:
@@ -63,12 +65,13 @@ def frames_of(
     first, last = frame_range(record, video)
     times = video.timestamps()[first:last]
     starts = sampled_frames(sampling, times, begin_s=record.start_s or 0.0)
-    smaller = short_side if short_side is not None and short_side < min(video.width, video.height) else None
-    side = smaller or min(video.width, video.height)
+    own = min(video.width, video.height)
+    scaled = short_side if short_side is not None and (enlarge or short_side < own) else None
+    side = scaled or own
     long = round(max(video.width, video.height) * side / min(video.width, video.height))
     at_once = max(1, _HELD // (3 * side * long))
     for part in torch.split(starts, at_once):
-        pixels = video.frames(part + first, short_side=smaller)
+        pixels = video.frames(part + first, short_side=scaled)
         yield Frames(pixels, times[part.numpy()], part + first)
 
 

@@ -62,8 +62,8 @@ _OPTIONS = {"model.backbone": "--backbone", "input.size": "--size", "input.snipp
 _OF_STREAMS = ("model.backbone", "input.size", "input.short_side", "input.snippets")
 """Settings that ``--from`` brings."""
 
-_LAYERS = {"blocks.6": "layer4"}
-"""The last map of the default backbone, and of the one that makes commands small."""
+_LAYERS = {"blocks.4": "layer3", "blocks.6": "layer4"}
+"""Maps of the default backbone, and of the one that makes commands small."""
 
 _BLOCK = re.compile(
     r"(?:<!-- (?:not run: )?(?P<reason>.+?) -->\n)?```(?P<language>\w*)\n(?P<text>.*?)```", re.DOTALL
@@ -122,7 +122,7 @@ def output(line: tuple[str, ...]) -> str | None:
 def inputs(text: str) -> Iterator[str]:
     """What a command or code may read of what commands make."""
     yield from re.findall(
-        r"(?<!out=.)\bruns/[\w-]+|(?<![\w/])\w+\.npz|(?<![\w-])(?:features|flow|idt|library|packed|digits|shapes)(?=/)",
+        r"(?<!out=.)\bruns/[\w-]+|(?<![\w/])\w+\.npz|(?<![\w-])(?:features|flow|idt|library|maps|last-maps|packed|digits|shapes)(?=/)",
         text,
     )
 
@@ -166,13 +166,13 @@ def expand(word: str) -> list[str]:
 def fitted(words: list[str]) -> set[str]:
     """The options of a ``train`` that fits a model to features or trajectories: without a loop, and with
     their own size."""
-    stored = any(word.rstrip("/").endswith(("features", "idt")) for word in words)
+    stored = any(word.rstrip("/").endswith(("features", "idt", "maps")) for word in words)
     return {"--workers"} if stored else {"--workers", "model.backbone", "input.size"}
 
 
 def small(words: list[str]) -> list[str]:
     """What is added to a command."""
-    fits = words[0] == "train" and bool({"probe", "prototypes", "fisher-svm"} & set(words))
+    fits = words[0] == "train" and bool({"probe", "prototypes", "fisher-svm", "vlad-svm"} & set(words))
     name = " ".join(words[:2]) if " ".join(words[:2]) in SMALL else words[0]
     added: list[str] = []
     for option, value in SMALL.get(name, {}).items():
@@ -186,6 +186,8 @@ def small(words: list[str]) -> list[str]:
             continue
         if name == "index" and Path("library", "library.json").is_file() and option != "--workers":
             continue  # a library keeps its encoder
+        if name == "index" and "maps/" in words and option in ("--backbone", "--layer", "--fps"):
+            continue  # the store decides them
         if option == "--set" and {"dis", "network", "raft"} & set(words):  # it is of TV-L1
             continue
         added += ["--set", f"{option}={value}"] if "." in option else [option, value]

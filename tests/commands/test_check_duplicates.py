@@ -14,7 +14,7 @@ from praxiscope.commands.check_duplicates import check_duplicates
 from praxiscope.errors import ArgumentError, DataError
 from praxiscope.retrieval.blocks import Item, NewItem, write_block
 from praxiscope.retrieval.state import LIBRARY_FILE, State, block_path
-from support import Call
+from support import Call, write_clip
 
 TURN = {"a.mp4": 0, "copy of a.mp4": 20, "b.mp4": 90, "copy of b.mp4": 100, "c.mp4": 180}
 """The direction of each vector, degrees."""
@@ -85,6 +85,15 @@ def test_the_command_lists_them(call: Call, tmp_path: Path) -> None:
     assert "copy of a.mp4" in shown.out
     listed = json.loads(call("check", "--duplicates", library, "--least", "0.96", "--json").out)
     assert [pair["ids"] for pair in listed["duplicates"]["pairs"]] == [["b.mp4", "copy of b.mp4"]]
+
+
+def test_a_library_of_other_data_is_noted(call: Call, tmp_path: Path) -> None:
+    library, data = made(tmp_path / "library"), tmp_path / "data"
+    write_clip(data / "one" / "0.mp4", 40)
+    write_clip(data / "two" / "0.mp4", 80)
+    told = call("check", data, "--duplicates", library)
+    assert str(data) in told.err
+    assert "copy of a.mp4" in told.out
 
 
 @pytest.mark.parametrize(

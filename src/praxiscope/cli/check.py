@@ -120,7 +120,7 @@ def check(
     alone = duplicates is not None and data is None and labels is None
     if not alone or picture is not None or out is not None:
         _check_arguments(data, split, annotations, labels, picture, out)
-    similar = None if duplicates is None else _similar(duplicates, least)
+    similar = None if duplicates is None else _similar(duplicates, least, data)
     if alone and similar is not None:
         _show_similar(similar, json)
         return
@@ -149,10 +149,19 @@ def check(
         raise typer.Exit(1)
 
 
-def _similar(library: str, least: float | None) -> Duplicates:
-    """Search a library for near duplicates."""
+def _similar(library: str, least: float | None, data: str | None) -> Duplicates:
+    """Search a library for near duplicates; note if it is of other data."""
+    from praxiscope.retrieval.state import read_state
+
     with quick_imports():
         from praxiscope.commands.check_duplicates import LEAST_SIMILARITY, check_duplicates
+        from praxiscope.commands.index_items import source_name
+    known = read_state(Path(library)).sources.values()
+    if data is not None and source_name(data) not in known:
+        listed = ", ".join(sorted(known)) or "nothing"
+        reporter().line(
+            f"Note: {library} is a library of {listed}, not of {data}; its own items are compared."
+        )
     return check_duplicates(library, least=LEAST_SIMILARITY if least is None else least, reporter=reporter())
 
 

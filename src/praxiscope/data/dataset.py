@@ -165,7 +165,7 @@ def frame_range(record: VideoRecord, video: Video) -> tuple[int, int]:
         end = "the end" if record.end_s is None else f"{record.end_s:g} s"
         raise DataError(
             f"{record.id}: no frames between {record.start_s or 0:g} s and {end}; the video has frames from "
-            f"{times[0]:.2f} s to {times[-1]:.2f} s. Correct its start and end in the list."
+            f"{times[0]:.2f} s to {times[-1]:.2f} s. Correct its start and end."
         )
     return first, last
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from praxiscope._lazy import quick_imports
-from praxiscope.cli import complete
 from praxiscope.cli.common import (
     DATA_PANEL,
     MODEL_PANEL,
@@ -23,6 +22,7 @@ from praxiscope.cli.common import (
     print_json,
     reporter,
 )
+from praxiscope.cli.retrieval_options import ITEMS, Backbone, FrameFolders, Weights
 from praxiscope.errors import ArgumentError
 from praxiscope.units import counted
 
@@ -45,8 +45,7 @@ def index(
     data: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Folder of images and videos, CSV (path,label[,start,end,split,group]), LAYOUT:FOLDER, or folder of "
-            "stored maps (praxiscope features --pool none).",
+            help=f"{ITEMS.removesuffix('.')}; or a folder of stored maps (praxiscope features --pool none).",
             show_default=False,
         ),
     ] = None,
@@ -67,14 +66,7 @@ def index(
             "--retry", help="Read items again that were skipped before.", rich_help_panel=DATA_PANEL
         ),
     ] = False,
-    frame_folders: Annotated[
-        bool,
-        typer.Option(
-            "--frame-folders",
-            help="A folder of numbered images is one video. Default: each image is an item.",
-            rich_help_panel=DATA_PANEL,
-        ),
-    ] = False,
+    frame_folders: FrameFolders = False,
     fps: Annotated[
         float | None,
         typer.Option(
@@ -95,21 +87,8 @@ def index(
             rich_help_panel=_READING,
         ),
     ] = None,
-    backbone: Annotated[
-        str | None,
-        typer.Option(
-            help="Network of single frames. Default: efficientnet_lite0.",
-            autocompletion=complete.backbones,
-            rich_help_panel=MODEL_PANEL,
-        ),
-    ] = None,
-    weights: Annotated[
-        str | None,
-        typer.Option(
-            help="Weights of the backbone: a file, a run, or 'download'. Default: those that are installed.",
-            rich_help_panel=MODEL_PANEL,
-        ),
-    ] = None,
+    backbone: Backbone = None,
+    weights: Weights = None,
     layer: Annotated[
         list[str] | None,
         typer.Option(

@@ -73,6 +73,12 @@ class LocalFeatures:
         self._layers: NamedLayers = named_layers(model.stream_networks["rgb"])
         check_layers([part.layer for part in self.parts], self._layers.names)
 
+    @property
+    def backbone(self) -> str:
+        """Name of the network, for display."""
+        card = self.network.card
+        return str(card.kwargs.get("backbone", card.name))
+
     def __call__(self, frames: Tensor) -> list[Tensor]:
         """Local features of length 1.
 
@@ -201,7 +207,7 @@ class Encoder:
         if self.features.short_side is not None:
             framing = {"short_side": self.features.short_side}
         return framing | {
-            "backbone": str(network.card.kwargs.get("backbone", network.card.name)),
+            "backbone": self.features.backbone,
             "weights": weights_digest(network.model),
             "parts": [str(part) for part in self.features.parts],
             "words": [len(words) for words in self.words],

@@ -11,6 +11,7 @@ from praxiscope._lazy import quick_imports
 from praxiscope.cli import complete
 from praxiscope.cli.bench.common import print_cells
 from praxiscope.cli.common import DATA_PANEL, MODEL_PANEL, Device, Json, print_json, reporter
+from praxiscope.cli.retrieval_options import Weights
 from praxiscope.errors import ArgumentError
 
 _WHITEN = {"yes": (True,), "no": (False,), "both": (True, False)}
@@ -54,13 +55,7 @@ def retrieval(
             help="Network of single frames.", autocompletion=complete.backbones, rich_help_panel=MODEL_PANEL
         ),
     ] = "efficientnet_lite0",
-    weights: Annotated[
-        str | None,
-        typer.Option(
-            help="Weights of the backbone: a file, a run, or 'download'. Default: those that are installed.",
-            rich_help_panel=MODEL_PANEL,
-        ),
-    ] = None,
+    weights: Weights = None,
     layer: Annotated[
         list[str] | None,
         typer.Option(

@@ -28,6 +28,7 @@ __all__ = ["app", "register_picture"]
 NAMES = (
     *("flow", "trajectories", "filters", "principal", "losses", "clusters", "gradients", "cluster-gradients"),
     *("confidence", "winners", "cam", "occlusion", "gain", "future"),
+    *("correspondence", "patches"),
 )
 ENTRY_POINTS = "praxiscope.pictures"
 

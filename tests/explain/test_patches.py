@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import praxiscope.retrieval.patches as patch_file
+import praxiscope.retrieval.reading as reading
 from narrow import narrow_resnets
 from praxiscope.commands.index_items import found_items
 from praxiscope.errors import ArgumentError, DataError, VideoError
@@ -24,7 +25,7 @@ from praxiscope.explain.correspondence import explain_correspondence, reassemble
 from praxiscope.explain.patches import explain_patches
 from praxiscope.progress import Reporter
 from praxiscope.retrieval.parts import Part
-from praxiscope.retrieval.patches import Grid, Images
+from praxiscope.retrieval.patches import Grid, Images, NearestPatches
 from praxiscope.types import VideoRecord
 from praxiscope.video.geometry import resize
 from support import Call, encode, write_clip
@@ -107,20 +108,65 @@ def brute_force(
     return joined(np.rint(patches[nearest].astype(np.float64).mean(1)).astype(np.uint8)), nearest
 
 
-@pytest.mark.parametrize("count", [1, 5])
 @pytest.mark.parametrize("values", [1, 1 << 24])
 def test_the_mean_is_that_of_the_nearest_patches_of_other_images(
-    tmp_path: Path, count: int, values: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, values: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(patch_file, "_VALUES", values)
     images = [noise(seed) for seed in range(6)]
     records = save(tmp_path, **{f"image{number}": image for number, image in enumerate(images)})
     paths = [records[0].path, records[3].path]
-    _, made, _ = reassemble(paths, Images(records), MeanColour(), [count], Reporter())
-    for one, query in zip(made, (0, 3), strict=True):
+    _, made, _ = reassemble(paths, Images(records), MeanColour(), [1, 5], Reporter())
+    for one, (query, count) in zip(made, [(0, 1), (0, 5), (3, 1), (3, 5)], strict=True):
         expected, nearest = brute_force(images[query], images[:query] + images[query + 1 :], count)
         assert np.array_equal(one.pixels, expected)
         assert one.distinct == len(np.unique(nearest)) / nearest.size
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_the_nearest_of_many_are_those_of_a_full_sort(apart: bool) -> None:
+    """Ten frames of four files, each with six patches; two of the queries are of the second file."""
+    draw = np.random.default_rng(0)
+    frames, files = draw.normal(size=(10, 6, 3)), [0, 1, 2, 0, 3, 1, 2, 2, 3, 0]
+    queries, own = draw.normal(size=(5, 3)), [7, 1, 8, 1, 9]
+    search = NearestPatches(torch.from_numpy(queries).float(), own, 3, apart=apart)
+    for number, (frame, file) in enumerate(zip(frames, files, strict=True)):
+        search.add(torch.from_numpy(frame).float(), item=file, frame=number, file=file)
+    found = search.result()
+    for query, file in enumerate(own):
+        distance = np.linalg.norm(frames - queries[query], axis=2)
+        distance[np.array(files) == file] = np.inf
+        if apart:  # all but the nearest patch of each file are out
+            for other in set(files):
+                same = np.array(files)[:, None] == other
+                least = distance[same[:, 0]].min()
+                distance[same & (distance > least)] = np.inf
+        expected = [np.unravel_index(place, distance.shape) for place in np.argsort(distance, axis=None)[:3]]
+        assert found.frame[query].tolist() == [frame for frame, _ in expected]
+        assert found.position[query].tolist() == [position for _, position in expected]
+        assert found.item[query].tolist() == [files[frame] for frame, _ in expected]
+        assert found.distance[query] == pytest.approx([distance[place] for place in expected], abs=1e-5)
+
+
+def test_frames_are_counted_through_the_pieces_of_a_video(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The query is found in the last frame of a video that is decoded frame by frame."""
+    encode(tmp_path / "film.mp4", np.stack([noise(seed) for seed in (1, 1, 2, 2, 0, 0)]), crf="1")
+    records = [*save(tmp_path, image=noise(0)), VideoRecord("film", tmp_path / "film.mp4", ())]
+    pictures = []
+    for held in (1, 1 << 26):
+        monkeypatch.setattr(reading, "_HELD", held)
+        assert [(item, frame) for item, frame, _ in Images(records).read()] == [
+            (0, 0),
+            (1, 0),
+            (1, 1),
+            (1, 2),
+        ]
+        _, (made,), _ = reassemble([records[0].path], Images(records), MeanColour(), [1], Reporter())
+        pictures.append(made.pixels)
+        assert np.abs(made.pixels.astype(int) - noise(0)).mean() < 12  # H.264 changes colours
+    assert np.array_equal(*pictures)
 
 
 def test_the_image_and_its_copies_are_left_out(tmp_path: Path) -> None:
@@ -163,6 +209,8 @@ def test_layers_and_sizes_have_patches_of_their_own(tmp_path: Path) -> None:
     assert [grid.cut(row, place)[0, :, 0].tolist() for place in range(3)] == [
         list(range(0, 7)), list(range(7, 14)), list(range(13, 20)),
     ]  # fmt: skip
+    row = torch.arange(21, dtype=torch.uint8).expand(3, 21, 21)
+    assert Grid(21, 6).cut(row, 5)[0, :, 0].tolist() == [17, 18, 19, 20]
 
 
 def test_labels_of_the_found_patches_are_compared(tmp_path: Path) -> None:
@@ -178,6 +226,9 @@ def test_labels_of_the_found_patches_are_compared(tmp_path: Path) -> None:
     (fact,) = explain_correspondence([a.path], records, MeanColour(), neighbours=[1]).facts["made"]
     assert fact["same_label"] == 0.5
     (fact,) = explain_correspondence([a.path], [a, b, c], MeanColour(), neighbours=[1]).facts["made"]
+    assert fact["same_label"] is None
+    same = [VideoRecord(one.id, one.path, ("x",)) for one in (a, b, c)]
+    (fact,) = explain_correspondence([a.path], same, MeanColour(), neighbours=[1]).facts["made"]
     assert fact["same_label"] is None
 
 
@@ -217,7 +268,12 @@ def test_rows_are_of_other_images_by_their_distance(tmp_path: Path) -> None:
         )
     again = explain_patches(records, MeanColour(), rows=5, columns=4, seed=1)
     assert again.facts == made.facts
-    assert explain_patches(records, MeanColour(), rows=5, seed=2).facts != made.facts
+    other = explain_patches(records, MeanColour(), rows=8, columns=4, seed=2)
+    rows = other.facts["layers"][0]["rows"]
+    assert len(rows) == 7  # the copy is not another image
+    assert [row["image"] for row in rows[:5]] != [row["image"] for row in layer["rows"]]
+    assert len({row["row"] for row in rows}) > 1
+    assert len({row["column"] for row in rows}) > 1
 
 
 def test_layers_share_the_places_of_the_references(tmp_path: Path) -> None:
@@ -309,7 +365,7 @@ def test_the_commands_draw(call: Call, data: Path, tmp_path: Path) -> None:
         facts = json.loads(made.out)
         assert facts["searched"] == 3 + 3  # three frames of the video
         assert [one["positions"] for one in facts["made"]] == 2 * [64, 64, 9, 9]
-        assert {one["image"] for one in facts["made"]} == {"image0.png", "film.mp4"}
+        assert {one["image"] for one in facts["made"]} == {"images/image0.png", "videos/film.mp4"}
         assert all(0 < one["distinct"] <= 1 for one in facts["made"])
         assert [one["same_label"] for one in facts["made"]][4:] == 4 * [0.0]  # no other video has its label
         again = call(

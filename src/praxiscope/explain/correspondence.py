@@ -22,7 +22,15 @@ from numpy.typing import NDArray
 from praxiscope.errors import ArgumentError, DataError
 from praxiscope.explain.explanation import GREY, Explanation
 from praxiscope.explain.film import Page, clean
-from praxiscope.explain.patch_data import MOST, LayerFeatures, alike, images_of, search, searched_in
+from praxiscope.explain.patch_data import (
+    MOST,
+    LayerFeatures,
+    alike,
+    images_of,
+    labels_of,
+    search,
+    searched_in,
+)
 from praxiscope.progress import Reporter
 from praxiscope.retrieval.parts import Part
 from praxiscope.retrieval.patches import (
@@ -39,7 +47,7 @@ from praxiscope.video.geometry import resize
 
 __all__ = ["Reassembled", "explain_correspondence", "reassemble"]
 
-_CELL, _GAP, _EDGE, _TITLE, _HEAD, _BELOW = 1.75, 0.08, 0.15, 0.62, 0.56, 0.42  # inches
+_CELL, _GAP, _EDGE, _TITLE, _HEAD, _BELOW = 1.75, 0.08, 0.15, 0.56, 0.5, 0.42  # inches
 
 
 @dataclass(frozen=True)
@@ -47,7 +55,7 @@ class Reassembled:
     """An image, made of the patches of others.
 
     Attributes:
-        image: its name.
+        image: its id in the data, or its name.
         part, grid: the layer and its patches.
         neighbours: k; each patch is the mean of so many.
         pixels: uint8 [S, S, 3].
@@ -134,7 +142,7 @@ def reassemble(
     own, data.files = files[: len(images)], files[len(images) :]
     shown = [middle_frame(VideoRecord(str(path), path, ()), data.short_side) for path in images]
     local = [features(one[None]) for one in shown]
-    grids = [Grid.of(part, local[0][number].shape[1]) for number, part in enumerate(features.parts)]
+    grids = [Grid.of(part, one.shape[1]) for part, one in zip(features.parts, local[0], strict=True)]
     searches = [
         NearestPatches(
             torch.cat([one[number][0] for one in local]),
@@ -145,29 +153,33 @@ def reassemble(
     ]
     read = search(data, features, searches, reporter)
     found = [one.result() for one in searches]
-    if not np.isfinite(found[0].distance).all():
+    if not all(np.isfinite(one.distance).all() for one in found):
         raise DataError(
             f"the other images have fewer than {max(neighbours)} patches. Give more images, or fewer --neighbours."
         )
-    sums = _sums(data, grids, found, neighbours)
-    largest = max(part.size for part in features.parts)
-    pictures = [resize(one[None], (largest, largest))[0].permute(1, 2, 0).numpy() for one in shown]
-    made = []
+    sums, labels, made = _sums(data, grids, found, neighbours), labels_of(data), []
     for image, (path, file) in enumerate(zip(images, own, strict=True)):
-        labels = next(
-            (one.labels for one, of in zip(data.records, data.files, strict=True) if of == file), ()
-        )
+        item = data.files.index(file) if file in data.files else None
+        name = path.name if item is None else data.records[item].id
         for number, (part, grid) in enumerate(zip(features.parts, grids, strict=True)):
             rows = slice(image * grid.across**2, (image + 1) * grid.across**2)
             for count in neighbours:
-                mean = np.rint(sums[number, count][rows] / count).astype(np.uint8)
                 nearest = found[number].of(rows, count).patches()
-                of_others = [data.records[item].labels for item, _, _ in nearest]
-                distinct = len(set(nearest)) / len(nearest)
-                picture = _joined(mean, grid)
                 made.append(
-                    Reassembled(path.name, part, grid, count, picture, distinct, alike(labels, of_others))
+                    Reassembled(
+                        image=name,
+                        part=part,
+                        grid=grid,
+                        neighbours=count,
+                        pixels=_joined(np.rint(sums[number, count][rows] / count).astype(np.uint8), grid),
+                        distinct=len(set(nearest)) / len(nearest),
+                        same_label=alike(labels[item], [labels[other] for other, _, _ in nearest])
+                        if item is not None
+                        else None,
+                    )
                 )
+    largest = max(part.size for part in features.parts)
+    pictures = [resize(one[None], (largest, largest))[0].permute(1, 2, 0).numpy() for one in shown]
     return pictures, made, read
 
 
@@ -196,17 +208,12 @@ def _joined(patches: NDArray[np.uint8], grid: Grid) -> NDArray[np.uint8]:
 def _draw(pictures: Sequence[NDArray[np.uint8]], made: Sequence[Reassembled], subtitle: str) -> Any:
     """A row for each image."""
     across = len(made) // len(pictures)
-    columns, rows = 1 + across, len(pictures)
     step, down = _CELL + _GAP, _CELL + _BELOW
-    page = Page(2 * _EDGE + columns * step - _GAP, _TITLE + _HEAD + rows * down)
+    page = Page(2 * _EDGE + (1 + across) * step - _GAP, _TITLE + _HEAD + len(pictures) * down)
     page.write(_EDGE, 0.1, "Each patch replaced by the nearest patches of other images", fontsize=11)
     page.write(_EDGE, 0.34, subtitle, fontsize=8.5, color=GREY)
-    heads = ["image", *(_head(one) for one in made[:across])]
-    for column, head in enumerate(heads):
-        bottom = 1 - (_TITLE + _HEAD - 0.05) / page.height
-        page.figure.text(
-            (_EDGE + column * step) / page.width, bottom, head, fontsize=7.5, va="bottom", parse_math=False
-        )
+    for column, head in enumerate(["image", *(_head(one) for one in made[:across])]):
+        page.write(_EDGE + column * step, _TITLE + _HEAD - 0.05, head, fontsize=7.5, va="bottom")
     for row, picture in enumerate(pictures):
         own = made[row * across : (row + 1) * across]
         cells = [(picture, clean(own[0].image, 28)), *((one.pixels, _caption(one)) for one in own)]
@@ -226,5 +233,5 @@ def _head(one: Reassembled) -> str:
 
 def _caption(one: Reassembled) -> str:
     count = one.grid.across**2 * one.neighbours
-    caption = f"{round(one.distinct * count)} different of {count}"
+    caption = f"{round(one.distinct * count)} different patches of {count}"
     return caption if one.same_label is None else f"{caption}\n{one.same_label:.0%} of the same label"

@@ -15,7 +15,7 @@ from praxiscope.retrieval.patches import Images, NearestPatches, find_patches
 from praxiscope.types import VideoRecord
 from praxiscope.units import counted
 
-__all__ = ["MOST", "LayerFeatures", "alike", "images_of", "search", "searched_in"]
+__all__ = ["MOST", "LayerFeatures", "alike", "images_of", "labels_of", "search", "searched_in"]
 
 MOST = 1000
 """Items that are searched, unless asked otherwise."""
@@ -85,6 +85,12 @@ def searched_in(images: Images, read: int, features: LayerFeatures) -> str:
     shown = items if read == len(images.records) - len(images.skipped) else f"{read} frames of {items}"
     lost = f"; {len(images.skipped)} could not be read" if images.skipped else ""
     return f"{features.backbone}; searched in {shown}{lost}"
+
+
+def labels_of(images: Images) -> list[tuple[str, ...]]:
+    """The labels of each item; none if all have the same."""
+    known = [tuple(record.labels) for record in images.records]
+    return known if len(set(known)) > 1 else [()] * len(known)
 
 
 def alike(labels: Sequence[str], others: Sequence[Sequence[str]]) -> float | None:

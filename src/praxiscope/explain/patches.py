@@ -18,7 +18,15 @@ from torch import Tensor
 from praxiscope.errors import ArgumentError, VideoError
 from praxiscope.explain.explanation import GREY, Explanation
 from praxiscope.explain.film import Page
-from praxiscope.explain.patch_data import MOST, LayerFeatures, alike, images_of, search, searched_in
+from praxiscope.explain.patch_data import (
+    MOST,
+    LayerFeatures,
+    alike,
+    images_of,
+    labels_of,
+    search,
+    searched_in,
+)
 from praxiscope.progress import Reporter
 from praxiscope.retrieval.parts import Part
 from praxiscope.retrieval.patches import Grid, Images, Nearest, NearestPatches, middle_frame, read_patches
@@ -159,8 +167,9 @@ def _place(data: Images, grid: Grid, item: int, position: int) -> dict[str, Any]
 
 
 def _same_label(data: Images, references: Sequence[_Reference], found: Nearest) -> float | None:
+    labels = labels_of(data)
     shares = [
-        alike(data.records[one.item].labels, [data.records[item].labels for item in own if item >= 0])
+        alike(labels[one.item], [labels[item] for item in own if item >= 0])
         for one, own in zip(references, found.item.tolist(), strict=True)
     ]
     known = [share for share in shares if share is not None]

@@ -46,7 +46,7 @@ PatchFeatures = Callable[[Tensor], Sequence[Tensor]]
 """Frames uint8 [n, 3, H, W] to the features of each part, float32 [n, P, d], such as
 `praxiscope.retrieval.encoder.LocalFeatures`."""
 
-_VALUES = 1 << 24  # distances that are in memory at once: 64 MiB in float32
+_VALUES = 1 << 22  # distances that are in memory at once: 16 MiB in float32
 
 
 class Grid(NamedTuple):
@@ -202,6 +202,9 @@ class NearestPatches:
         others = torch.nonzero(self._files != file)[:, 0]
         for rows in torch.split(others, max(1, _VALUES // len(features))):
             distance = _squared_distance(self._queries[rows], features)
+            # After a few images most queries find nothing nearer, so this is looked at first.
+            nearer = distance.amin(1) < self._distance[rows, -1]
+            rows, distance = rows[nearer], distance[nearer]
             least, position = _least(distance, 1 if self._apart else min(self._count, len(features)))
             place = torch.tensor([file, item, frame, 0], device=position.device).expand(*position.shape, 4)
             place = torch.cat([place[..., :3], position[..., None]], -1)

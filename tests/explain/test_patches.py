@@ -211,6 +211,8 @@ def test_layers_and_sizes_have_patches_of_their_own(tmp_path: Path) -> None:
     ]  # fmt: skip
     row = torch.arange(21, dtype=torch.uint8).expand(3, 21, 21)
     assert Grid(21, 6).cut(row, 5)[0, :, 0].tolist() == [17, 18, 19, 20]
+    with pytest.raises(ArgumentError, match="wide@64"):
+        Grid.of(Part("wide", 64), 12)
 
 
 def test_labels_of_the_found_patches_are_compared(tmp_path: Path) -> None:

@@ -196,11 +196,11 @@ def _tiles(
 def _draw(
     parts: Sequence[Part], grids: Sequence[Grid], tiles: Sequence[NDArray[np.uint8]], subtitle: str
 ) -> Any:
-    """A block for each layer, three side by side."""
+    """A block for each layer, at most three side by side."""
     rows, columns = tiles[0].shape[:2]
     wide, high = (columns + 1) * _STEP - _TILE / 2, rows * _STEP
-    across = min(3, len(parts))
-    down = -(-len(parts) // across)
+    down = -(-len(parts) // 3)
+    across = -(-len(parts) // down)
     width = 2 * _EDGE + across * (wide + _BETWEEN) - _BETWEEN
     page = Page(max(width, _LEAST_WIDTH), _TITLE + down * (_HEAD + high + _BELOW))
     page.write(_EDGE, 0.1, "Patches and the nearest patches of other images", fontsize=11)

@@ -200,3 +200,15 @@ def test_a_set_is_evaluated_by_its_protocol() -> None:
     assert evaluate(vectors, found, np.array([False, True, True, True])).average_precision[0] == 0
     with pytest.raises(ArgumentError, match="vectors"):
         evaluate(vectors[:3], found)
+
+
+def test_layers_without_a_map_are_refused(network: TrainedNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+    local = LocalFeatures(network, [Part("layer2", 64)])
+    maps = local._layers.maps
+    monkeypatch.setattr(
+        local._layers,
+        "maps",
+        lambda x, names: {name: one.mean((2, 3)) for name, one in maps(x, names).items()},
+    )
+    with pytest.raises(ArgumentError, match="layer2"):
+        local(frames(1))

@@ -61,8 +61,8 @@ def images_of(
     files = len(set(found.files))
     if files < 2:
         raise DataError(
-            f"the data have {counted(files, 'different image')}, and patches of one are searched in the others. Give "
-            "at least 2."
+            f"the data have {counted(files, 'image')} (copies count once), and patches are searched in other images. "
+            "Give at least 2."
         )
     return found
 

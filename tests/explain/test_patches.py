@@ -116,7 +116,7 @@ def test_the_mean_is_that_of_the_nearest_patches_of_other_images(
     images = [noise(seed) for seed in range(6)]
     records = save(tmp_path, **{f"image{number}": image for number, image in enumerate(images)})
     paths = [records[0].path, records[3].path]
-    _, made, _ = reassemble(paths, Images(records), MeanColour(), [1, 5], Reporter())
+    _, made, _ = reassemble(paths, Images(records), MeanColour(), [1, 5, 1], Reporter())
     for one, (query, count) in zip(made, [(0, 1), (0, 5), (3, 1), (3, 5)], strict=True):
         expected, nearest = brute_force(images[query], images[:query] + images[query + 1 :], count)
         assert np.array_equal(one.pixels, expected)

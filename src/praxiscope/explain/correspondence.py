@@ -138,6 +138,7 @@ def reassemble(
         The images, warped to the largest size, uint8 [S, S, 3]; for each image, layer and number of neighbours what is
         made, in this order; and the number of images and frames that were searched.
     """
+    neighbours = list(dict.fromkeys(neighbours))
     files = file_numbers([*images, *(record.path for record in data.records)])
     own, data.files = files[: len(images)], files[len(images) :]
     shown = [middle_frame(VideoRecord(str(path), path, ()), data.short_side) for path in images]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 from html import escape
+from pathlib import Path
 
 from praxiscope.evaluation.report.html import PAGE, STYLE, data_address, percent, section
 from praxiscope.retrieval.library import Hit, Library
@@ -37,10 +38,11 @@ def page(query: str, thumbs: Sequence[bytes], hits: Sequence[Hit], library: Libr
         f'<p class="small">{len(library)} items in {escape(str(library.root))}; '
         f"{'all rows were compared' if library.exact else 'approximate search'}.</p>"
     )
-    body = section("Query", _strip(thumbs, query)) + section("Found", about + "".join(rows))
+    asked = f'<p class="small">{escape(query)}</p>'
+    body = section("Query", asked + _strip(thumbs, query)) + section("Found", about + "".join(rows))
     return PAGE.format(
         media="",
-        title=f"Like {escape(query)}",
+        title=f"Like {escape(Path(query).name)}",
         style=STYLE + _OWN,
         written=date.today().isoformat(),
         up="",

@@ -275,7 +275,7 @@ def test_without_a_network_the_address_of_the_weights_is_named(monkeypatch):
 
 
 def test_all_methods_are_listed():
-    assert list_methods() == ["dis", "farneback", "network", "raft", "tvl1"]
+    assert list_methods() == ["codec", "dis", "farneback", "network", "raft", "tvl1"]
 
 
 @pytest.mark.parametrize("way", ["registered", "entry point"])

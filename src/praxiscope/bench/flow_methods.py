@@ -21,7 +21,7 @@ from torch import Tensor
 from praxiscope.commands.arguments import parse_method
 from praxiscope.errors import ArgumentError, CheckpointError
 from praxiscope.flow.estimate import create_estimator, estimate_flow
-from praxiscope.flow.methods import find_method, list_methods
+from praxiscope.flow.methods import FileEstimator, find_method, list_methods
 from praxiscope.jobs import one_thread
 
 __all__ = ["FlowRun", "Measured", "other_libraries", "our_methods", "pairs_per_second", "single_thread"]
@@ -69,6 +69,12 @@ def our_methods(
             if specs:
                 raise
             made.append(Measured(method, None, str(error)))
+            continue
+        if isinstance(estimator, FileEstimator):
+            missing = f"the flow method {method} reads video files, but pairs of frames are measured"
+            if specs:
+                raise ArgumentError(f"{missing}. Leave it out.")
+            made.append(Measured(method, None, missing))
             continue
         shown = {name: value for name, value in parameters.items() if name != "weights"}
         label = " ".join([method, *(f"{name}={value}" for name, value in shown.items())])

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import Tensor
 from praxiscope.data.skipped import DamageList
 from praxiscope.errors import DataError, PraxiscopeError, VideoError
 from praxiscope.flow.estimate import Estimator, create_estimator, estimate_flow
+from praxiscope.flow.methods import FileEstimator
 from praxiscope.flow.store import FlowStore
 from praxiscope.jobs import advance, run_jobs
 from praxiscope.progress import Reporter
@@ -27,6 +29,7 @@ __all__ = ["Job", "extract_all", "verify"]
 
 # Pixels of the frames in memory at once. A GPU gets as many pairs as it can process together.
 _CPU_PIXELS, _DEVICE_PIXELS = 1 << 20, 1 << 23
+_FIELDS_AT_ONCE = 8  # of a method that reads the file
 
 
 @dataclass(frozen=True)
@@ -152,17 +155,29 @@ def _extract(job: Job) -> _Outcome:
                 for backward in job.directions
             ]
             frames = 1
-            for chunk in _chunks(job, video):
-                moved = chunk.to(job.device)
-                for writer, backward in zip(writers, job.directions, strict=True):
-                    writer.add(estimate_flow(moved, estimator, backward=backward).cpu())
-                pairs = len(chunk) - 1
+            for flows in _flows(job, estimator, video):
+                for writer, flow in zip(writers, flows, strict=True):
+                    writer.add(flow)
+                pairs = len(flows[0])
                 frames += pairs
                 advance(pairs * len(writers), round(job.weight * pairs / max(promised, frames)))
     except PraxiscopeError as error:
         named = str(error).startswith(str(job.video))
         return _Outcome(problem=str(error) if named else f"{job.video}: {error}")
     return _Outcome(video_s=frames / video.fps, damage=known_damage(job.video))
+
+
+def _flows(job: Job, estimator: Estimator, video: Video) -> Iterator[list[Tensor]]:
+    """The fields of a video in order, in parts: float32 [n, 2, H, W] on the CPU for each direction."""
+    if isinstance(estimator, FileEstimator):
+        short_side = job.store.contract.short_side
+        read = [estimator.fields(video, short_side=short_side, backward=b) for b in job.directions]
+        while all(parts := [list(islice(fields, _FIELDS_AT_ONCE)) for fields in read]):
+            yield [torch.stack(part) for part in parts]
+        return
+    for chunk in _chunks(job, video):
+        moved = chunk.to(job.device)
+        yield [estimate_flow(moved, estimator, backward=backward).cpu() for backward in job.directions]
 
 
 def _chunks(job: Job, video: Video) -> Iterator[Tensor]:

@@ -6,7 +6,9 @@ Axis letters: S snippets of a video, L flow fields of a snippet, T frames of the
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path, PurePath
 from typing import TypeAlias
 
@@ -18,7 +20,7 @@ from praxiscope.errors import DataError
 from praxiscope.flow.clip import FlowClip
 from praxiscope.flow.contract import FlowContract, through_store
 from praxiscope.flow.estimate import SMALLEST_SIDE, Estimator, estimate_flow, estimator_of
-from praxiscope.flow.methods import find_method, list_methods
+from praxiscope.flow.methods import FileEstimator, find_method, list_methods
 from praxiscope.flow.stack import check_kind, field_numbers, stack_fields, stack_place, stackings
 from praxiscope.flow.store import FlowStore, flow_key
 from praxiscope.timing import timed
@@ -167,6 +169,8 @@ class EstimatedFlowReader(FlowReader):
                 f"{record.id}: has frames of {video.height} x {video.width} pixels, but flow needs at least "
                 f"{SMALLEST_SIDE}. Leave it out."
             )
+        if isinstance(self.estimator, FileEstimator):
+            return self._of_file(self.estimator, video, numbers, backward)
         # Methods that take several frames together do so from the first frame of the video on, as in a store.
         step = getattr(self.estimator, "frames_together", 2) - 1
         parts = []
@@ -176,6 +180,38 @@ class EstimatedFlowReader(FlowReader):
             frames = video.frames(range(first, end + 1), short_side=self.estimated_side)
             parts.append(self.estimate(frames, backward)[run[0] - first : run[-1] + 1 - first])
         return torch.cat(parts)
+
+    def file_fields(
+        self, estimator: FileEstimator, video: Video, backward: bool
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Yield number and quantised field [2, H, W] of all fields of a video."""
+        assert self.contract is not None
+        fields = estimator.fields(video, short_side=self.estimated_side, backward=backward)
+        for number in count():
+            with timed("flow estimation"):
+                field = next(fields, None)
+            if field is None:
+                return
+            yield number, through_store(field[None], self.contract)[0]
+
+    def _of_file(self, estimator: FileEstimator, video: Video, numbers: Tensor, backward: bool) -> Tensor:
+        last, found = self._picked(estimator, video, numbers, backward)
+        if last + 2 != video.quick_length():
+            # As with stored flow, the fields are those of the frames that decode.
+            video.decode_all()
+            numbers = video.renumbered(numbers).clamp_(max=last)
+            last, found = self._picked(estimator, video, numbers, backward)
+        return torch.stack([found[number] for number in numbers.tolist()])
+
+    def _picked(
+        self, estimator: FileEstimator, video: Video, numbers: Tensor, backward: bool
+    ) -> tuple[int, dict[int, Tensor]]:
+        """The number of the last field of a video, and the wanted fields."""
+        wanted, found, last = set(numbers.tolist()), {}, -1
+        for last, field in self.file_fields(estimator, video, backward):
+            if last in wanted:
+                found[last] = field
+        return last, found
 
 
 def _stored(store: FlowStore, record: VideoRecord) -> FlowClip:

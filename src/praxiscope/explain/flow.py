@@ -18,6 +18,7 @@ from praxiscope.errors import ArgumentError, DataError
 from praxiscope.explain.explanation import TEXT, Explanation, new_figure, set_title, style_axes
 from praxiscope.flow.colour import colour_wheel, flow_to_rgb
 from praxiscope.flow.estimate import Estimator, create_estimator, estimate_flow
+from praxiscope.flow.methods import FileEstimator
 from praxiscope.progress import Reporter
 from praxiscope.units import counted
 from praxiscope.video.opening import open_video
@@ -82,9 +83,15 @@ def explain_flow(
     places = [wanted.index(number) for number in numbers]
     fields = []
     with (reporter or Reporter()).bar("estimating flow", len(places)) as bar:
-        for place in places:
-            fields.append(estimate_flow(pixels[place : place + 2].to(where), estimator)[0].cpu())
-            bar.advance()
+        if isinstance(estimator, FileEstimator):
+            for number, field in enumerate(estimator.fields(source, short_side=short_side)):
+                if number in numbers:
+                    fields.append(field)
+                    bar.advance()
+        else:
+            for place in places:
+                fields.append(estimate_flow(pixels[place : place + 2].to(where), estimator)[0].cpu())
+                bar.advance()
     flow = torch.stack(fields)
     times = [float(source.timestamps()[number]) for number in numbers]
     lengths = torch.hypot(flow[:, 0], flow[:, 1])

@@ -8,17 +8,31 @@ the class.
 from __future__ import annotations
 
 import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
-from praxiscope.errors import unknown_name
+from praxiscope.errors import ArgumentError, unknown_name
 from praxiscope.registry import Registry
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["FILES", "Estimator", "Method", "check_method", "estimators", "find_method", "list_methods"]
+    from praxiscope.video.decode import Video
+
+__all__ = [
+    "FILES",
+    "Estimator",
+    "FileEstimator",
+    "Method",
+    "check_method",
+    "estimators",
+    "find_method",
+    "list_methods",
+]
 
 FILES = {
+    "codec": "praxiscope.flow.codec",
     "dis": "praxiscope.flow.opencv",
     "farneback": "praxiscope.flow.opencv",
     "network": "praxiscope.inference.flow_network",
@@ -44,6 +58,45 @@ class Estimator(Protocol):
 
         Of a long video it is given parts, which overlap by a frame. A method that takes several frames together says
         so by an attribute ``frames_together``."""
+
+
+class FileEstimator(ABC):
+    """Base class of the estimators that read the video file, not its pixels.
+
+    Callers that have a video call `fields` instead of the estimator.
+    """
+
+    name: str
+    needs_weights = False
+
+    @property
+    @abstractmethod
+    def parameters(self) -> dict[str, Any]:
+        """See `Estimator`."""
+
+    @abstractmethod
+    def fields(
+        self, video: Video, *, short_side: int | None = None, backward: bool = False
+    ) -> Iterator[Tensor]:
+        """All fields of a video in order, in bounded memory.
+
+        Args:
+            video: the video.
+            short_side: short side of the fields in pixels; None for that of the frames.
+            backward: as for `praxiscope.flow.estimate.estimate_flow`.
+
+        Yields:
+            float32 [2, H, W] on the CPU, one less than frames decode.
+
+        Raises:
+            VideoError: the file cannot be read or has no flow of this method, or its frames are too small.
+        """
+
+    def __call__(self, frames: Tensor, *, backward: bool = False) -> Tensor:
+        raise ArgumentError(
+            f"the flow method {self.name} reads the video file, but here are only frames. Use another method, or store "
+            f"flow first: praxiscope flow DATA --method {self.name} --out FOLDER."
+        )
 
 
 class Method(Protocol):

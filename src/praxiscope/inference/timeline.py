@@ -20,6 +20,7 @@ from praxiscope.checkpoint import InputContract
 from praxiscope.data.flow_reader import EstimatedFlowReader, FlowSource, StoredFlowReader, flow_reader
 from praxiscope.errors import ArgumentError, VideoError
 from praxiscope.flow.estimate import SMALLEST_SIDE
+from praxiscope.flow.methods import FileEstimator
 from praxiscope.flow.stack import field_numbers, stack_fields, stack_place
 from praxiscope.types import VideoRecord
 from praxiscope.video.decode import DecodedFrame, Video
@@ -290,12 +291,21 @@ def _estimated_stacks(
             f"has frames of {video.height} x {video.width} pixels; flow needs {SMALLEST_SIDE} and more",
             "Leave it out.",
         )
-    frames: dict[int, tuple[DecodedFrame, Tensor]] = {}
+    estimator = reader.estimator
+    of_file: dict[bool, Iterator[tuple[int, Tensor]]] = {}  # by direction, for a method that reads the file
+    if isinstance(estimator, FileEstimator):
+        of_file = {backward: reader.file_fields(estimator, video, backward) for backward in (False, True)}
+    frames: dict[int, DecodedFrame] = {}
+    pixels: dict[int, Tensor] = {}
     fields: dict[tuple[int, bool], Tensor] = {}  # computed for one snippet, used again by the next
 
     def field(number: int, backward: bool) -> Tensor:
+        while of_file and (number, backward) not in fields:
+            reached, found = next(of_file[backward])
+            if reached >= coming - back:
+                fields[reached, backward] = found
         if (number, backward) not in fields:
-            pair = torch.stack((frames[number][1], frames[number + 1][1]))
+            pair = torch.stack((pixels[number], pixels[number + 1]))
             fields[number, backward] = reader.estimate(pair, backward)[0]
         return fields[number, backward]
 
@@ -303,16 +313,19 @@ def _estimated_stacks(
         return torch.stack([field(number, backward) for number in numbers.tolist()])
 
     def moment(at: int, last: int) -> _Moment:
-        frame = frames[at][0]
+        frame = frames[at]
         return _Moment(frame.time_s, partial(_snippet, at, frame, last, read, video, contract))
 
     last, coming = -1, 0
     for last, frame in enumerate(video.decode()):
-        frames[last] = (frame, frame.rgb(short_side=reader.estimated_side))
+        frames[last] = frame
+        if not of_file:
+            pixels[last] = frame.rgb(short_side=reader.estimated_side)
         while last >= max(coming + ahead, first_ahead):
             yield moment(coming, last)
             for old in [n for n in frames if n < coming - back]:
                 del frames[old]
+                pixels.pop(old, None)
             for key in [key for key in fields if key[0] < coming - back]:
                 del fields[key]
             coming += 1

@@ -66,11 +66,14 @@ def _too_slow(path: Path, limit_s: float, frame: int | None = None) -> VideoErro
     return VideoError(path, f"took longer than {limit_s:g} s", remedy, frame)
 
 
-def open_container(path: Path, limit_s: float) -> tuple[Any, Any]:
+def open_container(path: Path, limit_s: float, *, motion_vectors: bool = False) -> tuple[Any, Any]:
     """Open a file; return PyAV's container and the video stream that a player shows.
 
     Of several video streams this is the best one for FFmpeg: the one that is marked as default, then the one with most
     frames and bits. Cover art is not a video stream.
+
+    With ``motion_vectors`` the frames have the side data MOTION_VECTORS, where their codec exports any, and pixels that
+    are not finished: they are not for viewing.
 
     Raises VideoError for a file that is missing, empty, no regular file, no video, or without a video stream.
     """
@@ -124,6 +127,9 @@ def open_container(path: Path, limit_s: float) -> tuple[Any, Any]:
         if stream.codec_context.name == "h264":
             # As with PyAV's own setting (slice threads): lost parts are not concealed.
             options["enable_er"] = "0"
+        if motion_vectors:
+            # Vectors are read from the stream, not from pixels: neither step changes them, and both take time.
+            options |= {"flags2": "+export_mvs", "skip_loop_filter": "all", "skip_idct": "all"}
         stream.codec_context.options = options
     except BaseException:
         container.close()

@@ -271,12 +271,16 @@ class Video:
         for frame in self.decode():
             yield frame.rgb()
 
-    def decode(self, start_s: float | None = None, end_s: float | None = None) -> Iterator[DecodedFrame]:
+    def decode(
+        self, start_s: float | None = None, end_s: float | None = None, *, motion_vectors: bool = False
+    ) -> Iterator[DecodedFrame]:
         """Iterate over frames in bounded memory, for files of any length.
 
         Args:
             start_s, end_s: frames with ``start_s <= time < end_s``, in seconds from the start of the file. Times that
                 differ by less than a tick of the container's clock are equal.
+            motion_vectors: export the codec's motion vectors as side data MOTION_VECTORS of `DecodedFrame.raw`, for
+                which the file is decoded from its start. The pixels are then not finished, and not to be used.
 
         Yields:
             Frames in presentation order. Their pixels are converted when `DecodedFrame.rgb` is called.
@@ -295,7 +299,7 @@ class Video:
         convert = Converter(index.size, index.upright)
         deadline = Deadline(self.path, self.time_limit_s)
         expected = -1
-        if first > 0 and not index.sequential:
+        if first > 0 and not index.sequential and not motion_vectors:
             for number, raw in read_frames(self.path, index, range(first, last), deadline):
                 if first <= number < last:
                     yield DecodedFrame(number, float(index.times[number]), raw, convert)
@@ -305,7 +309,7 @@ class Video:
                 return
         # From the start the index is not needed: all frames that the decoder returns count.
         after = index.times[expected] if expected >= 0 else -math.inf
-        for number, raw, time_s in count_frames(self.path, index, deadline):
+        for number, raw, time_s in count_frames(self.path, index, deadline, motion_vectors=motion_vectors):
             if end_s is not None and time_s >= end_s - same_s:
                 return
             if time_s > after and (start_s is None or time_s >= start_s - same_s):

@@ -27,8 +27,16 @@ __all__ = ["count_frames", "read_frames"]
 _WORTH_SEEKING = 500  # packets to pass over; reading fewer is as fast as a seek
 
 
-def count_frames(path: Path, index: FrameIndex, deadline: Deadline) -> Iterator[tuple[int, Any, float]]:
+def count_frames(
+    path: Path, index: FrameIndex, deadline: Deadline, *, motion_vectors: bool = False
+) -> Iterator[tuple[int, Any, float]]:
     """Decode all frames in order.
+
+    Args:
+        path: the file.
+        index: of the file.
+        deadline: for the whole call.
+        motion_vectors: export them, see `praxiscope.video.container.open_container`.
 
     Yields:
         Number, PyAV frame and time in seconds of each frame. Times rise.
@@ -39,7 +47,7 @@ def count_frames(path: Path, index: FrameIndex, deadline: Deadline) -> Iterator[
     count, read = 0, 0
     before = -math.inf
     came, newest = np.zeros(len(index.ranks), dtype=bool), -1  # flags: a film has very many packets
-    container, stream = files.open_container(path, deadline.limit_s)
+    container, stream = files.open_container(path, deadline.limit_s, motion_vectors=motion_vectors)
     if len(index.ranks) > MANY:
         trim_memory()
     with container:

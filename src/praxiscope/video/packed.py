@@ -174,8 +174,10 @@ class PackedVideo(Video):
             done.setdefault(number, place)
         return torch.from_numpy(out).permute(0, 3, 1, 2)
 
-    def decode(self, start_s: float | None = None, end_s: float | None = None) -> Iterator[DecodedFrame]:
-        """Iterate over frames; see `Video.decode`."""
+    def decode(
+        self, start_s: float | None = None, end_s: float | None = None, *, motion_vectors: bool = False
+    ) -> Iterator[DecodedFrame]:
+        """Iterate over frames; see `Video.decode`. Images of packed clips have no motion vectors."""
         times = self._rows["time_s"]
         first, last = part(times, start_s, end_s, self.same_s)
         convert = Converter((self.width, self.height))

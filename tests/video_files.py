@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -210,3 +211,17 @@ def forget_indices() -> None:
     from praxiscope.video import index_cache
 
     index_cache._cache = index_cache._Cache()
+
+
+MATRICES = [(1, 0, 0, 1), (-1, 0, 0, 1), (1, 0, 0, -1), (-1, 0, 0, -1)]
+MATRICES += [(0, 1, 1, 0), (0, 1, -1, 0), (0, -1, 1, 0), (0, -1, -1, 0)]
+
+
+def turned(source: Path, target: Path, matrix: tuple[int, int, int, int]) -> Path:
+    """A copy of an mp4 file with another display matrix."""
+    data = bytearray(source.read_bytes())
+    at = data.index(b"tkhd") + 4 + 4 + (32 if data[data.index(b"tkhd") + 4] else 20) + 16
+    a, b, c, d = matrix
+    data[at : at + 36] = struct.pack(">9i", a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
+    target.write_bytes(data)
+    return target

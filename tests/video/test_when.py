@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import struct
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,17 @@ from praxiscope.types import VideoRecord
 from praxiscope.video.decode import Video
 from praxiscope.video.opening import open_video
 from praxiscope.video.pack import pack_video
-from video_files import colour, damaged, forget_indices, make_colours, pixels, sequential, shown_by_ffmpeg
+from video_files import (
+    MATRICES,
+    colour,
+    damaged,
+    forget_indices,
+    make_colours,
+    pixels,
+    sequential,
+    shown_by_ffmpeg,
+    turned,
+)
 
 CODECS: dict[str, dict[str, Any]] = {
     "h264.mp4": {},
@@ -302,19 +311,6 @@ def test_the_length_of_a_file_cut_off_is_that_of_what_decodes(tmp_path: Path) ->
 
 
 # Orientation
-
-MATRICES = [(1, 0, 0, 1), (-1, 0, 0, 1), (1, 0, 0, -1), (-1, 0, 0, -1)]
-MATRICES += [(0, 1, 1, 0), (0, 1, -1, 0), (0, -1, 1, 0), (0, -1, -1, 0)]
-
-
-def turned(source: Path, target: Path, matrix: tuple[int, int, int, int]) -> Path:
-    """A copy of an mp4 file with another display matrix."""
-    data = bytearray(source.read_bytes())
-    at = data.index(b"tkhd") + 4 + 4 + (32 if data[data.index(b"tkhd") + 4] else 20) + 16
-    a, b, c, d = matrix
-    data[at : at + 36] = struct.pack(">9i", a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
-    target.write_bytes(data)
-    return target
 
 
 @pytest.mark.parametrize("matrix", MATRICES)

@@ -235,11 +235,10 @@ def _painted(grid: NDArray[np.float32], frame: _Coded) -> Tensor:
     """The field of the upright frame, float32 [2, H, W], from the grid [h, w, 2] of the frame as it is stored."""
     width, height = frame.size
     transposed, flipped, upside_down = frame.upright
-    field = grid.repeat(_CELL, axis=0).repeat(_CELL, axis=1)[:height, :width]
+    field = grid.transpose(2, 0, 1).repeat(_CELL, axis=1).repeat(_CELL, axis=2)[:, :height, :width]
     if transposed:
-        field = field.swapaxes(0, 1)[..., ::-1]
-    if flipped:
-        field = field[:, ::-1] * np.array((-1, 1), dtype=np.float32)
-    if upside_down:
-        field = field[::-1] * np.array((1, -1), dtype=np.float32)
-    return torch.from_numpy(np.ascontiguousarray(field.transpose(2, 0, 1)))
+        field = field.swapaxes(1, 2)[::-1]
+    signs = np.array((-1 if flipped else 1, -1 if upside_down else 1), dtype=np.float32)
+    if flipped or upside_down:
+        field = field[:, :: int(signs[1]), :: int(signs[0])] * signs[:, None, None]
+    return torch.from_numpy(np.ascontiguousarray(field))

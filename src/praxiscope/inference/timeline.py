@@ -302,7 +302,7 @@ def _estimated_stacks(
     def field(number: int, backward: bool) -> Tensor:
         while of_file and (number, backward) not in fields:
             reached, found = next(of_file[backward])
-            if reached >= coming - back:
+            if reached >= oldest:
                 fields[reached, backward] = found
         if (number, backward) not in fields:
             pair = torch.stack((pixels[number], pixels[number + 1]))
@@ -316,17 +316,18 @@ def _estimated_stacks(
         frame = frames[at]
         return _Moment(frame.time_s, partial(_snippet, at, frame, last, read, video, contract))
 
-    last, coming = -1, 0
+    last, coming, oldest = -1, 0, 0
     for last, frame in enumerate(video.decode()):
         frames[last] = frame
         if not of_file:
             pixels[last] = frame.rgb(short_side=reader.estimated_side)
         while last >= max(coming + ahead, first_ahead):
             yield moment(coming, last)
-            for old in [n for n in frames if n < coming - back]:
+            oldest = coming - back
+            for old in [n for n in frames if n < oldest]:
                 del frames[old]
                 pixels.pop(old, None)
-            for key in [key for key in fields if key[0] < coming - back]:
+            for key in [key for key in fields if key[0] < oldest]:
                 del fields[key]
             coming += 1
     for at in range(coming, last + 1):

@@ -10,6 +10,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import binary_dilation, map_coordinates, median_filter
 
 import praxiscope as px
 from praxiscope.bench.flow_methods import our_methods
@@ -138,6 +139,7 @@ def test_backward_flow_equals_a_plain_painter(tmp_path: Path) -> None:
         stream = container.streams.video[0]
         stream.codec_context.options = {"flags2": "+export_mvs"}
         decoded = list(container.decode(stream))
+    y, x = np.mgrid[:144, :176]
     for field, frame in zip(found, decoded[1:], strict=True):
         expected = np.full((2, 144, 176), np.nan)
         for mv in frame.side_data.get("MOTION_VECTORS"):
@@ -145,9 +147,16 @@ def test_backward_flow_equals_a_plain_painter(tmp_path: Path) -> None:
             left, top = mv.dst_x - mv.w // 2, mv.dst_y - mv.h // 2
             shift = mv.motion_x / mv.motion_scale, mv.motion_y / mv.motion_scale
             expected[:, top : top + mv.h, left : left + mv.w] = np.reshape(shift, (2, 1, 1))
-        known = ~np.isnan(expected)
-        assert known.mean() > 0.9
-        assert np.array_equal(field[known], expected[known].astype(np.float32))
+        unknown = np.isnan(expected[0, ::8, ::8])  # what is filled, and what depends on it, is not compared
+        known = ~binary_dilation(unknown, np.ones((5, 5))).repeat(8, 0).repeat(8, 1)
+        assert known.mean() > 0.5
+        for component, flow in zip(np.nan_to_num(expected), field, strict=True):
+            cells = median_filter(component[::8, ::8], 3, mode="nearest")
+            smooth = map_coordinates(
+                cells, ((y + 0.5) / 8 - 0.5, (x + 0.5) / 8 - 0.5), order=1, mode="nearest"
+            )
+            assert smooth[known].std() > 0.1
+            assert np.abs(flow - smooth)[known].max() < 1e-4
 
 
 @pytest.mark.parametrize(("distance", "vector"), [(2, (-32, 16)), (-1, (16, -8))])

@@ -188,7 +188,7 @@ def _grid(frame: _Coded, past: int, future: int, backward: bool) -> NDArray[np.f
     width, height = frame.size
     grid = np.full((-(-height // _CELL), -(-width // _CELL), 2), np.nan, dtype=np.float32)
     sources = [(-1, past), (1, future)]  # FFmpeg's sign of the direction, and the distance
-    for source, distance in sorted(sources, key=lambda pair: (pair[1], -pair[0]), reverse=True):
+    for source, distance in sorted(sources, key=lambda pair: (pair[1], pair[0]), reverse=True):
         vectors = frame.vectors[frame.vectors["source"] == source]
         if distance and len(vectors):  # the nearer frame comes last, and is written over the other
             _paint(grid, vectors, -source * distance, backward)

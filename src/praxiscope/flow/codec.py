@@ -73,7 +73,7 @@ class _Coded(NamedTuple):
 @estimators.register("codec")
 @dataclass(frozen=True)
 class Codec(FileEstimator):
-    """The motion vectors of the video file (Kantorov and Laptev, 2014): by far the fastest method, and the coarsest.
+    """The motion vectors of the video file (Kantorov and Laptev, 2014), the fastest method.
 
     A block of 8 to 16 pixels has one vector, which leads from frame t + 1 to a frame that it was predicted from.
     Divided by the distance to that frame, it is the backward flow of the block. Reversed, and moved to where the block

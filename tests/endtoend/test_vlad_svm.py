@@ -74,6 +74,10 @@ def test_means_over_space_and_too_few_features_are_refused(
     assert told.code == 2
     assert "--pool none" in told.err
     assert not (tmp_path / "refused").exists()
+    for wrong in ("model.words=0", "model.encoding=bag", "model.c=0", "model.samples=0"):
+        told = call("train", store, "--model", "vlad-svm", "--set", wrong, "--out", tmp_path / "refused")
+        assert told.code == 2, wrong
+        assert not (tmp_path / "refused").exists()
     told = call(
         "train", store, "--model", "vlad-svm", "--set", "model.words=100000", "--out", tmp_path / "few"
     )

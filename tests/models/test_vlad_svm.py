@@ -127,6 +127,7 @@ def test_videos_of_several_labels_have_a_machine_for_each() -> None:
         {"dims": 1.5},
         {"samples": 0},
         {"c": 0},
+        {"c": True},
     ],
 )
 def test_wrong_settings_are_named(wrong: dict[str, Any]) -> None:

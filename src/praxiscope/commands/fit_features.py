@@ -14,6 +14,8 @@ from praxiscope.data.manifest import Manifest
 from praxiscope.data.splitlist import Learned, trained_on
 from praxiscope.features.store import FeatureStore, is_store
 from praxiscope.inference.frame_network import check_network
+from praxiscope.models import create_model
+from praxiscope.models.undrawn import Undrawn
 from praxiscope.progress import Reporter
 from praxiscope.recipes.settings import TrainSettings
 from praxiscope.run_folder import FEATURES
@@ -28,6 +30,9 @@ class FromFeatures:
     def check(self, settings: TrainSettings, folder: Path, resume: bool) -> None:
         """Check the settings."""
         check_fit(settings, folder, resume)
+        own = {key: value for key, value in builder_keywords(settings).items() if key != "pretrained"}
+        with Undrawn():  # the checks of the builder; the network itself is that of the features
+            create_model(settings.model.name, **own, num_classes=2)
 
     def is_stored(self, path: str | Path) -> bool:
         """Whether a path is a feature store."""

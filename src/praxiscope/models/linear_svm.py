@@ -32,7 +32,7 @@ class LinearSvm(nn.Linear):
     """
 
     def __init__(self, width: int, num_classes: int, c: float) -> None:
-        if not isinstance(c, int | float) or not 0 < c < math.inf:
+        if isinstance(c, bool) or not isinstance(c, int | float) or not 0 < c < math.inf:
             raise ArgumentError(f"c must be a number above 0, got {c!r}")
         super().__init__(width, num_classes)
         self.c = c

@@ -242,8 +242,10 @@ def load_encoder(folder: Path, *, device: torch.device | None = None, precision:
         projection = (
             Projection(tensors["projection.mean"], tensors["projection.axes"]) if about["projected"] else None
         )
-        network = load_frame_network(folder / NETWORK, device=device, precision=precision)
         framing: Framing = "center" if "short_side" in about else "warp"
+        # Stored features may have any precision; in float32 those of a query are nearest to all of them.
+        exact = "32" if framing == "center" else precision
+        network = load_frame_network(folder / NETWORK, device=device, precision=exact)
         found = Encoder(LocalFeatures(network, parts, framing), words, projection, about["learned_from"])
     except (OSError, ValueError, KeyError, TypeError, CheckpointError) as error:
         raise DataError(f"{folder}: the encoder is missing or damaged ({error}).") from error

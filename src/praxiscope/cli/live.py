@@ -16,7 +16,7 @@ from praxiscope.progress import clock
 from praxiscope.units import counted, parse_duration
 
 if TYPE_CHECKING:
-    from praxiscope.inference.answers import NoneBelow
+    from praxiscope.evaluation.answers import NoneBelow
     from praxiscope.inference.live import Live, LiveAnswer
     from praxiscope.inference.options import LoadOptions
     from praxiscope.video.live_frames import LiveSource

@@ -13,6 +13,7 @@ from praxiscope.cli import (
     check,
     dataset,
     explain,
+    export,
     features,
     flow,
     fuse,
@@ -72,6 +73,7 @@ app.command("check", help=check.HELP, rich_help_panel=_START)(check.check)
 app.command("train", help=train.HELP, rich_help_panel=_START)(train.train)
 app.command("test", help=test.HELP, rich_help_panel=_START)(test.test)
 app.command("predict", help=predict.HELP, rich_help_panel=_START)(predict.predict)
+app.command("export", help=export.HELP, rich_help_panel=_START)(export.export)
 app.command("pack", help=pack.HELP, rich_help_panel=_DATA)(pack.pack)
 app.add_typer(dataset.app, name="dataset", rich_help_panel=_DATA)
 app.command("features", help=features.HELP, rich_help_panel=_DATA)(features.features)

@@ -34,7 +34,7 @@ from praxiscope.units import counted
 
 if TYPE_CHECKING:
     from praxiscope.commands.predict import Failure
-    from praxiscope.inference.answers import NoneBelow
+    from praxiscope.evaluation.answers import NoneBelow
     from praxiscope.inference.fused import AnyRecogniser
     from praxiscope.progress import Reporter
     from praxiscope.types import Prediction, Segment
@@ -52,7 +52,7 @@ NONE = "none of these"
 
 
 def predict(
-    run: Annotated[str, typer.Argument(help="Run folder or model folder.")],
+    run: Annotated[str, typer.Argument(help="Run folder, model folder, or exported network.")],
     sources: Annotated[
         list[str] | None,
         typer.Argument(
@@ -129,7 +129,8 @@ def predict(
 ) -> None:
     from praxiscope.commands.predict import find_sources
     from praxiscope.commands.predict import predict as run_prediction
-    from praxiscope.inference.answers import parse_none_below
+    from praxiscope.deploy.description import is_exported
+    from praxiscope.evaluation.answers import parse_none_below
     from praxiscope.inference.options import FlowOptions, LoadOptions
     from praxiscope.units import parse_duration
 
@@ -154,12 +155,22 @@ def predict(
         predict_segments(run, sources, how, options, files_of_segments, json=json, as_csv=as_csv)
         return
     files_of_segments.refuse()
-    options.check(run)
+    exported = is_exported(run)
+    if exported:
+        _check_exported(window=window, checkpoint=checkpoint, flow=flow, flow_weights=flow_weights, task=task)
+    else:
+        options.check(run)
     speaker = reporter()
     files = find_sources(sources, lambda text: speaker.line(f"Note: {text}"))
-    with quick_imports():
-        from praxiscope.inference.loading import load_recogniser
-    recogniser = load_recogniser(run, options)
+    recogniser: Any
+    if exported:
+        from praxiscope.deploy.runner import load
+
+        recogniser = load(run)
+    else:
+        with quick_imports():
+            from praxiscope.inference.loading import load_recogniser
+        recogniser = load_recogniser(run, options)
     refusals = _Refusals(threshold, recogniser.calibration)
     as_csv = as_csv or not (json or sys.stdout.isatty())
     if window_s is not None and as_csv:
@@ -232,6 +243,17 @@ def _check_live(**given: object) -> None:
             )
 
 
+def _check_exported(**given: object) -> None:
+    """Raise ArgumentError for an option that needs the run."""
+    from praxiscope.errors import ArgumentError
+
+    for name, value in given.items():
+        if value is not None:
+            raise ArgumentError(
+                f"--{name.replace('_', '-')} is not for an exported network. Leave it out, or predict with the run."
+            )
+
+
 class _Refusals:
     """Counts the answers "none of these", and explains them once for a command."""
 
@@ -253,7 +275,7 @@ class _Refusals:
             self.add(prediction)
 
     def report(self, speaker: Reporter) -> None:
-        from praxiscope.inference.answers import find_threshold
+        from praxiscope.evaluation.answers import find_threshold
 
         if not self.refused:
             return

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from praxiscope.data.files import is_video, left_out_note, search
 from praxiscope.data.textfile import numbered_lines, read_text
 from praxiscope.errors import ArgumentError, DataError, VideoError
-from praxiscope.inference.answers import NoneBelow, find_threshold
+from praxiscope.evaluation.answers import NoneBelow, find_threshold
 from praxiscope.types import Prediction
 from praxiscope.units import counted
 from praxiscope.video.framefiles import is_frame_folder

@@ -14,7 +14,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+import numpy as np
+from numpy.typing import NDArray
+
 from praxiscope.errors import ArgumentError
+from praxiscope.video.places import middles
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,6 +31,7 @@ __all__ = [
     "name_with_average",
     "parse_protocol",
     "view_indices",
+    "view_places",
     "views_named",
 ]
 
@@ -247,8 +252,13 @@ def view_indices(
     """
     import torch  # names are parsed without torch
 
-    from praxiscope.video.sampling import segment_indices
+    return torch.from_numpy(view_places(protocol, num_frames, together, snippet_length))
 
+
+def view_places(
+    protocol: Protocol, num_frames: int, together: int | None, snippet_length: int = 1
+) -> NDArray[np.int64]:
+    """What `view_indices` returns, as an array; torch need not be installed."""
     for label, value in (
         ("num_frames", num_frames),
         ("together", 1 if together is None else together),
@@ -259,7 +269,7 @@ def view_indices(
     views = protocol.temporal_views
     starts = max(num_frames - snippet_length + 1, 1)  # frames at which a snippet can start
     if protocol.sampling == "all":
-        return torch.arange(starts)[None]
+        return np.arange(starts)[None]
     if protocol.sampling == "random":
         raise ArgumentError(
             f"protocol {protocol.name} draws its views, so they are not those of a number of frames"
@@ -267,17 +277,17 @@ def view_indices(
     if together is None:
         if protocol.sampling != "segments":
             raise ArgumentError(f"protocol {protocol.name} needs a number of snippets, together; got None")
-        return segment_indices(num_frames, views, snippet_length)[None]
+        return np.array(middles(num_frames, views, snippet_length))[None]
     if protocol.sampling == "segments":
         # Segment s begins at tick * s, and view k lies (k + 1/2) / V further: the middle of part s * V + k
         # of S * V equal parts.
-        middles = segment_indices(num_frames, together * views, snippet_length)
-        return middles.reshape(together, views).T.contiguous()  # [S * V] -> [V, S]
+        found = np.array(middles(num_frames, together * views, snippet_length))
+        return np.ascontiguousarray(found.reshape(together, views).T)  # [S * V] -> [V, S]
     window = together * protocol.stride
     last = max(starts - window, 0)  # TSM: a window counts S * stride frames, with S * stride = 64
     if views == 1:
-        begins = torch.tensor([last // 2])
+        begins = np.array([last // 2])
     else:
-        begins = torch.arange(views) * last // (views - 1)
-    offsets = torch.arange(together) * protocol.stride
+        begins = np.arange(views) * last // (views - 1)
+    offsets = np.arange(together) * protocol.stride
     return (begins[:, None] + offsets[None, :]) % starts  # [V, 1] + [1, S] -> [V, S]

@@ -23,11 +23,11 @@ from praxiscope.data.dataset import Skip, ignore
 from praxiscope.data.flow_reader import needs_weights
 from praxiscope.data.splitlist import SplitList
 from praxiscope.errors import ArgumentError, CheckpointError, ScoresError
+from praxiscope.evaluation.answers import NoneBelow, find_threshold, is_none
 from praxiscope.evaluation.calibration import calibrate
 from praxiscope.evaluation.fusion import combine, fuse
 from praxiscope.evaluation.scores import Scores
 from praxiscope.evaluation.svm import SvmFusion
-from praxiscope.inference.answers import NoneBelow, find_threshold, is_none
 from praxiscope.inference.describe import recogniser_html, recogniser_text
 from praxiscope.inference.loading import load_single
 from praxiscope.inference.options import FlowOptions, LoadOptions

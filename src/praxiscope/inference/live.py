@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from praxiscope.errors import ArgumentError
-from praxiscope.inference.answers import NoneBelow, find_threshold, is_none
+from praxiscope.evaluation.answers import NoneBelow, find_threshold, is_none
 from praxiscope.inference.fused import FusedRecogniser
 from praxiscope.inference.live_models import live_model
 from praxiscope.inference.loading import load

@@ -19,10 +19,10 @@ from praxiscope.checkpoint import save_checkpoint
 from praxiscope.data.dataset import Skip, ignore
 from praxiscope.data.splitlist import SplitList
 from praxiscope.errors import ArgumentError, CheckpointError
+from praxiscope.evaluation.answers import NoneBelow, find_threshold, is_none
 from praxiscope.evaluation.protocols import Protocol, parse_protocol
 from praxiscope.evaluation.scores import Scores
 from praxiscope.evaluation.views import ViewMean
-from praxiscope.inference.answers import NoneBelow, find_threshold, is_none
 from praxiscope.inference.describe import input_text, recogniser_html, recogniser_text
 from praxiscope.inference.examples import ExampleReader
 from praxiscope.inference.network import TrainedNetwork

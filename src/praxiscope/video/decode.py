@@ -17,12 +17,10 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from praxiscope.errors import VideoError
 from praxiscope.video import container as files
@@ -33,6 +31,9 @@ from praxiscope.video.index_cache import cached_index, index_of
 from praxiscope.video.pixels import Converter, Crop, Orientation, check_crop, check_indices, scaled_size
 from praxiscope.video.times import part, same_within
 from praxiscope.video.verify import verify
+
+if TYPE_CHECKING:  # frames are also read where torch is not installed
+    from torch import Tensor
 
 __all__ = ["DecodedFrame", "Video", "known_damage"]
 
@@ -67,7 +68,13 @@ class DecodedFrame:
 
     def rgb(self, short_side: int | None = None) -> Tensor:
         """The pixels, uint8 [3, H, W], with the short side scaled to ``short_side`` pixels if given."""
-        return torch.from_numpy(self._convert(self.raw, short_side)).permute(2, 0, 1)
+        import torch
+
+        return torch.from_numpy(self.array(short_side)).permute(2, 0, 1)
+
+    def array(self, short_side: int | None = None) -> NDArray[np.uint8]:
+        """The pixels as `rgb` returns them, as an array [H, W, 3]."""
+        return self._convert(self.raw, short_side)
 
 
 class Video:
@@ -182,9 +189,14 @@ class Video:
         Returns:
             int64 of the same shape.
         """
+        import torch
+
+        return torch.from_numpy(self._renumbered(numbers.numpy()))
+
+    def _renumbered(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
         if self._promised is None or self._promised is self._index.times:
             return numbers
-        return torch.from_numpy(self._on_screen(self._promised[numbers.numpy()]))
+        return self._on_screen(self._promised[numbers])
 
     def _on_screen(self, times: NDArray[np.float64]) -> NDArray[np.int64]:
         """Numbers of the frames that are on screen at these times; 0 for times before the first frame."""
@@ -226,13 +238,25 @@ class Video:
             ArgumentError: an index outside ``0 … len(self) - 1``, a crop outside the frame.
             VideoError: the file cannot be read.
         """
+        import torch
+
+        return torch.from_numpy(self.arrays(indices, short_side=short_side, crop=crop)).permute(0, 3, 1, 2)
+
+    def arrays(
+        self,
+        indices: Sequence[int] | Tensor | NDArray[Any],
+        *,
+        short_side: int | None = None,
+        crop: Crop | None = None,
+    ) -> NDArray[np.uint8]:
+        """Frames by number as `frames` returns them, as an array [n, H, W, 3]; torch need not be installed."""
         index = self._confirmed() if self._promised is None else self._index
         wanted = check_indices(
             indices, len(index.times if self._promised is None else self._promised), self.path
         )
         width, height = scaled_size(self.width, self.height, short_side)
         top, left, rows, columns = check_crop(crop, width, height)
-        places = _places(self.renumbered(torch.tensor(wanted, dtype=torch.int64)).tolist())
+        places = _places(self._renumbered(np.array(wanted, dtype=np.int64)).tolist())
         out = np.empty((len(wanted), rows, columns, 3), dtype=np.uint8)
         convert = Converter(index.size, index.upright)
         deadline = Deadline(self.path, self.time_limit_s)
@@ -264,7 +288,7 @@ class Video:
                 break
         if missing:
             raise VideoError(self.path, "decoded once, but not a second time", CONVERT, min(missing))
-        return torch.from_numpy(out).permute(0, 3, 1, 2)
+        return out
 
     def __iter__(self) -> Iterator[Tensor]:
         """All frames, uint8 [3, H, W], in bounded memory."""

@@ -5,20 +5,23 @@ Axis letters: T frames, H rows, W columns.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from praxiscope.errors import ArgumentError
 from praxiscope.video.framesequence import FrameSequence
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 __all__ = ["FrameArray", "Frames"]
 
-Frames = NDArray[np.uint8] | torch.Tensor | Iterable[Any]
+Frames: TypeAlias = "NDArray[np.uint8] | Tensor | Iterable[Any]"
 """Frames in memory: uint8 [T, H, W, 3], or an iterable of uint8 [H, W, 3]; numpy arrays or tensors, in RGB."""
 
 
@@ -72,7 +75,7 @@ class FrameArray(FrameSequence):
 
 def _collected(frames: Frames) -> NDArray[np.uint8]:
     """Frames [T, H, W, 3] as one array."""
-    if isinstance(frames, (np.ndarray, torch.Tensor)):
+    if isinstance(frames, np.ndarray) or _is_tensor(frames):
         return _checked(frames, "frames", "[T, H, W, 3]", 4)
     if not isinstance(frames, Iterable) or isinstance(frames, (bytes, dict)):
         raise ArgumentError(
@@ -94,7 +97,7 @@ def _collected(frames: Frames) -> NDArray[np.uint8]:
 
 def _checked(array: object, name: str, shape: str, dimensions: int) -> NDArray[np.uint8]:
     """An array of the expected type and shape."""
-    if isinstance(array, torch.Tensor):
+    if _is_tensor(array):
         array = array.detach().cpu().numpy()
     if not isinstance(array, np.ndarray):
         raise ArgumentError(
@@ -103,6 +106,12 @@ def _checked(array: object, name: str, shape: str, dimensions: int) -> NDArray[n
     if array.dtype != np.uint8 or array.ndim != dimensions or array.shape[-1] != 3 or not array.size:
         raise ArgumentError(f"{name}: expected uint8 {shape}, got {array.dtype} {list(array.shape)}")
     return array
+
+
+def _is_tensor(value: object) -> TypeGuard[Tensor]:
+    """Whether it is a tensor, without importing torch."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
 
 
 def _reopen(pixels: NDArray[np.uint8], fps: float) -> FrameArray:

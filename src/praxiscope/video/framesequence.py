@@ -6,17 +6,18 @@ Axis letters: n frames, H rows, W columns.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from praxiscope.video.container import Deadline
 from praxiscope.video.decode import DecodedFrame, Video
 from praxiscope.video.pixels import Converter, Crop, check_crop, check_indices, scaled_size
 from praxiscope.video.times import part, same_within
+
+if TYPE_CHECKING:  # frames are also read where torch is not installed
+    from torch import Tensor
 
 __all__ = ["FrameSequence"]
 
@@ -72,14 +73,14 @@ class FrameSequence(Video):
         """Seconds from the start of the video of each frame: float64 [N]."""
         return np.arange(len(self)) / self._fps
 
-    def frames(
+    def arrays(
         self,
         indices: Sequence[int] | Tensor | NDArray[Any],
         *,
         short_side: int | None = None,
         crop: Crop | None = None,
-    ) -> Tensor:
-        """Frames by number; see `Video.frames`."""
+    ) -> NDArray[np.uint8]:
+        """Frames by number; see `Video.arrays`."""
         wanted = check_indices(indices, len(self), self.path)
         width, height = scaled_size(self.width, self.height, short_side)
         top, left, rows, columns = check_crop(crop, width, height)
@@ -95,7 +96,7 @@ class FrameSequence(Video):
                 pixels = convert(self._frame(number), short_side)
                 out[place] = pixels[top : top + rows, left : left + columns]
             done.setdefault(number, place)
-        return torch.from_numpy(out).permute(0, 3, 1, 2)
+        return out
 
     def decode(
         self, start_s: float | None = None, end_s: float | None = None, *, motion_vectors: bool = False

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from praxiscope.errors import VideoError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["IMAGE_SUFFIXES", "SixteenBits", "decode_image", "is_image", "read_image"]
 
@@ -50,6 +52,8 @@ def read_image(path: str | Path) -> Tensor:
     Raises:
         VideoError: the file is missing or not an image, or does not decode.
     """
+    import torch
+
     path = Path(path)
     try:
         pixels = decode_image(path)

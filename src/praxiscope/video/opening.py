@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TypeAlias
 
 from praxiscope.errors import ArgumentError
 from praxiscope.video.decode import Video
@@ -14,7 +15,7 @@ from praxiscope.video.sources import check_path
 
 __all__ = ["VideoSource", "as_video", "open_video"]
 
-VideoSource = str | Path | Video | Frames
+VideoSource: TypeAlias = "str | Path | Video | Frames"
 """A video: its path, an open video, or frames in memory."""
 
 

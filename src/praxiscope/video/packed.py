@@ -13,12 +13,10 @@ import os
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from praxiscope.errors import VideoError
 from praxiscope.video.container import failures
@@ -26,6 +24,9 @@ from praxiscope.video.decode import DecodedFrame, Video
 from praxiscope.video.picturefile import PictureKind
 from praxiscope.video.pixels import Converter, Crop, check_crop, check_indices, scaled_size
 from praxiscope.video.times import part, same_within
+
+if TYPE_CHECKING:  # frames are also read where torch is not installed
+    from torch import Tensor
 
 __all__ = ["MPEG2", "PACKED", "PLANES", "PackedVideo", "checksum", "is_packed", "plane_shapes"]
 
@@ -141,14 +142,14 @@ class PackedVideo(Video):
         """Seconds from the start of the video of each frame: float64 [N]."""
         return self._rows["time_s"].astype(np.float64)
 
-    def frames(
+    def arrays(
         self,
         indices: Sequence[int] | Tensor | NDArray[Any],
         *,
         short_side: int | None = None,
         crop: Crop | None = None,
-    ) -> Tensor:
-        """Frames by number; see `Video.frames`."""
+    ) -> NDArray[np.uint8]:
+        """Frames by number; see `Video.arrays`."""
         wanted = check_indices(indices, len(self._rows), self.path)
         width, height = scaled_size(self.width, self.height, short_side)
         top, left, rows, columns = check_crop(crop, width, height)
@@ -172,7 +173,7 @@ class PackedVideo(Video):
             else:
                 out[place] = convert(raw, short_side)[top : top + rows, left : left + columns]
             done.setdefault(number, place)
-        return torch.from_numpy(out).permute(0, 3, 1, 2)
+        return out
 
     def decode(
         self, start_s: float | None = None, end_s: float | None = None, *, motion_vectors: bool = False

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from praxiscope.errors import ArgumentError
 from praxiscope.units import counted
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["Converter", "Crop", "Orientation", "check_crop", "check_indices", "orientation", "scaled_size"]
 

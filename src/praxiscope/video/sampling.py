@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from praxiscope.errors import ArgumentError
+from praxiscope.video.places import at_least, middles, places
 
 if TYPE_CHECKING:
     pass
@@ -54,11 +55,11 @@ def segment_indices(
         >>> segment_indices(100, 4).tolist()
         [12, 37, 62, 87]
     """
-    places = _places(num_frames, length)
-    _at_least("segments", segments, 1)
-    tick = places / segments
     if generator is None:
-        return torch.tensor([int(tick / 2 + tick * k) for k in range(segments)], dtype=torch.int64)
+        return torch.tensor(middles(num_frames, segments, length), dtype=torch.int64)
+    count = places(num_frames, length)
+    at_least("segments", segments, 1)
+    tick = count / segments
     # A deviation from TSN's code, which cuts parts of floor(tick) starts: there the last
     # places - segments * floor(tick) starts are never drawn, and where starts are scarcer than segments the
     # rule changes (sorted draws with repetition, then all 0). Parts of a real-valued width reach every start
@@ -66,7 +67,7 @@ def segment_indices(
     parts = torch.arange(segments, dtype=torch.float64)
     drawn = torch.rand(segments, generator=generator, dtype=torch.float64)
     starts = ((parts + drawn) * tick).floor().to(torch.int64)
-    return starts.clamp_(max=places - 1)  # (k + u) may round up to k + 1
+    return starts.clamp_(max=count - 1)  # (k + u) may round up to k + 1
 
 
 def equal_spacing(num_frames: int, count: int = 25, length: int = 1) -> Tensor:
@@ -89,12 +90,12 @@ def equal_spacing(num_frames: int, count: int = 25, length: int = 1) -> Tensor:
     Raises:
         ArgumentError: a count is below 1.
     """
-    places = _places(num_frames, length)
-    _at_least("count", count, 1)
+    room = places(num_frames, length)
+    at_least("count", count, 1)
     if count == 1:
         return segment_indices(num_frames, 1, length)
     steps = torch.arange(count, dtype=torch.int64)
-    return steps * (places - 1) // (count - 1)
+    return steps * (room - 1) // (count - 1)
 
 
 def dense_window(
@@ -122,11 +123,11 @@ def dense_window(
         ArgumentError: a count is below 1, ``start`` is not a frame of the video, or both ``start`` and
             ``generator`` were given.
     """
-    _at_least("length", length, 1)
-    _at_least("stride", stride, 1)
-    places = _places(num_frames, (length - 1) * stride + 1)
+    at_least("length", length, 1)
+    at_least("stride", stride, 1)
+    room = places(num_frames, (length - 1) * stride + 1)
     if start is None:
-        start = places // 2 if generator is None else int(torch.randint(places, (), generator=generator))
+        start = room // 2 if generator is None else int(torch.randint(room, (), generator=generator))
     elif generator is not None:
         raise ArgumentError("dense_window takes either start or generator, got both")
     elif not 0 <= start < num_frames:
@@ -159,21 +160,21 @@ def strided_snippets(
     Raises:
         ArgumentError: a count is below 1, or ``strides`` is not a range.
     """
-    places = _places(num_frames, length)
-    _at_least("count", count, 1)
+    room = places(num_frames, length)
+    at_least("count", count, 1)
     low, high = strides
     if not 1 <= low <= high:
         raise ArgumentError(f"strides must be a range of 1 or more, got {strides}")
-    fits = (places - 1) // (count - 1) if count > 1 else high
+    fits = (room - 1) // (count - 1) if count > 1 else high
     if fits < low:
         return equal_spacing(num_frames, count, length)
     high = min(high, fits)
     if generator is None:
         stride = (low + high) // 2
-        start = (places - 1 - stride * (count - 1)) // 2
+        start = (room - 1 - stride * (count - 1)) // 2
     else:
         stride = int(torch.randint(low, high + 1, (), generator=generator))
-        start = int(torch.randint(places - stride * (count - 1), (), generator=generator))
+        start = int(torch.randint(room - stride * (count - 1), (), generator=generator))
     return start + stride * torch.arange(count, dtype=torch.int64)
 
 
@@ -190,8 +191,8 @@ def strided(num_frames: int, stride: int) -> Tensor:
     Raises:
         ArgumentError: a count is below 1.
     """
-    _at_least("num_frames", num_frames, 1)
-    _at_least("stride", stride, 1)
+    at_least("num_frames", num_frames, 1)
+    at_least("stride", stride, 1)
     return torch.arange(0, num_frames, stride, dtype=torch.int64)
 
 
@@ -217,22 +218,10 @@ def expand(starts: Tensor, length: int, stride: int = 1, num_frames: int | None 
     """
     if starts.ndim != 1 or starts.dtype != torch.int64:
         raise ArgumentError(f"starts must be int64 [n], got {starts.dtype} {list(starts.shape)}")
-    _at_least("length", length, 1)
-    _at_least("stride", stride, 1)
+    at_least("length", length, 1)
+    at_least("stride", stride, 1)
     frames = starts[:, None] + stride * torch.arange(length, dtype=torch.int64, device=starts.device)
     if num_frames is None:
         return frames
-    _at_least("num_frames", num_frames, 1)
+    at_least("num_frames", num_frames, 1)
     return frames.clamp_(max=num_frames - 1)
-
-
-def _places(num_frames: int, length: int) -> int:
-    """Number of possible starts of a snippet of ``length`` frames; 1 (start 0) if the video is shorter."""
-    _at_least("num_frames", num_frames, 1)
-    _at_least("length", length, 1)
-    return max(num_frames - length + 1, 1)
-
-
-def _at_least(name: str, value: int, least: int) -> None:
-    if value < least:
-        raise ArgumentError(f"{name} must be at least {least}, got {value}")

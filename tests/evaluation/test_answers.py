@@ -12,11 +12,11 @@ import torch
 from praxiscope.checkpoint import InputContract, ModelCard
 from praxiscope.data.splitlist import SplitList, write_split
 from praxiscope.errors import ArgumentError, CheckpointError
+from praxiscope.evaluation.answers import find_threshold, is_none, parse_none_below
 from praxiscope.evaluation.calibration import calibrate
 from praxiscope.evaluation.fusion import fuse
 from praxiscope.evaluation.probabilities import probabilities, softmax
 from praxiscope.evaluation.scores import Scores
-from praxiscope.inference.answers import find_threshold, is_none, parse_none_below
 from praxiscope.inference.fused import FusedRecogniser, load_fused, save_fused
 from praxiscope.inference.options import LoadOptions
 from praxiscope.inference.recogniser import Recogniser

@@ -1,0 +1,14 @@
+"""Recognise actions with an exported network, without torch: PyAV, numpy, and onnxruntime or OpenVINO.
+
+`praxiscope export` writes the folder. Nothing in this package, nor what it imports, imports torch.
+
+>>> from praxiscope import deploy
+>>> deploy.load("model/").predict("clip.mp4").labels[0]
+"""
+
+from __future__ import annotations
+
+from praxiscope.deploy.description import Description, is_exported, read_description
+from praxiscope.deploy.runner import Runner, load
+
+__all__ = ["Description", "Runner", "is_exported", "load", "read_description"]

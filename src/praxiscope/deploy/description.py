@@ -1,0 +1,93 @@
+"""What a folder with an exported network says of it: ``deploy.json``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from praxiscope.errors import CheckpointError
+
+__all__ = ["DESCRIPTION", "Description", "is_exported", "read_description"]
+
+DESCRIPTION = "deploy.json"
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Description:
+    """How an exported network is used.
+
+    Its input ``rgb`` is uint8 [views, snippets, channels, H, W]: RGB frames from 0 to 255, the frames of a snippet one
+    after the other along the channels. Its output ``logits`` is float32 [views, classes], before softmax.
+
+    Attributes:
+        model: name of the model, for display.
+        file: of the network.
+        labels: class names in the order of the scores.
+        multi_label: probabilities are sigmoids, not a softmax.
+        calibration: see `praxiscope.checkpoint.ModelCard`.
+        size: height and width of the crop, pixels.
+        short_side: of the frame, before the crop, pixels.
+        length: frames of a snippet.
+        protocol, average: the views that are averaged by default; see `praxiscope.evaluation.protocols`.
+        together: snippets of a view; None: all of the protocol.
+        windows: whether a view is a window of consecutive snippets.
+        snippets: the only number of snippets of a view that the network takes; None: any.
+        versions: of what wrote it.
+        checked: the differences from the network that it was exported from; empty if they were not measured.
+
+    """
+
+    model: str
+    file: str
+    labels: tuple[str, ...]
+    multi_label: bool
+    calibration: Mapping[str, Any]
+    size: int
+    short_side: int
+    length: int
+    protocol: str
+    average: str
+    together: int | None
+    windows: bool
+    snippets: int | None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    checked: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def temperature(self) -> float:
+        """The number that divides the scores before the softmax."""
+        return 1.0 if self.multi_label else float(self.calibration.get("temperature", 1.0))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values for JSON."""
+        return {"version": _VERSION, **asdict(self)}
+
+
+def is_exported(folder: str | Path) -> bool:
+    """Whether a path is a folder with an exported network."""
+    return (Path(folder) / DESCRIPTION).is_file()
+
+
+def read_description(folder: str | Path) -> Description:
+    """Read ``deploy.json``.
+
+    Raises:
+        CheckpointError: there is none, or it cannot be read.
+    """
+    path = Path(folder) / DESCRIPTION
+    if not path.is_file():
+        raise CheckpointError(
+            f"{folder}: holds no exported network. Create it: praxiscope export RUN --out {folder}"
+        )
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        version = content.pop("version")
+        if version == _VERSION:
+            return Description(**{**content, "labels": tuple(content["labels"])})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({error}). Export the network again.") from error
+    raise CheckpointError(f"{path}: has version {version!r}, which is not supported. Update praxiscope.")

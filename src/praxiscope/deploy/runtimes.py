@@ -1,0 +1,101 @@
+"""Libraries that run exported networks, by name.
+
+A runtime is a class that is registered here; its object is called with arrays by the names of the network's inputs.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from praxiscope.errors import ArgumentError, CheckpointError, unknown_name
+
+__all__ = ["PROGRAM", "RUNTIMES", "Runtime", "open_network"]
+
+
+class Runtime(Protocol):
+    """A network that is ready to run."""
+
+    def __call__(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+        """The output ``logits`` for inputs by name."""
+        ...
+
+
+def _onnxruntime(path: Path, threads: int) -> Runtime:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    if threads:
+        options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(
+        str(path), options, providers=onnxruntime.get_available_providers()
+    )
+
+    def run(inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+        (found,) = session.run(["logits"], dict(inputs))
+        return np.asarray(found)
+
+    return run
+
+
+def _openvino(path: Path, threads: int) -> Runtime:
+    import openvino
+
+    # Full precision, so that the scores are those of the other runtimes.
+    settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
+    if threads:
+        settings["INFERENCE_NUM_THREADS"] = threads
+    network = openvino.Core().compile_model(str(path), "CPU", settings)
+    return lambda inputs: np.asarray(network(dict(inputs))["logits"])
+
+
+PROGRAM = ".pt2"
+"""Suffix of PyTorch's exported programs, which need torch."""
+
+_OPENVINO = ".xml"
+
+RUNTIMES: Mapping[str, Callable[[Path, int], Runtime]] = {"onnxruntime": _onnxruntime, "openvino": _openvino}
+"""What opens a network with a runtime, from its file and a number of threads, 0 for the default."""
+
+
+def open_network(path: Path, runtime: str = "auto", threads: int = 0) -> Runtime:
+    """Open an exported network.
+
+    Args:
+        path: the file.
+        runtime: a name in `RUNTIMES`; "auto": the first that is installed.
+        threads: number of threads; 0: the default of the runtime.
+
+    Raises:
+        UnknownNameError: an unknown runtime.
+        ArgumentError: it is not installed.
+        CheckpointError: the file cannot be read.
+    """
+    if runtime not in ("auto", *RUNTIMES):
+        raise unknown_name("runtime", runtime, ["auto", *RUNTIMES])
+    if path.suffix == PROGRAM:
+        raise ArgumentError(
+            f"{path}: is a program of PyTorch. Open it with torch.export.load, or export to onnx."
+        )
+    if path.suffix == _OPENVINO and runtime == "onnxruntime":
+        raise ArgumentError(f"{path}: onnxruntime cannot read OpenVINO's format. Use --runtime openvino.")
+    named = [runtime] if runtime != "auto" else list(RUNTIMES)
+    wanted = ["openvino"] if path.suffix == _OPENVINO else named
+    installed = [name for name in wanted if importlib.util.find_spec(name) is not None]
+    if not installed:
+        raise ArgumentError(
+            f"{path.parent}: needs {' or '.join(wanted)}, which is not installed. Remedy: pip install {wanted[0]}"
+        )
+    if not path.is_file():
+        raise CheckpointError(f"{path}: does not exist. Export the network again.")
+    try:
+        return RUNTIMES[installed[0]](path, threads)
+    except Exception as error:  # each runtime has exceptions of its own
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path}: {installed[0]} cannot read it ({first}). Export it again.") from error

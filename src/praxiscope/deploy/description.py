@@ -23,9 +23,13 @@ class Description:
     Its input ``rgb`` is uint8 [views, snippets, channels, H, W]: RGB frames from 0 to 255, the frames of a snippet one
     after the other along the channels. Its output ``logits`` is float32 [views, classes], before softmax.
 
+    With ``frames``, it consists of two: that file takes ``rgb`` with one snippet, and returns ``features``, [frames,
+    1, ...]; the other takes ``features``, float32 [views, snippets, ...].
+
     Attributes:
         model: name of the model, for display.
         file: of the network.
+        frames: of the network of single frames; "" if there is one network.
         labels: class names in the order of the scores.
         multi_label: probabilities are sigmoids, not a softmax.
         calibration: see `praxiscope.checkpoint.ModelCard`.
@@ -36,13 +40,14 @@ class Description:
         together: snippets of a view; None: all of the protocol.
         windows: whether a view is a window of consecutive snippets.
         snippets: the only number of snippets of a view that the network takes; None: any.
+        fps, max_seconds: the frames of a video that are read, see `praxiscope.video.grid.FrameGrid`.
         versions: of what wrote it.
         checked: the differences from the network that it was exported from; empty if they were not measured.
-
     """
 
     model: str
     file: str
+    frames: str
     labels: tuple[str, ...]
     multi_label: bool
     calibration: Mapping[str, Any]
@@ -54,6 +59,8 @@ class Description:
     together: int | None
     windows: bool
     snippets: int | None
+    fps: float | None = None
+    max_seconds: float | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     checked: Mapping[str, Any] = field(default_factory=dict)
 

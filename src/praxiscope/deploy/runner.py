@@ -20,6 +20,7 @@ from praxiscope.evaluation.answers import NoneBelow, find_threshold, is_none
 from praxiscope.evaluation.protocols import Protocol, parse_protocol, view_places
 from praxiscope.types import Prediction
 from praxiscope.video.decode import Video
+from praxiscope.video.grid import FrameGrid
 from praxiscope.video.opening import open_video
 from praxiscope.video.pixels import scaled_size
 
@@ -34,12 +35,15 @@ class Runner:
 
     Args:
         description: of the network.
-        network: takes the input ``rgb``; see `Description`.
+        network: returns ``logits``; see `Description`.
+        frames: returns ``features``; None if there is one network.
         source: its folder, for messages.
     """
 
-    def __init__(self, description: Description, network: Runtime, source: str = "") -> None:
-        self.description, self._network, self._source = description, network, source
+    def __init__(
+        self, description: Description, network: Runtime, frames: Runtime | None = None, source: str = ""
+    ) -> None:
+        self.description, self._network, self._frames, self._source = description, network, frames, source
 
     def __repr__(self) -> str:
         found = self.description
@@ -95,7 +99,7 @@ class Runner:
         chosen = parse_protocol(protocol or about.protocol, average or (None if protocol else about.average))
         self._check(chosen)
         video = source if isinstance(source, Video) else open_video(source)
-        rows = np.concatenate([self._network({"rgb": part}) for part in self._inputs(video, chosen)])
+        rows = np.concatenate(list(self._rows(video, chosen)))
         if not np.isfinite(rows).all():
             raise CheckpointError(
                 f"{self._source}: the scores of the network are not finite. Export it again."
@@ -118,32 +122,67 @@ class Runner:
                 f"--protocol {protocol.name}."
             )
 
-    def _inputs(self, video: Video, protocol: Protocol) -> Iterator[NDArray[np.uint8]]:
-        """The views, a few at a time: uint8 [v, S, C, H, W]."""
-        about, count = self.description, video.quick_length()
+    def _rows(self, video: Video, protocol: Protocol) -> Iterator[NDArray[np.float32]]:
+        """The scores of the views before softmax, a few at a time: [v, K]."""
+        views, crop = self._views(video, protocol), self._crop(video, protocol)
+        flips = (False, True) if protocol.crops == "full-mirrored" else (False,)
+        height, width = crop[2:]
+        most = max(1, _PIXELS // (height * width))  # snippets
+        if self._frames is None:
+            at_once = max(1, most // views.shape[1])
+            for first in range(0, len(views), at_once):
+                frames = self._read(video, views[first : first + at_once], crop)
+                for flip in flips:
+                    yield self._network({"rgb": _flipped(frames, flip)})
+            return
+        for view in views:
+            features: dict[bool, list[NDArray[np.float32]]] = {flip: [] for flip in flips}
+            for first in range(0, len(view), most):
+                frames = self._read(video, view[first : first + most, None], crop)
+                for flip in flips:
+                    features[flip].append(self._frames({"rgb": _flipped(frames, flip)})[:, 0])
+            for parts in features.values():
+                yield self._network({"features": np.concatenate(parts)[None]})
+
+    def _views(self, video: Video, protocol: Protocol) -> NDArray[np.int64]:
+        """First frames of the snippets of all views, [V, S]."""
+        about, length = self.description, self.description.length
         if about.windows and protocol.sampling == "segments":
             protocol = replace(protocol, sampling="dense")
         protocol = replace(protocol, stride=1) if about.windows else protocol
-        views = view_places(protocol, count, about.together, about.length)  # [V, S]
-        width, height = scaled_size(video.width, video.height, about.short_side)
-        crop = None
-        if protocol.crops == "center":
-            crop = (height - about.size) // 2, (width - about.size) // 2, about.size, about.size
-            height = width = about.size
-        at_once = max(1, _PIXELS // (height * width * views.shape[1]))
-        for first in range(0, len(views), at_once):
-            some = views[first : first + at_once]
-            numbers = np.minimum(some[..., None] + np.arange(about.length), count - 1)
-            pixels = video.arrays(numbers.ravel(), short_side=about.short_side, crop=crop)
-            frames = pixels.reshape(*numbers.shape, *pixels.shape[1:]).transpose(0, 1, 2, 5, 3, 4)
-            found = np.ascontiguousarray(frames.reshape(*some.shape, -1, *frames.shape[-2:]))
-            yield found
-            if protocol.crops == "full-mirrored":
-                yield np.ascontiguousarray(found[..., ::-1])
+        count = video.quick_length()
+        if about.fps is None and about.max_seconds is None:
+            return view_places(protocol, count, about.together, length)
+        grid = FrameGrid(about.fps, about.max_seconds, length).places_of(video, 0, count)
+        # At a frame rate, a snippet starts at a frame of the grid and goes on with those after it in the video.
+        one = 1 if about.fps is not None else length
+        return grid[view_places(protocol, len(grid), about.together, one)]
+
+    def _crop(self, video: Video, protocol: Protocol) -> tuple[int, int, int, int]:
+        """Top, left, height and width of what is seen of a frame."""
+        width, height = scaled_size(video.width, video.height, self.description.short_side)
+        if protocol.crops != "center":
+            return 0, 0, height, width
+        size = self.description.size
+        return (height - size) // 2, (width - size) // 2, size, size
+
+    def _read(
+        self, video: Video, starts: NDArray[np.int64], crop: tuple[int, int, int, int]
+    ) -> NDArray[np.uint8]:
+        """Snippets by their first frames [v, S]: uint8 [v, S, C, H, W]."""
+        about = self.description
+        numbers = np.minimum(starts[..., None] + np.arange(about.length), video.quick_length() - 1)
+        pixels = video.arrays(numbers.ravel(), short_side=about.short_side, crop=crop)
+        frames = pixels.reshape(*numbers.shape, *pixels.shape[1:]).transpose(0, 1, 2, 5, 3, 4)
+        return np.ascontiguousarray(frames.reshape(*starts.shape, -1, *frames.shape[-2:]))
 
     def _probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
         scores = logits.astype(np.float64) / self.description.temperature
         return np.exp(_log_sigmoid(scores)) if self.description.multi_label else np.exp(_log_softmax(scores))
+
+
+def _flipped(frames: NDArray[np.uint8], flip: bool) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(frames[..., ::-1]) if flip else frames
 
 
 def _mean(rows: NDArray[np.float32], average: str, multi_label: bool) -> NDArray[np.float32]:
@@ -180,5 +219,7 @@ def load(folder: str | Path, *, runtime: str = "auto", threads: int = 0) -> Runn
     Example:
         >>> load("model/").predict("clip.mp4", top=3).labels
     """
-    about = read_description(folder)
-    return Runner(about, open_network(Path(folder) / about.file, runtime, threads), str(folder))
+    about, root = read_description(folder), Path(folder)
+    network = open_network(root / about.file, "logits", runtime, threads)
+    frames = open_network(root / about.frames, "features", runtime, threads) if about.frames else None
+    return Runner(about, network, frames, str(folder))

@@ -22,11 +22,11 @@ class Runtime(Protocol):
     """A network that is ready to run."""
 
     def __call__(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-        """The output ``logits`` for inputs by name."""
+        """The output for inputs by name."""
         ...
 
 
-def _onnxruntime(path: Path, threads: int) -> Runtime:
+def _onnxruntime(path: Path, output: str, threads: int) -> Runtime:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -38,13 +38,13 @@ def _onnxruntime(path: Path, threads: int) -> Runtime:
     )
 
     def run(inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-        (found,) = session.run(["logits"], dict(inputs))
+        (found,) = session.run([output], dict(inputs))
         return np.asarray(found)
 
     return run
 
 
-def _openvino(path: Path, threads: int) -> Runtime:
+def _openvino(path: Path, output: str, threads: int) -> Runtime:
     import openvino
 
     # Full precision, so that the scores are those of the other runtimes.
@@ -52,7 +52,7 @@ def _openvino(path: Path, threads: int) -> Runtime:
     if threads:
         settings["INFERENCE_NUM_THREADS"] = threads
     network = openvino.Core().compile_model(str(path), "CPU", settings)
-    return lambda inputs: np.asarray(network(dict(inputs))["logits"])
+    return lambda inputs: np.asarray(network(dict(inputs))[output])
 
 
 PROGRAM = ".pt2"
@@ -60,15 +60,19 @@ PROGRAM = ".pt2"
 
 _OPENVINO = ".xml"
 
-RUNTIMES: Mapping[str, Callable[[Path, int], Runtime]] = {"onnxruntime": _onnxruntime, "openvino": _openvino}
-"""What opens a network with a runtime, from its file and a number of threads, 0 for the default."""
+RUNTIMES: Mapping[str, Callable[[Path, str, int], Runtime]] = {
+    "onnxruntime": _onnxruntime,
+    "openvino": _openvino,
+}
+"""What opens a network with a runtime: from its file, the name of its output, and threads, 0 for the default."""
 
 
-def open_network(path: Path, runtime: str = "auto", threads: int = 0) -> Runtime:
+def open_network(path: Path, output: str = "logits", runtime: str = "auto", threads: int = 0) -> Runtime:
     """Open an exported network.
 
     Args:
         path: the file.
+        output: name of its output.
         runtime: a name in `RUNTIMES`; "auto": the first that is installed.
         threads: number of threads; 0: the default of the runtime.
 
@@ -95,7 +99,7 @@ def open_network(path: Path, runtime: str = "auto", threads: int = 0) -> Runtime
     if not path.is_file():
         raise CheckpointError(f"{path}: does not exist. Export the network again.")
     try:
-        return RUNTIMES[installed[0]](path, threads)
+        return RUNTIMES[installed[0]](path, output, threads)
     except Exception as error:  # each runtime has exceptions of its own
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{path}: {installed[0]} cannot read it ({first}). Export it again.") from error

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,44 +29,76 @@ from praxiscope.deploy.runtimes import PROGRAM, Runtime, open_network
 from praxiscope.errors import ArgumentError
 from praxiscope.evaluation.protocols import Protocol, parse_protocol
 from praxiscope.inference.recogniser import Recogniser
+from praxiscope.models.contract import LearnsFromFeatures
 
-__all__ = ["FORMATS", "Exportable", "check_exportable", "describe", "export_network", "opened"]
+__all__ = ["FORMATS", "check_exportable", "describe", "export_network", "opened"]
 
 _CLOSE = (
     1e-3  # relative difference from which a number of snippets counts as one that the network does not take
 )
-_MINIMUM = 64  # pixels of the frames with which networks for whole frames are tried
 
 
-class Exportable(nn.Module):
-    """A network with the normalisation of its frames: uint8 [B, S, C, H, W] to scores before softmax, [B, K]."""
+class FrameNetwork(nn.Module):
+    """The normalisation of frames, and what follows: uint8 [B, S, C, H, W] to the output of ``inner``."""
 
     gain: Tensor
     offset: Tensor
 
-    def __init__(self, network: Recogniser) -> None:
+    def __init__(self, network: Recogniser, inner: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
         contract = network.card.input
-        channels = contract.channels
         self.model = network.model.float().cpu().eval()
-        mean, std = (
-            torch.tensor(value).repeat(channels // len(value)) for value in (contract.mean, contract.std)
-        )
-        self.register_buffer("gain", (1 / (255 * std.double())).float()[:, None, None])
-        self.register_buffer("offset", (-mean.double() / std.double()).float()[:, None, None])
+        self._inner = inner
+        repeats = contract.channels // len(contract.mean)
+        mean, std = (torch.tensor(value).double().repeat(repeats) for value in (contract.mean, contract.std))
+        self.register_buffer("gain", (1 / (255 * std)).float()[:, None, None])
+        self.register_buffer("offset", (-mean / std).float()[:, None, None])
 
     def forward(self, rgb: Tensor) -> Tensor:
-        x = rgb.float() * self.gain + self.offset
-        logits: Tensor = self.model(x).logits
+        return self._inner(rgb.float() * self.gain + self.offset)
+
+
+class Head(nn.Module):
+    """What a model does with the features of frames, [B, S, ...]: to scores before softmax, [B, K]."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, features: Tensor) -> Tensor:
+        logits: Tensor = self.model.score(features).logits
         return logits
 
 
-def describe(network: Recogniser, protocol: Protocol, file: str, snippets: int | None) -> Description:
+class Graph(NamedTuple):
+    """A part of a network that becomes one file.
+
+    module: takes one tensor and returns one.
+    name: of the file, without its suffix.
+    input, output: their names.
+    make: an input of B and S.
+    counts: pairs of B and S; the first is the example of the export, all are compared.
+    free: axes of the input whose length is free.
+    """
+
+    module: nn.Module
+    name: str
+    input: str
+    output: str
+    make: Callable[[int, int], Tensor]
+    counts: Sequence[tuple[int, int]]
+    free: Sequence[int]
+
+
+def describe(
+    network: Recogniser, protocol: Protocol, file: str, frames: str, snippets: int | None
+) -> Description:
     """The description of an exported network."""
     card = network.card
     return Description(
         model=card.name,
         file=file,
+        frames=frames,
         labels=card.labels,
         multi_label=card.multi_label,
         calibration=card.calibration,
@@ -77,20 +110,19 @@ def describe(network: Recogniser, protocol: Protocol, file: str, snippets: int |
         together=network.seen_together(protocol),
         windows=network.takes_windows,
         snippets=snippets,
+        fps=card.input.fps,
+        max_seconds=card.input.max_seconds,
         versions={"praxiscope": __version__, "torch": str(torch.__version__)},
     )
 
 
 def check_exportable(network: Recogniser, protocol: Protocol) -> None:
     """Raise ArgumentError for a network that cannot be exported yet."""
-    card, name = network.card, network.card.name
-    problem = ""
+    name, problem = network.card.name, ""
     if network.streams != ("rgb",):
         problem = f"takes {network.stream}, and only networks of RGB frames can be exported"
     elif network.sees.all_frames:
         problem = "takes all frames of a video at once"
-    elif card.input.fps is not None or card.input.max_seconds is not None:
-        problem = f"reads videos at {card.input.fps} frames per second"
     elif protocol.crops not in ("center", "full", "full-mirrored") or protocol.sampling == "random":
         problem = (
             f"was asked for protocol {protocol.name}, and only crops at the centre and whole frames are run"
@@ -118,67 +150,90 @@ def export_network(
     """
     chosen = parse_protocol(protocol or network.default_protocol())
     check_exportable(network, chosen)
-    module = Exportable(network).eval()
-    together = network.seen_together(chosen)
+    together, whole = network.seen_together(chosen), chosen.crops != "center"
     count = together or chosen.temporal_views
-    sides = [network.card.input.size] * 2
-    if chosen.crops != "center":
-        sides = [max(_MINIMUM, network.card.input.size), max(_MINIMUM, network.card.input.size) + 32]
-    sizes = (2, count, network.card.input.channels, *sides)
-    attempts = [True, False] if together is None else [False]
-    for any_number in attempts:
+    if chosen.sampling == "all":
+        count = max(network.card.input.snippets, 2)
+    size, channels = network.card.input.size, network.card.input.channels
+    sides = (size, size + 32) if whole else (size, size)
+
+    def frames(batch: int, snippets: int) -> Tensor:
+        generator = torch.Generator().manual_seed(batch + snippets)
+        shape = (batch, snippets, channels, *sides)
+        return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+
+    largest, model, sizes = 0.0, network.model, [3, 4] if whole else []
+    if not isinstance(model, LearnsFromFeatures) or together == 1:
+        logits = FrameNetwork(network, lambda x: model(x).logits)
+        last = Graph(logits, "model", "rgb", "logits", frames, (), sizes)
+        frames_file = ""
+    else:  # frames one by one, then all of a view: a long video needs little memory
+        each = FrameNetwork(network, model.features)
+        first = Graph(each, "frames", "rgb", "features", frames, [(2, 1), (5, 1), (1, 1)], [0, *sizes])
+        frames_file, largest = _written(first, folder, to)
+
+        def features(batch: int, snippets: int) -> Tensor:
+            with torch.no_grad():
+                return each(frames(batch * snippets, 1)).unflatten(0, (batch, snippets)).flatten(1, 2)
+
+        last = Graph(Head(model), "model", "features", "logits", features, (), [])
+    file, snippets, found = _last(last, folder, to, count, network.sees.least, free=together is None)
+    if snippets is not None and chosen.sampling == "all":
+        raise ArgumentError(
+            f"{network.card.name}: cannot be exported for protocol {chosen.name}: it takes {snippets} "
+            "snippets only. Export it for another --protocol."
+        )
+    return describe(network, chosen, file, frames_file, snippets), max(largest, found)
+
+
+def _last(
+    graph: Graph, folder: Path, to: str, count: int, least: int, *, free: bool
+) -> tuple[str, int | None, float]:
+    """Write the part that returns scores: for any number of snippets if it can be, otherwise for ``count``. Returns
+    the file, the number of snippets if it is fixed, and the difference."""
+    if free:
         # Layers that divide the snippets into windows may have been exported for this many windows only.
-        least = network.sees.least
-        counts = [count, 2 * count, max(least, count // 2), least] if any_number else [count, count]
+        counts = [(2, count), (3, 2 * count), (1, max(least, count // 2)), (1, least)]
         try:
-            file = FORMATS[to](module, _noise(sizes), _dynamic(any_number, chosen.crops != "center"), folder)
-            found = _difference(module, folder / file, sizes, counts)
-        except Exception as error:  # of several libraries, each with its own exceptions
-            if any_number:
-                continue  # its loops over time need a known number
-            first = str(error).splitlines()[0] if str(error) else ""
-            raise ArgumentError(
-                f"{network.card.name}: cannot be exported to {to} ({type(error).__name__}: {first})."
-            ) from error
-        if found < _CLOSE or not any_number:
-            break
-    return describe(network, chosen, file, None if any_number else count), found
+            file, found = _written(graph._replace(counts=counts, free=[0, 1, *graph.free]), folder, to)
+        except ArgumentError:
+            found = math.inf  # its loops over time need a known number
+        if found < _CLOSE:
+            return file, None, found
+    file, found = _written(graph._replace(counts=[(2, count), (1, count)], free=[0, *graph.free]), folder, to)
+    return file, count, found
 
 
-def _noise(sizes: tuple[int, ...], seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 256, sizes, dtype=torch.uint8, generator=generator)
-
-
-def _dynamic(any_number: bool, any_size: bool) -> dict[int, Any]:
-    """The axes of the input whose length is free: the batch, and the snippets and the size if they are."""
-    axes = [0, *([1] if any_number else []), *([3, 4] if any_size else [])]
-    return dict.fromkeys(axes, torch.export.Dim.DYNAMIC)
-
-
-def _difference(module: Exportable, path: Path, sizes: tuple[int, ...], counts: Sequence[int]) -> float:
-    """The largest difference of the scores of random frames, relative to the largest score, for batches of other sizes
-    than that of the export, and some numbers of snippets."""
-    run = opened(path)
+def _written(graph: Graph, folder: Path, to: str) -> tuple[str, float]:
+    """Write a part, and compare it. Returns the file, and the largest difference relative to the largest output."""
     largest = 0.0
-    for batch, count in enumerate(counts, 1):
-        frames = _noise((1 if batch == 1 else 3, count, *sizes[2:]), seed=batch)
-        with torch.inference_mode():
-            expected = module(frames).numpy()
-        difference = np.abs(run({"rgb": frames.numpy()}) - expected).max() / max(np.abs(expected).max(), 1e-6)
-        largest = max(largest, float(difference))
-    return largest
+    try:
+        file = FORMATS[to](graph, graph.make(*graph.counts[0]), folder)
+        run = opened(folder / file, graph.output)
+        for batch, snippets in graph.counts:
+            given = graph.make(batch, snippets)
+            with torch.inference_mode():
+                expected = graph.module(given).numpy()
+            difference = np.abs(run({graph.input: given.numpy()}) - expected).max()
+            largest = max(largest, float(difference / max(np.abs(expected).max(), 1e-6)))
+    except Exception as error:  # of several libraries, each with its own exceptions
+        said = str(error).splitlines()[0] if str(error) else ""
+        raise ArgumentError(
+            f"{graph.output} cannot be exported to {to} ({type(error).__name__}: {said})."
+        ) from error
+    return file, largest
 
 
-def opened(path: Path) -> Runtime:
+def opened(path: Path, output: str = "logits") -> Runtime:
     """A written network, ready to run."""
     if path.suffix != PROGRAM:
-        return open_network(path)
+        return open_network(path, output)
     program = torch.export.load(path).module()
 
     def run(inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+        (given,) = inputs.values()
         with torch.inference_mode():
-            found: NDArray[np.float32] = program(torch.from_numpy(inputs["rgb"])).numpy()
+            found: NDArray[np.float32] = program(torch.from_numpy(given)).numpy()
             return found
 
     return run
@@ -197,42 +252,45 @@ def _silent() -> Iterator[None]:
             logging.disable(known)
 
 
-def _program(module: nn.Module, example: Tensor, dynamic: dict[int, Any]) -> Any:
+def _program(graph: Graph, example: Tensor) -> Any:
     with _silent():
         return torch.onnx.export(
-            module,
+            graph.module,
             (example,),
             dynamo=True,
-            dynamic_shapes=(dynamic,),
-            input_names=["rgb"],
-            output_names=["logits"],
+            dynamic_shapes=(dict.fromkeys(graph.free, torch.export.Dim.DYNAMIC),),
+            input_names=[graph.input],
+            output_names=[graph.output],
             verbose=False,
         )
 
 
-def _to_onnx(module: nn.Module, example: Tensor, dynamic: dict[int, Any], folder: Path) -> str:
-    _program(module, example, dynamic).save(folder / "model.onnx")
-    return "model.onnx"
+def _to_onnx(graph: Graph, example: Tensor, folder: Path) -> str:
+    file = f"{graph.name}.onnx"
+    _program(graph, example).save(folder / file)
+    return file
 
 
-def _to_openvino(module: nn.Module, example: Tensor, dynamic: dict[int, Any], folder: Path) -> str:
+def _to_openvino(graph: Graph, example: Tensor, folder: Path) -> str:
     import openvino
 
+    file = f"{graph.name}.xml"
     with TemporaryDirectory() as scratch:
-        made = openvino.convert_model(Path(scratch) / _to_onnx(module, example, dynamic, Path(scratch)))
-        openvino.save_model(made, folder / "model.xml", compress_to_fp16=False)
-    return "model.xml"
+        made = openvino.convert_model(Path(scratch) / _to_onnx(graph, example, Path(scratch)))
+        openvino.save_model(made, folder / file, compress_to_fp16=False)
+    return file
 
 
-def _to_program(module: nn.Module, example: Tensor, dynamic: dict[int, Any], folder: Path) -> str:
+def _to_program(graph: Graph, example: Tensor, folder: Path) -> str:
     # The exporter of ONNX keeps the batch free where torch.export.export alone takes that of the example.
-    torch.export.save(_program(module, example, dynamic).exported_program, folder / f"model{PROGRAM}")
-    return f"model{PROGRAM}"
+    file = f"{graph.name}{PROGRAM}"
+    torch.export.save(_program(graph, example).exported_program, folder / file)
+    return file
 
 
-FORMATS: Mapping[str, Callable[[nn.Module, Tensor, dict[int, Any], Path], str]] = {
+FORMATS: Mapping[str, Callable[[Graph, Tensor, Path], str]] = {
     "onnx": _to_onnx,
     "openvino": _to_openvino,
     "pt2": _to_program,
 }
-"""What writes a network in a format, and returns the name of the file."""
+"""What writes a part of a network in a format, and returns the name of the file."""

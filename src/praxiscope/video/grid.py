@@ -12,13 +12,13 @@ from itertools import repeat
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from praxiscope.errors import ArgumentError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from praxiscope.video.decode import DecodedFrame, Video
 
 __all__ = ["FrameGrid"]
@@ -65,12 +65,17 @@ class FrameGrid:
         Returns:
             int64 [n], n at least 1, ascending; 0 is the first frame.
         """
+        import torch
+
+        return torch.from_numpy(self._numbers(times, end_s, near_s))
+
+    def _numbers(self, times: NDArray[np.float64], end_s: float, near_s: float) -> NDArray[np.int64]:
         end_s = min(end_s, self._end_s(float(times[0])))
         if self.fps is None:
-            return torch.arange(max(int(np.searchsorted(times, end_s - near_s)), 1))
+            return np.arange(max(int(np.searchsorted(times, end_s - near_s)), 1))
         count = max(math.ceil((end_s - times[0] - near_s) * self.fps), 1)
         wanted = times[0] + np.arange(count) / self.fps
-        shown = torch.from_numpy(np.searchsorted(times, wanted + near_s, side="right") - 1)
+        shown = np.searchsorted(times, wanted + near_s, side="right") - 1
         return shown[shown < max(len(times) - self.span + 1, 1)]
 
     def of(self, video: Video, first: int, last: int, end_s: float | None = None) -> Tensor:
@@ -84,9 +89,15 @@ class FrameGrid:
         Returns:
             int64 [n], n at least 1, ascending; 0 is frame ``first``.
         """
+        import torch
+
+        return torch.from_numpy(self.places_of(video, first, last, end_s))
+
+    def places_of(self, video: Video, first: int, last: int, end_s: float | None = None) -> NDArray[np.int64]:
+        """What `of` returns, as an array; torch need not be installed."""
         video.quick_length()
         end_s = min(math.inf if end_s is None else end_s, video.duration_s)
-        return self.numbers(video.timestamps()[first:last], end_s, _near_s(video))
+        return self._numbers(video.timestamps()[first:last], end_s, _near_s(video))
 
     def select(
         self, video: Video, start_s: float | None = None, end_s: float | None = None

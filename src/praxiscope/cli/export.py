@@ -36,6 +36,13 @@ def export(
             help="Video, folder or glob: predict it by both networks, and keep the differences. May be repeated.",
         ),
     ] = None,
+    int8: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="VIDEO",
+            help="Video, folder or glob of the training set: quantise the network to 8 bits by it. May be repeated.",
+        ),
+    ] = None,
     checkpoint: Checkpoint = None,
     json: Json = False,
 ) -> None:
@@ -46,11 +53,20 @@ def export(
     if protocol is not None:
         parse_protocol(protocol)
     check_recogniser(run)
-    clips = [str(one) for one in find_sources(check or []) if not isinstance(one, Failure)]
+    clips, training = (
+        [one for one in find_sources(given or []) if not isinstance(one, Failure)] for given in (check, int8)
+    )
     with quick_imports():
         from praxiscope.commands.export import export as run_export
     made = run_export(
-        run, out, to=to, protocol=protocol, clips=clips, checkpoint=checkpoint, reporter=reporter()
+        run,
+        out,
+        to=to,
+        protocol=protocol,
+        clips=clips,
+        int8=training,
+        checkpoint=checkpoint,
+        reporter=reporter(),
     )
     about = made.description
     if json:

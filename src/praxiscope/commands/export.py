@@ -17,6 +17,7 @@ from praxiscope.errors import ArgumentError
 from praxiscope.inference.export import export_network, opened
 from praxiscope.inference.loading import load_recogniser
 from praxiscope.inference.options import LoadOptions
+from praxiscope.inference.quantise import quantise
 from praxiscope.inference.recogniser import Recogniser
 from praxiscope.progress import Reporter
 from praxiscope.units import counted
@@ -52,6 +53,7 @@ def export(
     to: str = "onnx",
     protocol: str | None = None,
     clips: Sequence[str | Path] = (),
+    int8: Sequence[str | Path] = (),
     checkpoint: str | None = None,
     reporter: Reporter | None = None,
 ) -> Exported:
@@ -63,6 +65,7 @@ def export(
         to: "onnx", "openvino" or "pt2".
         protocol: views by which videos are predicted; None: the default of the model.
         clips: videos that are predicted by the network and by what was exported; the differences are kept.
+        int8: videos of the training set, by which the network of the frames is quantised to 8 bits; none: it is not.
         checkpoint: "last" or "best"; None: that of the run.
         reporter: shows progress.
 
@@ -72,6 +75,8 @@ def export(
     """
     reporter, folder = reporter or Reporter(), Path(out)
     check_libraries(to)
+    if int8 and to != "onnx":
+        raise ArgumentError("--int8 is for --to onnx. Leave it out, or export to onnx.")
     if folder.exists():
         raise ArgumentError(f"{folder}: exists already. Name another folder, or remove it.")
     recogniser = load_recogniser(run, LoadOptions(checkpoint, "cpu"))
@@ -85,16 +90,22 @@ def export(
         reporter.line(f"Exporting {network.card.name} to {to}.")
         about, difference = export_network(network, unfinished, to, protocol)
         checked: dict[str, object] = {"noise": difference}
+        if int8:
+            quantise(unfinished / (about.frames or about.file), _runner(about, unfinished), int8, reporter)
+            checked["int8"] = {"clips": len(int8)}
         if clips:
-            frames = opened(unfinished / about.frames, "features") if about.frames else None
-            runner = Runner(about, opened(unfinished / about.file), frames)
-            checked["clips"] = _compare(network, runner, clips, reporter)
+            checked["clips"] = _compare(network, _runner(about, unfinished), clips, reporter)
         about = replace(about, checked=checked)
         write_json(unfinished / DESCRIPTION, about.to_dict())
         unfinished.rename(folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return Exported(folder, about, sum(path.stat().st_size for path in folder.iterdir()))
+
+
+def _runner(about: Description, folder: Path) -> Runner:
+    frames = opened(folder / about.frames, "features") if about.frames else None
+    return Runner(about, opened(folder / about.file), frames)
 
 
 def check_libraries(to: str) -> None:

@@ -106,6 +106,16 @@ class Runner:
             )
         return _mean(rows, chosen.average, about.multi_label)
 
+    def inputs(self, source: str | Path | Video, most: int) -> Iterator[NDArray[np.uint8]]:
+        """A few of the inputs ``rgb`` that the network, or that of single frames, gets of a video: evenly spaced views,
+        uint8 [1, S, C, H, W] each."""
+        protocol = parse_protocol(self.description.protocol)
+        video = source if isinstance(source, Video) else open_video(source)
+        views, crop = self._views(video, protocol), self._crop(video, protocol)
+        views = views.reshape(-1, 1) if self._frames is not None else views
+        for number in np.unique(np.linspace(0, len(views) - 1, min(most, len(views))).astype(int)):
+            yield self._read(video, views[number : number + 1], crop)
+
     def _check(self, protocol: Protocol) -> None:
         about = self.description
         if protocol.crops not in _CROPS or protocol.sampling == "random":

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import io
 import logging
-import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -191,17 +190,22 @@ def _last(
 ) -> tuple[str, int | None, float]:
     """Write the part that returns scores: for any number of snippets if it can be, otherwise for ``count``. Returns
     the file, the number of snippets if it is fixed, and the difference."""
-    if free:
-        # Layers that divide the snippets into windows may have been exported for this many windows only.
-        counts = [(2, count), (3, 2 * count), (1, max(least, count // 2)), (1, least)]
+    # Layers that divide the snippets into windows may have been exported for this many windows only.
+    numbers = [count, 2 * count, max(least, count // 2), least]
+    attempts = [[0, 1], [1], []] if graph.input == "features" else [[0, 1], [0]]
+    tried = [axes for axes in attempts if free or 1 not in axes]
+    for axes in tried:
+        batches = (2, 3, 1, 1) if 0 in axes else (1, 1, 1, 1)  # features are given one view at a time
+        counts = list(zip(batches, numbers if 1 in axes else [count] * 4, strict=True))
         try:
-            file, found = _written(graph._replace(counts=counts, free=[0, 1, *graph.free]), folder, to)
+            file, found = _written(graph._replace(counts=counts, free=[*axes, *graph.free]), folder, to)
         except ArgumentError:
-            found = math.inf  # its loops over time need a known number
-        if found < _CLOSE:
-            return file, None, found
-    file, found = _written(graph._replace(counts=[(2, count), (1, count)], free=[0, *graph.free]), folder, to)
-    return file, count, found
+            if axes is tried[-1]:
+                raise
+            continue  # a loop over the axis needs a known length
+        if found < _CLOSE or axes is tried[-1]:
+            return file, None if 1 in axes else count, found
+    raise AssertionError("unreachable")
 
 
 def _written(graph: Graph, folder: Path, to: str) -> tuple[str, float]:

@@ -68,7 +68,10 @@ def expected(folder: Path, clip: Path, protocol: str | None = None, average: str
         ("tsm", {"snippets": 4}, {}, 4),
         ("probe", {"frames": 6}, {}, None),
         ("late-pool", {"width": 8}, {}, None),
-        ("slow-pool", {"width": 8}, {}, 30),
+        ("late-pool", {"width": 8}, {"fps": 4.0}, None),
+        ("late-pool", {"width": 8}, {"fps": 6.0, "sampling": "window", "max_seconds": 1.5}, None),
+        ("time-conv", {"width": 8}, {}, 30),
+        ("vlad-svm", {"layer": "layer2", "words": 4, "dims": 8, "frames": 5}, {}, 5),
     ],
 )
 def test_the_scores_are_those_of_the_network(
@@ -79,7 +82,7 @@ def test_the_scores_are_those_of_the_network(
     contract: dict[str, Any],
     snippets: int | None,
 ) -> None:
-    if contract:
+    if "channels" in contract:
         words = {**words, "in_channels": contract["channels"]}
     folder = saved(tmp_path / "model", name, contract=contract, **words)
     made = export(folder, tmp_path / "out", clips=[clip])
@@ -196,6 +199,18 @@ def test_openvino_and_programs_of_pytorch_have_the_same_scores(tmp_path: Path, c
         deploy.load(tmp_path / "onnx", runtime="onnxruntim")
 
 
+@pytest.mark.parametrize("name", ["tsn", "probe"])
+def test_eight_bits_are_smaller_and_nearly_the_same(tmp_path: Path, clip: Path, name: str) -> None:
+    folder = saved(tmp_path / "model", name)
+    whole = export(folder, tmp_path / "whole")
+    small = export(folder, tmp_path / "small", int8=[clip], clips=[clip])
+    file = whole.description.frames or whole.description.file
+    assert (tmp_path / "small" / file).stat().st_size < 0.7 * (tmp_path / "whole" / file).stat().st_size
+    wanted, found = (deploy.load(tmp_path / one).logits(clip) for one in ("whole", "small"))
+    assert 0 < np.abs(found - wanted).max() < 0.3 * np.ptp(wanted)
+    assert small.description.checked["int8"] == {"clips": 1}
+
+
 def test_the_command_writes_and_predicts(tmp_path: Path, clip: Path, call: Call) -> None:
     folder = saved(tmp_path / "model")
     made = call("export", folder, "--out", tmp_path / "out", "--check", clip, "--json")
@@ -217,15 +232,15 @@ def test_the_command_writes_and_predicts(tmp_path: Path, clip: Path, call: Call)
 
 def test_what_cannot_be_exported_is_named_and_nothing_is_left(tmp_path: Path) -> None:
     everything = saved(tmp_path / "all", "full-video", backbone="resnet18")
-    rated = saved(tmp_path / "rated", "late-pool", width=8, contract={"fps": 1.0})
-    for folder, named in ((everything, "all frames"), (rated, "frames per second")):
-        with pytest.raises(ArgumentError, match=named):
-            export(folder, tmp_path / "out")
+    with pytest.raises(ArgumentError, match="all frames"):
+        export(everything, tmp_path / "out")
+    with pytest.raises(ArgumentError, match="int8"):
+        export(everything, tmp_path / "out", to="pt2", int8=["clip.mp4"])
     with pytest.raises(ArgumentError, match="tflite"):
         export(everything, tmp_path / "out", to="tflite")
     with pytest.raises(ArgumentError, match="25x10"):
         export(saved(tmp_path / "tsn"), tmp_path / "out", protocol="25x10")
-    assert {path.name for path in tmp_path.iterdir()} == {"all", "rated", "tsn"}
+    assert {path.name for path in tmp_path.iterdir()} == {"all", "tsn"}
 
 
 def test_damaged_folders_are_named(tmp_path: Path, clip: Path) -> None:

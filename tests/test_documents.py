@@ -122,7 +122,7 @@ def output(line: tuple[str, ...]) -> str | None:
 def inputs(text: str) -> Iterator[str]:
     """What a command or code may read of what commands make."""
     yield from re.findall(
-        r"(?<!out=.)\bruns/[\w-]+|(?<![\w/])\w+\.npz|(?<![\w-])(?:features|flow|idt|library|maps|last-maps|packed|digits|shapes)(?=/)",
+        r"(?<!out=.)\bruns/[\w-]+|(?<![\w/])\w+\.npz|(?<![\w-])(?:features|flow|idt|library|maps|last-maps|model|packed|digits|shapes)(?=/)",
         text,
     )
 

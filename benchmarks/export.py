@@ -28,6 +28,7 @@ from praxiscope.inference.recogniser import Recogniser
 from praxiscope.models.names import learns_of
 from praxiscope.models.registered import FILES
 from praxiscope.progress import ConsoleReporter
+from praxiscope.units import counted
 
 CLASSES = 9
 RUNTIMES = ("onnxruntime", "openvino")
@@ -40,7 +41,7 @@ def saved(folder: Path, name: str) -> Path:
     for layer in model.classifiers:
         torch.nn.init.normal_(layer.weight, std=0.05)
     channels = model.channels["rgb"]
-    contract = InputContract(channels=channels, **model.normalisation["rgb"])
+    contract = InputContract(channels=channels, length=channels // 3, **model.normalisation["rgb"])
     labels = tuple(f"class {number}" for number in range(CLASSES))
     card = ModelCard(name, {"num_classes": CLASSES}, labels, input=contract)
     Recogniser(model, card).save(folder)
@@ -69,7 +70,8 @@ def model_row(name: str, clip: Path, out: Path, turns: int) -> list[str]:
         made = export(folder, out / name / "onnx", clips=[clip])
         exporting = time.perf_counter() - started
     except (PraxiscopeError, KeyError) as error:
-        return [name, f"not exported: {str(error).splitlines()[0]}", *[""] * 6]
+        said = str(error).splitlines()[0].rpartition(f"{name}: ")[2].partition(". Predict")[0]
+        return [name, f"not exported: {said}", *[""] * 6]
     loaded: Any = px.load(folder, device="cpu")
     eager = Recogniser(loaded.model, loaded.card, precision="32")
     about = made.description
@@ -78,7 +80,7 @@ def model_row(name: str, clip: Path, out: Path, turns: int) -> list[str]:
     times += [seconds(lambda runner=runner: runner.logits(clip), turns) for runner in runners]  # type: ignore[misc]
     return [
         name,
-        about.protocol + ("" if about.snippets is None else f", {about.snippets} snippets"),
+        about.protocol + ("" if about.snippets is None else f", {counted(about.snippets, 'snippet')}"),
         f"{about.checked['clips']['largest']:.1g}",
         f"{made.bytes / 1e6:.1f}",
         f"{exporting:.0f}",

@@ -88,7 +88,10 @@ def export(
     unfinished.mkdir(parents=True)
     try:
         reporter.line(f"Exporting {network.card.name} to {to}.")
-        about, difference = export_network(network, unfinished, to, protocol)
+        try:
+            about, difference = export_network(network, unfinished, to, protocol)
+        except ArgumentError as error:
+            raise ArgumentError(f"{run}: {network.card.name}: {error}") from error
         checked: dict[str, object] = {"noise": difference}
         if int8:
             quantise(unfinished / (about.frames or about.file), _runner(about, unfinished), int8, reporter)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -117,7 +118,7 @@ def describe(
 
 def check_exportable(network: Recogniser, protocol: Protocol) -> None:
     """Raise ArgumentError for a network that cannot be exported yet."""
-    name, problem = network.card.name, ""
+    card, problem = network.card, ""
     if network.streams != ("rgb",):
         problem = f"takes {network.stream}, and only networks of RGB frames can be exported"
     elif network.sees.all_frames:
@@ -127,7 +128,7 @@ def check_exportable(network: Recogniser, protocol: Protocol) -> None:
             f"was asked for protocol {protocol.name}, and only crops at the centre and whole frames are run"
         )
     if problem:
-        raise ArgumentError(f"{name}: cannot be exported: it {problem}. Predict with the run itself.")
+        raise ArgumentError(f"cannot be exported: it {problem}. Predict with the run itself.")
 
 
 def export_network(
@@ -179,7 +180,7 @@ def export_network(
     file, snippets, found = _last(last, folder, to, count, network.sees.least, free=together is None)
     if snippets is not None and chosen.sampling == "all":
         raise ArgumentError(
-            f"{network.card.name}: cannot be exported for protocol {chosen.name}: it takes {snippets} "
+            f"cannot be exported for protocol {chosen.name}: it takes {snippets} "
             "snippets only. Export it for another --protocol."
         )
     return describe(network, chosen, file, frames_file, snippets), max(largest, found)
@@ -200,31 +201,40 @@ def _last(
         try:
             file, found = _written(graph._replace(counts=counts, free=[*axes, *graph.free]), folder, to)
         except ArgumentError:
-            if axes is tried[-1]:
+            # A loop over the frames is not unrolled: it would take minutes and make a large file.
+            if axes in (tried[-1], [1]):
                 raise
-            continue  # a loop over the axis needs a known length
-        if found < _CLOSE or axes is tried[-1]:
+            continue
+        if found < _CLOSE:
             return file, None if 1 in axes else count, found
-    raise AssertionError("unreachable")
+    raise ArgumentError(f"cannot be exported to {to}: the result differs by {found:.2g} from PyTorch's.")
 
 
 def _written(graph: Graph, folder: Path, to: str) -> tuple[str, float]:
-    """Write a part, and compare it. Returns the file, and the largest difference relative to the largest output."""
-    largest = 0.0
+    """Write a part, and compare it. Returns the file, and the largest difference relative to the largest output;
+    infinite if one of the two does not take one of the inputs.
+
+    Raises:
+        ArgumentError: it cannot be written.
+    """
     try:
         file = FORMATS[to](graph, graph.make(*graph.counts[0]), folder)
         run = opened(folder / file, graph.output)
-        for batch, snippets in graph.counts:
-            given = graph.make(batch, snippets)
+    except Exception as error:  # of several libraries, each with its own exceptions
+        raise ArgumentError(
+            f"cannot be exported to {to}: PyTorch's exporter does not follow what makes its {graph.output} "
+            f"({type(error).__name__}). Predict with the run itself."
+        ) from error
+    largest = 0.0
+    for batch, snippets in graph.counts:
+        given = graph.make(batch, snippets)
+        try:
             with torch.inference_mode():
                 expected = graph.module(given).numpy()
-            difference = np.abs(run({graph.input: given.numpy()}) - expected).max()
-            largest = max(largest, float(difference / max(np.abs(expected).max(), 1e-6)))
-    except Exception as error:  # of several libraries, each with its own exceptions
-        said = str(error).splitlines()[0] if str(error) else ""
-        raise ArgumentError(
-            f"{graph.output} cannot be exported to {to} ({type(error).__name__}: {said})."
-        ) from error
+            found = run({graph.input: given.numpy()})
+        except Exception:
+            return file, math.inf
+        largest = max(largest, float(np.abs(found - expected).max() / max(np.abs(expected).max(), 1e-6)))
     return file, largest
 
 

@@ -41,6 +41,8 @@ def nearest_words(features: Tensor, centres: Tensor) -> Tensor:
     half = centres.square().sum(1) / 2
     rows = features.reshape(-1, features.shape[-1])
     size = max(1, _VALUES // len(centres))
+    if torch.compiler.is_exporting():  # a graph has no loop over parts of a number that is free
+        return torch.addmm(half, rows, centres.T, alpha=-1).argmin(1).reshape(features.shape[:-1])
     found = [
         torch.addmm(half, rows[first : first + size], centres.T, alpha=-1).argmin(1)
         for first in range(0, len(rows), size)

@@ -209,6 +209,8 @@ def test_eight_bits_are_smaller_and_nearly_the_same(tmp_path: Path, clip: Path, 
     wanted, found = (deploy.load(tmp_path / one).logits(clip) for one in ("whole", "small"))
     assert 0 < np.abs(found - wanted).max() < 0.3 * np.ptp(wanted)
     assert small.description.checked["int8"] == {"clips": 1}
+    with pytest.raises(ArgumentError, match="onnxruntime"):
+        deploy.load(tmp_path / "small", runtime="openvino")
 
 
 def test_the_command_writes_and_predicts(tmp_path: Path, clip: Path, call: Call) -> None:

@@ -96,6 +96,7 @@ def export(
         if int8:
             quantise(unfinished / (about.frames or about.file), _runner(about, unfinished), int8, reporter)
             checked["int8"] = {"clips": len(int8)}
+            about = replace(about, int8=True)
         if clips:
             checked["clips"] = _compare(network, _runner(about, unfinished), clips, reporter)
         about = replace(about, checked=checked)

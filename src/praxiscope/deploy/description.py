@@ -41,6 +41,7 @@ class Description:
         windows: whether a view is a window of consecutive snippets.
         snippets: the only number of snippets of a view that the network takes; None: any.
         fps, max_seconds: the frames of a video that are read, see `praxiscope.video.grid.FrameGrid`.
+        int8: whether the network was quantised, which onnxruntime runs as it was checked.
         versions: of what wrote it.
         checked: the differences from the network that it was exported from; empty if they were not measured.
     """
@@ -61,6 +62,7 @@ class Description:
     snippets: int | None
     fps: float | None = None
     max_seconds: float | None = None
+    int8: bool = False
     versions: Mapping[str, str] = field(default_factory=dict)
     checked: Mapping[str, Any] = field(default_factory=dict)
 

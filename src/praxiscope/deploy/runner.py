@@ -224,12 +224,18 @@ def load(folder: str | Path, *, runtime: str = "auto", threads: int = 0) -> Runn
 
     Raises:
         CheckpointError: the folder holds no exported network, or a damaged one.
-        ArgumentError: the runtime is not installed.
+        ArgumentError: the runtime is not installed, or not the one that a quantised network is for.
 
     Example:
         >>> load("model/").predict("clip.mp4", top=3).labels
     """
     about, root = read_description(folder), Path(folder)
+    if about.int8:
+        if runtime == "openvino":
+            raise ArgumentError(
+                f"{folder}: is quantised for onnxruntime; OpenVINO's answers differ. Leave the runtime out."
+            )
+        runtime = "onnxruntime"
     network = open_network(root / about.file, "logits", runtime, threads)
     frames = open_network(root / about.frames, "features", runtime, threads) if about.frames else None
     return Runner(about, network, frames, str(folder))

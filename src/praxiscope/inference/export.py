@@ -118,7 +118,7 @@ def describe(
 
 def check_exportable(network: Recogniser, protocol: Protocol) -> None:
     """Raise ArgumentError for a network that cannot be exported yet."""
-    card, problem = network.card, ""
+    problem = ""
     if network.streams != ("rgb",):
         problem = f"takes {network.stream}, and only networks of RGB frames can be exported"
     elif network.sees.all_frames:
@@ -171,6 +171,10 @@ def export_network(
         each = FrameNetwork(network, model.features)
         first = Graph(each, "frames", "rgb", "features", frames, [(2, 1), (5, 1), (1, 1)], [0, *sizes])
         frames_file, largest = _written(first, folder, to)
+        if not largest < _CLOSE:
+            raise ArgumentError(
+                f"cannot be exported to {to}: the features differ by {largest:.2g} from PyTorch's."
+            )
 
         def features(batch: int, snippets: int) -> Tensor:
             with torch.no_grad():

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from praxiscope._lazy import quick_imports
 from praxiscope.cli import complete
 from praxiscope.cli.common import (
     OUTPUT_PANEL,
@@ -28,6 +27,7 @@ from praxiscope.cli.common import (
     print_table,
     reporter,
 )
+from praxiscope.cli.exported import check_run, load_run
 from praxiscope.cli.live import Camera, Every, LiveFile, LiveOptions, Smooth, predict_live
 from praxiscope.cli.segments import SegmentFile, SegmentFiles, predict_segments
 from praxiscope.units import counted
@@ -129,7 +129,6 @@ def predict(
 ) -> None:
     from praxiscope.commands.predict import find_sources
     from praxiscope.commands.predict import predict as run_prediction
-    from praxiscope.deploy.description import is_exported
     from praxiscope.evaluation.answers import parse_none_below
     from praxiscope.inference.options import FlowOptions, LoadOptions
     from praxiscope.units import parse_duration
@@ -155,22 +154,12 @@ def predict(
         predict_segments(run, sources, how, options, files_of_segments, json=json, as_csv=as_csv)
         return
     files_of_segments.refuse()
-    exported = is_exported(run)
-    if exported:
-        _check_exported(window=window, checkpoint=checkpoint, flow=flow, flow_weights=flow_weights, task=task)
-    else:
-        options.check(run)
+    check_run(
+        run, options, window=window, checkpoint=checkpoint, flow=flow, flow_weights=flow_weights, task=task
+    )
     speaker = reporter()
     files = find_sources(sources, lambda text: speaker.line(f"Note: {text}"))
-    recogniser: Any
-    if exported:
-        from praxiscope.deploy.runner import load
-
-        recogniser = load(run)
-    else:
-        with quick_imports():
-            from praxiscope.inference.loading import load_recogniser
-        recogniser = load_recogniser(run, options)
+    recogniser = load_run(run, options)
     refusals = _Refusals(threshold, recogniser.calibration)
     as_csv = as_csv or not (json or sys.stdout.isatty())
     if window_s is not None and as_csv:
@@ -240,17 +229,6 @@ def _check_live(**given: object) -> None:
         if value:
             raise ArgumentError(
                 f"--{name} is not for live video, which has an answer per frame. Leave it out."
-            )
-
-
-def _check_exported(**given: object) -> None:
-    """Raise ArgumentError for an option that needs the run."""
-    from praxiscope.errors import ArgumentError
-
-    for name, value in given.items():
-        if value is not None:
-            raise ArgumentError(
-                f"--{name.replace('_', '-')} is not for an exported network. Leave it out, or predict with the run."
             )
 
 

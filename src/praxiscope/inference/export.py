@@ -165,7 +165,7 @@ def export_network(
     largest, model, sizes = 0.0, network.model, [3, 4] if whole else []
     if not isinstance(model, LearnsFromFeatures) or together == 1:
         logits = FrameNetwork(network, lambda x: model(x).logits)
-        last = Graph(logits, "model", "rgb", "logits", frames, (), sizes)
+        last = Graph(logits, "network", "rgb", "logits", frames, (), sizes)
         frames_file = ""
     else:  # frames one by one, then all of a view: a long video needs little memory
         each = FrameNetwork(network, model.features)
@@ -180,7 +180,7 @@ def export_network(
             with torch.no_grad():
                 return each(frames(batch * snippets, 1)).unflatten(0, (batch, snippets)).flatten(1, 2)
 
-        last = Graph(Head(model), "model", "features", "logits", features, (), [])
+        last = Graph(Head(model), "network", "features", "logits", features, (), [])
     file, snippets, found = _last(last, folder, to, count, network.sees.least, free=together is None)
     if snippets is not None and chosen.sampling == "all":
         raise ArgumentError(

@@ -34,12 +34,13 @@ def seen(x: Any, targets: Any, *more: Any, **options: Any) -> None:
 
 
 def test_by_the_fit_of_a_model_to_features(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(feature_fit, "frame_features", lambda store, id: torch.zeros(1, 2))
+    monkeypatch.setattr(feature_fit, "frame_features", lambda store, id, maps: torch.zeros(1, 2))
     model: Any = SimpleNamespace(describe=lambda features: features[0], fit=seen)
     monkeypatch.setattr(feature_fit, "trained_on", lambda network: Learned())
 
     class Stored(list[str]):
         network = tmp_path
+        contract = SimpleNamespace(shape=(2,))
 
     store: Any = Stored(record.id for record in RECORDS)
     card: Any = None

@@ -96,7 +96,7 @@ def test_the_scores_are_those_of_the_network(
     assert np.ptp(found) > 1e-3
 
 
-@pytest.mark.parametrize("protocol", ["1x1", "7x1", "3x1", "dense2x1"])
+@pytest.mark.parametrize("protocol", ["1x1", "7x1", "3x1", "dense2x1", "allx1"])
 @pytest.mark.parametrize("average", ["logits", "softmax"])
 def test_other_views_of_crops_at_the_centre(
     tmp_path_factory: pytest.TempPathFactory, clip: Path, protocol: str, average: str
@@ -106,6 +106,12 @@ def test_other_views_of_crops_at_the_centre(
     export(folder, root / "out")
     found = deploy.load(root / "out").logits(clip, protocol, average)
     assert np.allclose(found, expected(folder, clip, protocol, average), atol=1e-4)
+
+
+def test_all_frames_of_a_network_of_several_snippets_are_refused(tmp_path: Path, clip: Path) -> None:
+    export(saved(tmp_path / "model", "tsm", snippets=4), tmp_path / "out")
+    with pytest.raises(ArgumentError, match="allx1"):
+        deploy.load(tmp_path / "out").logits(clip, "allx1")
 
 
 @pytest.mark.parametrize("protocol", ["3xfull", "2xfull-mirrored"])

@@ -119,7 +119,8 @@ def check_libraries(to: str) -> None:
     missing = [name for name in _NEEDS[to] if importlib.util.find_spec(name) is None]
     if missing:
         raise ArgumentError(
-            f"export to {to} needs {', '.join(missing)}, not installed. Remedy: pip install 'praxiscope[export]'"
+            f"export to {to} needs {', '.join(missing)}, not installed. Remedy: pip install "
+            f"'praxiscope[{'export,openvino' if to == 'openvino' else 'export'}]'"
         )
 
 

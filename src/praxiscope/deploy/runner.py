@@ -123,6 +123,11 @@ class Runner:
                 f"protocol {protocol.name}: an exported network takes crops at the centre or whole frames. Use "
                 f"{about.protocol}, or predict with the run."
             )
+        if protocol.sampling == "all" and about.together not in (None, 1):
+            raise ArgumentError(
+                f"protocol {protocol.name} scores every frame at once; {about.model} takes {about.together} snippets. "
+                f"Use {about.protocol}."
+            )
         fits = (
             about.snippets is None or about.together is not None or protocol.temporal_views == about.snippets
         )
@@ -162,7 +167,9 @@ class Runner:
         protocol = replace(protocol, stride=1) if about.windows else protocol
         count = video.quick_length()
         if about.fps is None and about.max_seconds is None:
-            return view_places(protocol, count, about.together, length)
+            found = view_places(protocol, count, about.together, length)
+            # A network of single snippets scores each by itself, also all of them.
+            return found.reshape(-1, 1) if about.together == 1 else found
         grid = FrameGrid(about.fps, about.max_seconds, length).places_of(video, 0, count)
         # At a frame rate, a snippet starts at a frame of the grid and goes on with those after it in the video.
         one = 1 if about.fps is not None else length

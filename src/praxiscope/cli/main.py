@@ -22,6 +22,7 @@ from praxiscope.cli import (
     predict,
     recipes,
     retrieve,
+    serve,
     test,
     train,
     trajectories,
@@ -73,6 +74,7 @@ app.command("check", help=check.HELP, rich_help_panel=_START)(check.check)
 app.command("train", help=train.HELP, rich_help_panel=_START)(train.train)
 app.command("test", help=test.HELP, rich_help_panel=_START)(test.test)
 app.command("predict", help=predict.HELP, rich_help_panel=_START)(predict.predict)
+app.command("serve", help=serve.HELP, rich_help_panel=_START)(serve.serve)
 app.command("export", help=export.HELP, rich_help_panel=_START)(export.export)
 app.command("pack", help=pack.HELP, rich_help_panel=_DATA)(pack.pack)
 app.add_typer(dataset.app, name="dataset", rich_help_panel=_DATA)

@@ -1,0 +1,248 @@
+"""The server without its web interface: its items, its processes, and what happens between them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from praxiscope.serve.items import Item, Items
+from praxiscope.serve.metrics import Metrics
+from praxiscope.serve.options import ServeOptions
+from praxiscope.serve.pool import Busy, Job, Pool
+from praxiscope.serve.probe import probe_files
+from praxiscope.serve.training import Training
+from praxiscope.serve.work import work
+from praxiscope.video.picturefile import replacing
+
+__all__ = ["Failed", "State", "new_id"]
+
+_TOP = 5
+
+
+class Failed(Exception):
+    """A job that failed; the message is for the client."""
+
+
+class State:
+    """What a server knows and does. To be created on its event loop.
+
+    Args:
+        options: of the server.
+        threads: of the CPU for each process of the network; 0: as many as torch takes.
+    """
+
+    def __init__(self, options: ServeOptions, threads: int) -> None:
+        self.options, limits = options, options.limits
+        self.items = Items(options.store)
+        self.metrics = Metrics()
+        self.training = Training(options)
+        network = {
+            "run": options.run,
+            "library": None if options.library is None else str(options.library),
+            "device": options.device,
+            "checkpoint": options.checkpoint,
+            "task": options.task,
+        }
+        shared: dict[str, Any] = {"queue": limits.queue, "silence_s": limits.silence_s}
+        arguments = (network, threads)
+        self.network = Pool(work, arguments, workers=options.workers, at_once=limits.at_once, **shared)
+        # Explanations and searches take long and cannot be interrupted: they have a process of their own, when needed.
+        self.aside = Pool(work, arguments, **shared)
+        bounds = {"seconds": limits.seconds, "pixels": limits.pixels}
+        self.prober = Pool(probe_files, (bounds,), queue=limits.uploads + limits.queue, silence_s=60.0)
+        self.uploads = 0
+        self.metrics.watch("jobs_waiting", "Jobs that wait.", lambda: self.network.waiting)
+        self.metrics.watch("jobs_active", "Jobs in progress.", lambda: self.network.active)
+        self.metrics.watch("videos", "Videos kept.", lambda: len(self.items))
+        self.metrics.watch(
+            "process_deaths", "Processes that died.", lambda: sum(pool.deaths for pool in self._pools)
+        )
+
+    @property
+    def _pools(self) -> tuple[Pool, ...]:
+        return self.network, self.aside, self.prober
+
+    async def start(self) -> None:
+        """Load the network.
+
+        Raises:
+            PraxiscopeError: it cannot be loaded.
+        """
+        await self.network.ready()
+
+    def close(self) -> None:
+        """End all processes."""
+        self.training.close()
+        for pool in self._pools:
+            pool.close()
+
+    async def look_after(self) -> None:
+        """Stop what nobody watches, and processes that hang; runs until it is cancelled."""
+        while True:
+            await asyncio.sleep(1.0)
+            for pool in self._pools:
+                pool.check_silence()
+            now = time.monotonic()
+            for item in list(self.items):
+                forgotten = not item.watchers and now - item.seen > self.options.limits.forget_s
+                if not item.ended and not item.keep and forgotten:
+                    self.network.cancel(item.id)
+
+    async def run(self, pool: Pool, job: Job) -> dict[str, Any]:
+        """Do a job and return the message that carries its result. It is cancelled with the caller.
+
+        Raises:
+            Busy: too many jobs wait.
+            Failed: the job failed.
+        """
+        found: dict[str, Any] = {}
+        end: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        began = time.monotonic()
+
+        def tell(message: dict[str, Any]) -> None:
+            if message["kind"] in ("done", "failed", "cancelled"):
+                self._count(job.kind, message["kind"], began)
+                if not end.done():
+                    end.set_result(message)
+            found.update(message)
+
+        job.tell = tell
+        pool.submit(job)
+        try:
+            last = await end
+        except asyncio.CancelledError:
+            pool.cancel(job.id)
+            raise
+        if last["kind"] != "done":
+            raise Failed(last.get("error", "cancelled"))
+        return found
+
+    def _count(self, kind: str, end: str, began: float) -> None:
+        self.metrics.jobs.labels(kind, end).inc()
+        self.metrics.seconds.labels(kind).observe(time.monotonic() - began)
+
+    async def probe(self, path: Path, name: str) -> dict[str, Any]:
+        """Facts of a file.
+
+        Raises:
+            Busy, Failed: too much to do; the file is refused.
+        """
+        found = await self.run(self.prober, Job(new_id(), "probe", str(path), name, _nothing))
+        return dict(found["facts"])
+
+    async def predict(self, path: Path, name: str, settings: dict[str, Any]) -> dict[str, Any]:
+        """The answer for a file, see `praxiscope.serve.work.predict`.
+
+        Raises:
+            Busy, Failed: too much to do; the video cannot be read.
+        """
+        job = Job(new_id(), "predict", str(path), name, _nothing, settings)
+        return dict((await self.run(self.network, job))["answer"])
+
+    def analyse(self, item: Item) -> None:
+        """Start the analysis of an item.
+
+        Raises:
+            Busy: too many jobs wait.
+        """
+        settings = {
+            "top": _TOP,
+            "duration_s": item.facts["duration_s"],
+            "windows": self.options.limits.windows,
+        }
+        hear = partial(self._analysed, item, time.monotonic())
+        before = item.status
+        item.status, item.error, item.seen = "queued", "", time.monotonic()
+        item.windows, item.notes, item.answer, item.spread = [], [], None, {}
+        try:
+            self.network.submit(Job(item.id, "analyse", item.path, item.name, hear, settings))
+        except Busy:
+            item.status = before if before != "queued" else "stopped"
+            raise
+        self.items.save(item)
+
+    def _analysed(self, item: Item, began: float, message: dict[str, Any]) -> None:
+        """Take what is found of an item."""
+        kind = message["kind"]
+        if kind in ("done", "failed", "cancelled"):
+            self._count("analyse", kind, began)
+            item.status = {"done": "done", "failed": "failed"}.get(kind, "stopped")
+            item.error = message.get("error", "")
+            self.items.save(item)
+            return
+        item.status = "running"
+        if kind == "again":
+            item.windows, item.notes, item.answer = [], ["The process was restarted."], None
+        elif kind == "thumbs" and self.items.get(item.id) is item:
+            self.items.write_thumbs(item, message["thumbs"])
+        elif kind == "window":
+            item.windows.append(message["window"])
+        elif kind == "note":
+            item.notes.append(message["note"])
+        elif kind in ("answer", "spread"):
+            setattr(item, kind, message[kind])
+        item.change()
+
+    def explain(self, item: Item, label: str | None) -> None:
+        """Start the explanation of an item.
+
+        Raises:
+            Busy: too many jobs wait.
+        """
+        source = f"/api/videos/{item.id}/file" if item.facts["playable"] else None
+        self._aside(item, "why", {"label": label, "video_src": source}, ("page", "why.html"))
+
+    def search(self, item: Item) -> None:
+        """Start the search for items of the library like an item.
+
+        Raises:
+            Busy: too many jobs wait.
+        """
+        self._aside(item, "similar", {}, ("hits", "similar.json"))
+
+    def _aside(self, item: Item, kind: str, settings: dict[str, Any], output: tuple[str, str]) -> None:
+        if getattr(item, kind) == "queued":
+            return
+        key, file = output
+        job = Job(f"{item.id}-{kind}", kind, item.path, item.name, _nothing, settings)
+        began = time.monotonic()
+
+        def tell(message: dict[str, Any]) -> None:
+            if self.items.get(item.id) is not item:
+                return
+            if key in message:
+                made = message[key]
+                with replacing(self.items.folder(item.id) / file) as target:
+                    target.write((made if isinstance(made, str) else json.dumps(made)).encode())
+            if message["kind"] in ("done", "failed", "cancelled"):
+                self._count(kind, message["kind"], began)
+                setattr(
+                    item, kind, "done" if message["kind"] == "done" else message.get("error", "cancelled")
+                )
+                self.items.save(item)
+
+        job.tell = tell
+        self.aside.submit(job)
+        setattr(item, kind, "queued")
+        self.items.save(item)
+
+    def remove(self, item: Item) -> None:
+        """Stop what is done with an item, and remove it."""
+        self.network.cancel(item.id)
+        for kind in ("why", "similar"):
+            self.aside.cancel(f"{item.id}-{kind}")
+        self.items.remove(item)
+
+
+def new_id() -> str:
+    """An id that nobody can guess."""
+    return secrets.token_hex(8)
+
+
+def _nothing(message: dict[str, Any]) -> None:
+    """Hear of a job that nobody follows."""

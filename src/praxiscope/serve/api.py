@@ -6,7 +6,7 @@ import asyncio
 import json
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -90,12 +90,6 @@ def create_app(state: State) -> FastAPI:
     @app.exception_handler(Failed)
     async def failed(request: Request, error: Failed) -> JSONResponse:
         return JSONResponse({"detail": str(error)}, 422)
-
-    @app.middleware("http")
-    async def count(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
-        response = await call(request)
-        state.metrics.requests.labels(str(response.status_code)).inc()
-        return response
 
     for router in (_about, _predict, _videos, _results, _training):
         app.include_router(router)
@@ -337,7 +331,7 @@ async def thumb(request: Request, id: str, number: int) -> FileResponse:
 
 @_results.get("/api/videos/{id}/events")
 async def events(request: Request, id: str) -> StreamingResponse:
-    """Server-sent events: `state` when something changes, `windows` as the timeline grows."""
+    """Server-sent events: `windows` as the timeline grows, and `state` when something changes."""
     item = _item(request, id)
     last = request.headers.get("last-event-id", "")
     start = int(last) if last.isdecimal() and len(last) < 10 else 0
@@ -354,10 +348,11 @@ async def _follow(item: Item, sent: int) -> AsyncIterator[bytes]:
             version = item.version
             if sent > len(item.windows):  # the analysis has started again
                 sent = 0
-            yield _event("state", item.public())
+            state = item.public()  # with the windows until now, which are sent before it
             if new := item.windows[sent:]:
                 sent += len(new)
                 yield _event("windows", {"from": sent - len(new), "windows": new}, sent)
+            yield _event("state", state)
             await item.changed(version, _KEEP_ALIVE_S)
     finally:
         item.watchers -= 1

@@ -8,6 +8,7 @@ import multiprocessing
 import signal
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -89,10 +90,8 @@ class Child:
 
     def send(self, message: Mapping[str, Any]) -> None:
         """Send a message; nothing happens if the process has just ended."""
-        try:
+        with suppress(OSError, ValueError):
             self._connection.send_bytes(json.dumps(message).encode())
-        except (OSError, ValueError):
-            pass
 
     def kill(self) -> None:
         """End the process. ``end`` is called, as for one that dies."""
@@ -108,7 +107,5 @@ class Child:
 
 def _run(target: Callable[..., None], connection: Connection, arguments: tuple[Any, ...]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server ends its children
-    try:
+    with suppress(EOFError, BrokenPipeError):
         target(Line(connection), *arguments)
-    except (EOFError, BrokenPipeError):
-        pass

@@ -1,4 +1,4 @@
-"""What is refused before a request reaches the application: other hosts, other origins, no token, too much, too slowly."""
+"""What is refused before the application sees it: other hosts, other origins, no token, too much, too slowly."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ __all__ = ["COOKIE", "Guard"]
 
 COOKIE = "praxiscope_token"
 _OPEN = ("/health",)  # without a token: says nothing but "ok"
+_ADDRESS, _HEADER = 8 * 1024, 16 * 1024
 _SMALL = 64 * 1024  # bytes of a request that is not an upload
 _RATE, _GRACE_S = 1024, 30.0  # bytes per second that a body must have on average, from so many seconds on
 _HEADERS = {
@@ -44,7 +45,7 @@ class Guard:
         uploads: paths whose body is a video.
         most: bytes of a video.
         silence_s: seconds that a client may be silent in the middle of a body.
-        refused: called with the status of each refusal.
+        answered: called with the status of each answer.
     """
 
     def __init__(
@@ -57,12 +58,12 @@ class Guard:
         uploads: Collection[str],
         most: int,
         silence_s: float,
-        refused: Callable[[int], None],
+        answered: Callable[[int], None],
     ) -> None:
         self.app = app
         self._hosts, self._any_address = {host.lower() for host in hosts}, any_address
         self._token, self._uploads, self._most = token, uploads, most
-        self._silence_s, self._refused = silence_s, refused
+        self._silence_s, self._answered = silence_s, answered
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -77,17 +78,21 @@ class Guard:
         problem = self._problem(scope, headers)
         if problem is not None:
             status, text = problem
-            self._refused(status)
+            self._answered(status)
             await _answer(send, status, text)
             return
         if self._token and (given := _query_token(scope)) is not None:
             await _remember(send, given)
             return
         most = self._most if scope["path"] in self._uploads else _SMALL
-        await self.app(scope, self._bounded(receive, most), _with_headers(send))
+        await self.app(scope, self._bounded(receive, most), self._with_headers(send))
 
     def _problem(self, scope: dict[str, Any], headers: list[tuple[str, str]]) -> tuple[int, str] | None:
         """Why a request is refused: its status and a sentence."""
+        if len(scope["raw_path"]) + len(scope["query_string"]) > _ADDRESS:
+            return 414, f"The address is too long. The limit is {_ADDRESS} bytes."
+        if sum(len(name) + len(value) for name, value in headers) > _HEADER:
+            return 431, f"The headers are too large. The limit is {_HEADER} bytes."
         hosts = [value for name, value in headers if name == "host"]
         if len(hosts) != 1 or not self._known(hosts[0]):
             return 421, "This server is not called by this name. Start it with --name NAME to allow it."
@@ -136,6 +141,19 @@ class Guard:
             one is not None and hmac.compare_digest(one.encode(), self._token.encode()) for one in given
         )
 
+    def _with_headers(self, send: Send) -> Send:
+        """Send answers with the headers that protect the page."""
+
+        async def sending(message: dict[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                self._answered(message["status"])
+                have = {name.lower() for name, _ in message["headers"]}
+                more = [(name, value) for name, value in _HEADERS.items() if name not in have]
+                message = {**message, "headers": [*message["headers"], *more]}
+            await send(message)
+
+        return sending
+
     def _bounded(self, receive: Receive, most: int) -> Receive:
         """Receive a body that is not too large and does not come too slowly."""
         began, size, complete = time.monotonic(), 0, False
@@ -147,7 +165,6 @@ class Guard:
             try:
                 message = await asyncio.wait_for(receive(), self._silence_s)
             except asyncio.TimeoutError:
-                self._refused(408)
                 raise HTTPException(408, "The body came too slowly.") from None
             if message["type"] != "http.request":
                 return message
@@ -155,10 +172,8 @@ class Guard:
             complete = not message.get("more_body", False)
             spent_s = time.monotonic() - began
             if size > most:
-                self._refused(413)
                 raise HTTPException(413, f"The body is too large. The limit is {most} bytes.")
             if not complete and spent_s > _GRACE_S and size < _RATE * spent_s:
-                self._refused(408)
                 raise HTTPException(408, "The body came too slowly.")
             return message
 
@@ -193,14 +208,3 @@ async def _answer(send: Send, status: int, text: str) -> None:
     ]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
-
-
-def _with_headers(send: Send) -> Send:
-    async def sending(message: dict[str, Any]) -> None:
-        if message["type"] == "http.response.start":
-            have = {name.lower() for name, _ in message["headers"]}
-            more = [(name, value) for name, value in _HEADERS.items() if name not in have]
-            message = {**message, "headers": [*message["headers"], *more]}
-        await send(message)
-
-    return sending

@@ -9,6 +9,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -90,10 +91,8 @@ class Item:
     async def changed(self, version: int, wait_s: float) -> None:
         """Wait until the item is no longer of this version, or the time is over."""
         if self.version == version:
-            try:
+            with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), wait_s)
-            except asyncio.TimeoutError:
-                pass
 
 
 def display_name(text: str) -> str:

@@ -56,18 +56,21 @@ class _Slot:
     child: Child | None = None
     ready: bool = False
     active: dict[str, Job] = field(default_factory=dict)
+    step: str = ""  # the job that it goes on with
     heard: float = 0.0
     false_starts: int = 0
 
 
 class Pool:
-    """Processes that do jobs. A process that dies is replaced, and its jobs start again; a job that was there twice fails.
+    """Processes that do jobs. One that dies is replaced, and its jobs start again; the job at fault fails at its second
+    death.
 
     All methods are called on the event loop.
 
     Args:
         target, arguments: what a process runs, see `Child`. It sends ``{"kind": "ready"}`` first, or
-            ``{"kind": "broken", "error"}`` if it never will be.
+            ``{"kind": "broken", "error"}`` if it never will be; and ``{"kind": "step", "job"}`` before it goes on with
+            a job, so that the job is known that it died of.
         workers: number of processes.
         at_once: jobs that a process has at the same time.
         queue: jobs that may wait.
@@ -161,7 +164,7 @@ class Pool:
     def _start(self) -> None:
         for slot in self._slots:
             if slot.child is None:
-                slot.ready, slot.heard = False, time.monotonic()
+                slot.ready, slot.step, slot.heard = False, "", time.monotonic()
                 slot.child = Child(
                     self._target,
                     self._arguments,
@@ -179,6 +182,9 @@ class Pool:
                 self._ready.set_result(message)
         elif kind == "broken":
             self._give_up(str(message["error"]))
+        elif kind == "step":
+            slot.step = str(message["job"])
+            return
         elif (job := slot.active.get(str(message.get("job")))) is not None:
             if kind in ("done", "failed"):
                 del slot.active[job.id]
@@ -189,12 +195,12 @@ class Pool:
         self._hand_out()
 
     def _ended(self, slot: _Slot) -> None:
-        """A process has died: its jobs go first, each alone, so that the one at fault is found."""
+        """A process has died: its jobs start again."""
         slot.child = None
         self.deaths += 1
         jobs, slot.active = list(slot.active.values()), {}
         for job in reversed(jobs):
-            job.deaths += 1
+            job.deaths += job.id == slot.step
             if job.deaths >= _MOST_DEATHS:
                 job.fail(
                     f"{job.name}: the process that reads it died twice. Check that it plays, or convert it."
@@ -220,8 +226,7 @@ class Pool:
     def _hand_out(self) -> None:
         for slot in self._slots:
             while self._waiting and slot.ready and slot.child is not None:
-                careful = self._waiting[0].deaths or any(job.deaths for job in slot.active.values())
-                if len(slot.active) >= (1 if careful else self._at_once):
+                if len(slot.active) >= self._at_once:
                     break
                 job = self._waiting.popleft()
                 slot.active[job.id] = job

@@ -14,7 +14,7 @@ from praxiscope.serve.child import Line
 
 __all__ = ["is_container", "probe", "probe_files"]
 
-# Beginnings of the containers that are accepted. Playlists and descriptions, which name other files, are not among them.
+# Beginnings of the containers that are accepted. Playlists, which name other files, are not among them.
 _BEGINNINGS = (
     (0, b"\x1aE\xdf\xa3"),  # Matroska, WebM
     (0, b"OggS"),
@@ -95,6 +95,7 @@ def probe_files(line: Line, limits: Mapping[str, float]) -> None:
     while True:
         asked = line.receive(wait=True)
         assert asked is not None
+        line.send({"kind": "step", "job": asked["job"]})
         try:
             line.send({"job": asked["job"], "kind": "done", "facts": probe(asked["path"], limits)})
         except (PraxiscopeError, OSError) as error:

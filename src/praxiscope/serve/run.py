@@ -6,8 +6,9 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -23,6 +24,7 @@ __all__ = ["serve"]
 _HEADER_BYTES = 16 * 1024
 _HEADER_S = 15.0
 _CONNECTIONS = 256
+Ready: TypeAlias = Callable[[int, Callable[[], None]], None]
 
 
 class _Protocol(H11Protocol):
@@ -38,14 +40,17 @@ class _Protocol(H11Protocol):
 
 
 def serve(
-    options: ServeOptions, *, say: Callable[[str], None], ready: Callable[[int], None] | None = None
+    options: ServeOptions,
+    *,
+    say: Callable[[str], None],
+    ready: Callable[[int, Callable[[], None]], None] | None = None,
 ) -> None:
     """Serve until interrupted.
 
     Args:
         options: what and where.
         say: called with lines for the user.
-        ready: called with the port when the server accepts requests.
+        ready: called with the port, and a function that stops the server, when it accepts requests.
 
     Raises:
         ArgumentError: the address or the folder cannot be used.
@@ -107,7 +112,7 @@ async def _serve(
     options: ServeOptions,
     sock: socket.socket,
     say: Callable[[str], None],
-    ready: Callable[[int], None] | None,
+    ready: Ready | None,
 ) -> None:
     cores = os.cpu_count() or 1
     state = State(options, 0 if options.workers == 1 else max(1, cores // options.workers))
@@ -129,7 +134,7 @@ async def _serve(
             uploads=UPLOADS,
             most=options.limits.bytes,
             silence_s=options.limits.body_s,
-            refused=lambda status: state.metrics.requests.labels(str(status)).inc(),
+            answered=lambda status: state.metrics.requests.labels(str(status)).inc(),
         )
         config = uvicorn.Config(
             guard,  # type: ignore[arg-type]
@@ -145,8 +150,9 @@ async def _serve(
             timeout_graceful_shutdown=2,
         )
         server = uvicorn.Server(config)
+        sock.listen(128)  # who calls from now on is answered
         if ready is not None:
-            asyncio.get_running_loop().call_soon(ready, port)
+            ready(port, partial(setattr, server, "should_exit", True))
         await server.serve(sockets=[sock])
     finally:
         state.close()

@@ -61,8 +61,17 @@ def predict(worker: Worker, path: str, settings: Mapping[str, Any]) -> Steps:
     yield {"kind": "answer", "answer": worker.answer(path, settings)}
 
 
-def predict_together(worker: Worker, jobs: Mapping[str, str], settings: Mapping[str, Any]) -> Steps:
-    """The answers for several videos (path by job), whose views share the batches of the network."""
+def predict_together(
+    worker: Worker, jobs: Mapping[str, str], settings: Mapping[str, Any], begin: Callable[[str], None]
+) -> Steps:
+    """The answers for several videos, whose views share the batches of the network.
+
+    Args:
+        worker: has the network.
+        jobs: paths by job.
+        settings: of all of them.
+        begin: called with a job before its video is read.
+    """
     import torch
 
     from praxiscope.evaluation.answers import find_threshold, is_none
@@ -80,6 +89,7 @@ def predict_together(worker: Worker, jobs: Mapping[str, str], settings: Mapping[
     def clips() -> Iterator[Clip]:
         for number, id in enumerate(ids):
             try:
+                begin(id)
                 clip = reader.read(number)
             except PraxiscopeError as error:
                 late.append({"job": id, "kind": "failed", "error": str(error)})
@@ -323,6 +333,7 @@ class _Turns:
         if self._together:
             self._predict()
         for id in list(self._steps):
+            self._begin(id)
             try:
                 message: dict[str, Any] = next(self._steps[id], {"kind": "done"})
             except (PraxiscopeError, OSError) as error:
@@ -343,13 +354,17 @@ class _Turns:
             del self._together[id]
         left = set(jobs)
         try:
-            for message in predict_together(self._worker, jobs, first):
+            for message in predict_together(self._worker, jobs, first, self._begin):
                 if message["kind"] in ("done", "failed"):
                     left.discard(message["job"])
                 self._say(message)
         except Exception as error:
             for id in left:
                 self._say({"job": id, "kind": "failed", "error": f"{type(error).__name__}: {error}"})
+
+    def _begin(self, id: str) -> None:
+        """Say which job comes next."""
+        self._line.send({"kind": "step", "job": id})
 
     def _say(self, message: Mapping[str, Any]) -> None:
         self._line.send(message)

@@ -6,6 +6,7 @@ line that says why.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from praxiscope.errors import ArgumentError
+from praxiscope.explain.checks import check_page_path
 from praxiscope.explain.sheet import spread
 from praxiscope.explain.why_answer import answer, part_names
 from praxiscope.explain.why_page import Frame, Player, Section, jpeg, page
@@ -21,7 +23,7 @@ from praxiscope.inference.fused import AnyRecogniser
 from praxiscope.video.browser import why_not_played
 from praxiscope.video.opening import open_video
 
-__all__ = ["Why", "explain_video"]
+__all__ = ["Why", "explain_video", "save_page"]
 
 Progress = Callable[[float, str], None]
 """Called with the share of the work that is done, from 0 to 1, and what is done next."""
@@ -108,6 +110,19 @@ def explain_video(
     names = ", ".join(part_names(recogniser))
     title = f"Why {subject.answer.label}?"
     return Why(facts, title, f"{subject.name}, seen by {names}", player, [*sections, *omitted(left_out)])
+
+
+def save_page(why: Why, path: str | Path) -> Path:
+    """Write the page to a file. The file is replaced only when the new one is complete.
+
+    Raises:
+        ArgumentError: the folder does not exist, or the name does not end in .html.
+    """
+    path = check_page_path(path)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(why.html(), encoding="utf-8")
+    os.replace(temporary, path)
+    return path
 
 
 def _tell(told: Progress, text: str, start: float, share: float, done: float) -> None:

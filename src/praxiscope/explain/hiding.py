@@ -50,9 +50,9 @@ WHOLE = Box(0.0, 0.0, 1.0, 1.0)
 
 
 class Hidden(NamedTuple):
-    """What is hidden: a box at all times, a part of the time (seconds, without its end), or nothing."""
+    """What is hidden: boxes at all times, a part of the time (seconds, without its end), or nothing."""
 
-    box: Box | None = None
+    boxes: tuple[Box, ...] = ()
     span_s: tuple[float, float] | None = None
 
 
@@ -223,12 +223,14 @@ class SeenFrames:
             away = (times >= hidden.span_s[0]) & (times < hidden.span_s[1])
             single = frames.reshape(len(times), -1, *frames.shape[2:])
             frames = single[torch.from_numpy(_nearest(times, away))].reshape(frames.shape)
-        if hidden.box is not None:
-            height, width = frames.shape[-2:]
-            rows = slice(round(hidden.box.top * height), round(hidden.box.bottom * height))
-            columns = slice(round(hidden.box.left * width), round(hidden.box.right * width))
-            frames = frames.clone()
-            value = self._colour(stream).to(frames.dtype).repeat(frames.shape[1])[: frames.shape[1]]
+        if not hidden.boxes:
+            return frames
+        frames = frames.clone()
+        height, width = frames.shape[-2:]
+        value = self._colour(stream).to(frames.dtype).repeat(frames.shape[1])[: frames.shape[1]]
+        for box in hidden.boxes:
+            rows = slice(round(box.top * height), round(box.bottom * height))
+            columns = slice(round(box.left * width), round(box.right * width))
             part = frames[..., rows, columns]
             part.copy_(value[:, None, None].expand_as(part))
         return frames
@@ -278,9 +280,8 @@ class SeenTrajectories:
         away = np.zeros(len(self.found), dtype=bool)
         if hidden.span_s is not None:
             away |= (self.middle_s >= hidden.span_s[0]) & (self.middle_s < hidden.span_s[1])
-        if hidden.box is not None:
-            x, y = self.found.info[:, 7], self.found.info[:, 8]
-            box = hidden.box
+        x, y = self.found.info[:, 7], self.found.info[:, 8]
+        for box in hidden.boxes:
             away |= (y >= box.top) & (y < box.bottom) & (x >= box.left) & (x < box.right)
         return away
 

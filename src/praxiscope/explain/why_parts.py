@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from praxiscope.explain.hiding import Box, Hidden, Hides, hides
+from praxiscope.explain.hiding import Box, Hidden, Hides
 from praxiscope.explain.why_answer import fused_probabilities
 from praxiscope.inference.fused import AnyRecogniser
 from praxiscope.video.decode import Video
@@ -80,25 +80,28 @@ class Hiding:
     """What the answer needs.
 
     Attributes:
-        seen: the parts of the recogniser with their frames.
-        probability: of the explained class, with nothing hidden and the few views of ``seen``.
+        probability: of the explained class, with nothing hidden, in the few views of `praxiscope.explain.hiding`.
         time: None if everything that is seen is of one moment.
         space: the picture.
     """
 
-    seen: list[Hides]
     probability: float
     time: Time | None
     space: Space
 
 
 def hide_parts(
-    recogniser: AnyRecogniser, video: Video, number: int, tick: Callable[[float], None] = lambda share: None
+    recogniser: AnyRecogniser,
+    seen: Sequence[Hides],
+    video: Video,
+    number: int,
+    tick: Callable[[float], None] = lambda share: None,
 ) -> Hiding:
     """Hide parts of the time and of the picture, one after the other, and score the video again.
 
     Args:
         recogniser: any.
+        seen: its parts with their frames.
         video: the open video.
         number: of the explained class.
         tick: called with the share of the work that is done.
@@ -106,12 +109,11 @@ def hide_parts(
     Raises:
         VideoError, DataError: the video cannot be read.
     """
-    seen = [hides(part, video) for part in recogniser.parts]
     edges_s = _windows(seen, video)
     spans = [Hidden(span_s=span) for span in _spans(edges_s)]
     region = Box(*(pick(one.region[side] for one in seen) for side, pick in enumerate((min, min, max, max))))
     boxes, shape = _squares(region, video.height, video.width)
-    hidden = [Hidden(), *spans, *(Hidden(box=box) for box in boxes)]
+    hidden = [Hidden(), *spans, *(Hidden((box,)) for box in boxes)]
     rows, done = [], 0
     for one in seen:
         mine = []
@@ -124,7 +126,7 @@ def hide_parts(
     whole = float(shares[0])
     drops = (whole - shares[1:]) / whole if whole > 0 else np.zeros(len(hidden) - 1)
     time = Time(edges_s, drops[: len(spans)]) if spans else None
-    return Hiding(seen, whole, time, Space(boxes, drops[len(spans) :].reshape(shape), region))
+    return Hiding(whole, time, Space(boxes, drops[len(spans) :].reshape(shape), region))
 
 
 def _windows(seen: Sequence[Hides], video: Video) -> NDArray[np.float64]:

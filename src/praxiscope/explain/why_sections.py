@@ -21,13 +21,12 @@ from praxiscope.evaluation.report.html import percent
 from praxiscope.explain.film import seconds
 from praxiscope.explain.grad_cam import CamRows, see_layers
 from praxiscope.explain.heat import upsampled
-from praxiscope.explain.hiding import Box, SeenFrames
+from praxiscope.explain.hiding import Box, Hides, SeenFrames, hides
 from praxiscope.explain.sheet import spread
 from praxiscope.explain.why_answer import Answer, part_names
 from praxiscope.explain.why_page import Frame, Section, jpeg, seek, thumb
 from praxiscope.explain.why_parts import Hiding, Space, heat_over, hide_parts
 from praxiscope.inference.fused import AnyRecogniser
-from praxiscope.models.contract import ScoresTrajectories
 from praxiscope.video.decode import Video
 
 __all__ = ["SECTIONS", "Subject", "omitted", "what"]
@@ -60,12 +59,9 @@ class Subject:
         return max(last, self.video.duration_s) if np.isfinite(self.video.duration_s) else last
 
     @cached_property
-    def seen(self) -> list[SeenFrames | None]:
-        """The frames that each part is explained with; None for a model of trajectories."""
-        return [
-            None if isinstance(part.model, ScoresTrajectories) else SeenFrames(part, self.video)
-            for part in self.recogniser.parts
-        ]
+    def seen(self) -> list[Hides]:
+        """The parts with the frames that they are explained with."""
+        return [hides(part, self.video) for part in self.recogniser.parts]
 
     def at(self, time_s: float) -> str:
         """A time as text."""
@@ -117,7 +113,7 @@ def _views(part: dict[str, Any], label: str) -> str:
 
 def when_and_where(subject: Subject, tick: Tick) -> list[Section]:
     """Occlusion in time, and in space."""
-    hiding = hide_parts(subject.recogniser, subject.video, subject.answer.explained, tick)
+    hiding = hide_parts(subject.recogniser, subject.seen, subject.video, subject.answer.explained, tick)
     return [_when(subject, hiding), _where(subject, hiding)]
 
 
@@ -211,7 +207,7 @@ def maps(subject: Subject, tick: Tick) -> list[Section]:
     """Grad-CAM of the last layer of each network."""
     bodies, facts, reasons = "", [], []
     for name, seen in zip(part_names(subject.recogniser), subject.seen, strict=True):
-        if seen is None:
+        if not isinstance(seen, SeenFrames):
             reasons.append(f"{name} has no layers with places")
             continue
         try:

@@ -37,8 +37,8 @@ ENTRY_POINTS = "praxiscope.pictures"
 
 _HELP = """Draw what a network sees and what it has learned.
 
-praxiscope explain RUN VIDEO writes a page on the answer for a video. Every picture is a command: praxiscope explain NAME
---help shows its options.
+praxiscope explain RUN VIDEO writes a page on the answer for a video. Every picture is a command: praxiscope explain
+NAME --help shows its options.
 """
 
 _registered: Registry[Callable[..., None]] = Registry("picture")

@@ -7,10 +7,18 @@ from pathlib import Path
 from praxiscope.errors import ArgumentError
 from praxiscope.run_folder import LOG_FILE
 
-__all__ = ["check_log", "check_picture_path", "check_square", "no_losses"]
+__all__ = ["check_log", "check_page_path", "check_picture_path", "check_square", "no_losses"]
 
 
 _FORMATS = ("png", "jpg", "pdf", "svg")
+
+
+def check_page_path(path: str | Path) -> Path:
+    """Return the path if a page can be written there. Raise ArgumentError for another suffix or a missing folder."""
+    path = Path(path)
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise ArgumentError(f"{path}: a page is an HTML file. Use a name that ends in .html.")
+    return _in_folder(path)
 
 
 def check_picture_path(path: str | Path) -> Path:
@@ -20,6 +28,10 @@ def check_picture_path(path: str | Path) -> Path:
         raise ArgumentError(
             f"{path}: the format is not supported. Use {', '.join('.' + name for name in _FORMATS)}."
         )
+    return _in_folder(path)
+
+
+def _in_folder(path: Path) -> Path:
     if not path.parent.is_dir():
         raise ArgumentError(f"{path}: the folder {path.parent} does not exist. Create it first.")
     return path

@@ -19,7 +19,7 @@ from praxiscope.errors import ArgumentError
 from praxiscope.layers.temporal import temporal_max
 from praxiscope.models.contract import NamesLayers, VideoModel
 
-__all__ = ["ClassMaps", "class_maps"]
+__all__ = ["ClassMaps", "class_maps", "last_layers"]
 
 _TOLERANCE = 1e-3  # of the largest value: float32 sums in another order differ by less
 
@@ -58,7 +58,7 @@ def class_maps(model: VideoModel, *inputs: Tensor) -> dict[str, ClassMaps]:
     """
     if not isinstance(model, NamesLayers) or model.sees.all_frames:
         raise ArgumentError("its layers have no maps of single snippets")
-    layers = _last_layers(model.layer_names(), len(model.classifiers))
+    layers = last_layers(model.layer_names(), len(model.classifiers))
     output: Any = model(*inputs, maps=tuple(layers.values()))  # type: ignore[operator]
     features = output.features if isinstance(output.features, Mapping) else {"": output.features}
     found = {}
@@ -84,7 +84,7 @@ def class_maps(model: VideoModel, *inputs: Tensor) -> dict[str, ClassMaps]:
     return found
 
 
-def _last_layers(names: list[str], networks: int) -> dict[str, str]:
+def last_layers(names: list[str], networks: int) -> dict[str, str]:
     """The last layer of each network, by the network's name. With several, layers are named NETWORK.LAYER."""
     if not names:
         raise ArgumentError("its layers have no names")

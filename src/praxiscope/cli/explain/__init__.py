@@ -11,10 +11,12 @@ describes the picture, the last line is "Example: praxiscope explain NAME …".
 from __future__ import annotations
 
 import inspect
+import os
 import shlex
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -26,6 +28,7 @@ from praxiscope.registry import Registry, load_offer, offered
 __all__ = ["app", "register_picture"]
 
 NAMES = (
+    "page",
     *("flow", "trajectories", "filters", "principal", "losses", "clusters", "gradients", "cluster-gradients"),
     *("confidence", "winners", "cam", "occlusion", "gain", "future"),
     *("correspondence", "patches"),
@@ -34,7 +37,8 @@ ENTRY_POINTS = "praxiscope.pictures"
 
 _HELP = """Draw what a network sees and what it has learned.
 
-Every picture is a command: praxiscope explain NAME --help shows its options.
+praxiscope explain RUN VIDEO writes a page on the answer for a video. Every picture is a command: praxiscope explain
+NAME --help shows its options.
 """
 
 _registered: Registry[Callable[..., None]] = Registry("picture")
@@ -84,7 +88,10 @@ class _Pictures(Group):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         known = self.list_commands(ctx)
         if args and args[0] not in known and not ctx.resilient_parsing:
-            _refuse(args, known)
+            if _is_folder(args[0]):
+                args = ["page", *args]
+            else:
+                _refuse(args, known)
         return super().parse_args(ctx, args)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
@@ -101,6 +108,11 @@ class _Pictures(Group):
             rows += [(name, lines[0] if lines else ""), *(("", line) for line in examples[:1])]
         with formatter.section("Pictures"):
             formatter.write_dl(rows)
+
+
+def _is_folder(word: str) -> bool:
+    """Whether the first word is a run and not the name of a picture: a folder, or a path that may be misspelt."""
+    return not word.startswith("-") and (os.sep in word or Path(word).is_dir())
 
 
 def _refuse(args: list[str], known: list[str]) -> None:

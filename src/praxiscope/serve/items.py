@@ -46,6 +46,7 @@ class Item:
         why, similar: "queued", "done" or an error; empty if not asked for.
         corrections: ``label``, ``start_s``, ``end_s`` (None: of the whole video).
         keep: the analysis goes on if nobody watches.
+        progress: of the explanation, from 0 to 1.
     """
 
     id: str
@@ -66,6 +67,7 @@ class Item:
     similar: str = ""
     corrections: list[dict[str, Any]] = field(default_factory=list)
     keep: bool = False
+    progress: float = 0.0
 
     def __post_init__(self) -> None:
         self.version, self.watchers, self.seen = 0, 0, time.monotonic()

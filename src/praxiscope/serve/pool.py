@@ -142,8 +142,8 @@ class Pool:
             self._waiting.remove(job)
             job.tell({"kind": "cancelled"})
         for slot in self._slots:
-            if (job := slot.active.pop(id, None)) is not None:
-                assert slot.child is not None
+            if id in slot.active and slot.child is not None:
+                job = slot.active.pop(id)
                 slot.child.send({"cancel": id})
                 job.tell({"kind": "cancelled"})
         self._hand_out()

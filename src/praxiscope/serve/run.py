@@ -35,7 +35,8 @@ class _Protocol(H11Protocol):
         self.loop.call_later(_HEADER_S, self._check_begun)
 
     def _check_begun(self) -> None:
-        if self.cycle is None and not self.transport.is_closing():
+        begun = getattr(self, "cycle", None) is not None
+        if not begun and not self.transport.is_closing():
             self.transport.close()
 
 
@@ -137,7 +138,7 @@ async def _serve(
             answered=lambda status: state.metrics.requests.labels(str(status)).inc(),
         )
         config = uvicorn.Config(
-            guard,  # type: ignore[arg-type]
+            guard,
             http=_Protocol,
             ws="none",
             lifespan="on",

@@ -215,6 +215,9 @@ class State:
         def tell(message: dict[str, Any]) -> None:
             if self.items.get(item.id) is not item:
                 return
+            if message["kind"] == "progress":
+                item.progress = message["share"]
+                item.change()
             if key in message:
                 made = message[key]
                 with replacing(self.items.folder(item.id) / file) as target:

@@ -40,6 +40,7 @@ class Worker:
         self.recogniser: AnyRecogniser = load(run, checkpoint=checkpoint, device=device, task=task)
         self.library = None
         self.device = device
+        self.progress: Callable[[float, str], None] = lambda share, text: None  # of the job that goes on
         if library is not None:
             from praxiscope.retrieval.library import Library
 
@@ -252,7 +253,7 @@ def why(worker: Worker, path: str, settings: Mapping[str, Any]) -> Steps:
     """The page of ``praxiscope explain RUN VIDEO``."""
     from praxiscope.explain.why import explain_video
 
-    found = explain_video(worker.recogniser, path, label=settings.get("label"))
+    found = explain_video(worker.recogniser, path, label=settings.get("label"), progress=worker.progress)
     yield {"kind": "page", "page": found.html(video_src=settings.get("video_src")), "facts": found.facts}
 
 
@@ -293,11 +294,12 @@ def work(line: Line, options: Mapping[str, Any], threads: int) -> None:
     )
     turns = _Turns(line, worker)
     while True:
-        message = line.receive(wait=not turns.busy)
-        while message is not None:
-            turns.take(message)
-            message = line.receive(wait=False)
+        turns.listen()
         turns.advance()
+
+
+class _Cancelled(Exception):
+    """The job that goes on is no longer wanted."""
 
 
 class _Turns:
@@ -309,14 +311,18 @@ class _Turns:
         self._together: dict[str, tuple[str, Mapping[str, Any]]] = {}  # jobs that share batches
         self._said = time.monotonic()
         network = worker.recogniser
+        self._now = ""
+        worker.progress = self._progress
         self._shares = len(network.parts) == 1 and hasattr(network, "clip_reader")
 
-    @property
-    def busy(self) -> bool:
-        """Whether there is a job."""
-        return bool(self._steps or self._together)
+    def listen(self) -> None:
+        """Take the messages that have come; without a job, wait for one."""
+        message = self._line.receive(wait=not (self._steps or self._together))
+        while message is not None:
+            self._take(message)
+            message = self._line.receive(wait=False)
 
-    def take(self, message: Mapping[str, Any]) -> None:
+    def _take(self, message: Mapping[str, Any]) -> None:
         """Add a job, or cancel one."""
         if "cancel" in message:
             self._steps.pop(message["cancel"], None)
@@ -333,15 +339,19 @@ class _Turns:
         if self._together:
             self._predict()
         for id in list(self._steps):
+            if id not in self._steps:  # cancelled meanwhile
+                continue
             self._begin(id)
             try:
                 message: dict[str, Any] = next(self._steps[id], {"kind": "done"})
+            except _Cancelled:
+                continue
             except (PraxiscopeError, OSError) as error:
                 message = {"kind": "failed", "error": str(error)}
             except Exception as error:  # the other jobs go on
                 message = {"kind": "failed", "error": f"internal error: {type(error).__name__}: {error}"}
             if message["kind"] in ("done", "failed"):
-                del self._steps[id]
+                self._steps.pop(id, None)
             self._say({**message, "job": id})
         if time.monotonic() - self._said > _BEAT_S:
             self._say({"kind": "beat"})
@@ -364,7 +374,15 @@ class _Turns:
 
     def _begin(self, id: str) -> None:
         """Say which job comes next."""
+        self._now = id
         self._line.send({"kind": "step", "job": id})
+
+    def _progress(self, share: float, text: str) -> None:
+        """Say how far the job is. It ends here if it was cancelled meanwhile."""
+        self._say({"job": self._now, "kind": "progress", "share": share, "text": text})
+        self.listen()
+        if self._now not in self._steps:
+            raise _Cancelled
 
     def _say(self, message: Mapping[str, Any]) -> None:
         self._line.send(message)

@@ -220,7 +220,7 @@ export class Detail {
 
   why(state) {
     const done = state.why === "done", frame = get("why-page");
-    setText(get("why-status"), done || !state.why ? "" : state.why === "queued" ? "Explaining; this takes a while …" : `No explanation: ${state.why}`);
+    setText(get("why-status"), done || !state.why ? "" : state.why === "queued" ? `Explaining: ${Math.round(100 * state.progress)} %` : `No explanation: ${state.why}`);
     if (done && this.done.why !== "done") frame.src = get("why-link").href = this.path("/why");
     this.done.why = state.why;
     show(frame, done);

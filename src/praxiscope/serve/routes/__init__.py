@@ -1,0 +1,1 @@
+"""Requests of clients, by what they are about. Each file has a ``router``."""

@@ -1,0 +1,50 @@
+"""The server itself."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from praxiscope import __version__
+from praxiscope.serve.folder import Folder
+from praxiscope.serve.routes.common import state_of
+
+__all__ = ["router"]
+
+router = APIRouter()
+
+
+@router.get("/health")
+async def health() -> dict[str, str]:
+    """Whether the server runs."""
+    return {"status": "ok"}
+
+
+@router.get("/metrics")
+async def metrics(request: Request) -> Response:
+    """Counters for Prometheus."""
+    return Response(state_of(request).metrics.text(), media_type="text/plain; version=0.0.4")
+
+
+@router.get("/api/about")
+async def about(request: Request) -> dict[str, Any]:
+    """The model, its classes, and what the server accepts."""
+    state = state_of(request)
+    limits = state.options.limits
+    return {
+        "version": __version__,
+        "model": state.network.about.get("text"),
+        "labels": state.network.about.get("labels"),
+        "library": state.options.library is not None,
+        "folder": state.options.videos is not None,
+        "limits": {"bytes": limits.bytes, "seconds": limits.seconds, "pixels": limits.pixels},
+    }
+
+
+@router.get("/api/folder")
+async def folder(request: Request) -> list[dict[str, Any]]:
+    """The videos of the folder that is served."""
+    found: Folder = request.app.state.folder
+    return await asyncio.to_thread(found.listed)

@@ -107,7 +107,7 @@ def page(
     digest = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode("ascii")
     media = "'self' data: blob:"
     if video_src is not None and (parts := urlsplit(video_src)).netloc:
-        media = f"{parts.scheme or 'https'}://{parts.netloc}"
+        media = escape(f"{parts.scheme or 'https'}://{parts.netloc}")
     links = "".join(f'<a href="#{one.name}">{escape(one.title)}</a>' for one in sections)
     body = (
         f'<p class="lead">{escape(subtitle)}</p>{_player(player, video_src)}'
@@ -118,7 +118,7 @@ def page(
         + f"</main><script>{_SCRIPT}</script>"
     )
     return PAGE.format(
-        media=f"media-src {escape(media)}; script-src 'sha256-{digest}'; ",
+        media=f"media-src {media}; script-src 'sha256-{digest}'; ",
         title=escape(title),
         style=STYLE + _STYLE,
         written=date.today().isoformat(),

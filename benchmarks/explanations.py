@@ -48,13 +48,14 @@ SETTINGS: dict[str, Any] = {
     "model": "tsn",
     "backbone": "resnet10",
     "size": 128,
-    "epochs": 12,
+    "epochs": 4,
     "batch": 16,
     "seed": 0,
     "input.short_side": 128,
     "input.snippets": 8,
     "optim.name": "adamw",
     "optim.lr": 0.001,
+    "run.validate_epochs": 0,
 }
 
 Map = NDArray[np.float64]

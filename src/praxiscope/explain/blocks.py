@@ -38,6 +38,7 @@ from praxiscope.video.opening import open_video
 __all__ = ["explain_blocks"]
 
 _MOST_FRAMES = 2000
+_BEYOND = 8  # times that the first and the last frame are repeated, as far as they reach in a ResNet-18
 
 
 def explain_blocks(
@@ -96,10 +97,14 @@ def explain_blocks(
         raise ArgumentError(f"{video}: has {counted(count, 'frame')}; distances along it need at least 3")
     numbers = np.unique(np.linspace(0, count - 1, min(frames, count)).round().astype(np.int64))
     with (reporter or Reporter()).bar("comparing frames", 1) as bar, torch.inference_mode():
-        x = recogniser.whole_frames(video, torch.from_numpy(numbers))
+        # Networks that shift channels along time see zeros before the first and after the last frame.
+        beyond = 0 if model.sees.instants_apart else _BEYOND
+        seen = np.pad(numbers, beyond, mode="edge")
+        x = recogniser.whole_frames(video, torch.from_numpy(seen))
         # As the image network that it is, also if the later stages of the model take clusters.
         maps = SnippetNetwork.forward(model, x[None], maps=tuple(layers.values())).maps
-        shares = {name: _shares(maps[layer][0]) for name, layer in layers.items()}
+        kept = slice(beyond, len(seen) - beyond)
+        shares = {name: _shares(maps[layer][0, kept]) for name, layer in layers.items()}
         bar.advance()
     first = next(iter(shares.values()))
     marked = np.sort(np.argsort(-first, kind="stable")[: min(cuts, len(first) - 1)])

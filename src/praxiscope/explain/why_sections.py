@@ -169,8 +169,12 @@ def _most(subject: Subject, best: dict[str, Any]) -> str:
         return "No part is needed: without any of them the class is at least as probable."
     return (
         f"The most needed part is {subject.at(best['start_s'])} to {subject.at(best['end_s'])}: without it the "
-        f"probability falls by {100 * best['drop']:.2g} % of itself."
+        f"probability falls by {_share(best['drop'])} of itself."
     )
+
+
+def _share(drop: float) -> str:
+    return f"{100 * drop:.2g} %" if drop >= 1e-4 else "less than 0.01 %"
 
 
 def _where(subject: Subject, hiding: Hiding) -> Section:
@@ -194,7 +198,7 @@ def _where(subject: Subject, hiding: Hiding) -> Section:
     strip = "".join(thumb(one, spoken, subject.end_s) for one in pictures)
     body = (
         f"<p>A square hides a part of all frames. Red: {escape(label)} becomes less probable without it, by at most "
-        f"{100 * drop:.2g} % of itself, {_place(most, space)}; blue: more probable.</p>"
+        f"{_share(drop)} of itself, {_place(most, space)}; blue: more probable.</p>"
         f'<div class="maps" role="group" aria-label="Occlusion">{strip}</div>'
     )
     facts = {

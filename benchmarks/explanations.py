@@ -42,19 +42,21 @@ from praxiscope.video.opening import open_video
 
 CELLS, STEP, RANDOM = 7, 4, 3
 """Rows and columns of cells, cells hidden in a step, and random orders of each clip."""
-TRAIN, TEST = 480, 100
+TRAIN, TEST, UNTRAINED = 480, 100, 25
+"""Made videos: to train, to test, and of these with occlusion of the untrained network, too."""
 LAYERS = ("layer3", "layer4")
 SETTINGS: dict[str, Any] = {
     "model": "tsn",
     "backbone": "resnet10",
     "size": 128,
-    "epochs": 12,
+    "epochs": 4,
     "batch": 16,
     "seed": 0,
     "input.short_side": 128,
     "input.snippets": 8,
     "optim.name": "adamw",
     "optim.lr": 0.001,
+    "run.validate_epochs": 0,
 }
 
 Map = NDArray[np.float64]
@@ -184,8 +186,17 @@ def correlation_rows(name: str, found: Sequence[dict[str, Any]]) -> list[list[st
 # ------------------------------------------------------------------------------------------- planted patch
 
 
-def measure_patch(recogniser: Recogniser, record: VideoRecord, known: dict[str, int]) -> dict[str, Any]:
-    """Whether the patch of a made video is found, for the class that the network answers."""
+def measure_patch(
+    recogniser: Recogniser, record: VideoRecord, known: dict[str, int], untrained_too: bool
+) -> dict[str, Any]:
+    """Whether the patch of a made video is found, for the class that the network answers.
+
+    Args:
+        recogniser: the network.
+        record: the video.
+        known: where and when its patch is.
+        untrained_too: whether occlusion of the untrained network is measured, which takes as long as all else.
+    """
     video = open_video(record.path)
     (seen,) = [hides(part, video) for part in recogniser.parts]
     assert isinstance(seen, SeenFrames)
@@ -201,8 +212,10 @@ def measure_patch(recogniser: Recogniser, record: VideoRecord, known: dict[str, 
     start, end = hiding.time.edges_s[hiding.time.strongest : hiding.time.strongest + 2]
     found["occlusion in time"] = bool(start < span[1] and end > span[0])
     random = untrained(recogniser)
-    other_drops = hide_parts(random, [SeenFrames(random, video)], video, number).space.drops
-    correlations = {"occlusion": correlation(hiding.space.drops, other_drops)}
+    correlations: dict[str, float | None] = {"occlusion": None}
+    if untrained_too:
+        drops = hide_parts(random, [SeenFrames(random, video)], video, number).space.drops
+        correlations["occlusion"] = correlation(hiding.space.drops, drops)
     for layer in LAYERS:
         (rows,) = see_layers(seen, number, layer)
         found[f"Grad-CAM, {layer}"] = cam_found(rows, known, span)

@@ -46,7 +46,7 @@ def encode(path: Path, images: np.ndarray, **options: str) -> None:
 class Page(HTMLParser):
     """Tags, attributes and visible text of a page; raises where elements do not nest."""
 
-    VOID = frozenset({"meta", "img", "br", "source"})
+    VOID = frozenset({"meta", "img", "br", "input", "source"})
 
     def __init__(self, text: str) -> None:
         super().__init__()

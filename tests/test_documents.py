@@ -326,6 +326,8 @@ def wrong(words: tuple[str, ...]) -> str | None:
         *_COMPLETION,
     }
     while hasattr(command, "commands") and words and not words[0].startswith("-"):
+        if command.name == "explain" and (words[0] == "RUN" or "/" in words[0]):
+            words = ("page", *words)  # as the command does
         if words[0] not in command.commands:
             return words[0]
         command, words = command.commands[words[0]], words[1:]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import praxiscope as px
-from praxiscope.checkpoint import ModelCard, save_checkpoint
+from praxiscope.checkpoint import InputContract, ModelCard, save_checkpoint
 from praxiscope.cli import explain as package
 from praxiscope.cli.common import Json
 from praxiscope.cli.explain import NAMES
@@ -62,6 +62,46 @@ def test_the_group_lists_every_picture_with_a_line_and_an_example(call):
         (line, example) = listed.split(f"\n  {name} ")[1].split("Example: ")[:2]
         assert line.strip()
         assert example.startswith(f"praxiscope explain {name} ")
+
+
+@pytest.fixture(scope="module")
+def picture_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder of a network that sees RGB frames."""
+    folder = tmp_path_factory.mktemp("runs") / "pictures"
+    arguments = {"backbone": "resnet10", "num_classes": 2}
+    contract = InputContract(size=32, short_side=32, snippets=2)
+    card = ModelCard("tsn", arguments, ("a", "b"), input=contract)
+    save_checkpoint(folder, create_model("tsn", **arguments), card)
+    return folder
+
+
+def test_a_run_and_a_video_are_answered_with_a_page(call, clip, picture_run, tmp_path, monkeypatch):
+    monkeypatch.setattr("praxiscope.explain.why_parts._STRIDE", 0.375)
+    path = tmp_path / "why.html"
+    code, out, err = call(
+        "explain", picture_run, clip, "--out", path, "--label", "b", "--json", "--device", "cpu"
+    )
+    assert code == 0, err
+    facts = json.loads(out)
+    assert facts["page"] == str(path)
+    assert facts["what"]["explained"] == "b"
+    assert path.read_text(encoding="utf-8").startswith("<!doctype html>")
+    code, out, err = call("explain", "page", picture_run, clip, "--device", "cpu")
+    assert (code, Path("square_why.html").is_file()) == (0, True), err
+    assert out.startswith("square_why.html: ")
+
+
+def test_a_page_needs_a_run_that_is_there_and_a_name_of_a_page(call, clip, picture_run, tmp_path):
+    missing = tmp_path / "none"
+    for words, expected, said in (
+        ((missing, clip), 1, str(missing)),
+        ((picture_run, tmp_path / "none.mp4"), 1, "none.mp4"),
+        ((picture_run, clip, "--out", "why.png"), 2, "why.png"),
+    ):
+        code, _, err = call("explain", *words)
+        assert code == expected
+        assert said in err
+        assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize(

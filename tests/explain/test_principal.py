@@ -312,3 +312,10 @@ def test_the_command_draws_losses(call, chosen_run, full_run, tmp_path):
     steps = [read_log(run / "log.csv")[-1]["step"] for run in (chosen_run, full_run)]
     assert out == f"{path}: pb {steps[0]} steps, full {steps[1]} steps\n"
     assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_network_of_two_streams_has_the_losses_of_both(tmp_path):
+    rows = [{"step": n + 1, "loss": 3.0, "loss_rgb": 1.0 + n, "loss_flow": 2.0} for n in range(20)]
+    (facts,) = explain_losses([write_log(tmp_path / "joint", rows)]).facts["runs"]
+    assert list(facts["losses"]) == ["loss_rgb", "loss_flow"]
+    assert facts["losses"]["loss_rgb"] == {"first_tenth": 1.5, "last_tenth": 19.5}

@@ -22,7 +22,7 @@ from praxiscope.data.move4mnist import read_relevance
 from praxiscope.errors import DataError
 from praxiscope.explain.clusters_draw import Cluster, Row, Timeline, draw_timeline
 from praxiscope.explain.explanation import Explanation
-from praxiscope.explain.networks import load_full_video, load_other, network_of, see_whole
+from praxiscope.explain.networks import Run, load_full_video, load_other, name_of, network_of, see_whole
 from praxiscope.inference.recogniser import Recogniser, best_labels
 from praxiscope.layers.clustering import clusterings
 from praxiscope.progress import Reporter
@@ -66,7 +66,7 @@ class _View:
 
 
 def explain_clusters(
-    run: str | Path,
+    run: Run,
     video: str | Path,
     *,
     compare: Sequence[str | Path] = (),
@@ -81,7 +81,7 @@ def explain_clusters(
     Each network reads the video a few frames at a time, so memory does not grow with its length.
 
     Args:
-        run: run or model folder of a full-video network that sees RGB frames.
+        run: run or model folder, or a loaded network, of a full-video network that sees RGB frames.
         video: video file. For a Move4MNIST video with its labels beside it, the content of each frame is drawn as well.
         compare: other networks, one row each: run or model folders, or "last", "best" or "start" (before training) of
             this run.
@@ -106,11 +106,11 @@ def explain_clusters(
         VideoError, DataError: the video cannot be read.
     """
     options = {"task": task, "device": device}
-    kept, left_out = _kept(run) if epochs else ([], 0)
+    kept, left_out = _kept(run) if epochs and not isinstance(run, Recogniser) else ([], 0)
     views = []
     with (reporter or Reporter()).bar("clustering", 1 + len(compare) + len(kept)) as bar:
         network = load_full_video(run, checkpoint=checkpoint, **options)
-        views.append(_view(Path(run).resolve().name, network, video))
+        views.append(_view(name_of(run), network, video))
         bar.advance()
         for other in compare:
             views.append(_view(*load_other(run, other, load_full_video, **options), video))
@@ -122,7 +122,8 @@ def explain_clusters(
     times = _times(source, len(own.ids[own.rule]))
     clusters = _clusters(own.ids[own.rule], times)
     drawn = [clusters[n] for n in segment_indices(len(clusters), min(len(clusters), _MOST_CLUSTERS)).tolist()]
-    shown = _shown(video, len(times) - 1)
+    # Of a loaded network nothing but the video is read.
+    shown = None if isinstance(run, Recogniser) else _shown(video, len(times) - 1)
     facts = {"video": str(video), **_facts(views, clusters, shown)}
     if len(clusters) > len(drawn):
         facts["rows_left_out"] = len(clusters) - len(drawn)

@@ -18,7 +18,7 @@ from praxiscope.errors import ArgumentError, unknown_name
 from praxiscope.explain.confidence_draw import Course, Line, draw_course
 from praxiscope.explain.explanation import Explanation
 from praxiscope.explain.film import Film, clean, film_places, seconds
-from praxiscope.explain.networks import load_one
+from praxiscope.explain.networks import Run, load_one, name_of
 from praxiscope.inference.live_models import scores_online
 from praxiscope.inference.over_time import advance_parts
 from praxiscope.inference.recogniser import Recogniser
@@ -33,7 +33,7 @@ _MOST_CLASSES = 8
 
 
 def explain_confidence(
-    run: str | Path,
+    run: Run,
     video: str | Path,
     *,
     protocol: str | None = None,
@@ -48,7 +48,8 @@ def explain_confidence(
     The video is read a few frames at a time, so memory does not grow with its length.
 
     Args:
-        run: run or model folder of a model with the interface `praxiscope.models.contract.ScoresOnline`.
+        run: run or model folder, or a loaded network, of a model with the interface
+            `praxiscope.models.contract.ScoresOnline`.
         video: video file.
         protocol: the frames that the model sees: "allx1" for every frame (at the model's frame rate), "30x1" for 30,
             evenly spaced. Default: that of `Recogniser.predict`, so that the last answer is that of ``predict``.
@@ -100,7 +101,7 @@ def explain_confidence(
     lines = [grown.line(number, labels[number]) for number in chosen]
     facts: dict[str, Any] = {
         "video": str(video),
-        "network": Path(run).resolve().name,
+        "network": name_of(run),
         "protocol": view.protocol,
         "frames": len(view),
         "label": lines[0].label,

@@ -133,9 +133,8 @@ def _last(model: Any) -> dict[str, str]:
 
 def _snippets(seen: SeenFrames, number: int, layers: dict[str, str], several: bool) -> list[CamRows]:
     model, names = seen.network.model, tuple(layers.values())
-    together = seen.network.seen_together(seen.protocol) or len(seen.starts)
-    views = len(seen.starts) // together
-    step = max(1, _AT_ONCE // together)
+    views = len(seen.starts) // seen.together
+    step = max(1, _AT_ONCE // seen.together)
     parts: list[list[Tensor]] = []
     for first in range(0, views, step):
         # A gradient by the input, because the layers of frozen networks need none by their weights.
@@ -144,16 +143,17 @@ def _snippets(seen: SeenFrames, number: int, layers: dict[str, str], several: bo
         found = grad_cam([output.maps[name] for name in names], output.logits, number, several=several)
         parts.append([one.double().cpu() for one in found])
     return [
-        _rows(seen, name, layer, torch.cat([part[place] for part in parts]), together)
+        _rows(seen, name, layer, torch.cat([part[place] for part in parts]))
         for place, (name, layer) in enumerate(layers.items())
     ]
 
 
-def _rows(seen: SeenFrames, name: str, layer: str, maps: Tensor, together: int) -> CamRows:
+def _rows(seen: SeenFrames, name: str, layer: str, maps: Tensor) -> CamRows:
     """Maps [B, n, h, w] or [B, n, t, h, w] of the views of a video."""
     if maps.dim() == 4:
         maps = maps[:, :, None]
     views, rows, times = maps.shape[:3]
+    together = seen.together
     middles, window = seen.middle_s(), together - rows + 1
     places = [
         list(range(view * together + row, view * together + row + window))

@@ -170,6 +170,14 @@ class SeenFrames:
         )
         return found
 
+    @property
+    def together(self) -> int:
+        """S, the number of snippets that a score depends on."""
+        together = self.network.seen_together(self.protocol)
+        if together is None or (together > 1 and self.protocol.sampling == "all"):
+            return len(self.starts)
+        return together
+
     def _times(self, stream: str) -> NDArray[np.float64]:
         """When each of the V * S * L frames of a stream is on screen."""
         length = self.clip.streams[stream].shape[1] // (2 if kind_of(stream) == "flow" else 3)
@@ -197,15 +205,16 @@ class SeenFrames:
         frames = self._video.frames(numbers, short_side=contract.short_side)
         return next(crops_of(self.protocol.crops, contract.size, frames))
 
+    def crop(self, stream: str) -> Tensor:
+        """The frames of a stream in the crop, [V * S, C, H, W]."""
+        size = self.network.card.input.size
+        return next(crops_of(self.protocol.crops, size, self.clip.streams[stream], kind_of(stream)))
+
     def inputs(self, view: slice) -> tuple[Tensor, ...]:
         """Some views, as inputs of the network: normalised floats [v, S, C, H, W] of each stream."""
-        together = self.network.seen_together(self.protocol) or len(self.starts)
-        size, found = self.network.card.input.size, []
-        for name, frames in self.clip.streams.items():
-            views = frames.reshape(-1, together, *frames.shape[1:])[view]
-            crop = next(crops_of(self.protocol.crops, size, views.flatten(0, 1), kind_of(name)))
-            found.append(self.network.prepare(crop.reshape(*views.shape[:2], *crop.shape[1:]), kind_of(name)))
-        return tuple(found)
+        crops = {name: self.crop(name) for name in self.clip.streams}
+        views = {name: crop.reshape(-1, self.together, *crop.shape[1:])[view] for name, crop in crops.items()}
+        return tuple(self.network.prepare(x, kind_of(name)) for name, x in views.items())
 
     def scores(self, hidden: Iterable[Hidden]) -> Iterator[Tensor]:
         """Scores before softmax [K] for each of the hidden parts."""
@@ -293,5 +302,6 @@ def _nearest(times: NDArray[np.float64], away: NDArray[np.bool_]) -> NDArray[np.
     if not len(kept):
         return numbers
     for number in numbers[away]:
-        numbers[number] = kept[np.abs(times[kept] - times[number]).argmin()]
+        # Of two that are equally near the one before: rounding must not decide.
+        numbers[number] = kept[np.abs(times[kept] - times[number]).round(6).argmin()]
     return numbers

@@ -46,7 +46,12 @@ _LOSSES = {
     "loss_chosen": ("chosen", ORANGE, 1.8),
     "loss_unchosen": ("others", BLACK, 0.8),
 }
-# The losses above are computed without dropout, the training loss with it.
+# Of a network of two streams, each with its own loss.
+_STREAM_LOSSES = {
+    "loss_rgb": ("appearance", BLUE, 1.8),
+    "loss_flow": ("motion", ORANGE, 1.8),
+}
+# The losses of snippets are computed without dropout, the training loss with it.
 _OTHER_LOSS = {"loss": ("training loss (with dropout)", BLUE, 1.8)}
 
 
@@ -64,7 +69,9 @@ def explain_losses(runs: Sequence[str | Path]) -> Explanation:
     """Draw the training losses of runs side by side, finished or still training.
 
     For principal backpropagation, these are the losses of all snippets, of the chosen ones and of the others, without
-    dropout; for other runs, the training loss, with dropout. The values are drawn faintly, with their moving mean over
+    dropout; for networks of two streams that have losses of their own, those of appearance and motion, with dropout,
+    so that runs that are gated one way and the other can be compared (Feichtenhofer et al., 2017); for
+    other runs, the training loss, with dropout. The values are drawn faintly, with their moving mean over
     a twentieth of the run (fewer steps at the ends).
 
     Args:
@@ -99,7 +106,9 @@ def _setting(run: str | Path) -> str:
     settings = settings_of(run)
     if settings is None:
         return ""
-    step, given = settings.backprop, settings.step_input
+    step, given, model = settings.backprop, settings.step_input, settings.model.keywords()
+    if "gate" in model:
+        return f"gate {model['gate']}, {model.get('direction', '')}".removesuffix(", ")
     if isinstance(step, PrincipalSettings):
         return f"{step.choose} of {given.snippets} snippets, rule {step.rule_for(given.stream)}"
     return f"{settings.backprop.name} backpropagation of {counted(settings.input.snippets, 'snippet')}"
@@ -109,7 +118,10 @@ def _curves(run: str | Path) -> dict[str, _Curve]:
     history = read_log(Path(run) / LOG_FILE)
     known = {key for row in history for key in row}
     curves = {}
-    for key in filter(known.__contains__, _LOSSES if "loss_full" in known else _OTHER_LOSS):
+    wanted = (
+        _LOSSES if "loss_full" in known else _STREAM_LOSSES if _STREAM_LOSSES.keys() <= known else _OTHER_LOSS
+    )
+    for key in filter(known.__contains__, wanted):
         steps, values = np.array([(row["step"], row[key]) for row in history if key in row], dtype=float).T
         window = 2 * int(len(steps) * _HALF_WINDOW) + 1
         curves[key] = _Curve(steps, values, smooth(values, window), window)
@@ -135,7 +147,7 @@ def _draw_losses(drawn: Sequence[tuple[str, str, dict[str, _Curve]]]) -> Any:
         axes.set_visible(False)
     for axes, (name, setting, curves) in zip(panels, drawn, strict=False):
         for key, curve in curves.items():
-            label, colour, line = (_LOSSES | _OTHER_LOSS)[key]
+            label, colour, line = (_LOSSES | _STREAM_LOSSES | _OTHER_LOSS)[key]
             axes.plot(curve.steps, curve.values, color=colour, alpha=0.2, linewidth=0.7)
             axes.plot(curve.steps, curve.smoothed, color=colour, linewidth=line, label=label)
         title = f"{name}\n{setting}" if setting else name

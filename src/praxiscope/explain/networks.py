@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
@@ -26,10 +26,12 @@ from praxiscope.training.checks import model_keywords
 from praxiscope.types import VideoRecord
 
 __all__ = [
+    "Run",
     "check_networks",
     "load_full_video",
     "load_one",
     "load_other",
+    "name_of",
     "network_of",
     "see_whole",
     "settings_of",
@@ -37,17 +39,28 @@ __all__ = [
 
 Load = Callable[..., Recogniser]
 
+Run: TypeAlias = "str | Path | Recogniser"
+"""A run or model folder, or a network that is loaded."""
 
-def load_one(path: str | Path, **options: Any) -> Recogniser:
+
+def name_of(run: Run) -> str:
+    """The name of a run in a picture: that of its folder, or of the model of a loaded network."""
+    return run.card.name if isinstance(run, Recogniser) else Path(run).resolve().name
+
+
+def load_one(path: Run, **options: Any) -> Recogniser:
     """Load a recogniser that is one network.
 
     Args:
-        path: run or model folder.
+        path: run or model folder; a loaded network is returned.
         options: options of `praxiscope.load`.
 
     Raises:
         ArgumentError: the folder holds several fused networks, or one of trajectories.
     """
+    if isinstance(path, Recogniser):
+        check_networks(path.card.name, path)
+        return path
     if is_fused(path):
         parts = ", ".join(sorted(str(card.parent) for card in Path(path).glob(f"*/{CARD_FILE}")))
         raise ArgumentError(f"{path}: contains several fused networks. Give one of them: {parts}.")
@@ -66,7 +79,7 @@ def check_networks(path: str | Path, recogniser: AnyRecogniser) -> None:
             )
 
 
-def load_full_video(path: str | Path, **options: Any) -> Recogniser:
+def load_full_video(path: Run, **options: Any) -> Recogniser:
     """Load a network that clusters the frames of a video.
 
     Raises:
@@ -100,7 +113,7 @@ def see_whole(recogniser: Recogniser, video: str | Path) -> Any:
 
 
 def load_other(
-    run: str | Path, compare: str | Path, load: Load = load_one, **options: Any
+    run: Run, compare: str | Path, load: Load = load_one, **options: Any
 ) -> tuple[str, Recogniser]:
     """Load the network that a run is compared with, and name it.
 
@@ -111,7 +124,9 @@ def load_other(
         load: `load_one`, or a function with more checks.
         options: options of ``load``.
     """
-    name = Path(run).resolve().name
+    name = name_of(run)
+    if isinstance(run, Recogniser):
+        raise ArgumentError("a loaded network is compared with nothing. Give its run folder.")
     if compare == "start":
         return f"{name}, before training", _load_start(run, load, **options)
     if compare in ("last", "best"):
@@ -132,7 +147,9 @@ def _load_start(run: str | Path, load: Load, **options: Any) -> Recogniser:
         return load(Path(place) / "start", **options)
 
 
-def settings_of(run: str | Path) -> TrainSettings | None:
-    """The settings of a run; None for a model folder."""
+def settings_of(run: Run) -> TrainSettings | None:
+    """The settings of a run; None for a model folder or a loaded network."""
+    if isinstance(run, Recogniser):
+        return None
     path = Path(run) / SETTINGS_FILE
     return load_yaml(path) if path.is_file() else None

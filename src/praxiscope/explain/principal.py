@@ -18,7 +18,7 @@ from torch import Tensor
 
 from praxiscope.errors import ArgumentError
 from praxiscope.explain.explanation import BLUE, ORANGE, TEXT, Explanation, new_figure, set_title, style_axes
-from praxiscope.explain.networks import load_one, load_other, settings_of
+from praxiscope.explain.networks import Run, load_one, load_other, name_of, settings_of
 from praxiscope.inference.recogniser import Recogniser, best_labels
 from praxiscope.layers.consensus import is_average
 from praxiscope.steps.principal import choose as choose_snippets
@@ -57,7 +57,7 @@ class _View:
 
 
 def explain_principal(
-    run: str | Path,
+    run: Run,
     video: str | Path,
     *,
     snippets: int = 12,
@@ -72,7 +72,7 @@ def explain_principal(
     snippets whose mean scores have the smallest KL(p ‖ p_S) among all subsets of n.
 
     Args:
-        run: run or model folder.
+        run: run or model folder, or a loaded network.
         video: video file.
         snippets: m, the number of snippets, each in the middle of one of m equal parts; fewer for a shorter video.
         choose: n. Default: as in the run's training, or 3.
@@ -93,7 +93,7 @@ def explain_principal(
     """
     if snippets < 1:
         raise ArgumentError(f"snippets must be at least 1, got {snippets}")
-    networks = [(Path(run).resolve().name, _load(run, checkpoint=checkpoint, **options))]
+    networks = [(name_of(run), _load(run, checkpoint=checkpoint, **options))]
     if compare is not None:
         networks.append(load_other(run, compare, _load, **options))
     source = open_video(video)
@@ -118,7 +118,7 @@ def explain_principal(
     return Explanation(_draw_views(pixels, captions, views, Path(video).name), facts)
 
 
-def _load(path: str | Path, **options: Any) -> Recogniser:
+def _load(path: Run, **options: Any) -> Recogniser:
     """Load a network that averages the scores of snippets."""
     recogniser = load_one(path, **options)
     if not is_average(recogniser.model.consensus):
@@ -129,7 +129,7 @@ def _load(path: str | Path, **options: Any) -> Recogniser:
     return recogniser
 
 
-def _learned(run: str | Path) -> int | None:
+def _learned(run: Run) -> int | None:
     """Return the number of snippets that a run chose in training; None if it used all, or for a model folder."""
     settings = settings_of(run)
     step = None if settings is None else settings.backprop

@@ -89,27 +89,27 @@ def explain_video(
     told = progress or (lambda share, text: None)
     told(0.0, "scoring the video")
     video = open_video(path)
-    subject = Subject(recogniser, video, Path(path).name, answer(recogniser, video, label))
-    sections, left_out, start = [what(subject)], [], 0.1
+    subject = Subject(recogniser, video, Path(path), answer(recogniser, video, label))
+    sections, start = [what(subject)], 0.1
     for title, share, make in SECTIONS:
         tick = partial(_tell, told, f"{title[0].lower()}{title[1:]}", start, share)
         tick(0.0)
         try:
             sections += make(subject, tick)
         except ArgumentError as error:
-            left_out.append({"section": title, "reason": str(error)})
+            subject.left_out(title, str(error))
         start += share
-    player = _player(subject, Path(path))
+    player = _player(subject)
     told(1.0, "done")
     facts = {
         "video": str(path),
         "duration_s": subject.end_s,
         **{one.name: one.facts for one in sections},
-        "left_out": left_out,
+        "left_out": subject.omitted,
     }
     names = ", ".join(part_names(recogniser))
     title = f"Why {subject.answer.label}?"
-    return Why(facts, title, f"{subject.name}, seen by {names}", player, [*sections, *omitted(left_out)])
+    return Why(facts, title, f"{subject.name}, seen by {names}", player, [*sections, *omitted(subject)])
 
 
 def save_page(why: Why, path: str | Path) -> Path:
@@ -129,9 +129,9 @@ def _tell(told: Progress, text: str, start: float, share: float, done: float) ->
     told(min(start + share * done, 1.0), text)
 
 
-def _player(subject: Subject, path: Path) -> Player:
+def _player(subject: Subject) -> Player:
     """The film strip, and the video itself if browsers play it and it is small."""
-    stamps = subject.video.timestamps()
+    path, stamps = subject.path, subject.video.timestamps()
     numbers = spread(subject.video.quick_length(), _FILM)
     side = min(_FILM_PIXELS, subject.video.width, subject.video.height)
     pictures = subject.video.frames(numbers, short_side=side).permute(0, 2, 3, 1).numpy()

@@ -107,7 +107,7 @@ def page(
     digest = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode("ascii")
     media = "'self' data: blob:"
     if video_src is not None and (parts := urlsplit(video_src)).netloc:
-        media = f"{parts.scheme or 'https'}://{parts.netloc}"
+        media = escape(f"{parts.scheme or 'https'}://{parts.netloc}")
     links = "".join(f'<a href="#{one.name}">{escape(one.title)}</a>' for one in sections)
     body = (
         f'<p class="lead">{escape(subtitle)}</p>{_player(player, video_src)}'
@@ -118,7 +118,7 @@ def page(
         + f"</main><script>{_SCRIPT}</script>"
     )
     return PAGE.format(
-        media=f"media-src {escape(media)}; script-src 'sha256-{digest}'; ",
+        media=f"media-src {media}; script-src 'sha256-{digest}'; ",
         title=escape(title),
         style=STYLE + _STYLE,
         written=date.today().isoformat(),
@@ -178,8 +178,8 @@ section { scroll-margin-top: min(20rem, 42vh); }
 .seek img { height: 5rem; width: auto; max-width: none; }
 .seek span { display: block; font-size: .75rem; color: var(--faint); }
 .answers { list-style: none; margin: .6rem 0; padding: 0; }
-.answers li { display: grid; grid-template-columns: minmax(6rem, 14rem) 1fr 4rem; gap: .2rem .8rem; align-items: center;
-  padding: .1rem 0; overflow-wrap: anywhere; }
+.answers li { display: grid; grid-template-columns: minmax(6rem, 14rem) 1fr 4.6rem; gap: .2rem .8rem;
+  align-items: center; padding: .1rem 0; overflow-wrap: anywhere; }
 .answers .track { width: 100%; margin: 0; }
 .answers .of { font-weight: 600; }
 .answers span:last-child { text-align: right; font-variant-numeric: tabular-nums; }
@@ -199,8 +199,9 @@ section { scroll-margin-top: min(20rem, 42vh); }
 .drawn img { min-width: 40rem; width: 100%; }
 :root { --for: #d5280f; --against: #2456d6; }
 @media (prefers-color-scheme: dark) { :root { --for: #ff6a50; --against: #7da2ff; } }
-@media (max-width: 40rem) { .answers li { grid-template-columns: 1fr 4rem; }
-  .answers .track { grid-column: 1 / -1; grid-row: 2; } body { padding: .6rem; } section { padding: .7rem; } }
+@media (max-width: 40rem) { .answers li { grid-template-columns: 1fr 4.6rem; }
+  .answers .track { grid-column: 1 / -1; grid-row: 2; } body { padding: .6rem; } section { padding: .7rem; }
+  .player { margin: .6rem -.6rem 0; padding: .4rem .6rem; } }
 @media (prefers-reduced-motion: no-preference) { html { scroll-behavior: smooth; } }
 """
 

@@ -1,29 +1,32 @@
 """The sections of the page of an answer.
 
 To add one, write a function that takes the `Subject` and a function that is told the share of the work that is done,
-and returns the sections, none if the model has no such thing; and name it in `SECTIONS`. It raises `ArgumentError`,
-with a clause, where the section cannot be made.
+and returns the sections, none if the model has no such thing; and name it in `SECTIONS`. It raises `ArgumentError`
+where the section cannot be made; the page says why.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cached_property
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from praxiscope.errors import ArgumentError
+from praxiscope.errors import ArgumentError, DataError
 from praxiscope.evaluation.report.html import percent
+from praxiscope.explain.cam_layers import row_pictures
 from praxiscope.explain.film import seconds
 from praxiscope.explain.grad_cam import CamRows, see_layers
 from praxiscope.explain.heat import upsampled
 from praxiscope.explain.hiding import Box, Hides, SeenFrames, hides
 from praxiscope.explain.sheet import spread
 from praxiscope.explain.why_answer import Answer, part_names
+from praxiscope.explain.why_own import OWN, own_section
 from praxiscope.explain.why_page import Frame, Section, jpeg, seek, thumb
 from praxiscope.explain.why_parts import Hiding, Space, heat_over, hide_parts
 from praxiscope.inference.fused import AnyRecogniser
@@ -43,14 +46,25 @@ class Subject:
     Attributes:
         recogniser: any.
         video: the open video.
-        name: of the video.
+        path: of the video.
         answer: of the recogniser.
+        omitted: sections that could not be made, and the ``reason`` of each ``section``.
     """
 
     recogniser: AnyRecogniser
     video: Video
-    name: str
+    path: Path
     answer: Answer
+    omitted: list[dict[str, str]] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """The name of the video."""
+        return self.path.name
+
+    def left_out(self, section: str, reason: str) -> None:
+        """Note that a section could not be made, and why."""
+        self.omitted.append({"section": section, "reason": reason.rstrip(".")})
 
     @cached_property
     def end_s(self) -> float:
@@ -155,8 +169,12 @@ def _most(subject: Subject, best: dict[str, Any]) -> str:
         return "No part is needed: without any of them the class is at least as probable."
     return (
         f"The most needed part is {subject.at(best['start_s'])} to {subject.at(best['end_s'])}: without it the "
-        f"probability falls by {100 * best['drop']:.2g} % of itself."
+        f"probability falls by {_share(best['drop'])} of itself."
     )
+
+
+def _share(drop: float) -> str:
+    return f"{100 * drop:.2g} %" if drop >= 1e-4 else "less than 0.01 %"
 
 
 def _where(subject: Subject, hiding: Hiding) -> Section:
@@ -180,7 +198,7 @@ def _where(subject: Subject, hiding: Hiding) -> Section:
     strip = "".join(thumb(one, spoken, subject.end_s) for one in pictures)
     body = (
         f"<p>A square hides a part of all frames. Red: {escape(label)} becomes less probable without it, by at most "
-        f"{100 * drop:.2g} % of itself, {_place(most, space)}; blue: more probable.</p>"
+        f"{_share(drop)} of itself, {_place(most, space)}; blue: more probable.</p>"
         f'<div class="maps" role="group" aria-label="Occlusion">{strip}</div>'
     )
     facts = {
@@ -235,16 +253,15 @@ def maps(subject: Subject, tick: Tick) -> list[Section]:
 def _map_row(subject: Subject, part: str, seen: SeenFrames, rows: CamRows) -> tuple[str, dict[str, Any]]:
     """The pictures of a network, and its numbers."""
     chosen = spread(len(rows.maps), _COLUMNS)
-    pictures = [seen.pictures(rows.places[number]).double().mean(0).round().byte() for number in chosen]
-    height, width = pictures[0].shape[-2:]
+    pictures = row_pictures(seen, rows, chosen)
 
-    heat = upsampled(torch.from_numpy(rows.maps[chosen]), height, width).clip(min=0)
+    heat = upsampled(torch.from_numpy(rows.maps[chosen]), *pictures.shape[1:3]).clip(min=0)
     largest = float(rows.maps.max())
     strip = "".join(
         thumb(
             Frame(
                 float(rows.times_s[number]),
-                jpeg(heat_over(picture.permute(1, 2, 0).numpy(), one / largest if largest > 0 else one)),
+                jpeg(heat_over(picture, one / largest if largest > 0 else one)),
             ),
             f"{rows.layer}, what speaks for {subject.answer.label}",
             subject.end_s,
@@ -269,12 +286,31 @@ def _map_row(subject: Subject, part: str, seen: SeenFrames, rows: CamRows) -> tu
     return body, facts
 
 
-def omitted(left_out: Sequence[dict[str, str]]) -> list[Section]:
+def omitted(subject: Subject) -> list[Section]:
     """What could not be made, and why; none if there is nothing."""
-    if not left_out:
+    if not subject.omitted:
         return []
-    lines = "".join(f"<li>{escape(one['section'])}: {escape(one['reason'])}.</li>" for one in left_out)
+    lines = "".join(f"<li>{escape(one['section'])}: {escape(one['reason'])}.</li>" for one in subject.omitted)
     return [Section("left_out", "Left out", f'<ul class="small">{lines}</ul>')]
+
+
+def own_pictures(subject: Subject, tick: Tick) -> list[Section]:
+    """The pictures that only some models have. One that fails is said to be left out; the others are made."""
+    parts = subject.recogniser.parts
+    wanted = [
+        (own, part, name, f"_{number}" if len(parts) > 1 else "")
+        for number, (part, name) in enumerate(zip(parts, part_names(subject.recogniser), strict=True), 1)
+        for own in OWN
+        if own.has(part)
+    ]
+    made = []
+    for done, (own, part, name, end) in enumerate(wanted, 1):
+        try:
+            made.append(own_section(own, part, name, subject.path, subject.answer.label, end))
+        except (ArgumentError, DataError) as error:
+            subject.left_out(own.title, str(error))
+        tick(done / len(wanted))
+    return made
 
 
 Make = Callable[[Subject, Tick], list[Section]]
@@ -282,5 +318,6 @@ Make = Callable[[Subject, Tick], list[Section]]
 SECTIONS: list[tuple[str, float, Make]] = [
     ("When and where", 0.5, when_and_where),
     ("Grad-CAM", 0.15, maps),
+    ("The model's own pictures", 0.25, own_pictures),
 ]
 """Title, share of the work, and function of each section after the first."""

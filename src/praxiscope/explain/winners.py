@@ -17,7 +17,7 @@ from torch import Tensor
 from praxiscope.errors import ArgumentError, unknown_name
 from praxiscope.explain.explanation import Explanation
 from praxiscope.explain.film import FILM_FRAMES, Film, clean, seconds
-from praxiscope.explain.networks import load_one
+from praxiscope.explain.networks import Run, load_one, name_of
 from praxiscope.explain.winners_draw import Panel, Tally, draw_tally
 from praxiscope.inference.recogniser import Recogniser, best_labels
 from praxiscope.inference.seen import SeenView
@@ -29,7 +29,7 @@ __all__ = ["explain_winners"]
 
 
 def explain_winners(
-    run: str | Path,
+    run: Run,
     video: str | Path,
     *,
     protocol: str | None = None,
@@ -50,7 +50,8 @@ def explain_winners(
     The video is read a few frames at a time, so memory does not grow with its length.
 
     Args:
-        run: run or model folder of a model with the interface `praxiscope.models.contract.TakesMaximum`.
+        run: run or model folder, or a loaded network, of a model with the interface
+            `praxiscope.models.contract.TakesMaximum`.
         video: video file.
         protocol: the frames that the model sees: "allx1" for every frame (at the model's frame rate), "30x1" for 30,
             evenly spaced. Default: that of `Recogniser.predict`.
@@ -104,7 +105,7 @@ def explain_winners(
     won = _Won(maximum, (best * gradient).detach(), seen, model.window)
     facts = {
         "video": str(video),
-        "network": Path(run).resolve().name,
+        "network": name_of(run),
         "protocol": view.protocol,
         "frames": len(seen),
         "label": predicted,

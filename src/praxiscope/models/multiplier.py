@@ -190,13 +190,21 @@ class TwoStreamResidualNetwork(nn.Module):
             for name in named_layers(network).names
         ]
 
+    def gate_names(self) -> list[str]:
+        """The names of the gates, of the stream on which they act: "rgb.gate2" to "rgb.gate5", "flow.gate2" and so on.
+        Their maps are what the other stream adds or multiplies by, f(y) of `praxiscope.layers.gating`."""
+        acted = {"rgb": self._into_appearance, "flow": self._into_motion}
+        return [
+            f"{name}.gate{n}" for name, gate in acted.items() if gate is not _ungated for n in range(2, 6)
+        ]
+
     def forward(self, frames: Tensor, flow: Tensor, *, maps: Sequence[str] = ()) -> TwoStreamOutput:
         """Score videos.
 
         Args:
             frames: normalised RGB frames [B, S, 3, H, W].
             flow: normalised stacks of flow [B, S, 2 L, H, W] at the same times; any S, H and W.
-            maps: names of layers (see `layer_names`) whose outputs are also returned.
+            maps: names of layers (see `layer_names`) whose outputs are also returned, and of gates (see `gate_names`).
 
         Raises:
             ArgumentError: the shapes do not match.
@@ -207,7 +215,7 @@ class TwoStreamResidualNetwork(nn.Module):
                 "frames [B, S, C, H, W] and flow [B, S, 2 L, H, W] must have equal B and S; got "
                 f"{list(frames.shape)} and {list(flow.shape)}"
             )
-        check_layers(maps, self.layer_names() if maps else [])
+        check_layers(maps, [*self.layer_names(), *self.gate_names()] if maps else [])
         rows = (frames.shape[0], frames.shape[1])
         with self.snippet_rows.set(VideoRows.equal(*rows, frames.device)):
             a, m, kept = self._stages(frames.flatten(0, 1), flow.flatten(0, 1), maps, rows)
@@ -234,6 +242,9 @@ class TwoStreamResidualNetwork(nn.Module):
         stages = zip(residual_stages(self.appearance, ""), residual_stages(self.motion, ""), strict=True)
         for number, (own, other) in enumerate(stages, start=2):
             a, m = residual_sum(own[0], a), residual_sum(other[0], m)
+            for gate, other_x in ((f"rgb.gate{number}", m), (f"flow.gate{number}", a)):
+                if gate in maps:
+                    kept[gate] = F.relu(other_x).reshape(*rows, *other_x.shape[1:])
             into_a, into_m = self._into_appearance(a, m), self._into_motion(m, a)
             a = self._second_unit(own[1], into_a, f"appearance_conv{number}")
             m = self._second_unit(other[1], into_m, f"motion_conv{number}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["AdaptsWeights", "FreezesFirst", "StartsFromParts"]
+__all__ = ["AdaptsWeights", "FreezesFirst", "GatesStreams", "StartsFromParts"]
 
 
 @runtime_checkable
@@ -42,4 +42,13 @@ class FreezesFirst(Protocol):
     def frozen_first(self) -> Sequence[nn.Module]:
         """The modules that ``optim.frozen_epochs`` freezes, with their BatchNorm statistics but without their
         classifiers. Of other models it freezes all but the classifiers."""
+        ...
+
+
+@runtime_checkable
+class GatesStreams(Protocol):
+    """The interface of models of which one stream acts on another; ``forward(..., maps=NAMES)`` also returns gates."""
+
+    def gate_names(self) -> list[str]:
+        """The names of the gates, STREAM.GATE of the stream on which they act, from the input to the classifier."""
         ...

@@ -31,7 +31,7 @@ NAMES = (
     "page",
     *("flow", "trajectories", "filters", "principal", "losses", "clusters", "gradients", "cluster-gradients"),
     *("confidence", "winners", "cam", "occlusion", "gain", "future"),
-    *("correspondence", "patches"),
+    *("correspondence", "patches", "gates", "blocks"),
 )
 ENTRY_POINTS = "praxiscope.pictures"
 

@@ -79,8 +79,7 @@ def use_runtime(
         UnknownNameError: an unknown runtime.
     """
     check_runtime(wish)
-    parts = getattr(recogniser, "parts", None) or [recogniser]
-    return "+".join(dict.fromkeys(_use(part, wish, protocol, snippets, say) for part in parts))
+    return "+".join(dict.fromkeys(_use(part, wish, protocol, snippets, say) for part in recogniser.parts))
 
 
 def _use(

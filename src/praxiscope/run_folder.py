@@ -20,6 +20,7 @@ checkpoints/STEP/        a model folder
     model.json           the model card: labels, input, metrics
     model.safetensors    the weights
     optimizer.safetensors, state.json    the training state, to resume from
+    exported/            the network for other runtimes, see `praxiscope.inference.kept_network`
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ __all__ = [
     "CHOICES_FILE",
     "COMMANDS_FILE",
     "DAMAGED_FILE",
+    "EXPORTED",
     "FEATURES",
     "FUSION_FILE",
     "HELD_OUT_FILE",
@@ -67,6 +69,7 @@ SCORES_FILE = "scores.npz"
 HELD_OUT_FILE = "held_out.npz"
 SEGMENTS_FILE = "segments.json"
 CHECKPOINTS = "checkpoints"
+EXPORTED = "exported"
 FEATURES = "features"
 TRAJECTORIES = "trajectories"
 TRAJECTORIES_FILE = "trajectories.json"  # of a folder of stored trajectories

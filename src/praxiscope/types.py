@@ -187,6 +187,7 @@ class Prediction:
         none_of_these: the best class is less probable than ``none_below``, so the video may well show none of the
             classes. For a timeline: this holds for all of its segments.
         none_below: the threshold; None if there is none.
+        runtime: the library that computed the scores: "torch", "onnxruntime" or "openvino".
     """
 
     source: str
@@ -196,3 +197,4 @@ class Prediction:
     damage: str = ""
     none_of_these: bool = False
     none_below: float | None = None
+    runtime: str = "torch"

@@ -144,6 +144,10 @@ def assert_one_line(result: Result, code: int, *parts: str) -> None:
         ("predict {run} {clips}/good --none-below nan", 2, ["--none-below nan"]),
         ("predict {run} {clips}/good --none-below maybe", 2, ["--none-below maybe"]),
         ("predict {run} {clips}/broken.mp4", 1, []),
+        ("predict {run} {clips}/good/a.mp4 --video out.gif", 2, ["out.gif", ".mp4"]),
+        ("predict {run} {clips}/good --video out.mp4", 2, ["--video out.mp4"]),
+        ("predict {run} {clips}/good --segments --video out", 2, ["--video", "--window"]),
+        ("predict {run} {clips}/good --runtime onnx", 2, ["'onnx'", "onnxruntime"]),
         ("explain {clips}/good/a.mp4 --flow", 2, ["praxiscope explain flow"]),
         ("explain {run} {clips}/good/a.mp4 --clusters", 2, ["praxiscope explain clusters"]),
         ("explain {run} --filters", 2, ["praxiscope explain filters"]),
@@ -342,6 +346,25 @@ def test_a_terminal_gets_tables(call: Call, run: Path, clips: Path, monkeypatch:
     words = ["predict", run, clips / "good" / "a.mp4"]
     assert "probability" in call(*words, "--protocol", "1x1").out
     assert "start s" in call(*words, "--window", "1s").out
+
+
+@pytest.mark.parametrize("window", [(), ("--window", "500ms")])
+def test_the_answer_is_drawn_on_the_video(
+    call: Call, run: Path, clips: Path, tmp_path: Path, window: tuple[str, ...]
+) -> None:
+    from praxiscope.video.opening import open_video
+
+    result = call("predict", run, clips / "good", *window, "--video", tmp_path / "drawn")
+    assert result.code == 0
+    sources = sorted({line.split(",")[0] for line in result.out.splitlines()[1:]})
+    assert [Path(source).stem for source in sources] == [
+        path.stem for path in sorted((tmp_path / "drawn").iterdir())
+    ]
+    for source in sources:
+        video, drawn = open_video(source), open_video(tmp_path / "drawn" / f"{Path(source).stem}.mp4")
+        assert (len(drawn), drawn.width, drawn.height) == (len(video), video.width, video.height)
+        one, other = (each.arrays([0])[0].astype(int) for each in (video, drawn))
+        assert abs(one[-3:, :3] - other[-3:, :3]).max() > abs(one[:8, -8:] - other[:8, -8:]).mean()
 
 
 def test_a_timeline_comes_as_csv_and_as_json(call: Call, run: Path, clips: Path) -> None:

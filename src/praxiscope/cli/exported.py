@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING, Any
 from praxiscope._lazy import quick_imports
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from praxiscope.commands.arguments import Views
+    from praxiscope.commands.predict import Failure
     from praxiscope.inference.options import LoadOptions
+    from praxiscope.progress import Reporter
 
 __all__ = ["check_run", "load_run"]
 
@@ -36,14 +41,34 @@ def check_run(run: str, options: LoadOptions, **given: object) -> None:
             )
 
 
-def load_run(run: str, options: LoadOptions) -> Any:
-    """Load a run or an exported network, whose objects predict in the same way."""
+def load_run(
+    run: str,
+    options: LoadOptions,
+    runtime: str,
+    files: Sequence[str | Failure],
+    views: Views,
+    speaker: Reporter,
+) -> Any:
+    """Load a run or an exported network, whose objects predict in the same way.
+
+    Args:
+        run: its folder.
+        options: of loading a run.
+        runtime: what runs the network; of a run, "auto" depends on the work.
+        files, views: the videos to predict, and what is seen of each.
+        speaker: says if a network is exported.
+    """
     from praxiscope.deploy.description import is_exported
 
     if is_exported(run):
         from praxiscope.deploy.runner import load
 
-        return load(run)
+        return load(run, runtime=runtime)
     with quick_imports():
         from praxiscope.inference.loading import load_recogniser
-    return load_recogniser(run, options)
+    recogniser = load_recogniser(run, options)
+    if runtime != "torch":
+        from praxiscope.commands.predict import choose_runtime
+
+        choose_runtime(recogniser, runtime, files, views, speaker.line)
+    return recogniser

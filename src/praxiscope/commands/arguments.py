@@ -21,6 +21,7 @@ from praxiscope.models.names import learns_of, takes_flow_targets
 __all__ = [
     "SegmentOptions",
     "TestOptions",
+    "Views",
     "check_flow_network",
     "check_fps",
     "check_preset",
@@ -36,6 +37,23 @@ def check_preset(name: str) -> None:
     """Raise ArgumentError for an unknown preset of a benchmark."""
     if name not in PRESETS:
         raise ArgumentError(f"preset must be one of {', '.join(PRESETS)}, got {name!r}")
+
+
+@dataclass(frozen=True)
+class Views:
+    """What is seen of a video: the views of a protocol, or windows.
+
+    Attributes:
+        protocol: views to average; None: those of the model.
+        average: how they are averaged, "logits" or "softmax"; None: that of the protocol.
+        window_s: predict every window of this length, seconds; None: the video as a whole.
+        stride_s: time from one window to the next, seconds; None: half a window.
+    """
+
+    protocol: str | None = None
+    average: str | None = None
+    window_s: float | None = None
+    stride_s: float | None = None
 
 
 @dataclass(frozen=True)

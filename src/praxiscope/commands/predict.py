@@ -19,9 +19,11 @@ from praxiscope.video.framefiles import is_frame_folder
 from praxiscope.video.sources import is_address, no_file
 
 if TYPE_CHECKING:
+    from praxiscope.commands.arguments import Views
     from praxiscope.inference.fused import AnyRecogniser
+    from praxiscope.inference.recogniser import Recogniser
 
-__all__ = ["Failure", "find_sources", "predict"]
+__all__ = ["Failure", "choose_runtime", "find_sources", "predict"]
 
 
 @dataclass(frozen=True)
@@ -176,6 +178,59 @@ def predict(
             yield Failure(source, str(error))
 
 
+def choose_runtime(
+    recogniser: AnyRecogniser,
+    wish: str,
+    sources: Sequence[str | Failure],
+    views: Views,
+    say: Callable[[str], None],
+) -> None:
+    """Choose what runs a recogniser, see `praxiscope.inference.kept_network.use_runtime`.
+
+    Args:
+        recogniser: of a run.
+        wish: the runtime.
+        sources, views: the videos to predict, and what is seen of each.
+        say: called with lines for the user.
+    """
+    from praxiscope.inference.kept_network import use_runtime
+
+    videos = [source for source in sources if isinstance(source, str)]
+    network, count = recogniser.parts[0], 0.0
+    # Only "auto" in float32 on a CPU depends on the number of snippets.
+    if wish == "auto" and network.device.type == "cpu" and network.precision.name == "32":
+        count = _snippets(network, videos, views)
+    use_runtime(recogniser, wish, protocol=views.protocol, snippets=count, say=say)
+
+
+def _snippets(network: Recogniser, videos: Sequence[str], views: Views) -> float:
+    """About how many snippets are seen of all videos."""
+    from praxiscope.evaluation.protocols import parse_protocol
+
+    if views.window_s is not None:
+        windows = sum(map(_seconds, videos)) / (views.stride_s or views.window_s / 2)
+        return windows * network.card.input.snippets
+    chosen = parse_protocol(views.protocol or network.default_protocol())
+    if chosen.sampling == "all":
+        rate = network.card.input.fps or _FRAMES_PER_S
+        return sum(map(_seconds, videos)) * rate * chosen.crop_count
+    return float(len(videos) * chosen.views * (network.sees.together or 1))
+
+
+_FRAMES_PER_S = 25  # of most videos
+
+
+def _seconds(video: str) -> float:
+    """The length of a video; 0 if it cannot be read."""
+    from praxiscope.video.opening import open_video
+
+    try:
+        opened = open_video(video)
+        return opened.duration_s if opened.quick_length() else 0.0
+    except VideoError:
+        return 0.0
+
+
 def _timeline(
     recogniser: AnyRecogniser,
     source: str,
@@ -200,4 +255,5 @@ def _timeline(
         segments,
         none_of_these=bool(segments) and all(segment.none_of_these for segment in segments),
         none_below=find_threshold(none_below, recogniser.calibration),
+        runtime=recogniser.runtime,
     )

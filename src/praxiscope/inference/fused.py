@@ -98,6 +98,11 @@ class FusedRecogniser:
         """Class names, in the order of the scores."""
         return self.card.labels
 
+    @property
+    def runtime(self) -> str:
+        """The libraries that computed the last scores of the parts, such as "onnxruntime+torch"."""
+        return "+".join(dict.fromkeys(part.runtime for part in self.parts))
+
     def predict(
         self,
         source: VideoSource,
@@ -113,7 +118,9 @@ class FusedRecogniser:
         rows = [part.video_logits(video, protocol, average) for part in self.parts]
         labels, scores = self._top(self.fuse(torch.stack(rows)[:, None])[0], top)
         none = is_none(scores, threshold)
-        return Prediction(str(video.path), labels, scores, none_of_these=none, none_below=threshold)
+        return Prediction(
+            str(video.path), labels, scores, none_of_these=none, none_below=threshold, runtime=self.runtime
+        )
 
     def score(
         self,

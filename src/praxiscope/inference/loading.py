@@ -46,6 +46,7 @@ def load(
     flow_range: float | None = None,
     flow_weights: str | Path | None = None,
     task: str | None = None,
+    runtime: str = "torch",
 ) -> Recogniser | FusedRecogniser:
     """Load a recogniser from a run folder, a model folder, or the folder of a fused recogniser.
 
@@ -58,6 +59,9 @@ def load(
         flow_weights: RAFT weights, a file or "download", to estimate flow for a model that was trained on RAFT flow.
             They must be the weights that this flow was computed with.
         task: for a network that was trained on several data sets, the name of the one whose classes are used.
+        runtime: what runs the network on a CPU: "torch"; "onnxruntime" or "openvino", for which it is exported once and
+            kept; or "auto", the fastest of them. An export takes 10 to 45 seconds. What cannot be exported is run by
+            PyTorch, see ``recogniser.runtime``.
 
     Returns:
         The recogniser, in evaluation mode.
@@ -71,7 +75,7 @@ def load(
         >>> recogniser = load("runs/a")
         >>> recogniser.predict("clip.mp4", top=5).labels
     """
-    options = LoadOptions(checkpoint, device, task, FlowOptions(flow, flow_range, flow_weights))
+    options = LoadOptions(checkpoint, device, task, FlowOptions(flow, flow_range, flow_weights), runtime)
     return load_recogniser(path, options)
 
 
@@ -81,8 +85,14 @@ def load_recogniser(path: str | Path, options: LoadOptions) -> Recogniser | Fuse
     if is_fused(path):
         from praxiscope.inference.fused import load_fused
 
-        return load_fused(path, options)
-    return load_single(path, options)
+        recogniser: Recogniser | FusedRecogniser = load_fused(path, options)
+    else:
+        recogniser = load_single(path, options)
+    if options.runtime != "torch":
+        from praxiscope.inference.kept_network import use_runtime
+
+        use_runtime(recogniser, options.runtime)
+    return recogniser
 
 
 def load_single(path: str | Path, options: LoadOptions) -> Recogniser:
@@ -97,6 +107,7 @@ def load_single(path: str | Path, options: LoadOptions) -> Recogniser:
         stream_readers(card.input, card.input.short_side, source)  # raises if its settings differ
     kind = TrajectoryRecogniser if isinstance(model, ScoresTrajectories) else Recogniser
     recogniser = kind(model, card, device=pick_device(options.device), flow_source=source)
+    recogniser.folder = folder
     recogniser.split = SplitList(Path(path), options.task)
     recogniser.metrics = logged_metrics(path, card)
     return recogniser

@@ -30,6 +30,7 @@ from praxiscope.inference.inputs import (
     takes_one_size,
 )
 from praxiscope.inference.over_time import FramesFirst, score_online
+from praxiscope.inference.runtimes import ExportedModel
 from praxiscope.inference.streaming import frame_chunks
 from praxiscope.layers.memory_format import to_channels_last
 from praxiscope.models.contract import LearnsFromFeatures, ScoresOnline, Sees
@@ -52,6 +53,10 @@ class TrainedNetwork:
         precision: "auto", "32" or "bf16"; a `Precision` keeps the memory layout of the weights.
         chunk_snippets: largest number of snippets in one forward pass. None: the fastest for their size.
         flow_source: for a model of flow: stored flow, or the estimator. None: the estimator of the contract.
+
+    Attributes:
+        exported: what computes forward passes in place of the model, see `praxiscope.inference.runtimes`; None: the
+            model.
     """
 
     def __init__(
@@ -71,6 +76,7 @@ class TrainedNetwork:
             precision if isinstance(precision, Precision) else inference_precision(self.device, precision)
         )
         self.chunk_snippets = chunk_snippets
+        self.exported: ExportedModel | None = None
         self.model: Any = model.to(self.device).eval()
         if self.precision.channels_last:
             to_channels_last(self.model)
@@ -100,6 +106,18 @@ class TrainedNetwork:
         """The input that the model needs of a video."""
         sees: Sees = self.model.sees
         return sees
+
+    @property
+    def runtime(self) -> str:
+        """The library that computed the last scores: "torch", or the name of another runtime."""
+        return "torch" if self.exported is None else self.exported.used
+
+    @property
+    def in_parts(self) -> bool:
+        """Whether the features of frames are computed before anything else."""
+        return isinstance(self.model, LearnsFromFeatures) and (
+            self.exported is None or self.exported.in_parts
+        )
 
     @property
     def span(self) -> int:
@@ -330,10 +348,10 @@ class TrainedNetwork:
                 f"{self.card.kwargs.get('backbone', self.card.name)} takes crops of {self.card.input.size} pixels. "
                 "Use 25x1, or 25x10 for more views."
             )
-        model: Any = self.model
+        model: Any = self.exported or self.model
         return ViewScorer(
-            FramesFirst(model, self.at_once) if isinstance(model, LearnsFromFeatures) else model,
-            prepare=self.prepare,
+            FramesFirst(model, self.at_once) if self.in_parts else model,
+            prepare=self.prepare if self.exported is None else self.exported.prepare,
             crop=partial(crops_of, protocol.crops, self.card.input.size),
             streams=self.streams,
             together=None if every and together != 1 and protocol.sampling == "all" else together,

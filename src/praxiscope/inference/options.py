@@ -7,9 +7,19 @@ from pathlib import Path
 
 from praxiscope.checkpoint import check_recogniser
 from praxiscope.devices import check_device
-from praxiscope.errors import ArgumentError
+from praxiscope.errors import ArgumentError, unknown_name
 
-__all__ = ["FlowOptions", "LoadOptions"]
+__all__ = ["RUNTIME_NAMES", "FlowOptions", "LoadOptions", "check_runtime"]
+
+RUNTIME_NAMES = ("auto", "torch", "onnxruntime", "openvino")
+"""What may run a network on a CPU: PyTorch, a name in `praxiscope.deploy.runtimes.RUNTIMES`, or the fastest."""
+
+
+def check_runtime(name: str) -> str:
+    """Return the name of a runtime. Raises UnknownNameError if there is none of this name."""
+    if name not in RUNTIME_NAMES:
+        raise unknown_name("runtime", name, RUNTIME_NAMES)
+    return name
 
 
 @dataclass(frozen=True)
@@ -54,18 +64,21 @@ class LoadOptions:
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
         task: for a network that was trained on several data sets, the name of the one whose classes are used.
         flow: for a model that uses flow, its source.
+        runtime: what runs the network on a CPU, a name in `RUNTIME_NAMES`.
 
     Raises:
-        ArgumentError: no such device.
+        ArgumentError: no such device or runtime.
     """
 
     checkpoint: str | None = None
     device: str = "auto"
     task: str | None = None
     flow: FlowOptions = field(default_factory=FlowOptions)
+    runtime: str = "torch"
 
     def __post_init__(self) -> None:
         check_device(self.device)
+        check_runtime(self.runtime)
 
     @staticmethod
     def of(
@@ -76,9 +89,10 @@ class LoadOptions:
         flow_range: float | None = None,
         flow_weights: str | Path | None = None,
         task: str | None = None,
+        runtime: str = "torch",
     ) -> LoadOptions:
         """Return the options for the keyword arguments of `praxiscope.load`."""
-        return LoadOptions(checkpoint, device, task, FlowOptions(flow, flow_range, flow_weights))
+        return LoadOptions(checkpoint, device, task, FlowOptions(flow, flow_range, flow_weights), runtime)
 
     def check(self, path: str | Path) -> None:
         """Raise ArgumentError or CheckpointError if ``path`` contains no such recogniser."""

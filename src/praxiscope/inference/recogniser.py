@@ -29,7 +29,6 @@ from praxiscope.inference.network import TrainedNetwork
 from praxiscope.inference.over_time import SharedFrames
 from praxiscope.inference.scoring import ScoredVideos, score_videos
 from praxiscope.inference.timeline import Window, default_window, snippet_times, windows
-from praxiscope.models.contract import LearnsFromFeatures
 from praxiscope.progress import Reporter
 from praxiscope.types import Clip, Prediction, Segment, VideoRecord
 from praxiscope.video.decode import Video
@@ -47,6 +46,7 @@ class Recogniser(TrainedNetwork):
     Attributes:
         split: the split of the videos in training, if known; ``save`` copies it.
         metrics: validation metrics of the checkpoint, as fractions, if known.
+        folder: the model folder that it was loaded from.
 
     Example:
         >>> recogniser = px.load("runs/a")
@@ -55,6 +55,7 @@ class Recogniser(TrainedNetwork):
 
     split: SplitList | None = None
     metrics: Mapping[str, float] = MappingProxyType({})
+    folder: Path | None = None
 
     def __repr__(self) -> str:
         return recogniser_text([self])
@@ -150,7 +151,9 @@ class Recogniser(TrainedNetwork):
         video = as_video(source, fps, timed=self.needs_times)
         labels, scores = self._top(self.video_logits(video, protocol, average), top)
         none = is_none(scores, threshold)
-        return Prediction(str(video.path), labels, scores, none_of_these=none, none_below=threshold)
+        return Prediction(
+            str(video.path), labels, scores, none_of_these=none, none_below=threshold, runtime=self.runtime
+        )
 
     def video_logits(
         self,
@@ -333,10 +336,10 @@ class Recogniser(TrainedNetwork):
     def _window_scorer(self) -> Callable[[Sequence[Window]], Tensor]:
         """Return the function from windows to their scores before softmax, float32 [B, K] on the CPU."""
         scorer = self.scorer(parse_protocol("1x1"))
-        model: Any = self.model
-        if isinstance(model, LearnsFromFeatures) and len(self.streams) == 1:
+        if self.in_parts and len(self.streams) == 1:
+            model: Any = self.exported or self.model
             (stream,), size = self.streams, self.card.input.size
-            prepare = partial(self.prepare, kind=kind_of(stream))
+            prepare = partial((self.exported or self).prepare, kind=kind_of(stream))
             return SharedFrames(model, stream, prepare, self.precision, self.at_once(size, size))
         return lambda windows: scorer.forward(
             *(torch.stack([window.streams[name] for window in windows]) for name in self.streams)

@@ -32,6 +32,7 @@ __all__ = [
     "CHOICES_FILE",
     "COMMANDS_FILE",
     "DAMAGED_FILE",
+    "EXPORTED_FILE",
     "FEATURES",
     "FUSION_FILE",
     "HELD_OUT_FILE",
@@ -78,6 +79,7 @@ MODEL_FILE = "model.safetensors"
 OPTIMIZER_FILE = "optimizer.safetensors"
 STATE_FILE = "state.json"
 
+EXPORTED_FILE = "deploy.json"  # of a folder that praxiscope export has written
 FUSION_FILE = "fusion.json"  # of a fused recogniser: its parts are model folders beside this file
 SVM_FILE = "svm.safetensors"
 

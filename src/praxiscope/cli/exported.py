@@ -41,7 +41,7 @@ def load_run(run: str, options: LoadOptions) -> Any:
     from praxiscope.deploy.description import is_exported
 
     if is_exported(run):
-        from praxiscope.deploy.runner import load
+        from praxiscope.deploy.loading import load
 
         return load(run)
     with quick_imports():

@@ -103,12 +103,12 @@ def main() -> None:
     rows = []
     for name in options.models:
         folder = options.out / "models" / name
-        made = make(name, clips, training, folder)
+        made = make(name, training, folder)
         print(name, made, flush=True)
         if options.until == "make":
             continue
-        times = measure(name, clips, folder) if "checked" in made else {}
-        rows.append(row(name, made, times))
+        measured = measure(name, clips, folder) if "bytes" in made else {}
+        rows.append(row(name, made, measured))
         print(*rows[-1], sep=" | ", flush=True)
     if options.until != "write":
         return
@@ -119,7 +119,8 @@ def main() -> None:
         f"ranges by {len(training)} training clips. Seconds for one clip, from the file to its scores: mean and sample "
         "standard deviation over the clips in the first table (the clips differ in length), means in the second; "
         "PyTorch, onnxruntime and OpenVINO in float32, int8 in onnxruntime, with their own numbers of threads. "
-        "Differences are the largest of the scores before softmax, from PyTorch. p: exact McNemar test against PyTorch."
+        "Differences are the largest of the scores before softmax, from PyTorch: of onnxruntime and OpenVINO in "
+        "float32, and of int8. p: exact McNemar test against PyTorch."
     )
     write_tables(options, __file__, "Exported networks", tables, note)
 

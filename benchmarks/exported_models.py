@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 import praxiscope as px
@@ -29,7 +30,16 @@ CLASSES = 9
 LIMIT_S = 25.0  # of a system; after it, no more than LEAST clips are timed
 LEAST = 3
 SYSTEMS = ("PyTorch", "onnxruntime", "OpenVINO", "int8")
-HEADER = ("model", "views", "difference", "MB", "MB, int8", *(f"s, {name}" for name in SYSTEMS), "clips")
+HEADER = (
+    "model",
+    "views",
+    "difference",
+    "int8",
+    "MB",
+    "MB, int8",
+    *(f"s, {name}" for name in SYSTEMS),
+    "clips",
+)
 
 MODELS: Mapping[str, tuple[str, dict[str, Any]]] = {
     **{name: (name, {}) for name in sorted(FILES)},
@@ -61,13 +71,11 @@ def saved(folder: Path, name: str, words: Mapping[str, Any]) -> Path:
     return folder
 
 
-def make(row_name: str, clips: Sequence[Path], training: Sequence[Path], out: Path) -> dict[str, Any]:
-    """Export a model in float32 and 8 bits, and compare it on the clips; or say why it is not exported. What was made
-    before is not made again.
+def make(row_name: str, training: Sequence[Path], out: Path) -> dict[str, Any]:
+    """Export a model in float32 and 8 bits, or say why it is not exported. What was made before is not made again.
 
     Args:
         row_name: a name in `MODELS`.
-        clips: compared.
         training: ranges of activations of the 8 bits.
         out: folder of the results.
     """
@@ -81,13 +89,10 @@ def make(row_name: str, clips: Sequence[Path], training: Sequence[Path], out: Pa
         if learns_of(name) in ("flow", "trajectories"):
             raise px.ArgumentError(f"learns {learns_of(name)}")
         folder = saved(out / "model", name, words)
-        started = time.perf_counter()
-        made = export(folder, out / "onnx", clips=clips)
-        about, seconds = made.description, time.perf_counter() - started
-        found = {"bytes": made.bytes, "seconds": seconds, "checked": dict(about.checked["clips"])}
-        found["views"] = about.protocol
-        if about.snippets is not None:
-            found["views"] += f", {counted(about.snippets, 'snippet')}"
+        made = export(folder, out / "onnx")
+        found = {"bytes": made.bytes, "views": made.description.protocol}
+        if made.description.snippets is not None:
+            found["views"] += f", {counted(made.description.snippets, 'snippet')}"
         found["int8"] = export(folder, out / "int8", int8=training).bytes
     except (PraxiscopeError, MemoryError) as error:
         found["reason"] = str(error).splitlines()[0].rpartition(f"{name}: ")[2].partition(". Predict")[0]
@@ -95,52 +100,63 @@ def make(row_name: str, clips: Sequence[Path], training: Sequence[Path], out: Pa
     return found
 
 
-def measure(row_name: str, clips: Sequence[Path], out: Path) -> dict[str, list[float]]:
-    """Seconds for each clip, by system. What was measured before is not measured again."""
+def measure(row_name: str, clips: Sequence[Path], out: Path) -> dict[str, dict[str, Any]]:
+    """By system, the ``seconds`` of each clip, and the largest ``difference`` of its scores before softmax from
+    PyTorch's. What was measured before is not measured again."""
     done = out / "seconds.json"
     if done.is_file():
         return dict(json.loads(done.read_text()))
     loaded: Any = px.load(out / "model", device="cpu")
     eager = Recogniser(loaded.model, loaded.card, precision="32")
     systems: dict[str, Callable[[Path], Any]] = {
-        "PyTorch": eager.video_logits,
+        "PyTorch": lambda clip: eager.video_logits(clip).numpy(),
         "onnxruntime": deploy.load(out / "onnx", runtime="onnxruntime").logits,
         "OpenVINO": deploy.load(out / "onnx", runtime="openvino").logits,
     }
     if (out / "int8").is_dir():
         systems["int8"] = deploy.load(out / "int8").logits
-    found = {name: _seconds(logits, clips) for name, logits in systems.items()}
+    found, first = {}, None
+    for name, logits in systems.items():
+        seconds, scores = _timed(logits, clips)
+        first = scores if first is None else first
+        largest = max(float(np.abs(x - y).max()) for x, y in zip(scores, first, strict=False))
+        found[name] = {"seconds": seconds, "difference": largest}
     write_json(done, found)
     return found
 
 
-def _seconds(logits: Callable[[Path], Any], clips: Sequence[Path]) -> list[float]:
-    """The time of each clip, after one that is not measured."""
+def _timed(logits: Callable[[Path], Any], clips: Sequence[Path]) -> tuple[list[float], list[Any]]:
+    """The time of each clip and its scores, after one that is not measured."""
     logits(clips[0])
     times: list[float] = []
+    scores = []
     for clip in clips:
         started = time.perf_counter()
-        logits(clip)
+        scores.append(logits(clip))
         times.append(time.perf_counter() - started)
         if len(times) >= LEAST and sum(times) > LIMIT_S:
             break
-    return times
+    return times, scores
 
 
-def row(row_name: str, made: Mapping[str, Any], times: Mapping[str, Sequence[float]]) -> list[str]:
+def row(row_name: str, made: Mapping[str, Any], measured: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """A row of the table."""
-    if "checked" not in made:
+    if not measured:
         return [row_name, f"not exported: {made['reason']}", *[""] * (len(HEADER) - 2)]
+    times = {name: of["seconds"] for name, of in measured.items()}
     counts = sorted({len(of) for of in times.values()})
     return [
         row_name,
         made["views"],
-        f"{made['checked']['largest']:.1g}",
+        f"{max(measured[name]['difference'] for name in SYSTEMS[:3]):.1g}",
+        f"{measured['int8']['difference']:.1g}" if "int8" in measured else "",
         f"{made['bytes'] / 1e6:.1f}",
         f"{made['int8'] / 1e6:.1f}" if "int8" in made else "",
         *(
-            f"{statistics.mean(times[n]):.2f} ± {statistics.stdev(times[n]):.2f}" if n in times else ""
-            for n in SYSTEMS
+            f"{statistics.mean(times[name]):.2f} ± {statistics.stdev(times[name]):.2f}"
+            if name in times
+            else ""
+            for name in SYSTEMS
         ),
         " to ".join(map(str, counts)),
     ]

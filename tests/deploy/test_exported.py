@@ -252,10 +252,6 @@ def test_videos_that_cannot_be_read_are_left_out(tmp_path: Path, clip: Path, cal
         assert none.code == 1, none.err
         assert str(broken) in none.err
         assert not (tmp_path / "none").exists()
-    lines.write_text("missing.mp4\n")
-    refused = call("export", folder, "--out", tmp_path / "none", "--check", lines)
-    assert refused.code == 2
-    assert "--check" in refused.err
 
 
 @pytest.mark.parametrize("command", [("test",), ("predict", "--segments")])

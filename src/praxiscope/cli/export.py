@@ -61,9 +61,7 @@ def export(
         parse_protocol(protocol)
     check_recogniser(run)
     speaker = reporter()
-    clips, training = (
-        _videos(option, given, speaker) for option, given in (("check", check), ("int8", int8))
-    )
+    clips, training = (_videos(given, speaker) for given in (check, int8))
     with quick_imports():
         from praxiscope.commands.export import export as run_export
     made = run_export(
@@ -91,22 +89,14 @@ def export(
     )
 
 
-def _videos(option: str, given: list[str] | None, speaker: Reporter) -> list[str]:
-    """The videos of an option. Those of a list that do not exist are left out, with a line.
-
-    Raises:
-        ArgumentError: none is left.
-    """
+def _videos(given: list[str] | None, speaker: Reporter) -> list[str]:
+    """The videos of an option. Those of a list that do not exist are left out, with a line."""
     from praxiscope.commands.predict import Failure, find_sources
-    from praxiscope.errors import ArgumentError
 
-    found = find_sources(given or [], speaker.line)
-    videos = [one for one in found if not isinstance(one, Failure)]
-    for one in found:
+    videos = []
+    for one in find_sources(given or [], speaker.line):
         if isinstance(one, Failure):
             speaker.line(f"Left out: {one.error}")
-    if found and not videos:
-        raise ArgumentError(
-            f"--{option}: none of the videos exists. Give videos, folders, globs or .txt lists."
-        )
+        else:
+            videos.append(one)
     return videos

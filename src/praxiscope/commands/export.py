@@ -134,7 +134,8 @@ def _single(recogniser: Recogniser, folder: Path, options: _Options) -> tuple[De
         read = quantise(file, _runner(about, folder), options.int8, options.reporter)
         about = replace(about, int8=True)
         checked["int8"] = {"clips": read}
-    return replace(about, checked=checked), _runner(about, folder)
+    about = replace(about, checked=checked)
+    return about, _runner(about, folder)
 
 
 def _fused(

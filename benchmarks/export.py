@@ -18,7 +18,7 @@ from common import Table, parser, run_command, write_tables
 from paired import mcnemar
 
 import praxiscope as px
-from exported_models import HEADER, MODELS, make, measure, row
+from exported_models import HEADER, MODELS, make, measure, quantise, row
 from praxiscope import deploy
 from praxiscope.commands.export import export
 from praxiscope.data.manifest import load_records
@@ -26,7 +26,7 @@ from praxiscope.deploy.runtimes import open_network, open_outputs
 from praxiscope.inference.recogniser import Recogniser
 from praxiscope.progress import ConsoleReporter
 
-STAGES = ("make", "measure", "write")
+STAGES = ("make", "quantise", "measure", "write")
 
 
 def with_openvino(folder: Path) -> deploy.Runner:
@@ -101,14 +101,17 @@ def main() -> None:
     clips = tests[:: len(tests) // options.clips][: options.clips]
     training = [record.path for record in manifest.of("train")][:: len(tests)][:2]
     rows = []
-    for name in options.models:
-        folder = options.out / "models" / name
-        made = make(name, training, folder)
-        print(name, made, flush=True)
-        if options.until == "make":
-            continue
-        measured = measure(name, clips, folder) if "bytes" in made else {}
-        rows.append(row(name, made, measured))
+    folders = {name: options.out / "models" / name for name in options.models}
+    made = {name: make(name, folder) for name, folder in folders.items()}
+    exported = [folder for name, folder in folders.items() if "bytes" in made[name]]
+    if options.until != "make":
+        for folder in exported:
+            quantise(training, folder)
+    if options.until in ("make", "quantise"):
+        return
+    for name, folder in folders.items():
+        measured = measure(clips, folder) if folder in exported else {}
+        rows.append(row(name, made[name], measured, folder))
         print(*rows[-1], sep=" | ", flush=True)
     if options.until != "write":
         return

@@ -24,7 +24,7 @@ from praxiscope.models.names import learns_of
 from praxiscope.models.registered import FILES
 from praxiscope.units import counted
 
-__all__ = ["HEADER", "MODELS", "make", "measure", "row"]
+__all__ = ["HEADER", "MODELS", "make", "measure", "quantise", "row"]
 
 CLASSES = 9
 LIMIT_S = 25.0  # of a system; after it, no more than LEAST clips are timed
@@ -71,12 +71,11 @@ def saved(folder: Path, name: str, words: Mapping[str, Any]) -> Path:
     return folder
 
 
-def make(row_name: str, training: Sequence[Path], out: Path) -> dict[str, Any]:
-    """Export a model in float32 and 8 bits, or say why it is not exported. What was made before is not made again.
+def make(row_name: str, out: Path) -> dict[str, Any]:
+    """Export a model, or say why it is not exported. What was made before is not made again.
 
     Args:
         row_name: a name in `MODELS`.
-        training: ranges of activations of the 8 bits.
         out: folder of the results.
     """
     done = out / "made.json"
@@ -93,14 +92,24 @@ def make(row_name: str, training: Sequence[Path], out: Path) -> dict[str, Any]:
         found = {"bytes": made.bytes, "views": made.description.protocol}
         if made.description.snippets is not None:
             found["views"] += f", {counted(made.description.snippets, 'snippet')}"
-        found["int8"] = export(folder, out / "int8", int8=training).bytes
-    except (PraxiscopeError, MemoryError) as error:
+    except PraxiscopeError as error:
         found["reason"] = str(error).splitlines()[0].rpartition(f"{name}: ")[2].partition(". Predict")[0]
     write_json(done, found)
     return found
 
 
-def measure(row_name: str, clips: Sequence[Path], out: Path) -> dict[str, dict[str, Any]]:
+def quantise(training: Sequence[Path], out: Path) -> None:
+    """Export what `make` exported in 8 bits, too, unless it was before.
+
+    Args:
+        training: clips for the ranges of activations.
+        out: folder of the results.
+    """
+    if not (out / "int8").is_dir():
+        export(out / "model", out / "int8", int8=training)
+
+
+def measure(clips: Sequence[Path], out: Path) -> dict[str, dict[str, Any]]:
     """By system, the ``seconds`` of each clip, and the largest ``difference`` of its scores before softmax from
     PyTorch's. What was measured before is not measured again."""
     done = out / "seconds.json"
@@ -139,7 +148,14 @@ def _timed(logits: Callable[[Path], Any], clips: Sequence[Path]) -> tuple[list[f
     return times, scores
 
 
-def row(row_name: str, made: Mapping[str, Any], measured: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def size_of(folder: Path) -> int:
+    """Bytes of the files of an exported network."""
+    return sum(path.stat().st_size for path in folder.iterdir())
+
+
+def row(
+    row_name: str, made: Mapping[str, Any], measured: Mapping[str, Mapping[str, Any]], out: Path
+) -> list[str]:
     """A row of the table."""
     if not measured:
         return [row_name, f"not exported: {made['reason']}", *[""] * (len(HEADER) - 2)]
@@ -151,7 +167,7 @@ def row(row_name: str, made: Mapping[str, Any], measured: Mapping[str, Mapping[s
         f"{max(measured[name]['difference'] for name in SYSTEMS[:3]):.1g}",
         f"{measured['int8']['difference']:.1g}" if "int8" in measured else "",
         f"{made['bytes'] / 1e6:.1f}",
-        f"{made['int8'] / 1e6:.1f}" if "int8" in made else "",
+        f"{size_of(out / 'int8') / 1e6:.1f}" if "int8" in measured else "",
         *(
             f"{statistics.mean(times[name]):.2f} ± {statistics.stdev(times[name]):.2f}"
             if name in times

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,5 +63,5 @@ def read_svm(folder: Path, labels: Sequence[str]) -> SvmFusion:
     try:
         with np.load(folder / SVM) as arrays:
             return SvmFusion(arrays["coefficients"], arrays["intercepts"], tuple(labels), c=0.0)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, EOFError, BadZipFile, ValueError, KeyError) as error:
         raise CheckpointError(f"{folder / SVM}: cannot be read ({error}). Export the run again.") from error

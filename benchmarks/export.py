@@ -1,102 +1,39 @@
 """Exported networks beside the networks themselves: differences, sizes, seconds for a clip, and 8 bits.
 
-`python benchmarks/export.py CLIP --ucf UCF101`. All registered models have random weights here; the accuracy in 8 bits
-is that of a probe that is fitted to the training split of UCF-101, quantised by some of its training videos.
+`python benchmarks/export.py UCF101`. All registered models have random weights here; the accuracy in 8 bits is that of
+a probe that is fitted to the training split of UCF-101, quantised by some of its training videos. Models that were
+measured by an earlier call are not measured again.
 """
 
 from __future__ import annotations
 
 import shutil
-import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from common import Table, parser, run_command, write_tables
 from paired import mcnemar
 
 import praxiscope as px
+from exported_models import HEADER, MODELS, make, measure, quantise, row
 from praxiscope import deploy
-from praxiscope.checkpoint import InputContract, ModelCard
 from praxiscope.commands.export import export
 from praxiscope.data.manifest import load_records
-from praxiscope.deploy.runtimes import open_network
-from praxiscope.errors import PraxiscopeError
+from praxiscope.deploy.runtimes import open_network, open_outputs
 from praxiscope.inference.recogniser import Recogniser
-from praxiscope.models.names import learns_of
-from praxiscope.models.registered import FILES
 from praxiscope.progress import ConsoleReporter
-from praxiscope.units import counted
 
-CLASSES = 9
-RUNTIMES = ("onnxruntime", "openvino")
-
-
-def saved(folder: Path, name: str) -> Path:
-    """The model folder of a network with random weights, as large as it is by default."""
-    torch.manual_seed(0)
-    model: Any = px.create_model(name, num_classes=CLASSES)
-    for layer in model.classifiers:
-        torch.nn.init.normal_(layer.weight, std=0.05)
-    channels = model.channels["rgb"]
-    contract = InputContract(channels=channels, length=channels // 3, **model.normalisation["rgb"])
-    labels = tuple(f"class {number}" for number in range(CLASSES))
-    card = ModelCard(name, {"num_classes": CLASSES}, labels, input=contract)
-    Recogniser(model, card).save(folder)
-    return folder
-
-
-def seconds(work: Callable[[], object], turns: int) -> float:
-    """The median time of a call, after one that is not measured."""
-    work()
-    times = []
-    for _ in range(turns):
-        started = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - started)
-    return statistics.median(times)
-
-
-def model_row(name: str, clip: Path, out: Path, turns: int) -> list[str]:
-    """Export a model and time it; or the reason why it is not exported."""
-    shutil.rmtree(out / name, ignore_errors=True)
-    try:
-        if learns_of(name) in ("flow", "trajectories"):
-            return [name, f"not exported: learns {learns_of(name)}", *[""] * 6]
-        folder = saved(out / name / "model", name)
-        started = time.perf_counter()
-        made = export(folder, out / name / "onnx", clips=[clip])
-        exporting = time.perf_counter() - started
-    except (PraxiscopeError, KeyError) as error:
-        said = str(error).splitlines()[0].rpartition(f"{name}: ")[2].partition(". Predict")[0]
-        return [name, f"not exported: {said}", *[""] * 6]
-    loaded: Any = px.load(folder, device="cpu")
-    eager = Recogniser(loaded.model, loaded.card, precision="32")
-    about = made.description
-    runners = [deploy.load(out / name / "onnx", runtime=runtime) for runtime in RUNTIMES]
-    times = [seconds(lambda: eager.video_logits(clip), turns)]
-    times += [seconds(lambda runner=runner: runner.logits(clip), turns) for runner in runners]  # type: ignore[misc]
-    return [
-        name,
-        about.protocol + ("" if about.snippets is None else f", {counted(about.snippets, 'snippet')}"),
-        f"{about.checked['clips']['largest']:.1g}",
-        f"{made.bytes / 1e6:.1f}",
-        f"{exporting:.0f}",
-        *(f"{one:.2f}" for one in times),
-    ]
+STAGES = ("make", "quantise", "measure", "write")
 
 
 def with_openvino(folder: Path) -> deploy.Runner:
     """A quantised network, run by OpenVINO, which `praxiscope.deploy.load` refuses."""
     about = deploy.read_description(folder)
-    frames, head = (
-        open_network(folder / file, output, "openvino")
-        for file, output in ((about.frames, "features"), (about.file, "logits"))
-    )
-    return deploy.Runner(about, head, frames)
+    frames = open_network(folder / about.frames, "features", "openvino")
+    return deploy.Runner(about, open_outputs(folder / about.file, ["logits"], "openvino"), frames)
 
 
 def eight_bits(ucf: str, out: Path) -> Table:
@@ -154,34 +91,39 @@ def eight_bits(ucf: str, out: Path) -> Table:
 def main() -> None:
     """Measure all models, then write the tables."""
     arguments = parser(__doc__, __file__, assignments=False)
-    arguments.add_argument("clip", type=Path, help="a video")
-    arguments.add_argument("--ucf", required=True, metavar="UCF101", help="folder of UCF-101")
-    arguments.add_argument("--models", nargs="+", default=sorted(FILES), help="of the first table")
-    arguments.add_argument(
-        "--turns", type=int, default=3, help="measurements of a model; their median counts"
-    )
+    arguments.add_argument("ucf", metavar="UCF101", help="folder of UCF-101")
+    arguments.add_argument("--models", nargs="+", default=list(MODELS), help="of the first table")
+    arguments.add_argument("--clips", type=int, default=5, help="test clips of the first table")
+    arguments.add_argument("--until", choices=STAGES, default="write", help="last stage of this call")
     options = arguments.parse_args()
+    manifest = load_records(f"ucf101:{options.ucf}", split="1")
+    tests = [record.path for record in manifest.of("test")]
+    clips = tests[:: len(tests) // options.clips][: options.clips]
+    training = [record.path for record in manifest.of("train")][:: len(tests)][:2]
     rows = []
-    for name in options.models:
-        rows.append(model_row(name, options.clip, options.out / "models", options.turns))
+    folders = {name: options.out / "models" / name for name in options.models}
+    made = {name: make(name, folder) for name, folder in folders.items()}
+    exported = [folder for name, folder in folders.items() if "bytes" in made[name]]
+    if options.until != "make":
+        for folder in exported:
+            quantise(training, folder)
+    if options.until in ("make", "quantise"):
+        return
+    for name, folder in folders.items():
+        measured = measure(clips, folder) if folder in exported else {}
+        rows.append(row(name, made[name], measured, folder))
         print(*rows[-1], sep=" | ", flush=True)
-    header = (
-        "model",
-        "views",
-        "largest difference",
-        "MB",
-        "s to export",
-        "s, PyTorch",
-        "s, onnxruntime",
-        "s, OpenVINO",
-    )
-    tables = [Table("All models, one clip", header, rows), eight_bits(f"ucf101:{options.ucf}", options.out)]
+    if options.until != "write":
+        return
+    heading = f"All models, {len(clips)} clips of UCF-101"
+    tables = [Table(heading, HEADER, rows), eight_bits(f"ucf101:{options.ucf}", options.out)]
     note = (
-        "Random weights in the first table; backbones and sizes are the defaults of the models. Seconds for one clip, "
-        "from the file to its scores: medians of "
-        f"{options.turns} in the first table, means over the clips in the second; PyTorch, onnxruntime and OpenVINO in "
-        "float32 with their own numbers of threads. Differences are of scores before softmax, from PyTorch. p: exact "
-        "McNemar test against PyTorch."
+        "Random weights in the first table; backbones and sizes are the defaults of the models; flow by DIS. 8 bits: "
+        f"ranges by {len(training)} training clips. Seconds for one clip, from the file to its scores: mean and sample "
+        "standard deviation over the clips in the first table (the clips differ in length), means in the second; "
+        "PyTorch, onnxruntime and OpenVINO in float32, int8 in onnxruntime, with their own numbers of threads. "
+        "Differences are the largest of the scores before softmax, from PyTorch: of onnxruntime and OpenVINO in "
+        "float32, and of int8. p: exact McNemar test against PyTorch."
     )
     write_tables(options, __file__, "Exported networks", tables, note)
 

@@ -34,6 +34,7 @@ __all__ = [
     "COMMANDS_FILE",
     "DAMAGED_FILE",
     "EXPORTED",
+    "EXPORTED_FILE",
     "FEATURES",
     "FUSION_FILE",
     "HELD_OUT_FILE",
@@ -81,6 +82,7 @@ MODEL_FILE = "model.safetensors"
 OPTIMIZER_FILE = "optimizer.safetensors"
 STATE_FILE = "state.json"
 
+EXPORTED_FILE = "deploy.json"  # of a folder that praxiscope export has written
 FUSION_FILE = "fusion.json"  # of a fused recogniser: its parts are model folders beside this file
 SVM_FILE = "svm.safetensors"
 

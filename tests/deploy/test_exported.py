@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +11,15 @@ import pytest
 import torch
 
 import praxiscope as px
+from exported_models import LABELS, dis, expected, predicted_without_torch, saved
 from narrow import narrow_resnets
 from praxiscope import deploy
-from praxiscope.checkpoint import InputContract, ModelCard
 from praxiscope.commands.export import export
 from praxiscope.deploy.description import DESCRIPTION
 from praxiscope.deploy.runner import Runner, _mean
 from praxiscope.errors import ArgumentError, CheckpointError, UnknownNameError
 from praxiscope.evaluation.views import ViewMean
-from praxiscope.inference.recogniser import Recogniser
 from support import Call, write_moving
-
-LABELS = ("a", "b", "c")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -39,25 +33,6 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("clips") / "clip.mp4"
     write_moving(path, 1, 0, frames=21)
     return path
-
-
-def saved(folder: Path, name: str = "tsn", *, contract: dict[str, Any] | None = None, **words: Any) -> Path:
-    """The model folder of a network with random weights."""
-    torch.manual_seed(0)
-    card_words = {key: words.pop(key) for key in ("multi_label", "calibration") if key in words}
-    kwargs = {"num_classes": 3, "backbone": "resnet10", **words}
-    model: Any = px.create_model(name, **kwargs)
-    for layer in model.classifiers:
-        torch.nn.init.normal_(layer.weight, std=0.5)
-    given = InputContract(size=32, short_side=36, channels=model.channels["rgb"], snippets=4)
-    card = ModelCard(name, kwargs, LABELS, input=replace(given, **(contract or {})), **card_words)
-    Recogniser(model, card, precision="32").save(folder)
-    return folder
-
-
-def expected(folder: Path, clip: Path, protocol: str | None = None, average: str | None = None) -> Any:
-    loaded: Any = px.load(folder, device="cpu")
-    return Recogniser(loaded.model, loaded.card, precision="32").video_logits(clip, protocol, average).numpy()
 
 
 @pytest.mark.parametrize(
@@ -158,31 +133,10 @@ def test_the_mean_over_views_is_that_of_the_tests(average: Any, multi_label: boo
     assert np.allclose(_mean(rows, average, multi_label), mean.logits().numpy(), atol=1e-4)
 
 
-_WITHOUT_TORCH = """
-import sys
-
-class Missing:
-    def find_spec(self, name, *_):
-        if name.partition(".")[0] in ("torch", "torchvision", "lightning_fabric", "safetensors"):
-            raise ModuleNotFoundError(f"No module named {name!r}")
-
-sys.meta_path.insert(0, Missing())
-from praxiscope.cli.main import main
-main()
-"""
-
-
 def test_a_network_predicts_where_torch_is_not_installed(tmp_path: Path, clip: Path) -> None:
     folder = saved(tmp_path / "model")
     export(folder, tmp_path / "out")
-    ran = subprocess.run(
-        [sys.executable, "-c", _WITHOUT_TORCH, "predict", tmp_path / "out", clip, "--json", "--top", "3"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stderr
-    (found,) = json.loads(ran.stdout)
+    found = predicted_without_torch(tmp_path / "out", clip)
     wanted = torch.from_numpy(expected(folder, clip)).softmax(0).sort(descending=True)
     assert found["labels"] == [LABELS[number] for number in wanted.indices.tolist()]
     assert np.allclose(found["scores"], wanted.values.numpy(), atol=1e-4)
@@ -239,16 +193,22 @@ def test_the_command_writes_and_predicts(tmp_path: Path, clip: Path, call: Call)
 
 
 def test_what_cannot_be_exported_is_named_and_nothing_is_left(tmp_path: Path) -> None:
-    everything = saved(tmp_path / "all", "full-video", backbone="resnet18")
-    with pytest.raises(ArgumentError, match="all frames"):
+    everything = saved(tmp_path / "all", "full-video", backbone="resnet18", early_shift=True)
+    with pytest.raises(ArgumentError, match="first stage"):
         export(everything, tmp_path / "out")
+    slow = saved(tmp_path / "flow", flow=dis(method="tvl1"))
+    with pytest.raises(ArgumentError, match="tvl1"):
+        export(slow, tmp_path / "out")
+    along = saved(tmp_path / "along", flow=dis(kind="trajectory"))
+    with pytest.raises(ArgumentError, match="trajectories"):
+        export(along, tmp_path / "out")
     with pytest.raises(ArgumentError, match="int8"):
         export(everything, tmp_path / "out", to="pt2", int8=["clip.mp4"])
     with pytest.raises(ArgumentError, match="tflite"):
         export(everything, tmp_path / "out", to="tflite")
     with pytest.raises(ArgumentError, match="25x10"):
         export(saved(tmp_path / "tsn"), tmp_path / "out", protocol="25x10")
-    assert {path.name for path in tmp_path.iterdir()} == {"all", "tsn"}
+    assert {path.name for path in tmp_path.iterdir()} == {"all", "along", "flow", "tsn"}
 
 
 def test_damaged_folders_are_named(tmp_path: Path, clip: Path) -> None:
@@ -269,7 +229,37 @@ def test_damaged_folders_are_named(tmp_path: Path, clip: Path) -> None:
     with pytest.raises(CheckpointError, match="does not exist"):
         deploy.load(tmp_path / "out")
     broken = Runner(
-        deploy.read_description(tmp_path / "out"), lambda inputs: np.full((1, 3), np.nan, np.float32)
+        deploy.read_description(tmp_path / "out"), lambda inputs: [np.full((1, 3), np.nan, np.float32)]
     )
     with pytest.raises(CheckpointError, match="finite"):
         broken.logits(clip, "1x1")
+
+
+def test_videos_that_cannot_be_read_are_left_out(tmp_path: Path, clip: Path, call: Call) -> None:
+    folder = saved(tmp_path / "model")
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video")
+    lines = tmp_path / "clips.txt"
+    lines.write_text(f"{clip}\n{broken}\nmissing.mp4\n")
+    made = call("export", folder, "--out", tmp_path / "out", "--check", lines, "--int8", lines, "--json")
+    assert made.code == 0, made.err
+    checked = json.loads(made.out)["checked"]
+    assert (checked["clips"]["count"], checked["int8"]["clips"]) == (1, 1)
+    assert made.err.count("missing.mp4") == 2
+    assert made.err.count(f"Left out: {broken}") == 2
+    for option in ("--check", "--int8"):
+        none = call("export", folder, "--out", tmp_path / "none", option, broken)
+        assert none.code == 1, none.err
+        assert str(broken) in none.err
+        assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("command", [("test",), ("predict", "--segments")])
+def test_commands_that_need_the_run_say_so(
+    tmp_path: Path, clip: Path, call: Call, command: tuple[str, ...]
+) -> None:
+    export(saved(tmp_path / "model"), tmp_path / "out")
+    refused = call(command[0], tmp_path / "out", clip, *command[1:])
+    assert refused.code != 0
+    assert "exported network" in refused.err
+    assert "checkpoint" not in refused.err

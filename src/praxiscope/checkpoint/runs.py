@@ -10,7 +10,7 @@ from typing import Any
 from praxiscope.checkpoint.card import ModelCard, load_card
 from praxiscope.checkpoint.saving import write_json
 from praxiscope.errors import ArgumentError, CheckpointError
-from praxiscope.run_folder import CARD_FILE, CHECKPOINTS, FUSION_FILE, POINTER_FILE
+from praxiscope.run_folder import CARD_FILE, CHECKPOINTS, EXPORTED_FILE, FUSION_FILE, POINTER_FILE
 
 __all__ = [
     "check_recogniser",
@@ -115,6 +115,11 @@ def find_checkpoint(path: str | Path, which: str | None = None) -> Path:
 
 
 def _no_checkpoint(run: str | Path) -> CheckpointError:
+    if (Path(run) / EXPORTED_FILE).is_file():
+        return CheckpointError(
+            f"{run}: is an exported network, which predicts whole videos only: praxiscope predict {run} VIDEO. For "
+            "everything else give the run that it was exported from."
+        )
     return CheckpointError(
         f"{run}: has no checkpoint. Give a run folder; a run writes its first checkpoint after its first epoch."
     )

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from praxiscope._lazy import quick_imports
 from praxiscope.cli.common import Checkpoint, Json, print_json, reporter
 from praxiscope.units import counted
+
+if TYPE_CHECKING:
+    from praxiscope.progress import Reporter
 
 HELP = """Export a network for other runtimes, with its sampling, normalisation and labels in one folder.
 
@@ -21,7 +24,12 @@ The second command needs PyAV, numpy and onnxruntime, but not torch.
 
 
 def export(
-    run: Annotated[str, typer.Argument(help="Run folder or model folder of a network of RGB frames.")],
+    run: Annotated[
+        str,
+        typer.Argument(
+            help="Run folder or model folder of a network of RGB frames, of flow by OpenCV, or of both."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Folder of the exported network.")],
     to: Annotated[
         str, typer.Option(help="onnx, openvino, or pt2: PyTorch's exported program.", metavar="FORMAT")
@@ -47,15 +55,13 @@ def export(
     json: Json = False,
 ) -> None:
     from praxiscope.checkpoint import check_recogniser
-    from praxiscope.commands.predict import Failure, find_sources
     from praxiscope.evaluation.protocols import parse_protocol
 
     if protocol is not None:
         parse_protocol(protocol)
     check_recogniser(run)
-    clips, training = (
-        [one for one in find_sources(given or []) if not isinstance(one, Failure)] for given in (check, int8)
-    )
+    speaker = reporter()
+    clips, training = (_videos(given, speaker) for given in (check, int8))
     with quick_imports():
         from praxiscope.commands.export import export as run_export
     made = run_export(
@@ -66,14 +72,31 @@ def export(
         clips=clips,
         int8=training,
         checkpoint=checkpoint,
-        reporter=reporter(),
+        reporter=speaker,
     )
     about = made.description
+    content = about.to_dict()
     if json:
-        print_json({"folder": str(made.folder), "bytes": made.bytes, **about.to_dict()})
+        print_json({"folder": str(made.folder), "bytes": made.bytes, **content})
         return
-    views = "any number of snippets" if about.snippets is None else counted(about.snippets, "snippet")
+    views = ""
+    if "snippets" in content:  # not of a fused run
+        count = content["snippets"]
+        views = "any number of snippets, " if count is None else f"{counted(count, 'snippet')}, "
     print(
-        f"{made.folder}: {about.model}, {counted(len(about.labels), 'class', 'classes')}, {views}, "
+        f"{made.folder}: {about.model}, {counted(len(about.labels), 'class', 'classes')}, {views}"
         f"{made.bytes / 1e6:.1f} MB. Largest relative difference on random frames: {about.checked['noise']:.1g}."
     )
+
+
+def _videos(given: list[str] | None, speaker: Reporter) -> list[str]:
+    """The videos of an option. Those of a list that do not exist are left out, with a line."""
+    from praxiscope.commands.predict import Failure, find_sources
+
+    videos = []
+    for one in find_sources(given or [], speaker.line):
+        if isinstance(one, Failure):
+            speaker.line(f"Left out: {one.error}")
+        else:
+            videos.append(one)
+    return videos

@@ -61,7 +61,7 @@ def load_run(
     from praxiscope.deploy.description import is_exported
 
     if is_exported(run):
-        from praxiscope.deploy.runner import load
+        from praxiscope.deploy.loading import load
 
         return load(run, runtime=runtime)
     with quick_imports():

@@ -7,14 +7,22 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from praxiscope.checkpoint import write_json
-from praxiscope.deploy.description import DESCRIPTION, Description
+from praxiscope.deploy.description import DESCRIPTION, Description, FusedDescription
+from praxiscope.deploy.fused import FusedRunner, write_svm
+from praxiscope.deploy.joins import find_join
+from praxiscope.deploy.predictor import Predictor
 from praxiscope.deploy.runner import Runner
-from praxiscope.errors import ArgumentError
-from praxiscope.inference.export import export_network, opened
+from praxiscope.errors import ArgumentError, DataError, VideoError
+from praxiscope.inference.export import export_network
+from praxiscope.inference.fused import AnyRecogniser, FusedRecogniser
+from praxiscope.inference.graphs import opened
 from praxiscope.inference.loading import load_recogniser
 from praxiscope.inference.options import LoadOptions
 from praxiscope.inference.quantise import quantise
@@ -31,18 +39,26 @@ _NEEDS = {
 }
 
 
+class _Options(NamedTuple):
+    run: str | Path
+    to: str
+    protocol: str | None
+    int8: Sequence[str | Path]
+    reporter: Reporter
+
+
 @dataclass(frozen=True)
 class Exported:
     """The result of an export.
 
     Attributes:
         folder: where the network is.
-        description: how it is used.
+        description: how it is used, a `Description` or a `FusedDescription`.
         bytes: size of its files.
     """
 
     folder: Path
-    description: Description
+    description: Any
     bytes: int
 
 
@@ -60,7 +76,7 @@ def export(
     """Export a network with its sampling, normalisation and labels into a folder that `praxiscope.deploy` reads.
 
     Args:
-        run: run or model folder of a network of RGB frames.
+        run: run or model folder of a network of RGB frames, of flow by OpenCV, or of both; or a fused one.
         out: the new folder.
         to: "onnx", "openvino" or "pt2".
         protocol: views by which videos are predicted; None: the default of the model.
@@ -71,7 +87,7 @@ def export(
 
     Raises:
         ArgumentError: the network cannot be exported, a library is missing, or the folder exists.
-        VideoError: a clip cannot be read.
+        VideoError, DataError: none of the clips can be read.
     """
     reporter, folder = reporter or Reporter(), Path(out)
     check_libraries(to)
@@ -79,37 +95,82 @@ def export(
         raise ArgumentError("--int8 is for --to onnx. Leave it out, or export to onnx.")
     if folder.exists():
         raise ArgumentError(f"{folder}: exists already. Name another folder, or remove it.")
+    options = _Options(run, to, protocol, int8, reporter)
     recogniser = load_recogniser(run, LoadOptions(checkpoint, "cpu"))
-    if type(recogniser) is not Recogniser:
-        raise ArgumentError(f"{run}: is not one network, and only single networks can be exported.")
-    network = Recogniser(recogniser.model, recogniser.card, precision="32")
     unfinished = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
+    about: Description | FusedDescription
+    runner: Predictor
     try:
-        reporter.line(f"Exporting {network.card.name} to {to}.")
-        try:
-            about, difference = export_network(network, unfinished, to, protocol)
-        except ArgumentError as error:
-            raise ArgumentError(f"{run}: {network.card.name}: {error}") from error
-        checked: dict[str, object] = {"noise": difference}
-        if int8:
-            quantise(unfinished / (about.frames or about.file), _runner(about, unfinished), int8, reporter)
-            checked["int8"] = {"clips": len(int8)}
-            about = replace(about, int8=True)
+        if isinstance(recogniser, FusedRecogniser):
+            about, runner = _fused(recogniser, unfinished, options)
+        else:
+            about, runner = _single(recogniser, unfinished, options)
         if clips:
-            checked["clips"] = _compare(network, _runner(about, unfinished), clips, reporter)
-        about = replace(about, checked=checked)
+            compared = _compare(recogniser, runner, protocol, clips, reporter)
+            about = replace(about, checked={**about.checked, "clips": compared})
         write_json(unfinished / DESCRIPTION, about.to_dict())
         unfinished.rename(folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-    return Exported(folder, about, sum(path.stat().st_size for path in folder.iterdir()))
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return Exported(folder, about, sum(path.stat().st_size for path in files))
+
+
+def _single(recogniser: Recogniser, folder: Path, options: _Options) -> tuple[Description, Runner]:
+    """Write one network, without its description."""
+    network = recogniser
+    if type(recogniser) is Recogniser:  # one of a subclass is refused, with its reason
+        network = Recogniser(recogniser.model, recogniser.card, precision="32")
+    options.reporter.line(f"Exporting {network.card.name} to {options.to}.")
+    try:
+        about, difference = export_network(network, folder, options.to, options.protocol)
+    except ArgumentError as error:
+        raise ArgumentError(f"{options.run}: {network.card.name}: {error}") from error
+    checked: dict[str, object] = {"noise": difference}
+    if options.int8:
+        file = folder / (about.frames or about.file)
+        read = quantise(file, _runner(about, folder), options.int8, options.reporter)
+        about = replace(about, int8=True)
+        checked["int8"] = {"clips": read}
+    about = replace(about, checked=checked)
+    return about, _runner(about, folder)
+
+
+def _fused(
+    recogniser: FusedRecogniser, folder: Path, options: _Options
+) -> tuple[FusedDescription, FusedRunner]:
+    """Write the parts of a fused recogniser, each with its description."""
+    names, runners = [], []
+    for number, part in enumerate(recogniser.parts, 1):
+        names.append(f"{number}-{part.stream}")
+        (folder / names[-1]).mkdir()
+        about, runner = _single(part, folder / names[-1], options)
+        write_json(folder / names[-1] / DESCRIPTION, about.to_dict())
+        runners.append(runner)
+    if recogniser.svm is not None:
+        write_svm(folder, recogniser.svm)
+    fused = FusedDescription(
+        model=" + ".join(runner.description.model for runner in runners),
+        parts=tuple(names),
+        kind=recogniser.kind,
+        weights=None if recogniser.weights is None else tuple(recogniser.weights),
+        labels=recogniser.labels,
+        multi_label=recogniser.card.multi_label,
+        calibration=recogniser.calibration,
+        versions=runners[0].description.versions,
+        checked={"noise": max(float(runner.description.checked["noise"]) for runner in runners)},
+    )
+    return fused, FusedRunner(fused, runners, recogniser.svm)
 
 
 def _runner(about: Description, folder: Path) -> Runner:
-    frames = opened(folder / about.frames, "features") if about.frames else None
-    return Runner(about, opened(folder / about.file), frames)
+    if not about.frames:
+        return Runner(about, opened(folder / about.file))
+    frames = opened(folder / about.frames, ["features"])
+    outputs = find_join(about.join).outputs(about.settings)
+    return Runner(about, opened(folder / about.file, outputs), lambda inputs: frames(inputs)[0])
 
 
 def check_libraries(to: str) -> None:
@@ -125,16 +186,41 @@ def check_libraries(to: str) -> None:
 
 
 def _compare(
-    network: Recogniser, exported: Runner, clips: Sequence[str | Path], reporter: Reporter
+    recogniser: AnyRecogniser,
+    exported: Predictor,
+    protocol: str | None,
+    clips: Sequence[str | Path],
+    reporter: Reporter,
 ) -> dict[str, object]:
-    """The differences of the scores of videos before softmax."""
+    """The differences of the scores of videos before softmax. Videos that cannot be read are left out.
+
+    Raises:
+        VideoError, DataError: no video can be read.
+    """
     differences, same = [], 0
+    failure: Exception | None = None
     with reporter.bar("comparing", len(clips)) as bar:
         for clip in clips:
-            expected = network.video_logits(str(clip), exported.description.protocol).numpy()
-            found = exported.logits(str(clip))
+            bar.advance()
+            try:
+                expected = _logits(recogniser, str(clip), protocol).numpy()
+                found = exported.logits(str(clip))
+            except (VideoError, DataError) as error:
+                reporter.line(f"Left out: {error}")
+                failure = error
+                continue
             differences.append(float(np.abs(found - expected).max()))
             same += int(found.argmax() == expected.argmax())
-            bar.advance()
-    reporter.line(f"Largest difference of {counted(len(clips), 'clip')}: {max(differences):.2g}.")
-    return {"count": len(clips), "largest": max(differences), "same_class": same}
+    if failure is not None and not differences:
+        raise failure
+    count = len(differences)
+    reporter.line(f"Largest difference of {counted(count, 'clip')}: {max(differences):.2g}.")
+    return {"count": count, "largest": max(differences), "same_class": same}
+
+
+def _logits(recogniser: AnyRecogniser, clip: str, protocol: str | None) -> Tensor:
+    """Scores by PyTorch, in float32, [K]."""
+    if isinstance(recogniser, FusedRecogniser):
+        rows = [_logits(part, clip, protocol) for part in recogniser.parts]
+        return recogniser.fuse(torch.stack(rows)[:, None])[0]
+    return Recogniser(recogniser.model, recogniser.card, precision="32").video_logits(clip, protocol)

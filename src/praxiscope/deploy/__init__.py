@@ -8,7 +8,17 @@
 
 from __future__ import annotations
 
-from praxiscope.deploy.description import Description, is_exported, read_description
-from praxiscope.deploy.runner import Runner, load
+from praxiscope.deploy.description import Description, FusedDescription, is_exported, read_description
+from praxiscope.deploy.fused import FusedRunner
+from praxiscope.deploy.loading import load
+from praxiscope.deploy.runner import Runner
 
-__all__ = ["Description", "Runner", "is_exported", "load", "read_description"]
+__all__ = [
+    "Description",
+    "FusedDescription",
+    "FusedRunner",
+    "Runner",
+    "is_exported",
+    "load",
+    "read_description",
+]

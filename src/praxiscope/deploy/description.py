@@ -6,14 +6,35 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from praxiscope.errors import CheckpointError
+from praxiscope.run_folder import EXPORTED_FILE
 
-__all__ = ["DESCRIPTION", "Description", "is_exported", "read_description"]
+__all__ = ["DESCRIPTION", "Described", "Description", "FusedDescription", "is_exported", "read_description"]
 
-DESCRIPTION = "deploy.json"
+DESCRIPTION = EXPORTED_FILE
 _VERSION = 1
+_TUPLES = ("labels", "parts", "streams", "weights")
+
+
+class Described(Protocol):
+    """What descriptions have in common. Attributes: see `Description`."""
+
+    @property
+    def model(self) -> str: ...
+
+    @property
+    def labels(self) -> tuple[str, ...]: ...
+
+    @property
+    def multi_label(self) -> bool: ...
+
+    @property
+    def calibration(self) -> Mapping[str, Any]: ...
+
+    @property
+    def temperature(self) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -21,10 +42,11 @@ class Description:
     """How an exported network is used.
 
     Its input ``rgb`` is uint8 [views, snippets, channels, H, W]: RGB frames from 0 to 255, the frames of a snippet one
-    after the other along the channels. Its output ``logits`` is float32 [views, classes], before softmax.
+    after the other along the channels. Its input ``flow`` is float32 of the same axes, in pixels: stacks of flow, see
+    `praxiscope.flow.stack`. Its output ``logits`` is float32 [views, classes], before softmax.
 
-    With ``frames``, it consists of two: that file takes ``rgb`` with one snippet, and returns ``features``, [frames,
-    1, ...]; the other takes ``features``, float32 [views, snippets, ...].
+    With ``frames``, it consists of two: that file takes one snippet of each view, and returns ``features``, [frames,
+    1, ...]; the other takes ``features``, float32 [views, snippets, ...], as ``join`` says.
 
     Attributes:
         model: name of the model, for display.
@@ -35,12 +57,17 @@ class Description:
         calibration: see `praxiscope.checkpoint.ModelCard`.
         size: height and width of the crop, pixels.
         short_side: of the frame, before the crop, pixels.
-        length: frames of a snippet.
+        length: RGB frames of a snippet.
         protocol, average: the views that are averaged by default; see `praxiscope.evaluation.protocols`.
         together: snippets of a view; None: all of the protocol.
+        all_frames: whether a view of all frames holds any number of them, although other views hold ``together``.
         windows: whether a view is a window of consecutive snippets.
         snippets: the only number of snippets of a view that the network takes; None: any.
         fps, max_seconds: the frames of a video that are read, see `praxiscope.video.grid.FrameGrid`.
+        streams: names of the inputs, "rgb", "flow" or both.
+        flow: how flow is estimated and stacked, the content of `praxiscope.checkpoint.FlowInput`; empty without flow.
+        join: what is done with features, a name in `praxiscope.deploy.joins`.
+        settings: of it.
         int8: whether the network was quantised, which onnxruntime runs as it was checked.
         versions: of what wrote it.
         checked: the differences from the network that it was exported from; empty if they were not measured.
@@ -62,7 +89,43 @@ class Description:
     snippets: int | None
     fps: float | None = None
     max_seconds: float | None = None
+    streams: tuple[str, ...] = ("rgb",)
+    flow: Mapping[str, Any] = field(default_factory=dict)
+    join: str = "together"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    all_frames: bool = False
     int8: bool = False
+    versions: Mapping[str, str] = field(default_factory=dict)
+    checked: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def temperature(self) -> float:
+        """The number that divides the scores before the softmax."""
+        return 1.0 if self.multi_label else float(self.calibration.get("temperature", 1.0))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values for JSON."""
+        return {"version": _VERSION, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class FusedDescription:
+    """How several exported networks are fused.
+
+    Attributes:
+        model: names of the models, for display.
+        parts: folders of the networks, in this folder.
+        kind, weights: see `praxiscope.evaluation.fusion.combine`; "svm" has weights of its own.
+        labels, multi_label, calibration, versions, checked: see `Description`.
+    """
+
+    model: str
+    parts: tuple[str, ...]
+    kind: str
+    weights: tuple[float, ...] | None
+    labels: tuple[str, ...]
+    multi_label: bool
+    calibration: Mapping[str, Any]
     versions: Mapping[str, str] = field(default_factory=dict)
     checked: Mapping[str, Any] = field(default_factory=dict)
 
@@ -81,7 +144,7 @@ def is_exported(folder: str | Path) -> bool:
     return (Path(folder) / DESCRIPTION).is_file()
 
 
-def read_description(folder: str | Path) -> Description:
+def read_description(folder: str | Path) -> Description | FusedDescription:
     """Read ``deploy.json``.
 
     Raises:
@@ -96,7 +159,8 @@ def read_description(folder: str | Path) -> Description:
         content = json.loads(path.read_text(encoding="utf-8"))
         version = content.pop("version")
         if version == _VERSION:
-            return Description(**{**content, "labels": tuple(content["labels"])})
+            content |= {name: tuple(content[name]) for name in _TUPLES if content.get(name) is not None}
+            return FusedDescription(**content) if "parts" in content else Description(**content)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path}: cannot be read ({error}). Export the network again.") from error
     raise CheckpointError(f"{path}: has version {version!r}, which is not supported. Update praxiscope.")

@@ -6,7 +6,7 @@ A runtime is a class that is registered here; its object is called with arrays b
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from praxiscope.errors import ArgumentError, CheckpointError, unknown_name
 
-__all__ = ["PROGRAM", "RUNTIMES", "Runtime", "open_network"]
+__all__ = ["PROGRAM", "RUNTIMES", "Outputs", "Runtime", "open_network", "open_outputs"]
 
 
 class Runtime(Protocol):
@@ -26,7 +26,15 @@ class Runtime(Protocol):
         ...
 
 
-def _onnxruntime(path: Path, output: str, threads: int) -> Runtime:
+class Outputs(Protocol):
+    """A network of several outputs that is ready to run."""
+
+    def __call__(self, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[np.float32]]:
+        """The outputs for inputs by name, in the order in which they were asked for."""
+        ...
+
+
+def _onnxruntime(path: Path, outputs: Sequence[str], threads: int) -> Outputs:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -37,14 +45,11 @@ def _onnxruntime(path: Path, output: str, threads: int) -> Runtime:
         str(path), options, providers=onnxruntime.get_available_providers()
     )
 
-    def run(inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-        (found,) = session.run([output], dict(inputs))
-        return np.asarray(found)
-
-    return run
+    names = list(outputs)
+    return lambda inputs: [np.asarray(found) for found in session.run(names, dict(inputs))]
 
 
-def _openvino(path: Path, output: str, threads: int) -> Runtime:
+def _openvino(path: Path, outputs: Sequence[str], threads: int) -> Outputs:
     import openvino
 
     # Full precision, so that the scores are those of the other runtimes.
@@ -52,7 +57,12 @@ def _openvino(path: Path, output: str, threads: int) -> Runtime:
     if threads:
         settings["INFERENCE_NUM_THREADS"] = threads
     network = openvino.Core().compile_model(str(path), "CPU", settings)
-    return lambda inputs: np.asarray(network(dict(inputs))[output])
+
+    def run(inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[np.float32]]:
+        found = network(dict(inputs))
+        return [np.array(found[name]) for name in outputs]
+
+    return run
 
 
 PROGRAM = ".pt2"
@@ -60,19 +70,25 @@ PROGRAM = ".pt2"
 
 _OPENVINO = ".xml"
 
-RUNTIMES: Mapping[str, Callable[[Path, str, int], Runtime]] = {
+RUNTIMES: Mapping[str, Callable[[Path, Sequence[str], int], Outputs]] = {
     "onnxruntime": _onnxruntime,
     "openvino": _openvino,
 }
-"""What opens a network with a runtime: from its file, the name of its output, and threads, 0 for the default."""
+"""What opens a network with a runtime: from its file, the names of its outputs, and threads, 0 for the default."""
 
 
 def open_network(path: Path, output: str = "logits", runtime: str = "auto", threads: int = 0) -> Runtime:
+    """Open an exported network for one of its outputs; see `open_outputs`."""
+    run = open_outputs(path, [output], runtime, threads)
+    return lambda inputs: run(inputs)[0]
+
+
+def open_outputs(path: Path, outputs: Sequence[str], runtime: str = "auto", threads: int = 0) -> Outputs:
     """Open an exported network.
 
     Args:
         path: the file.
-        output: name of its output.
+        outputs: names of its outputs.
         runtime: a name in `RUNTIMES`; "auto": the first that is installed.
         threads: number of threads; 0: the default of the runtime.
 
@@ -99,7 +115,7 @@ def open_network(path: Path, output: str = "logits", runtime: str = "auto", thre
     if not path.is_file():
         raise CheckpointError(f"{path}: does not exist. Export the network again.")
     try:
-        return RUNTIMES[installed[0]](path, output, threads)
+        return RUNTIMES[installed[0]](path, outputs, threads)
     except Exception as error:  # each runtime has exceptions of its own
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{path}: {installed[0]} cannot read it ({first}). Export it again.") from error

@@ -11,6 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from praxiscope.errors import ArgumentError, DataError
 
 if TYPE_CHECKING:  # ranges are checked without torch
@@ -27,6 +30,7 @@ __all__ = [
     "dequantise",
     "quantise",
     "through_store",
+    "through_store_arrays",
 ]
 
 FRAME = "frame"
@@ -38,6 +42,8 @@ UNKNOWN = "unknown"
 # Parameters that older versions did not record, with the values that they had.
 _UNNAMED: Mapping[str, Mapping[str, Any]] = {"tvl1": {"median": 3}}
 
+_NOT_FINITE = "the flow method returned NaN or infinite displacements"
+_TINY = float(np.finfo(np.float32).tiny)
 _ZERO, _HALF = 128, 127.5  # the level of zero motion, and the levels on each side of it
 
 
@@ -168,30 +174,54 @@ def quantise(flow: Tensor, range: float | str) -> tuple[Tensor, Tensor]:
     import torch
 
     if not bool(torch.isfinite(flow).all()):
-        raise DataError("the flow method returned NaN or infinite displacements")
-    if range == FRAME:
-        low, high = torch.aminmax(flow.flatten(2), dim=2)
-        span = (high - low).clamp_min_(torch.finfo(torch.float32).tiny)
-        levels = (flow - low[..., None, None]).div_(span[..., None, None]).mul_(255)
-        limits = torch.stack((low, high), dim=-1)
-    else:
-        levels = (flow * (_HALF / float(range))).add_(_ZERO)
-        limits = flow.new_zeros(len(flow), 2, 2)
-    return levels.round_().clamp_(0, 255).to(torch.uint8), limits
+        raise DataError(_NOT_FINITE)
+    low, high = torch.aminmax(flow.flatten(2), dim=2) if range == FRAME else flow.new_zeros(2, len(flow), 2)
+    levels = _levels(flow, low, high, range)
+    return levels.to(torch.uint8), torch.stack((low, high), dim=-1)
 
 
 def dequantise(levels: Tensor, limits: Tensor, range: float | str) -> Tensor:
     """Convert the result of `quantise` to displacements in pixels: float32 [n, 2, H, W]."""
-    flow = levels.float()
-    if range == FRAME:
-        low, high = limits[..., 0, None, None], limits[..., 1, None, None]
-        return flow.mul_((high - low) / 255).add_(low)
-    return flow.sub_(_ZERO).mul_(float(range) / _HALF)
+    flow: Tensor = _pixels(levels.float(), limits[..., 0], limits[..., 1], range)
+    return flow
 
 
 def through_store(flow: Tensor, contract: FlowContract) -> Tensor:
     """Quantise and dequantise flow as a store with this contract does: float32 [n, 2, H, W]."""
     return dequantise(*quantise(flow, contract.range), contract.range)
+
+
+def through_store_arrays(flow: NDArray[np.float32], contract: FlowContract) -> NDArray[np.float32]:
+    """What `through_store` returns, as an array; torch need not be installed."""
+    if not np.isfinite(flow).all():
+        raise DataError(_NOT_FINITE)
+    low, high = flow.min((2, 3)), flow.max((2, 3))
+    levels = _levels(flow, low, high, contract.range)
+    pixels: NDArray[np.float32] = _pixels(levels, low, high, contract.range)
+    return pixels
+
+
+def _levels(flow: Any, low: Any, high: Any, range: float | str) -> Any:
+    """Levels as floats, of tensors or arrays, with the smallest and the largest displacement [n, 2] of each field."""
+    if range == FRAME:
+        levels = flow - low[..., None, None]
+        levels /= (high - low).clip(_TINY)[..., None, None]
+        levels *= 255
+    else:
+        levels = flow * (_HALF / float(range))
+        levels += _ZERO
+    return levels.round().clip(0, 255)
+
+
+def _pixels(levels: Any, low: Any, high: Any, range: float | str) -> Any:
+    """The inverse of `_levels`, in place."""
+    if range == FRAME:
+        levels *= (high - low)[..., None, None] / 255
+        levels += low[..., None, None]
+    else:
+        levels -= _ZERO
+        levels *= float(range) / _HALF
+    return levels
 
 
 @dataclass

@@ -1,5 +1,7 @@
 """Estimate the optical flow between the frames of a video.
 
+Importing this file does not import torch.
+
 Axis letters: T frames, H rows, W columns. Flow is float32 [T - 1, 2, H, W] in pixels, x first.
 """
 
@@ -7,13 +9,13 @@ from __future__ import annotations
 
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from praxiscope.errors import ArgumentError, unknown_name
 from praxiscope.flow.methods import Estimator, estimators, find_method, list_methods
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["SMALLEST_SIDE", "Estimator", "create_estimator", "estimate_flow", "estimator_of", "estimators"]
 
@@ -71,6 +73,8 @@ def estimate_flow(
     Example:
         >>> flow = estimate_flow(open_video("clip.mp4").frames(range(11)), "tvl1", warps=3)
     """
+    import torch
+
     if frames.ndim != 4 or frames.shape[1] != 3 or frames.dtype != torch.uint8 or len(frames) < 2:
         raise ArgumentError(
             f"frames must be uint8 [T, 3, H, W] with T >= 2, got {frames.dtype} {list(frames.shape)}"

@@ -10,18 +10,21 @@ from __future__ import annotations
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from praxiscope.errors import ArgumentError, unknown_name
 from praxiscope.registry import Registry
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from praxiscope.video.decode import Video
 
 __all__ = [
     "FILES",
+    "ArrayEstimator",
     "Estimator",
     "FileEstimator",
     "Method",
@@ -58,6 +61,15 @@ class Estimator(Protocol):
 
         Of a long video it is given parts, which overlap by a frame. A method that takes several frames together says
         so by an attribute ``frames_together``."""
+
+
+@runtime_checkable
+class ArrayEstimator(Protocol):
+    """The interface of estimators that need no torch, which `praxiscope.deploy` uses."""
+
+    def arrays(self, frames: NDArray[np.uint8], *, backward: bool = False) -> NDArray[np.float32]:
+        """RGB frames uint8 [T, H, W, 3] to what the estimator returns, as an array: float32 [T - 1, 2, H, W]."""
+        ...
 
 
 class FileEstimator(ABC):

@@ -1,6 +1,6 @@
 """OpenCV's flow methods: dense inverse search and Farneback's polynomial expansion. They run on the CPU.
 
-Axis letters: T frames, H rows, W columns.
+Importing this file does not import torch. Axis letters: T frames, H rows, W columns.
 """
 
 from __future__ import annotations
@@ -9,13 +9,16 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from praxiscope.errors import ArgumentError, unknown_name
 from praxiscope.flow.methods import estimators
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["DIS", "Farneback"]
 
@@ -48,6 +51,10 @@ class DIS:
 
     def __call__(self, frames: Tensor, *, backward: bool = False) -> Tensor:
         """Flow between consecutive frames; see `praxiscope.flow.estimate.estimate_flow`."""
+        return _of_tensors(self.arrays, frames, backward)
+
+    def arrays(self, frames: NDArray[np.uint8], *, backward: bool = False) -> NDArray[np.float32]:
+        """See `praxiscope.flow.methods.ArrayEstimator`."""
         return _by_pairs(frames, backward, self._estimate)
 
     def _estimate(self, first: Any, second: Any) -> Any:
@@ -98,6 +105,10 @@ class Farneback:
 
     def __call__(self, frames: Tensor, *, backward: bool = False) -> Tensor:
         """Flow between consecutive frames; see `praxiscope.flow.estimate.estimate_flow`."""
+        return _of_tensors(self.arrays, frames, backward)
+
+    def arrays(self, frames: NDArray[np.uint8], *, backward: bool = False) -> NDArray[np.float32]:
+        """See `praxiscope.flow.methods.ArrayEstimator`."""
         cv2 = _opencv()
         return _by_pairs(
             frames,
@@ -108,20 +119,30 @@ class Farneback:
         )
 
 
-def _by_pairs(frames: Tensor, backward: bool, estimate: Callable[[Any, Any], Any]) -> Tensor:
-    """Estimate flow pair by pair on OpenCV's grey images, uint8 [H, W]."""
+def _of_tensors(estimate: Callable[..., NDArray[np.float32]], frames: Tensor, backward: bool) -> Tensor:
+    import torch
+
     cv2 = _opencv()
-    grey = [cv2.cvtColor(frame.numpy(), cv2.COLOR_RGB2GRAY) for frame in frames.permute(0, 2, 3, 1).cpu()]
-    flow = torch.empty(len(grey) - 1, 2, *frames.shape[-2:])
     threads = cv2.getNumThreads()
     cv2.setNumThreads(torch.get_num_threads())  # use torch's thread limit for OpenCV, too
     try:
-        for number, (first, second) in enumerate(itertools.pairwise(grey)):
-            pair = (second, first) if backward else (first, second)
-            flow[number] = torch.from_numpy(estimate(*pair)).permute(2, 0, 1)
+        flow = estimate(frames.permute(0, 2, 3, 1).cpu().numpy(), backward=backward)
     finally:
         cv2.setNumThreads(threads)
-    return flow.to(frames.device)
+    return torch.from_numpy(flow).to(frames.device)
+
+
+def _by_pairs(
+    frames: NDArray[np.uint8], backward: bool, estimate: Callable[[Any, Any], Any]
+) -> NDArray[np.float32]:
+    """Estimate flow pair by pair on OpenCV's grey images, uint8 [H, W]."""
+    cv2 = _opencv()
+    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
+    flow = np.empty((len(grey) - 1, 2, *frames.shape[1:3]), np.float32)
+    for number, (first, second) in enumerate(itertools.pairwise(grey)):
+        pair = (second, first) if backward else (first, second)
+        flow[number] = estimate(*pair).transpose(2, 0, 1)
+    return flow
 
 
 def _opencv() -> Any:

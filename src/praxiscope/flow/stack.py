@@ -1,8 +1,8 @@
 """Stacks of flow fields, the input of a temporal network (Simonyan and Zisserman, 2014, section 3.1).
 
 Axis letters: L fields of a stack, T frames, H rows, W columns; ``...`` any batch. Fields are float [..., L, 2, H, W] in
-pixels, x first; a stack is [..., 2L, H, W] with channels dx_0, dy_0, dx_1, dy_1, … All functions are torch operations
-on whole batches, on any device.
+pixels, x first; a stack is [..., 2L, H, W] with channels dx_0, dy_0, dx_1, dy_1, … Functions are torch operations on
+whole batches, on any device. Those of arrays need no torch, and importing this file does not import it.
 
 A stack belongs to a frame, tau. Forward field t leads from frame t to t + 1, backward field t from frame t + 1 to t.
 
@@ -23,14 +23,16 @@ Near the ends of a video its last forward field, or its first backward field, is
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import torch
-from torch import Tensor
-from torch.nn import functional as F
+import numpy as np
+from numpy.typing import NDArray
 
 from praxiscope.errors import ArgumentError
 from praxiscope.registry import Registry
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = [
     "StackPlace",
@@ -38,6 +40,8 @@ __all__ = [
     "bidirectional_stack",
     "check_kind",
     "field_numbers",
+    "field_places",
+    "stack_arrays",
     "stack_fields",
     "stack_flow",
     "stack_place",
@@ -53,11 +57,13 @@ class Stacking(NamedTuple):
         arrange: fields [..., n, 2, H, W], ordered by time from tau, to channels [..., 2n, H, W].
         bidirectional: whether the second half of the fields leads back from tau.
         single: whether a stack has one field only.
+        needs_torch: whether fields are arranged by torch; otherwise they may be arrays, too.
     """
 
-    arrange: Callable[[Tensor], Tensor]
+    arrange: Callable[[Any], Any]
     bidirectional: bool
     single: bool = False
+    needs_torch: bool = False
 
 
 # : The kinds of stacks by name.
@@ -105,7 +111,9 @@ def stack_fields(
     Raises:
         ArgumentError: the kind is unknown, or fields have the wrong shape.
     """
-    arrange, bidirectional, _ = stackings.get(kind)
+    import torch
+
+    arrange, bidirectional = stackings.get(kind)[:2]
     _check_fields(fields)
     if not bidirectional:
         if backward is not None:
@@ -122,6 +130,25 @@ def stack_fields(
     halves = torch.stack((fields, backward))
     forth, back = _arranged(arrange, halves, subtract_mean)
     return torch.cat((forth, back), dim=-3)
+
+
+def stack_arrays(
+    fields: NDArray[np.float32],
+    backward: NDArray[np.float32] | None = None,
+    kind: str = "stack",
+    *,
+    subtract_mean: bool = True,
+) -> NDArray[np.float32]:
+    """What `stack_fields` returns, as an array; torch need not be installed.
+
+    Raises:
+        ArgumentError: the kind is unknown, or follows trajectories, which needs torch.
+    """
+    arrange, _, _, needs_torch = stackings.get(kind)
+    if needs_torch:
+        raise ArgumentError(f"a flow stack of kind {kind!r} follows trajectories, which needs torch")
+    halves = [fields] if backward is None else [fields, backward]
+    return np.concatenate([_arranged(arrange, half, subtract_mean) for half in halves], axis=-3)
 
 
 def field_numbers(starts: Tensor | int, kind: str, length: int, num_fields: int) -> tuple[Tensor, Tensor]:
@@ -141,24 +168,31 @@ def field_numbers(starts: Tensor | int, kind: str, length: int, num_fields: int)
     Raises:
         ArgumentError: the kind is unknown, the length is invalid, a start is below 0, or the video has no fields.
     """
-    check_kind(kind, length)
+    import torch
+
     starts = torch.as_tensor(starts, dtype=torch.int64)
+    forward, backward = field_places(starts.cpu().numpy(), kind, length, num_fields)
+    return torch.from_numpy(forward).to(starts.device), torch.from_numpy(backward).to(starts.device)
+
+
+def field_places(
+    starts: NDArray[np.int64], kind: str, length: int, num_fields: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """What `field_numbers` returns, as arrays; torch need not be installed."""
+    check_kind(kind, length)
     if num_fields < 1:
         raise ArgumentError(f"a flow stack needs a video with at least one field, got {num_fields}")
-    if starts.numel() and int(starts.min()) < 0:
+    if starts.size and int(starts.min()) < 0:
         raise ArgumentError(f"a flow stack starts at frame 0 or later, got {int(starts.min())}")
-    bidirectional = stackings.get(kind).bidirectional
-    ahead = length // 2 if bidirectional else length
-    steps = torch.arange(length, device=starts.device)
-    first = starts[..., None]
-    forward = first + steps[:ahead]
-    backward = first - 1 - steps[: length - ahead]
-    return forward.clamp(0, num_fields - 1), backward.clamp(0, num_fields - 1)
+    ahead = length // 2 if stackings.get(kind).bidirectional else length
+    steps, first = np.arange(length), starts[..., None]
+    forward, backward = first + steps[:ahead], first - 1 - steps[: length - ahead]
+    return forward.clip(0, num_fields - 1), backward.clip(0, num_fields - 1)
 
 
 def check_kind(kind: str, length: int) -> None:
     """Raise ArgumentError if the kind of stack is unknown or cannot have this length."""
-    _, bidirectional, single = stackings.get(kind)
+    _, bidirectional, single, _ = stackings.get(kind)
     if single and length != 1:
         raise ArgumentError(f"flow of kind {kind!r} consists of one field, got a length of {length}")
     if length < 1:
@@ -239,8 +273,8 @@ def _of_video(
     return stack_fields(flow[forth.to(flow.device)], reverse, kind, subtract_mean=subtract_mean)
 
 
-def _as_they_are(fields: Tensor) -> Tensor:
-    return fields.flatten(-4, -3)  # [..., L, 2, H, W] -> [..., 2L, H, W]
+def _as_they_are(fields: Any) -> Any:
+    return fields.reshape(*fields.shape[:-4], -1, *fields.shape[-2:])  # [..., L, 2, H, W] -> [..., 2L, H, W]
 
 
 def _along_paths(fields: Tensor) -> Tensor:
@@ -249,6 +283,9 @@ def _along_paths(fields: Tensor) -> Tensor:
     Sampling is bilinear. The paper gives no rule for points outside the frame. They sample the nearest value at the
     border, but their trajectory continues from their true position.
     """
+    import torch
+    from torch.nn import functional as F
+
     length, _, height, width = fields.shape[-4:]
     flat = fields.flatten(0, -5) if fields.ndim > 4 else fields[None]  # [N, L, 2, H, W]
     y, x = torch.meshgrid(
@@ -269,8 +306,8 @@ def _along_paths(fields: Tensor) -> Tensor:
     return stacked.reshape(*fields.shape[:-4], *stacked.shape[1:])
 
 
-def _arranged(arrange: Callable[[Tensor], Tensor], fields: Tensor, subtract_mean: bool) -> Tensor:
-    """Arrange fields, and subtract the mean vector of each.
+def _arranged(arrange: Callable[[Any], Any], fields: Any, subtract_mean: bool) -> Any:
+    """Arrange fields, tensors or arrays, and subtract the mean vector of each.
 
     Trajectories use the unchanged displacements (equation 2), because points also move with the camera. Sampling is
     linear, so subtracting from the sampled values equals sampling the field minus its mean.
@@ -278,7 +315,8 @@ def _arranged(arrange: Callable[[Tensor], Tensor], fields: Tensor, subtract_mean
     stacked = arrange(fields)
     if not subtract_mean:
         return stacked
-    return stacked - fields.mean(dim=(-2, -1)).flatten(-2)[..., None, None]  # [..., L, 2] -> [..., 2L, 1, 1]
+    means = fields.mean((-2, -1))  # [..., L, 2]
+    return stacked - means.reshape(*means.shape[:-2], -1)[..., None, None]  # [..., 2L, 1, 1]
 
 
 def _check_fields(fields: Tensor) -> None:
@@ -289,7 +327,7 @@ def _check_fields(fields: Tensor) -> None:
 
 
 stackings.register("stack")(Stacking(_as_they_are, bidirectional=False))
-stackings.register("trajectory")(Stacking(_along_paths, bidirectional=False))
+stackings.register("trajectory")(Stacking(_along_paths, bidirectional=False, needs_torch=True))
 stackings.register("stack-bidirectional")(Stacking(_as_they_are, bidirectional=True))
-stackings.register("trajectory-bidirectional")(Stacking(_along_paths, bidirectional=True))
+stackings.register("trajectory-bidirectional")(Stacking(_along_paths, bidirectional=True, needs_torch=True))
 stackings.register("image")(Stacking(_as_they_are, bidirectional=False, single=True))

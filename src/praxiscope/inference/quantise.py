@@ -8,13 +8,10 @@ from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from praxiscope.deploy.reading import Inputs
 from praxiscope.deploy.runner import Runner
-from praxiscope.errors import ArgumentError
+from praxiscope.errors import ArgumentError, DataError, VideoError
 from praxiscope.progress import Reporter
 
 __all__ = ["quantise"]
@@ -22,7 +19,7 @@ __all__ = ["quantise"]
 _VIEWS = 4  # of a video, with which ranges are found
 
 
-def quantise(path: Path, runner: Runner, clips: Sequence[str | Path], reporter: Reporter) -> None:
+def quantise(path: Path, runner: Runner, clips: Sequence[str | Path], reporter: Reporter) -> int:
     """Replace the network that takes frames by one whose weights and activations have 8 bits.
 
     Weights have a scale for each channel. The range of an activation is that of 99.999 % of its values on the clips.
@@ -31,10 +28,14 @@ def quantise(path: Path, runner: Runner, clips: Sequence[str | Path], reporter: 
         path: an ONNX file, which is replaced.
         runner: of the network, for the frames of the clips.
         clips: videos, of the training set.
-        reporter: shows progress.
+        reporter: shows progress, and names videos that cannot be read.
+
+    Returns:
+        The number of videos that were read.
 
     Raises:
         ArgumentError: the file is of another format, or there are no clips.
+        VideoError, DataError: no video can be read.
     """
     if path.suffix != ".onnx":
         raise ArgumentError(
@@ -45,7 +46,8 @@ def quantise(path: Path, runner: Runner, clips: Sequence[str | Path], reporter: 
     from onnxruntime.quantization import CalibrationMethod, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    with reporter.bar("ranges of activations", len(clips)) as bar, TemporaryDirectory() as scratch:
+    inputs = _Inputs(runner, clips, reporter)
+    with TemporaryDirectory() as scratch:
         known = logging.root.manager.disable
         logging.disable(logging.WARNING)
         try:
@@ -55,7 +57,7 @@ def quantise(path: Path, runner: Runner, clips: Sequence[str | Path], reporter: 
                 quantize_static(
                     str(prepared),
                     str(path),
-                    _Reader(_inputs(runner, clips, bar)),
+                    inputs,
                     per_channel=True,
                     activation_type=QuantType.QUInt8,
                     weight_type=QuantType.QInt8,
@@ -63,21 +65,36 @@ def quantise(path: Path, runner: Runner, clips: Sequence[str | Path], reporter: 
                 )
         finally:
             logging.disable(known)
+    return inputs.read
 
 
-class _Reader:
-    """What onnxruntime asks for inputs."""
+class _Inputs:
+    """What onnxruntime asks for inputs.
 
-    def __init__(self, inputs: Iterator[dict[str, NDArray[Any]]]) -> None:
-        self._inputs = inputs
+    Attributes:
+        read: number of videos that were read.
+    """
 
-    def get_next(self) -> dict[str, NDArray[Any]] | None:
+    def __init__(self, runner: Runner, clips: Sequence[str | Path], reporter: Reporter) -> None:
+        self.read = 0
+        self._inputs = self._of(runner, clips, reporter)
+
+    def get_next(self) -> Inputs | None:
         """The next inputs, None at the end."""
         return next(self._inputs, None)
 
-
-def _inputs(runner: Runner, clips: Sequence[str | Path], bar: Any) -> Iterator[dict[str, NDArray[np.uint8]]]:
-    for clip in clips:
-        for frames in runner.inputs(clip, _VIEWS):
-            yield {"rgb": frames}
-        bar.advance()
+    def _of(self, runner: Runner, clips: Sequence[str | Path], reporter: Reporter) -> Iterator[Inputs]:
+        failure: Exception | None = None
+        with reporter.bar("ranges of activations", len(clips)) as bar:
+            for clip in clips:
+                bar.advance()
+                try:
+                    found = [*runner.inputs(clip, _VIEWS)]
+                except (VideoError, DataError) as error:
+                    reporter.line(f"Left out: {error}")
+                    failure = error
+                    continue
+                self.read += 1
+                yield from found
+        if failure is not None and not self.read:
+            raise failure

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from praxiscope.errors import ArgumentError
@@ -29,6 +29,7 @@ from praxiscope.layers.forward_value import ForwardValue
 from praxiscope.layers.parted import PartedStage, Parts
 from praxiscope.layers.shift import VideoRows, insert_shift
 from praxiscope.models.contract import Sees
+from praxiscope.models.in_parts import PartsToExport
 from praxiscope.models.named_layers import BackboneOutput, run_layers
 from praxiscope.models.registered import register_model
 from praxiscope.models.shift_places import shift_places
@@ -116,7 +117,7 @@ class FullVideoNetwork(SnippetNetwork):
             )
         if aggregate not in ("pre", "post"):
             raise ArgumentError(f"aggregate must be 'pre' or 'post', got {aggregate!r}")
-        self.cluster = clusterings.get(clustering)
+        self.clustering, self.cluster = clustering, clusterings.get(clustering)
         self.aggregate = aggregate
         self.early_shift = early_shift
         self.early_frames = None if early_shift else early_frames
@@ -231,6 +232,18 @@ class FullVideoNetwork(SnippetNetwork):
             )
         return self._in_parts(parts, offsets)
 
+    def parts_to_export(self) -> PartsToExport:
+        """See `praxiscope.models.in_parts.ExportsInParts`."""
+        if self.early_shift:
+            raise ArgumentError("shifts between the frames of its first stage")
+        return PartsToExport(
+            join="clusters",
+            first=lambda frames: self.early(frames[:, 0])[:, None],
+            last=_LateStages(self),
+            snippets=self.clusters,
+            settings={"clusters": self.clusters, "clustering": self.clustering},
+        )
+
     def _in_parts(
         self, parts: Parts, offsets: Tensor | None, rows: Tensor | None = None, maps: Sequence[str] = ()
     ) -> FullVideoOutput:
@@ -293,6 +306,21 @@ class FullVideoNetwork(SnippetNetwork):
         if bool((counts == length).all()):
             return frames.flatten(0, 1), offsets
         return frames[torch.arange(length, device=frames.device) < counts[:, None]], offsets
+
+
+class _LateStages(nn.Module):
+    """The later stages: means of the clusters of one video, [1, G, C, H, W], to its scores, [1, K]."""
+
+    def __init__(self, model: FullVideoNetwork) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        model, rows = self.model, inputs[0][0]
+        rows = F.relu(rows) if model.aggregate == "pre" else rows
+        with model.snippet_rows.set(VideoRows.equal(1, rows.shape[0], rows.device)):
+            scores = late_stages(model.backbone, model.backbone_name)(rows, ()).scores
+        return scores.mean(0, keepdim=True)
 
 
 @register_model("full-video", frames="all")

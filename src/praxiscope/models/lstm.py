@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from praxiscope.errors import ArgumentError
 from praxiscope.layers.recurrent import PeepholeLSTM, frame_gain
 from praxiscope.models.frames_then_time import OnlineFramesThenTime, OverTime
+from praxiscope.models.in_parts import PartsToExport
 from praxiscope.models.over_frames import frame_network
 from praxiscope.models.registered import register_model
 from praxiscope.models.snippets import BatchNormMode, Channels, Stream
@@ -21,6 +22,8 @@ __all__ = ["lstm"]
 
 Cell: TypeAlias = Literal["peephole", "plain"]
 Answer: TypeAlias = Literal["weighted", "last", "max", "sum"]
+
+_NOTHING = -1e30
 
 
 class LSTMOverTime(OverTime):
@@ -134,6 +137,50 @@ class LSTMOverTime(OverTime):
             found = torch.cat((logs[:1], found[1:]))  # a single frame has weight 1
         return found, (count + len(logs), sums[-1], cells)
 
+    def state(self) -> dict[str, Tensor]:
+        """The state before the first frame, as tensors. ``total`` holds logarithms: ``_NOTHING`` stands for zero, as
+        not all runtimes add infinities."""
+        weight: Any = self.classifier.weight
+        layers: Any = self.lstm
+        cells = weight.new_zeros(layers.num_layers, 1, layers.hidden_size)
+        width = weight.shape[0] * (2 if self.multi_label and self.answer in ("weighted", "sum") else 1)
+        return {
+            "count": weight.new_zeros(1),
+            "total": weight.new_full((1, width), _NOTHING),
+            "outputs": cells,
+            "cells": cells.clone(),
+        }
+
+    def step(
+        self, x: Tensor, count: Tensor, total: Tensor, outputs: Tensor, cells: Tensor
+    ) -> tuple[Tensor, ...]:
+        """The features of one frame, [1, 1, D], and the state to what `advance` returns for it, [1, K], and the next
+        state, without branches by values."""
+        scores, (outputs, cells) = self._each(x, (outputs, cells))
+        scores = scores[:, 0]
+        if self.answer == "last":
+            return scores, count + 1, total, outputs, cells
+        if self.answer == "max":
+            total = torch.maximum(total, self._of_maximum(scores))
+            return total, count + 1, total, outputs, cells
+        logs, number = self._logs(scores), count.clamp(min=1)
+        if self.answer == "sum":
+            total = torch.logaddexp(total, logs)
+            return self._scores(total - (count + 1).log()), count + 1, total, outputs, cells
+        # The first frame has weight 0, and a single one weight 1.
+        total = torch.where(count > 0, torch.logaddexp(total, logs + number.log()), total)
+        found = torch.where(count > 0, total - (number * (number + 1) / 2).log(), logs)
+        return self._scores(found), count + 1, total, outputs, cells
+
+
+class _Step(nn.Module):
+    def __init__(self, over_time: LSTMOverTime) -> None:
+        super().__init__()
+        self.over_time = over_time
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        return self.over_time.step(*inputs)
+
 
 class LSTMNetwork(OnlineFramesThenTime):
     """A network for each frame, then the LSTM (`praxiscope.models.contract.AnswersEachFrame`)."""
@@ -144,6 +191,10 @@ class LSTMNetwork(OnlineFramesThenTime):
         """The features of the next frames, [n, D], to the scores of the video after each and of each by itself and the
         past, [n, K], and the next state."""
         return self.over_time.advance_each(seen, state)
+
+    def parts_to_export(self) -> PartsToExport:
+        """See `praxiscope.models.in_parts.ExportsInParts`."""
+        return PartsToExport("state", self.features, _Step(self.over_time), self.over_time.state())
 
 
 def _constant(state: Any) -> Any:

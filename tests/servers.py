@@ -137,6 +137,7 @@ def start(network: Path, tmp_path_factory: pytest.TempPathFactory) -> Start:
             store,
             port=0,
             device="cpu",
+            runtime=options.pop("runtime", "torch"),
             limits=Limits(**limits or {}),
             **options,
         )

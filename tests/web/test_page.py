@@ -155,6 +155,16 @@ def test_broken_videos_are_said_in_a_line(opened: Any, clip: Path, tmp_path: Pat
     expect(opened.get_by_role("alert")).to_have_text("")
 
 
+def test_a_copy_of_what_browsers_do_not_play(opened: Any, tmp_path: Path) -> None:
+    add(opened, make_video(tmp_path / "old.avi", "mpeg4", frames=60))
+    expect(opened.locator("#status")).to_have_text("Done")
+    expect(opened.locator("#player")).to_be_hidden()
+    opened.get_by_role("button", name="Make a copy that plays").click()
+    expect(opened.locator("#player")).to_be_visible()
+    expect(opened.locator("#player")).to_have_js_property("videoWidth", 64)
+    assert opened.locator("#player").evaluate("player => player.duration") == pytest.approx(2.4, abs=0.05)
+
+
 def test_two_hours(opened: Any, tmp_path: Path) -> None:
     long = make_video(tmp_path / "long.mp4", frames=14400, rate=2, size=(32, 32))
     add(opened, long)

@@ -79,12 +79,21 @@ def serve(
     workers: Annotated[
         int, typer.Option(min=1, help="Processes with a network each.", rich_help_panel=RUN_PANEL)
     ] = 1,
+    runtime: Annotated[
+        str,
+        typer.Option(
+            help="What runs the network on a CPU: auto, torch, onnxruntime or openvino. auto exports it once if another "
+            "one than torch is faster.",
+            rich_help_panel=RUN_PANEL,
+        ),
+    ] = "auto",
     checkpoint: Checkpoint = None,
     task: Task = None,
     device: Device = "auto",
 ) -> None:
     from praxiscope.checkpoint import check_recogniser
     from praxiscope.devices import check_device
+    from praxiscope.inference.options import check_runtime
     from praxiscope.serve.options import LOOPBACK, Limits, ServeOptions
     from praxiscope.units import parse_duration, parse_size
 
@@ -120,6 +129,7 @@ def serve(
         device=device,
         checkpoint=checkpoint,
         task=task,
+        runtime=check_runtime(runtime),
         limits=limits,
     )
     from praxiscope.serve.run import serve as run_server

@@ -18,9 +18,10 @@ from praxiscope.checkpoint import write_json
 from praxiscope.data.csvfile import write_csv
 from praxiscope.types import VideoRecord
 
-__all__ = ["CORRECTIONS", "Item", "Items", "display_name"]
+__all__ = ["CORRECTIONS", "PREVIEW", "Item", "Items", "display_name"]
 
 CORRECTIONS = "corrections.csv"
+PREVIEW = "preview.mp4"
 _ID = re.compile(r"[0-9a-f]{16}")
 _ENDED = ("done", "failed", "stopped")
 
@@ -43,10 +44,10 @@ class Item:
         windows: start and end in seconds, three labels, their probabilities, whether none of these.
         spread: mean and sample deviation over windows, by label.
         thumbs: times of the thumbnails, seconds.
-        why, similar: "queued", "done" or an error; empty if not asked for.
+        why, similar, preview: "queued", "done" or an error; empty if not asked for.
         corrections: ``label``, ``start_s``, ``end_s`` (None: of the whole video).
         keep: the analysis goes on if nobody watches.
-        progress: of the explanation, from 0 to 1.
+        progress: of the explanation or the copy, from 0 to 1.
     """
 
     id: str
@@ -65,6 +66,7 @@ class Item:
     thumbs: list[float] = field(default_factory=list)
     why: str = ""
     similar: str = ""
+    preview: str = ""
     corrections: list[dict[str, Any]] = field(default_factory=list)
     keep: bool = False
     progress: float = 0.0
@@ -127,7 +129,9 @@ class Items:
             return
         if not item.ended:
             item.status, item.windows = "stopped", []
-        item.why, item.similar = (text if text == "done" else "" for text in (item.why, item.similar))
+        for name in ("why", "similar", "preview"):
+            if getattr(item, name) != "done":
+                setattr(item, name, "")
         self._items[item.id] = item
 
     def __len__(self) -> int:

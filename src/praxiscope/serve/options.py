@@ -57,7 +57,7 @@ class ServeOptions:
         token: that clients must know; empty if none is needed.
         workers: processes with a network each.
         device: of the network.
-        checkpoint, task: see `praxiscope.load`.
+        checkpoint, task, runtime: see `praxiscope.load`.
         limits: what is accepted.
     """
 
@@ -73,6 +73,7 @@ class ServeOptions:
     device: str = "auto"
     checkpoint: str | None = None
     task: str | None = None
+    runtime: str = "auto"
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:

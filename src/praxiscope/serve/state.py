@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from praxiscope.serve.items import Item, Items
+from praxiscope.serve.items import PREVIEW, Item, Items
 from praxiscope.serve.metrics import Metrics
 from praxiscope.serve.options import ServeOptions
 from praxiscope.serve.pool import Busy, Job, Pool
@@ -48,11 +48,12 @@ class State:
             "checkpoint": options.checkpoint,
             "task": options.task,
         }
+        plain, quick = ({**network, "runtime": runtime} for runtime in ("torch", options.runtime))
         shared: dict[str, Any] = {"queue": limits.queue, "silence_s": limits.silence_s}
-        arguments = (network, threads)
-        self.network = Pool(work, arguments, workers=options.workers, at_once=limits.at_once, **shared)
-        # Explanations and searches take long and cannot be interrupted: they have a process of their own, when needed.
-        self.aside = Pool(work, arguments, **shared)
+        self.network = Pool(work, (quick, threads), workers=options.workers, at_once=limits.at_once, **shared)
+        # Explanations, searches and copies are long steps: they have a process of their own, when needed. It computes
+        # gradients, which other runtimes do not.
+        self.aside = Pool(work, (plain, threads), **shared)
         bounds = {"seconds": limits.seconds, "pixels": limits.pixels}
         self.prober = Pool(probe_files, (bounds,), queue=limits.uploads + limits.queue, silence_s=60.0)
         self.uploads = 0
@@ -205,10 +206,18 @@ class State:
         """
         self._aside(item, "similar", {}, ("hits", "similar.json"))
 
-    def _aside(self, item: Item, kind: str, settings: dict[str, Any], output: tuple[str, str]) -> None:
+    def copy(self, item: Item) -> None:
+        """Start a copy of a video that browsers play.
+
+        Raises:
+            Busy: too many jobs wait.
+        """
+        out = str(self.items.folder(item.id) / PREVIEW)
+        self._aside(item, "preview", {"out": out}, None)
+
+    def _aside(self, item: Item, kind: str, settings: dict[str, Any], output: tuple[str, str] | None) -> None:
         if getattr(item, kind) == "queued":
             return
-        key, file = output
         job = Job(f"{item.id}-{kind}", kind, item.path, item.name, _nothing, settings)
         began = time.monotonic()
 
@@ -218,9 +227,9 @@ class State:
             if message["kind"] == "progress":
                 item.progress = message["share"]
                 item.change()
-            if key in message:
-                made = message[key]
-                with replacing(self.items.folder(item.id) / file) as target:
+            if output is not None and output[0] in message:
+                made = message[output[0]]
+                with replacing(self.items.folder(item.id) / output[1]) as target:
                     target.write((made if isinstance(made, str) else json.dumps(made)).encode())
             if message["kind"] in ("done", "failed", "cancelled"):
                 self._count(kind, message["kind"], began)
@@ -237,7 +246,7 @@ class State:
     def remove(self, item: Item) -> None:
         """Stop what is done with an item, and remove it."""
         self.network.cancel(item.id)
-        for kind in ("why", "similar"):
+        for kind in ("why", "similar", "preview"):
             self.aside.cancel(f"{item.id}-{kind}")
         self.items.remove(item)
 

@@ -29,15 +29,23 @@ class Worker:
     Args:
         run: folder of the network.
         library: of `praxiscope.commands.index`, or None.
-        device, checkpoint, task: see `praxiscope.load`.
+        device, checkpoint, task, runtime: see `praxiscope.load`.
     """
 
     def __init__(
-        self, run: str, library: str | None, device: str, checkpoint: str | None, task: str | None
+        self,
+        run: str,
+        library: str | None,
+        device: str,
+        checkpoint: str | None,
+        task: str | None,
+        runtime: str,
     ) -> None:
         from praxiscope.inference.loading import load
 
-        self.recogniser: AnyRecogniser = load(run, checkpoint=checkpoint, device=device, task=task)
+        self.recogniser: AnyRecogniser = load(
+            run, checkpoint=checkpoint, device=device, task=task, runtime=runtime
+        )
         self.library = None
         self.device = device
         self.progress: Callable[[float, str], None] = lambda share, text: None  # of the job that goes on
@@ -257,12 +265,31 @@ def why(worker: Worker, path: str, settings: Mapping[str, Any]) -> Steps:
     yield {"kind": "page", "page": found.html(video_src=settings.get("video_src")), "facts": found.facts}
 
 
+def preview(worker: Worker, path: str, settings: Mapping[str, Any]) -> Steps:
+    """A copy of the video that browsers play, with its times and its sound."""
+    from praxiscope.video.opening import open_video
+    from praxiscope.video.redraw import redraw
+
+    video = open_video(path)
+    total, done = video.quick_length(), 0
+
+    def advance() -> None:
+        nonlocal done
+        done += 1
+        if done % 50 == 0:
+            worker.progress(min(done / total, 1.0), "")
+
+    redraw(video, settings["out"], lambda pixels, time_s: pixels, advance)
+    yield from ()
+
+
 #: What can be done with a video, by name.
 KINDS: dict[str, Callable[[Worker, str, Mapping[str, Any]], Steps]] = {
     "predict": predict,
     "analyse": analyse,
     "similar": similar,
     "why": why,
+    "preview": preview,
 }
 
 

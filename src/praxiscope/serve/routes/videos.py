@@ -11,7 +11,7 @@ from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
 
-from praxiscope.serve.items import Item, display_name
+from praxiscope.serve.items import PREVIEW, Item, display_name
 from praxiscope.serve.pool import Busy
 from praxiscope.serve.routes.common import BODY, Name, item_of, state_of, uploading, while_there
 from praxiscope.serve.state import State, new_id
@@ -117,10 +117,22 @@ async def stop(request: Request, id: str) -> dict[str, Any]:
     return item.public()
 
 
+@router.post("/api/videos/{id}/preview", status_code=202)
+async def preview(request: Request, id: str) -> dict[str, Any]:
+    """Make a copy that browsers play. It is `GET /api/videos/{id}/file` then."""
+    item = item_of(request, id)
+    if not item.facts["playable"]:
+        state_of(request).copy(item)
+    return item.public()
+
+
 @router.get("/api/videos/{id}/file")
 async def file(request: Request, id: str) -> FileResponse:
-    """The video itself, for a player."""
+    """The video itself, or the copy that browsers play, for a player."""
     item = item_of(request, id)
+    copy = state_of(request).items.folder(item.id) / PREVIEW
+    if not item.facts["playable"] and copy.is_file():
+        return FileResponse(copy, media_type="video/mp4")
     kind = "video/webm" if item.path.lower().endswith(".webm") else "video/mp4"
     if not item.facts["playable"]:
         kind = "application/octet-stream"

@@ -19,6 +19,7 @@ export class Detail {
     act("stop", "POST", "/stop");
     act("again", "POST", "/analyse");
     act("search", "POST", "/similar");
+    act("copy", "POST", "/preview");
     get("remove").addEventListener("click", () => this.remove());
     get("correct").addEventListener("submit", (event) => this.correct(event));
     get("why").addEventListener("submit", (event) => {
@@ -86,6 +87,7 @@ export class Detail {
     show(get("progress"), busy);
     get("notes").replaceChildren(...state.notes.map((note) => element("li", {}, note)));
     if (!before || before.thumbs.length !== state.thumbs.length) this.film(state);
+    this.play(state);
     this.scores(state);
     this.corrections(state);
     this.why(state);
@@ -94,16 +96,23 @@ export class Detail {
   }
 
   begin(state) {
-    const { width, height, fps, duration_s: seconds, codec, playable } = state.facts;
+    const { width, height, fps, duration_s: seconds, codec } = state.facts;
     setText(get("name"), state.name);
     setText(get("facts"), `${clock(seconds)} at ${fps.toFixed(3).replace(/\.?0+$/, "")} frames per second, ${width} × ${height}, ${codec}, ${(state.bytes / 1e6).toFixed(1)} MB`);
     this.timeline.length = Math.max(seconds, 0.1);
     get("timeline").setAttribute("aria-valuemax", seconds.toFixed(1));
-    show(this.player, playable);
-    show(get("unplayed"), !playable);
-    if (playable) this.player.src = this.path("/file");
     this.timeline.draw();
     get("from").max = get("to").max = seconds;
+  }
+
+  play(state) {
+    const plays = state.facts.playable || state.preview === "done";
+    show(this.player, plays);
+    show(get("unplayed"), !plays);
+    if (plays && !this.player.hasAttribute("src")) this.player.src = this.path("/file");
+    const busy = state.preview === "queued";
+    get("copy").disabled = busy;
+    setText(get("copy-status"), busy ? `Making it: ${Math.round(100 * state.progress)} %` : state.preview && !plays ? `No copy: ${state.preview}` : "");
   }
 
   film(state) {
@@ -174,7 +183,7 @@ export class Detail {
   }
 
   seek(time) {
-    if (this.state.facts.playable) this.player.currentTime = time;
+    if (this.player.hasAttribute("src")) this.player.currentTime = time;
     this.timeline.time = time;
     this.mark(time);
     this.timeline.draw();

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 import praxiscope as px
 from praxiscope.data.csvfile import read_csv
+from runs import settings
 from support import write_moving
 from video_files import make_video
 
@@ -177,3 +179,30 @@ def test_similar_videos_come_from_the_library(start: Any, clip: Path, tmp_path: 
         assert hits[0]["labels"] == ["fast"]
         assert hits[0]["similarity"] == pytest.approx(1.0, abs=0.01)
         assert len(hits[0]["thumbs"]) == 3
+
+
+def test_training_again_starts_from_the_network(start: Any, tmp_path: Path, colour_set: Path) -> None:
+    from praxiscope.checkpoint import find_checkpoint, load_card
+    from praxiscope.commands.train import train
+
+    run = tmp_path / "run"
+    train(settings(colour_set, "optim.epochs=1"), run)
+    with start(run=run) as server:
+        assert server.ask("POST", "/api/train").status == 409
+        for name in ("red", "green"):
+            for number in range(4):
+                id = server.ask("POST", "/api/videos?keep=true", colour_set / name / f"{number}.mp4").json[
+                    "id"
+                ]
+                server.ended(id)
+                server.ask("POST", f"/api/videos/{id}/corrections", label=name)
+        assert server.ask("POST", "/api/train").json["status"] == "running"
+        assert server.ask("POST", "/api/train").status == 409
+        end = time.monotonic() + 240
+        while (found := server.ask("GET", "/api/train").json)["status"] == "running":
+            assert time.monotonic() < end
+            time.sleep(0.5)
+        assert found["status"] == "done", found["output"]
+        card = load_card(find_checkpoint(server.store / found["run"]))
+        assert card.labels == ("green", "red")
+        assert card.kwargs["backbone"] == "squeezenet1_1"

@@ -82,8 +82,8 @@ def serve(
     runtime: Annotated[
         str,
         typer.Option(
-            help="What runs the network on a CPU: auto, torch, onnxruntime or openvino. auto exports it once if another "
-            "one than torch is faster.",
+            help="What runs the network on a CPU: auto, torch, onnxruntime or openvino. auto exports it once if "
+            "another one than torch is faster.",
             rich_help_panel=RUN_PANEL,
         ),
     ] = "auto",

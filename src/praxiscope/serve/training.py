@@ -42,24 +42,15 @@ class Training:
         run = None if self._out is None else f"{self._folder.name}/{self._out.name}"
         return {"status": status, "run": run, "output": self._output[-_TAIL:]}
 
-    def command(self, out: Path) -> list[str]:
+    def command(self, model: str, out: Path) -> list[str]:
         """The command of a run that starts from the network that is served."""
         options = self._options
         table = str(options.store / CORRECTIONS)
-        return [
-            "praxiscope",
-            "train",
-            table,
-            "--from",
-            options.run,
-            "--out",
-            str(out),
-            "--device",
-            options.device,
-        ]
+        start = ["--model", model, "--from", options.run]
+        return ["praxiscope", "train", table, *start, "--out", str(out), "--device", options.device]
 
-    async def start(self) -> None:
-        """Start a run.
+    async def start(self, model: str) -> None:
+        """Start a run of a model, from the network that is served.
 
         Raises:
             ArgumentError: one is in progress.
@@ -71,7 +62,7 @@ class Training:
             (int(path.name) for path in self._folder.iterdir() if path.name.isdecimal()), default=0
         )
         self._out, self._output, self._code = self._folder / f"{number}", "", None
-        words = [sys.executable, "-m", "praxiscope", *self.command(self._out)[1:]]
+        words = [sys.executable, "-m", "praxiscope", *self.command(model, self._out)[1:]]
         self._process = await asyncio.create_subprocess_exec(
             *words,
             stdin=asyncio.subprocess.DEVNULL,

@@ -315,7 +315,7 @@ def work(line: Line, options: Mapping[str, Any], threads: int) -> None:
         {
             "kind": "ready",
             "labels": list(about.labels),
-            "text": about.card.name,
+            "model": about.card.name,
             "threads": torch.get_num_threads(),
         }
     )

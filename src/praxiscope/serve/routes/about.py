@@ -35,7 +35,7 @@ async def about(request: Request) -> dict[str, Any]:
     limits = state.options.limits
     return {
         "version": __version__,
-        "model": state.network.about.get("text"),
+        "model": state.network.about.get("model"),
         "labels": state.network.about.get("labels"),
         "library": state.options.library is not None,
         "folder": state.options.videos is not None,

@@ -76,7 +76,7 @@ async def train(request: Request) -> dict[str, Any]:
     if not state.items.write_corrections():
         raise HTTPException(409, "There are no corrections yet.")
     try:
-        await state.training.start()
+        await state.training.start(str(state.network.about["model"]))
     except PraxiscopeError as error:
         raise HTTPException(409, str(error)) from None
     return state.training.public()

@@ -31,7 +31,7 @@ import praxiscope as px
 from praxiscope.checkpoint import read_pointer, write_json
 from praxiscope.data.manifest import load_records
 from praxiscope.explain.grad_cam import CamRows, see_layers
-from praxiscope.explain.hiding import Box, Hidden, SeenFrames, hides
+from praxiscope.explain.hiding import Box, Hidden, SeenFrames
 from praxiscope.explain.why_answer import fused_probabilities
 from praxiscope.explain.why_parts import hide_parts
 from praxiscope.inference.recogniser import Recogniser
@@ -42,7 +42,8 @@ from praxiscope.video.opening import open_video
 
 CELLS, STEP, RANDOM = 7, 4, 3
 """Rows and columns of cells, cells hidden in a step, and random orders of each clip."""
-TRAIN, TEST, UNTRAINED = 480, 100, 25
+MADE_PROTOCOL = "8x1"
+TRAIN, TEST, UNTRAINED = 480, 100, 20
 """Made videos: to train, to test, and of these with occlusion of the untrained network, too."""
 LAYERS = ("layer3", "layer4")
 SETTINGS: dict[str, Any] = {
@@ -198,8 +199,7 @@ def measure_patch(
         untrained_too: whether occlusion of the untrained network is measured, which takes as long as all else.
     """
     video = open_video(record.path)
-    (seen,) = [hides(part, video) for part in recogniser.parts]
-    assert isinstance(seen, SeenFrames)
+    seen = SeenFrames(recogniser, video, MADE_PROTOCOL)
     (shares,) = fused_probabilities(recogniser, torch.stack([*seen.scores([Hidden()])])[None])
     number = int(shares.argmax())
     hiding = hide_parts(recogniser, [seen], video, number)
@@ -214,12 +214,12 @@ def measure_patch(
     random = untrained(recogniser)
     correlations: dict[str, float | None] = {"occlusion": None}
     if untrained_too:
-        drops = hide_parts(random, [SeenFrames(random, video)], video, number).space.drops
+        drops = hide_parts(random, [SeenFrames(random, video, MADE_PROTOCOL)], video, number).space.drops
         correlations["occlusion"] = correlation(hiding.space.drops, drops)
     for layer in LAYERS:
         (rows,) = see_layers(seen, number, layer)
         found[f"Grad-CAM, {layer}"] = cam_found(rows, known, span)
-        (other,) = see_layers(SeenFrames(random, video), number, layer)
+        (other,) = see_layers(SeenFrames(random, video, MADE_PROTOCOL), number, layer)
         correlations[f"Grad-CAM, {layer}"] = correlation(rows.maps, other.maps)
     return {
         "right": recogniser.labels[number] in record.labels,
@@ -327,6 +327,7 @@ def _parser() -> argparse.ArgumentParser:
     found.add_argument("--protocol", default="3x1", help="frames of a clip")
     found.add_argument("--only", choices=("real", "made"), help="measure these, and write no table")
     found.add_argument("--clips", type=int, help="only so many test clips")
+    found.add_argument("--made", type=int, help=f"only so many of the {TEST} made test videos")
     return found
 
 

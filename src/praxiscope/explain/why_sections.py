@@ -108,7 +108,7 @@ def _none_of_these(found: Answer) -> str:
 
 def _calibrated(found: Answer) -> str:
     if not found.calibration:
-        return "The probabilities are those of the network, and usually too high: they are not calibrated."
+        return "The probabilities are not calibrated; those of networks are usually too high."
     return (
         f"The probabilities are calibrated on {found.calibration['videos']} held-out videos "
         f"(temperature {found.calibration['temperature']:.2f})."

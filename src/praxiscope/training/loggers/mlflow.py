@@ -22,6 +22,7 @@ class Mlflow:
 
     def start(self, run: Path, config: Mapping[str, Any]) -> None:
         """Begin a run."""
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # nothing leaves this machine unasked
         import mlflow
 
         if not os.environ.get("MLFLOW_TRACKING_URI"):

@@ -283,6 +283,14 @@ def train(
             min=0, help="Number of processes that read videos, per device.", rich_help_panel=RUN_PANEL
         ),
     ] = None,
+    log: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Also log to mlflow, trackio or wandb, each an own package; may be repeated.",
+            rich_help_panel=RUN_PANEL,
+        ),
+    ] = None,
     resume: Annotated[
         bool,
         typer.Option(
@@ -319,6 +327,7 @@ def train(
         "seed": seed,
         "device": device,
         "devices": devices,
+        "log": log or None,
     }
     source = DataOptions(data, tasks or (), data_split or (), data_annotations or (), flow or ())
     options = TrainOptions(source, model, recipe, start, plain, assignments or ())

@@ -43,7 +43,7 @@ from praxiscope.training.flow_checks import check_flow_training
 from praxiscope.training.flow_validation import FlowValidation
 from praxiscope.training.launch import launch
 from praxiscope.training.loader import channels_last, epoch_batches, preparer, training_crop
-from praxiscope.training.log import RunLog
+from praxiscope.training.log import open_log
 from praxiscope.training.loop import Callbacks, TrainState, fit
 from praxiscope.training.network import Network
 from praxiscope.training.resuming import check_resumable, is_finished, update_length
@@ -278,7 +278,7 @@ class _Job:
         log = None
         if fabric.is_global_zero:
             step = state.step if self.resume else None
-            log = RunLog(self.folder, resume_step=step, tensorboard=settings.run.tensorboard)
+            log = open_log(settings, self.folder, step, self.reporter)
         prepare = preparer(settings, network.card.input, fabric.device)
         step_of = settings.backprop
         weights = step_of.resolution_weights if isinstance(step_of, ActionFlowSettings) else None

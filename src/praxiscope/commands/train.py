@@ -49,7 +49,8 @@ from praxiscope.training.loader import (
     epoch_loader,
     weights_of_classes,
 )
-from praxiscope.training.log import RunLog, choice_recorder, log_writer, merge_choices
+from praxiscope.training.log import choice_recorder, log_writer, merge_choices, open_log
+from praxiscope.training.loggers import check_loggers
 from praxiscope.training.loop import Callbacks, TrainState, fit
 from praxiscope.training.make_step import check_network, make_step, snippets_at_once
 from praxiscope.training.network import Network
@@ -105,6 +106,7 @@ def train(
         ArgumentError, DataError, CheckpointError: an argument, the data or a file cannot be used.
         TrainingError: the loss is not finite, or too many videos cannot be read.
     """
+    check_loggers(settings.run.log)
     if is_fitted(settings.model.name):
         source = _FIT_TO[learns_of(settings.model.name)]()
         return fit_run(settings, out, source, resume=resume, command=command, reporter=reporter)
@@ -262,9 +264,7 @@ def _fit(
     records, tasks = manifest.to_train(), list(manifest.tasks.values())
     log = None
     if fabric.is_global_zero:
-        log = RunLog(
-            run.folder, resume_step=state.step if run.resume else None, tensorboard=settings.run.tensorboard
-        )
+        log = open_log(settings, run.folder, state.step if run.resume else None, run.reporter)
     class_weights = weights_of_classes(settings, manifest, records)
     loss = make_loss(manifest.multi_label, class_weights, settings.optim.label_smoothing, tasks)
     record_choice = choice_recorder(run.folder, fabric.global_rank, state)

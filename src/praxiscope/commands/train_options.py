@@ -73,6 +73,7 @@ SETTINGS = {
     "seed": "run.seed",
     "device": "run.accelerator",
     "devices": "run.devices",
+    "log": "run.log",
 }
 """The setting that each plain option sets."""
 

@@ -260,6 +260,9 @@ class RunSettings(Section):
     validate_epochs: int = Field(1, ge=0, description="validate every this many epochs; 0: never")
     protocol: str = Field("auto", description="test protocol of validation during training")
     tensorboard: bool = True
+    log: tuple[str, ...] = Field(
+        (), description="also log to these (--log): mlflow, trackio, wandb, or a logger of another package"
+    )
 
     @field_validator("accelerator")
     @classmethod

@@ -13,6 +13,9 @@ from praxiscope.run_folder import CHOICES_FILE, LOG_FILE, TENSORBOARD, of_proces
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from praxiscope.progress import Reporter
+    from praxiscope.recipes.settings import TrainSettings
+    from praxiscope.training.loggers import Loggers
     from praxiscope.training.loop import TrainState
 
 __all__ = [
@@ -21,6 +24,7 @@ __all__ = [
     "choice_recorder",
     "log_writer",
     "merge_choices",
+    "open_log",
     "read_choices",
     "read_log",
 ]
@@ -35,9 +39,18 @@ class RunLog:
         run: the run's folder.
         resume_step: rows of later steps are deleted, because the resumed run writes them again. None: a new run.
         tensorboard: whether to write TensorBoard files.
+        others: other loggers, which are closed with this one.
     """
 
-    def __init__(self, run: Path, *, resume_step: int | None = None, tensorboard: bool = True) -> None:
+    def __init__(
+        self,
+        run: Path,
+        *,
+        resume_step: int | None = None,
+        tensorboard: bool = True,
+        others: Loggers | None = None,
+    ) -> None:
+        self._others = others
         self.path = run / LOG_FILE
         self.rows = []
         if resume_step is not None:
@@ -66,6 +79,8 @@ class RunLog:
             for key, value in row.items():
                 if key not in ("step", "epoch"):
                     self._writer.add_scalar(key, value, int(row["step"]))
+        if self._others is not None:
+            self._others.log(row)
 
     def _rewrite(self) -> None:
         temporary = self.path.with_suffix(".csv.tmp")
@@ -79,6 +94,24 @@ class RunLog:
         """Close the files."""
         if self._writer is not None:
             self._writer.close()
+        if self._others is not None:
+            self._others.finish()
+
+
+def open_log(settings: TrainSettings, run: Path, resume_step: int | None, reporter: Reporter) -> RunLog:
+    """The log of a run with the loggers that its settings name.
+
+    Args:
+        settings, run: of the run.
+        resume_step: see `RunLog`.
+        reporter: gets the notes of loggers that fail.
+    """
+    others = None
+    if settings.run.log:
+        from praxiscope.training.loggers import Loggers
+
+        others = Loggers(settings.run.log, run, settings.model_dump(mode="json"), reporter.line)
+    return RunLog(run, resume_step=resume_step, tensorboard=settings.run.tensorboard, others=others)
 
 
 def log_writer(

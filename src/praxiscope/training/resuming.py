@@ -43,6 +43,7 @@ _MAY_DIFFER = {
     "optim.patience",
     "run.accelerator",
     "run.tensorboard",
+    "run.log",
     "run.checkpoint_steps",
     "run.keep_epochs",
     "run.keep_memory",

@@ -13,6 +13,7 @@ export class Detail {
     this.fail = fail;
     this.changed = changed;
     this.timeline = new Timeline(get("timeline"), (number) => this.choose(number));
+    this.timeline.recoloured = () => this.legend();
     this.player = get("player");
     this.player.addEventListener("timeupdate", () => this.played());
     const act = (id, method, path) => get(id).addEventListener("click", () => this.try(() => ask(this.path(path), { method })));
@@ -158,13 +159,17 @@ export class Detail {
     table.append(...rows);
     const reached = timeline.windows.at(-1)[1];
     get("progress").value = reached / timeline.length;
-    const shown = timeline.lanes().map(([label, colour]) => {
+    this.legend();
+    timeline.draw();
+  }
+
+  legend() {
+    const shown = this.timeline.lanes().map(([label, colour]) => {
       const mark = element("i");
       mark.style.background = colour;
       return element("li", {}, mark, label);
     });
     get("legend").replaceChildren(...shown);
-    timeline.draw();
   }
 
   choose(number) {

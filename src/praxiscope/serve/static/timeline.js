@@ -12,6 +12,7 @@ export class Timeline {
     this.length = 1;
     this.chosen = -1;
     this.time = null;
+    this.recoloured = () => {};
     canvas.addEventListener("click", (event) => seek(this.windowAt(event.offsetX / canvas.clientWidth * this.length)));
     canvas.addEventListener("keydown", (event) => {
       const steps = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, PageUp: 10, PageDown: -10, Home: -Infinity, End: Infinity };
@@ -20,7 +21,7 @@ export class Timeline {
       seek(Math.min(Math.max(this.chosen + steps[event.key], 0), this.windows.length - 1));
     });
     new ResizeObserver(() => this.draw()).observe(canvas);
-    dark.addEventListener("change", () => this.draw());
+    dark.addEventListener("change", () => { this.draw(); this.recoloured(); });
   }
 
   // The window whose middle is nearest to a time.

@@ -1,6 +1,6 @@
 """Pictures of the page of ``praxiscope serve`` for the documentation.
 
-`python benchmarks/serve_pictures.py ADDRESS VIDEO --out docs/pictures`. Needs Playwright and Chromium, as `make test-web`.
+`python benchmarks/serve_pictures.py ADDRESS VIDEO --out docs/pictures`. Needs Chromium, as `make test-web` does.
 """
 
 from __future__ import annotations

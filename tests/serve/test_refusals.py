@@ -140,12 +140,14 @@ def test_what_is_no_video_is_refused_and_not_kept(server: Any, clip: Path, tmp_p
 def test_bounds(start: Any, clip: Path, tmp_path: Path) -> None:
     large = make_video(tmp_path / "large.mp4", size=(128, 96), frames=10)
     long = make_video(tmp_path / "long.mp4", frames=60, rate=10)
-    size = max(path.stat().st_size for path in (clip, large, long))
-    limits = {"bytes": size, "seconds": 5.0, "pixels": 64 * 48, "videos": 1, "body_s": 1.0}
+    many = make_video(tmp_path / "many.mp4", frames=60, rate=25)
+    size = max(path.stat().st_size for path in (clip, large, long, many))
+    limits = {"bytes": size, "seconds": 5.0, "pixels": 64 * 48, "frames": 59, "videos": 1, "body_s": 1.0}
     with start(limits) as server:
         assert server.ask("POST", "/api/predict", clip).status == 200
         assert server.ask("POST", "/api/predict", large).status == 422
         assert server.ask("POST", "/api/predict", long).status == 422
+        assert "frames" in server.ask("POST", "/api/predict", many).json["detail"]
         assert server.ask("POST", "/api/predict", b"x" * (size + 1)).status == 413
         # A length that is only claimed, and chunks without a length.
         head = b"POST /api/videos HTTP/1.1\r\nHost: localhost\r\n"

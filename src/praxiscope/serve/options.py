@@ -20,6 +20,7 @@ class Limits:
         bytes: of an uploaded video.
         seconds: of a video.
         pixels: of a frame.
+        frames: of a video.
         videos: kept in the folder of the server.
         uploads: at the same time.
         queue: jobs that wait. More are answered with status 429.
@@ -33,6 +34,7 @@ class Limits:
     bytes: int = 2 * 1024**3
     seconds: float = 4 * 3600.0
     pixels: int = 8192 * 4320
+    frames: int = 2_000_000
     videos: int = 500
     uploads: int = 8
     queue: int = 32

@@ -97,6 +97,11 @@ class Pool:
         self.about: dict[str, Any] = {}
 
     @property
+    def broken(self) -> str:
+        """Why no process can start; empty if one can."""
+        return self._broken
+
+    @property
     def waiting(self) -> int:
         """Number of jobs that wait."""
         return len(self._waiting)

@@ -51,7 +51,7 @@ def probe(path: str, limits: Mapping[str, float]) -> dict[str, Any]:
 
     Args:
         path: the file.
-        limits: the largest ``seconds`` and ``pixels``.
+        limits: the largest ``seconds``, ``pixels`` and ``frames``.
 
     Raises:
         VideoError: not a video, damaged from its first frame, too long or too large.
@@ -73,7 +73,9 @@ def probe(path: str, limits: Mapping[str, float]) -> dict[str, Any]:
             f"has frames of {video.width} x {video.height} pixels",
             f"The limit is {most:.1f} megapixels.",
         )
-    video.quick_length()
+    if video.quick_length() > limits["frames"]:
+        most = int(limits["frames"])
+        raise VideoError(path, f"has {video.quick_length()} frames", f"The limit is {most}. Cut it.")
     if video.duration_s > limits["seconds"]:
         raise VideoError(
             path, f"lasts {video.duration_s:.0f} s", f"The limit is {limits['seconds']:.0f} s. Cut it."

@@ -54,7 +54,7 @@ class State:
         # Explanations, searches and copies are long steps: they have a process of their own, when needed. It computes
         # gradients, which other runtimes do not.
         self.aside = Pool(work, (plain, threads), **shared)
-        bounds = {"seconds": limits.seconds, "pixels": limits.pixels}
+        bounds = {"seconds": limits.seconds, "pixels": limits.pixels, "frames": limits.frames}
         self.prober = Pool(probe_files, (bounds,), queue=limits.uploads + limits.queue, silence_s=60.0)
         self.uploads = 0
         self.metrics.watch("jobs_waiting", "Jobs that wait.", lambda: self.network.waiting)

@@ -17,9 +17,11 @@ router = APIRouter()
 
 
 @router.get("/health")
-async def health() -> dict[str, str]:
-    """Whether the server runs."""
-    return {"status": "ok"}
+async def health(request: Request, response: Response) -> dict[str, str]:
+    """Whether videos can be answered: status 503 if the network cannot be started."""
+    broken = state_of(request).network.broken
+    response.status_code = 503 if broken else 200
+    return {"status": "broken" if broken else "ok"}
 
 
 @router.get("/metrics")

@@ -161,18 +161,31 @@ def correlation(one: Map, other: Map) -> float | None:
 
 def curve_rows(found: Sequence[dict[str, Any]]) -> list[list[str]]:
     """The table of areas, with paired differences from the mean of the random orders of the same clip."""
-    rows = []
     base = np.array([[one["areas"][f"random {turn}"] for turn in range(RANDOM)] for one in found]).mean(1)
-    for name in ("Grad-CAM", "occlusion", "random"):
-        mine = base if name == "random" else np.array([one["areas"][name] for one in found])
-        cells_ = []
-        for kind in range(2):
-            cells_.append(f"{mine[:, kind].mean():.3f} ± {mine[:, kind].std(ddof=1):.3f}")
+    rows = [["random", spread(base[:, 0]), "", spread(base[:, 1]), ""]]
+    for name in MAPS:
+        mine = np.array([one["areas"][name] for one in found])
+        row = [name]
+        for kind, better in enumerate((-1, 1)):
             gap = mine[:, kind] - base[:, kind]
-            shown = f"{gap.mean():+.3f} ± {gap.std(ddof=1):.3f}, p = {wilcoxon(gap).pvalue:.1g}"
-            cells_.append("" if name == "random" else shown)
-        rows.append([name, *cells_])
+            good = int((better * gap > 0).sum())
+            test = f"p = {wilcoxon(gap).pvalue:.1g}; {good} of {len(gap)} clips"
+            row += [spread(mine[:, kind]), f"{spread(gap, '+')}; {test}"]
+        rows.append(row)
     return rows
+
+
+def spread(values: Map, sign: str = "") -> str:
+    """Mean and sample deviation."""
+    return f"{values.mean():{sign}.3f} ± {values.std(ddof=1):.3f}"
+
+
+def methods_apart(found: Sequence[dict[str, Any]]) -> str:
+    """The paired differences of the two methods."""
+    areas_ = np.array([[one["areas"][name] for name in MAPS] for one in found])
+    gaps = areas_[:, 0] - areas_[:, 1]
+    shown = [f"{spread(gaps[:, kind], '+')} (p = {wilcoxon(gaps[:, kind]).pvalue:.2g})" for kind in range(2)]
+    return f"{' less '.join(MAPS)}: deletion {shown[0]}, insertion {shown[1]}."
 
 
 def correlation_rows(name: str, found: Sequence[dict[str, Any]]) -> list[list[str]]:
@@ -274,12 +287,13 @@ def made_clips(options: argparse.Namespace) -> list[Any]:
     recogniser: Any = px.load(run, device="cpu")
     known = planted_patch.places(root)
 
-    def measure(record: VideoRecord) -> dict[str, Any]:
-        return measure_patch(recogniser, record, known[record.id])
+    records = load_records(str(root)).of("test")[: options.made]
+    first = {record.id for record in records[:UNTRAINED]}
 
-    return each(
-        options.out / "patches.json", load_records(str(root)).of("test"), measure, "looking for the patch"
-    )
+    def measure(record: VideoRecord) -> dict[str, Any]:
+        return measure_patch(recogniser, record, known[record.id], record.id in first)
+
+    return each(options.out / "patches.json", records, measure, "looking for the patch")
 
 
 def main() -> None:
@@ -313,7 +327,8 @@ def main() -> None:
         f"{RANDOM} random orders. Protocol {options.protocol}, {CELLS} x {CELLS} cells, {STEP} at a time, hidden by "
         "the mean colour; the squares of occlusion are black. The map of Grad-CAM is the mean over the snippets. For "
         "comparison: the rank correlation of Grad-CAM and occlusion of the trained network is "
-        f"{np.mean(between):+.2f} ± {np.std(between, ddof=1):.2f}."
+        f"{np.mean(between):+.2f} ± {np.std(between, ddof=1):.2f}. {methods_apart(curves)} Made videos: protocol "
+        f"{MADE_PROTOCOL}."
     )
     write_tables(options, __file__, "Explanations against random ones", tables, note)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ from praxiscope.evaluation.protocols import Average
 from praxiscope.types import Clip
 from praxiscope.video.geometry import Kind, kind_of
 
-__all__ = ["Precision", "ViewMean", "ViewScorer", "bf16_pays", "inference_precision", "kept_casts"]
+__all__ = ["Precision", "ViewMean", "ViewScorer", "bf16_pays", "inference_precision"]
 
 
 @dataclass
@@ -74,17 +74,6 @@ class _Video:
     clip: Clip
     mean: ViewMean
     left: int = 0
-
-
-@contextmanager
-def kept_casts() -> Iterator[None]:
-    """Keep the weights that autocast has converted until the end of the block, and not of each forward pass in it."""
-    torch.autocast_increment_nesting()
-    try:
-        yield
-    finally:
-        if torch.autocast_decrement_nesting() == 0:
-            torch.clear_autocast_cache()
 
 
 @dataclass(frozen=True)
@@ -236,21 +225,20 @@ class ViewScorer:
             crops = self._crops(clip)
             # Drop the pixels, which would accumulate while a chunk fills.
             video = videos[number] = _Video(Clip({}, clip.target, clip.id, clip.seed), self.mean())
-            with kept_casts():
-                for crop in crops:
-                    seen = self.together or len(crop[0])
-                    chunk_views = max(1, self._at_once(*crop[0].shape[-2:]) // seen)
-                    views = [x.reshape(-1, seen, *x.shape[1:]) for x in crop]  # [V, S, C, h, w]
-                    video.left += len(views[0])
-                    for part in zip(*(torch.split(x, chunk_views) for x in views), strict=True):
-                        if pending.views and (
-                            _shapes(pending.views[0]) != _shapes(part)
-                            or len(pending.owners) + len(part[0]) > chunk_views
-                        ):
-                            flush()
-                        # Copy: the view would keep the frames of the whole video in memory.
-                        pending.views.append(tuple(x.clone() for x in part))
-                        pending.owners += [number] * len(part[0])
+            for crop in crops:
+                seen = self.together or len(crop[0])
+                chunk_views = max(1, self._at_once(*crop[0].shape[-2:]) // seen)
+                views = [x.reshape(-1, seen, *x.shape[1:]) for x in crop]  # [V, S, C, h, w]
+                video.left += len(views[0])
+                for part in zip(*(torch.split(x, chunk_views) for x in views), strict=True):
+                    if pending.views and (
+                        _shapes(pending.views[0]) != _shapes(part)
+                        or len(pending.owners) + len(part[0]) > chunk_views
+                    ):
+                        flush()
+                    # Copy: the view would keep the frames of the whole video in memory.
+                    pending.views.append(tuple(x.clone() for x in part))
+                    pending.owners += [number] * len(part[0])
             yield from finished()
         flush()
         yield from finished()

@@ -28,7 +28,7 @@ class Job:
 
     Attributes:
         id: unique among the jobs of a pool.
-        kind: what is done, see `praxiscope.serve.work.KINDS`.
+        kind: what is done, see `praxiscope.serve.kinds.KINDS`.
         path: the file.
         name: of the file, in messages.
         tell: called with each message about the job. The last one has the kind "done", "failed" or "cancelled"; "again"

@@ -137,7 +137,7 @@ class State:
         return dict(found["facts"])
 
     async def predict(self, path: Path, name: str, settings: dict[str, Any]) -> dict[str, Any]:
-        """The answer for a file, see `praxiscope.serve.work.predict`.
+        """The answer for a file, see `praxiscope.serve.kinds.predict`.
 
         Raises:
             Busy, Failed: too much to do; the video cannot be read.

@@ -88,10 +88,12 @@ class _Pictures(Group):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         known = self.list_commands(ctx)
         if args and args[0] not in known and not ctx.resilient_parsing:
+            if not Path(args[0]).is_dir():
+                _refuse_option(args)
             if _is_folder(args[0]):
                 args = ["page", *args]
-            else:
-                _refuse(args, known)
+            elif not args[0].startswith("-"):
+                raise unknown_name("picture", args[0], known)
         return super().parse_args(ctx, args)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
@@ -115,15 +117,13 @@ def _is_folder(word: str) -> bool:
     return not word.startswith("-") and (os.sep in word or Path(word).is_dir())
 
 
-def _refuse(args: list[str], known: list[str]) -> None:
-    """Raise an error if the first word is not a picture; the old form ``explain VIDEO --flow`` has its own error."""
+def _refuse_option(args: list[str]) -> None:
+    """Raise an error for the old form ``explain VIDEO --flow``."""
     kinds = [word[2:] for word in args if word.startswith("--") and word[2:] in NAMES]
     if kinds:
         others = [word for word in args if word != f"--{kinds[0]}"]
         now = shlex.join(["praxiscope", "explain", kinds[0], *others])
         raise ArgumentError(f"the picture is an argument, not an option. Use: {now}")
-    if not args[0].startswith("-"):
-        raise unknown_name("picture", args[0], known)
 
 
 def _command(name: str, function: Callable[..., None]) -> Any:

@@ -390,7 +390,16 @@ def test_modules_and_files_that_the_pages_name_exist() -> None:
 
 ENTRY_POINTS = {
     f"praxiscope.{group}"
-    for group in ("flow_layouts", "flow_methods", "layouts", "models", "pictures", "recipes", "steps")
+    for group in (
+        "flow_layouts",
+        "flow_methods",
+        "layouts",
+        "loggers",
+        "models",
+        "pictures",
+        "recipes",
+        "steps",
+    )
 }
 
 

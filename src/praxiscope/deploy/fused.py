@@ -37,6 +37,7 @@ class FusedRunner(Predictor):
     ) -> None:
         self.description: FusedDescription = description
         self.parts, self._svm = list(parts), svm
+        self.runtime = parts[0].runtime
 
     def __repr__(self) -> str:
         return f"<FusedRunner of {self.description.model}, {len(self.labels)} classes>"

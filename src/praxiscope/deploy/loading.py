@@ -8,7 +8,7 @@ from praxiscope.deploy.description import Description, FusedDescription, read_de
 from praxiscope.deploy.fused import FusedRunner, read_svm
 from praxiscope.deploy.joins import find_join
 from praxiscope.deploy.runner import Runner
-from praxiscope.deploy.runtimes import open_network, open_outputs
+from praxiscope.deploy.runtimes import find_runtime, open_network, open_outputs
 from praxiscope.errors import ArgumentError, CheckpointError
 
 __all__ = ["load"]
@@ -57,4 +57,6 @@ def _opened(about: Description, root: Path, runtime: str, threads: int) -> Runne
         outputs = find_join(about.join).outputs(about.settings)
     else:
         frames, outputs = None, ["logits"]
-    return Runner(about, open_outputs(root / about.file, outputs, runtime, threads), frames, str(root))
+    runner = Runner(about, open_outputs(root / about.file, outputs, runtime, threads), frames, str(root))
+    runner.runtime = find_runtime(root / about.file, runtime)
+    return runner

@@ -24,9 +24,11 @@ class Predictor(ABC):
 
     Attributes:
         description: what the folder says.
+        runtime: the library that computes the scores.
     """
 
     description: Described
+    runtime: str = "onnxruntime"
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -66,8 +68,9 @@ class Predictor(ABC):
         best = np.argsort(-probabilities, kind="stable")[:top]
         labels, scores = [self.labels[number] for number in best], probabilities[best].tolist()
         name = str(source.path if isinstance(source, Video) else source)
+        none = is_none(scores, threshold)
         return Prediction(
-            name, labels, scores, none_of_these=is_none(scores, threshold), none_below=threshold
+            name, labels, scores, none_of_these=none, none_below=threshold, runtime=self.runtime
         )
 
     @abstractmethod

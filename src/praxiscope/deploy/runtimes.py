@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from praxiscope.errors import ArgumentError, CheckpointError, unknown_name
 
-__all__ = ["PROGRAM", "RUNTIMES", "Outputs", "Runtime", "open_network", "open_outputs"]
+__all__ = ["PROGRAM", "RUNTIMES", "Outputs", "Runtime", "find_runtime", "open_network", "open_outputs"]
 
 
 class Runtime(Protocol):
@@ -97,6 +97,18 @@ def open_outputs(path: Path, outputs: Sequence[str], runtime: str = "auto", thre
         ArgumentError: it is not installed.
         CheckpointError: the file cannot be read.
     """
+    name = find_runtime(path, runtime)
+    if not path.is_file():
+        raise CheckpointError(f"{path}: does not exist. Export the network again.")
+    try:
+        return RUNTIMES[name](path, outputs, threads)
+    except Exception as error:  # each runtime has exceptions of its own
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path}: {name} cannot read it ({first}). Export it again.") from error
+
+
+def find_runtime(path: Path, runtime: str = "auto") -> str:
+    """The name of the runtime that opens a file; see `open_outputs`."""
     if runtime not in ("auto", *RUNTIMES):
         raise unknown_name("runtime", runtime, ["auto", *RUNTIMES])
     if path.suffix == PROGRAM:
@@ -112,10 +124,4 @@ def open_outputs(path: Path, outputs: Sequence[str], runtime: str = "auto", thre
         raise ArgumentError(
             f"{path.parent}: needs {' or '.join(wanted)}, which is not installed. Remedy: pip install {wanted[0]}"
         )
-    if not path.is_file():
-        raise CheckpointError(f"{path}: does not exist. Export the network again.")
-    try:
-        return RUNTIMES[installed[0]](path, outputs, threads)
-    except Exception as error:  # each runtime has exceptions of its own
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path}: {installed[0]} cannot read it ({first}). Export it again.") from error
+    return installed[0]

@@ -64,6 +64,7 @@ def explain_video(
     path: str | Path,
     *,
     label: str | None = None,
+    name: str = "",
     progress: Progress | None = None,
 ) -> Why:
     """Explain the answer of any recogniser for a video, also of fused ones and of models on trajectories.
@@ -74,6 +75,7 @@ def explain_video(
         recogniser: as `praxiscope.load` returns it.
         path: a video file, a packed clip or a folder of frames.
         label: class that is explained. Default: the most probable one.
+        name: of the video, for display. Default: that of the file.
         progress: called from time to time; what it raises ends the work.
 
     Raises:
@@ -89,7 +91,7 @@ def explain_video(
     told = progress or (lambda share, text: None)
     told(0.0, "scoring the video")
     video = open_video(path)
-    subject = Subject(recogniser, video, Path(path), answer(recogniser, video, label))
+    subject = Subject(recogniser, video, Path(path), answer(recogniser, video, label), name)
     sections, start = [what(subject)], 0.1
     for title, share, make in SECTIONS:
         tick = partial(_tell, told, f"{title[0].lower()}{title[1:]}", start, share)

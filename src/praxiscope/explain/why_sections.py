@@ -48,6 +48,7 @@ class Subject:
         video: the open video.
         path: of the video.
         answer: of the recogniser.
+        given_name: of the video, for display; empty for that of its file.
         omitted: sections that could not be made, and the ``reason`` of each ``section``.
     """
 
@@ -55,12 +56,13 @@ class Subject:
     video: Video
     path: Path
     answer: Answer
+    given_name: str = ""
     omitted: list[dict[str, str]] = field(default_factory=list)
 
     @property
     def name(self) -> str:
         """The name of the video."""
-        return self.path.name
+        return self.given_name or self.path.name
 
     def left_out(self, section: str, reason: str) -> None:
         """Note that a section could not be made, and why."""

@@ -258,7 +258,9 @@ def why(worker: Worker, path: str, settings: Mapping[str, Any]) -> Steps:
     """The page of ``praxiscope explain RUN VIDEO``."""
     from praxiscope.explain.why import explain_video
 
-    found = explain_video(worker.recogniser, path, label=settings.get("label"), progress=worker.progress)
+    found = explain_video(
+        worker.recogniser, path, label=settings["label"], name=settings["name"], progress=worker.progress
+    )
     yield {"kind": "page", "page": found.html(video_src=settings.get("video_src")), "facts": found.facts}
 
 

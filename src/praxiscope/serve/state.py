@@ -195,8 +195,10 @@ class State:
         Raises:
             Busy: too many jobs wait.
         """
-        source = f"/api/videos/{item.id}/file" if item.facts["playable"] else None
-        self._aside(item, "why", {"label": label, "video_src": source}, ("page", "why.html"))
+        plays = item.facts["playable"] or item.preview == "done"
+        source = f"/api/videos/{item.id}/file" if plays else None
+        settings = {"label": label, "name": item.name, "video_src": source}
+        self._aside(item, "why", settings, ("page", "why.html"))
 
     def search(self, item: Item) -> None:
         """Start the search for items of the library like an item.

@@ -117,6 +117,7 @@ class Patch(nn.Module):
     sees = Sees()
     streams = ("rgb",)
     classifiers = ()
+    consensus = None
 
     def __init__(self, rows: slice, columns: slice, weight: float = 4.0) -> None:
         super().__init__()

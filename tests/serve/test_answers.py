@@ -108,7 +108,12 @@ def test_corrections_are_a_csv_that_training_reads(start: Any, clip: Path, minut
         assert server.ask("POST", path, label="new class").json == {"corrections": 1}  # replaces it
         other = f"/api/videos/{two['id']}/corrections"
         assert server.ask("POST", other, label="up", start_s=2.0, end_s=4.5).json == {"corrections": 2}
+        nan = b'{"label": "up", "start_s": NaN}'
+        assert server.ask("POST", other, nan, {"Content-Type": "application/json"}).status == 422
+        lone = b'{"label": "\\ud800"}'
+        assert server.ask("POST", other, lone, {"Content-Type": "application/json"}).status == 422
         for bad in (
+            {"label": "up", "start_s": 1.0, "end_s": 61.0},
             {"label": "a|b"},
             {"label": " "},
             {"label": "up", "start_s": 5, "end_s": 4},
@@ -153,9 +158,17 @@ def test_results_outlive_the_server(start: Any, clip: Path, minute: Path, tmp_pa
         assert after["a.mp4"] == before
         assert len(server.ask("GET", f"/api/videos/{done}/windows").json) == before["windows"]
         assert after["b.mp4"]["status"] == "stopped"
+        (server.store / "items" / done / "item.json").write_text("{}")  # of another version, or damaged
         again = after["b.mp4"]["id"]
         server.ask("POST", f"/api/videos/{again}/analyse")
         assert server.ended(again)["status"] == "done"
+    moved = (tmp_path / "kept").rename(tmp_path / "moved")
+    (moved / "upload-x").mkdir()
+    with start(store=moved) as server:
+        assert [item["name"] for item in server.ask("GET", "/api/videos").json] == ["b.mp4"]
+        assert server.ask("GET", f"/api/videos/{again}/file").body == minute.read_bytes()
+        assert (moved / "items" / done).is_dir()
+        assert not (moved / "upload-x").exists()
 
 
 def test_similar_videos_come_from_the_library(start: Any, clip: Path, tmp_path: Path) -> None:
@@ -206,3 +219,19 @@ def test_training_again_starts_from_the_network(start: Any, tmp_path: Path, colo
         card = load_card(find_checkpoint(server.store / found["run"]))
         assert card.labels == ("green", "red")
         assert card.kwargs["backbone"] == "squeezenet1_1"
+
+
+def test_the_messages_of_a_stopped_analysis_are_not_heard(server: Any, minute: Path) -> None:
+    id = server.ask("POST", "/api/videos", minute).json["id"]
+    for _ in range(4):
+        server.ask("POST", f"/api/videos/{id}/stop")
+        server.ask("POST", f"/api/videos/{id}/analyse")
+    assert server.ended(id)["status"] == "done"
+    starts = [row[0] for row in server.ask("GET", f"/api/videos/{id}/windows").json]
+    assert starts == [float(number) for number in range(59)]
+
+
+def test_views_of_a_request_are_bounded(server: Any, clip: Path) -> None:
+    assert server.ask("POST", "/api/predict?protocol=25x10", clip).status == 200
+    assert server.ask("POST", "/api/predict?protocol=9999x10", clip).status == 422
+    assert server.ask("POST", "/api/predict?protocol=random9999x10", clip).status == 422

@@ -46,7 +46,8 @@ def test_two_hosts_or_none_are_refused(server: Any) -> None:
 
 
 def test_other_origins_cannot_change_anything(server: Any, clip: Path) -> None:
-    for headers in ({"Origin": "http://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}):
+    elsewhere = ("http://evil.example", "null", "http://[", "https://127.0.0.1")
+    for headers in (*({"Origin": origin} for origin in elsewhere), {"Sec-Fetch-Site": "cross-site"}):
         assert server.ask("POST", "/api/videos", clip, headers).status == 403
         assert server.ask("POST", "/api/train", headers=headers).status == 403
     own = {"Origin": f"http://127.0.0.1:{server.port}"}
@@ -94,7 +95,7 @@ def test_names_never_become_paths(server: Any, clip: Path) -> None:
         assert answer.status == 201
         assert "/" not in answer.json["name"]
         assert "\\" not in answer.json["name"]
-        assert answer.json["name"].isprintable()
+        assert answer.json["name"].replace("\u200d", "").isprintable()
         server.ended(answer.json["id"])
         assert server.ask("DELETE", f"/api/videos/{answer.json['id']}").status == 204
     after = {path for path in server.store.parent.rglob("*") if path.is_file()}
@@ -125,6 +126,7 @@ def test_what_is_no_video_is_refused_and_not_kept(server: Any, clip: Path, tmp_p
         b"\x00" * 5000,
         cut,
         b"MZ",
+        b"GIF8\nv=0\nm=video 9",
         b"#!/bin/sh\n",
     ):
         for path in ("/api/predict?name=a.mp4", "/api/videos?name=a.mp4"):
@@ -197,7 +199,7 @@ def test_a_token_is_needed_where_others_can_call(start: Any, clip: Path) -> None
         assert opened.status == 303
         cookie = opened.headers["set-cookie"]
         assert "HttpOnly" in cookie
-        assert "SameSite=Strict" in cookie
+        assert "SameSite=Lax" in cookie
         assert server.ask("GET", "/", headers={"Cookie": cookie.split(";")[0]}).status == 200
         assert server.ask("GET", "/api/videos", headers={**bearer, "Host": "evil.example"}).status == 421
 

@@ -116,7 +116,7 @@ def test_correction(opened: Any, server: Any, minute: Path) -> None:
     for key in ("Home", "PageUp"):
         opened.keyboard.press(key)
     opened.fill("#label", "up")
-    opened.check("input[value=part]")
+    expect(opened.locator("input[value=part]")).to_be_checked()
     opened.get_by_role("button", name="Save").click()
     expect(opened.locator("#corrections")).to_contain_text("up: 10 to 12 s")
     records = read_csv(server.store / "corrections.csv")
@@ -177,6 +177,7 @@ def test_two_hours(opened: Any, tmp_path: Path) -> None:
     opened.get_by_role("button", name="Stop").click()
     expect(opened.locator("#status")).to_have_text("Stopped")
     assert before < rows(opened) <= 2001
+    opened.once("dialog", lambda dialog: dialog.accept())
     opened.get_by_role("button", name="Remove").click()
     expect(opened.locator("#none")).to_be_visible()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from importlib.util import find_spec
 from pathlib import Path
@@ -106,12 +107,14 @@ def serve(
     for option, folder in (("--library", library), ("--videos", videos)):
         if folder is not None and not folder.is_dir():
             raise ArgumentError(f"{option} {folder}: no such folder")
-    if token is not None and (
-        len(token) < 8 or not token.isascii() or not token.isprintable() or ";" in token
-    ):
-        raise ArgumentError("--token needs 8 ASCII characters or more, without ';'")
+    if token is not None and not re.fullmatch(r"[A-Za-z0-9._~-]{8,}", token):
+        raise ArgumentError("--token (or PRAXISCOPE_TOKEN) needs 8 letters, digits or signs of -._~ or more")
+    try:
+        most = parse_size(max_upload)
+    except ArgumentError:
+        raise ArgumentError(f"--max-upload {max_upload}: expected a size such as 500MB or 2GiB") from None
     limits = Limits(
-        bytes=parse_size(max_upload),
+        bytes=most,
         seconds=parse_duration("--max-length", max_length),
         videos=max_videos,
         queue=queue,

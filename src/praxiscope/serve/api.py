@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.staticfiles import StaticFiles
 
 from praxiscope import __version__
 from praxiscope.serve.folder import Folder
-from praxiscope.serve.pool import Busy
+from praxiscope.serve.pool import Broken, Busy
 from praxiscope.serve.routes import about, corrections, predict, results, videos
-from praxiscope.serve.state import Failed, State
+from praxiscope.serve.state import Conflict, Failed, State
 
 __all__ = ["create_app"]
 
@@ -50,6 +52,24 @@ def create_app(state: State) -> FastAPI:
     @app.exception_handler(Busy)
     async def busy(request: Request, error: Busy) -> JSONResponse:
         return JSONResponse({"detail": str(error)}, 429, {"Retry-After": "2"})
+
+    @app.exception_handler(Broken)
+    async def broken(request: Request, error: Broken) -> JSONResponse:
+        return JSONResponse({"detail": str(error)}, 503)
+
+    @app.exception_handler(Conflict)
+    async def conflict(request: Request, error: Conflict) -> JSONResponse:
+        return JSONResponse({"detail": str(error)}, 409)
+
+    @app.exception_handler(OSError)
+    async def full(request: Request, error: OSError) -> JSONResponse:
+        return JSONResponse({"detail": f"The folder of the server cannot be written: {error.strerror}."}, 507)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        # Without the input, which may hold what JSON cannot.
+        found = [{"loc": [str(part) for part in one["loc"]], "msg": one["msg"]} for one in error.errors()]
+        return JSONResponse(json.loads(json.dumps({"detail": found}, ensure_ascii=True)), 422)
 
     @app.exception_handler(Failed)
     async def failed(request: Request, error: Failed) -> JSONResponse:

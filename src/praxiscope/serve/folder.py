@@ -30,6 +30,10 @@ class Folder:
         found = {}
         for path in search(root)[0]:
             real = path.resolve()
+            try:
+                str(real).encode()
+            except UnicodeEncodeError:  # a name that neither JSON nor a CSV can hold
+                continue
             if real.is_file() and real.is_relative_to(root):  # no link leads out of the folder
                 name = path.relative_to(root).as_posix()
                 found[hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:16]] = real

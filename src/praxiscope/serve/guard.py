@@ -82,7 +82,7 @@ class Guard:
             await _answer(send, status, text)
             return
         if self._token and (given := _query_token(scope)) is not None:
-            await _remember(send, given)
+            await _remember(send, _cookie(scope), given)
             return
         most = self._most if scope["path"] in self._uploads else _SMALL
         await self.app(scope, self._bounded(receive, most), self._with_headers(send))
@@ -98,7 +98,7 @@ class Guard:
             return 421, "This server is not called by this name. Start it with --name NAME to allow it."
         safe = scope["method"] in ("GET", "HEAD")
         origins = [value for name, value in headers if name == "origin"]
-        if not safe and any(urlsplit(origin).netloc.lower() != hosts[0].lower() for origin in origins):
+        if not safe and any(_host_of(origin) != hosts[0].lower() for origin in origins):
             return 403, "Requests of other web pages are not accepted."
         if not safe and any(name == "sec-fetch-site" and value == "cross-site" for name, value in headers):
             return 403, "Requests of other web pages are not accepted."
@@ -133,7 +133,7 @@ class Guard:
                 given.append(value[7:].strip())
             elif name == "cookie":
                 try:
-                    cookie = SimpleCookie(value).get(COOKIE)
+                    cookie = SimpleCookie(value).get(_cookie(scope))
                 except CookieError:
                     continue
                 given.append(cookie.value if cookie is not None else None)
@@ -180,6 +180,14 @@ class Guard:
         return bounded
 
 
+def _host_of(origin: str) -> str:
+    """Host and port of an origin; empty if it has none."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
+
+
 def _query_token(scope: dict[str, Any]) -> str | None:
     """The token in the address of the page."""
     if scope["path"] != "/":
@@ -187,9 +195,15 @@ def _query_token(scope: dict[str, Any]) -> str | None:
     return parse_qs(scope["query_string"].decode("latin-1")).get("token", [None])[0]
 
 
-async def _remember(send: Send, token: str) -> None:
+def _cookie(scope: dict[str, Any]) -> str:
+    """The name of the cookie: browsers send those of one port to the others of a host, too."""
+    return f"{COOKIE}_{(scope.get('server') or ('', 0))[1]}"
+
+
+async def _remember(send: Send, name: str, token: str) -> None:
     """Keep the token in a cookie, and open the page without it in the address."""
-    cookie = f"{COOKIE}={token}; HttpOnly; SameSite=Strict; Path=/"
+    # Lax, as the address may be opened from a link; changes need the own origin anyway.
+    cookie = f"{name}={token}; HttpOnly; SameSite=Lax; Path=/"
     headers = [
         (b"location", b"/"),
         (b"set-cookie", cookie.encode("latin-1", "ignore")),

@@ -10,7 +10,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ class Item:
         why, similar, preview: "queued", "done" or an error; empty if not asked for.
         corrections: ``label``, ``start_s``, ``end_s`` (None: of the whole video).
         keep: the analysis goes on if nobody watches.
-        progress: of the explanation or the copy, from 0 to 1.
+        progress: of the explanation ("why") and the copy ("preview"), from 0 to 1.
     """
 
     id: str
@@ -69,10 +69,11 @@ class Item:
     preview: str = ""
     corrections: list[dict[str, Any]] = field(default_factory=list)
     keep: bool = False
-    progress: float = 0.0
+    progress: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.version, self.watchers, self.seen = 0, 0, time.monotonic()
+        self.removed = False
         self._changed = asyncio.Event()
 
     @property
@@ -82,9 +83,8 @@ class Item:
 
     def public(self) -> dict[str, Any]:
         """What clients see: everything but the path, and the number of windows in place of the windows."""
-        found = {**asdict(self), "windows": len(self.windows)}
-        del found["path"], found["owned"]
-        return found
+        names = (one.name for one in fields(self) if one.name not in ("path", "owned", "windows"))
+        return {**{name: getattr(self, name) for name in names}, "windows": len(self.windows)}
 
     def change(self) -> None:
         """Wake those who watch."""
@@ -102,7 +102,10 @@ class Item:
 def display_name(text: str) -> str:
     """A name that can be shown: one line of printable characters, of 120 at most."""
     last = re.split(r"[/\\]", text)[-1]
-    return "".join(sign for sign in last if sign.isprintable())[:120].strip() or "video"
+    shown = (" " if sign.isspace() else sign for sign in last)
+    # Joiners make emoji of families; other signs of format, and those of direction, could show another name.
+    kept = (sign for sign in shown if sign.isprintable() or sign == "\u200d")
+    return "".join(kept)[:120].strip() or "video"
 
 
 class Items:
@@ -117,16 +120,27 @@ class Items:
         self._folder = root / "items"
         self._folder.mkdir(parents=True, exist_ok=True)
         self._items: dict[str, Item] = {}
+        self.problems: list[str] = []  # of items that could not be opened, and were left as they are
+        for folder in root.glob("upload-*"):  # of a server that was killed
+            shutil.rmtree(folder, ignore_errors=True)
         for folder in sorted(self._folder.iterdir()):
             if _ID.fullmatch(folder.name):
                 self._open(folder)
 
     def _open(self, folder: Path) -> None:
-        try:
-            item = Item(**json.loads((folder / "item.json").read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):  # an upload that was interrupted
+        file = folder / "item.json"
+        if not file.exists():  # an upload that was interrupted
             shutil.rmtree(folder, ignore_errors=True)
             return
+        known = {one.name for one in fields(Item)}
+        try:
+            found = json.loads(file.read_text(encoding="utf-8"))
+            item = Item(**{name: value for name, value in found.items() if name in known})
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            self.problems.append(f"{file}: cannot be read ({error}), and is left out.")
+            return
+        if item.owned:
+            item.path = str((folder / Path(item.path).name).resolve())
         if not item.ended:
             item.status, item.windows = "stopped", []
         for name in ("why", "similar", "preview"):
@@ -158,15 +172,28 @@ class Items:
 
     def save(self, item: Item) -> None:
         """Write an item, and wake those who watch it."""
-        if item.id in self._items:
-            write_json(self.folder(item.id) / "item.json", asdict(item))
-        item.change()
+        try:
+            if item.id in self._items:
+                kept = asdict(item)
+                if item.owned:  # the folder may be moved
+                    kept["path"] = Path(item.path).name
+                write_json(self.folder(item.id) / "item.json", kept)
+        finally:
+            item.change()
+
+    def keep(self, item: Item) -> None:
+        """Write an item if possible, and wake those who watch it; the reason why not is noted in it."""
+        try:
+            self.save(item)
+        except OSError as error:
+            item.notes = [*item.notes, f"This is not saved: {error.strerror}."]
+            item.change()
 
     def remove(self, item: Item) -> None:
         """Remove an item, its results and its corrections; and its file if it was uploaded."""
         del self._items[item.id]
         shutil.rmtree(self.folder(item.id), ignore_errors=True)
-        item.status = "stopped"
+        item.status, item.removed = "stopped", True
         item.change()
         self.write_corrections()
 

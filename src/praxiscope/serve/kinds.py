@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from praxiscope.errors import ArgumentError, DataError, PraxiscopeError
+from praxiscope.serve.options import LONG_S
 
 if TYPE_CHECKING:
     from praxiscope.inference.fused import AnyRecogniser
 
-__all__ = ["KINDS", "Steps", "Worker", "predict_together"]
+__all__ = ["KINDS", "Steps", "Worker", "error_text", "predict_together"]
 
 _THUMBS, _THUMB_ROWS = 12, 120
-_LONG_S = 300.0  # of all frames of a longer video there are windows only
 Steps = Iterator[dict[str, Any]]
 
 
@@ -51,6 +51,14 @@ class Worker:
 
             self.library = Library(library)
 
+    @property
+    def takes_all(self) -> bool:
+        """Whether the answer is, by default, one of all frames."""
+        from praxiscope.evaluation.protocols import parse_protocol
+
+        parts: Sequence[Any] = self.recogniser.parts
+        return any(parse_protocol(part.default_protocol()).sampling == "all" for part in parts)
+
     def answer(self, path: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The answer of ``praxiscope predict``, as its ``--json`` has it."""
         found = self.recogniser.predict(path, settings.get("top", 5), settings.get("protocol"))
@@ -63,20 +71,32 @@ class Worker:
 
 
 def predict(worker: Worker, path: str, settings: Mapping[str, Any]) -> Steps:
-    """The answer for one video."""
-    yield {"kind": "answer", "answer": worker.answer(path, settings)}
+    """The answer for one video; of all frames of a long one the mean over windows, which other jobs can interrupt."""
+    if not (settings["long"] and settings["protocol"] is None and worker.takes_all):
+        yield {"kind": "answer", "answer": worker.answer(path, settings)}
+        return
+    windows = _Windows()
+    for segment in _timeline(worker, path, settings):
+        windows.add(segment)
+        yield {"kind": "beat"}
+    yield {"kind": "answer", "answer": windows.answer(settings["top"])}
 
 
 def predict_together(
-    worker: Worker, jobs: Mapping[str, str], settings: Mapping[str, Any], begin: Callable[[str], None]
-) -> Steps:
+    worker: Worker,
+    jobs: Mapping[str, str],
+    settings: Mapping[str, Any],
+    begin: Callable[[str], bool],
+    say: Callable[[dict[str, Any]], None],
+) -> None:
     """The answers for several videos, whose views share the batches of the network.
 
     Args:
         worker: has the network.
         jobs: paths by job.
         settings: of all of them.
-        begin: called with a job before its video is read.
+        begin: called with a job before its video is read; whether it is still wanted.
+        say: called with the messages about the jobs.
     """
     import torch
 
@@ -90,18 +110,19 @@ def predict_together(
     ids = list(jobs)
     records = [VideoRecord(id, Path(jobs[id]), ()) for id in ids]
     reader = network.clip_reader(records, [torch.tensor(-1)] * len(ids), protocol)
-    late: list[dict[str, Any]] = []
 
     def clips() -> Iterator[Clip]:
         for number, id in enumerate(ids):
-            try:
-                begin(id)
-                clip = reader.read(number)
-            except PraxiscopeError as error:
-                late.append({"job": id, "kind": "failed", "error": str(error)})
+            if not begin(id):
                 continue
-            if clip.long:
-                late.extend(_alone(worker, id, jobs[id], settings))
+            try:
+                clip = reader.read(number)
+                if clip.long:
+                    say({"job": id, "kind": "answer", "answer": worker.answer(jobs[id], settings)})
+                    say({"job": id, "kind": "done"})
+                    continue
+            except Exception as error:  # the others go on
+                say({"job": id, "kind": "failed", "error": error_text(error)})
                 continue
             yield clip
 
@@ -111,47 +132,32 @@ def predict_together(
         top = settings.get("top", 5)
         labels, scores = best_labels(logits, card.labels, card.multi_label, top, card.temperature)
         answer = {"labels": labels, "scores": scores, "none_of_these": is_none(scores, threshold)}
-        yield {"job": clip.id, "kind": "answer", "answer": {**answer, "none_below": threshold}}
-        yield {"job": clip.id, "kind": "done"}
-    yield from late
+        say({"job": clip.id, "kind": "answer", "answer": {**answer, "none_below": threshold}})
+        say({"job": clip.id, "kind": "done"})
 
 
-def _alone(worker: Worker, id: str, path: str, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
-    try:
-        answer = worker.answer(path, settings)
-    except PraxiscopeError as error:
-        return [{"job": id, "kind": "failed", "error": str(error)}]
-    return [{"job": id, "kind": "answer", "answer": answer}, {"job": id, "kind": "done"}]
+def error_text(error: Exception) -> str:
+    """What is said of an error: its message if it is one of praxiscope's."""
+    if isinstance(error, (PraxiscopeError, OSError)):
+        return str(error)
+    return f"internal error: {type(error).__name__}: {error}"
 
 
 def analyse(worker: Worker, path: str, settings: Mapping[str, Any]) -> Steps:
     """Thumbnails, the answer, and the timeline of one video as it is computed."""
-    from praxiscope.evaluation.protocols import parse_protocol
     from praxiscope.video.decode import known_damage
 
-    duration_s = float(settings["duration_s"])
     yield {"kind": "thumbs", "thumbs": thumbnails(path)}
-    parts: Sequence[Any] = worker.recogniser.parts
-    every = any(parse_protocol(part.default_protocol()).sampling == "all" for part in parts)
-    answered = duration_s <= _LONG_S or not every
+    answered = float(settings["duration_s"]) <= LONG_S or not worker.takes_all
     if answered:
         yield {"kind": "answer", "answer": worker.answer(path, settings)}
     windows = _Windows()
     try:
-        for segment in worker.recogniser.timeline(
-            path, top=len(worker.recogniser.labels), **_windows(worker, settings)
-        ):
+        for segment in _timeline(worker, path, settings):
             windows.add(segment)
-            yield {
-                "kind": "window",
-                "window": [
-                    segment.start_s,
-                    segment.end_s,
-                    segment.labels[:3],
-                    segment.scores[:3],
-                    segment.none_of_these,
-                ],
-            }
+            labels, scores = segment.labels[:3], segment.scores[:3]
+            row = [segment.start_s, segment.end_s, labels, scores, segment.none_of_these]
+            yield {"kind": "window", "window": row}
     except (ArgumentError, DataError) as error:  # a model without windows
         yield {"kind": "note", "note": f"No timeline: {error}"}
     if windows.count:
@@ -162,15 +168,16 @@ def analyse(worker: Worker, path: str, settings: Mapping[str, Any]) -> Steps:
         yield {"kind": "note", "note": damage}
 
 
-def _windows(worker: Worker, settings: Mapping[str, Any]) -> dict[str, float]:
-    """Length and stride of the windows, in seconds: the model's, further apart in a video that would have too many."""
+def _timeline(worker: Worker, path: str, settings: Mapping[str, Any]) -> Iterator[Any]:
+    """The windows: the model's, further apart in a video that would have too many."""
     from praxiscope.inference.timeline import default_window
 
     contract = worker.recogniser.card.input
     window_s = default_window(contract)
     stride_s = 1.0 if contract.fps is None else window_s / 2
-    least_s = float(settings["duration_s"]) / float(settings["windows"])
-    return {"window_s": window_s, "stride_s": max(stride_s, least_s)}
+    stride_s = max(stride_s, float(settings["duration_s"]) / float(settings["windows"]))
+    count = len(worker.recogniser.labels)
+    yield from worker.recogniser.timeline(path, window_s=window_s, stride_s=stride_s, top=count)
 
 
 class _Windows:
@@ -278,6 +285,8 @@ def preview(worker: Worker, path: str, settings: Mapping[str, Any]) -> Steps:
         if done % 50 == 0:
             worker.progress(min(done / total, 1.0), "")
 
+    if not Path(settings["out"]).parent.is_dir():
+        raise ArgumentError("the video was removed")
     redraw(video, settings["out"], lambda pixels, time_s: pixels, advance)
     yield from ()
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from praxiscope.errors import ArgumentError
 
-__all__ = ["LOOPBACK", "Limits", "ServeOptions"]
+__all__ = ["LONG_S", "LOOPBACK", "Limits", "ServeOptions"]
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+LONG_S = 300.0  # of all frames of a longer video there are windows only
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,8 @@ class ServeOptions:
     def __post_init__(self) -> None:
         if not 0 <= self.port < 65536:
             raise ArgumentError(f"--port must be from 0 to 65535, got {self.port}")
+        if not self.host:
+            raise ArgumentError("--host is empty. Give an address, such as 0.0.0.0 for all of this machine.")
         if self.workers < 1:
             raise ArgumentError(f"--workers must be at least 1, got {self.workers}")
         if not self.local and not self.token:

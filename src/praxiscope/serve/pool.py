@@ -12,7 +12,7 @@ from typing import Any
 from praxiscope.errors import PraxiscopeError
 from praxiscope.serve.child import Child
 
-__all__ = ["Busy", "Job", "Pool"]
+__all__ = ["Broken", "Busy", "Job", "Pool"]
 
 _MOST_DEATHS = 2  # of the processes that had the job
 _MOST_FALSE_STARTS = 3  # of a process, in a row
@@ -20,6 +20,10 @@ _MOST_FALSE_STARTS = 3  # of a process, in a row
 
 class Busy(PraxiscopeError):
     """Too many jobs wait."""
+
+
+class Broken(PraxiscopeError):
+    """No process can start."""
 
 
 @dataclass
@@ -130,10 +134,11 @@ class Pool:
         """Add a job.
 
         Raises:
-            Busy: too many jobs wait, or no process can start.
+            Busy: too many jobs wait.
+            Broken: no process can start.
         """
         if self._broken:
-            raise Busy(self._broken)
+            raise Broken(self._broken)
         room = sum(max(0, self._at_once - len(slot.active)) for slot in self._slots)
         if len(self._waiting) >= self._most + (0 if self._waiting else room):
             raise Busy(f"{len(self._waiting)} jobs wait already. Try again later.")
@@ -193,10 +198,14 @@ class Pool:
         elif (job := slot.active.get(str(message.get("job")))) is not None:
             if kind in ("done", "failed"):
                 del slot.active[job.id]
-            if kind == "failed":
-                job.fail(str(message["error"]))
-            else:
-                job.tell(message)
+            try:
+                if kind == "failed":
+                    job.fail(str(message["error"]))
+                else:
+                    job.tell(message)
+            finally:
+                self._hand_out()
+            return
         self._hand_out()
 
     def _ended(self, slot: _Slot) -> None:

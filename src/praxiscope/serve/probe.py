@@ -23,7 +23,8 @@ _BEGINNINGS = (
     (0, b"\x00\x00\x01\xba"),  # MPEG programme stream
     (0, b"\x00\x00\x01\xb3"),  # MPEG video
     (0, b"\x00\x00\x00\x01"),  # raw H.264 and H.265
-    (0, b"GIF8"),
+    (0, b"GIF87a"),
+    (0, b"GIF89a"),
     (0, b"YUV4MPEG2"),
     (0, b"DKIF"),  # IVF
     (0, b"\x06\x0e\x2b\x34"),  # MXF
@@ -40,10 +41,7 @@ def is_container(head: bytes) -> bool:
     if head[:4] == b"RIFF" and head[8:12] in (b"AVI ", b"AVIX"):
         return True
     # MPEG transport stream: a byte 0x47 every 188 bytes, or every 192 after four bytes.
-    return any(
-        len(head) > start + step and head[start] == head[start + step] == 0x47
-        for start, step in ((0, 188), (4, 192))
-    )
+    return any(head[start : start + 2 * step + 1 : step] == b"GGG" for start, step in ((0, 188), (4, 192)))
 
 
 def probe(path: str, limits: Mapping[str, float]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
+from urllib.parse import quote
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -29,16 +30,27 @@ Ready: TypeAlias = Callable[[int, Callable[[], None]], None]
 
 
 class _Protocol(H11Protocol):
-    """HTTP that closes connections on which the first request does not come."""
+    """HTTP that closes connections on which the next request, or the rest of the last one, does not come."""
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self.loop.call_later(_HEADER_S, self._check_begun)
+        self._since = self.loop.time()
+        self._watch()
 
-    def _check_begun(self) -> None:
-        begun = getattr(self, "cycle", None) is not None
-        if not begun and not self.transport.is_closing():
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._since = self.loop.time()
+
+    def _watch(self) -> None:
+        """Close the connection if no request is being answered, and none has come for too long."""
+        if self.transport.is_closing():
+            return
+        cycle = getattr(self, "cycle", None)
+        waiting = cycle is None or cycle.response_complete
+        if waiting and self.loop.time() - self._since > _HEADER_S:
             self.transport.close()
+        else:
+            self.loop.call_later(_HEADER_S / 5, self._watch)
 
 
 def serve(
@@ -102,6 +114,7 @@ def _bound(options: ServeOptions) -> socket.socket:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind((options.host, options.port))
+        sock.listen(128)  # who calls from now on is answered when the network is loaded
     except OSError as error:
         sock.close()
         raise ArgumentError(
@@ -121,8 +134,13 @@ async def _serve(
     try:
         await state.start()
         port = int(sock.getsockname()[1])
-        shown = f"[{options.host}]" if ":" in options.host else options.host
-        say(f"http://{shown}:{port}/" + (f"?token={options.token}" if options.token else ""))
+        for problem in state.items.problems:
+            say(f"Note: {problem}")
+        host = options.host
+        if host in ("0.0.0.0", "::"):  # of no use elsewhere
+            host = options.names[0] if options.names else socket.gethostname()
+        shown = f"[{host}]" if ":" in host else host
+        say(f"http://{shown}:{port}/" + (f"?token={quote(options.token, safe='')}" if options.token else ""))
         guard = Guard(
             create_app(state),
             hosts={
@@ -152,7 +170,6 @@ async def _serve(
             timeout_graceful_shutdown=2,
         )
         server = uvicorn.Server(config)
-        sock.listen(128)  # who calls from now on is answered
         if ready is not None:
             ready(port, partial(setattr, server, "should_exit", True))
         await server.serve(sockets=[sock])

@@ -6,6 +6,7 @@ import asyncio
 import json
 import secrets
 import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,19 +14,23 @@ from typing import Any
 from praxiscope.serve.items import PREVIEW, Item, Items
 from praxiscope.serve.metrics import Metrics
 from praxiscope.serve.options import ServeOptions
-from praxiscope.serve.pool import Busy, Job, Pool
+from praxiscope.serve.pool import Broken, Busy, Job, Pool
 from praxiscope.serve.probe import probe_files
 from praxiscope.serve.training import Training
 from praxiscope.serve.work import work
 from praxiscope.video.picturefile import replacing
 
-__all__ = ["Failed", "State", "new_id"]
+__all__ = ["Conflict", "Failed", "State", "new_id"]
 
 _TOP = 5
 
 
 class Failed(Exception):
     """A job that failed; the message is for the client."""
+
+
+class Conflict(Exception):
+    """What is asked for does not go with what is being done; the message is for the client."""
 
 
 class State:
@@ -57,6 +62,7 @@ class State:
         bounds = {"seconds": limits.seconds, "pixels": limits.pixels, "frames": limits.frames}
         self.prober = Pool(probe_files, (bounds,), queue=limits.uploads + limits.queue, silence_s=60.0)
         self.uploads = 0
+        self._jobs: dict[tuple[str, str], str] = {}  # the last job of each kind of an item
         self.metrics.watch("jobs_waiting", "Jobs that wait.", lambda: self.network.waiting)
         self.metrics.watch("jobs_active", "Jobs in progress.", lambda: self.network.active)
         self.metrics.watch("videos", "Videos kept.", lambda: len(self.items))
@@ -92,7 +98,11 @@ class State:
             for item in list(self.items):
                 forgotten = not item.watchers and now - item.seen > self.options.limits.forget_s
                 if not item.ended and not item.keep and forgotten:
-                    self.network.cancel(item.id)
+                    self.stop(item)
+
+    def stop(self, item: Item) -> None:
+        """Stop the analysis of an item; what was found is kept."""
+        self.network.cancel(self._jobs.get((item.id, "analyse"), ""))
 
     async def run(self, pool: Pool, job: Job) -> dict[str, Any]:
         """Do a job and return the message that carries its result. It is cancelled with the caller.
@@ -161,8 +171,10 @@ class State:
         item.status, item.error, item.seen = "queued", "", time.monotonic()
         item.windows, item.notes, item.answer, item.spread = [], [], None, {}
         try:
-            self.network.submit(Job(item.id, "analyse", item.path, item.name, hear, settings))
-        except Busy:
+            job = self._job(item, "analyse", settings)
+            job.tell = hear
+            self.network.submit(job)
+        except (Busy, Broken):
             item.status = before if before != "queued" else "stopped"
             raise
         self.items.save(item)
@@ -174,13 +186,14 @@ class State:
             self._count("analyse", kind, began)
             item.status = {"done": "done", "failed": "failed"}.get(kind, "stopped")
             item.error = message.get("error", "")
-            self.items.save(item)
+            self.items.keep(item)
             return
         item.status = "running"
         if kind == "again":
             item.windows, item.notes, item.answer = [], ["The process was restarted."], None
         elif kind == "thumbs" and self.items.get(item.id) is item:
-            self.items.write_thumbs(item, message["thumbs"])
+            with suppress(OSError):  # a full disk: the results are still shown
+                self.items.write_thumbs(item, message["thumbs"])
         elif kind == "window":
             item.windows.append(message["window"])
         elif kind == "note":
@@ -219,37 +232,48 @@ class State:
 
     def _aside(self, item: Item, kind: str, settings: dict[str, Any], output: tuple[str, str] | None) -> None:
         if getattr(item, kind) == "queued":
-            return
-        job = Job(f"{item.id}-{kind}", kind, item.path, item.name, _nothing, settings)
+            raise Conflict("This is being made. Wait until it is there.")
+        job = self._job(item, kind, settings)
         began = time.monotonic()
 
         def tell(message: dict[str, Any]) -> None:
             if self.items.get(item.id) is not item:
                 return
             if message["kind"] == "progress":
-                item.progress = message["share"]
+                item.progress = {**item.progress, kind: message["share"]}
                 item.change()
             if output is not None and output[0] in message:
                 made = message[output[0]]
-                with replacing(self.items.folder(item.id) / output[1]) as target:
-                    target.write((made if isinstance(made, str) else json.dumps(made)).encode())
+                try:
+                    with replacing(self.items.folder(item.id) / output[1]) as target:
+                        target.write((made if isinstance(made, str) else json.dumps(made)).encode())
+                except OSError as error:
+                    message = {"kind": "failed", "error": f"it cannot be saved: {error.strerror}"}
+                    self.aside.cancel(job.id)
             if message["kind"] in ("done", "failed", "cancelled"):
                 self._count(kind, message["kind"], began)
-                setattr(
-                    item, kind, "done" if message["kind"] == "done" else message.get("error", "cancelled")
-                )
-                self.items.save(item)
+                if getattr(item, kind) == "queued":
+                    text = "done" if message["kind"] == "done" else message.get("error", "cancelled")
+                    setattr(item, kind, text)
+                self.items.keep(item)
 
         job.tell = tell
         self.aside.submit(job)
         setattr(item, kind, "queued")
-        self.items.save(item)
+        item.progress = {**item.progress, kind: 0.0}
+        item.change()
+
+    def _job(self, item: Item, kind: str, settings: dict[str, Any]) -> Job:
+        """A new job of an item; messages of the one before it are no longer heard."""
+        job = Job(new_id(), kind, item.path, item.name, _nothing, settings)
+        self._jobs[item.id, kind] = job.id
+        return job
 
     def remove(self, item: Item) -> None:
         """Stop what is done with an item, and remove it."""
-        self.network.cancel(item.id)
+        self.stop(item)
         for kind in ("why", "similar", "preview"):
-            self.aside.cancel(f"{item.id}-{kind}")
+            self.aside.cancel(self._jobs.get((item.id, kind), ""))
         self.items.remove(item)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from praxiscope.errors import PraxiscopeError
 from praxiscope.serve.child import Line
-from praxiscope.serve.kinds import KINDS, Steps, Worker, predict_together
+from praxiscope.serve.kinds import KINDS, Steps, Worker, error_text, predict_together
 
 __all__ = ["work"]
 
@@ -37,7 +37,8 @@ def work(line: Line, options: Mapping[str, Any], threads: int) -> None:
         {
             "kind": "ready",
             "labels": list(about.labels),
-            "model": about.card.name,
+            "model": " + ".join(dict.fromkeys(part.card.name for part in about.parts)),
+            "one": len(about.parts) == 1,
             "threads": torch.get_num_threads(),
         }
     )
@@ -60,6 +61,7 @@ class _Turns:
         self._line, self._worker = line, worker
         self._steps: dict[str, Steps] = {}
         self._together: dict[str, tuple[str, Mapping[str, Any]]] = {}  # jobs that share batches
+        self._wanted: set[str] = set()  # jobs that are being predicted together
         self._said = time.monotonic()
         network = worker.recogniser
         self._now = ""
@@ -68,7 +70,7 @@ class _Turns:
 
     def listen(self) -> None:
         """Take the messages that have come; without a job, wait for one."""
-        message = self._line.receive(wait=not (self._steps or self._together))
+        message = self._line.receive(wait=not (self._steps or self._together or self._wanted))
         while message is not None:
             self._take(message)
             message = self._line.receive(wait=False)
@@ -78,9 +80,10 @@ class _Turns:
         if "cancel" in message:
             self._steps.pop(message["cancel"], None)
             self._together.pop(message["cancel"], None)
+            self._wanted.discard(message["cancel"])
             return
         id, kind = message["job"], message["do"]
-        if kind == "predict" and self._shares:
+        if kind == "predict" and self._shares and not message["settings"]["long"]:
             self._together[id] = message["path"], message["settings"]
         else:
             self._steps[id] = KINDS[kind](self._worker, message["path"], message["settings"])
@@ -95,15 +98,14 @@ class _Turns:
             self._begin(id)
             try:
                 message: dict[str, Any] = next(self._steps[id], {"kind": "done"})
+                self._say({**message, "job": id})
             except _Cancelled:
                 continue
-            except (PraxiscopeError, OSError) as error:
-                message = {"kind": "failed", "error": str(error)}
             except Exception as error:  # the other jobs go on
-                message = {"kind": "failed", "error": f"internal error: {type(error).__name__}: {error}"}
+                message = {"kind": "failed", "error": error_text(error)}
+                self._say({**message, "job": id})
             if message["kind"] in ("done", "failed"):
                 self._steps.pop(id, None)
-            self._say({**message, "job": id})
         if time.monotonic() - self._said > _BEAT_S:
             self._say({"kind": "beat"})
 
@@ -113,15 +115,27 @@ class _Turns:
         jobs = {id: path for id, (path, settings) in self._together.items() if settings == first}
         for id in jobs:
             del self._together[id]
-        left = set(jobs)
+        self._wanted = set(jobs)
         try:
-            for message in predict_together(self._worker, jobs, first, self._begin):
-                if message["kind"] in ("done", "failed"):
-                    left.discard(message["job"])
-                self._say(message)
+            predict_together(self._worker, jobs, first, self._still_wanted, self._of_these)
         except Exception as error:
-            for id in left:
-                self._say({"job": id, "kind": "failed", "error": f"{type(error).__name__}: {error}"})
+            for id in list(self._wanted):
+                self._say({"job": id, "kind": "failed", "error": error_text(error)})
+        self._wanted = set()
+
+    def _still_wanted(self, id: str) -> bool:
+        """Hear what has come meanwhile, and say which job comes next, unless it was cancelled."""
+        self.listen()
+        if id not in self._wanted:
+            return False
+        self._begin(id)
+        return True
+
+    def _of_these(self, message: Mapping[str, Any]) -> None:
+        """Say something of a job that shares batches."""
+        if message["kind"] in ("done", "failed"):
+            self._wanted.discard(message["job"])
+        self._say(message)
 
     def _begin(self, id: str) -> None:
         """Say which job comes next."""

@@ -88,8 +88,8 @@ class _Pictures(Group):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         known = self.list_commands(ctx)
         if args and args[0] not in known and not ctx.resilient_parsing:
-            if not Path(args[0]).is_dir():
-                _refuse_option(args)
+            options = self.get_command(ctx, "page").params if Path(args[0]).is_dir() else ()
+            _refuse_option(args, {name for option in options for name in option.opts})
             if _is_folder(args[0]):
                 args = ["page", *args]
             elif not args[0].startswith("-"):
@@ -117,9 +117,9 @@ def _is_folder(word: str) -> bool:
     return not word.startswith("-") and (os.sep in word or Path(word).is_dir())
 
 
-def _refuse_option(args: list[str]) -> None:
-    """Raise an error for the old form ``explain VIDEO --flow``."""
-    kinds = [word[2:] for word in args if word.startswith("--") and word[2:] in NAMES]
+def _refuse_option(args: list[str], known: set[str]) -> None:
+    """Raise an error for the old form ``explain VIDEO --clusters``, unless it is one of the known options."""
+    kinds = [word[2:] for word in args if word.startswith("--") and word[2:] in NAMES and word not in known]
     if kinds:
         others = [word for word in args if word != f"--{kinds[0]}"]
         now = shlex.join(["praxiscope", "explain", kinds[0], *others])

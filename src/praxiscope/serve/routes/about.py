@@ -38,6 +38,7 @@ async def about(request: Request) -> dict[str, Any]:
     return {
         "version": __version__,
         "model": state.network.about.get("model"),
+        "trains": state.network.about.get("one"),
         "labels": state.network.about.get("labels"),
         "library": state.options.library is not None,
         "folder": state.options.videos is not None,

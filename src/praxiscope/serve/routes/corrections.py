@@ -31,7 +31,7 @@ async def correct(request: Request, id: str, correction: Correction) -> dict[str
     item, state = item_of(request, id), state_of(request)
     label = correction.label.strip()
     start_s, end_s = correction.start_s, correction.end_s
-    if not label:
+    if not any(sign.isprintable() and not sign.isspace() for sign in label):
         raise HTTPException(422, "The label is empty.")
     if end_s is not None and end_s <= (start_s or 0.0):
         raise HTTPException(422, "The part must end after it starts.")
@@ -39,10 +39,18 @@ async def correct(request: Request, id: str, correction: Correction) -> dict[str
         raise HTTPException(
             422, f"The part starts after the end of the video, {item.facts['duration_s']:.1f} s."
         )
+    if (end_s or 0.0) > item.facts["duration_s"] + 0.05:
+        raise HTTPException(
+            422, f"The part ends after the video, which lasts {item.facts['duration_s']:.1f} s."
+        )
     same = {"start_s": start_s, "end_s": end_s}
     others = [one for one in item.corrections if {name: one[name] for name in same} != same]
-    item.corrections = [*others, {"label": label, **same}]
-    state.items.save(item)
+    before, item.corrections = item.corrections, [*others, {"label": label, **same}]
+    try:
+        state.items.save(item)
+    except OSError:
+        item.corrections = before
+        raise
     return {"corrections": state.items.write_corrections()}
 
 
@@ -73,6 +81,10 @@ async def training(request: Request) -> dict[str, Any]:
 async def train(request: Request) -> dict[str, Any]:
     """Train on the corrections, from the network that is served, in a folder of the server."""
     state = state_of(request)
+    if not state.network.about["one"]:
+        raise HTTPException(
+            409, "A fused run is not trained again. Train its parts with the CSV of the corrections."
+        )
     if not state.items.write_corrections():
         raise HTTPException(409, "There are no corrections yet.")
     try:

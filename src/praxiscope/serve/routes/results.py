@@ -72,6 +72,8 @@ async def _follow(item: Item, sent: int) -> AsyncIterator[bytes]:
                 sent += len(new)
                 yield _event("windows", {"from": sent - len(new), "windows": new}, sent)
             yield _event("state", state)
+            if item.removed:
+                return
             await item.changed(version, _KEEP_ALIVE_S)
     finally:
         item.watchers -= 1

@@ -12,7 +12,7 @@ from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
 
 from praxiscope.serve.items import PREVIEW, Item, display_name
-from praxiscope.serve.pool import Busy
+from praxiscope.serve.pool import Broken, Busy
 from praxiscope.serve.routes.common import BODY, Name, item_of, state_of, uploading, while_there
 from praxiscope.serve.state import State, new_id
 from praxiscope.serve.upload import suffix_of, write_body
@@ -26,6 +26,7 @@ class Chosen(BaseModel):
     """A video of the folder that is served."""
 
     id: str = Field(max_length=64)
+    keep: bool = False
 
 
 @router.get("/api/videos")
@@ -63,14 +64,19 @@ async def upload(request: Request, name: Name = "video", keep: bool = False) -> 
     except BaseException:
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         raise
-    return _begin(state, item)
+    try:
+        return _begin(state, item)
+    except HTTPException:
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        raise
 
 
 def _begin(state: State, item: Item) -> dict[str, Any]:
+    _check_room(state)  # others may have come meanwhile
     state.items.add(item)
     try:
         state.analyse(item)
-    except Busy:
+    except (Busy, Broken):
         state.items.remove(item)
         raise
     return item.public()
@@ -85,7 +91,9 @@ async def choose(request: Request, chosen: Chosen) -> dict[str, Any]:
     _check_room(state)
     facts = await while_there(request, state.probe(found, found.name))
     size = found.stat().st_size
-    return _begin(state, Item(new_id(), display_name(found.name), str(found), False, size, facts))
+    return _begin(
+        state, Item(new_id(), display_name(found.name), str(found), False, size, facts, keep=chosen.keep)
+    )
 
 
 @router.get("/api/videos/{id}")
@@ -113,7 +121,7 @@ async def analyse(request: Request, id: str) -> dict[str, Any]:
 async def stop(request: Request, id: str) -> dict[str, Any]:
     """Stop the analysis of a video; what was found is kept."""
     item = item_of(request, id)
-    state_of(request).network.cancel(item.id)
+    state_of(request).stop(item)
     return item.public()
 
 

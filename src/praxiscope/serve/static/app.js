@@ -29,6 +29,8 @@ function start(about) {
     list();
   }
 
+  let again = 0;
+
   async function list() {
     const videos = await attempt(() => ask("api/videos"));
     if (!videos) return;
@@ -43,21 +45,32 @@ function start(about) {
       button.addEventListener("click", () => { open(video.id); get("detail").focus(); });
       return element("li", {}, button);
     }));
+    clearTimeout(again);
+    if (videos.some((video) => ["queued", "running"].includes(video.status))) again = setTimeout(list, 3000);
     if (focused) get("list").querySelector(`[data-id="${focused}"]`)?.focus();
   }
 
-  async function add(file, name) {
+  async function add(file, name, keep = get("keep").checked) {
     fail("");
+    if (file.size > about.limits.bytes) {
+      fail(`${name} has ${Math.ceil(file.size / 1e6)} MB; the server takes ${Math.floor(about.limits.bytes / 1e6)} MB.`);
+      return;
+    }
     const bar = element("progress", { max: 1, value: 0, "aria-label": `Upload of ${name}` });
     const row = element("p", { className: "small" }, `Uploading ${name}`, bar);
     get("uploads").append(row);
-    const video = await attempt(() => upload(file, name, get("keep").checked, (part) => { bar.value = part; }));
+    const video = await attempt(() => upload(file, name, keep, (part) => { bar.value = part; }));
     row.remove();
     if (video) open(video.id);
   }
 
+  // Of several files, only the last is watched: the others go on by themselves.
+  async function addAll(files) {
+    for (const file of files) await add(file, file.name, files.length > 1 || get("keep").checked);
+  }
+
   get("file").addEventListener("change", async (event) => {
-    for (const file of event.target.files) await add(file, file.name);
+    await addAll(event.target.files);
     event.target.value = "";
   });
   const drop = get("drop");
@@ -68,7 +81,7 @@ function start(about) {
     });
   }
   document.addEventListener("drop", async (event) => {
-    for (const file of event.dataTransfer.files) await add(file, file.name);
+    await addAll(event.dataTransfer.files);
   });
   useCamera(fail, add);
 
@@ -80,7 +93,7 @@ function start(about) {
   get("folder").addEventListener("submit", (event) => {
     event.preventDefault();
     attempt(async () => {
-      const video = await ask("api/videos/choose", { method: "POST", json: { id: get("folder-video").value } });
+      const video = await ask("api/videos/choose", { method: "POST", json: { id: get("folder-video").value, keep: get("keep").checked } });
       fail("");
       open(video.id);
     });
@@ -89,7 +102,7 @@ function start(about) {
   async function training() {
     const run = await attempt(() => ask("api/train"));
     if (!run) return;
-    const texts = { none: "", running: "Training …", done: `Trained: ${run.run}`, failed: "The training run failed." };
+    const texts = { none: "", running: "Training …", done: `Trained: ${run.run}, in the folder of the server`, failed: "The training run failed." };
     get("train-status").textContent = texts[run.status];
     get("train").disabled = run.status === "running";
     const output = get("train-output");
@@ -104,6 +117,7 @@ function start(about) {
     training();
   }));
 
+  show(get("train"), about.trains);
   training();
   list().then(() => {
     const id = location.hash.slice(1);

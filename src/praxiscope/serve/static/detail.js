@@ -27,6 +27,7 @@ export class Detail {
       event.preventDefault();
       this.try(() => ask(this.path("/why"), { method: "POST", json: { label: get("why-label").value || null } }));
     });
+    for (const id of ["from", "to"]) get(id).addEventListener("input", () => this.ofPart());
     show(get("similar"), about.library);
     get("labels").append(...about.labels.map((label) => element("option", { value: label })));
     get("why-label").append(
@@ -66,6 +67,8 @@ export class Detail {
     show(get("chosen"), true);
     this.events = new EventSource(this.path("/events"));
     this.events.addEventListener("state", (event) => this.show(JSON.parse(event.data)));
+    this.events.addEventListener("error", () => this.fail("The server does not answer. Is it still running?"));
+    this.events.addEventListener("open", () => this.fail(""));
     this.events.addEventListener("windows", (event) => this.grow(JSON.parse(event.data)));
   }
 
@@ -113,7 +116,7 @@ export class Detail {
     if (plays && !this.player.hasAttribute("src")) this.player.src = this.path("/file");
     const busy = state.preview === "queued";
     get("copy").disabled = busy;
-    setText(get("copy-status"), busy ? `Making it: ${Math.round(100 * state.progress)} %` : state.preview && !plays ? `No copy: ${state.preview}` : "");
+    setText(get("copy-status"), busy ? `Making it: ${Math.round(100 * (state.progress.preview || 0))} %` : state.preview && !plays ? `No copy: ${state.preview}` : "");
   }
 
   film(state) {
@@ -184,7 +187,12 @@ export class Detail {
     get("timeline").setAttribute("aria-valuetext", text);
     get("from").value = start;
     get("to").value = Math.min(end, this.state.facts.duration_s);
+    this.ofPart();
     this.seek(start);
+  }
+
+  ofPart() {
+    document.querySelector("input[value=part]").checked = true;
   }
 
   seek(time) {
@@ -234,7 +242,8 @@ export class Detail {
 
   why(state) {
     const done = state.why === "done", frame = get("why-page");
-    setText(get("why-status"), done || !state.why ? "" : state.why === "queued" ? `Explaining: ${Math.round(100 * state.progress)} %` : `No explanation: ${state.why}`);
+    setText(get("why-status"), done || !state.why ? "" : state.why === "queued" ? `Explaining: ${Math.round(100 * (state.progress.why || 0))} %` : `No explanation: ${state.why}`);
+    get("why").querySelector("button").disabled = state.why === "queued";
     if (done && this.done.why !== "done") frame.src = get("why-link").href = this.path("/why");
     this.done.why = state.why;
     show(frame, done);
@@ -257,6 +266,7 @@ export class Detail {
   }
 
   remove() {
+    if (!confirm("Remove this video, its results and its corrections?")) return;
     this.try(async () => {
       await ask(this.path(), { method: "DELETE" });
       this.close();

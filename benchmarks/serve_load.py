@@ -35,6 +35,7 @@ from common import Table, parser, run_command, write_tables
 
 from praxiscope.commands.predict import find_sources
 from praxiscope.progress import ConsoleReporter
+from praxiscope.units import counted
 
 CLIENTS = (1, 8, 32)
 
@@ -263,7 +264,7 @@ def main() -> None:
         before = {path for path in Path(folder).rglob("*") if path.is_file()}
         with serving(options.run, store) as (port, pid):
             for clients, kill in [*((clients, False) for clients in CLIENTS), (8, True)]:
-                speaker.line(f"{clients} clients{', a worker is killed' if kill else ''} …")
+                speaker.line(f"{counted(clients, 'client')}{', a worker is killed' if kill else ''} …")
                 name = f"{clients}, a worker is killed" if kill else str(clients)
                 rows.append([name, *load(port, pid, bodies, clients, options.seconds, kill)])
             speaker.line("hostile requests …")

@@ -135,6 +135,11 @@ def test_a_pass_on_a_cpu_has_a_quarter_of_a_mebipixel(device: str, size: tuple[i
     assert forward_snippets(torch.device(device), *size) == count
 
 
+def test_in_bfloat16_a_cpu_takes_more_at_once() -> None:
+    assert forward_snippets(torch.device("cpu"), 224, 224, "bf16") == 13
+    assert forward_snippets(torch.device("cpu"), 2000, 2000, "bf16") == 1
+
+
 def test_whole_frames_of_flow_are_mirrored_with_their_vectors() -> None:
     flow = torch.randn(2, 4, 5, 6)
     plain, mirrored = crops_of("full-mirrored", SIZE, flow, "flow")

@@ -138,5 +138,5 @@ def serve(
     from praxiscope.serve.run import serve as run_server
 
     speaker = reporter()
-    speaker.line("Loading the network …")
+    speaker.line("Loading the model …")
     run_server(options, say=speaker.line)

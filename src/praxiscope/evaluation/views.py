@@ -113,17 +113,20 @@ def inference_precision(device: torch.device, wish: str = "auto") -> Precision:
 
 # Snippets per forward pass: few enough for bounded memory. On a CPU also few enough that the output of a layer stays
 # close to the cache, and below the 32 MiB from which the C library requests memory from the system at every allocation.
-_MOST, _CPU_PIXELS = 64, 2**18
+# In bfloat16 the output is half as large, and every pass converts the weights anew.
+_MOST, _CPU_PIXELS, _CPU_PIXELS_BF16 = 64, 2**18, 5 * 2**17
 
 
-def forward_snippets(device: torch.device, height: int, width: int) -> int:
+def forward_snippets(device: torch.device, height: int, width: int, precision: str = "32") -> int:
     """The number of snippets per forward pass without a gradient that is fast for a frame size.
 
-    On a CPU 5 of 224 pixels and 20 of 112 (measured: ``benchmarks/predict_chunks.md``), elsewhere 64.
+    On a CPU 5 of 224 pixels and 20 of 112 (measured: ``benchmarks/predict_chunks.md``), in bfloat16 13 of 224
+    (``benchmarks/prediction_speed.md``), elsewhere 64.
     """
     if device.type != "cpu":
         return _MOST
-    return max(1, min(_MOST, _CPU_PIXELS // (height * width)))
+    pixels = _CPU_PIXELS_BF16 if precision == "bf16" else _CPU_PIXELS
+    return max(1, min(_MOST, pixels // (height * width)))
 
 
 class ViewScorer:

@@ -138,7 +138,7 @@ class TrainedNetwork:
 
     def at_once(self, height: int, width: int) -> int:
         """Number of snippets of this size in one forward pass."""
-        return self.chunk_snippets or forward_snippets(self.device, height, width)
+        return self.chunk_snippets or forward_snippets(self.device, height, width, self.precision.name)
 
     def streams_frames(self, protocol: Protocol) -> bool:
         """Whether long videos are processed a few frames at a time. Stacks of flow or of frames are always read

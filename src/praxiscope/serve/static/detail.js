@@ -186,7 +186,7 @@ export class Detail {
     get("timeline").setAttribute("aria-valuenow", start.toFixed(1));
     get("timeline").setAttribute("aria-valuetext", text);
     get("from").value = start;
-    get("to").value = Math.min(end, this.state.facts.duration_s);
+    get("to").value = Number(Math.min(end, this.state.facts.duration_s).toFixed(3));
     this.ofPart();
     this.seek(start);
   }

@@ -54,15 +54,15 @@ def rows(page: Any) -> int:
     return count
 
 
-def test_upload_and_growing_timeline(opened: Any, minute: Path) -> None:
-    add(opened, minute)
-    expect(opened.locator("#name")).to_have_text("minute.mp4")
+def test_upload_and_growing_timeline(opened: Any, tmp_path: Path) -> None:
+    add(opened, make_video(tmp_path / "ten_minutes.mp4", frames=3000, rate=5))
+    expect(opened.locator("#name")).to_have_text("ten_minutes.mp4")
     expect(opened.locator("#windows tbody tr").first).to_be_attached()
     seen = {rows(opened)}
     while opened.locator("#status").text_content() != "Done":
         seen.add(rows(opened))
         opened.wait_for_timeout(20)
-    assert rows(opened) == 59  # windows of 2 s, every second, of 60 s
+    assert rows(opened) == 599  # windows of 2 s, every second, of 600 s
     assert len(seen) > 2
     expect(opened.locator("#film img")).to_have_count(12)
     expect(opened.locator("#scores tbody tr")).to_have_count(3)

@@ -82,6 +82,7 @@ def make(row_name: str, out: Path) -> dict[str, Any]:
     if done.is_file():
         return dict(json.loads(done.read_text()))
     shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
     name, words = MODELS[row_name]
     found: dict[str, Any] = {}
     try:

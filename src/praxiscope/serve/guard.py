@@ -81,8 +81,8 @@ class Guard:
             self._answered(status)
             await _answer(send, status, text)
             return
-        if self._token and (given := _query_token(scope)) is not None:
-            await _remember(send, _cookie(scope), given)
+        if self._token and _query_token(scope) is not None:
+            await _remember(send, _cookie(scope), self._token)
             return
         most = self._most if scope["path"] in self._uploads else _SMALL
         await self.app(scope, self._bounded(receive, most), self._with_headers(send))

@@ -59,6 +59,13 @@ class Worker:
         parts: Sequence[Any] = self.recogniser.parts
         return any(parse_protocol(part.default_protocol()).sampling == "all" for part in parts)
 
+    @property
+    def none_below(self) -> float | None:
+        """The probability below which an answer is none of the classes."""
+        from praxiscope.evaluation.answers import find_threshold
+
+        return find_threshold("auto", self.recogniser.calibration)
+
     def answer(self, path: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The answer of ``praxiscope predict``, as its ``--json`` has it."""
         found = self.recogniser.predict(path, settings.get("top", 5), settings.get("protocol"))
@@ -79,7 +86,7 @@ def predict(worker: Worker, path: str, settings: Mapping[str, Any]) -> Steps:
     for segment in _timeline(worker, path, settings):
         windows.add(segment)
         yield {"kind": "beat"}
-    yield {"kind": "answer", "answer": windows.answer(settings["top"])}
+    yield {"kind": "answer", "answer": windows.answer(settings["top"], worker.none_below)}
 
 
 def predict_together(
@@ -162,7 +169,7 @@ def analyse(worker: Worker, path: str, settings: Mapping[str, Any]) -> Steps:
         yield {"kind": "note", "note": f"No timeline: {error}"}
     if windows.count:
         if not answered:
-            yield {"kind": "answer", "answer": windows.answer(settings.get("top", 5))}
+            yield {"kind": "answer", "answer": windows.answer(settings["top"], worker.none_below)}
         yield {"kind": "spread", "spread": windows.spread()}
     if damage := known_damage(path):
         yield {"kind": "note", "note": damage}
@@ -185,24 +192,26 @@ class _Windows:
 
     def __init__(self) -> None:
         self.count = 0
+        self.none = True  # all of them show none of the classes
         self._sums: dict[str, tuple[float, float]] = {}
 
     def add(self, segment: Any) -> None:
         self.count += 1
+        self.none = self.none and segment.none_of_these
         for label, score in zip(segment.labels, segment.scores, strict=True):
             once, twice = self._sums.get(label, (0.0, 0.0))
             self._sums[label] = once + score, twice + score * score
 
-    def answer(self, top: int) -> dict[str, Any]:
-        """The classes with the highest mean."""
+    def answer(self, top: int, none_below: float | None) -> dict[str, Any]:
+        """The classes with the highest mean, as ``praxiscope predict --window`` gives them."""
         means = {label: once / self.count for label, (once, _) in self._sums.items()}
         best = sorted(means, key=lambda label: -means[label])[:top]
         scores = [means[label] for label in best]
         return {
             "labels": best,
             "scores": scores,
-            "none_of_these": False,
-            "none_below": None,
+            "none_of_these": self.none,
+            "none_below": none_below,
             "windows": self.count,
         }
 
@@ -244,8 +253,7 @@ def similar(worker: Worker, path: str, settings: Mapping[str, Any]) -> Steps:
 
     if worker.library is None:
         raise ArgumentError("no library is served. Start the server with --library.")
-    part = {name: settings.get(name) for name in ("start_s", "end_s")}
-    found = retrieve(worker.library, path, top=settings.get("top", 8), device=worker.device, **part)
+    found = retrieve(worker.library, path, top=settings.get("top", 8), device=worker.device)
     hits = [
         {
             "id": hit.item.id,
@@ -268,7 +276,7 @@ def why(worker: Worker, path: str, settings: Mapping[str, Any]) -> Steps:
     found = explain_video(
         worker.recogniser, path, label=settings["label"], name=settings["name"], progress=worker.progress
     )
-    yield {"kind": "page", "page": found.html(video_src=settings.get("video_src")), "facts": found.facts}
+    yield {"kind": "page", "page": found.html(video_src=settings.get("video_src"))}
 
 
 def preview(worker: Worker, path: str, settings: Mapping[str, Any]) -> Steps:

@@ -115,12 +115,6 @@ class Pool:
         """Number of jobs that processes have."""
         return sum(len(slot.active) for slot in self._slots)
 
-    @property
-    def processes(self) -> list[int]:
-        """Process ids."""
-        pids = [slot.child.process.pid for slot in self._slots if slot.child is not None]
-        return [pid for pid in pids if pid is not None]
-
     async def ready(self) -> dict[str, Any]:
         """Start the processes; return what the first one says about itself.
 

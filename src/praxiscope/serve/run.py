@@ -57,7 +57,7 @@ def serve(
     options: ServeOptions,
     *,
     say: Callable[[str], None],
-    ready: Callable[[int, Callable[[], None]], None] | None = None,
+    ready: Ready | None = None,
 ) -> None:
     """Serve until interrupted.
 

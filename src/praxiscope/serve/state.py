@@ -248,8 +248,9 @@ class State:
                     with replacing(self.items.folder(item.id) / output[1]) as target:
                         target.write((made if isinstance(made, str) else json.dumps(made)).encode())
                 except OSError as error:
-                    message = {"kind": "failed", "error": f"it cannot be saved: {error.strerror}"}
+                    setattr(item, kind, f"it cannot be saved: {error.strerror}")
                     self.aside.cancel(job.id)
+                    return
             if message["kind"] in ("done", "failed", "cancelled"):
                 self._count(kind, message["kind"], began)
                 if getattr(item, kind) == "queued":

@@ -39,7 +39,6 @@ def work(line: Line, options: Mapping[str, Any], threads: int) -> None:
             "labels": list(about.labels),
             "model": " + ".join(dict.fromkeys(part.card.name for part in about.parts)),
             "one": len(about.parts) == 1,
-            "threads": torch.get_num_threads(),
         }
     )
     turns = _Turns(line, worker)

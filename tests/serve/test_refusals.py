@@ -216,3 +216,62 @@ def test_a_folder_has_one_server(start: Any, network: Path, tmp_path: Path) -> N
             serve(ServeOptions(str(network), tmp_path / "b", port=server.port), say=lambda text: None)
     with pytest.raises(ArgumentError):
         ServeOptions(str(network), tmp_path, host="0.0.0.0")
+
+
+def test_connections_without_a_request_are_closed(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from praxiscope.serve import run
+
+    monkeypatch.setattr(run, "_HEADER_S", 1.0)
+    first = b"GET /health HTTP/1.1\r\nHost: localhost\r\n"
+    endless = b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n"
+    with start() as server:
+        for request in (first, first + b"\r\n" + first, first + endless):
+            with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+                connection.sendall(request)
+                ended = False
+                for _ in range(40):  # a few bytes now and then keep no connection open
+                    try:
+                        connection.sendall(b"X" if request is not first + endless else b"1\r\nx\r\n")
+                        connection.settimeout(0.2)
+                        ended = connection.recv(65536) == b""
+                    except TimeoutError:
+                        continue
+                    except OSError:
+                        ended = True
+                    if ended:
+                        break
+                assert ended
+
+
+def test_what_is_being_made_is_not_made_twice(server: Any, clip: Path) -> None:
+    id = server.ask("POST", "/api/videos", clip).json["id"]
+    assert server.ask("POST", f"/api/videos/{id}/why", label="up").status == 202
+    assert server.ask("POST", f"/api/videos/{id}/why", label="left").status == 409
+    assert server.ask("POST", f"/api/videos/{id}/why", label="sideways").status == 422
+    assert server.ask("DELETE", f"/api/videos/{id}").status == 204
+
+
+def test_a_folder_that_cannot_be_written_is_said(
+    server: Any, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from praxiscope.serve import items
+
+    id = server.ask("POST", "/api/videos", clip).json["id"]
+    server.ended(id)
+
+    def full(path: Path, content: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(items, "write_json", full)
+    assert server.ask("POST", f"/api/videos/{id}/corrections", label="up").status == 507
+    assert server.ask("GET", f"/api/videos/{id}").json["corrections"] == []
+    assert server.ask("POST", "/api/videos", clip).status == 507
+    assert server.ask("GET", "/api/videos").json[0]["id"] == id  # the one that could not be kept is gone
+
+
+def test_names_that_are_no_text_hide_no_other_video(clip: Path, tmp_path: Path) -> None:
+    from praxiscope.serve.folder import Folder
+
+    (tmp_path / "good.mp4").write_bytes(clip.read_bytes())
+    (tmp_path / "b\udcffd.mp4").write_bytes(clip.read_bytes())
+    assert [one["name"] for one in Folder(tmp_path).listed()] == ["good.mp4"]

@@ -73,10 +73,10 @@ async def upload(request: Request, name: Name = "video", keep: bool = False) -> 
 
 def _begin(state: State, item: Item) -> dict[str, Any]:
     _check_room(state)  # others may have come meanwhile
-    state.items.add(item)
     try:
+        state.items.add(item)
         state.analyse(item)
-    except (Busy, Broken):
+    except (Busy, Broken, OSError):
         state.items.remove(item)
         raise
     return item.public()

@@ -98,7 +98,7 @@ class Run(NamedTuple):
 def experiment(
     settings: TrainSettings,
     run: Path,
-    protocol: str,
+    protocol: str | None,
     *,
     source: TaskSource | None = None,
     task: str | None = None,
@@ -113,7 +113,7 @@ def experiment(
     Args:
         settings: settings of the training.
         run: run folder.
-        protocol: protocol of the test.
+        protocol: protocol of the test. None: the default of the model.
         source: data to test on. Default: the data of the training.
         task: for a network with several data sets, the one that ``source`` is.
         subset: "test", "val" or "train".
@@ -158,7 +158,7 @@ def experiment(
             reporter=reporter,
         )
         write_json(result, {**tested.figures, "made": made_now()})
-    return read_run(run, protocol, result, source=source)
+    return read_run(run, protocol or "", result, source=source)
 
 
 def read_run(run: Path, protocol: str, result: Path, *, source: TaskSource | None = None) -> Run:

@@ -57,7 +57,8 @@ Data = Annotated[
 Split = Annotated[
     str | None,
     typer.Option(
-        help="Official split of a LAYOUT: 1, 2 or 3 (breakfast: 1 to 4); weizmann: the person held out.",
+        help="Official split of a LAYOUT: 1, 2 or 3 (breakfast: 1 to 4); weizmann: the person held out. K/N: fold K of "
+        "N of any data, divided by group.",
         rich_help_panel=DATA_PANEL,
     ),
 ]

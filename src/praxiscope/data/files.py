@@ -72,6 +72,7 @@ class Listing:
         notes: messages for the user.
         left_out: files, and links to folders, among the videos that are not read.
         official: whether the lists of a known set were read.
+        split_notes: messages about the split, which are of no use where another split is made.
         multi_label: whether training uses all labels of a video at once; None for True if a training video has several
             labels.
     """
@@ -82,6 +83,7 @@ class Listing:
     notes: tuple[str, ...] = ()
     left_out: tuple[Path, ...] = ()
     official: bool = False
+    split_notes: tuple[str, ...] = ()
     multi_label: bool | None = None
 
 

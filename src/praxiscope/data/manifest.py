@@ -12,6 +12,7 @@ from pathlib import Path
 
 from praxiscope.data.csvfile import CLASS_LIST, read_class_list, read_csv, write_csv
 from praxiscope.data.files import Listing, first_few, is_video, left_out_note, search, split_name, video_id
+from praxiscope.data.folds import fold_split, parse_fold
 from praxiscope.data.layouts import LAYOUTS, SPLITS
 from praxiscope.data.split_checks import (
     check_classes,
@@ -129,7 +130,8 @@ def load_records(
         data: a folder of class folders (``CLASS/…``, or ``train/CLASS/…``, ``test/CLASS/…``), a CSV
             (``path,label[,start,end,split,group]``), or ``LAYOUT:FOLDER`` for a known data set. If a folder contains a
             ``praxiscope.csv``, that list is read.
-        split: for a layout: the number of the official split, or the person to hold out.
+        split: for a layout: the number of the official split, or the person to hold out. For any data: "2/5", the
+            second of five folds of cross-validation by group, in place of the splits of the data.
         annotations: for a layout: the folder of the official lists, if it is not found automatically.
         seed: seed of the random split, which is drawn if the data set has no split.
         test_fraction: fraction of test videos in a random split.
@@ -144,13 +146,17 @@ def load_records(
         ArgumentError: an argument does not apply; UnknownNameError: the layout is unknown.
     """
     name, root, listing = _read(data, split, annotations)
-    records, notes = list(listing.records), [*listing.notes, *left_out_note(root, listing.left_out)]
+    fold = parse_fold(split)
+    notes = [*listing.notes, *(listing.split_notes if fold is None else ())]
+    records, notes = list(listing.records), [*notes, *left_out_note(root, listing.left_out)]
     multi_label = listing.multi_label
     if multi_label is None:  # before a random split, which might put all such videos on one side
         multi_label = any(len(record.labels) > 1 for record in records if record.split in ("train", None))
     if not records:
         raise _nothing(name, root, listing)
     refuse_duplicates(records)
+    if fold is not None:
+        records = fold_split(records, fold)
     if listing.missing:
         cut = any(record.start_s is not None or record.end_s is not None for record in records)
         notes.append(
@@ -201,14 +207,14 @@ def find_data(
         root = Path(known[2])
         if not root.is_dir():
             raise DataError(f"{root}: no such folder. Give the folder of the {known[1]} videos.")
-        if check_split := SPLITS.get(known[1].lower()):
+        if parse_fold(split) is None and (check_split := SPLITS.get(known[1].lower())):
             check_split(split)
         return known[1].lower(), root
-    for argument, value in (("split", split), ("annotations", annotations)):
+    for argument, value in (("split", None if parse_fold(split) else split), ("annotations", annotations)):
         if value is not None:
             raise ArgumentError(
                 f"{argument}={value} needs a known data set, LAYOUT:FOLDER (layouts: "
-                f"{', '.join(LAYOUTS)}); {path} is not one. Leave {argument} out."
+                f"{', '.join(LAYOUTS)}); {path} is not one. Leave {argument} out{_FOLDS[argument]}."
             )
     if not path.exists() or not str(data):  # an empty name does not mean the current folder
         raise DataError(no_file(data, _SUPPORTED))
@@ -217,11 +223,14 @@ def find_data(
     return None, path
 
 
+_FOLDS = {"split": ", or give K/N, such as 1/5, for a fold of cross-validation", "annotations": ""}
+
+
 def _read(data: str | Path, split: int | str | None, annotations: Path | None) -> tuple[str, Path, Listing]:
     """Detect the form of ``data`` and read it. Returns its name, its root and its listing."""
     layout, path = find_data(data, split, annotations)
     if layout is not None:
-        listing = LAYOUTS.get(layout)(path, split, annotations)
+        listing = LAYOUTS.get(layout)(path, None if parse_fold(split) else split, annotations)
         return layout, path, replace(listing, official=True, left_out=_beside(path, listing))
     if path.is_dir():
         listed = path / MANIFEST_NAME

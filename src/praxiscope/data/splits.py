@@ -15,7 +15,7 @@ from praxiscope.types import VideoRecord
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["class_weights", "epoch_order", "group_split", "leaking_groups"]
+__all__ = ["class_weights", "epoch_order", "group_keys", "group_split", "leaking_groups"]
 
 
 def group_split(
@@ -41,7 +41,7 @@ def group_split(
     """
     if not 0 <= test_fraction < 1:
         raise ArgumentError(f"test_fraction must be from 0 to below 1, got {test_fraction!r}")
-    of_record = _group_keys(records)
+    of_record = group_keys(records)
     groups: dict[tuple[str, str], list[VideoRecord]] = defaultdict(list)
     for key, record in zip(of_record, records, strict=True):
         groups[key].append(record)
@@ -153,7 +153,7 @@ def class_weights(counts: Sequence[int]) -> Tensor:
     return (inverse / inverse.mean()).to(torch.float32)
 
 
-def _group_keys(records: Sequence[VideoRecord]) -> list[tuple[str, str]]:
+def group_keys(records: Sequence[VideoRecord]) -> list[tuple[str, str]]:
     """The key of the group of each video: a group, the file of several parts, or a single video. The first part of the
     key distinguishes a group from a video of the same name."""
     parts = Counter(record.path for record in records)

@@ -9,7 +9,17 @@ import typer
 
 from praxiscope.cli.common import OUTPUT_PANEL, command_line
 
-__all__ = ["Figure", "Rows", "Seeds", "Side", "Steps", "check_figure", "print_cells", "print_text"]
+__all__ = [
+    "Figure",
+    "Rows",
+    "Seeds",
+    "Side",
+    "Steps",
+    "check_figure",
+    "markdown",
+    "print_cells",
+    "print_text",
+]
 
 Rows = Annotated[
     list[str] | None,
@@ -38,9 +48,12 @@ def check_figure(path: Path | None) -> None:
 
 def print_cells(header: list[str], rows: list[list[str]], made: str = "") -> None:
     """Print a Markdown table."""
-    print_text(
-        "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows)), made
-    )
+    print_text(markdown(header, rows), made)
+
+
+def markdown(header: list[str], rows: list[list[str]]) -> str:
+    """Format a Markdown table."""
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows))
 
 
 def print_text(table: str, made: str = "") -> None:

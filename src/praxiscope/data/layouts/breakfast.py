@@ -79,9 +79,8 @@ def breakfast(folder: Path, split: int | str | None = None, annotations: Path | 
             )
         )
     here = {record.labels[0] for record in records}
-    notes: tuple[str, ...] = (
-        () if split is not None else (f"No split was given: this is official split 1 of {len(_TESTED)}.",)
-    )
+    notes: tuple[str, ...] = ()
+    told = () if split is not None else (f"No split was given: this is official split 1 of {len(_TESTED)}.",)
     if records and len(here) < len(ACTIVITIES):
         notes += (
             f"{len(ACTIVITIES) - len(here)} of the {len(ACTIVITIES)} activities have no videos and are "
@@ -93,7 +92,8 @@ def breakfast(folder: Path, split: int | str | None = None, annotations: Path | 
             "_ch1): two videos each.",
         )
     notes += unlisted_note(folder, others, "not named PXX_ACTIVITY (P03 to P54)")
-    return Listing(records, tuple(name for name in ACTIVITIES if name in here), notes=notes)
+    classes = tuple(name for name in ACTIVITIES if name in here)
+    return Listing(records, classes, notes=notes, split_notes=told)
 
 
 SPLITS["breakfast"] = lambda split: split_number(split, "breakfast", len(_TESTED))

@@ -86,9 +86,7 @@ def hmdb51(folder: Path, split: int | str | None = None, annotations: Path | Non
                     VideoRecord(video_id(video.relative_to(folder)), video, (label,), split=side, group=group)
                 )
     here = {record.labels[0] for record in records}
-    notes: tuple[str, ...] = (
-        () if split is not None else ("No split was given: this is official split 1 of 3.",)
-    )
+    notes: tuple[str, ...] = ()
     if absent := len(order) - len(here):
         notes += (
             f"{absent} of the {len(order)} classes {'has' if absent == 1 else 'have'} no videos and "
@@ -101,7 +99,11 @@ def hmdb51(folder: Path, split: int | str | None = None, annotations: Path | Non
         )
     notes += unlisted_note(folder, list(videos.values()), "in no list")
     return Listing(
-        records, tuple(name for name in order if name in here), present_first(missing, here), notes
+        records,
+        tuple(name for name in order if name in here),
+        present_first(missing, here),
+        notes,
+        split_notes=() if split is not None else ("No split was given: this is official split 1 of 3.",),
     )
 
 

@@ -47,7 +47,7 @@ def ucf101(folder: Path, split: int | str | None = None, annotations: Path | Non
     return _from_lists(folder, lists, number, notes) if lists else _from_groups(folder, number, notes)
 
 
-def _from_lists(folder: Path, lists: Path, number: int, notes: tuple[str, ...]) -> Listing:
+def _from_lists(folder: Path, lists: Path, number: int, split_notes: tuple[str, ...]) -> Listing:
     order = [_class_line(lists / "classInd.txt", i, line) for i, line in read_lines(lists / "classInd.txt")]
     videos = videos_by_stem(folder)
     records: list[VideoRecord] = []
@@ -64,6 +64,7 @@ def _from_lists(folder: Path, lists: Path, number: int, notes: tuple[str, ...]) 
             else:
                 records.append(_record(folder, video, listed[1], side))
     here = {record.labels[0] for record in records}
+    notes: tuple[str, ...] = ()
     if absent := len(order) - len(here):
         notes += (
             f"{absent} of the {len(order)} classes {'has' if absent == 1 else 'have'} no videos and "
@@ -71,11 +72,15 @@ def _from_lists(folder: Path, lists: Path, number: int, notes: tuple[str, ...]) 
         )
     notes += unlisted_note(folder, list(videos.values()), f"in neither list of split {number}")
     return Listing(
-        records, tuple(name for name in order if name in here), present_first(missing, here), notes
+        records,
+        tuple(name for name in order if name in here),
+        present_first(missing, here),
+        notes,
+        split_notes=split_notes,
     )
 
 
-def _from_groups(folder: Path, number: int, notes: tuple[str, ...]) -> Listing:
+def _from_groups(folder: Path, number: int, split_notes: tuple[str, ...]) -> Listing:
     """Apply the rule of the official lists without the lists: groups 1-7, 8-14 or 15-21 are for testing."""
     first, last = 7 * number - 6, 7 * number
     records: list[VideoRecord] = []
@@ -87,14 +92,17 @@ def _from_groups(folder: Path, number: int, notes: tuple[str, ...]) -> Listing:
             continue
         label, group = name
         records.append(_record(folder, video, label, "test" if first <= group <= last else "train"))
-    notes += (
+    split_notes += (
         f"The official lists were not found. Split {number} is computed instead: groups {first} to {last} for testing, "
         "the others for training.",
     )
     # The same order as that of the official list (Hammering before HammerThrow), so the class numbers are the same.
     classes = tuple(sorted({record.labels[0] for record in records}, key=str.lower))
     return Listing(
-        records, classes, notes=notes + unlisted_note(folder, others, "not named like a UCF-101 clip")
+        records,
+        classes,
+        notes=unlisted_note(folder, others, "not named like a UCF-101 clip"),
+        split_notes=split_notes,
     )
 
 

@@ -25,7 +25,7 @@ def weizmann(folder: Path, split: int | str | None = None, annotations: Path | N
 
     Args:
         folder: Folder of the ``PERSON_ACTION.avi`` files, with or without class folders.
-        split: The person to hold out: a name, or 1 to 9 in the order of ``PEOPLE``. None is 1.
+        split: The person to hold out: a name, or 1 to 9 in the order of ``PEOPLE``. None is the first who has clips.
         annotations: Must be None: persons and actions are in the file names.
 
     Returns:
@@ -36,7 +36,8 @@ def weizmann(folder: Path, split: int | str | None = None, annotations: Path | N
     """
     if annotations is not None:
         raise DataError("weizmann has no lists: labels come from the file names. Leave annotations out.")
-    person = _person(split)
+    people = {name["person"] for stem in videos_by_stem(folder) if (name := _NAME.fullmatch(stem))}
+    person = _person(split) if split is not None else next(filter(people.__contains__, PEOPLE), PEOPLE[0])
     records: list[VideoRecord] = []
     others: list[Path] = []
     for stem, video in videos_by_stem(folder).items():
@@ -61,13 +62,18 @@ def weizmann(folder: Path, split: int | str | None = None, annotations: Path | N
     found = {(record.group, record.labels[0]) for record in records}
     missing = tuple(f"{a}/{p}_{a}.avi" for a in ACTIONS for p in PEOPLE if (p, a) not in found)
     classes = tuple(a for a in ACTIONS if any((p, a) in found for p in PEOPLE))
-    notes: tuple[str, ...] = (
+    notes: tuple[str, ...] = ()
+    told = (
         () if split is not None else (f"No split was given: the clips of {person} (1 of 9) are for testing.",)
     )
     if len(classes) < len(ACTIONS):
         notes += (f"{len(ACTIONS) - len(classes)} of the 10 actions have no videos and are left out.",)
     return Listing(
-        records, classes, missing, notes + unlisted_note(folder, others, "not named PERSON_ACTION")
+        records,
+        classes,
+        missing,
+        notes + unlisted_note(folder, others, "not named PERSON_ACTION"),
+        split_notes=told,
     )
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from praxiscope.bench.folds import read_folder
 from praxiscope.data.manifest import load_records
-from praxiscope.errors import ArgumentError
+from praxiscope.errors import ArgumentError, unknown_name
 from praxiscope.evaluation.comparison import Difference, System, compare, holm, interval, read_system
 from praxiscope.evaluation.power import smallest_difference
 from praxiscope.evaluation.scores import Scores
@@ -79,29 +82,36 @@ def groups_of(systems: Sequence[System], data: str | None) -> dict[str, str]:
     return found
 
 
+@dataclass(frozen=True)
 class Comparison:
     """Systems and their differences.
 
     Attributes:
         systems: the systems.
         groups: the group of each video.
-        pairs: the difference of each pair of systems, by their names.
+        pairs: the names of two systems, of which the second is subtracted from the first; None: all pairs, a later
+            system minus an earlier one.
+
+    Raises:
+        ArgumentError: two systems have one name.
+        ScoresError: two systems were tested on different videos.
     """
 
-    def __init__(self, systems: Sequence[System], groups: Mapping[str, str], against: str | None) -> None:
-        self.systems, self.groups = list(systems), groups
-        names = [system.name for system in systems]
+    systems: Sequence[System]
+    groups: Mapping[str, str]
+    pairs: Sequence[tuple[str, str]] | None = None
+
+    def __post_init__(self) -> None:
+        names = [system.name for system in self.systems]
         if len(set(names)) < len(names):
             raise ArgumentError(f"two systems have one name ({', '.join(names)}). Give NAME=FILES.")
-        if against is not None and against not in names:
-            raise ArgumentError(f"--against {against}: no such system. The systems are {', '.join(names)}.")
-        self.pairs: dict[tuple[str, str], Difference] = {}
-        for number, one in enumerate(systems):
-            for other in systems[number + 1 :] if against is None else systems:
-                if against is None:
-                    self.pairs[other.name, one.name] = compare(other, one, groups)
-                elif other.name == against and one.name != against:
-                    self.pairs[one.name, against] = compare(one, other, groups)
+
+    @cached_property
+    def differences(self) -> dict[tuple[str, str], Difference]:
+        """The difference of each pair."""
+        known = {system.name: system for system in self.systems}
+        pairs = self.pairs or [(other, one) for one, other in combinations(known, 2)]
+        return {(one, other): compare(known[one], known[other], self.groups) for one, other in pairs}
 
 
 def compare_systems(texts: Sequence[str], data: str | None = None, against: str | None = None) -> Comparison:
@@ -118,7 +128,11 @@ def compare_systems(texts: Sequence[str], data: str | None = None, against: str 
     if len(texts) < 2:
         raise ArgumentError("give two or more systems to compare, each as NAME=FILES")
     systems = [find_system(text) for text in texts]
-    return Comparison(systems, groups_of(systems, data), against)
+    names = [system.name for system in systems]
+    if against is not None and against not in names:
+        raise unknown_name("system", against, names)
+    pairs = None if against is None else [(name, against) for name in names if name != against]
+    return Comparison(systems, groups_of(systems, data), pairs)
 
 
 def system_rows(found: Comparison) -> list[dict[str, Any]]:
@@ -146,9 +160,9 @@ def system_rows(found: Comparison) -> list[dict[str, Any]]:
 def pair_rows(found: Comparison) -> list[dict[str, Any]]:
     """The difference of each pair. ``can_show`` is the difference that a test of so many independent videos, with as
     many that only one system classifies correctly, shows with a probability of 80 %; None if there is none."""
-    adjusted = holm([pair.p for pair in found.pairs.values()])
+    adjusted = holm([pair.p for pair in found.differences.values()])
     rows = []
-    for ((one, other), pair), p in zip(found.pairs.items(), adjusted, strict=True):
+    for ((one, other), pair), p in zip(found.differences.items(), adjusted, strict=True):
         videos = len(found.systems[0].ids)
         differing = sum(pair.alone) / videos
         rows.append(

@@ -71,7 +71,7 @@ def folds(
         protocol,
     )
     system = cross_validate(wanted, out, reporter=reporter())
-    rows = system_rows(Comparison([system], groups_of([system], data), None))
+    rows = system_rows(Comparison([system], groups_of([system], data)))
     if json:
         print_json(rows)
     else:

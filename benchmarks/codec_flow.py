@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from common import Table, parser, run_command, write_tables
 from fisher_svm import folds_of, interval
-from paired import mcnemar
 from stores import Result, train_and_test, with_list
 from torch import Tensor
 
@@ -29,6 +28,7 @@ import praxiscope as px
 from praxiscope.commands.flow import StoreOptions, extract_flow
 from praxiscope.data.flow_samples import load_flow_samples
 from praxiscope.data.manifest import Manifest, load_records
+from praxiscope.evaluation.comparison import mcnemar
 from praxiscope.evaluation.scores import Scores
 from praxiscope.flow.contract import FlowContract
 from praxiscope.flow.estimate import create_estimator, estimate_flow

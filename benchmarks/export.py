@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 from common import Table, parser, run_command, write_tables
-from paired import mcnemar
 
 import praxiscope as px
 from exported_models import HEADER, MODELS, make, measure, quantise, row
@@ -23,6 +22,7 @@ from praxiscope import deploy
 from praxiscope.commands.export import export
 from praxiscope.data.manifest import load_records
 from praxiscope.deploy.runtimes import open_network, open_outputs
+from praxiscope.evaluation.comparison import mcnemar
 from praxiscope.inference.recogniser import Recogniser
 from praxiscope.progress import ConsoleReporter
 

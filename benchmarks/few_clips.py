@@ -22,12 +22,13 @@ from typing import Any
 
 import numpy as np
 from common import Table, parser, run_command, score_cells, write_tables
-from paired import alone_right, mcnemar, paired_t
+from paired import alone_right, paired_t
 from stores import Result, settings_of, train_and_test, with_list
 
 import praxiscope as px
 from praxiscope.checkpoint import read_pointer
 from praxiscope.data.manifest import Manifest, load_records
+from praxiscope.evaluation.comparison import mcnemar
 from praxiscope.explain.explanation import (
     BLACK,
     BLUE,

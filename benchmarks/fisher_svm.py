@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 from common import Table, parser, run_command, write_tables
-from paired import mcnemar
 from stores import Result, train_and_test, with_list
 
 import praxiscope as px
 from praxiscope.commands.trajectories import trajectories
 from praxiscope.data.manifest import Manifest, load_records
+from praxiscope.evaluation.comparison import mcnemar
 from praxiscope.evaluation.scores import Scores
 from praxiscope.progress import ConsoleReporter
 from praxiscope.trajectories.settings import Extraction

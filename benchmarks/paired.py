@@ -21,9 +21,10 @@ from itertools import combinations
 from pathlib import Path
 
 from common import run_command
-from scipy.stats import binomtest, t
+from scipy.stats import t
 
 from praxiscope.errors import ArgumentError
+from praxiscope.evaluation.comparison import mcnemar
 from praxiscope.evaluation.scores import Scores
 
 
@@ -36,12 +37,6 @@ def paired_t(one: Sequence[float], other: Sequence[float]) -> float:
     if variance <= 1e-18:
         return math.nan
     return float(2 * t.sf(abs(mean) / math.sqrt(variance / n), n - 1))
-
-
-def mcnemar(one_alone: int, other_alone: int) -> float:
-    """Return the p value of the exact two-sided test, from the numbers of clips that only one of two has right."""
-    differing = one_alone + other_alone
-    return float(binomtest(one_alone, differing).pvalue) if differing else 1.0
 
 
 def mcnemar_bound(one_right: int, other_right: int, clips: int) -> float:

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 from common import Table, parser, run_command, score_cells, write_tables
-from paired import mcnemar
 from stores import Result, train_and_test, with_list
 
 import praxiscope as px
 from praxiscope.data.manifest import load_records
+from praxiscope.evaluation.comparison import mcnemar
 from praxiscope.evaluation.scores import Scores
 from praxiscope.features.store import FeatureStore
 from praxiscope.progress import ConsoleReporter

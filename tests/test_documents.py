@@ -44,6 +44,16 @@ _TRAIN = {
     "run.tensorboard": "false",
 }
 SMALL: dict[str, dict[str, str]] = {
+    "bench folds": {
+        "--folds": "2",
+        "--workers": "0",
+        "model.backbone": "resnet10",
+        "input.size": "40",
+        "input.short_side": "44",
+        "input.snippets": "2",
+        "optim.epochs": "1",
+        "run.tensorboard": "false",
+    },
     "bench predict": {"--videos": "1"},
     "check": {"--workers": "0"},
     "dataset move4mnist": {"--size": "32", "--frames": "12", "--workers": "1"},

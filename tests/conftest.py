@@ -65,6 +65,15 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="module")
+def _narrow() -> Iterator[None]:
+    """Tests of a module that uses this fixture build narrow ResNets."""
+    from narrow import narrow_resnets
+
+    with narrow_resnets():
+        yield
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _report_pixels() -> Iterator[None]:
     """Reports draw their figures, but no curves, and make no pixels of them: both take much of the time of a small run.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -65,6 +66,15 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="module")
+def _narrow() -> Iterator[None]:
+    """Tests of a module that uses this fixture build narrow ResNets."""
+    from narrow import narrow_resnets
+
+    with narrow_resnets():
+        yield
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _report_pixels() -> Iterator[None]:
     """Reports draw their figures, but no curves, and make no pixels of them: both take much of the time of a small run.
@@ -80,6 +90,19 @@ def _report_pixels() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plots, "_panel", panel)
         patch.setattr(plots, "figure_png", lambda figure: PNG)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_command_line() -> Iterator[None]:
+    """The command line is built once, as in a process of its own, and not again for each command that a test runs."""
+    import typer.main
+    import typer.testing
+
+    build = lru_cache(typer.main.get_command)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(typer.main, "get_command", build)
+        patch.setattr(typer.testing, "_get_command", build)
         yield
 
 

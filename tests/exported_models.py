@@ -1,22 +1,69 @@
-"""Model folders with random weights, for tests of exported networks."""
+"""Model folders with random weights, and an exporter that runs once for each: for tests of exported networks."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 import praxiscope as px
 from praxiscope.checkpoint import FlowInput, InputContract, ModelCard
 from praxiscope.flow.contract import FlowContract
+from praxiscope.inference import graphs
 from praxiscope.inference.recogniser import Recogniser
 
 LABELS = ("a", "b", "c")
+
+_PROGRAMS: dict[str, Any] = {}
+"""What the exporter made of a part of a network, or the error it raised."""
+
+
+@contextmanager
+def each_exported_once() -> Iterator[None]:
+    """Within, PyTorch's exporter, which takes seconds, runs once for each network of a process.
+
+    What it made is written, opened and compared with the network as often as tests ask for it, so that one that was
+    taken for another fails them.
+    """
+    real = graphs._program
+
+    def program(graph: graphs.Graph, example: tuple[torch.Tensor, ...]) -> Any:
+        key = _digest(graph, example)
+        if key not in _PROGRAMS:
+            try:
+                _PROGRAMS[key] = real(graph, example)
+            except Exception as error:
+                _PROGRAMS[key] = error
+        if isinstance(_PROGRAMS[key], Exception):
+            raise _PROGRAMS[key]
+        return _PROGRAMS[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(graphs, "_program", program)
+        yield
+
+
+def _digest(graph: graphs.Graph, example: tuple[torch.Tensor, ...]) -> str:
+    """Of what a part makes of the example, and of the numbers and words that its modules hold."""
+    with torch.inference_mode():
+        made = graph.module(*example)
+    found = hashlib.sha256(repr((graph.inputs, graph.outputs, graph.free)).encode())
+    for x in (*example, *(made if isinstance(made, tuple) else (made,))):
+        found.update(repr((x.shape, x.dtype)).encode() + x.numpy().tobytes())
+    # What follows the frames is no part of their network, although its module holds it.
+    for name, module in () if graph.name == "frames" else graph.module.named_modules():
+        plain = {key: x for key, x in vars(module).items() if isinstance(x, (int, float, str, tuple))}
+        found.update(repr((name, type(module), plain)).encode())
+    return found.hexdigest()
 
 
 def dis(

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import praxiscope as px
+from exported_models import each_exported_once
 from support import Call, write_clip, write_moving
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,13 +55,15 @@ SMALL: dict[str, dict[str, str]] = {
         "optim.epochs": "1",
         "run.tensorboard": "false",
     },
+    "bench flow": {"--repeat": "1"},
     "bench predict": {"--videos": "1"},
     "check": {"--workers": "0"},
     "dataset move4mnist": {"--size": "32", "--frames": "12", "--workers": "1"},
+    "dataset moving-shapes": {"--workers": "1"},
     "features": {"--backbone": "resnet10", "--size": "40", "--workers": "1"},
     "flow": {"--set": "warps=2", "--workers": "1"},
     "bench retrieval": {"--backbone": "resnet10"},
-    "index": {"--backbone": "resnet10", "--layer": "layer2@64", "--words": "4", "--workers": "1"},
+    "index": {"--backbone": "resnet10", "--layer": "layer2@64", "--words": "8", "--workers": "1"},
     "pack": {"--workers": "1"},
     "test": {"--workers": "0"},
     "train": _TRAIN,
@@ -224,7 +227,7 @@ def small_features(*given: Any, **options: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+def workshop(_narrow: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
     """The videos that the pages speak of."""
     folder = tmp_path_factory.mktemp("pages")
     for name, step in (("left", -2), ("right", 2)):
@@ -248,7 +251,8 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
         "long.mp4,left,1,3,test",
     ]
     (folder / "segments.csv").write_text("\n".join(["path,label,start,end,split", *parts]) + "\n")
-    return Workshop(folder)
+    with each_exported_once():
+        yield Workshop(folder)
 
 
 @pytest.mark.slow
@@ -259,6 +263,7 @@ def test_the_commands_and_the_code_of_a_page_run(
     monkeypatch.chdir(workshop.folder)
     monkeypatch.setattr(px, "train", small_train)
     monkeypatch.setattr(px, "feature_store", small_features)
+    monkeypatch.setattr("praxiscope.bench.flow._SIZE", (48, 64))
     for block in blocks(page):
         if block.reason is None and block.language == "bash":
             for line in commands(block):

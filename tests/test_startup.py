@@ -25,8 +25,10 @@ HEAVY = {
     "cv2",
 }
 _CODE = """
-import contextlib, io, json, sys
+import contextlib, functools, io, json, sys
+import typer.main
 from praxiscope.cli import main
+typer.main.get_command = functools.lru_cache(typer.main.get_command)
 commands, modules = json.loads(sys.stdin.read())
 found = []
 for words in commands:

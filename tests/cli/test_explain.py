@@ -19,6 +19,8 @@ from praxiscope.models import create_model
 from praxiscope.registry import Registry
 from support import write_clip
 
+pytestmark = pytest.mark.usefixtures("_narrow")
+
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:

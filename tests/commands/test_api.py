@@ -15,6 +15,8 @@ import praxiscope as px
 from praxiscope.recipes.settings import load_yaml
 from support import FLOW_PARAMETERS, SMALL, Call, sets
 
+pytestmark = pytest.mark.usefixtures("_narrow")
+
 SETTINGS: dict[str, Any] = {
     key: yaml.safe_load(value) for key, _, value in (text.partition("=") for text in SMALL)
 }

@@ -28,6 +28,8 @@ from praxiscope.inference.stored import frame_features
 from praxiscope.progress import Reporter
 from support import Call, write_clip
 
+pytestmark = pytest.mark.usefixtures("_narrow")
+
 OPTIONS: dict[str, Any] = {
     "backbone": "resnet10",
     "size": 32,

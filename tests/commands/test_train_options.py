@@ -19,6 +19,8 @@ from praxiscope.training import checks, run_data
 from praxiscope.training.resuming import changed_settings
 from support import write_clip
 
+pytestmark = pytest.mark.usefixtures("_narrow")
+
 
 @pytest.fixture
 def videos(tmp_path: Path) -> str:

@@ -12,7 +12,6 @@ import torch
 
 import praxiscope as px
 from exported_models import LABELS, dis, expected, predicted_without_torch, saved
-from narrow import narrow_resnets
 from praxiscope import deploy
 from praxiscope.commands.export import export
 from praxiscope.deploy.description import DESCRIPTION
@@ -20,12 +19,6 @@ from praxiscope.deploy.runner import Runner, _mean
 from praxiscope.errors import ArgumentError, CheckpointError, UnknownNameError
 from praxiscope.evaluation.views import ViewMean
 from support import Call, write_moving
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _narrow() -> Any:
-    with narrow_resnets():
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from exported_models import LABELS, dis, expected, predicted_without_torch, saved
-from narrow import narrow_resnets
 from praxiscope import deploy
 from praxiscope.commands.export import export
 from praxiscope.deploy.flow import _bilinear, _resized
@@ -21,12 +20,6 @@ from praxiscope.video.geometry import resize
 from support import write_moving
 
 pytest.importorskip("cv2")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _narrow() -> Any:
-    with narrow_resnets():
-        yield
 
 
 @pytest.fixture(scope="module")

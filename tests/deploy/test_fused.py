@@ -11,7 +11,6 @@ import torch
 
 import praxiscope as px
 from exported_models import LABELS, dis, predicted_without_torch, saved
-from narrow import narrow_resnets
 from praxiscope import deploy
 from praxiscope.commands.export import export
 from praxiscope.errors import ArgumentError, CheckpointError
@@ -21,12 +20,6 @@ from praxiscope.inference.fused import save_fused
 from support import write_moving
 
 pytest.importorskip("cv2")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _narrow() -> Any:
-    with narrow_resnets():
-        yield
 
 
 @pytest.fixture(scope="module")

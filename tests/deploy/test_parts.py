@@ -11,19 +11,12 @@ import torch
 
 import praxiscope as px
 from exported_models import LABELS, expected, predicted_without_torch, saved
-from narrow import narrow_resnets
 from praxiscope import deploy
 from praxiscope.commands.export import export
 from praxiscope.deploy import clusters
 from praxiscope.deploy.state import Carried
 from praxiscope.layers.clustering import clusterings
 from support import write_moving
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _narrow() -> Any:
-    with narrow_resnets():
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +46,7 @@ def test_distances_are_counts_of_signs() -> None:
 def full(tmp_path_factory: pytest.TempPathFactory, clip: Path) -> Path:
     """A folder with a full-video network, and what was exported of it."""
     root = tmp_path_factory.mktemp("full")
-    made = export(saved(root / "model", "full-video", backbone="resnet18"), root / "out", clips=[clip])
+    made = export(saved(root / "model", "full-video"), root / "out", clips=[clip])
     assert (made.description.join, made.description.snippets) == ("clusters", None)
     assert made.description.checked["clips"]["largest"] < 1e-4
     return root
@@ -81,7 +74,7 @@ def test_full_videos_have_the_clusters_of_the_run(full: Path, clip: Path) -> Non
 
 def test_full_videos_at_a_frame_rate_and_before_the_last_relu(tmp_path: Path, clip: Path) -> None:
     words = {"aggregate": "pre", "clustering": "slope", "clusters": 5}
-    folder = saved(tmp_path / "model", "full-video", backbone="resnet18", contract={"fps": 5.0}, **words)
+    folder = saved(tmp_path / "model", "full-video", contract={"fps": 5.0}, **words)
     made = export(folder, tmp_path / "out", protocol="allx1", clips=[clip])
     assert made.description.settings == {"clusters": 5, "clustering": "slope"}
     assert made.description.checked["clips"]["largest"] < 1e-4

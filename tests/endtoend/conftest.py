@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,13 +11,6 @@ from narrow import narrow_resnets
 from praxiscope.commands.train import train
 from runs import Stop
 from two_streams import Moving, Streams, joint, single
-
-
-@pytest.fixture(scope="module")
-def _narrow() -> Iterator[None]:
-    """Tests of a module that uses this fixture build narrow ResNets."""
-    with narrow_resnets():
-        yield
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from praxiscope.evaluation.scores import Scores
 from praxiscope.inference.trajectories import TrajectoryRecogniser, trajectories_by_time
 from praxiscope.models import create_model
 from praxiscope.models.registered import models, register_model
-from praxiscope.trajectories.settings import Extraction
+from praxiscope.trajectories.settings import Extraction, TrajectorySettings
 from praxiscope.trajectories.store import StoredTrajectories
 from praxiscope.trajectories.videos import extract_video
 from praxiscope.video.opening import open_video
@@ -142,10 +142,11 @@ def test_windows_are_those_of_a_network(run: Path, tmp_path: Path) -> None:
     from praxiscope.inference.timeline import windows
 
     write_clip(tmp_path / "long.mp4", 0, frames=83)
+    few = Extraction(TrajectorySettings(stride=16, scales=1, camera_motion=False))
     for window_s, stride_s in ((1.0, 0.5), (2.0, 1.0), (0.3, 0.7), (10.0, 1.0)):
         expected = windows(tmp_path / "long.mp4", window_s, stride_s, InputContract(size=32, short_side=36))
         times = [(pytest.approx(one.start_s), pytest.approx(one.end_s)) for one in expected]
-        found = trajectories_by_time(open_video(tmp_path / "long.mp4"), Extraction(), window_s, stride_s)
+        found = trajectories_by_time(open_video(tmp_path / "long.mp4"), few, window_s, stride_s)
         assert [one[:2] for one in found] == times
 
 

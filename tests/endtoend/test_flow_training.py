@@ -24,6 +24,7 @@ from praxiscope.training.log import read_log
 from runs import assert_same_weights, weights
 from support import Call, write_clip
 
+pytestmark = pytest.mark.usefixtures("_narrow")
 TINY = (
     "model.backbone=resnet10",
     "input.size=32",
@@ -49,7 +50,7 @@ def settings(data: object, model: str = "flownet", *assignments: str) -> TrainSe
 
 
 @pytest.fixture(scope="module")
-def run(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(_narrow: None, shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run") / "flownet"
     assert train(settings(shapes, "flownet", "optim.steps=4"), folder)
     return folder

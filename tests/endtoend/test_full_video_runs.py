@@ -32,6 +32,8 @@ from praxiscope.video.transforms import BatchAugment
 from runs import assert_same, run_test, weights
 from support import SMALL, spread_scores, write_clip
 
+pytestmark = pytest.mark.usefixtures("_narrow")
+
 LENGTHS = {"red": (9, 14, 11, 6), "green": (12, 5, 17, 8)}
 FULL = ("model.name=full-video", "model.backbone=squeezenet1_1", "model.clusters=3")
 

@@ -11,25 +11,18 @@ import pytest
 
 from praxiscope.retrieval.library import Library
 from praxiscope.retrieval.state import is_library
-from support import write_clip
+from support import Call, write_clip
 
 pytestmark = pytest.mark.slow
 
 
+def words(videos: Path, library: Path) -> list[str]:
+    options = "--backbone resnet10 --layer layer1@32 --words 2 --dims 0 --workers 1"
+    return ["index", str(videos), "--out", str(library), *options.split()]
+
+
 def start(videos: Path, library: Path) -> subprocess.Popen[bytes]:
-    words = (
-        "--backbone",
-        "resnet10",
-        "--layer",
-        "layer1@32",
-        "--words",
-        "2",
-        "--dims",
-        "0",
-        "--workers",
-        "1",
-    )
-    command = [sys.executable, "-m", "praxiscope", "index", str(videos), "--out", str(library), *words]
+    command = [sys.executable, "-m", "praxiscope", *words(videos, library)]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
@@ -37,11 +30,11 @@ def contents(library: Path) -> set[str]:
     return {item.id for item in Library(library).items}
 
 
-def test_a_killed_index_leaves_the_old_library_or_the_new_one(tmp_path: Path) -> None:
+def test_a_killed_index_leaves_the_old_library_or_the_new_one(tmp_path: Path, call: Call) -> None:
     videos, library = tmp_path / "videos", tmp_path / "library"
     for number in range(2):
         write_clip(videos / f"{number}.mp4", number, seed=number)
-    assert start(videos, library).wait() == 0
+    assert call(*words(videos, library)).code == 0
     old = {"0.mp4", "1.mp4"}
     assert contents(library) == old
     blocks = set((library / "blocks").iterdir())
@@ -53,7 +46,7 @@ def test_a_killed_index_leaves_the_old_library_or_the_new_one(tmp_path: Path) ->
         running = start(videos, library)
         while running.poll() is None and not set((library / "blocks").iterdir()) - blocks:
             assert contents(library) == old
-            time.sleep(0.01)
+            time.sleep(0.04)
         time.sleep(wait_s)
         running.kill()
         assert running.wait() in (-9, 0)
@@ -61,11 +54,11 @@ def test_a_killed_index_leaves_the_old_library_or_the_new_one(tmp_path: Path) ->
         left = {path for path in (library / "blocks").iterdir() if path.suffix == ".safetensors"}
         assert len(left) >= kept  # what a killed run has encoded is not encoded again
         kept, blocks = len(left), set((library / "blocks").iterdir())
-    assert start(videos, library).wait() == 0
+    assert call(*words(videos, library)).code == 0
     assert contents(library) == new
 
 
-def test_a_first_index_that_is_killed_can_be_continued(tmp_path: Path) -> None:
+def test_a_first_index_that_is_killed_can_be_continued(tmp_path: Path, call: Call) -> None:
     for number in range(40):
         write_clip(tmp_path / "videos" / f"{number}.mp4", number, frames=24, seed=number)
     library = tmp_path / "library"
@@ -76,5 +69,5 @@ def test_a_first_index_that_is_killed_can_be_continued(tmp_path: Path) -> None:
     running.wait()
     if is_library(library):
         assert contents(library) <= {f"{number}.mp4" for number in range(40)}
-    assert start(tmp_path / "videos", library).wait() == 0
+    assert call(*words(tmp_path / "videos", library)).code == 0
     assert len(contents(library)) == 40

@@ -16,6 +16,8 @@ from praxiscope.models.contract import Normalisation, Sees
 from praxiscope.models.registered import models
 from support import SMALL, Call, sets
 
+pytestmark = pytest.mark.usefixtures("_narrow")
+
 
 class Scores(NamedTuple):
     logits: Tensor

@@ -20,6 +20,8 @@ from praxiscope.training.log import read_log
 from runs import Stop, assert_same_weights, losses, weights
 from support import Call
 
+pytestmark = pytest.mark.usefixtures("_narrow")
+
 SMALL = {"backbone": "squeezenet1_1", "size": 32, "workers": 1, "precision": "32"}
 LSTM: dict[str, Any] = {"model": "lstm", "model.hidden": 8, "optim.epochs": 2, "run.tensorboard": False}
 

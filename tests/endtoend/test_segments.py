@@ -23,6 +23,8 @@ from praxiscope.inference.segments import SegmentSettings, load_settings, save_s
 from praxiscope.models import create_model
 from support import Call, encode, read_page
 
+pytestmark = pytest.mark.usefixtures("_narrow")
+
 LABELS = ("red", "green", "blue")
 COLOURS = {"red": (200, 20, 20), "green": (20, 200, 20), "blue": (20, 20, 200), "": (8, 8, 8)}
 Parts = Sequence[tuple[str, float]]  # colour ("" for black) and seconds

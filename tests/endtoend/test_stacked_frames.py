@@ -29,6 +29,8 @@ from praxiscope.recipes.settings import TrainSettings, override
 from runs import run_test
 from support import SMALL, write_clip
 
+pytestmark = pytest.mark.usefixtures("_narrow")
+
 LENGTH = 3
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 

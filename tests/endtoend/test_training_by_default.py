@@ -33,6 +33,8 @@ from runs import Stop, assert_same, train_by
 from runs import settings as run_settings
 from support import Call, write_clip
 
+pytestmark = pytest.mark.usefixtures("_narrow")
+
 SNIPPETS = 8  # whose features the regression averages
 STILL = ("optim.name=sgd", "optim.lr=1e-30")  # no weight changes, so no validation is better than the first
 

@@ -103,12 +103,12 @@ def test_a_run_interrupted_inside_an_epoch_resumes_to_the_same_weights(
     assert_same_weights(run, finished)
 
 
-def test_a_killed_run_resumes_to_the_same_weights(finished: Path, colour_set: Path, tmp_path: Path) -> None:
+def test_a_killed_run_resumes_to_the_same_weights(
+    finished: Path, colour_set: Path, tmp_path: Path, call: Call
+) -> None:
     run = tmp_path / "killed"
-    words = command(
-        "train", colour_set, "--out", run, *sets((*SMALL, "optim.epochs=8", "run.checkpoint_steps=3"))
-    )
-    process = subprocess.Popen(words, stderr=subprocess.DEVNULL, env=ONE_THREAD)
+    words = ("train", colour_set, "--out", run, *sets((*SMALL, "optim.epochs=8", "run.checkpoint_steps=3")))
+    process = subprocess.Popen(command(*words), stderr=subprocess.DEVNULL, env=ONE_THREAD)
     deadline = time.monotonic() + 120
     while not (run / "run.json").is_file() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -116,7 +116,8 @@ def test_a_killed_run_resumes_to_the_same_weights(finished: Path, colour_set: Pa
     process.wait()
     assert (run / "run.json").is_file()
     # Whether or not the kill came in time, the resumed run must end where the whole one ended.
-    subprocess.run([*words, "--resume"], check=True, stderr=subprocess.DEVNULL, env=ONE_THREAD)
+    done = call(*words, "--resume")
+    assert done.code == 0, done.err
     assert losses(run) == losses(finished)
     assert_same_weights(run, finished)
 

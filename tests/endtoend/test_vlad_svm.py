@@ -15,6 +15,8 @@ from praxiscope.evaluation.scores import Scores
 from praxiscope.features.store import FeatureStore
 from support import Call, write_moving
 
+pytestmark = pytest.mark.usefixtures("_narrow")
+
 SMALL = {"backbone": "resnet10", "size": 64, "sampling": {"frames": 3}, "workers": 1}
 WORDS = ("--set", "model.words=4", "--set", "model.dims=8")
 

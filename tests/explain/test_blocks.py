@@ -18,6 +18,8 @@ from praxiscope.evaluation.views import Precision
 from praxiscope.explain.blocks import _rank_correlation, explain_blocks
 from support import write_clip
 
+pytestmark = pytest.mark.usefixtures("_narrow")
+
 
 @pytest.fixture(autouse=True)
 def _exact(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,8 @@ from praxiscope.flow.contract import FlowContract
 from praxiscope.inference.seen import one_crop
 from support import write_clip
 
+pytestmark = pytest.mark.usefixtures("_narrow")
+
 LABELS = ("a", "b", "c")
 
 

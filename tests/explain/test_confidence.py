@@ -22,6 +22,8 @@ from praxiscope.inference.seen import SeenView
 from praxiscope.models.contract import AnswersEachFrame
 from support import encode, write_clip
 
+pytestmark = pytest.mark.usefixtures("_narrow")
+
 LABELS = ("a", "b", "c")
 KEYWORDS: dict[str, dict[str, Any]] = {
     "conv-pool": {"width": 16},

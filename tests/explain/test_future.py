@@ -18,6 +18,8 @@ from praxiscope.explain.future import explain_future
 from praxiscope.flow.store import FlowStore
 from support import FLOW_PARAMETERS, write_clip, write_moving
 
+pytestmark = pytest.mark.usefixtures("_narrow")
+
 ROWS, COLUMNS = 48, 64
 FRAMES = 14
 

@@ -20,6 +20,8 @@ from praxiscope.flow.contract import FlowContract
 from praxiscope.video.opening import open_video
 from support import write_clip
 
+pytestmark = pytest.mark.usefixtures("_narrow")
+
 
 @pytest.fixture(autouse=True)
 def _exact(monkeypatch: pytest.MonkeyPatch) -> None:

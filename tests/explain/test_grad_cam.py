@@ -22,6 +22,8 @@ from praxiscope.inference.recogniser import Recogniser
 from praxiscope.video.opening import open_video
 from support import write_clip
 
+pytestmark = pytest.mark.usefixtures("_narrow")
+
 LABELS = ("a", "b", "c")
 
 

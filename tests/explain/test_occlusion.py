@@ -24,6 +24,8 @@ from praxiscope.models.contract import Sees
 from praxiscope.types import SnippetOutput
 from support import write_clip
 
+pytestmark = pytest.mark.usefixtures("_narrow")
+
 SIZE, ROWS, COLUMNS = 32, 32, 40
 CONTRACT = InputContract(size=SIZE, short_side=ROWS, mean=(0.2, 0.4, 0.6), std=(1.0, 1.0, 1.0), snippets=2)
 

@@ -30,6 +30,8 @@ from praxiscope.types import VideoRecord
 from praxiscope.video.geometry import resize
 from support import Call, encode, write_clip
 
+pytestmark = pytest.mark.usefixtures("_narrow")
+
 SIDE, ACROSS = 16, 4
 SIZE = SIDE * ACROSS
 

@@ -29,6 +29,8 @@ from praxiscope.training.log import read_log
 from praxiscope.video.sampling import segment_indices
 from support import SMALL, write_clip
 
+pytestmark = pytest.mark.usefixtures("_narrow")
+
 WATCHES = ("backprop.name=principal", "backprop.choose=2", "input.snippets=4", "data.test_fraction=0.3")
 
 

@@ -29,6 +29,8 @@ from praxiscope.types import SnippetOutput
 from praxiscope.video.opening import open_video
 from support import Page, encode, write_clip
 
+pytestmark = pytest.mark.usefixtures("_narrow")
+
 LABELS = ("a<b", "b", "c")
 DIS = FlowContract("dis", {"preset": "fast"}, 20.0).to_dict()
 SMALL = {"backbone": "resnet10", "dropout": 0.0, "width": 256, "hidden": 16, "layers": 2, "snippets": 4}

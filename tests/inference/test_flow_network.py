@@ -23,6 +23,8 @@ from praxiscope.types import VideoRecord
 from praxiscope.video.opening import open_video
 from support import write_clip
 
+pytestmark = pytest.mark.usefixtures("_narrow")
+
 CONTRACT = InputContract(size=64, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
 
 

@@ -18,6 +18,8 @@ from praxiscope.inference.recogniser import Recogniser
 from praxiscope.models import create_model
 from praxiscope.video.framearray import FrameArray
 
+pytestmark = pytest.mark.usefixtures("_narrow")
+
 LABELS = ("red", "green", "<blue>")
 CONTRACT = InputContract(size=32, short_side=36, snippets=4)
 

@@ -23,6 +23,8 @@ from praxiscope.models import create_model
 from praxiscope.video.live_frames import LiveFrame, Note
 from support import write_clip
 
+pytestmark = pytest.mark.usefixtures("_narrow")
+
 LABELS = ("a", "b", "c")
 
 

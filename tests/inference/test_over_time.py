@@ -14,6 +14,8 @@ from praxiscope.inference.recogniser import Recogniser
 from praxiscope.inference.timeline import windows
 from support import write_clip
 
+pytestmark = pytest.mark.usefixtures("_narrow")
+
 MODELS: dict[str, dict[str, Any]] = {
     "conv-pool": {"width": 16},
     "late-pool": {"width": 16},

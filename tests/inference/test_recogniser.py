@@ -25,6 +25,8 @@ from praxiscope.inference.timeline import windows
 from praxiscope.models import create_model
 from support import write_clip
 
+pytestmark = pytest.mark.usefixtures("_narrow")
+
 LABELS = ("red", "green", "blue")
 CONTRACT = InputContract(size=32, short_side=36, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3), snippets=4)
 

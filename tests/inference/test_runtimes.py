@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import praxiscope as px
+from exported_models import each_exported_once
 from narrow import narrow_resnets
 from praxiscope.checkpoint import InputContract, ModelCard
 from praxiscope.deploy.runtimes import RUNTIMES
@@ -29,7 +30,7 @@ pytest.importorskip("onnxscript")
 
 @pytest.fixture(scope="module", autouse=True)
 def _narrow() -> Iterator[None]:
-    with narrow_resnets():
+    with narrow_resnets(), each_exported_once():
         yield
 
 

@@ -15,6 +15,8 @@ from praxiscope.inference.segment_scores import default_windows, scores_over_tim
 from praxiscope.models import create_model
 from support import write_clip
 
+pytestmark = pytest.mark.usefixtures("_narrow")
+
 
 def recogniser_of(name: str, fps: float | None = None, **kwargs: object) -> Recogniser:
     torch.manual_seed(0)

@@ -11,6 +11,8 @@ from praxiscope.layers.shift import VideoRows, causal_shift
 from praxiscope.models import create_model
 from praxiscope.models.tsm import CausalTSM
 
+pytestmark = pytest.mark.usefixtures("_narrow")
+
 
 def plain_shift(video: Tensor, fold_div: int) -> Tensor:
     """[T, C, ...], frame by frame and channel by channel."""

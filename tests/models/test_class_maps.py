@@ -15,6 +15,8 @@ from praxiscope.layers.temporal import temporal_max
 from praxiscope.models.class_maps import class_maps
 from praxiscope.models.contract import Sees
 
+pytestmark = pytest.mark.usefixtures("_narrow")
+
 ROWS, COLUMNS = 64, 96
 
 

@@ -19,6 +19,8 @@ from praxiscope.models.contract_checks import check_contract, check_output
 from praxiscope.models.registered import Registered, models, register_model
 from praxiscope.types import SnippetOutput
 
+pytestmark = pytest.mark.usefixtures("_narrow")
+
 
 class Scores(NamedTuple):
     logits: Tensor

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import praxiscope as px
+from narrow import narrow_resnets
 from praxiscope.bench.step import Job, _measure, measure_step
 from praxiscope.layers.clustering import clusterings, hamming_distances
 from praxiscope.layers.shift import temporal_shift
@@ -24,7 +25,8 @@ OFFSETS = torch.tensor([0, 5, 6, 18])
 def build(seed: int = 0, **keywords: Any) -> FullVideoNetwork:
     torch.manual_seed(seed)
     keywords = {"num_classes": 3, "backbone": "resnet10", "clusters": 4, "dropout": 0.0, **keywords}
-    model = px.create_model("full-video", **keywords)
+    with narrow_resnets():
+        model = px.create_model("full-video", **keywords)
     for layer in model.classifiers:  # else all scores are nearly alike
         nn.init.normal_(layer.weight, std=0.1)
     assert isinstance(model, FullVideoNetwork)
@@ -172,7 +174,8 @@ def test_gradients_of_a_packed_batch_are_those_of_its_videos() -> None:
 def test_clusters_of_single_frames_make_it_tsm() -> None:
     # As many clusters as frames: nothing is averaged. Without shifts in the first stage TSM differs there alone.
     model = build(clusters=6, early_shift=True).eval()
-    tsm = px.create_model("tsm", backbone="resnet10", num_classes=3, snippets=6, dropout=0.0).eval()
+    with narrow_resnets():
+        tsm = px.create_model("tsm", backbone="resnet10", num_classes=3, snippets=6, dropout=0.0).eval()
     tsm.load_state_dict(model.state_dict())
     x = frames(12).reshape(2, 6, 3, 48, 48)
     torch.testing.assert_close(model(x).logits, tsm(x).logits, rtol=1e-5, atol=1e-6)

@@ -27,6 +27,9 @@ every_model = pytest.mark.parametrize("name", MODELS)
 small_backbones = pytest.mark.parametrize("backbone", SMALL)
 
 
+pytestmark = pytest.mark.usefixtures("_narrow")
+
+
 @pytest.fixture(autouse=True)
 def _seeded():
     torch.manual_seed(0)

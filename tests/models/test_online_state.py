@@ -14,6 +14,8 @@ from praxiscope.inference.live_models import scores_online
 from praxiscope.models.names import learns_of
 from praxiscope.models.registered import FILES
 
+pytestmark = pytest.mark.usefixtures("_narrow")
+
 SMALL: dict[str, dict[str, Any]] = {
     **{
         name: {"width": 4}

@@ -13,6 +13,8 @@ from praxiscope.errors import ArgumentError
 from praxiscope.models.backbones import create_backbone
 from praxiscope.models.contract import LearnsFromFeatures, ScoresOnline
 
+pytestmark = pytest.mark.usefixtures("_narrow")
+
 POOLED = ["conv-pool", "late-pool", "slow-pool", "local-pool", "time-conv", "pool"]
 ONLINE = [name for name in (*POOLED, "lstm") if name != "local-pool"]
 
@@ -236,7 +238,7 @@ def test_with_several_labels_the_lstm_combines_each_class_by_itself(answer: str)
 
 def test_both_cells_end_gradients_after_as_many_frames() -> None:
     model = made("lstm", cell="plain", truncate=2).train()
-    features = torch.randn(1, 5, 512, dtype=torch.float64, requires_grad=True)
+    features = torch.randn(1, 5, 64, dtype=torch.float64, requires_grad=True)
     scores = model.score(features).frame_logits
     (gradient,) = torch.autograd.grad(scores[0, 3].sum(), features)
     assert [bool(row.abs().sum() > 0) for row in gradient[0]] == [False, False, True, True, False]
@@ -307,7 +309,7 @@ def test_every_layer_learns_or_the_frames_network_does_not(name: str, frozen: bo
 @pytest.mark.parametrize("name", ["conv-pool", "slow-pool", "local-pool", "time-conv"])
 def test_models_of_maps_refuse_pooled_features(name: str) -> None:
     with pytest.raises(ArgumentError, match=r"maps.*late-pool"):
-        made(name).score(torch.zeros(1, 10, 512, dtype=torch.float64))
+        made(name).score(torch.zeros(1, 10, 64, dtype=torch.float64))
 
 
 def test_wrong_keywords_are_told() -> None:

@@ -19,6 +19,8 @@ from praxiscope.steps.ordinary import ordinary
 from praxiscope.training.optim import TrunkFreeze
 from praxiscope.types import Batch
 
+pytestmark = pytest.mark.usefixtures("_narrow")
+
 
 def tdn(**keywords: Any) -> TemporalDifference:
     torch.manual_seed(0)
@@ -131,10 +133,10 @@ def test_reversed_time_negates_every_difference() -> None:
 
 def test_s_snippets_give_s_image_features_and_s_minus_one_differences() -> None:
     output = tdn()(frames(snippets=4), maps=["image.layer4", "difference.layer4"])
-    assert output.features["image"].shape == (2, 4, 512)
-    assert output.features["difference"].shape == (2, 3, 512)
-    assert output.maps["image.layer4"].shape == (2, 4, 512, 2, 2)
-    assert output.maps["difference.layer4"].shape == (2, 3, 512, 2, 2)
+    assert output.features["image"].shape == (2, 4, 64)
+    assert output.features["difference"].shape == (2, 3, 64)
+    assert output.maps["image.layer4"].shape == (2, 4, 64, 2, 2)
+    assert output.maps["difference.layer4"].shape == (2, 3, 64, 2, 2)
     mean = output.maps["difference.layer4"].mean((3, 4))
     torch.testing.assert_close(mean, output.features["difference"], rtol=1e-12, atol=1e-12)
 

@@ -19,6 +19,8 @@ from praxiscope.layers.forward_value import ForwardValue, same_values
 from praxiscope.layers.parted import PartedStage
 from praxiscope.models import create_model
 
+pytestmark = pytest.mark.usefixtures("_narrow")
+
 
 def lively(name: str, **keywords: Any) -> Any:
     torch.manual_seed(0)

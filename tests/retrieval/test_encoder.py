@@ -130,6 +130,8 @@ def test_too_little_to_learn_from_is_refused(network: TrainedNetwork) -> None:
         learn_words([local(frames(1))], local.parts, 1, Learning(words=5))
     with pytest.raises(DataError, match="dimensions"):
         encoder(network, "layer2@64", dims=6)
+    with pytest.raises(DataError, match="8 numbers"):
+        learn_projection(torch.randn(50, 8), Learning(dims=9))
     for wrong in ({"words": 0}, {"dims": -1}, {"samples": 0}):
         with pytest.raises(ArgumentError, match=next(iter(wrong))):
             Learning(**wrong)

@@ -19,6 +19,8 @@ from praxiscope.steps.learn import Learn, cached
 from praxiscope.steps.principal import WatchOptions, principal
 from praxiscope.types import Batch
 
+pytestmark = pytest.mark.usefixtures("_narrow")
+
 
 def model_of(name: str, backbone: str, dtype: torch.dtype, **kwargs: Any) -> nn.Module:
     torch.manual_seed(0)

@@ -19,6 +19,8 @@ from praxiscope.steps.principal import WatchOptions, choose, choose_all, draw_su
 from praxiscope.steps.rows import as_rows, chunks, pick, watch, watching
 from praxiscope.types import Batch
 
+pytestmark = pytest.mark.usefixtures("_narrow")
+
 # --- plain numpy -----------------------------------------------------------------------------------------------------
 
 

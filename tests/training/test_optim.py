@@ -12,6 +12,8 @@ from praxiscope.errors import ArgumentError
 from praxiscope.models import create_model
 from praxiscope.training.optim import TrunkFreeze, make_optimizer, parameter_groups, schedule
 
+pytestmark = pytest.mark.usefixtures("_narrow")
+
 
 def by_name(groups):
     return {group["name"]: group for group in groups}

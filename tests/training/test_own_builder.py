@@ -17,6 +17,8 @@ from praxiscope.training.build_model import build_model
 from runs import settings
 from support import write_clip
 
+pytestmark = pytest.mark.usefixtures("_narrow")
+
 SEEN: dict[str, Any] = {}
 
 

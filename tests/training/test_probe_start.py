@@ -11,6 +11,8 @@ import torch
 from praxiscope.models import create_model
 from praxiscope.training.probe_start import reading_features
 
+pytestmark = pytest.mark.usefixtures("_narrow")
+
 
 def scores_and_features(model: Any, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Scores of the network [B, K], and what its features give: ``features @ weight.T + bias``."""

@@ -18,6 +18,8 @@ from praxiscope.models.weights import holds_backbone, load_weights
 from praxiscope.training.expansion import expand
 from praxiscope.training.start_parts import start_from_parts
 
+pytestmark = pytest.mark.usefixtures("_narrow")
+
 LABELS = ("run", "walk")
 
 

@@ -78,6 +78,7 @@ def learn_encoder(
     encoder = Encoder(features, words, learned_from=learned_from)
     if not learning.dims:
         return encoder
+    _check_dims(encoder.dims, learning)
     if count <= learning.dims:
         raise DataError(
             f"{learned_from or 'the training set'}: {count} frames are too few to learn {learning.dims} dimensions "
@@ -142,6 +143,14 @@ def learn_words(
     return tuple(found)
 
 
+def _check_dims(numbers: int, learning: Learning) -> None:
+    if numbers < learning.dims:
+        raise DataError(
+            f"VLADs of {numbers} numbers cannot be reduced to {learning.dims} dimensions. Use fewer dimensions (--dims), "
+            "more words, or 0 for no PCA."
+        )
+
+
 def learn_projection(rows: Tensor, learning: Learning = Learning()) -> Projection:
     """PCA, with or without whitening.
 
@@ -150,10 +159,11 @@ def learn_projection(rows: Tensor, learning: Learning = Learning()) -> Projectio
         learning: dimensions, whitening and seed.
 
     Raises:
-        DataError: not more rows than dimensions.
+        DataError: not more rows than dimensions, or fewer numbers in a row.
     """
     from sklearn.decomposition import PCA
 
+    _check_dims(rows.shape[1], learning)
     if len(rows) <= learning.dims:
         raise DataError(f"{len(rows)} training images are too few for {learning.dims} dimensions")
     found = PCA(learning.dims, svd_solver="randomized", random_state=learning.seed).fit(rows.numpy())

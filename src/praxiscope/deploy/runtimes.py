@@ -38,7 +38,7 @@ def _onnxruntime(path: Path, outputs: Sequence[str], threads: int) -> Outputs:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # errors are raised
     if threads:
         options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(

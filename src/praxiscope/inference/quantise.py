@@ -53,7 +53,10 @@ def quantise(path: Path, runner: Runner, clips: Sequence[str | Path], reporter: 
         try:
             with redirect_stdout(StringIO()):
                 prepared = Path(scratch) / "prepared.onnx"
-                quant_pre_process(str(path), str(prepared))
+                try:
+                    quant_pre_process(str(path), str(prepared))
+                except Exception:  # of any kind, where it does not follow a shape; what follows needs no shapes
+                    quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
                 quantize_static(
                     str(prepared),
                     str(path),

@@ -55,7 +55,9 @@ def quantise(path: Path, runner: Runner, clips: Sequence[str | Path], reporter: 
                 prepared = Path(scratch) / "prepared.onnx"
                 try:
                     quant_pre_process(str(path), str(prepared))
-                except Exception:  # of any kind, where it does not follow a shape; what follows needs no shapes
+                except (
+                    Exception
+                ):  # of any kind, where it does not follow a shape; what follows needs no shapes
                     quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
                 quantize_static(
                     str(prepared),

@@ -146,7 +146,7 @@ def learn_words(
 def _check_dims(numbers: int, learning: Learning) -> None:
     if numbers < learning.dims:
         raise DataError(
-            f"VLADs of {numbers} numbers cannot be reduced to {learning.dims} dimensions. Use fewer dimensions (--dims), "
+            f"VLADs of {numbers} numbers cannot be reduced to {learning.dims} dimensions. Use fewer (--dims), "
             "more words, or 0 for no PCA."
         )
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from praxiscope.deploy.reading import Inputs
 from praxiscope.deploy.runner import Runner
@@ -47,7 +48,7 @@ def quantise(path: Path, runner: Runner, clips: Sequence[str | Path], reporter: 
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     inputs = _Inputs(runner, clips, reporter)
-    with TemporaryDirectory() as scratch:
+    with TemporaryDirectory() as scratch, inputs:
         known = logging.root.manager.disable
         logging.disable(logging.WARNING)
         try:
@@ -67,6 +68,7 @@ def quantise(path: Path, runner: Runner, clips: Sequence[str | Path], reporter: 
                     activation_type=QuantType.QUInt8,
                     weight_type=QuantType.QInt8,
                     calibrate_method=CalibrationMethod.Percentile,
+                    extra_options={"CalibStridedMinMax": 1},  # of percentiles, too
                 )
         finally:
             logging.disable(known)
@@ -74,32 +76,48 @@ def quantise(path: Path, runner: Runner, clips: Sequence[str | Path], reporter: 
 
 
 class _Inputs:
-    """What onnxruntime asks for inputs.
+    """What onnxruntime asks for inputs, one view at a time: it keeps the outputs of all layers for those between two
+    calls of `set_range`, which for a large network are gigabytes.
 
     Attributes:
         read: number of videos that were read.
+
+    Raises:
+        VideoError, DataError: no video can be read.
     """
 
     def __init__(self, runner: Runner, clips: Sequence[str | Path], reporter: Reporter) -> None:
         self.read = 0
-        self._inputs = self._of(runner, clips, reporter)
+        self._views: list[Inputs] = []
+        failure: Exception | None = None
+        for clip in clips:
+            try:
+                self._views += runner.inputs(clip, _VIEWS)
+            except (VideoError, DataError) as error:
+                reporter.line(f"Left out: {error}")
+                failure = error
+            else:
+                self.read += 1
+        if failure is not None and not self.read:
+            raise failure
+        self._bar = reporter.bar("ranges of activations", len(self._views))
+        self._left: list[Inputs] = []
+
+    def __len__(self) -> int:
+        return len(self._views)
+
+    def __enter__(self) -> _Inputs:
+        self._shown = self._bar.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._bar.__exit__(*error)
+
+    def set_range(self, start_index: int, end_index: int) -> None:
+        """The views that come next."""
+        self._left = self._views[start_index:end_index]
+        self._shown.advance(len(self._left))
 
     def get_next(self) -> Inputs | None:
         """The next inputs, None at the end."""
-        return next(self._inputs, None)
-
-    def _of(self, runner: Runner, clips: Sequence[str | Path], reporter: Reporter) -> Iterator[Inputs]:
-        failure: Exception | None = None
-        with reporter.bar("ranges of activations", len(clips)) as bar:
-            for clip in clips:
-                bar.advance()
-                try:
-                    found = [*runner.inputs(clip, _VIEWS)]
-                except (VideoError, DataError) as error:
-                    reporter.line(f"Left out: {error}")
-                    failure = error
-                    continue
-                self.read += 1
-                yield from found
-        if failure is not None and not self.read:
-            raise failure
+        return self._left.pop(0) if self._left else None

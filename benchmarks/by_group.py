@@ -13,10 +13,11 @@ from typing import NamedTuple
 import numpy as np
 from paired import paired_t
 
-from praxiscope.evaluation.comparison import interval as bootstrap
 from praxiscope.evaluation.scores import Scores
 
 __all__ = ["Difference", "compare", "interval", "right_of"]
+
+DRAWS = 10_000
 
 
 class Difference(NamedTuple):
@@ -45,8 +46,16 @@ def interval(values: Mapping[str, float], groups: Mapping[str, str]) -> tuple[fl
         values: by clip.
         groups: the group of each clip.
     """
-    low, high = bootstrap(np.array([*values.values()]), [groups[clip] for clip in values])
-    return low, high
+    names = sorted({groups[clip] for clip in values})
+    sums = {name: [0.0, 0] for name in names}
+    for clip, value in values.items():
+        sums[groups[clip]][0] += value
+        sums[groups[clip]][1] += 1
+    table = np.array([sums[name] for name in names])
+    drawn = np.random.default_rng(0).integers(len(names), size=(DRAWS, len(names)))
+    totals = table[drawn].sum(axis=1)
+    low, high = np.quantile(totals[:, 0] / totals[:, 1], (0.025, 0.975))
+    return float(low), float(high)
 
 
 def compare(one: Sequence[Scores], other: Sequence[Scores], groups: Mapping[str, str]) -> Difference:

@@ -288,9 +288,10 @@ NOTE = (
     "seed, so that each clip counts in two of three. Training videos are composed anew in every step. A hidden "
     "layer of 128, 300 steps of 32 videos, AdamW, rate 0.001 with a cosine schedule, dropout 0.5; nothing was "
     "tuned. Systems that start from Full-6 learn for 300 steps more. Four test videos of each clip, all 24 rows; "
-    "groups are clips, because each source has one; McNemar's test and the last column take the videos as "
-    "independent, which those of a clip are not. Training loss: of all watched snippets, mean of the last 30 "
-    "steps and of all runs; with equal scores of all classes it is log 6 = 1.79."
+    "groups are clips, because each source has one. McNemar's test takes the videos as independent, which those "
+    "of a clip are not. Runs are the two of three seeds in which a clip counts, not seeds. Training loss: of all "
+    "watched snippets, mean of the last 30 steps and of all runs; with equal scores of all classes it is log 6 = "
+    "1.79."
 )
 
 

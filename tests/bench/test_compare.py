@@ -68,21 +68,35 @@ def test_every_video_is_tested_by_each_seed_and_finished_runs_are_kept(
         tested = {r.id for r in fold_split(records, Fold(number, 3)) if r.split == "test"}
         for seed in (0, 1):
             assert (
-                set(Scores.load(tmp_path / "tsn" / f"seed{seed}-fold{number}of3" / "scores.npz").ids)
+                set(Scores.load(tmp_path / "tsn" / f"seed{seed}-fold{number}of3" / "scores_1x1.npz").ids)
                 == tested
             )
     weights = {path: path.stat().st_mtime_ns for path in (tmp_path / "tsn").rglob("*.safetensors")}
-    (tmp_path / "tsn" / "seed1-fold3of3" / "result.json").unlink()
+    (tmp_path / "tsn" / "seed1-fold3of3" / "result_1x1.json").unlink()
     again = call(*words, *SMALL, "--json")
     assert again.code == 0, again.err
     assert json.loads(again.out) == [row]
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "tsn").rglob("*.safetensors")} == weights
+    views = call(*words, *SMALL, "--protocol", "2x1", "--json")  # the last one counts
+    assert views.code == 0, views.err
+    tested_again = Scores.load(tmp_path / "tsn" / "seed0-fold1of3" / "scores_2x1.npz")
+    assert tested_again.protocol["name"] == "2x1"
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "tsn").rglob("*.safetensors")} == weights
     other = call(*words, *SMALL, "--set", "optim.lr=0.5")
     assert other.code == 2
     assert "optim.lr" in other.err
+    both = call("bench", "compare", f"x={tmp_path / 'tsn'}", tmp_path / "tsn")
+    assert both.code != 0
+    assert "scores_2x1.npz" in both.err
+    for path in (tmp_path / "tsn").glob("*/scores_2x1.npz"):
+        path.unlink()
     compared = call("bench", "compare", f"x={tmp_path / 'tsn'}", tmp_path / "tsn", "--groups", data, "--json")
     (pair,) = json.loads(compared.out)["pairs"]
     assert (pair["one"], pair["other"], pair["mean"], pair["p"]) == ("tsn", "x", 0.0, 1.0)
+    (tmp_path / "tsn" / "seed1-fold2of3" / "scores_1x1.npz").unlink()
+    lacking = call("bench", "compare", f"x={tmp_path / 'tsn'}", f"y={tmp_path / 'tsn'}")
+    assert lacking.code != 0
+    assert "seed 1 lacks fold 2 of 3" in lacking.err
 
 
 def _write(path: Path, right: list[int]) -> Path:
@@ -130,7 +144,8 @@ def test_files_globs_and_names_are_compared(tmp_path: Path, call: Call) -> None:
         ((bad, tmp_path / "none.npz"), "none.npz"),
         ((bad, bad), "one name"),
         ((bad, middle, "--against", "good"), "good"),
-        ((bad, f"x={tmp_path}"), "scores.npz"),
+        ((bad, f"x={tmp_path}"), "scores files"),
+        ((bad, f"={middle}"), "NAME"),
     ):
         refused = call("bench", "compare", *words)
         assert refused.code != 0
@@ -144,3 +159,19 @@ def test_the_power_of_a_number_of_videos(call: Call) -> None:
     assert "| none |" in none.out
     for words in (("225", "--differing", "2"), ("225", "--power", "1"), ("0",)):
         assert call("bench", "power", *words).code == 2
+
+
+@pytest.mark.parametrize("labels", ["a|b", ""])
+def test_videos_without_exactly_one_label_are_refused_before_training(
+    tmp_path: Path, call: Call, labels: str
+) -> None:
+    rows = []
+    for number in range(6):
+        write_clip(tmp_path / f"{number}.mp4", 0, frames=2)
+        label, split = (labels, "test") if number == 5 else ("ab"[number % 2], "train")
+        rows.append(f"{number}.mp4,{label},{split}")
+    (tmp_path / "list.csv").write_text("\n".join(["path,label,split", *rows]) + "\n")
+    found = call("bench", "folds", tmp_path / "list.csv", "--out", tmp_path / "x", "--folds", "2", *SMALL)
+    assert found.code != 0
+    assert "5.mp4" in found.err
+    assert not (tmp_path / "x").exists()

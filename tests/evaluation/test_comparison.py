@@ -23,7 +23,8 @@ from praxiscope.evaluation.scores import Scores
 
 
 def _system(name: str, right: list[list[int]]) -> System:
-    return System(name, tuple(f"v{i}" for i in range(len(right))), np.array(right, dtype=bool))
+    ids = tuple(f"v{i}" for i in range(len(right)))
+    return System(name, ids, ("a",) * len(right), np.array(right, dtype=bool))
 
 
 def _scores(ids: list[str], right: list[int], classes: tuple[str, ...] = ("a", "b")) -> Scores:
@@ -99,30 +100,72 @@ def test_videos_of_a_group_count_as_one_for_the_test_and_the_interval() -> None:
     rng = np.random.default_rng(2)
     each = rng.choice((-1.0, 0.0, 1.0), p=(0.2, 0.5, 0.3), size=40)
     copies, groups = np.repeat(each, 10), [str(i // 10) for i in range(400)]
-    alone, copied = (interval(x, g) for x, g in ((each, [str(i) for i in range(40)]), (copies, groups)))
-    assert copied == pytest.approx(alone, abs=0.03)
-    assert interval(copies, [str(i) for i in range(400)])[0] > copied[0] + 0.05
+    alone, copied = (
+        interval(x, g, (-1, 1)) for x, g in ((each, [str(i) for i in range(40)]), (copies, groups))
+    )
+    assert copied == pytest.approx(alone, abs=0.04)
+    assert interval(copies, [str(i) for i in range(400)], (-1, 1))[0] > copied[0] + 0.05
     assert sign_flip(copies, groups) == pytest.approx(sign_flip(each, [str(i) for i in range(40)]), abs=0.02)
 
 
 def test_the_interval_is_that_of_a_proportion() -> None:
-    values = np.array([1.0] * 60 + [0.0] * 40)
-    low, high = interval(values, [str(i) for i in range(100)])
-    wide = 1.96 * np.sqrt(0.6 * 0.4 / 100)
-    assert (low, high) == pytest.approx((0.6 - wide, 0.6 + wide), abs=0.012)
+    values = np.array([1.0] * 600 + [0.0] * 400)
+    low, high = interval(values, [str(i) for i in range(1000)])
+    wide = 1.96 * np.sqrt(0.6 * 0.4 / 1000)
+    assert (low, high) == pytest.approx((0.6 - wide, 0.6 + wide), abs=0.003)
+
+
+def test_no_video_that_differs_does_not_exclude_every_difference() -> None:
+    low, high = interval(np.zeros(225), [str(i) for i in range(225)], (-1, 1))
+    # Two of 227 videos, one each way: the adjusted interval of Agresti and Min.
+    assert (low, high) == pytest.approx((-0.0122, 0.0122), abs=0.002)
+    assert interval(np.ones(30), [str(i) for i in range(30)])[0] < 0.97
+    assert interval(np.zeros(30), ["one"] * 30, (-1, 1)) == (-1, 1)
+
+
+@pytest.mark.parametrize(("groups", "each"), [(5, 10), (9, 10), (225, 1)])
+def test_intervals_hold_the_difference_as_often_as_they_say(groups: int, each: int) -> None:
+    rng = np.random.default_rng(0)
+    names = [str(i // each) for i in range(groups * each)]
+    held, tries = 0, 150
+    for _ in range(tries):
+        of_group = np.repeat(rng.normal(0.05, 0.1, groups), each)
+        chance = rng.random(groups * each)
+        values = np.where(chance < 0.15 + of_group, 1.0, np.where(chance > 0.85, -1.0, 0.0))
+        low, high = interval(values, names, (-1, 1))
+        held += low <= 0.05 <= high
+    assert 0.9 <= held / tries <= 1
 
 
 def test_a_difference_has_its_sign_its_counts_and_each_run() -> None:
     one = _system("one", [[1, 1], [1, 0], [0, 0], [1, 1]])
     other = _system("other", [[0, 1], [0, 0], [1, 0], [1, 1]])
-    found = compare(one, other, {f"v{i}": f"v{i}" for i in range(4)})
+    groups = {f"v{i}": f"v{i}" for i in range(4)}
+    found = compare(one, other, groups)
     assert found.mean == pytest.approx((0.5 + 0.5 - 0.5 + 0) / 4)
+    # Means over the four pairs of runs: 2, 2, 1, 1 and 1, 0, 1, 0.
     assert found.alone == (1.0, 0.5)
     assert found.mcnemar == (mcnemar(2, 1), 1.0)
     assert found.low <= found.mean <= found.high
     assert found.largest == max(abs(found.low), abs(found.high))
-    turned = compare(other, one, {f"v{i}": f"v{i}" for i in range(4)})
+    assert found.can_show == pytest.approx((found.high - found.low) / 2 * (1.96 + 0.8416) / 1.96, rel=1e-3)
+    turned = compare(other, one, groups)
     assert (turned.mean, turned.p, turned.alone) == (-found.mean, found.p, (0.5, 1.0))
+    single = _system("single", [[0], [0], [1], [1]])
+    beside = compare(one, single, groups)
+    assert beside.alone == (1.5, 1.0)
+    assert beside.mcnemar == (mcnemar(2, 1), 1.0)
+
+
+def test_systems_with_other_labels_are_refused() -> None:
+    one = _system("one", [[1], [0]])
+    other = System("other", one.ids, ("a", "b"), one.right)
+    with pytest.raises(ScoresError, match="v1"):
+        compare(one, other, {"v0": "x", "v1": "y"})
+    first, second = _scores(["a"], [1]), _scores(["a"], [1])
+    second.targets[:] = 1
+    with pytest.raises(ScoresError, match="different labels"):
+        read_system("x", [first, second])
 
 
 def test_holm_is_monotone_and_bounded() -> None:

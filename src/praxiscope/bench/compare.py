@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,9 +15,8 @@ from praxiscope.bench.folds import read_folder
 from praxiscope.data.manifest import load_records
 from praxiscope.errors import ArgumentError, unknown_name
 from praxiscope.evaluation.comparison import Difference, System, compare, holm, interval, read_system
-from praxiscope.evaluation.power import smallest_difference
 from praxiscope.evaluation.scores import Scores
-from praxiscope.run_folder import SCORES_FILE
+from praxiscope.run_folder import HELD_OUT_FILE, SCORES_FILE
 
 __all__ = [
     "Comparison",
@@ -55,20 +55,24 @@ def find_system(text: str) -> System:
     """
     name, equals, place = text.partition("=")
     if not equals or Path(text).exists():
-        name, place = Path(text).stem, text
+        place = text
+        name = Path(text).resolve().name if Path(text).is_dir() else Path(text).stem
+    if not name:
+        raise ArgumentError(f"{text}: names no system. Give NAME=FILES.")
     folder = Path(place)
-    if folder.is_dir() and not (folder / SCORES_FILE).is_file():
-        if not any(folder.glob(f"*/{SCORES_FILE}")):
-            raise ArgumentError(
-                f"{folder}: holds no {SCORES_FILE}. Give scores files of praxiscope test --out."
-            )
-        return read_folder(name, folder)
     if folder.is_dir():
-        place = str(folder / SCORES_FILE)
-    files = [place] if Path(place).is_file() else sorted(glob.glob(place, recursive=True))  # noqa: PTH207
+        own = folder / SCORES_FILE
+        return read_system(name, [Scores.load(own)]) if own.is_file() else read_folder(name, folder)
+    found = glob.glob(place, recursive=True)  # noqa: PTH207
+    files = [place] if folder.is_file() else [file for file in found if Path(file).name != HELD_OUT_FILE]
     if not files:
         raise ArgumentError(f"{place}: no such file. Give NAME=FILES, scores files of praxiscope test --out.")
-    return read_system(name, [Scores.load(Path(file)) for file in files])
+    return read_system(name, [Scores.load(Path(file)) for file in sorted(files, key=_in_order)])
+
+
+def _in_order(file: str) -> list[str | int]:
+    """Numbers in names count as numbers: seed 2 is before seed 10."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", file)]
 
 
 def groups_of(systems: Sequence[System], data: str | None) -> dict[str, str]:
@@ -158,13 +162,10 @@ def system_rows(found: Comparison) -> list[dict[str, Any]]:
 
 
 def pair_rows(found: Comparison) -> list[dict[str, Any]]:
-    """The difference of each pair. ``can_show`` is the difference that a test of so many independent videos, with as
-    many that only one system classifies correctly, shows with a probability of 80 %; None if there is none."""
+    """The difference of each pair."""
     adjusted = holm([pair.p for pair in found.differences.values()])
     rows = []
     for ((one, other), pair), p in zip(found.differences.items(), adjusted, strict=True):
-        videos = len(found.systems[0].ids)
-        differing = sum(pair.alone) / videos
         rows.append(
             {
                 "one": one,
@@ -172,7 +173,7 @@ def pair_rows(found: Comparison) -> list[dict[str, Any]]:
                 **pair._asdict(),
                 "holm": p,
                 "excluded_above": pair.largest,
-                "can_show": smallest_difference(videos, differing) if differing else None,
+                "can_show": pair.can_show,
             }
         )
     return rows
@@ -203,7 +204,7 @@ def pair_cells(row: Mapping[str, Any]) -> list[str]:
         f"{row['holm']:.2g}",
         p,
         f"{row['excluded_above']:.3f}",
-        "" if row["can_show"] is None else f"{row['can_show']:.3f}",
+        f"{row['can_show']:.3f}",
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,18 +11,18 @@ from typing import Any
 
 from praxiscope.bench.experiment import experiment
 from praxiscope.commands.train_options import DataOptions, TrainOptions, resolve
-from praxiscope.data.folds import Fold, parse_fold
+from praxiscope.data.folds import Fold
 from praxiscope.data.manifest import load_records
+from praxiscope.errors import ArgumentError, DataError, ScoresError
 from praxiscope.evaluation.comparison import System, read_system
 from praxiscope.evaluation.scores import Scores
 from praxiscope.progress import Reporter
 from praxiscope.recipes.settings import TrainSettings
-from praxiscope.run_folder import SCORES_FILE
 from praxiscope.units import counted
 
 __all__ = ["Validation", "cross_validate", "read_folder", "run_folders"]
 
-RESULT_FILE = "result.json"
+_FOLDER = re.compile(r"seed(\d+)-fold(\d+)of(\d+)")
 
 
 @dataclass(frozen=True)
@@ -85,19 +86,31 @@ def cross_validate(wanted: Validation, out: str | Path, *, reporter: Reporter | 
         DataError: the data cannot be used.
         TrainingError: a run was interrupted; the same command resumes it.
     """
-    place, reporter = Path(out), reporter or Reporter()
-    parse_fold(f"1/{wanted.folds}")
-    load_records(wanted.data, split=f"1/{wanted.folds}")  # raises before anything is trained
+    place, reporter = Path(out).resolve(), reporter or Reporter()
+    if place.is_file():
+        raise ArgumentError(f"--out {out}: is a file. Name a folder.")
+    ending = "" if wanted.protocol is None else f"_{wanted.protocol}"
+    _check_data(wanted)  # before anything is trained
     folders = run_folders(place, wanted.folds, wanted.seeds)
-    left = [folder for folder in folders if not (folder / RESULT_FILE).is_file()]
+    left = [folder for folder in folders if not (folder / f"result{ending}.json").is_file()]
     started, done = time.monotonic(), 0
     for folder, (fold, seed) in folders.items():
         settings = wanted.settings(fold, seed, place / "new")
         if folder in left:
             reporter.line(f"fold {fold}, seed {seed}{_left(len(left) - done, done, started)}")
-        experiment(settings, folder, wanted.protocol, name="", reporter=reporter)
+        experiment(settings, folder, wanted.protocol, reporter=reporter)
         done += folder in left
-    return read_system(place.name, [Scores.load(folder / SCORES_FILE) for folder in folders])
+    return read_system(place.name, [Scores.load(folder / f"scores{ending}.npz") for folder in folders])
+
+
+def _check_data(wanted: Validation) -> None:
+    """Raise DataError for data with too few groups, or with videos that have not exactly one label."""
+    for record in load_records(wanted.data, split=f"1/{wanted.folds}").records:
+        if len(record.labels) != 1:
+            raise DataError(
+                f"{wanted.data}: {record.id} has {counted(len(record.labels), 'label')}. Give videos with one label "
+                "each."
+            )
 
 
 def _left(runs: int, done: int, started: float) -> str:
@@ -107,6 +120,33 @@ def _left(runs: int, done: int, started: float) -> str:
 
 
 def read_folder(name: str, place: Path) -> System:
-    """The correct answers of the runs below a folder, each with a ``scores.npz``. Raises ScoresError if there are none
-    or some are missing."""
-    return read_system(name, [Scores.load(path) for path in sorted(place.glob(f"*/{SCORES_FILE}"))])
+    """The correct answers of the runs below a folder of `cross_validate`, or of any runs with one scores file each.
+
+    Raises:
+        ScoresError: there are no scores, several of a run, or a fold is missing.
+    """
+    files = sorted(place.glob("*/scores*.npz"))
+    if not files:
+        raise ScoresError(
+            f"{place}: holds no runs with scores files. Give scores files of praxiscope test --out."
+        )
+    if len({file.name for file in files}) > 1:
+        names = ", ".join(sorted({file.name for file in files}))
+        raise ScoresError(f"{place}: its runs hold {names}. Name one, such as '{place}/*/{files[0].name}'.")
+    found = {file: _FOLDER.fullmatch(file.parent.name) for file in files}
+    if not all(found.values()):
+        return read_system(name, [Scores.load(file) for file in files])
+    of_run = {tuple(map(int, match.groups())): file for file, match in found.items() if match}
+    seeds, counts = {seed for seed, _, _ in of_run}, {count for _, _, count in of_run}
+    if len(counts) > 1:
+        raise ScoresError(
+            f"{place}: holds runs of {' and of '.join(map(str, sorted(counts)))} folds. Keep them apart."
+        )
+    (count,) = counts
+    for seed in sorted(seeds):
+        for number in range(1, count + 1):
+            if (seed, number, count) not in of_run:
+                raise ScoresError(
+                    f"{place}: seed {seed} lacks fold {number} of {count}. Run the same praxiscope bench folds again."
+                )
+    return read_system(name, [Scores.load(of_run[key]) for key in sorted(of_run)])

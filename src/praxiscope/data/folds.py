@@ -41,7 +41,7 @@ def parse_fold(split: int | str | None) -> Fold | None:
     Raises:
         ArgumentError: fewer than two folds, or a number that none of them has.
     """
-    found = re.fullmatch(r"(\d+)/(\d+)", str(split))
+    found = re.fullmatch(r"(0|[1-9]\d*)/(0|[1-9]\d*)", str(split))
     if found is None:
         return None
     fold = Fold(int(found[1]), int(found[2]))

@@ -151,7 +151,11 @@ def load_records(
     records, notes = list(listing.records), [*notes, *left_out_note(root, listing.left_out)]
     multi_label = listing.multi_label
     if multi_label is None:  # before a random split, which might put all such videos on one side
-        multi_label = any(len(record.labels) > 1 for record in records if record.split in ("train", None))
+        multi_label = any(
+            len(record.labels) > 1
+            for record in records
+            if fold is not None or record.split in ("train", None)
+        )
     if not records:
         raise _nothing(name, root, listing)
     refuse_duplicates(records)

@@ -22,6 +22,7 @@ __all__ = ["Difference", "System", "compare", "holm", "interval", "mcnemar", "re
 
 DRAWS = 10_000
 _EXACT = 12  # groups that differ, up to which all signs are tried
+_Z, _Z_POWER = 1.959964, 0.841621  # 97.5 % and 80 % of the normal distribution
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,13 @@ class System:
     Attributes:
         name: of the system.
         ids: the videos, sorted.
+        targets: the label of each.
         right: bool [n, R], whether each run classifies a video correctly; n videos, R runs.
     """
 
     name: str
     ids: tuple[str, ...]
+    targets: tuple[str, ...]
     right: NDArray[np.bool_]
 
     @property
@@ -54,9 +57,10 @@ class Difference(NamedTuple):
 
     Attributes:
         mean: over the videos.
-        low, high: the 95 % interval: a bootstrap that draws groups with replacement.
-        alone: how many videos only the one and only the other has right, means over the runs.
-        mcnemar: p of the exact McNemar test, two-sided, of each run; it takes the videos as independent.
+        low, high: the 95 % interval, see `interval`.
+        alone: how many videos only the one and only the other has right, means over all pairs of runs.
+        mcnemar: p of the exact McNemar test, two-sided, of each run beside one of the other system in order; it takes
+            the videos as independent.
         p: two-sided, of random signs of the groups' differences (`sign_flip`).
     """
 
@@ -72,6 +76,11 @@ class Difference(NamedTuple):
         """The end of the interval that is farther from 0: larger differences are excluded."""
         return max(abs(self.low), abs(self.high))
 
+    @property
+    def can_show(self) -> float:
+        """The difference that such a comparison shows with a probability of about 80 %, by the interval's width."""
+        return (self.high - self.low) / 2 * (_Z + _Z_POWER) / _Z
+
 
 def read_system(name: str, runs: Sequence[Scores]) -> System:
     """Join the scores of the runs of a system: of seeds, folds, or both.
@@ -85,6 +94,7 @@ def read_system(name: str, runs: Sequence[Scores]) -> System:
             more runs than others.
     """
     found: dict[str, list[bool]] = {}
+    targets: dict[str, str] = {}
     for scores in runs:
         if scores.multi_label:
             raise ScoresError(
@@ -95,8 +105,12 @@ def read_system(name: str, runs: Sequence[Scores]) -> System:
         if scores.classes != runs[0].classes:
             raise ScoresError(f"{name}: its scores files have different classes.")
         right = scores.logits.argmax(axis=1) == scores.targets
-        for video, value in zip(scores.ids, right.tolist(), strict=True):
+        for video, value, target in zip(scores.ids, right.tolist(), scores.targets.tolist(), strict=True):
             found.setdefault(video, []).append(value)
+            if targets.setdefault(video, scores.classes[target]) != scores.classes[target]:
+                raise ScoresError(
+                    f"{name}: {video} has different labels in its files. Give files of the same data."
+                )
     if not found:
         raise ScoresError(f"{name}: no scored videos.")
     counts = {len(values) for values in found.values()}
@@ -107,20 +121,41 @@ def read_system(name: str, runs: Sequence[Scores]) -> System:
             "Give all folds of every seed."
         )
     ids = tuple(sorted(found))
-    return System(name, ids, np.array([found[video] for video in ids]))
+    return System(
+        name, ids, tuple(targets[video] for video in ids), np.array([found[video] for video in ids])
+    )
 
 
-def interval(values: NDArray[np.float64], groups: Sequence[str]) -> tuple[float, float]:
+def interval(
+    values: NDArray[np.float64], groups: Sequence[str], bounds: tuple[float, float] = (0.0, 1.0)
+) -> tuple[float, float]:
     """The 95 % interval of a mean over videos: the quantiles of a bootstrap that draws groups with replacement.
+
+    One video at each bound is added as a group of its own, so that the interval has a width if all values are equal
+    (Agresti and Min, 2005, of paired proportions). With few groups the quantiles are too narrow: their distances from
+    the mean are multiplied by the quantile of Student's t distribution over that of the normal one, and by
+    sqrt(G / (G - 1)).
 
     Args:
         values: float64 [n], one per video.
         groups: the group of each video, [n].
+        bounds: the smallest and the largest value that is possible: -1 and 1 for differences.
+
+    Returns:
+        Lower and upper end, within ``bounds``; ``bounds`` for a single group, from which nothing follows for others.
     """
+    from scipy.stats import t
+
     number, count = _numbers(groups)
-    sums, sizes = np.bincount(number, values, count), np.bincount(number, minlength=count)
-    drawn = np.random.default_rng(0).integers(count, size=(DRAWS, count))
-    low, high = np.quantile(sums[drawn].sum(1) / sizes[drawn].sum(1), (0.025, 0.975))
+    if count == 1:
+        return bounds
+    sums = np.append(np.bincount(number, values, count), bounds)
+    sizes = np.append(np.bincount(number, minlength=count), (1, 1))
+    drawn = np.random.default_rng(0).integers(len(sums), size=(DRAWS, len(sums)))
+    ends = np.quantile(sums[drawn].sum(1) / sizes[drawn].sum(1), (0.025, 0.975))
+    mean = sums.sum() / sizes.sum()
+    wider = t.ppf(0.975, count - 1) / _Z * np.sqrt(count / (count - 1))
+    low, high = np.clip(mean + (ends - mean) * wider, *bounds)
     return float(low), float(high)
 
 
@@ -176,16 +211,21 @@ def compare(one: System, other: System, groups: Mapping[str, str]) -> Difference
         )
     if missing := [video for video in one.ids if video not in groups]:
         raise ScoresError(f"{missing[0]}: has no group. Give the data that the systems were tested on.")
+    if wrong := [i for i, (a, b) in enumerate(zip(one.targets, other.targets, strict=True)) if a != b]:
+        raise ScoresError(
+            f"{one.ids[wrong[0]]}: is {one.targets[wrong[0]]!r} for {one.name} and {other.targets[wrong[0]]!r} for "
+            f"{other.name}. Give files of the same data."
+        )
     of_video = [groups[video] for video in one.ids]
     differences = one.each - other.each
-    runs = min(one.right.shape[1], other.right.shape[1])
-    first, second = one.right[:, :runs], other.right[:, :runs]
-    alone_first, alone_second = (first & ~second).sum(0), (second & ~first).sum(0)
+    runs = max(one.right.shape[1], other.right.shape[1])
+    first, second = (system.right[:, np.arange(runs) % system.right.shape[1]] for system in (one, other))
+    alone = (first & ~second).sum(0), (second & ~first).sum(0)
     return Difference(
         float(differences.mean()),
-        *interval(differences, of_video),
-        (float(alone_first.mean()), float(alone_second.mean())),
-        tuple(mcnemar(int(a), int(b)) for a, b in zip(alone_first, alone_second, strict=True)),
+        *interval(differences, of_video, (-1.0, 1.0)),
+        (float(one.each @ (1 - other.each)), float(other.each @ (1 - one.each))),
+        tuple(mcnemar(int(a), int(b)) for a, b in zip(*alone, strict=True)),
         sign_flip(differences, of_video),
     )
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
+
 from praxiscope.deploy.reading import Inputs
 from praxiscope.deploy.runner import Runner
 from praxiscope.errors import ArgumentError, DataError, VideoError
@@ -18,6 +20,7 @@ from praxiscope.progress import Reporter
 __all__ = ["quantise"]
 
 _VIEWS = 4  # of a video, with which ranges are found
+_FRAMES = 24  # whose outputs of all layers are kept at a time; but no less than one view
 
 
 def quantise(path: Path, runner: Runner, clips: Sequence[str | Path], reporter: Reporter) -> int:
@@ -54,12 +57,8 @@ def quantise(path: Path, runner: Runner, clips: Sequence[str | Path], reporter: 
         try:
             with redirect_stdout(StringIO()):
                 prepared = Path(scratch) / "prepared.onnx"
-                try:
-                    quant_pre_process(str(path), str(prepared))
-                except (
-                    Exception
-                ):  # of any kind, where it does not follow a shape; what follows needs no shapes
-                    quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
+                # Symbolic shapes are of no use here, and where they are not followed onnxruntime leaves files behind.
+                quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
                 quantize_static(
                     str(prepared),
                     str(path),
@@ -68,7 +67,7 @@ def quantise(path: Path, runner: Runner, clips: Sequence[str | Path], reporter: 
                     activation_type=QuantType.QUInt8,
                     weight_type=QuantType.QInt8,
                     calibrate_method=CalibrationMethod.Percentile,
-                    extra_options={"CalibStridedMinMax": 1},  # of percentiles, too
+                    extra_options={"CalibStridedMinMax": inputs.together},  # of percentiles, too
                 )
         finally:
             logging.disable(known)
@@ -76,11 +75,12 @@ def quantise(path: Path, runner: Runner, clips: Sequence[str | Path], reporter: 
 
 
 class _Inputs:
-    """What onnxruntime asks for inputs, one view at a time: it keeps the outputs of all layers for those between two
-    calls of `set_range`, which for a large network are gigabytes.
+    """What onnxruntime asks for inputs, a few at a time: it keeps the outputs of all layers for those between two calls
+    of `set_range`, which for a large network are gigabytes.
 
     Attributes:
         read: number of videos that were read.
+        together: number of views at a time, of several videos: the first ones decide how finely ranges are counted.
 
     Raises:
         VideoError, DataError: no video can be read.
@@ -100,11 +100,15 @@ class _Inputs:
                 self.read += 1
         if failure is not None and not self.read:
             raise failure
+        np.random.default_rng(0).shuffle(self._views)
+        frames = max(x.shape[0] * x.shape[1] for x in self._views[0].values())
+        self.together = max(1, _FRAMES // frames)
         self._bar = reporter.bar("ranges of activations", len(self._views))
         self._left: list[Inputs] = []
 
     def __len__(self) -> int:
-        return len(self._views)
+        """The number of views, and as many more as make it a multiple of ``together``."""
+        return -(-len(self._views) // self.together) * self.together
 
     def __enter__(self) -> _Inputs:
         self._shown = self._bar.__enter__()

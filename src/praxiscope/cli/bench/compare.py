@@ -9,7 +9,7 @@ import typer
 
 from praxiscope._lazy import quick_imports
 from praxiscope.cli.bench.common import check_figure, markdown, print_cells, print_text
-from praxiscope.cli.common import OUTPUT_PANEL, Json, print_json
+from praxiscope.cli.common import OUTPUT_PANEL, Json, print_json, reporter
 
 _SHARES = (0.02, 0.05, 0.1, 0.2, 0.3)
 
@@ -57,6 +57,10 @@ def compare(
             system_rows,
         )
     found = compare_systems(systems, groups, against)
+    if groups is None:
+        reporter().line(
+            "Note: every video counts as independent. If several are of one person or source, give the data: --groups."
+        )
     rows, pairs = system_rows(found), pair_rows(found)
     if picture is not None:
         draw_differences(found, picture)

@@ -123,7 +123,7 @@ def test_no_video_that_differs_does_not_exclude_every_difference() -> None:
     assert interval(np.zeros(30), ["one"] * 30, (-1, 1)) == (-1, 1)
 
 
-@pytest.mark.parametrize(("groups", "each"), [(5, 10), (9, 10), (225, 1)])
+@pytest.mark.parametrize(("groups", "each"), [(4, 200), (9, 50), (60, 1)])
 def test_intervals_hold_the_difference_as_often_as_they_say(groups: int, each: int) -> None:
     rng = np.random.default_rng(0)
     names = [str(i // each) for i in range(groups * each)]

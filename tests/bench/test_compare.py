@@ -134,7 +134,7 @@ def test_files_globs_and_names_are_compared(tmp_path: Path, call: Call) -> None:
     assert set(by_name) == {("middle", "bad"), ("good", "bad"), ("good", "middle")}
     assert by_name["middle", "bad"]["mean"] == pytest.approx(0.1)
     assert by_name["good", "bad"]["holm"] < 0.01
-    assert len(by_name["good", "bad"]["mcnemar"]) == 1
+    assert len(by_name["good", "bad"]["mcnemar"]) == 2
     assert by_name["middle", "bad"]["mcnemar"] == pytest.approx([2 / 2**10])
     assert picture.read_bytes()[:4] == b"\x89PNG"
     few = call("bench", "compare", good[0], bad, middle, "--against", "bad")

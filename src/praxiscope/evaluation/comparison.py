@@ -220,12 +220,12 @@ def compare(one: System, other: System, groups: Mapping[str, str]) -> Difference
     differences = one.each - other.each
     runs = max(one.right.shape[1], other.right.shape[1])
     first, second = (system.right[:, np.arange(runs) % system.right.shape[1]] for system in (one, other))
-    alone = (first & ~second).sum(0), (second & ~first).sum(0)
+    counts = (first & ~second).sum(0), (second & ~first).sum(0)
     return Difference(
         float(differences.mean()),
         *interval(differences, of_video, (-1.0, 1.0)),
         (float(one.each @ (1 - other.each)), float(other.each @ (1 - one.each))),
-        tuple(mcnemar(int(a), int(b)) for a, b in zip(*alone, strict=True)),
+        tuple(mcnemar(int(a), int(b)) for a, b in zip(*counts, strict=True)),
         sign_flip(differences, of_video),
     )
 

@@ -77,6 +77,10 @@ def test_every_video_is_tested_by_each_seed_and_finished_runs_are_kept(
     assert again.code == 0, again.err
     assert json.loads(again.out) == [row]
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "tsn").rglob("*.safetensors")} == weights
+    wrong = call("bench", "folds", data, "--out", tmp_path / "none", "--folds", "3", "--protocol", "25y1")
+    assert wrong.code == 2
+    assert "25y1" in wrong.err
+    assert not (tmp_path / "none").exists()
     views = call(*words, *SMALL, "--protocol", "2x1", "--json")  # the last one counts
     assert views.code == 0, views.err
     tested_again = Scores.load(tmp_path / "tsn" / "seed0-fold1of3" / "scores_2x1.npz")

@@ -15,6 +15,7 @@ from praxiscope.data.folds import Fold
 from praxiscope.data.manifest import load_records
 from praxiscope.errors import ArgumentError, DataError, ScoresError
 from praxiscope.evaluation.comparison import System, read_system
+from praxiscope.evaluation.protocols import parse_protocol
 from praxiscope.evaluation.scores import Scores
 from praxiscope.progress import Reporter
 from praxiscope.recipes.settings import TrainSettings
@@ -90,7 +91,8 @@ def cross_validate(wanted: Validation, out: str | Path, *, reporter: Reporter | 
     if place.is_file():
         raise ArgumentError(f"--out {out}: is a file. Name a folder.")
     ending = "" if wanted.protocol is None else f"_{wanted.protocol}"
-    _check_data(wanted)  # before anything is trained
+    parse_protocol(wanted.protocol or "1x1")  # before anything is trained
+    _check_data(wanted)
     folders = run_folders(place, wanted.folds, wanted.seeds)
     left = [folder for folder in folders if not (folder / f"result{ending}.json").is_file()]
     started, done = time.monotonic(), 0

@@ -102,7 +102,7 @@ def main() -> None:
     training = [record.path for record in manifest.of("train")][:: len(tests)][:2]
     rows = []
     folders = {name: options.out / "models" / name for name in options.models}
-    made = {name: make(name, folder) for name, folder in folders.items()}
+    made = {name: make(name, folder, training) for name, folder in folders.items()}
     exported = [folder for name, folder in folders.items() if "bytes" in made[name]]
     if options.until != "make":
         for folder in exported:

@@ -15,14 +15,17 @@ import torch
 
 import praxiscope as px
 from praxiscope import deploy
-from praxiscope.checkpoint import FlowInput, InputContract, ModelCard, write_json
+from praxiscope.checkpoint import FlowInput, InputContract, ModelCard, save_checkpoint, write_json
 from praxiscope.commands.export import export
 from praxiscope.errors import PraxiscopeError
 from praxiscope.flow.contract import FlowContract
 from praxiscope.inference.recogniser import Recogniser
 from praxiscope.models.names import learns_of
 from praxiscope.models.registered import FILES
+from praxiscope.trajectories.result import joined
+from praxiscope.trajectories.videos import extract_frames
 from praxiscope.units import counted
+from praxiscope.video.opening import open_video
 
 __all__ = ["HEADER", "MODELS", "make", "measure", "quantise", "row"]
 
@@ -71,11 +74,24 @@ def saved(folder: Path, name: str, words: Mapping[str, Any]) -> Path:
     return folder
 
 
-def make(row_name: str, out: Path) -> dict[str, Any]:
+def fitted(folder: Path, name: str, words: Mapping[str, Any], training: Sequence[Path]) -> Path:
+    """The model folder of an encoder of the trajectories of some videos, with random weights of the classes."""
+    torch.manual_seed(0)
+    words = {"num_classes": CLASSES, **words}
+    model: Any = px.create_model(name, **words)
+    model.learn(joined([extract_frames(open_video(path), model.extraction) for path in training]))
+    torch.nn.init.normal_(model.svm.weight)
+    labels = tuple(f"class {number}" for number in range(CLASSES))
+    save_checkpoint(folder, model, ModelCard(name, words, labels, input=InputContract()))
+    return folder
+
+
+def make(row_name: str, out: Path, training: Sequence[Path]) -> dict[str, Any]:
     """Export a model, or say why it is not exported. What was made before is not made again.
 
     Args:
         row_name: a name in `MODELS`.
+        training: videos whose trajectories an encoder of them is fitted to.
         out: folder of the results.
     """
     done = out / "made.json"
@@ -86,13 +102,17 @@ def make(row_name: str, out: Path) -> dict[str, Any]:
     name, words = MODELS[row_name]
     found: dict[str, Any] = {}
     try:
-        if learns_of(name) in ("flow", "trajectories"):
-            raise px.ArgumentError(f"learns {learns_of(name)}")
-        folder = saved(out / "model", name, words)
+        if learns_of(name) == "flow":
+            raise px.ArgumentError("learns flow")
+        if learns_of(name) == "trajectories":
+            folder = fitted(out / "model", name, words, training)
+        else:
+            folder = saved(out / "model", name, words)
         made = export(folder, out / "onnx")
-        found = {"bytes": made.bytes, "views": made.description.protocol}
-        if made.description.snippets is not None:
-            found["views"] += f", {counted(made.description.snippets, 'snippet')}"
+        about = made.description
+        found = {"bytes": made.bytes, "views": getattr(about, "protocol", "all frames")}
+        if getattr(about, "snippets", None) is not None:
+            found["views"] += f", {counted(about.snippets, 'snippet')}"
     except PraxiscopeError as error:
         found["reason"] = str(error).splitlines()[0].rpartition(f"{name}: ")[2].partition(". Predict")[0]
     write_json(done, found)
@@ -100,13 +120,14 @@ def make(row_name: str, out: Path) -> dict[str, Any]:
 
 
 def quantise(training: Sequence[Path], out: Path) -> None:
-    """Export what `make` exported in 8 bits, too, unless it was before.
+    """Export what `make` exported in 8 bits, too, unless it was before, or is no network.
 
     Args:
         training: clips for the ranges of activations.
         out: folder of the results.
     """
-    if not (out / "int8").is_dir():
+    networks = isinstance(deploy.read_description(out / "onnx"), deploy.Description)
+    if networks and not (out / "int8").is_dir():
         export(out / "model", out / "int8", int8=training)
 
 
@@ -117,7 +138,11 @@ def measure(clips: Sequence[Path], out: Path) -> dict[str, dict[str, Any]]:
     if done.is_file():
         return dict(json.loads(done.read_text()))
     loaded: Any = px.load(out / "model", device="cpu")
-    eager = Recogniser(loaded.model, loaded.card, precision="32")
+    eager = (
+        loaded
+        if loaded.streams == ("trajectories",)
+        else Recogniser(loaded.model, loaded.card, precision="32")
+    )
     systems: dict[str, Callable[[Path], Any]] = {
         "PyTorch": lambda clip: eager.video_logits(clip).numpy(),
         "onnxruntime": deploy.load(out / "onnx", runtime="onnxruntime").logits,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from praxiscope.errors import ArgumentError
 from praxiscope.layers import fisher as module
-from praxiscope.layers.fisher import fisher_vector, fit_mixture, improved, posteriors
+from praxiscope.layers.fisher import fisher_vector, fit_mixture, from_moments, improved, moments, posteriors
 
 Mixture = tuple[Tensor, Tensor, Tensor]
 
@@ -128,3 +128,15 @@ def test_a_mixture_of_more_gaussians_than_the_features_need_is_finite() -> None:
     assert float(weights.sum()) == pytest.approx(1)
     assert weights[0] == pytest.approx(1 / 51)
     assert bool((fisher_vector(x, weights, means, variances).isfinite()).all())
+
+
+def test_the_sums_of_parts_make_the_vector_of_all() -> None:
+    x, of = random(), mixture()
+    parts = [moments(part, *of) for part in torch.split(x, 7)]
+    assert parts[0].shape == (3, 9)
+    assert parts[0].dtype == torch.float64
+    shares = posteriors(x, *of)
+    whole = torch.cat([shares.sum(0)[:, None], shares.T @ x, shares.T @ x.square()], 1)
+    assert torch.allclose(sum(parts), whole, atol=1e-12)  # type: ignore[arg-type]
+    found = from_moments(sum(parts), len(x), *of)  # type: ignore[arg-type]
+    assert torch.allclose(found, fisher_vector(x, *of), atol=1e-12)

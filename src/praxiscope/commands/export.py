@@ -14,19 +14,28 @@ import torch
 from torch import Tensor
 
 from praxiscope.checkpoint import write_json
-from praxiscope.deploy.description import DESCRIPTION, Description, FusedDescription
+from praxiscope.deploy.description import (
+    DESCRIPTION,
+    AnyDescription,
+    FusedDescription,
+    SingleDescription,
+    TrajectoryDescription,
+)
 from praxiscope.deploy.fused import FusedRunner, write_svm
 from praxiscope.deploy.joins import find_join
 from praxiscope.deploy.predictor import Predictor
 from praxiscope.deploy.runner import Runner
+from praxiscope.deploy.trajectories import TrajectoryRunner
 from praxiscope.errors import ArgumentError, DataError, VideoError
 from praxiscope.inference.export import export_network
+from praxiscope.inference.export_trajectories import export_trajectories
 from praxiscope.inference.fused import AnyRecogniser, FusedRecogniser
 from praxiscope.inference.graphs import opened
 from praxiscope.inference.loading import load_recogniser
 from praxiscope.inference.options import LoadOptions
 from praxiscope.inference.quantise import quantise
 from praxiscope.inference.recogniser import Recogniser
+from praxiscope.inference.trajectories import TrajectoryRecogniser
 from praxiscope.progress import Reporter
 from praxiscope.units import counted
 
@@ -53,7 +62,7 @@ class Exported:
 
     Attributes:
         folder: where the network is.
-        description: how it is used, a `Description` or a `FusedDescription`.
+        description: how it is used, see `praxiscope.deploy.description`.
         bytes: size of its files.
     """
 
@@ -76,7 +85,8 @@ def export(
     """Export a network with its sampling, normalisation and labels into a folder that `praxiscope.deploy` reads.
 
     Args:
-        run: run or model folder of a network of RGB frames, of flow by OpenCV, or of both; or a fused one.
+        run: run or model folder of a network of RGB frames, of flow by OpenCV, or of both; of a model of trajectories;
+            or a fused one.
         out: the new folder.
         to: "onnx", "openvino" or "pt2".
         protocol: views by which videos are predicted; None: the default of the model.
@@ -100,7 +110,7 @@ def export(
     unfinished = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
-    about: Description | FusedDescription
+    about: AnyDescription
     runner: Predictor
     try:
         if isinstance(recogniser, FusedRecogniser):
@@ -118,21 +128,27 @@ def export(
     return Exported(folder, about, sum(path.stat().st_size for path in files))
 
 
-def _single(recogniser: Recogniser, folder: Path, options: _Options) -> tuple[Description, Runner]:
+def _single(recogniser: Recogniser, folder: Path, options: _Options) -> tuple[SingleDescription, Predictor]:
     """Write one network, without its description."""
-    network = recogniser
-    if type(recogniser) is Recogniser:  # one of a subclass is refused, with its reason
-        network = Recogniser(recogniser.model, recogniser.card, precision="32")
-    options.reporter.line(f"Exporting {network.card.name} to {options.to}.")
+    name = recogniser.card.name
+    options.reporter.line(f"Exporting {name} to {options.to}.")
+    about: SingleDescription
     try:
-        about, difference = export_network(network, folder, options.to, options.protocol)
+        if isinstance(recogniser, TrajectoryRecogniser):
+            if options.int8:
+                raise ArgumentError("it is no network, which --int8 is for. Leave out --int8.")
+            about, difference = export_trajectories(recogniser, folder, options.to)
+        else:
+            network = Recogniser(recogniser.model, recogniser.card, precision="32")
+            about, difference = export_network(network, folder, options.to, options.protocol)
     except ArgumentError as error:
-        raise ArgumentError(f"{options.run}: {network.card.name}: {error}") from error
+        raise ArgumentError(f"{options.run}: {name}: {error}") from error
     checked: dict[str, object] = {"noise": difference}
-    if options.int8:
+    runner = _runner(about, folder)
+    if options.int8 and isinstance(runner, Runner):
         file = folder / (about.frames or about.file)
-        read = quantise(file, _runner(about, folder), options.int8, options.reporter)
-        about = replace(about, int8=True)
+        read = quantise(file, runner, options.int8, options.reporter)
+        about = replace(runner.description, int8=True)
         checked["int8"] = {"clips": read}
     about = replace(about, checked=checked)
     return about, _runner(about, folder)
@@ -165,12 +181,15 @@ def _fused(
     return fused, FusedRunner(fused, runners, recogniser.svm)
 
 
-def _runner(about: Description, folder: Path) -> Runner:
+def _runner(about: SingleDescription, folder: Path) -> Runner | TrajectoryRunner:
     if not about.frames:
+        assert not isinstance(about, TrajectoryDescription)
         return Runner(about, opened(folder / about.file))
     frames = opened(folder / about.frames, ["features"])
-    outputs = find_join(about.join).outputs(about.settings)
-    return Runner(about, opened(folder / about.file, outputs), lambda inputs: frames(inputs)[0])
+    network = opened(folder / about.file, find_join(about.join).outputs(about.settings))
+    if isinstance(about, TrajectoryDescription):
+        return TrajectoryRunner(about, network, lambda inputs: frames(inputs)[0])
+    return Runner(about, network, lambda inputs: frames(inputs)[0])
 
 
 def check_libraries(to: str) -> None:
@@ -223,4 +242,6 @@ def _logits(recogniser: AnyRecogniser, clip: str, protocol: str | None) -> Tenso
     if isinstance(recogniser, FusedRecogniser):
         rows = [_logits(part, clip, protocol) for part in recogniser.parts]
         return recogniser.fuse(torch.stack(rows)[:, None])[0]
-    return Recogniser(recogniser.model, recogniser.card, precision="32").video_logits(clip, protocol)
+    if not isinstance(recogniser, TrajectoryRecogniser):
+        recogniser = Recogniser(recogniser.model, recogniser.card, precision="32")
+    return recogniser.video_logits(clip, protocol)

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from praxiscope.data.batch import Request, collate_dense, collate_packed, collate_padded, mix_seeds
+from praxiscope.data.frame_range import frame_range
 from praxiscope.data.shared_memory import SlotPool
 from praxiscope.errors import DataError, VideoError
 from praxiscope.processes import blame_script
@@ -26,7 +27,6 @@ from praxiscope.video.grid import FrameGrid
 from praxiscope.video.opening import open_video
 from praxiscope.video.pixels import scaled_size
 from praxiscope.video.sampling import expand
-from praxiscope.video.times import part
 
 __all__ = [
     "ClipReader",
@@ -149,25 +149,6 @@ class RgbReader:
         crop = None if box is None else box.on(self.frame_size(record, video))[:4]
         frames = video.frames(wanted, short_side=self.short_side, crop=crop)
         return frames if self.length == 1 else frames.reshape(len(starts), -1, *frames.shape[2:])
-
-
-def frame_range(record: VideoRecord, video: Video) -> tuple[int, int]:
-    """First frame of a record and the one after its last, as counted by `Video.quick_length`.
-
-    Raises DataError if the record's part contains no frames.
-    """
-    if record.start_s is None and record.end_s is None:
-        return 0, video.quick_length()
-    video.quick_length()  # times from the packets: confirming them would decode the whole file
-    times = video.timestamps()
-    first, last = part(times, record.start_s, record.end_s, video.same_s)
-    if last <= first:
-        end = "the end" if record.end_s is None else f"{record.end_s:g} s"
-        raise DataError(
-            f"{record.id}: no frames between {record.start_s or 0:g} s and {end}; the video has frames from "
-            f"{times[0]:.2f} s to {times[-1]:.2f} s. Correct its start and end."
-        )
-    return first, last
 
 
 class ClipReader:

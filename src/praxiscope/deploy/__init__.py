@@ -8,16 +8,25 @@
 
 from __future__ import annotations
 
-from praxiscope.deploy.description import Description, FusedDescription, is_exported, read_description
+from praxiscope.deploy.description import (
+    Description,
+    FusedDescription,
+    TrajectoryDescription,
+    is_exported,
+    read_description,
+)
 from praxiscope.deploy.fused import FusedRunner
 from praxiscope.deploy.loading import load
 from praxiscope.deploy.runner import Runner
+from praxiscope.deploy.trajectories import TrajectoryRunner
 
 __all__ = [
     "Description",
     "FusedDescription",
     "FusedRunner",
     "Runner",
+    "TrajectoryDescription",
+    "TrajectoryRunner",
     "is_exported",
     "load",
     "read_description",

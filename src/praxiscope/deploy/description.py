@@ -6,16 +6,26 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from praxiscope.errors import CheckpointError
 from praxiscope.run_folder import EXPORTED_FILE
 
-__all__ = ["DESCRIPTION", "Described", "Description", "FusedDescription", "is_exported", "read_description"]
+__all__ = [
+    "DESCRIPTION",
+    "AnyDescription",
+    "Described",
+    "Description",
+    "FusedDescription",
+    "SingleDescription",
+    "TrajectoryDescription",
+    "is_exported",
+    "read_description",
+]
 
 DESCRIPTION = EXPORTED_FILE
 _VERSION = 1
-_TUPLES = ("labels", "parts", "streams", "weights")
+_TUPLES = ("labels", "parts", "streams", "weights", "descriptors")
 
 
 class Described(Protocol):
@@ -35,6 +45,12 @@ class Described(Protocol):
 
     @property
     def temperature(self) -> float: ...
+
+    @property
+    def versions(self) -> Mapping[str, str]: ...
+
+    @property
+    def checked(self) -> Mapping[str, Any]: ...
 
 
 @dataclass(frozen=True)
@@ -109,6 +125,42 @@ class Description:
 
 
 @dataclass(frozen=True)
+class TrajectoryDescription:
+    """How an exported encoder of trajectories is used. It consists of two parts, see `praxiscope.deploy.trajectories`.
+
+    Attributes:
+        file: of the part that scores.
+        frames: of the part that takes trajectories.
+        descriptors: names of its inputs, see `praxiscope.trajectories.result.Trajectories`.
+        extraction: how trajectories are extracted, the content of `praxiscope.trajectories.settings.Extraction`.
+        join, settings: of the step between the parts; see `Description`.
+        model, labels, multi_label, calibration, versions, checked: see `Description`.
+    """
+
+    model: str
+    file: str
+    frames: str
+    labels: tuple[str, ...]
+    multi_label: bool
+    calibration: Mapping[str, Any]
+    descriptors: tuple[str, ...]
+    extraction: Mapping[str, Any]
+    join: str
+    settings: Mapping[str, Any]
+    versions: Mapping[str, str] = field(default_factory=dict)
+    checked: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def temperature(self) -> float:
+        """The number that divides the scores before the softmax."""
+        return 1.0 if self.multi_label else float(self.calibration.get("temperature", 1.0))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values for JSON."""
+        return {"version": _VERSION, **asdict(self)}
+
+
+@dataclass(frozen=True)
 class FusedDescription:
     """How several exported networks are fused.
 
@@ -139,12 +191,16 @@ class FusedDescription:
         return {"version": _VERSION, **asdict(self)}
 
 
+SingleDescription: TypeAlias = Description | TrajectoryDescription
+AnyDescription: TypeAlias = SingleDescription | FusedDescription
+
+
 def is_exported(folder: str | Path) -> bool:
     """Whether a path is a folder with an exported network."""
     return (Path(folder) / DESCRIPTION).is_file()
 
 
-def read_description(folder: str | Path) -> Description | FusedDescription:
+def read_description(folder: str | Path) -> AnyDescription:
     """Read ``deploy.json``.
 
     Raises:
@@ -160,7 +216,9 @@ def read_description(folder: str | Path) -> Description | FusedDescription:
         version = content.pop("version")
         if version == _VERSION:
             content |= {name: tuple(content[name]) for name in _TUPLES if content.get(name) is not None}
-            return FusedDescription(**content) if "parts" in content else Description(**content)
+            if "parts" in content:
+                return FusedDescription(**content)
+            return TrajectoryDescription(**content) if "extraction" in content else Description(**content)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path}: cannot be read ({error}). Export the network again.") from error
     raise CheckpointError(f"{path}: has version {version!r}, which is not supported. Update praxiscope.")

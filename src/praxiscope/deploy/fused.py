@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from praxiscope.deploy.description import FusedDescription
 from praxiscope.deploy.predictor import Predictor
-from praxiscope.deploy.runner import Runner
 from praxiscope.errors import CheckpointError
 from praxiscope.evaluation.fusion import combine
 from praxiscope.evaluation.svm import SvmFusion
@@ -33,7 +32,7 @@ class FusedRunner(Predictor):
     """
 
     def __init__(
-        self, description: FusedDescription, parts: Sequence[Runner], svm: SvmFusion | None = None
+        self, description: FusedDescription, parts: Sequence[Predictor], svm: SvmFusion | None = None
     ) -> None:
         self.description: FusedDescription = description
         self.parts, self._svm = list(parts), svm

@@ -20,6 +20,7 @@ __all__ = ["JOINS", "Join", "Parts", "Together", "find_join"]
 JOINS = {
     "clusters": ("praxiscope.deploy.clusters", "Clusters"),
     "state": ("praxiscope.deploy.state", "Carried"),
+    "sums": ("praxiscope.deploy.trajectories", "Summed"),
     "together": ("praxiscope.deploy.joins", "Together"),
 }
 """The module and the class of each step."""

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from praxiscope.deploy.description import Description, FusedDescription, read_description
+from praxiscope.deploy.description import (
+    FusedDescription,
+    SingleDescription,
+    TrajectoryDescription,
+    read_description,
+)
 from praxiscope.deploy.fused import FusedRunner, read_svm
 from praxiscope.deploy.joins import find_join
 from praxiscope.deploy.runner import Runner
 from praxiscope.deploy.runtimes import find_runtime, open_network, open_outputs
+from praxiscope.deploy.trajectories import TrajectoryRunner
 from praxiscope.errors import ArgumentError, CheckpointError
 
 __all__ = ["load"]
 
 
-def load(folder: str | Path, *, runtime: str = "auto", threads: int = 0) -> Runner | FusedRunner:
+def load(
+    folder: str | Path, *, runtime: str = "auto", threads: int = 0
+) -> Runner | TrajectoryRunner | FusedRunner:
     """Load an exported network.
 
     Args:
@@ -37,7 +45,7 @@ def load(folder: str | Path, *, runtime: str = "auto", threads: int = 0) -> Runn
     return _opened(about, root, runtime, threads)
 
 
-def load_single(folder: Path, *, runtime: str, threads: int) -> Runner:
+def load_single(folder: Path, *, runtime: str, threads: int) -> Runner | TrajectoryRunner:
     """Load a part of a fusion; see `load`."""
     about = read_description(folder)
     if isinstance(about, FusedDescription):
@@ -45,7 +53,16 @@ def load_single(folder: Path, *, runtime: str, threads: int) -> Runner:
     return _opened(about, folder, runtime, threads)
 
 
-def _opened(about: Description, root: Path, runtime: str, threads: int) -> Runner:
+def _opened(about: SingleDescription, root: Path, runtime: str, threads: int) -> Runner | TrajectoryRunner:
+    found: Runner | TrajectoryRunner
+    if isinstance(about, TrajectoryDescription):
+        summed = open_network(root / about.frames, "features", runtime, threads)
+        outputs = find_join(about.join).outputs(about.settings)
+        found = TrajectoryRunner(
+            about, open_outputs(root / about.file, outputs, runtime, threads), summed, str(root)
+        )
+        found.runtime = find_runtime(root / about.file, runtime)
+        return found
     if about.int8:
         if runtime == "openvino":
             raise ArgumentError(
@@ -57,6 +74,6 @@ def _opened(about: Description, root: Path, runtime: str, threads: int) -> Runne
         outputs = find_join(about.join).outputs(about.settings)
     else:
         frames, outputs = None, ["logits"]
-    runner = Runner(about, open_outputs(root / about.file, outputs, runtime, threads), frames, str(root))
-    runner.runtime = find_runtime(root / about.file, runtime)
-    return runner
+    found = Runner(about, open_outputs(root / about.file, outputs, runtime, threads), frames, str(root))
+    found.runtime = find_runtime(root / about.file, runtime)
+    return found

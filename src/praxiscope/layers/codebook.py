@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from praxiscope.errors import ArgumentError, DataError
-from praxiscope.layers.fisher import fisher_vector, fit_mixture
+from praxiscope.layers.fisher import fisher_vector, fit_mixture, from_moments, improved, moments
 from praxiscope.layers.vlad import vlad
 
 __all__ = ["ENCODINGS", "Codebook"]
@@ -76,6 +76,16 @@ class Codebook(nn.Module):
         if self.encoding == "vlad":
             return vlad(reduced, self.means).flatten()
         return fisher_vector(reduced, self.weights, self.means, self.variances, normalise=True)
+
+    def moments(self, rows: Tensor) -> Tensor:
+        """The sums over local features, [N, D], of which `from_moments` makes their Fisher vector: float64,
+        [k, 1 + 2 d]. Those of parts of the features add up."""
+        return moments(self._reduced(rows), self.weights, self.means, self.variances)
+
+    def from_moments(self, sums: Tensor, count: Tensor) -> Tensor:
+        """The Fisher vector of ``count`` local features, at least 1, from their sums: what `forward` returns."""
+        found = from_moments(sums, count, self.weights, self.means, self.variances)
+        return improved(found.to(self.means.dtype))
 
     def _reduced(self, rows: Tensor) -> Tensor:
         return (rows - self.mean) @ self.axes

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from praxiscope.errors import ArgumentError
 
-__all__ = ["fisher_vector", "fit_mixture", "improved", "posteriors"]
+__all__ = ["fisher_vector", "fit_mixture", "from_moments", "improved", "moments", "posteriors"]
 
 _VALUES = 1 << 18  # posteriors that are in memory at once: 2 MiB in float64, which a cache holds
 
@@ -75,11 +75,44 @@ def fisher_vector(
     _check(x, weights, means, variances)
     w, m, v = (value.to(x.device, torch.float64) for value in (weights, means, variances))
     zeroth, first, second, _ = _moments(x, w, m, v)
-    total = zeroth[:, None]
+    sums = torch.cat([zeroth[:, None], first, second], 1)
+    found = from_moments(sums, len(x), weights, means, variances).to(x.dtype)
+    return improved(found) if normalise else found
+
+
+def moments(x: Tensor, weights: Tensor, means: Tensor, variances: Tensor) -> Tensor:
+    """The sums over features of which a Fisher vector is made. Those of parts of the features add up.
+
+    Args:
+        x: a part of the features, [n, d]; all [n, k] posteriors are in memory.
+        weights, means, variances: see `fisher_vector`.
+
+    Returns:
+        Float64 [k, 1 + 2 d]: by the posteriors, the sums of 1, of the feature and of its square.
+    """
+    w, m, v = (value.double() for value in (weights, means, variances))
+    zeroth, sums, _ = _sums(x.double(), _log_density(w, m, v))
+    return torch.cat([zeroth[:, None], sums], 1)
+
+
+def from_moments(
+    sums: Tensor, count: Tensor | int, weights: Tensor, means: Tensor, variances: Tensor
+) -> Tensor:
+    """The Fisher vector of features, not normalised, from their sums.
+
+    Args:
+        sums: see `moments`; float64.
+        count: n, the number of features; at least 1.
+        weights, means, variances: see `fisher_vector`.
+
+    Returns:
+        Float64 [2 k d].
+    """
+    w, m, v = (value.to(sums.device, torch.float64) for value in (weights, means, variances))
+    total, first, second = torch.split(sums, [1, m.shape[1], m.shape[1]], 1)
     by_mean = (first - total * m) / v.sqrt() / w.sqrt()[:, None]
     by_variance = ((second - 2 * m * first + total * m.square()) / v - total) / (2 * w).sqrt()[:, None]
-    found = (torch.cat([by_mean.flatten(), by_variance.flatten()]) / len(x)).to(x.dtype)
-    return improved(found) if normalise else found
+    return torch.cat([by_mean.flatten(), by_variance.flatten()]) / count
 
 
 def _moments(x: Tensor, weights: Tensor, means: Tensor, variances: Tensor) -> tuple[Tensor, ...]:
@@ -90,17 +123,23 @@ def _moments(x: Tensor, weights: Tensor, means: Tensor, variances: Tensor) -> tu
     likelihood = torch.zeros((), dtype=torch.float64, device=x.device)
     density, size = _log_density(weights, means, variances), max(1, _VALUES // len(weights))
     for start in range(0, len(x), size):
-        part = x[start : start + size].to(means.dtype)
-        both = torch.cat([part, part.square()], 1)
-        shares = density(both)
-        largest = shares.amax(1, keepdim=True)
-        # Without the least value, shares of float32 become denormal numbers, which are ten times as slow.
-        total = shares.sub_(largest).clamp_(min=_LEAST_LOG).exp_().sum(1, keepdim=True)
-        shares.div_(total)
-        zeroth += shares.sum(0)
-        sums += shares.T @ both
-        likelihood += (largest + total.log()).sum()
+        found = _sums(x[start : start + size].to(means.dtype), density)
+        for own, value in zip((zeroth, sums, likelihood), found, strict=True):
+            own += value
     return zeroth, *sums.chunk(2, 1), likelihood
+
+
+def _sums(part: Tensor, density: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Of a part of the features: the sums of their posteriors, [k], of these times the feature and its square,
+    [k, 2 d], and the sum of the log-likelihoods, []."""
+    both = torch.cat([part, part.square()], 1)
+    shares = density(both)
+    largest = shares.amax(1, keepdim=True)
+    # Without the least value, shares of float32 become denormal numbers, which are ten times as slow.
+    shares = shares.sub_(largest).clamp_(min=_LEAST_LOG).exp_()
+    total = shares.sum(1, keepdim=True)
+    shares.div_(total)
+    return shares.sum(0), shares.T @ both, (largest + total.log()).sum()
 
 
 def fit_mixture(

@@ -8,7 +8,7 @@ Axis letters: n clips, K classes, P values of the Fisher vectors of a clip.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from praxiscope.errors import ArgumentError, DataError, unknown_name
 from praxiscope.layers.codebook import Codebook
 from praxiscope.models.contract import FitReport
+from praxiscope.models.in_parts import PartsToExport
 from praxiscope.models.linear_svm import LinearSvm
 from praxiscope.models.registered import register_model
 from praxiscope.models.sees import Sees
@@ -104,9 +105,65 @@ class FisherSvm(nn.Module):
         scores: Tensor = self.svm(described)
         return scores
 
+    def parts_to_export(self) -> PartsToExport:
+        """The sums over trajectories, [n, D] of each descriptor to [1, P'], and their scores, [1, P'] to [1, K]; see
+        `praxiscope.models.in_parts.ExportsInParts`."""
+        books = [book for _, book in self._books()]
+        sums = TrajectorySums(books)
+        settings = {"descriptors": list(self.mixtures), "size": sums.size}
+        return PartsToExport("sums", sums, SumsScored(books, self.svm), settings=settings)
+
     def fit(self, x: Any, targets: Tensor, groups: Sequence[str], seed: int) -> FitReport:
         """Fit the machines; see `praxiscope.models.contract.FitsFeatures.fit`."""
         return self.svm.fit(x, targets, groups, seed)
+
+
+class TrajectorySums(nn.Module):
+    """The number of some trajectories, and the sums over them of which Fisher vectors are made, one after the other,
+    float64 [1, size]. Those of parts of a video add up.
+
+    Args:
+        books: the codebooks of the descriptors.
+    """
+
+    def __init__(self, books: Iterable[Codebook]) -> None:
+        super().__init__()
+        self.books = nn.ModuleList(books)
+
+    @property
+    def size(self) -> int:
+        """Values of the sums."""
+        return 1 + sum(book.words * (1 + 2 * book.dims) for book in _books(self.books))
+
+    def forward(self, *rows: Tensor) -> Tensor:
+        """Descriptors of the same n trajectories, [n, D] each."""
+        sums = [book.moments(x).flatten() for book, x in zip(_books(self.books), rows, strict=True)]
+        return torch.cat([rows[0].new_ones(len(rows[0]), dtype=torch.float64).sum()[None], *sums])[None]
+
+
+class SumsScored(nn.Module):
+    """Decision values, [1, K], of what `TrajectorySums` returns; those of the vector 0 without trajectories."""
+
+    def __init__(self, books: Iterable[Codebook], svm: LinearSvm) -> None:
+        super().__init__()
+        self.books, self.svm = nn.ModuleList(books), svm
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """See the class."""
+        (sums,) = inputs
+        books = _books(self.books)
+        sizes = [1, *(book.words * (1 + 2 * book.dims) for book in books)]
+        count, *parts = torch.split(sums[0], sizes)
+        made = [
+            book.from_moments(part.reshape(book.words, -1), count.clamp(min=1))
+            for book, part in zip(books, parts, strict=True)
+        ]
+        scores: Tensor = self.svm(torch.cat(made)[None])
+        return scores
+
+
+def _books(found: Iterable[Any]) -> list[Codebook]:
+    return list(found)
 
 
 @register_model("fisher-svm", learns="trajectories")

@@ -21,7 +21,8 @@ class PartsToExport:
 
     Attributes:
         join: name of the step in `praxiscope.deploy.joins`.
-        first: normalised frames [n, 1, C, H, W], or flow, to features [n, 1, ...], of each frame by itself.
+        first: normalised frames [n, 1, C, H, W], or flow, to features [n, 1, ...], of each frame by itself; or the
+            descriptors of n trajectories, see `praxiscope.models.fisher_svm.TrajectorySums`.
         last: ``forward(*inputs)`` takes features [1, S, ...], and the tensors of the state, and returns scores before
             softmax, [1, K], and the next state.
         state: the state before the first frame, by name; empty if there is none.

@@ -1,4 +1,4 @@
-"""Extract the trajectories of a video file, at bounded memory.
+"""Extract the trajectories of a video file, at bounded memory. Does not import torch.
 
 Axis letters: N trajectories.
 """
@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from praxiscope.data.dataset import frame_range
+from praxiscope.data.frame_range import frame_range
 from praxiscope.errors import VideoError
 from praxiscope.trajectories.extraction import extract, extract_parts
 from praxiscope.trajectories.result import Trajectories, joined
@@ -78,8 +77,8 @@ def _frames(video: Video, extraction: Extraction, first: int, last: int) -> Iter
     at_once = max(1, int(_HELD // (3 * pixels)))
 
     for start in range(first, last, at_once):
-        numbers = torch.arange(start, min(last, start + at_once))
-        yield from video.frames(numbers, short_side=smaller).numpy()
+        found = video.arrays(np.arange(start, min(last, start + at_once)), short_side=smaller)
+        yield from found.transpose(0, 3, 1, 2)
 
 
 class _Kept:

@@ -19,6 +19,7 @@ from praxiscope.checkpoint import FlowInput, InputContract, ModelCard, save_chec
 from praxiscope.commands.export import export
 from praxiscope.errors import PraxiscopeError
 from praxiscope.flow.contract import FlowContract
+from praxiscope.inference.flow_network import NetworkFlow
 from praxiscope.inference.recogniser import Recogniser
 from praxiscope.models.names import learns_of
 from praxiscope.models.registered import FILES
@@ -32,6 +33,7 @@ __all__ = ["HEADER", "MODELS", "make", "measure", "quantise", "row"]
 CLASSES = 9
 LIMIT_S = 25.0  # of a system; after it, no more than LEAST clips are timed
 LEAST = 3
+FLOW_FRAMES = 17  # of a clip, of networks that estimate flow
 SYSTEMS = ("PyTorch", "onnxruntime", "OpenVINO", "int8")
 HEADER = (
     "model",
@@ -86,6 +88,17 @@ def fitted(folder: Path, name: str, words: Mapping[str, Any], training: Sequence
     return folder
 
 
+def flow_network(folder: Path, name: str, words: Mapping[str, Any]) -> Path:
+    """The model folder of a network that estimates flow, with random weights, also where they would begin near 0."""
+    torch.manual_seed(0)
+    model: Any = px.create_model(name, **words)
+    for prediction in model.decoder.predictions:
+        torch.nn.init.normal_(prediction.weight, std=0.01)
+    own = model.normalisation["rgb"]
+    save_checkpoint(folder, model, ModelCard(name, dict(words), (), input=InputContract(**own)))
+    return folder
+
+
 def make(row_name: str, out: Path, training: Sequence[Path]) -> dict[str, Any]:
     """Export a model, or say why it is not exported. What was made before is not made again.
 
@@ -103,14 +116,17 @@ def make(row_name: str, out: Path, training: Sequence[Path]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     try:
         if learns_of(name) == "flow":
-            raise px.ArgumentError("learns flow")
-        if learns_of(name) == "trajectories":
+            folder = flow_network(out / "model", name, words)
+        elif learns_of(name) == "trajectories":
             folder = fitted(out / "model", name, words, training)
         else:
             folder = saved(out / "model", name, words)
         made = export(folder, out / "onnx")
         about = made.description
-        found = {"bytes": made.bytes, "views": getattr(about, "protocol", "all frames")}
+        views = (
+            f"{FLOW_FRAMES} frames" if learns_of(name) == "flow" else getattr(about, "protocol", "all frames")
+        )
+        found = {"bytes": made.bytes, "views": views}
         if getattr(about, "snippets", None) is not None:
             found["views"] += f", {counted(about.snippets, 'snippet')}"
     except PraxiscopeError as error:
@@ -137,27 +153,46 @@ def measure(clips: Sequence[Path], out: Path) -> dict[str, dict[str, Any]]:
     done = out / "seconds.json"
     if done.is_file():
         return dict(json.loads(done.read_text()))
-    loaded: Any = px.load(out / "model", device="cpu")
-    eager = (
-        loaded
-        if loaded.streams == ("trajectories",)
-        else Recogniser(loaded.model, loaded.card, precision="32")
-    )
-    systems: dict[str, Callable[[Path], Any]] = {
-        "PyTorch": lambda clip: eager.video_logits(clip).numpy(),
-        "onnxruntime": deploy.load(out / "onnx", runtime="onnxruntime").logits,
-        "OpenVINO": deploy.load(out / "onnx", runtime="openvino").logits,
-    }
-    if (out / "int8").is_dir():
-        systems["int8"] = deploy.load(out / "int8").logits
     found, first = {}, None
-    for name, logits in systems.items():
+    flow = isinstance(deploy.read_description(out / "onnx"), deploy.FlowDescription)
+    for name, logits in (flow_systems(out) if flow else systems(out)).items():
         seconds, scores = _timed(logits, clips)
         first = scores if first is None else first
         largest = max(float(np.abs(x - y).max()) for x, y in zip(scores, first, strict=False))
         found[name] = {"seconds": seconds, "difference": largest}
     write_json(done, found)
     return found
+
+
+def systems(out: Path) -> dict[str, Callable[[Path], Any]]:
+    """What scores a clip, by system."""
+    loaded: Any = px.load(out / "model", device="cpu")
+    eager = loaded
+    if loaded.streams != ("trajectories",):
+        eager = Recogniser(loaded.model, loaded.card, precision="32")
+    found: dict[str, Callable[[Path], Any]] = {
+        "PyTorch": lambda clip: eager.video_logits(clip).numpy(),
+        "onnxruntime": deploy.load(out / "onnx", runtime="onnxruntime").logits,
+        "OpenVINO": deploy.load(out / "onnx", runtime="openvino").logits,
+    }
+    if (out / "int8").is_dir():
+        found["int8"] = deploy.load(out / "int8").logits
+    return found
+
+
+def flow_systems(out: Path) -> dict[str, Callable[[Path], Any]]:
+    """What estimates the flow of the first frames of a clip, by system."""
+    eager: Any = NetworkFlow(str(out / "model"))
+    runners = {name: deploy.load_flow(out / "onnx", runtime=name.lower()) for name in SYSTEMS[1:3]}
+
+    def frames(clip: Path) -> Any:
+        video = open_video(clip)
+        return video.arrays(np.arange(min(FLOW_FRAMES, len(video))))
+
+    return {
+        "PyTorch": lambda clip: eager(torch.from_numpy(frames(clip)).permute(0, 3, 1, 2)).numpy(),
+        **{name: lambda clip, run=run: run.arrays(frames(clip)) for name, run in runners.items()},
+    }
 
 
 def _timed(logits: Callable[[Path], Any], clips: Sequence[Path]) -> tuple[list[float], list[Any]]:

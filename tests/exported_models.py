@@ -114,7 +114,9 @@ def expected(folder: Path, clip: Path, protocol: str | None = None, average: str
     return Recogniser(loaded.model, loaded.card, precision="32").video_logits(clip, protocol, average).numpy()
 
 
-_WITHOUT_TORCH = """
+_MAIN = "from praxiscope.cli.main import main; main()"
+
+WITHOUT_TORCH = """
 import sys
 
 class Missing:
@@ -123,15 +125,14 @@ class Missing:
             raise ModuleNotFoundError(f"No module named {name!r}")
 
 sys.meta_path.insert(0, Missing())
-from praxiscope.cli.main import main
-main()
 """
+"""The begin of a program in which torch and what needs it cannot be imported."""
 
 
 def predicted_without_torch(folder: Path, clip: Path) -> dict[str, Any]:
     """What ``praxiscope predict --json`` says of a clip in a process that cannot import torch."""
     ran = subprocess.run(
-        [sys.executable, "-c", _WITHOUT_TORCH, "predict", folder, clip, "--json", "--top", "3"],
+        [sys.executable, "-c", f"{WITHOUT_TORCH}\n{_MAIN}", "predict", folder, clip, "--json", "--top", "3"],
         capture_output=True,
         text=True,
         check=False,

@@ -27,7 +27,8 @@ def export(
     run: Annotated[
         str,
         typer.Argument(
-            help="Run folder or model folder of a network of RGB frames, of flow by OpenCV, or of both."
+            help="Run folder or model folder: of a network of RGB frames, of flow by OpenCV, or of both; of a model of "
+            "trajectories; or of a network that estimates flow."
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder of the exported network.")],
@@ -79,12 +80,15 @@ def export(
     if json:
         print_json({"folder": str(made.folder), "bytes": made.bytes, **content})
         return
-    views = ""
+    if "labels" in content:
+        said = f"{counted(len(about.labels), 'class', 'classes')}, "
+    else:
+        said = f"flow of {content['together']} frames, "
     if "snippets" in content:  # not of a fused run
         count = content["snippets"]
-        views = "any number of snippets, " if count is None else f"{counted(count, 'snippet')}, "
+        said += "any number of snippets, " if count is None else f"{counted(count, 'snippet')}, "
     print(
-        f"{made.folder}: {about.model}, {counted(len(about.labels), 'class', 'classes')}, {views}"
+        f"{made.folder}: {about.model}, {said}"
         f"{made.bytes / 1e6:.1f} MB. Largest relative difference on random frames: {about.checked['noise']:.1g}."
     )
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from praxiscope.checkpoint import find_checkpoint, is_fused, load_card
 from praxiscope.data.manifest import find_data
+from praxiscope.deploy.description import is_exported, read_flow_description
 from praxiscope.errors import ArgumentError
 from praxiscope.evaluation.protocols import parse_protocol
 from praxiscope.inference.options import LoadOptions
@@ -186,6 +187,9 @@ def check_flow_network(method: str, run: str | Path) -> str:
         raise ArgumentError(
             f"--run {run}: is for the flow method network, not {method}. Add --method network."
         )
+    if is_exported(run):
+        read_flow_description(run)
+        return str(run)
     name = load_card(find_checkpoint(run)).name
     if learns_of(name) != "flow" and not takes_flow_targets(name):
         raise ArgumentError(

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from praxiscope.checkpoint import write_json
+from praxiscope.checkpoint import find_checkpoint, load_card, write_json
 from praxiscope.deploy.description import (
     DESCRIPTION,
     AnyDescription,
+    ClassDescription,
+    FlowDescription,
     FusedDescription,
     SingleDescription,
     TrajectoryDescription,
 )
+from praxiscope.deploy.flow_network import FlowRunner
 from praxiscope.deploy.fused import FusedRunner, write_svm
 from praxiscope.deploy.joins import find_join
 from praxiscope.deploy.predictor import Predictor
@@ -28,7 +32,9 @@ from praxiscope.deploy.runner import Runner
 from praxiscope.deploy.trajectories import TrajectoryRunner
 from praxiscope.errors import ArgumentError, DataError, VideoError
 from praxiscope.inference.export import export_network
+from praxiscope.inference.export_flow import export_flow
 from praxiscope.inference.export_trajectories import export_trajectories
+from praxiscope.inference.flow_network import NetworkFlow, estimates_flow_only, load_flow_network
 from praxiscope.inference.fused import AnyRecogniser, FusedRecogniser
 from praxiscope.inference.graphs import opened
 from praxiscope.inference.loading import load_recogniser
@@ -38,6 +44,7 @@ from praxiscope.inference.recogniser import Recogniser
 from praxiscope.inference.trajectories import TrajectoryRecogniser
 from praxiscope.progress import Reporter
 from praxiscope.units import counted
+from praxiscope.video.opening import open_video
 
 __all__ = ["Exported", "export"]
 
@@ -48,11 +55,19 @@ _NEEDS = {
 }
 
 
+_FLOW_FRAMES = 33  # of a video, whose flow is compared
+
+Pair: TypeAlias = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""What a network says of a video, and what was exported of it."""
+
+
 class _Options(NamedTuple):
     run: str | Path
     to: str
     protocol: str | None
+    clips: Sequence[str | Path]
     int8: Sequence[str | Path]
+    checkpoint: str | None
     reporter: Reporter
 
 
@@ -86,7 +101,7 @@ def export(
 
     Args:
         run: run or model folder of a network of RGB frames, of flow by OpenCV, or of both; of a model of trajectories;
-            or a fused one.
+            of a network that estimates flow; or a fused one.
         out: the new folder.
         to: "onnx", "openvino" or "pt2".
         protocol: views by which videos are predicted; None: the default of the model.
@@ -105,27 +120,67 @@ def export(
         raise ArgumentError("--int8 is for --to onnx. Leave it out, or export to onnx.")
     if folder.exists():
         raise ArgumentError(f"{folder}: exists already. Name another folder, or remove it.")
-    options = _Options(run, to, protocol, int8, reporter)
-    recogniser = load_recogniser(run, LoadOptions(checkpoint, "cpu"))
+    options = _Options(run, to, protocol, clips, int8, checkpoint, reporter)
+    write = export_flow_network if estimates_flow_only(run, checkpoint) else export_recogniser
     unfinished = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
-    about: AnyDescription
-    runner: Predictor
     try:
-        if isinstance(recogniser, FusedRecogniser):
-            about, runner = _fused(recogniser, unfinished, options)
-        else:
-            about, runner = _single(recogniser, unfinished, options)
-        if clips:
-            compared = _compare(recogniser, runner, protocol, clips, reporter)
-            about = replace(about, checked={**about.checked, "clips": compared})
+        about: AnyDescription = write(unfinished, options)
         write_json(unfinished / DESCRIPTION, about.to_dict())
         unfinished.rename(folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     files = [path for path in folder.rglob("*") if path.is_file()]
     return Exported(folder, about, sum(path.stat().st_size for path in files))
+
+
+def export_recogniser(folder: Path, options: _Options) -> ClassDescription:
+    """Write what has classes, without its description."""
+    recogniser = load_recogniser(options.run, LoadOptions(options.checkpoint, "cpu"))
+    about: ClassDescription
+    runner: Predictor
+    if isinstance(recogniser, FusedRecogniser):
+        about, runner = _fused(recogniser, folder, options)
+    else:
+        about, runner = _single(recogniser, folder, options)
+    if options.clips:
+
+        def both(clip: str) -> Pair:
+            return _logits(recogniser, clip, options.protocol).numpy(), runner.logits(clip)
+
+        found, pairs = _compared(options.clips, both, options.reporter)
+        same = sum(int(expected.argmax() == scores.argmax()) for expected, scores in pairs)
+        about = replace(about, checked={**about.checked, "clips": {**found, "same_class": same}})
+    return about
+
+
+def export_flow_network(folder: Path, options: _Options) -> FlowDescription:
+    """Write what estimates flow and has no classes, without its description."""
+    if options.protocol is not None or options.int8:
+        wrong = "--protocol" if options.protocol is not None else "--int8"
+        raise ArgumentError(f"{options.run}: {wrong} is not for a network that estimates flow. Leave it out.")
+    loaded = load_flow_network(options.run, options.checkpoint)
+    name = load_card(find_checkpoint(Path(options.run), options.checkpoint)).name
+    options.reporter.line(f"Exporting {name} to {options.to}.")
+    try:
+        about, difference = export_flow(loaded, name, folder, options.to)
+    except ArgumentError as error:
+        raise ArgumentError(f"{options.run}: {name}: {error}") from error
+    checked: dict[str, object] = {"noise": difference}
+    if options.clips:
+        network = opened(folder / about.file, ["flow"])
+        runner, own = FlowRunner(about, lambda inputs: network(inputs)[0]), NetworkFlow.of(loaded)
+
+        def both(clip: str) -> Pair:
+            video = open_video(clip)
+            frames = video.arrays(np.arange(min(_FLOW_FRAMES, len(video))))
+            if len(frames) < 2:
+                raise DataError(f"{clip}: has 1 frame, but flow needs two")
+            return own(torch.from_numpy(frames).permute(0, 3, 1, 2)).numpy(), runner.arrays(frames)
+
+        checked["clips"], _ = _compared(options.clips, both, options.reporter, " pixels")
+    return replace(about, checked=checked)
 
 
 def _single(recogniser: Recogniser, folder: Path, options: _Options) -> tuple[SingleDescription, Predictor]:
@@ -204,37 +259,30 @@ def check_libraries(to: str) -> None:
         )
 
 
-def _compare(
-    recogniser: AnyRecogniser,
-    exported: Predictor,
-    protocol: str | None,
-    clips: Sequence[str | Path],
-    reporter: Reporter,
-) -> dict[str, object]:
-    """The differences of the scores of videos before softmax. Videos that cannot be read are left out.
+def _compared(
+    clips: Sequence[str | Path], both: Callable[[str], Pair], reporter: Reporter, unit: str = ""
+) -> tuple[dict[str, object], list[Pair]]:
+    """The largest difference of what a network and what was exported of it say of videos, and both of each. Videos that
+    cannot be read are left out.
 
     Raises:
         VideoError, DataError: no video can be read.
     """
-    differences, same = [], 0
+    pairs: list[Pair] = []
     failure: Exception | None = None
     with reporter.bar("comparing", len(clips)) as bar:
         for clip in clips:
             bar.advance()
             try:
-                expected = _logits(recogniser, str(clip), protocol).numpy()
-                found = exported.logits(str(clip))
+                pairs.append(both(str(clip)))
             except (VideoError, DataError) as error:
                 reporter.line(f"Left out: {error}")
                 failure = error
-                continue
-            differences.append(float(np.abs(found - expected).max()))
-            same += int(found.argmax() == expected.argmax())
-    if failure is not None and not differences:
+    if failure is not None and not pairs:
         raise failure
-    count = len(differences)
-    reporter.line(f"Largest difference of {counted(count, 'clip')}: {max(differences):.2g}.")
-    return {"count": count, "largest": max(differences), "same_class": same}
+    largest = max(float(np.abs(found - expected).max()) for expected, found in pairs)
+    reporter.line(f"Largest difference of {counted(len(pairs), 'clip')}: {largest:.2g}{unit}.")
+    return {"count": len(pairs), "largest": largest}, pairs
 
 
 def _logits(recogniser: AnyRecogniser, clip: str, protocol: str | None) -> Tensor:

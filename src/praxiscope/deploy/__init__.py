@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from praxiscope.deploy.description import (
     Description,
+    FlowDescription,
     FusedDescription,
     TrajectoryDescription,
     is_exported,
     read_description,
 )
+from praxiscope.deploy.flow_network import FlowRunner, load_flow
 from praxiscope.deploy.fused import FusedRunner
 from praxiscope.deploy.loading import load
 from praxiscope.deploy.runner import Runner
@@ -22,6 +24,8 @@ from praxiscope.deploy.trajectories import TrajectoryRunner
 
 __all__ = [
     "Description",
+    "FlowDescription",
+    "FlowRunner",
     "FusedDescription",
     "FusedRunner",
     "Runner",
@@ -29,5 +33,6 @@ __all__ = [
     "TrajectoryRunner",
     "is_exported",
     "load",
+    "load_flow",
     "read_description",
 ]

@@ -8,19 +8,22 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
-from praxiscope.errors import CheckpointError
+from praxiscope.errors import ArgumentError, CheckpointError
 from praxiscope.run_folder import EXPORTED_FILE
 
 __all__ = [
     "DESCRIPTION",
     "AnyDescription",
+    "ClassDescription",
     "Described",
     "Description",
+    "FlowDescription",
     "FusedDescription",
     "SingleDescription",
     "TrajectoryDescription",
     "is_exported",
     "read_description",
+    "read_flow_description",
 ]
 
 DESCRIPTION = EXPORTED_FILE
@@ -161,6 +164,33 @@ class TrajectoryDescription:
 
 
 @dataclass(frozen=True)
+class FlowDescription:
+    """How an exported network that estimates flow is used. It has no classes.
+
+    Its input ``rgb`` is uint8 [clips, T, 3, H, W]: RGB frames from 0 to 255, H and W multiples of ``stride``. Its
+    output ``flow`` is float32 [clips, T - 1, 2, H, W]: pixels from each frame to the next, x first.
+
+    Attributes:
+        together: T.
+        stride: see above.
+        digest: of the values of the network that it was exported from; stored flow names it.
+        model, file, versions, checked: see `Description`.
+    """
+
+    model: str
+    file: str
+    together: int
+    stride: int
+    digest: str
+    versions: Mapping[str, str] = field(default_factory=dict)
+    checked: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values for JSON."""
+        return {"version": _VERSION, **asdict(self)}
+
+
+@dataclass(frozen=True)
 class FusedDescription:
     """How several exported networks are fused.
 
@@ -192,7 +222,8 @@ class FusedDescription:
 
 
 SingleDescription: TypeAlias = Description | TrajectoryDescription
-AnyDescription: TypeAlias = SingleDescription | FusedDescription
+ClassDescription: TypeAlias = SingleDescription | FusedDescription
+AnyDescription: TypeAlias = ClassDescription | FlowDescription
 
 
 def is_exported(folder: str | Path) -> bool:
@@ -218,7 +249,24 @@ def read_description(folder: str | Path) -> AnyDescription:
             content |= {name: tuple(content[name]) for name in _TUPLES if content.get(name) is not None}
             if "parts" in content:
                 return FusedDescription(**content)
+            if "labels" not in content:
+                return FlowDescription(**content)
             return TrajectoryDescription(**content) if "extraction" in content else Description(**content)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path}: cannot be read ({error}). Export the network again.") from error
     raise CheckpointError(f"{path}: has version {version!r}, which is not supported. Update praxiscope.")
+
+
+def read_flow_description(folder: str | Path) -> FlowDescription:
+    """Read ``deploy.json`` of a network that estimates flow.
+
+    Raises:
+        CheckpointError: see `read_description`.
+        ArgumentError: it is another network.
+    """
+    about = read_description(folder)
+    if isinstance(about, FlowDescription):
+        return about
+    raise ArgumentError(
+        f"{folder}: {about.model} has classes and estimates no flow. Predict with it, or give a flow network."
+    )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from praxiscope.deploy.description import (
+    ClassDescription,
+    FlowDescription,
     FusedDescription,
     SingleDescription,
     TrajectoryDescription,
@@ -37,7 +39,7 @@ def load(
     Example:
         >>> load("model/").predict("clip.mp4", top=3).labels
     """
-    about, root = read_description(folder), Path(folder)
+    about, root = read_classes(folder), Path(folder)
     if isinstance(about, FusedDescription):
         svm = read_svm(root, about.labels) if about.kind == "svm" else None
         parts = [load_single(root / name, runtime=runtime, threads=threads) for name in about.parts]
@@ -45,9 +47,25 @@ def load(
     return _opened(about, root, runtime, threads)
 
 
+def read_classes(folder: str | Path) -> ClassDescription:
+    """Read the description of a network that has classes.
+
+    Raises:
+        CheckpointError: see `read_description`.
+        ArgumentError: the network estimates flow.
+    """
+    about = read_description(folder)
+    if isinstance(about, FlowDescription):
+        raise ArgumentError(
+            f"{folder}: {about.model} estimates flow and knows no classes. Store its flow: praxiscope flow DATA "
+            f"--method network --run {folder}; or open it with deploy.load_flow."
+        )
+    return about
+
+
 def load_single(folder: Path, *, runtime: str, threads: int) -> Runner | TrajectoryRunner:
     """Load a part of a fusion; see `load`."""
-    about = read_description(folder)
+    about = read_classes(folder)
     if isinstance(about, FusedDescription):
         raise CheckpointError(f"{folder}: is a fusion, not one network. Export the run again.")
     return _opened(about, folder, runtime, threads)

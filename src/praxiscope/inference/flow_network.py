@@ -13,18 +13,31 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from praxiscope.checkpoint import InputContract, find_checkpoint, load_card, load_model_weights
+from praxiscope.checkpoint import InputContract, find_checkpoint, is_fused, load_card, load_model_weights
+from praxiscope.deploy.description import is_exported
+from praxiscope.deploy.flow_network import FlowRunner, group_places, load_flow
 from praxiscope.errors import ArgumentError
 from praxiscope.flow.methods import estimators
 from praxiscope.models import create_model
 from praxiscope.models.contract import EstimatesFlow, StandardisesClips
+from praxiscope.models.names import learns_of
 from praxiscope.models.undrawn import Undrawn
 from praxiscope.tensorfile import digest_of
 from praxiscope.video.colour import normalise_rgb
 
-__all__ = ["LoadedFlow", "NetworkFlow", "estimate_clips", "load_flow_network"]
+__all__ = [
+    "STRIDE",
+    "LoadedFlow",
+    "NetworkFlow",
+    "estimate_clips",
+    "estimates_flow_only",
+    "flow_digest",
+    "load_flow_network",
+]
 
-_STRIDE = 32  # the coarsest resolution of the encoder: sides are padded to its multiples
+STRIDE = 32
+"""The coarsest resolution of the encoders, pixels: sides are padded to its multiples."""
+
 _PIXELS = 1 << 21  # of the frames of one pass
 
 
@@ -63,6 +76,11 @@ def load_flow_network(path: str | Path, checkpoint: str | None = None) -> Loaded
     return LoadedFlow(network.eval(), card.input)  # type: ignore[attr-defined]
 
 
+def estimates_flow_only(path: str | Path, checkpoint: str | None = None) -> bool:
+    """Whether a run or model folder holds a network that estimates flow and knows no classes."""
+    return not is_fused(path) and learns_of(load_card(find_checkpoint(Path(path), checkpoint)).name) == "flow"
+
+
 def estimate_clips(network: Any, contract: InputContract, frames: Tensor) -> Tensor:
     """Flow of clips at the resolution of their frames.
 
@@ -78,7 +96,7 @@ def estimate_clips(network: Any, contract: InputContract, frames: Tensor) -> Ten
     flat = frames.flatten(0, 1)
     which = torch.zeros(len(flat), dtype=torch.int64, device=flat.device)
     flat = normalise_rgb(flat, which, None, None, contract.mean, contract.std, False)
-    padding = [-side % _STRIDE for side in (height, width)]
+    padding = [-side % STRIDE for side in (height, width)]
     top, left = padding[0] // 2, padding[1] // 2
     flat = F.pad(flat, (left, padding[1] - left, top, padding[0] - top), mode="replicate")
     with torch.inference_mode():
@@ -87,6 +105,11 @@ def estimate_clips(network: Any, contract: InputContract, frames: Tensor) -> Ten
     flow = F.interpolate(found.flatten(0, 1), flat.shape[-2:], mode="bilinear", align_corners=False)
     flow = flow[..., top : top + height, left : left + width] * network.flow_unit
     return flow.reshape(clips, fields, 2, height, width)
+
+
+def flow_digest(found: LoadedFlow) -> str:
+    """A digest of all values that decide the flow."""
+    return digest_of({**found.model.state_dict(), **_given(found.model, found.contract)})
 
 
 def _given(network: Any, contract: InputContract) -> dict[str, torch.Tensor]:
@@ -108,7 +131,7 @@ class NetworkFlow:
     begins with the last frame of the group before, and the field that leads out of a group is not used.
 
     Args:
-        run: its run folder or model folder.
+        run: its run folder or model folder, or that of an exported network.
 
     Raises:
         ArgumentError: no folder is given, or its network does not estimate flow.
@@ -123,15 +146,29 @@ class NetworkFlow:
     def __post_init__(self) -> None:
         if not self.run:
             raise ArgumentError("the flow method network needs a trained network: --run RUN")
-        network, contract = load_flow_network(self.run)
-        object.__setattr__(self, "_network", network)
-        object.__setattr__(self, "_contract", contract)
-        object.__setattr__(self, "_digest", digest_of({**network.state_dict(), **_given(network, contract)}))
+        if is_exported(self.run):
+            runner = load_flow(self.run, threads=torch.get_num_threads())
+            self._set(runner, runner.description.together, runner.description.digest)
+        else:
+            found = load_flow_network(self.run)
+            self._set(found, int(found.model.frames), flow_digest(found))
+
+    def _set(self, network: LoadedFlow | FlowRunner, together: int, digest: str) -> None:
+        known = {"_network": network, "_together": together, "_digest": digest}
+        for name, value in known.items():
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def of(cls, network: LoadedFlow) -> NetworkFlow:
+        """The method of a network that is loaded."""
+        made = cls.__new__(cls)
+        made._set(network, int(network.model.frames), flow_digest(network))
+        return made
 
     @property
     def frames_together(self) -> int:
         """T: number of frames that are estimated together."""
-        return int(self._network.frames)  # type: ignore[attr-defined]
+        return self._together  # type: ignore[attr-defined]
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -140,15 +177,19 @@ class NetworkFlow:
 
     def __call__(self, frames: Tensor, *, backward: bool = False) -> Tensor:
         """Flow between consecutive frames; see `praxiscope.flow.estimate.estimate_flow`."""
-        network: Any = self._network.to(frames.device)  # type: ignore[attr-defined]
+        found: LoadedFlow | FlowRunner = self._network  # type: ignore[attr-defined]
+        if isinstance(found, FlowRunner):
+            pixels = frames.cpu().numpy().transpose(0, 2, 3, 1)
+            return torch.from_numpy(found.arrays(pixels, backward=backward)).to(frames.device)
+        network = found.model.to(frames.device)
         step = network.frames - 1
-        starts = torch.arange(0, len(frames) - 1, step, device=frames.device)
-        places = starts[:, None] + torch.arange(network.frames, device=frames.device)
-        clips = frames[places.clamp(max=len(frames) - 1)]  # [N, T, 3, H, W]; the last repeats its last frame
+        places = torch.from_numpy(group_places(len(frames), network.frames)).to(frames.device)
+        clips = frames[places]  # [N, T, 3, H, W]
         clips = clips.flip(1) if backward else clips
         at_once = max(1, _PIXELS // clips[0, :, 0].numel())
-        contract: InputContract = self._contract  # type: ignore[attr-defined]
-        parts = [estimate_clips(network, contract, part)[:, :step] for part in torch.split(clips, at_once)]
+        parts = [
+            estimate_clips(network, found.contract, part)[:, :step] for part in torch.split(clips, at_once)
+        ]
         flow = torch.cat(parts)
         flow = flow.flip(1) if backward else flow
         return flow.flatten(0, 1)[: len(frames) - 1]

@@ -123,8 +123,8 @@ def main() -> None:
         "standard deviation over the clips in the first table (the clips differ in length), means in the second; "
         "PyTorch, onnxruntime and OpenVINO in float32, int8 in onnxruntime, with their own numbers of threads. "
         "Differences are the largest of the scores before softmax, from PyTorch: of onnxruntime and OpenVINO in "
-        "float32, and of int8; of flownet and flownet-3d, which have no classes, those of the flow, in pixels. p: exact "
-        "McNemar test against PyTorch."
+        "float32, and of int8; of flownet and flownet-3d, which have no classes, those of the flow, in pixels. p: "
+        "exact McNemar test against PyTorch."
     )
     write_tables(options, __file__, "Exported networks", tables, note)
 

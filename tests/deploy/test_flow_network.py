@@ -18,7 +18,7 @@ from praxiscope.checkpoint import InputContract, ModelCard, save_checkpoint
 from praxiscope.commands.arguments import check_flow_network
 from praxiscope.commands.export import export
 from praxiscope.deploy.flow_network import group_places
-from praxiscope.errors import ArgumentError
+from praxiscope.errors import ArgumentError, CheckpointError, DataError
 from praxiscope.flow.estimate import create_estimator, estimate_flow
 from praxiscope.video.opening import open_video
 from support import write_moving
@@ -72,10 +72,58 @@ def test_the_check_compares_pixels(root: Path) -> None:
 def test_a_few_frames_of_a_video_are_in_memory(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runner = deploy.load_flow(root / "groups_out")
     whole = runner.arrays(open_video(root / "clip.mp4").arrays(range(9)))
+    given, clips = [], []
+    arrays, network = runner.arrays, runner._network
+    monkeypatch.setattr(runner, "arrays", lambda frames: given.append(len(frames)) or arrays(frames))
+    monkeypatch.setattr(runner, "_network", lambda x: clips.append(len(x["rgb"])) or network(x))
+    assert len(list(runner.fields(root / "clip.mp4"))) == 8
+    assert (given, clips) == ([9], [3])
     monkeypatch.setattr("praxiscope.deploy.flow_network._PIXELS", 1)
     found = list(runner.fields(root / "clip.mp4"))
-    assert len(found) == 8
     assert np.allclose(found, whole, atol=1e-5)
+    assert (given[1:], clips[1:]) == ([4, 4, 3], [1, 1, 1])
+
+
+def test_large_dark_frames_are_standardised_as_they_are_by_pytorch(tmp_path: Path) -> None:
+    run = flow_network(tmp_path / "run", "flownet", standardise=True)
+    made = export(run, tmp_path / "out")
+    assert made.description.checked["noise"] < 1e-4
+    frames = np.random.default_rng(0).integers(0, 6, (2, 480, 960, 3), dtype=np.uint8)
+    found = deploy.load_flow(tmp_path / "out").arrays(frames)
+    seen = torch.from_numpy(frames).permute(0, 3, 1, 2)
+    wanted = estimate_flow(seen, "network", run=str(run)).numpy()
+    assert np.abs(wanted).max() > 0.1
+    assert np.abs(found - wanted).max() < 1e-3 * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        np.zeros((1, 48, 64, 3), np.uint8),
+        np.zeros((0, 48, 64, 3), np.uint8),
+        np.zeros((2, 3, 48, 64), np.uint8),
+        np.zeros((2, 48, 64, 3), np.float32),
+    ],
+)
+def test_frames_of_another_shape_or_type_are_refused(root: Path, frames: Any) -> None:
+    with pytest.raises(ArgumentError, match="frames must be uint8"):
+        deploy.load_flow(root / "pairs_out").arrays(frames)
+
+
+def test_a_video_of_one_frame_is_left_out_of_the_check(root: Path, tmp_path: Path) -> None:
+    write_moving(tmp_path / "one.mp4", 0, 0, frames=1)
+    clips = [tmp_path / "one.mp4", root / "clip.mp4"]
+    assert export(root / "pairs", tmp_path / "out", clips=clips).description.checked["clips"]["count"] == 1
+    with pytest.raises(DataError, match="1 frame"):
+        export(root / "pairs", tmp_path / "other", clips=clips[:1])
+
+
+def test_an_unknown_model_is_told_as_before(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "model")
+    card = folder / "model.json"
+    card.write_text(card.read_text().replace('"tsn"', '"unknown"'))
+    with pytest.raises(CheckpointError, match="unknown"):
+        export(folder, tmp_path / "out")
 
 
 def test_groups_overlap_by_a_frame_and_the_last_one_is_repeated() -> None:
@@ -89,6 +137,7 @@ def test_the_flow_method_takes_it_as_it_takes_the_run(root: Path) -> None:
     assert check_flow_network("network", out) == out
     one, other = (create_estimator("network", run=str(root / name)) for name in ("pairs", "pairs_out"))
     assert one.parameters == other.parameters
+    assert create_estimator("network", run=str(root / "groups")).parameters != one.parameters
     seen = torch.from_numpy(open_video(root / "clip.mp4").arrays(range(4))).permute(0, 3, 1, 2)
     assert torch.allclose(one(seen), other(seen), atol=1e-3)
     assert other.frames_together == 2  # type: ignore[attr-defined]

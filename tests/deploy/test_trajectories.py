@@ -23,10 +23,12 @@ from support import encode, write_moving
 pytest.importorskip("cv2")
 
 EXTRACTION = {"settings": {"scales": 2}, "short_side": 64, "most": 500}
+CALIBRATION = {"temperature": 2.5, "none_below": 0.1, "false_refusals": 0.05, "videos": 9, "source": "made"}
 
 
 def fitted(folder: Path, **words: Any) -> Path:
     """The model folder of mixtures of random trajectories, and machines of random weights."""
+    card_words = {key: words.pop(key) for key in ("multi_label", "calibration") if key in words}
     kwargs = {"num_classes": 3, "gaussians": 2, "extraction": EXTRACTION, **words}
     model: Any = px.create_model("fisher-svm", **kwargs)
     draw = np.random.default_rng(0)
@@ -36,7 +38,9 @@ def fitted(folder: Path, **words: Any) -> Path:
     torch.manual_seed(0)
     for layer in (model.svm.weight, model.svm.bias):
         torch.nn.init.normal_(layer)
-    save_checkpoint(folder, model, ModelCard("fisher-svm", kwargs, LABELS, input=InputContract()))
+    save_checkpoint(
+        folder, model, ModelCard("fisher-svm", kwargs, LABELS, input=InputContract(), **card_words)
+    )
     return folder
 
 
@@ -108,18 +112,40 @@ def test_other_formats_score_alike(root: Path, tmp_path: Path, to: str) -> None:
     assert made.description.checked["clips"]["largest"] < 1e-4
 
 
-def test_8_bits_are_refused_before_anything_is_written(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(ArgumentError, match="--int8"):
-        export(root / "model", tmp_path / "out", int8=[root / "clip.mp4"])
-    assert list(tmp_path.iterdir()) == []
+def test_8_bits_are_refused_before_anything_is_written(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_fused(tmp_path / "fused", [saved(tmp_path / "rgb"), root / "model"], kind="l2")
+    monkeypatch.setattr("praxiscope.commands.export._single", None)
+    for run in (root / "model", tmp_path / "fused"):
+        with pytest.raises(ArgumentError, match="--int8"):
+            export(run, tmp_path / "out", int8=[root / "clip.mp4"])
+    assert not list(tmp_path.glob("*out*"))
 
 
-def test_a_damaged_extraction_is_named(root: Path, tmp_path: Path) -> None:
+def test_several_labels_and_the_calibration_are_kept(tmp_path: Path, root: Path) -> None:
+    found = {}
+    for name, words in {
+        "one": {"calibration": CALIBRATION},
+        "several": {"multi_label": True},
+    }.items():
+        folder = fitted(tmp_path / name, **words)
+        export(folder, tmp_path / f"{name}_out")
+        found[name] = deploy.load(tmp_path / f"{name}_out").predict(root / "clip.mp4", top=3).scores
+        loaded: Any = px.load(folder, device="cpu")
+        assert found[name] == pytest.approx(loaded.predict(root / "clip.mp4", top=3).scores, abs=1e-5)
+    assert sum(found["one"]) == pytest.approx(1)
+    assert sum(found["several"]) != pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.parametrize(("old", "new"), [('"short_side"', '"wrong"'), ('"length": 15', '"length": 7')])
+def test_a_damaged_extraction_is_named(root: Path, tmp_path: Path, old: str, new: str) -> None:
     text = (root / "out" / "deploy.json").read_text()
-    (tmp_path / "deploy.json").write_text(text.replace('"short_side"', '"wrong"'))
+    assert old in text
+    (tmp_path / "deploy.json").write_text(text.replace(old, new))
     for file in ("frames.onnx", "network.onnx"):
         (tmp_path / file).write_bytes((root / "out" / file).read_bytes())
-    with pytest.raises(CheckpointError, match="wrong"):
+    with pytest.raises(CheckpointError, match=rf"{tmp_path}.*(wrong|length)"):
         deploy.load(tmp_path)
 
 

@@ -117,8 +117,9 @@ def find_checkpoint(path: str | Path, which: str | None = None) -> Path:
 def _no_checkpoint(run: str | Path) -> CheckpointError:
     if (Path(run) / EXPORTED_FILE).is_file():
         return CheckpointError(
-            f"{run}: is an exported network, which predicts whole videos only: praxiscope predict {run} VIDEO. For "
-            "everything else give the run that it was exported from."
+            f"{run}: is an exported network, which predicts whole videos only: praxiscope predict {run} VIDEO; or "
+            "estimates flow, if it has no classes: praxiscope flow DATA --method network --run "
+            f"{run}. For everything else give the run that it was exported from."
         )
     return CheckpointError(
         f"{run}: has no checkpoint. Give a run folder; a run writes its first checkpoint after its first epoch."

@@ -89,7 +89,7 @@ def export(
         said += "any number of snippets, " if count is None else f"{counted(count, 'snippet')}, "
     print(
         f"{made.folder}: {about.model}, {said}"
-        f"{made.bytes / 1e6:.1f} MB. Largest relative difference on random frames: {about.checked['noise']:.1g}."
+        f"{made.bytes / 1e6:.1f} MB. Largest relative difference on random input: {about.checked['noise']:.1g}."
     )
 
 

@@ -28,12 +28,13 @@ def check_run(run: str, options: LoadOptions, **given: object) -> None:
     Raises:
         ArgumentError, CheckpointError: it cannot be loaded, or an option is not for it.
     """
-    from praxiscope.deploy.description import is_exported
+    from praxiscope.deploy.description import is_exported, read_classes
     from praxiscope.errors import ArgumentError
 
     if not is_exported(run):
         options.check(run)
         return
+    read_classes(run)
     for name, value in given.items():
         if value is not None:
             raise ArgumentError(

@@ -37,7 +37,10 @@ def flow(
     ] = None,
     run: Annotated[
         Path | None,
-        typer.Option(help="Folder of a trained flow network, for the method network.", metavar="RUN"),
+        typer.Option(
+            help="Folder of a trained flow network, or of an exported one, for the method network.",
+            metavar="RUN",
+        ),
     ] = None,
     range: Annotated[
         str,

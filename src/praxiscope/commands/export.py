@@ -138,6 +138,11 @@ def export(
 def export_recogniser(folder: Path, options: _Options) -> ClassDescription:
     """Write what has classes, without its description."""
     recogniser = load_recogniser(options.run, LoadOptions(options.checkpoint, "cpu"))
+    for part in recogniser.parts if options.int8 else []:
+        if isinstance(part, TrajectoryRecogniser):
+            raise ArgumentError(
+                f"{options.run}: {part.card.name} is no network, which --int8 is for. Leave out --int8."
+            )
     about: ClassDescription
     runner: Predictor
     if isinstance(recogniser, FusedRecogniser):
@@ -190,8 +195,6 @@ def _single(recogniser: Recogniser, folder: Path, options: _Options) -> tuple[Si
     about: SingleDescription
     try:
         if isinstance(recogniser, TrajectoryRecogniser):
-            if options.int8:
-                raise ArgumentError("it is no network, which --int8 is for. Leave out --int8.")
             about, difference = export_trajectories(recogniser, folder, options.to)
         else:
             network = Recogniser(recogniser.model, recogniser.card, precision="32")

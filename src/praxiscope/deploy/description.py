@@ -22,6 +22,7 @@ __all__ = [
     "SingleDescription",
     "TrajectoryDescription",
     "is_exported",
+    "read_classes",
     "read_description",
     "read_flow_description",
 ]
@@ -257,6 +258,22 @@ def read_description(folder: str | Path) -> AnyDescription:
     raise CheckpointError(f"{path}: has version {version!r}, which is not supported. Update praxiscope.")
 
 
+def read_classes(folder: str | Path) -> ClassDescription:
+    """Read ``deploy.json`` of a network that has classes.
+
+    Raises:
+        CheckpointError: see `read_description`.
+        ArgumentError: the network estimates flow.
+    """
+    about = read_description(folder)
+    if isinstance(about, FlowDescription):
+        raise ArgumentError(
+            f"{folder}: {about.model} estimates flow and knows no classes. Store its flow: praxiscope flow DATA "
+            f"--method network --run {folder}; or open it with deploy.load_flow."
+        )
+    return about
+
+
 def read_flow_description(folder: str | Path) -> FlowDescription:
     """Read ``deploy.json`` of a network that estimates flow.
 
@@ -268,5 +285,6 @@ def read_flow_description(folder: str | Path) -> FlowDescription:
     if isinstance(about, FlowDescription):
         return about
     raise ArgumentError(
-        f"{folder}: {about.model} has classes and estimates no flow. Predict with it, or give a flow network."
+        f"{folder}: {about.model} was exported for its classes, without flow. Predict with it, or give a run that "
+        "estimates flow."
     )

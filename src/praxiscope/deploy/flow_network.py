@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from praxiscope.deploy.description import FlowDescription, read_flow_description
 from praxiscope.deploy.runtimes import Runtime, open_network
+from praxiscope.errors import ArgumentError, CheckpointError
 from praxiscope.video.decode import Video
 from praxiscope.video.opening import open_video
 
@@ -36,8 +37,25 @@ class FlowRunner:
         return f"<FlowRunner of {self.description.model}, {self.description.together} frames>"
 
     def arrays(self, frames: NDArray[np.uint8], *, backward: bool = False) -> NDArray[np.float32]:
-        """RGB frames uint8 [n, H, W, 3] to the flow between consecutive ones, float32 [n - 1, 2, H, W], in pixels, x
-        first; from each frame to the one before it with ``backward``."""
+        """The flow between consecutive frames.
+
+        Args:
+            frames: RGB, uint8 [n, H, W, 3], n at least 2.
+            backward: from each frame to the one before it, instead of to the next.
+
+        Returns:
+            float32 [n - 1, 2, H, W], in pixels, x first.
+
+        Raises:
+            ArgumentError: the frames have another shape or type.
+            CheckpointError: the flow is not finite.
+        """
+        shape = np.shape(frames)
+        if len(shape) != 4 or shape[0] < 2 or shape[3] != 3 or frames.dtype != np.uint8:
+            kind = getattr(frames, "dtype", type(frames).__name__)
+            raise ArgumentError(
+                f"frames must be uint8 [n, H, W, 3] with at least 2 frames, got {kind} {list(shape)}"
+            )
         together, (height, width) = self.description.together, frames.shape[1:3]
         step = together - 1
         places = group_places(len(frames), together)
@@ -54,7 +72,10 @@ class FlowRunner:
             flow = self._network({"rgb": np.ascontiguousarray(clips)})[:, :step]
             flow = flow[..., top : top + height, left : left + width]
             parts.append((flow[:, ::-1] if backward else flow).reshape(-1, 2, height, width))
-        return np.concatenate(parts)[: len(frames) - 1]
+        found = np.concatenate(parts)[: len(frames) - 1]
+        if not np.isfinite(found).all():
+            raise CheckpointError(f"{self.description.model}: its flow is not finite. Export it again.")
+        return found
 
     def fields(self, source: str | Path | Video) -> Iterator[NDArray[np.float32]]:
         """The flow from each frame of a video to the next, float32 [2, H, W], some frames in memory at a time.
@@ -65,8 +86,14 @@ class FlowRunner:
         video = source if isinstance(source, Video) else open_video(source)
         step = self.description.together - 1
         count = max(1, _PIXELS // (step * video.width * video.height)) * step
-        for first in range(0, len(video) - 1, count):
-            yield from self.arrays(video.arrays(np.arange(first, min(first + count + 1, len(video)))))
+        held: list[NDArray[np.uint8]] = []
+        for decoded in video.decode():
+            held.append(decoded.array())
+            if len(held) > count:  # whole groups, which overlap by a frame
+                yield from self.arrays(np.stack(held))
+                held = held[-1:]
+        if len(held) > 1:
+            yield from self.arrays(np.stack(held))
 
 
 def group_places(count: int, together: int) -> NDArray[np.int64]:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from praxiscope.deploy.description import (
-    ClassDescription,
-    FlowDescription,
     FusedDescription,
     SingleDescription,
     TrajectoryDescription,
-    read_description,
+    read_classes,
 )
 from praxiscope.deploy.fused import FusedRunner, read_svm
 from praxiscope.deploy.joins import find_join
@@ -45,22 +43,6 @@ def load(
         parts = [load_single(root / name, runtime=runtime, threads=threads) for name in about.parts]
         return FusedRunner(about, parts, svm)
     return _opened(about, root, runtime, threads)
-
-
-def read_classes(folder: str | Path) -> ClassDescription:
-    """Read the description of a network that has classes.
-
-    Raises:
-        CheckpointError: see `read_description`.
-        ArgumentError: the network estimates flow.
-    """
-    about = read_description(folder)
-    if isinstance(about, FlowDescription):
-        raise ArgumentError(
-            f"{folder}: {about.model} estimates flow and knows no classes. Store its flow: praxiscope flow DATA "
-            f"--method network --run {folder}; or open it with deploy.load_flow."
-        )
-    return about
 
 
 def load_single(folder: Path, *, runtime: str, threads: int) -> Runner | TrajectoryRunner:

@@ -16,7 +16,7 @@ from praxiscope.deploy.description import TrajectoryDescription
 from praxiscope.deploy.joins import Parts, find_join
 from praxiscope.deploy.predictor import Predictor
 from praxiscope.deploy.runtimes import Outputs, Runtime
-from praxiscope.errors import CheckpointError
+from praxiscope.errors import ArgumentError, CheckpointError
 from praxiscope.trajectories.result import Trajectories
 from praxiscope.trajectories.settings import Extraction
 from praxiscope.trajectories.videos import extract_frames
@@ -70,7 +70,7 @@ class TrajectoryRunner(Predictor):
         self._frames, self._source = frames, source
         try:
             self._extraction = Extraction.from_dict(description.extraction)
-        except (TypeError, KeyError) as error:
+        except (TypeError, KeyError, ArgumentError) as error:
             raise CheckpointError(
                 f"{source}: cannot extract its trajectories ({error}). Export it again."
             ) from error

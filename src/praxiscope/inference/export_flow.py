@@ -21,7 +21,8 @@ from praxiscope.inference.graphs import CLOSE, Graph, write_graph
 
 __all__ = ["export_flow"]
 
-_COUNTS = ((2, 2), (1, 1), (3, 3))  # clips, and the size of their frames in strides
+_COUNTS = ((2, 2), (1, 1), (3, 3), (1, 8))  # clips, and the size of their frames in strides
+_DARK = 8  # levels of large frames, of which small differences count
 
 
 class _Flow(nn.Module):
@@ -66,7 +67,8 @@ def export_flow(loaded: LoadedFlow, name: str, folder: Path, to: str) -> tuple[F
     def frames(count: int, sides: int) -> tuple[Tensor, ...]:
         generator = torch.Generator().manual_seed(count)
         shape = (count, together, 3, sides * STRIDE, (sides + 1) * STRIDE)
-        return (torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator),)
+        levels = 256 if sides < 8 else _DARK
+        return (torch.randint(0, levels, shape, dtype=torch.uint8, generator=generator),)
 
     graph = Graph(_Flow(network, loaded.contract), "network", ["rgb"], ["flow"], frames, _COUNTS, [0, 3, 4])
     file, largest = write_graph(graph, folder, to)

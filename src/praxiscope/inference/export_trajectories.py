@@ -45,8 +45,8 @@ def export_trajectories(
     parts = model.parts_to_export()
     first = parts.first
     assert isinstance(first, torch.nn.Module)
-    names = tuple(parts.settings["descriptors"])
-    sizes = extraction.settings.sizes
+    settings = dict(parts.settings)
+    names, sizes = tuple(settings.pop("descriptors")), extraction.settings.sizes
 
     def descriptors(count: int, _: int) -> tuple[Tensor, ...]:
         generator = torch.Generator().manual_seed(count)
@@ -76,7 +76,7 @@ def export_trajectories(
         descriptors=names,
         extraction=extraction.to_dict(),
         join=parts.join,
-        settings=parts.settings,
+        settings=settings,
         versions={"praxiscope": __version__, "torch": str(torch.__version__)},
     )
     return about, largest

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from praxiscope.checkpoint import InputContract, find_checkpoint, is_fused, load_card, load_model_weights
 from praxiscope.deploy.description import is_exported
 from praxiscope.deploy.flow_network import FlowRunner, group_places, load_flow
-from praxiscope.errors import ArgumentError
+from praxiscope.errors import ArgumentError, UnknownNameError
 from praxiscope.flow.methods import estimators
 from praxiscope.models import create_model
 from praxiscope.models.contract import EstimatesFlow, StandardisesClips
@@ -78,7 +78,12 @@ def load_flow_network(path: str | Path, checkpoint: str | None = None) -> Loaded
 
 def estimates_flow_only(path: str | Path, checkpoint: str | None = None) -> bool:
     """Whether a run or model folder holds a network that estimates flow and knows no classes."""
-    return not is_fused(path) and learns_of(load_card(find_checkpoint(Path(path), checkpoint)).name) == "flow"
+    if is_fused(path):
+        return False
+    try:
+        return learns_of(load_card(find_checkpoint(Path(path), checkpoint)).name) == "flow"
+    except UnknownNameError:  # what loads it says what to do
+        return False
 
 
 def estimate_clips(network: Any, contract: InputContract, frames: Tensor) -> Tensor:

@@ -27,6 +27,8 @@ def standard_clips(frames: Tensor) -> Tensor:
         The same shape. A clip of one colour is zero.
     """
     clips = frames.reshape(frames.shape[0], -1, 3, *frames.shape[2:])
-    centred = clips - clips.mean((1, 3, 4), keepdim=True)
-    variance = centred.square().mean((1, 2, 3, 4), keepdim=True)
+    # One axis after the other: runtimes of exported networks add up all pixels of a large frame in float32, one by one.
+    centred = clips - clips.mean(4, keepdim=True).mean(3, keepdim=True).mean(1, keepdim=True)
+    squares = centred.square().mean(4, keepdim=True).mean(3, keepdim=True)
+    variance = squares.mean(2, keepdim=True).mean(1, keepdim=True)
     return (centred / variance.clamp(min=_LOWEST**2).sqrt()).flatten(1, 2)  # sqrt has no gradient at 0

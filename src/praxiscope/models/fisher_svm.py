@@ -110,7 +110,7 @@ class FisherSvm(nn.Module):
         `praxiscope.models.in_parts.ExportsInParts`."""
         books = [book for _, book in self._books()]
         sums = TrajectorySums(books)
-        settings = {"descriptors": list(self.mixtures), "size": sums.size}
+        settings = {"descriptors": list(self.mixtures), "size": sum(sums.sizes)}
         return PartsToExport("sums", sums, SumsScored(books, self.svm), settings=settings)
 
     def fit(self, x: Any, targets: Tensor, groups: Sequence[str], seed: int) -> FitReport:
@@ -131,9 +131,9 @@ class TrajectorySums(nn.Module):
         self.books = nn.ModuleList(books)
 
     @property
-    def size(self) -> int:
-        """Values of the sums."""
-        return 1 + sum(book.words * (1 + 2 * book.dims) for book in _books(self.books))
+    def sizes(self) -> list[int]:
+        """Values of the count, and of the sums of each descriptor."""
+        return _sizes(_books(self.books))
 
     def forward(self, *rows: Tensor) -> Tensor:
         """Descriptors of the same n trajectories, [n, D] each."""
@@ -152,14 +152,17 @@ class SumsScored(nn.Module):
         """See the class."""
         (sums,) = inputs
         books = _books(self.books)
-        sizes = [1, *(book.words * (1 + 2 * book.dims) for book in books)]
-        count, *parts = torch.split(sums[0], sizes)
+        count, *parts = torch.split(sums[0], _sizes(books))
         made = [
             book.from_moments(part.reshape(book.words, -1), count.clamp(min=1))
             for book, part in zip(books, parts, strict=True)
         ]
         scores: Tensor = self.svm(torch.cat(made)[None])
         return scores
+
+
+def _sizes(books: Sequence[Codebook]) -> list[int]:
+    return [1, *(book.words * (1 + 2 * book.dims) for book in books)]
 
 
 def _books(found: Iterable[Any]) -> list[Codebook]:

@@ -27,7 +27,8 @@ class PartsToExport:
             softmax, [1, K], and the next state.
         state: the state before the first frame, by name; empty if there is none.
         snippets: an S for which ``last`` is written, if it is not free.
-        settings: of the step, plain values for JSON.
+        settings: of the step, plain values for JSON; of a model of trajectories also ``descriptors``, the names of the
+            inputs of ``first``.
     """
 
     join: str

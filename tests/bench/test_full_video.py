@@ -19,11 +19,15 @@ from praxiscope.bench.full_video import (
     Preset,
     bench_full_video,
     format_table,
+    make_videos,
     table_rows,
 )
 from praxiscope.bench.full_video_cost import bench_full_video_cost, draw_cost, format_cost
 from praxiscope.bench.step import _measure
+from praxiscope.cli.bench.full_video import PRESETS as command_presets
 from praxiscope.commands.dataset import move4mnist
+from praxiscope.data.move4mnist import digest_of_set
+from praxiscope.progress import Reporter
 from praxiscope.recipes.named import get_recipe
 
 pytestmark = pytest.mark.skipif(
@@ -68,9 +72,33 @@ def test_rows_are_settings_of_the_presets_recipe(preset: Preset) -> None:
     base = get_recipe(preset.recipe).updated(dict(preset.changes))
     assert base.input.size == preset.size
     settings = {row.name: base.updated(row.settings(preset.frames, 3)) for row in table_rows()}
-    assert settings["TSM-all"].input.snippets == 32
+    assert settings["TSM-all"].input.snippets == preset.frames
     assert settings["slope-16"].model.keywords()["clustering"] == "slope"
     assert settings["cumulative-8"].input.sampled_epochs == 3
+
+
+def test_the_fixed_sets_have_their_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fixed = replace(PRESETS["long"], train=3, test=2, size=32)
+    wanted = digest_of_set(make_videos(tmp_path / "a", replace(fixed, digest=""), None, None, Reporter()))
+    assert (
+        make_videos(tmp_path / "a", replace(fixed, digest=wanted), None, None, Reporter()) == tmp_path / "a"
+    )
+    other = replace(fixed, digest=wanted, design={**fixed.design, "still": 0.5, "fill": (0, 0, 1)})
+    with pytest.raises(px.DataError, match=wanted):
+        make_videos(tmp_path / "b", other, None, None, Reporter())
+    inserted = replace(fixed, digest="", design={**fixed.design, "inserted": True})
+    assert digest_of_set(make_videos(tmp_path / "c", inserted, None, None, Reporter())) != wanted
+    # Of other digits there is no fixed set.
+    labels = next((tmp_path / "a").glob("test/*/*.json"))
+    labels.write_text(labels.read_text().replace('"kinds"', '"kind"'))
+    with pytest.raises(px.DataError, match="labels"):
+        digest_of_set(tmp_path / "a")
+
+
+def test_the_command_knows_the_presets() -> None:
+    assert command_presets == tuple(PRESETS)
+    lengths = {name: PRESETS[name].frames for name in ("long", "long-inserted")}
+    assert lengths == {"long": 48, "long-inserted": 48}
 
 
 @pytest.mark.slow
@@ -107,7 +135,7 @@ def test_a_table_is_made_once_and_read_back(
 def test_a_row_or_a_preset_that_there_is_not_is_told(tmp_path: Path) -> None:
     with pytest.raises(px.ArgumentError, match=r"'TSM-9'.*TSM-8"):
         bench_full_video(tmp_path, TINY, plan=Plan(["TSM-9"]))
-    with pytest.raises(px.ArgumentError, match=r"'gpu'.*cpu, paper"):
+    with pytest.raises(px.ArgumentError, match=r"'gpu'.*cpu, long, long-inserted, paper"):
         bench_full_video(tmp_path, "gpu")
 
 

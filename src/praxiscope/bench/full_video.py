@@ -19,12 +19,14 @@ from praxiscope.bench.experiment import Plan, experiment, find_preset
 from praxiscope.bench.step import Job, measure_step
 from praxiscope.checkpoint import write_json
 from praxiscope.commands.dataset import Design, move4mnist
+from praxiscope.data.move4mnist import digest_of_set
+from praxiscope.errors import DataError
 from praxiscope.progress import Reporter
 from praxiscope.recipes.named import get_recipe
 from praxiscope.recipes.sections import ModelSettings
 from praxiscope.recipes.settings import TrainSettings
 
-__all__ = ["PRESETS", "Preset", "TableRow", "bench_full_video", "format_table", "table_rows"]
+__all__ = ["PRESETS", "Preset", "TableRow", "bench_full_video", "format_table", "make_videos", "table_rows"]
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,8 @@ class Preset:
         seeds: number of runs of each row.
         design: fields of `praxiscope.data.move4mnist.Design` that differ from its defaults.
         changes: changes to the recipe.
+        digest: of the set that is made without ``digits`` and ``backgrounds``, see
+            `praxiscope.data.move4mnist.digest_of_set`; "" if it was not fixed.
     """
 
     recipe: str
@@ -85,9 +89,15 @@ class Preset:
     seeds: int = 2
     design: Mapping[str, Any] = field(default_factory=dict)
     changes: Mapping[str, Any] = field(default_factory=dict)
+    digest: str = ""
 
 
 _CALM: Mapping[str, Any] = {"run": (8, 16), "still": 1.0}
+
+# Of half as many frames again as the paper's videos, with an action that is shorter, and more shots than 8 clusters can
+# tell apart. Fixed after runs of TSM on 8 and on all frames of other lengths of the action, before any run with
+# clusters (benchmarks/full_video_long.md).
+_LONG: Mapping[str, Any] = {"run": (4, 8), "still": 1.0, "chunk": (7, 13), "speed": (0.05, 0.08)}
 
 PRESETS: dict[str, Preset] = {
     # At 64 pixels, a digit of default speed moves by less than one place of the first stage from one frame to the next,
@@ -99,6 +109,17 @@ PRESETS: dict[str, Preset] = {
         "full-video-move4mnist-64", 600, 400, 64, design={**_CALM, "chunk": (6, 12), "speed": (0.05, 0.08)}
     ),
     "paper": Preset("full-video-move4mnist", 1800, 600, 224, design=_CALM),
+    "long": Preset("full-video-move4mnist-64", 600, 2000, 64, 48, 1, _LONG, digest="0b754e1ebc63577c"),
+    "long-inserted": Preset(
+        "full-video-move4mnist-64",
+        600,
+        2000,
+        64,
+        48,
+        1,
+        {**_LONG, "inserted": True},
+        digest="254041244a5689fc",
+    ),
 }
 
 
@@ -117,7 +138,7 @@ def bench_full_video(
 
     Args:
         out: folder of the data set and of the runs. Finished runs are kept, and an interrupted one is resumed.
-        preset: "cpu" (64 pixels, hours on two cores), "paper" (224 pixels, for a GPU), or a preset.
+        preset: a name in `PRESETS`, or a preset.
         digits: folder of MNIST's idx files. Default: the digits of scikit-learn.
         backgrounds: folder of background videos. Default: generated textures.
         weights: ImageNet weights, a file or "download", which the paper uses. Default: random weights.
@@ -136,7 +157,7 @@ def bench_full_video(
     preset, plan = find_preset(preset, PRESETS), plan or Plan()
     chosen = plan.choose({row.name: row for row in table_rows()}).values()
     reporter, root = reporter or Reporter(), Path(out)
-    data = _make_videos(root / "videos", preset, digits, backgrounds, reporter)
+    data = make_videos(root / "videos", preset, digits, backgrounds, reporter)
     start = {"model.pretrained": True} if weights == "download" else {"model.weights": weights}
     base = get_recipe(preset.recipe).updated(
         {"data.source": f"move4mnist:{data}", **plan.settings(), **start, **preset.changes}
@@ -168,15 +189,19 @@ def bench_full_video(
     return found
 
 
-def _make_videos(
+def make_videos(
     folder: Path,
     preset: Preset,
     digits: str | Path | None,
     backgrounds: str | Path | None,
     reporter: Reporter,
 ) -> Path:
-    """Return the data set of a preset, and generate it if it does not exist."""
-    return move4mnist(
+    """Return the data set of a preset, and generate it if it does not exist.
+
+    Raises:
+        DataError: it is not the fixed one.
+    """
+    made = move4mnist(
         folder,
         Design(size=preset.size, frames=preset.frames, **preset.design),
         videos=(preset.train, preset.test),
@@ -184,6 +209,12 @@ def _make_videos(
         backgrounds=backgrounds,
         reporter=reporter,
     )
+    if preset.digest and digits is None and backgrounds is None and digest_of_set(made) != preset.digest:
+        raise DataError(
+            f"{made}: has digest {digest_of_set(made)}, and the set of this preset has {preset.digest}: results cannot "
+            "be compared. Remove the folder; if that does not help, numpy or scikit-learn draw differently here."
+        )
+    return made
 
 
 def _cost(

@@ -34,10 +34,10 @@ __all__ = [
 PRESETS = ("cpu", "paper")
 
 
-def check_preset(name: str) -> None:
+def check_preset(name: str, known: Sequence[str] = PRESETS) -> None:
     """Raise ArgumentError for an unknown preset of a benchmark."""
-    if name not in PRESETS:
-        raise ArgumentError(f"preset must be one of {', '.join(PRESETS)}, got {name!r}")
+    if name not in known:
+        raise ArgumentError(f"preset must be one of {', '.join(known)}, got {name!r}")
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,17 @@ from praxiscope.errors import DataError
 from praxiscope.processes import blame_script, run_once
 from praxiscope.types import VideoRecord
 
-__all__ = ["CLASSES", "KINDS", "Design", "Plan", "draw_plan", "make_move4mnist", "read_relevance", "render"]
+__all__ = [
+    "CLASSES",
+    "KINDS",
+    "Design",
+    "Plan",
+    "digest_of_set",
+    "draw_plan",
+    "make_move4mnist",
+    "read_relevance",
+    "render",
+]
 
 _SETTINGS_NAME = "move4mnist.json"
 _FORMAT = 1
@@ -77,6 +87,25 @@ def read_relevance(video: str | Path) -> list[str]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: cannot read the frame labels of a Move4MNIST video: {error}") from None
     return [str(kind) for kind in kinds]
+
+
+def digest_of_set(folder: str | Path) -> str:
+    """A digest of the labels of all frames of all videos of a generated set: what each shows and where, 16 digits.
+
+    Sets with the same digest show the same; their pixels may differ by the version of the encoder.
+
+    Raises:
+        DataError: the labels of a video cannot be read.
+    """
+    root, found = Path(folder), hashlib.sha256()
+    for path in sorted(root.glob("*/*/*.json"), key=lambda path: path.relative_to(root).as_posix()):
+        try:
+            labels = json.loads(path.read_text(encoding="utf-8"))
+            kept = [labels[name] for name in ("class", "digit", "digit_side", "kinds", "centres")]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{path}: cannot read the labels of a Move4MNIST video: {error}") from None
+        found.update(json.dumps([path.relative_to(root).as_posix(), kept]).encode())
+    return found.hexdigest()[:16]
 
 
 def make_move4mnist(

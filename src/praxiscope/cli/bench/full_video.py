@@ -11,6 +11,8 @@ from praxiscope._lazy import quick_imports
 from praxiscope.cli.bench.common import Rows, Seeds, print_cells
 from praxiscope.cli.common import Device, Json, Workers, print_json, reporter
 
+PRESETS = ("cpu", "paper", "long", "long-inserted")
+
 
 def full_video(
     out: Annotated[Path, typer.Option(help="Folder of the data set and of the runs.")] = Path(
@@ -18,7 +20,10 @@ def full_video(
     ),
     preset: Annotated[
         str,
-        typer.Option(help="cpu (64 pixels, hours on two cores) or paper (224 pixels, for a GPU)."),
+        typer.Option(
+            help="cpu (64 pixels, hours on two cores), paper (224 pixels, for a GPU), or the harder sets of 48 frames "
+            "with 2,000 test videos, long and long-inserted (64 pixels)."
+        ),
     ] = "cpu",
     digits: Annotated[
         Path | None, typer.Option(help="Folder of MNIST's idx files. Default: the digits of scikit-learn.")
@@ -46,7 +51,7 @@ def full_video(
     from praxiscope.devices import check_device
     from praxiscope.errors import ArgumentError
 
-    check_preset(preset)
+    check_preset(preset, PRESETS)
     check_device(device)
     if weights is not None and pretrained:
         raise ArgumentError(f"--weights {weights} and --pretrained cannot be combined. Leave one out.")

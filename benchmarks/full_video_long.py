@@ -1,0 +1,118 @@
+"""Table 1 of the full-video paper on longer videos with more shots and a shorter action, and 2,000 test videos.
+
+`python benchmarks/full_video_long.py` trains and tests every row on both sets, and compares the rows on the same test
+videos. It can be stopped and run again; a finished row is not trained again. ``--only`` trains some rows, such as
+``around:TSM-8``, and writes no table, so that several processes can share the work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from common import Run, Table, describe, parser, read_run, run_command, write_tables
+
+from praxiscope.bench.compare import (
+    PAIRS_HEADER,
+    SYSTEMS_HEADER,
+    Comparison,
+    pair_cells,
+    pair_rows,
+    system_cells,
+    system_rows,
+)
+from praxiscope.bench.experiment import Plan
+from praxiscope.bench.full_video import PRESETS, bench_full_video, table_rows
+from praxiscope.data.move4mnist import digest_of_set
+from praxiscope.errors import ArgumentError
+from praxiscope.evaluation.comparison import read_system
+from praxiscope.evaluation.scores import Scores
+from praxiscope.progress import ConsoleReporter
+
+SETS = {"around": "long", "inserted": "long-inserted"}
+"""The preset of each set, by where the other frames are: around the motion, or inserted into it."""
+
+ROWS = tuple(row.name for row in table_rows())
+EIGHT = ("TSM-8", "uniform-8", "slope-8", "cumulative-8")  # the rows of the set with other frames inserted
+PAIRS = [
+    ("TSM-all", "TSM-8"),
+    ("TSM-all", "TSM-16"),
+    ("TSM-all", "cumulative-8"),
+    ("TSM-all", "cumulative-16"),
+    ("uniform-8", "TSM-8"),
+    ("slope-8", "TSM-8"),
+    ("cumulative-8", "TSM-8"),
+    ("slope-8", "uniform-8"),
+    ("cumulative-8", "uniform-8"),
+    ("cumulative-8", "slope-8"),
+    ("uniform-16", "TSM-16"),
+    ("slope-16", "TSM-16"),
+    ("cumulative-16", "TSM-16"),
+    ("slope-16", "uniform-16"),
+    ("cumulative-16", "uniform-16"),
+    ("cumulative-16", "slope-16"),
+    ("uniform-16", "uniform-8"),
+    ("slope-16", "slope-8"),
+    ("cumulative-16", "cumulative-8"),
+]
+
+
+def main() -> None:
+    """Train and test the rows, then write the tables."""
+    arguments = parser(__doc__, __file__, assignments=False)
+    arguments.add_argument("--seeds", type=int, default=1)
+    arguments.add_argument("--workers", type=int, default=1, help="processes that read videos")
+    arguments.add_argument("--only", nargs="+", metavar="SET:ROW", help="rows to train; no table is written")
+    options = arguments.parse_args()
+    wanted = options.only or [f"around:{row}" for row in ROWS] + [f"inserted:{row}" for row in EIGHT]
+    for word in wanted:
+        where, _, row = word.partition(":")
+        if where not in SETS or row not in ROWS:
+            raise ArgumentError(
+                f"--only takes {' or '.join(SETS)} with a row, such as around:TSM-8, got {word!r}"
+            )
+        bench_full_video(
+            options.out / where,
+            SETS[where],
+            costs=False,
+            plan=Plan([row], options.seeds, options.workers, "cpu"),
+            reporter=ConsoleReporter(),
+        )
+    if options.only:
+        return
+    tables: list[Table] = []
+    runs: list[Run] = []
+    for where, rows in (("around", ROWS), ("inserted", EIGHT)):
+        made, found = compared(options.out / where, rows, options.seeds)
+        title = f"Other frames {'around' if where == 'around' else 'inserted into'} the motion"
+        tables += [made[0]._replace(heading=title), made[1]._replace(heading=f"{title}: differences")]
+        runs += found
+    digests = ", ".join(f"{where} {PRESETS[preset].digest}" for where, preset in SETS.items())
+    note = f"Move4MNIST of 48 frames; digests of the sets: {digests}. {describe(runs)}"
+    write_tables(options, __file__, "Clusters of all frames on a harder Move4MNIST", tables, note, runs=runs)
+
+
+def compared(folder: Path, rows: Sequence[str], seeds: int) -> tuple[list[Table], list[Run]]:
+    """The accuracies of rows, their differences, and their runs.
+
+    Raises:
+        ArgumentError: the videos are not those of the preset.
+    """
+    wanted = PRESETS[SETS[folder.name]].digest
+    if (found := digest_of_set(folder / "videos")) != wanted:
+        raise ArgumentError(f"{folder / 'videos'}: has digest {found}, not {wanted}. Remove {folder}.")
+    systems, runs = [], []
+    for row in rows:
+        folders = [folder / f"{row}-{seed}" for seed in range(seeds)]
+        systems.append(read_system(row, [Scores.load(run / "scores.npz") for run in folders]))
+        protocol = "1xfull" if row.startswith("TSM") else "allxfull"
+        runs += [read_run(run, protocol, run / "result.json") for run in folders]
+    # Every video is drawn by itself.
+    groups = {video: video for video in systems[0].ids}
+    known = Comparison(systems, groups, [pair for pair in PAIRS if {*pair} <= {*rows}])
+    first = Table("", SYSTEMS_HEADER, [system_cells(row) for row in system_rows(known)])
+    return [first, Table("", PAIRS_HEADER, [pair_cells(row) for row in pair_rows(known)])], runs
+
+
+if __name__ == "__main__":
+    run_command(main)

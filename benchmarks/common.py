@@ -34,6 +34,7 @@ __all__ = [
     "read_run",
     "run_command",
     "score_cells",
+    "took",
     "write_tables",
 ]
 
@@ -176,9 +177,10 @@ def write_tables(
         lines += [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
         lines += [f"| {' | '.join(str(cell) for cell in row)} |" for row in rows]
         lines.append("")
+    runs = list(runs)
     made = dict.fromkeys(run.made for run in runs) or [made_now()]
     command = shlex.join(["python", f"benchmarks/{Path(script).name}", *map(_short, sys.argv[1:])])
-    lines += [note, "", f"{'; '.join(made)}.", f"Command: `{command}`", ""]
+    lines += [note, "", f"{'; '.join(made)}.{took(runs)}", f"Command: `{command}`", ""]
     text = "\n".join(lines)
     page = Path(script).with_name(f"{name or Path(script).stem}.md")
     written = options.out / page.name
@@ -190,6 +192,15 @@ def write_tables(
         print("The text outside the marks is unchanged: check that it still matches the table.")
     print(f"Written to {written}")
     return written
+
+
+def took(runs: Sequence[Run]) -> str:
+    """A sentence about the time that runs took, one after the other; empty if that of one is not known."""
+    seconds = [run.seconds for run in runs]
+    if not seconds or None in seconds:
+        return ""
+    minutes = sum(second or 0.0 for second in seconds) / 60
+    return f" Trainings and tests took {minutes:.3g} minutes, added up."
 
 
 def publish(page: Path, text: str) -> Path:

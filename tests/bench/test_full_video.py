@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import replace
 from functools import partial
@@ -97,8 +98,8 @@ def test_the_fixed_sets_have_their_digest(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_the_command_knows_the_presets() -> None:
     assert command_presets == tuple(PRESETS)
-    lengths = {name: PRESETS[name].frames for name in ("long", "long-inserted")}
-    assert lengths == {"long": 48, "long-inserted": 48}
+    lengths = {name: PRESETS[name].frames for name in ("long", "long-inserted", "longer")}
+    assert lengths == {"long": 48, "long-inserted": 48, "longer": 96}
 
 
 @pytest.mark.slow
@@ -108,6 +109,8 @@ def test_a_table_is_made_once_and_read_back(
     wanted = {"plan": Plan(["TSM-8", "cumulative-8"], workers=0)}
     first = bench_full_video(tmp_path / "table", TINY, **wanted)
     assert [row["name"] for row in first] == ["TSM-8", "cumulative-8"]
+    known = json.loads((tmp_path / "table" / "TSM-8-0" / "result.json").read_text())
+    assert 0 < known["seconds"] < 600
     assert all(len(row["top1"]) == 1 and 0 <= row["top1"][0] <= 1 for row in first)
     assert all(row["multiply_adds"] > 0 and row["epoch_seconds"] == 2 * row["step_seconds"] for row in first)
     # Every frame of ten goes through the first stage, eight through the rest; TSM-8 sees eight.
@@ -135,7 +138,7 @@ def test_a_table_is_made_once_and_read_back(
 def test_a_row_or_a_preset_that_there_is_not_is_told(tmp_path: Path) -> None:
     with pytest.raises(px.ArgumentError, match=r"'TSM-9'.*TSM-8"):
         bench_full_video(tmp_path, TINY, plan=Plan(["TSM-9"]))
-    with pytest.raises(px.ArgumentError, match=r"'gpu'.*cpu, long, long-inserted, paper"):
+    with pytest.raises(px.ArgumentError, match=r"'gpu'.*cpu, long, long-inserted, longer, paper"):
         bench_full_video(tmp_path, "gpu")
 
 

@@ -125,6 +125,19 @@ def test_a_table_is_written_to_out_and_names_date_and_machine_of_its_runs(
     assert "`python benchmarks/some.py ucf101:data --weights=data --set optim.epochs=2`" in text
 
 
+def test_a_table_names_the_time_of_its_runs_if_all_are_known(common: ModuleType, tmp_path: Path) -> None:
+    runs = []
+    for number, seconds in enumerate((70.0, 80.0)):
+        folder = a_run(tmp_path / str(number))
+        result = folder / "result_25x1.json"
+        result.write_text(json.dumps({**json.loads(result.read_text()), "seconds": seconds}))
+        runs.append(common.read_run(folder, "25x1", result))
+    assert [run.seconds for run in runs] == [70, 80]
+    assert "seconds" not in runs[0].figures
+    assert common.took(runs) == " Trainings and tests took 2.5 minutes, added up."
+    assert common.took([]) == common.took([*runs, runs[0]._replace(seconds=None)]) == ""
+
+
 def test_only_publish_replaces_a_page_and_what_is_written_by_hand_stays(
     common: ModuleType, tmp_path: Path
 ) -> None:

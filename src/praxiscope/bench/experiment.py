@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +80,7 @@ class Run(NamedTuple):
         checkpoint: the checkpoint that was tested: "last" or "best".
         made: date and machine of the test.
         source: data set and split of the test.
+        seconds: that the training and the test took; None if they were interrupted, or not measured.
     """
 
     settings: TrainSettings
@@ -88,6 +90,7 @@ class Run(NamedTuple):
     checkpoint: str
     made: str
     source: tuple[str, str]
+    seconds: float | None = None
 
     @property
     def top1(self) -> float:
@@ -138,7 +141,8 @@ def experiment(
     if not result.is_file():
         reporter = reporter or Reporter()
         reporter.line(f"--- {run.name}")
-        if not train(settings, run, resume=(run / POINTER_FILE).is_file(), reporter=reporter):
+        begun, resume = time.monotonic(), (run / POINTER_FILE).is_file()
+        if not train(settings, run, resume=resume, reporter=reporter):
             raise TrainingError(f"{run}: interrupted and saved. Run the same command again to resume.")
         flow = FlowOptions(source.flow, settings.data.flow_range)
         if takes_flow_targets(settings.model.name):  # flow taught the network, which does not take it
@@ -157,7 +161,8 @@ def experiment(
             load=LoadOptions(task=task, flow=flow),
             reporter=reporter,
         )
-        write_json(result, {**tested.figures, "made": made_now()})
+        seconds = {} if resume else {"seconds": time.monotonic() - begun}
+        write_json(result, {**tested.figures, "made": made_now(), **seconds})
     return read_run(run, protocol or "", result, source=source)
 
 
@@ -170,6 +175,7 @@ def read_run(run: Path, protocol: str, result: Path, *, source: TaskSource | Non
     best = pointer.get("prefer") == "best" and pointer.get("best")
     sides = SplitList(run).sides().values()
     made = figures.pop("made", None) or str(datetime.date.fromtimestamp(result.stat().st_mtime))
+    seconds = figures.pop("seconds", None)
     return Run(
         settings,
         figures,
@@ -178,6 +184,7 @@ def read_run(run: Path, protocol: str, result: Path, *, source: TaskSource | Non
         "best" if best else "last",
         made,
         (source.source, source.split or ""),
+        seconds,
     )
 
 

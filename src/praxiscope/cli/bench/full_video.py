@@ -11,7 +11,7 @@ from praxiscope._lazy import quick_imports
 from praxiscope.cli.bench.common import Rows, Seeds, print_cells
 from praxiscope.cli.common import Device, Json, Workers, print_json, reporter
 
-PRESETS = ("cpu", "paper", "long", "long-inserted")
+PRESETS = ("cpu", "paper", "long", "long-inserted", "longer")
 
 
 def full_video(
@@ -21,8 +21,8 @@ def full_video(
     preset: Annotated[
         str,
         typer.Option(
-            help="cpu (64 pixels, hours on two cores), paper (224 pixels, for a GPU), or the harder sets of 48 frames "
-            "with 2,000 test videos, long and long-inserted (64 pixels)."
+            help="cpu (64 pixels, hours on two cores), paper (224 pixels, for a GPU), or a harder set with 2,000 test "
+            "videos (64 pixels): long and long-inserted (48 frames), longer (96)."
         ),
     ] = "cpu",
     digits: Annotated[

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from common import Run, Table, describe, parser, read_run, run_command, write_tables
 
@@ -25,7 +26,7 @@ from praxiscope.bench.experiment import Plan
 from praxiscope.bench.full_video import PRESETS, bench_full_video, table_rows
 from praxiscope.data.move4mnist import digest_of_set
 from praxiscope.errors import ArgumentError
-from praxiscope.evaluation.comparison import read_system
+from praxiscope.evaluation.comparison import System, read_system
 from praxiscope.evaluation.scores import Scores
 from praxiscope.progress import ConsoleReporter
 
@@ -34,16 +35,34 @@ SETS = {"around": "long", "inserted": "long-inserted", "longer": "longer"}
 
 KNOWN = tuple(row.name for row in table_rows())
 EIGHT = ("TSM-8", "uniform-8", "slope-8", "cumulative-8")
-ROWS = {
-    "around": ("TSM-16", "TSM-all", *EIGHT),
-    "inserted": EIGHT,
-    "longer": ("TSM-16", "TSM-all", "uniform-16", "slope-16", "cumulative-16"),
-}
-TITLES = {
-    "around": "48 frames, the motion in one stretch",
-    "inserted": "48 frames, other frames inserted into the motion",
-    "longer": "96 frames, the motion in one stretch",
-}
+
+
+class Part(NamedTuple):
+    """Two tables of the page: accuracies and differences of some rows.
+
+    set: a name in `SETS`.
+    title: the heading.
+    rows: names of rows.
+    seeds: number of runs of each.
+    """
+
+    set: str
+    title: str
+    rows: tuple[str, ...]
+    seeds: int
+
+
+PARTS = (
+    Part("around", "48 frames, the motion in one stretch", ("TSM-16", "TSM-all", *EIGHT), 1),
+    Part("around", "The same, two seeds", EIGHT, 2),
+    Part("inserted", "48 frames, other frames inserted into the motion", EIGHT, 1),
+    Part(
+        "longer",
+        "96 frames, the motion in one stretch",
+        ("TSM-16", "TSM-all", "uniform-16", "slope-16", "cumulative-16"),
+        1,
+    ),
+)
 PAIRS = [
     ("TSM-all", "TSM-8"),
     ("TSM-all", "TSM-16"),
@@ -67,12 +86,11 @@ PAIRS = [
 def main() -> None:
     """Train and test the rows, then write the tables."""
     arguments = parser(__doc__, __file__, assignments=False)
-    arguments.add_argument("--seeds", type=int, default=1)
     arguments.add_argument("--workers", type=int, default=1, help="processes that read videos")
     arguments.add_argument("--only", nargs="+", metavar="SET:ROW", help="rows to train; no table is written")
     options = arguments.parse_args()
-    wanted = options.only or [f"{where}:{row}" for where, rows in ROWS.items() for row in rows]
-    for word in wanted:
+    seeds = {f"{part.set}:{row}": part.seeds for part in PARTS for row in part.rows}
+    for word in options.only or seeds:
         where, _, row = word.partition(":")
         if where not in SETS or row not in KNOWN:
             raise ArgumentError(
@@ -82,25 +100,28 @@ def main() -> None:
             options.out / where,
             SETS[where],
             costs=False,
-            plan=Plan([row], options.seeds, options.workers, "cpu"),
+            plan=Plan([row], seeds.get(word, 1), options.workers, "cpu"),
             reporter=ConsoleReporter(),
         )
     if options.only:
         return
     tables: list[Table] = []
-    runs: list[Run] = []
-    for where, rows in ROWS.items():
-        made, found = compared(options.out / where, rows, options.seeds)
-        title = TITLES[where]
-        tables += [made[0]._replace(heading=title), made[1]._replace(heading=f"{title}: differences")]
-        runs += found
+    runs: dict[str, Run] = {}
+    for part in PARTS:
+        made, found = compared(options.out / part.set, part.rows, part.seeds)
+        tables += [
+            made[0]._replace(heading=part.title),
+            made[1]._replace(heading=f"{part.title}: differences"),
+        ]
+        runs |= found
     digests = ", ".join(f"{where} {PRESETS[preset].digest}" for where, preset in SETS.items())
-    note = f"Move4MNIST; digests of the sets: {digests}. {describe(runs)}"
-    write_tables(options, __file__, "Clusters of all frames on a harder Move4MNIST", tables, note, runs=runs)
+    every = list(runs.values())
+    note = f"Move4MNIST; digests of the sets: {digests}. {describe(every)}"
+    write_tables(options, __file__, "Clusters of all frames on a harder Move4MNIST", tables, note, runs=every)
 
 
-def compared(folder: Path, rows: Sequence[str], seeds: int) -> tuple[list[Table], list[Run]]:
-    """The accuracies of rows, their differences, and their runs.
+def compared(folder: Path, rows: Sequence[str], seeds: int) -> tuple[list[Table], dict[str, Run]]:
+    """The accuracies of rows, their differences, and their runs by folder.
 
     Raises:
         ArgumentError: the videos are not those of the preset.
@@ -108,12 +129,13 @@ def compared(folder: Path, rows: Sequence[str], seeds: int) -> tuple[list[Table]
     wanted = PRESETS[SETS[folder.name]].digest
     if (found := digest_of_set(folder / "videos")) != wanted:
         raise ArgumentError(f"{folder / 'videos'}: has digest {found}, not {wanted}. Remove {folder}.")
-    systems, runs = [], []
+    systems: list[System] = []
+    runs: dict[str, Run] = {}
     for row in rows:
         folders = [folder / f"{row}-{seed}" for seed in range(seeds)]
         systems.append(read_system(row, [Scores.load(run / "scores.npz") for run in folders]))
         protocol = "1xfull" if row.startswith("TSM") else "allxfull"
-        runs += [read_run(run, protocol, run / "result.json") for run in folders]
+        runs |= {str(run): read_run(run, protocol, run / "result.json") for run in folders}
     # Every video is drawn by itself.
     groups = {video: video for video in systems[0].ids}
     known = Comparison(systems, groups, [pair for pair in PAIRS if {*pair} <= {*rows}])

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from praxiscope.bench.compare import pair_cells
 from praxiscope.data.folds import Fold, fold_split
 from praxiscope.data.manifest import load_records, write_csv
 from praxiscope.evaluation.scores import Scores
@@ -179,3 +180,11 @@ def test_videos_without_exactly_one_label_are_refused_before_training(
     assert found.code != 0
     assert "5.mp4" in found.err
     assert not (tmp_path / "x").exists()
+
+
+def test_large_counts_and_tiny_values_are_written_as_what_they_are() -> None:
+    row = {"one": "a", "other": "b", "mean": 0.5, "low": 0.4, "high": 0.6, "alone": (1174.0, 21.333)}
+    cells = pair_cells(
+        {**row, "mcnemar": (0.0, 0.02), "p": 1.0, "holm": 0.1234, "excluded_above": 0.6, "can_show": 0.1}
+    )
+    assert cells[3:7] == ["1174 / 21.3", "1", "0.12", "< 1e-300 to 0.02"]

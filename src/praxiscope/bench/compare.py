@@ -194,14 +194,14 @@ def system_cells(row: Mapping[str, Any]) -> list[str]:
 def pair_cells(row: Mapping[str, Any]) -> list[str]:
     """A row of `pair_rows` as text."""
     least, most = min(row["mcnemar"]), max(row["mcnemar"])
-    p = f"{least:.2g}" if least == most else f"{least:.2g} to {most:.2g}"
+    p = _p(least) if least == most else f"{_p(least)} to {_p(most)}"
     return [
         f"{row['one']} - {row['other']}",
         f"{row['mean']:+.3f}",
         f"{row['low']:+.3f} to {row['high']:+.3f}",
-        " / ".join(f"{count:.3g}" for count in row["alone"]),
-        f"{row['p']:.2g}",
-        f"{row['holm']:.2g}",
+        " / ".join(_count(count) for count in row["alone"]),
+        _p(row["p"]),
+        _p(row["holm"]),
         p,
         f"{row['excluded_above']:.3f}",
         f"{row['can_show']:.3f}",
@@ -227,3 +227,12 @@ def draw_differences(found: Comparison, place: Path) -> None:
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
     figure.savefig(place, dpi=150)
+
+
+def _p(value: float) -> str:
+    return f"{value:.2g}" if value > 0 else "< 1e-300"  # of a float that is too small
+
+
+def _count(count: float) -> str:
+    """A mean number of videos, with three digits, or all of a larger one."""
+    return f"{count:.3g}" if count < 1000 else f"{count:.0f}"

@@ -103,12 +103,12 @@ def tables_of(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Table]:
     return [
         Table(
             "Distances of neighbours after a block, against those after the first: Spearman",
-            ["network", "block", "videos", interval_of, "videos"],
+            ["network", "block", "videos", interval_of, "lowest to highest"],
             blocks,
         ),
         Table(
             "Gradient of a cluster against the sum of its frames' gradients: distance",
-            ["network", "rule", "videos", interval_of, "videos", "relative to the sum"],
+            ["network", "rule", "videos", interval_of, "lowest to highest", "relative to the sum"],
             rules,
         ),
         Table(
@@ -118,7 +118,7 @@ def tables_of(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Table]:
         ),
         Table(
             "Distance of activations against distance of gradients, all pairs of frames",
-            ["network", "distance", "correlation", "videos", interval_of, "videos"],
+            ["network", "distance", "correlation", "videos", interval_of, "lowest to highest"],
             pairs,
         ),
     ]

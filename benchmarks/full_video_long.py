@@ -1,6 +1,6 @@
 """Table 1 of the full-video paper on longer videos with more shots and a shorter action, and 2,000 test videos.
 
-`python benchmarks/full_video_long.py` trains and tests every row on both sets, and compares the rows on the same test
+`python benchmarks/full_video_long.py` trains and tests every row on three sets, and compares the rows on the same test
 videos. It can be stopped and run again; a finished row is not trained again. ``--only`` trains some rows, such as
 ``around:TSM-8``, and writes no table, so that several processes can share the work.
 """

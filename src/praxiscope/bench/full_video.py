@@ -96,7 +96,7 @@ _CALM: Mapping[str, Any] = {"run": (8, 16), "still": 1.0}
 
 # Harder sets: the action is a small part of the video, among more shots than the clusters can tell apart; "long" is for
 # 8 sampled frames or clusters, "longer" for 16, with as many of them for an action. Fixed after runs of TSM on 8 and on
-# all frames of other lengths of the action, before any run with clusters (benchmarks/full_video_long.md).
+# all frames of other lengths of the action, before any run with clusters on that set (benchmarks/full_video_long.md).
 _LONG: Mapping[str, Any] = {"run": (4, 8), "still": 1.0, "chunk": (7, 13), "speed": (0.05, 0.08)}
 
 PRESETS: dict[str, Preset] = {

@@ -196,7 +196,7 @@ def write_tables(
 
 def took(runs: Sequence[Run]) -> str:
     """A sentence about the time that runs took, one after the other; empty if that of one is not known."""
-    seconds = [run.seconds for run in runs]
+    seconds = [getattr(run, "seconds", None) for run in runs]  # scripts may pass results of their own
     if not seconds or None in seconds:
         return ""
     minutes = sum(second or 0.0 for second in seconds) / 60

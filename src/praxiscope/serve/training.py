@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from praxiscope.checkpoint import find_checkpoint
 from praxiscope.errors import ArgumentError
 from praxiscope.serve.items import CORRECTIONS
 from praxiscope.serve.options import ServeOptions
@@ -46,7 +47,12 @@ class Training:
         """The command of a run that starts from the network that is served."""
         options = self._options
         table = str(options.store / CORRECTIONS)
-        start = ["--model", model, "--from", options.run]
+        served = (
+            options.run
+            if options.checkpoint is None
+            else str(find_checkpoint(options.run, options.checkpoint))
+        )
+        start = ["--model", model, "--from", served]
         return ["praxiscope", "train", table, *start, "--out", str(out), "--device", options.device]
 
     async def start(self, model: str) -> None:

@@ -58,7 +58,7 @@ _NEEDS = {
 _FLOW_FRAMES = 33  # of a video, whose flow is compared
 
 Pair: TypeAlias = tuple[NDArray[np.float32], NDArray[np.float32]]
-"""What a network says of a video, and what was exported of it."""
+"""What a network says of a video, and what the exported one says."""
 
 
 class _Options(NamedTuple):
@@ -154,9 +154,8 @@ def export_recogniser(folder: Path, options: _Options) -> ClassDescription:
         def both(clip: str) -> Pair:
             return _logits(recogniser, clip, options.protocol).numpy(), runner.logits(clip)
 
-        found, pairs = _compared(options.clips, both, options.reporter)
-        same = sum(int(expected.argmax() == scores.argmax()) for expected, scores in pairs)
-        about = replace(about, checked={**about.checked, "clips": {**found, "same_class": same}})
+        found = _compared(options.clips, both, options.reporter)
+        about = replace(about, checked={**about.checked, "clips": found})
     return about
 
 
@@ -184,7 +183,8 @@ def export_flow_network(folder: Path, options: _Options) -> FlowDescription:
                 raise DataError(f"{clip}: has 1 frame, but flow needs two")
             return own(torch.from_numpy(frames).permute(0, 3, 1, 2)).numpy(), runner.arrays(frames)
 
-        checked["clips"], _ = _compared(options.clips, both, options.reporter, " pixels")
+        found = _compared(options.clips, both, options.reporter, " pixels")
+        checked["clips"] = {name: value for name, value in found.items() if name != "same_class"}
     return replace(about, checked=checked)
 
 
@@ -264,28 +264,31 @@ def check_libraries(to: str) -> None:
 
 def _compared(
     clips: Sequence[str | Path], both: Callable[[str], Pair], reporter: Reporter, unit: str = ""
-) -> tuple[dict[str, object], list[Pair]]:
-    """The largest difference of what a network and what was exported of it say of videos, and both of each. Videos that
-    cannot be read are left out.
+) -> dict[str, object]:
+    """The number of videos, the largest difference of what a network and the exported one say of them, and how often
+    the largest value is that of the same class. Videos that cannot be read are left out.
 
     Raises:
         VideoError, DataError: no video can be read.
     """
-    pairs: list[Pair] = []
+    differences, same = [], 0
     failure: Exception | None = None
     with reporter.bar("comparing", len(clips)) as bar:
         for clip in clips:
             bar.advance()
             try:
-                pairs.append(both(str(clip)))
+                expected, found = both(str(clip))
             except (VideoError, DataError) as error:
                 reporter.line(f"Left out: {error}")
                 failure = error
-    if failure is not None and not pairs:
+                continue
+            differences.append(float(np.abs(found - expected).max()))
+            same += int(found.argmax() == expected.argmax())
+    if failure is not None and not differences:
         raise failure
-    largest = max(float(np.abs(found - expected).max()) for expected, found in pairs)
-    reporter.line(f"Largest difference of {counted(len(pairs), 'clip')}: {largest:.2g}{unit}.")
-    return {"count": len(pairs), "largest": largest}, pairs
+    count, largest = len(differences), max(differences)
+    reporter.line(f"Largest difference of {counted(count, 'clip')}: {largest:.2g}{unit}.")
+    return {"count": count, "largest": largest, "same_class": same}
 
 
 def _logits(recogniser: AnyRecogniser, clip: str, protocol: str | None) -> Tensor:

@@ -57,8 +57,28 @@ class Described(Protocol):
     def checked(self) -> Mapping[str, Any]: ...
 
 
+class _Written:
+    """What all descriptions do."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values for JSON."""
+        return {"version": _VERSION, **asdict(self)}  # type: ignore[call-overload]
+
+
+class _WithClasses(_Written):
+    """What descriptions of networks with classes do."""
+
+    multi_label: bool
+    calibration: Mapping[str, Any]
+
+    @property
+    def temperature(self) -> float:
+        """The number that divides the scores before the softmax."""
+        return 1.0 if self.multi_label else float(self.calibration.get("temperature", 1.0))
+
+
 @dataclass(frozen=True)
-class Description:
+class Description(_WithClasses):
     """How an exported network is used.
 
     Its input ``rgb`` is uint8 [views, snippets, channels, H, W]: RGB frames from 0 to 255, the frames of a snippet one
@@ -118,18 +138,9 @@ class Description:
     versions: Mapping[str, str] = field(default_factory=dict)
     checked: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
-    def temperature(self) -> float:
-        """The number that divides the scores before the softmax."""
-        return 1.0 if self.multi_label else float(self.calibration.get("temperature", 1.0))
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values for JSON."""
-        return {"version": _VERSION, **asdict(self)}
-
 
 @dataclass(frozen=True)
-class TrajectoryDescription:
+class TrajectoryDescription(_WithClasses):
     """How an exported encoder of trajectories is used. It consists of two parts, see `praxiscope.deploy.trajectories`.
 
     Attributes:
@@ -154,18 +165,9 @@ class TrajectoryDescription:
     versions: Mapping[str, str] = field(default_factory=dict)
     checked: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
-    def temperature(self) -> float:
-        """The number that divides the scores before the softmax."""
-        return 1.0 if self.multi_label else float(self.calibration.get("temperature", 1.0))
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values for JSON."""
-        return {"version": _VERSION, **asdict(self)}
-
 
 @dataclass(frozen=True)
-class FlowDescription:
+class FlowDescription(_Written):
     """How an exported network that estimates flow is used. It has no classes.
 
     Its input ``rgb`` is uint8 [clips, T, 3, H, W]: RGB frames from 0 to 255, H and W multiples of ``stride``. Its
@@ -186,13 +188,9 @@ class FlowDescription:
     versions: Mapping[str, str] = field(default_factory=dict)
     checked: Mapping[str, Any] = field(default_factory=dict)
 
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values for JSON."""
-        return {"version": _VERSION, **asdict(self)}
-
 
 @dataclass(frozen=True)
-class FusedDescription:
+class FusedDescription(_WithClasses):
     """How several exported networks are fused.
 
     Attributes:
@@ -211,15 +209,6 @@ class FusedDescription:
     calibration: Mapping[str, Any]
     versions: Mapping[str, str] = field(default_factory=dict)
     checked: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def temperature(self) -> float:
-        """The number that divides the scores before the softmax."""
-        return 1.0 if self.multi_label else float(self.calibration.get("temperature", 1.0))
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values for JSON."""
-        return {"version": _VERSION, **asdict(self)}
 
 
 SingleDescription: TypeAlias = Description | TrajectoryDescription

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -49,14 +50,25 @@ def _onnxruntime(path: Path, outputs: Sequence[str], threads: int) -> Outputs:
     return lambda inputs: [np.asarray(found) for found in session.run(names, dict(inputs))]
 
 
-def _openvino(path: Path, outputs: Sequence[str], threads: int) -> Outputs:
+@cache
+def _core() -> Any:
+    """OpenVINO, loaded once and kept until the process ends.
+
+    On CPUs with AMX, its part for CPUs sets a stack for signals and removes that stack when the object is deleted. If two
+    are deleted in the order in which they were made, the stack of the first is in use again although it is gone, and the
+    next signal (Ctrl-C, the end of a child process) is a segmentation fault.
+    """
     import openvino
 
+    return openvino.Core()
+
+
+def _openvino(path: Path, outputs: Sequence[str], threads: int) -> Outputs:
     # Full precision, so that the scores are those of the other runtimes.
     settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
     if threads:
         settings["INFERENCE_NUM_THREADS"] = threads
-    network = openvino.Core().compile_model(str(path), "CPU", settings)
+    network = _core().compile_model(str(path), "CPU", settings)
 
     def run(inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[np.float32]]:
         found = network(dict(inputs))

@@ -55,7 +55,7 @@ def _core() -> Any:
     """OpenVINO, loaded once and kept until the process ends.
 
     On CPUs with AMX, its plugin for CPUs sets an alternate signal stack, which is unmapped when the object is deleted.
-    If two are deleted in the order in which they were made, the stack of the first is set again although it is gone, and
+    If two are deleted in the order in which they were made, the stack of the first is set again, unmapped, and
     the next signal (Ctrl-C, the end of a child process) is a segmentation fault.
     """
     import openvino

@@ -78,7 +78,7 @@ def test_rows_are_settings_of_the_presets_recipe(preset: Preset) -> None:
     assert settings["cumulative-8"].input.sampled_epochs == 3
 
 
-def test_the_fixed_sets_have_their_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_fixed_sets_have_their_digest(tmp_path: Path, measured_here: None) -> None:
     fixed = replace(PRESETS["long"], train=3, test=2, size=32)
     wanted = digest_of_set(make_videos(tmp_path / "a", replace(fixed, digest=""), None, None, Reporter()))
     assert (

@@ -185,7 +185,7 @@ def _described(
             "title": name if row is None else row.title,
             "table": None if row is None else row.table,
             "top1": top1,
-            "paper": None if row is None else [round(100 - error, 2) for error in row.errors],
+            "paper": [round(100 - error, 2) for error in row.errors] if row and row.errors else None,
         }
 
 

@@ -22,21 +22,24 @@ class MultiplierRow:
     """A row of Table 2 or 3: changes to the model, and the errors that the paper reports.
 
     Attributes:
-        table: "Table 2" or "Table 3".
+        table: "Table 2" or "Table 3"; None: a row of our own.
         title: description; <- stands for motion into appearance.
         changes: keywords of `praxiscope.models.multiplier.multiplier`.
-        errors: errors of the paper, %, on the first splits of UCF-101 and HMDB51.
+        errors: errors of the paper, %, on the first splits of UCF-101 and HMDB51; None: a row of our own.
     """
 
-    table: str
+    table: str | None
     title: str
     changes: Mapping[str, Any]
-    errors: tuple[float, float]
+    errors: tuple[float, float] | None
 
 
 def multiplier_rows() -> dict[str, MultiplierRow]:
-    """The rows by name, in the order of the paper; the first row of Table 3 is "residual-multiplicative" of Table 2."""
-    rows: dict[str, MultiplierRow] = {}
+    """The rows by name, in the order of the paper; the first row of Table 3 is "residual-multiplicative" of Table 2.
+
+    "no-connection" is not in the paper: what the other rows have beside a connection is that they are trained longer.
+    """
+    rows = {"no-connection": MultiplierRow(None, "no connection, trained jointly", {"gate": None}, None)}
     for name, gate, direction, errors in (
         ("direct-additive", "direct-additive", "motion-to-appearance", (24.78, 54.85)),
         ("direct-multiplicative", "direct-multiplicative", "motion-to-appearance", (81.98, 77.89)),
@@ -114,7 +117,7 @@ def _stream_of_multiplier(stream: str, backbone: str) -> TrainSettings:
 def _register_multipliers() -> None:
     for name, row in multiplier_rows().items():
         recipe = partial(_multiplier, row.changes)
-        recipe.__doc__ = f"{row.table}: {row.title} (--from RGB_RUN,FLOW_RUN)."
+        recipe.__doc__ = f"{row.table or 'Beside Table 2'}: {row.title} (--from RGB_RUN,FLOW_RUN)."
         recipes.register(f"multiplier-{name}")(recipe)
     for depth in (50, 152):
         for stream, word in (("rgb", "appearance"), ("flow", "motion")):

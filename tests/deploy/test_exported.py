@@ -214,6 +214,14 @@ def test_damaged_folders_are_named(tmp_path: Path, clip: Path) -> None:
         about.write_text(json.dumps(wrong))
         with pytest.raises(CheckpointError, match=DESCRIPTION):
             deploy.load(tmp_path / "out")
+    for name, value in (
+        *(("size", 0), ("short_side", "32"), ("length", True), ("together", -1), ("fps", float("inf"))),
+        *(("labels", []), ("labels", [1, 2]), ("multi_label", "no"), ("calibration", None), ("model", 3)),
+        *(("file", "../network.onnx"), ("file", ""), ("frames", "/x.onnx"), ("file", "C:x"), ("join", [])),
+    ):
+        about.write_text(json.dumps({**content, name: value}))
+        with pytest.raises(CheckpointError, match=f"{DESCRIPTION}.*{name} is"):
+            deploy.load(tmp_path / "out")
     about.write_text(json.dumps(content))
     file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(CheckpointError, match=r"network\.onnx"):

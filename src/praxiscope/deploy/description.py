@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -237,14 +237,70 @@ def read_description(folder: str | Path) -> AnyDescription:
         version = content.pop("version")
         if version == _VERSION:
             content |= {name: tuple(content[name]) for name in _TUPLES if content.get(name) is not None}
-            if "parts" in content:
-                return FusedDescription(**content)
-            if "labels" not in content:
-                return FlowDescription(**content)
-            return TrajectoryDescription(**content) if "extraction" in content else Description(**content)
+            return _checked(_made(content))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path}: cannot be read ({error}). Export the network again.") from error
     raise CheckpointError(f"{path}: has version {version!r}, which is not supported. Update praxiscope.")
+
+
+def _made(content: Mapping[str, Any]) -> AnyDescription:
+    if "parts" in content:
+        return FusedDescription(**content)
+    if "labels" not in content:
+        return FlowDescription(**content)
+    return TrajectoryDescription(**content) if "extraction" in content else Description(**content)
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value > 0
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and 0 < value < float("inf")
+
+
+def _is_name(value: Any) -> bool:
+    # A name leads to no other folder.
+    return isinstance(value, str) and value not in ("", ".", "..") and not {*value} & {*"/\\:\0"}
+
+
+def _or_none(rule: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or rule(value)
+
+
+_RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "labels": (lambda value: bool(value) and all(isinstance(name, str) for name in value), "class names"),
+    "parts": (lambda value: bool(value) and all(map(_is_name, value)), "names of folders"),
+    "file": (_is_name, "a file name"),
+    "frames": (lambda value: value == "" or _is_name(value), "a file name"),
+    **dict.fromkeys(("size", "short_side", "length", "stride"), (_is_count, "a whole number above 0")),
+    **dict.fromkeys(("together", "snippets"), (_or_none(_is_count), "a whole number above 0")),
+    **dict.fromkeys(("fps", "max_seconds"), (_or_none(_is_number), "a number above 0")),
+    **dict.fromkeys(
+        ("multi_label", "windows", "all_frames", "int8"),
+        (lambda value: isinstance(value, bool), "true or false"),
+    ),
+    **dict.fromkeys(
+        ("calibration", "flow", "settings", "extraction", "versions", "checked"),
+        (lambda value: isinstance(value, dict), "an object"),
+    ),
+    **dict.fromkeys(
+        ("model", "protocol", "average", "join", "kind", "digest"),
+        (lambda value: isinstance(value, str), "a word"),
+    ),
+}
+"""What each value is: a test, and its description in messages."""
+
+
+def _checked(about: AnyDescription) -> AnyDescription:
+    """Return the description. Raises ValueError for a value that cannot be used."""
+    for name in (one.name for one in fields(about)):
+        value = getattr(about, name)
+        usable, what = _RULES.get(name, (lambda _: True, ""))
+        missing = value is None and name == "together" and isinstance(about, FlowDescription)
+        if missing or not usable(value):
+            raise ValueError(f"{name} is {json.dumps(value)}, not {what}")
+    return about
 
 
 def read_classes(folder: str | Path) -> ClassDescription:

@@ -8,9 +8,10 @@ that several processes can share the work.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from common import Run, Table, describe, parser, read_run, run_command, write_tables
+from common import Run, Table, describe, parser, read_run, run_command, score_cells, write_tables
 
 from praxiscope.bench.compare import (
     PAIRS_HEADER,
@@ -29,7 +30,8 @@ from praxiscope.evaluation.comparison import read_system
 from praxiscope.evaluation.scores import Scores
 from praxiscope.progress import ConsoleReporter
 from praxiscope.recipes.sections import TaskSource
-from praxiscope.run_folder import SCORES_FILE
+from praxiscope.run_folder import LOG_FILE, SCORES_FILE
+from praxiscope.training.log import read_log
 
 ROWS = (
     "no-connection",
@@ -89,6 +91,13 @@ def main() -> None:
         Table("", SYSTEMS_HEADER, [system_cells(row) for row in system_rows(compared)]),
         Table("Differences", PAIRS_HEADER, [pair_cells(row) for row in pair_rows(compared)]),
     ]
+    losses = []
+    for name in ROWS:
+        logs = [read_log(folder / LOG_FILE) for folder in runs if folder.name.rpartition("-")[0] == name]
+        cells = [score_cells([last_loss(log, stream) for log in logs])[:2] for stream in ("rgb", "flow")]
+        losses.append([name, str(len(logs)), *cells[0], *cells[1]])
+    header = ["row", "runs", "appearance", "deviation", "motion", "deviation"]
+    tables.append(Table("Training losses of the streams in the last epoch", header, losses))
     every: list[Run] = list(runs.values())
     note = describe([run for folder, run in runs.items() if folder.parent == places[0]])
     write_tables(
@@ -101,8 +110,16 @@ def main() -> None:
     )
 
 
+def last_loss(log: Sequence[dict[str, float]], stream: str) -> float:
+    """The mean loss of a stream over the steps of the last epoch."""
+    steps = [
+        row[f"loss_{stream}"] for row in log if row["epoch"] == log[-1]["epoch"] and f"loss_{stream}" in row
+    ]
+    return sum(steps) / len(steps)
+
+
 def _scores(place: Path, name: str, seed: int) -> Scores:
-    """The scores of a row of a fold; those of the fusion are the mean probabilities of the streams."""
+    """The scores of a row of a fold; the fusion adds the scores of the streams before softmax."""
     if name == FUSED:
         return fuse([place / f"{stream}-{seed}" / SCORES_FILE for stream in STREAMS], weights=[1, 1]).scores
     return Scores.load(place / f"{name}-{seed}" / SCORES_FILE)

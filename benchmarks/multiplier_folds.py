@@ -119,7 +119,7 @@ def last_loss(log: Sequence[dict[str, float]], stream: str) -> float:
 
 
 def _scores(place: Path, name: str, seed: int) -> Scores:
-    """The scores of a row of a fold; the fusion adds the scores of the streams before softmax."""
+    """The scores of a row of a fold; the fusion averages the scores of the streams before softmax."""
     if name == FUSED:
         return fuse([place / f"{stream}-{seed}" / SCORES_FILE for stream in STREAMS], weights=[1, 1]).scores
     return Scores.load(place / f"{name}-{seed}" / SCORES_FILE)

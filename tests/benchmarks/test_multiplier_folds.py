@@ -43,4 +43,4 @@ def test_late_fusion_is_that_of_the_scores_of_both_streams(module: Any, tmp_path
         scores = Scores(["a", "b"], np.array(rows, np.float32), np.zeros(2, int), ["x", "y"])
         scores.save(tmp_path / f"{name}-1" / "scores.npz")
     fused = module._scores(tmp_path, module.FUSED, 1).logits
-    np.testing.assert_allclose(np.diff(fused), [[-3.0], [2.5]], atol=1e-6)
+    np.testing.assert_allclose(np.diff(fused), [[-1.5], [1.25]], atol=1e-6)

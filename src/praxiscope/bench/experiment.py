@@ -25,8 +25,11 @@ from praxiscope.recipes.settings import TrainSettings, load_yaml
 from praxiscope.run_folder import POINTER_FILE, SETTINGS_FILE
 from praxiscope.training.resuming import changed_settings
 
-__all__ = ["Plan", "Run", "experiment", "find_preset", "made_of", "read_run"]
+__all__ = ["RESULT_FILE", "Plan", "Run", "experiment", "find_preset", "made_of", "read_run"]
 
+
+RESULT_FILE = "result.json"
+"""The results of a run that was tested once (`experiment` with an empty name)."""
 
 T = TypeVar("T")
 
@@ -197,7 +200,7 @@ def made_of(out: Path, names: Iterable[str]) -> str:
     """
     found: dict[str, None] = {}
     for name in names:
-        for result in sorted(out.glob(f"{name}-*/result.json")):
+        for result in sorted(out.glob(f"{name}-*/{RESULT_FILE}")):
             made = json.loads(result.read_text(encoding="utf-8")).get("made")
             found[made or str(datetime.date.fromtimestamp(result.stat().st_mtime))] = None
     return "; ".join(found)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from praxiscope.bench.countdown import Countdown
 from praxiscope.bench.experiment import experiment
 from praxiscope.commands.train_options import DataOptions, TrainOptions, resolve
 from praxiscope.data.folds import Fold
@@ -94,14 +94,11 @@ def cross_validate(wanted: Validation, out: str | Path, *, reporter: Reporter | 
     parse_protocol(wanted.protocol or "1x1")  # before anything is trained
     _check_data(wanted)
     folders = run_folders(place, wanted.folds, wanted.seeds)
-    left = [folder for folder in folders if not (folder / f"result{ending}.json").is_file()]
-    started, done = time.monotonic(), 0
+    countdown = Countdown([folder / f"result{ending}.json" for folder in folders], reporter)
     for folder, (fold, seed) in folders.items():
         settings = wanted.settings(fold, seed, place / "new")
-        if folder in left:
-            reporter.line(f"fold {fold}, seed {seed}{_left(len(left) - done, done, started)}")
+        countdown.begin(folder / f"result{ending}.json", f"fold {fold}, seed {seed}")
         experiment(settings, folder, wanted.protocol, reporter=reporter)
-        done += folder in left
     return read_system(place.name, [Scores.load(folder / f"scores{ending}.npz") for folder in folders])
 
 
@@ -113,12 +110,6 @@ def _check_data(wanted: Validation) -> None:
                 f"{wanted.data}: {record.id} has {counted(len(record.labels), 'label')}. Give videos with one label "
                 "each."
             )
-
-
-def _left(runs: int, done: int, started: float) -> str:
-    """How many runs are left, and about how long they take."""
-    text = f"; {counted(runs, 'run')} left"
-    return text + (f", about {(time.monotonic() - started) / done * runs / 60:.0f} min" if done else "")
 
 
 def read_folder(name: str, place: Path) -> System:

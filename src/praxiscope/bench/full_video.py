@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 
-from praxiscope.bench.experiment import Plan, experiment, find_preset
+from praxiscope.bench.countdown import Countdown
+from praxiscope.bench.experiment import RESULT_FILE, Plan, experiment, find_preset
 from praxiscope.bench.step import Job, measure_step
 from praxiscope.checkpoint import write_json
 from praxiscope.commands.dataset import Design, move4mnist
@@ -168,7 +169,11 @@ def bench_full_video(
     base = base.model_copy(update={"model": ModelSettings(**kept)})
     # Seed by seed, so that a table of one seed is complete before the second begins.
     accuracies: dict[str, list[float]] = {row.name: [] for row in chosen}
-    for seed in range(preset.seeds if plan.seeds is None else plan.seeds):
+    seeds = range(preset.seeds if plan.seeds is None else plan.seeds)
+    countdown = Countdown(
+        [root / f"{row.name}-{seed}" / RESULT_FILE for seed in seeds for row in chosen], reporter
+    )
+    for seed in seeds:
         for row in chosen:
             settings = base.updated(
                 {**row.settings(preset.frames, base.input.sampled_epochs), "run.seed": seed}
@@ -178,6 +183,7 @@ def bench_full_video(
             # One view of the whole frame, as in the paper.
             protocol = "1xfull" if row.clusters is None else "allxfull"
             run = root / f"{row.name}-{seed}"
+            countdown.begin(run / RESULT_FILE, f"{row.name}, seed {seed}")
             accuracies[row.name].append(experiment(settings, run, protocol, name="", reporter=reporter).top1)
     if not costs:
         return [{"name": name, "top1": values} for name, values in accuracies.items()]

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from praxiscope.bench.experiment import Plan, experiment, find_preset
+from praxiscope.bench.countdown import Countdown
+from praxiscope.bench.experiment import RESULT_FILE, Plan, experiment, find_preset
 from praxiscope.commands.fuse import fuse
 from praxiscope.data.manifest import load_records
 from praxiscope.errors import DataError
@@ -142,10 +143,17 @@ def bench_multiplier(
     sized = {} if size is None else {"input.size": size, "input.short_side": round(size * 8 / 7)}
     accuracies: dict[str, list[float]] = {name: [] for name in (*STREAMS, FUSED, *chosen)}
 
+    seeds = range(preset.seeds if plan.seeds is None else plan.seeds)
+    countdown = Countdown(
+        [Path(out) / f"{name}-{seed}" / RESULT_FILE for seed in seeds for name in (*STREAMS, *chosen)],
+        reporter,
+    )
+
     def run(name: str, folder: Path, settings: TrainSettings) -> None:
+        countdown.begin(folder / RESULT_FILE, f"{name}, seed {settings.run.seed}")
         accuracies[name].append(experiment(settings, folder, PROTOCOL, name="", reporter=reporter).top1)
 
-    for seed in range(preset.seeds if plan.seeds is None else plan.seeds):
+    for seed in seeds:
         folders = {name: Path(out) / f"{name}-{seed}" for name in STREAMS}
         shared = {**common, "run.seed": seed}
         for name, recipe in zip(STREAMS, (preset.appearance, preset.motion), strict=True):

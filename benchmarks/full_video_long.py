@@ -2,11 +2,13 @@
 
 `python benchmarks/full_video_long.py` trains and tests every row on three sets, and compares the rows on the same test
 videos. It can be stopped and run again; a finished row is not trained again. ``--only`` trains some rows, such as
-``around:TSM-8``, and writes no table, so that several processes can share the work.
+``around:TSM-8``, and writes no table, so that several processes can share the work. ``--costs`` trains nothing: it
+measures time and memory of the rows, and writes another page.
 """
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -23,7 +25,7 @@ from praxiscope.bench.compare import (
     system_rows,
 )
 from praxiscope.bench.experiment import Plan
-from praxiscope.bench.full_video import PRESETS, bench_full_video, table_rows
+from praxiscope.bench.full_video import PRESETS, bench_full_video, row_costs, table_rows
 from praxiscope.data.move4mnist import digest_of_set
 from praxiscope.errors import ArgumentError
 from praxiscope.evaluation.comparison import System, read_system
@@ -88,7 +90,11 @@ def main() -> None:
     arguments = parser(__doc__, __file__, assignments=False)
     arguments.add_argument("--workers", type=int, default=1, help="processes that read videos")
     arguments.add_argument("--only", nargs="+", metavar="SET:ROW", help="rows to train; no table is written")
+    arguments.add_argument("--costs", action="store_true", help="measure time and memory instead")
     options = arguments.parse_args()
+    if options.costs:
+        write_costs(options)
+        return
     seeds = {f"{part.set}:{row}": part.seeds for part in PARTS for row in part.rows}
     for word in options.only or seeds:
         where, _, row = word.partition(":")
@@ -118,6 +124,42 @@ def main() -> None:
     every = list(runs.values())
     note = f"Move4MNIST; digests of the sets: {digests}. {describe(every)}"
     write_tables(options, __file__, "Clusters of all frames on a harder Move4MNIST", tables, note, runs=every)
+
+
+def write_costs(options: argparse.Namespace) -> None:
+    """Measure a step of each row at both lengths, and write the table."""
+    tables = []
+    for name in ("around", "longer"):
+        (options.out / name).mkdir(parents=True, exist_ok=True)
+        rows = [row for part in PARTS if part.set == name for row in part.rows]
+        chosen = [row for row in KNOWN if row in rows]
+        plan = Plan(chosen, device="cpu")
+        costs = row_costs(options.out / name, SETS[name], plan=plan, reporter=ConsoleReporter())
+        eight = costs[0]
+        cells = [
+            [
+                cost["name"],
+                f"{cost['multiply_adds'] / 1e9:.2f}",
+                f"{cost['bytes'] / 2**20:.1f}",
+                f"{cost['bytes'] / eight['bytes']:.2f}",
+                f"{cost['epoch_seconds']:.0f}",
+                f"{cost['epoch_seconds'] / eight['epoch_seconds']:.2f}",
+            ]
+            for cost in costs
+        ]
+        header = [
+            "model",
+            "G multiply-adds / video",
+            "MiB / video",
+            "times the first",
+            "s / epoch",
+            "times the first",
+        ]
+        tables.append(Table(f"{PRESETS[SETS[name]].frames} frames", header, cells))
+    note = "One step of a batch of the recipe on random frames, the median of three. An epoch: the steps of 600 videos."
+    write_tables(
+        options, __file__, "Cost of all frames and of clusters", tables, note, name="full_video_long_cost"
+    )
 
 
 def compared(folder: Path, rows: Sequence[str], seeds: int) -> tuple[list[Table], dict[str, Run]]:

@@ -27,7 +27,16 @@ from praxiscope.recipes.named import get_recipe
 from praxiscope.recipes.sections import ModelSettings
 from praxiscope.recipes.settings import TrainSettings
 
-__all__ = ["PRESETS", "Preset", "TableRow", "bench_full_video", "format_table", "make_videos", "table_rows"]
+__all__ = [
+    "PRESETS",
+    "Preset",
+    "TableRow",
+    "bench_full_video",
+    "format_table",
+    "make_videos",
+    "row_costs",
+    "table_rows",
+]
 
 
 @dataclass(frozen=True)
@@ -187,12 +196,39 @@ def bench_full_video(
             accuracies[row.name].append(experiment(settings, run, protocol, name="", reporter=reporter).top1)
     if not costs:
         return [{"name": name, "top1": values} for name, values in accuracies.items()]
+    costs_of = {cost.pop("name"): cost for cost in row_costs(root, preset, plan=plan, reporter=reporter)}
+    return [{"name": name, "top1": values, **costs_of[name]} for name, values in accuracies.items()]
+
+
+def row_costs(
+    out: str | Path,
+    preset: str | Preset = "cpu",
+    *,
+    plan: Plan | None = None,
+    reporter: Reporter | None = None,
+) -> list[dict[str, Any]]:
+    """Measure the cost of every row, without videos or training.
+
+    Args:
+        out: folder of the measurements. What was measured is not measured again.
+        preset: a name in `PRESETS`, or a preset.
+        plan: rows and device.
+        reporter: shows progress.
+
+    Returns:
+        One dict per row: ``name`` and the costs, see `bench_full_video`.
+
+    Raises:
+        ArgumentError: the preset or a row is unknown, or a row could not be measured.
+    """
+    preset, plan = find_preset(preset, PRESETS), plan or Plan()
+    base = get_recipe(preset.recipe).updated(dict(preset.changes))
+    steps = preset.train // (base.optim.batch * base.optim.accumulate) * base.optim.accumulate
     found = []
-    for row in chosen:
-        cost = _cost(base, row, preset, root / f"cost-{row.name}.json", plan.device, reporter)
-        steps = preset.train // (base.optim.batch * base.optim.accumulate) * base.optim.accumulate
-        epoch = {"epoch_seconds": cost["step_seconds"] * steps}
-        found.append({"name": row.name, "top1": accuracies[row.name], **cost, **epoch})
+    for row in plan.choose({row.name: row for row in table_rows()}).values():
+        path = Path(out) / f"cost-{row.name}.json"
+        cost = _cost(base, row, preset, path, plan.device, reporter or Reporter())
+        found.append({"name": row.name, **cost, "epoch_seconds": cost["step_seconds"] * steps})
     return found
 
 

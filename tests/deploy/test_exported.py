@@ -217,6 +217,8 @@ def test_damaged_folders_are_named(tmp_path: Path, clip: Path) -> None:
     for name, value in (
         *(("size", 0), ("short_side", "32"), ("length", True), ("together", -1), ("fps", float("inf"))),
         *(("labels", []), ("labels", [1, 2]), ("multi_label", "no"), ("calibration", None), ("model", 3)),
+        *(("labels", "walk"), ("labels", 5), ("streams", "rgb"), ("streams", ["sound"]), ("streams", None)),
+        *(("calibration", {"temperature": 0}), ("calibration", {"temperature": "x"}), ("snippets", 1.5)),
         *(("file", "../network.onnx"), ("file", ""), ("frames", "/x.onnx"), ("file", "C:x"), ("join", [])),
     ):
         about.write_text(json.dumps({**content, name: value}))

@@ -121,7 +121,7 @@ def bench_multiplier(
 
     Returns:
         One dict per row: ``name``, ``title``, ``table``, ``top1`` of each seed, and ``paper``, its top-1 on the first
-        splits of UCF-101 and HMDB51 (None for the streams and their fusion).
+        splits of UCF-101 and HMDB51 (None for the streams, their fusion and "no-connection").
 
     Raises:
         ArgumentError: the preset or a row is unknown.

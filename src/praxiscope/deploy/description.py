@@ -236,8 +236,8 @@ def read_description(folder: str | Path) -> AnyDescription:
         content = json.loads(path.read_text(encoding="utf-8"))
         version = content.pop("version")
         if version == _VERSION:
-            content |= {name: tuple(content[name]) for name in _TUPLES if content.get(name) is not None}
-            return _checked(_made(content))
+            lists = {name: content[name] for name in _TUPLES if isinstance(content.get(name), list)}
+            return _checked(_made({**content, **{name: tuple(found) for name, found in lists.items()}}))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path}: cannot be read ({error}). Export the network again.") from error
     raise CheckpointError(f"{path}: has version {version!r}, which is not supported. Update praxiscope.")
@@ -268,9 +268,32 @@ def _or_none(rule: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: value is None or rule(value)
 
 
+def _is_list(rule: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, tuple) and bool(value) and all(map(rule, value))
+
+
+def _is_word(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_object(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_calibration(value: Any) -> bool:
+    return _is_object(value) and _is_number(value.get("temperature", 1.0))
+
+
 _RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
-    "labels": (lambda value: bool(value) and all(isinstance(name, str) for name in value), "class names"),
-    "parts": (lambda value: bool(value) and all(map(_is_name, value)), "names of folders"),
+    "labels": (_is_list(_is_word), "a list of class names"),
+    "parts": (_is_list(_is_name), "a list of names of folders"),
+    "streams": (_is_list(lambda value: value in ("rgb", "flow")), 'a list of "rgb" and "flow"'),
+    "descriptors": (_is_list(_is_word), "a list of names"),
+    "weights": (
+        _or_none(_is_list(lambda value: value == 0 or _is_number(value))),
+        "a list of numbers, none below 0",
+    ),
+    "calibration": (_is_calibration, "an object, with a temperature above 0 if any"),
     "file": (_is_name, "a file name"),
     "frames": (lambda value: value == "" or _is_name(value), "a file name"),
     **dict.fromkeys(("size", "short_side", "length", "stride"), (_is_count, "a whole number above 0")),
@@ -280,14 +303,8 @@ _RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
         ("multi_label", "windows", "all_frames", "int8"),
         (lambda value: isinstance(value, bool), "true or false"),
     ),
-    **dict.fromkeys(
-        ("calibration", "flow", "settings", "extraction", "versions", "checked"),
-        (lambda value: isinstance(value, dict), "an object"),
-    ),
-    **dict.fromkeys(
-        ("model", "protocol", "average", "join", "kind", "digest"),
-        (lambda value: isinstance(value, str), "a word"),
-    ),
+    **dict.fromkeys(("flow", "settings", "extraction", "versions", "checked"), (_is_object, "an object")),
+    **dict.fromkeys(("model", "protocol", "average", "join", "kind", "digest"), (_is_word, "a word")),
 }
 """What each value is: a test, and its description in messages."""
 

@@ -9,6 +9,7 @@ import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import Any, Protocol
 
 import numpy as np
@@ -54,13 +55,17 @@ def _onnxruntime(path: Path, outputs: Sequence[str], threads: int) -> Outputs:
 def _core() -> Any:
     """OpenVINO, loaded once and kept until the process ends.
 
-    On CPUs with AMX, its plugin for CPUs sets an alternate signal stack, which is unmapped when the object is deleted.
-    If two are deleted in the order in which they were made, the stack of the first is set again, unmapped, and
-    the next signal (Ctrl-C, the end of a child process) is a segmentation fault.
+    On some CPUs its plugin sets an alternate signal stack, which is unmapped when the object is deleted. If two are
+    deleted in the order in which they were made, the stack of the first is set again, unmapped, and the next signal
+    (Ctrl-C, the end of a child process) is a segmentation fault.
     """
     import openvino
 
     return openvino.Core()
+
+
+_LOADING = Lock()
+"""`cache` alone would let several threads load OpenVINO at once."""
 
 
 def _openvino(path: Path, outputs: Sequence[str], threads: int) -> Outputs:
@@ -68,7 +73,9 @@ def _openvino(path: Path, outputs: Sequence[str], threads: int) -> Outputs:
     settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
     if threads:
         settings["INFERENCE_NUM_THREADS"] = threads
-    network = _core().compile_model(str(path), "CPU", settings)
+    with _LOADING:
+        core = _core()
+    network = core.compile_model(str(path), "CPU", settings)
 
     def run(inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[np.float32]]:
         found = network(dict(inputs))

@@ -37,7 +37,8 @@ class MultiplierRow:
 def multiplier_rows() -> dict[str, MultiplierRow]:
     """The rows by name, in the order of the paper; the first row of Table 3 is "residual-multiplicative" of Table 2.
 
-    "no-connection" is not in the paper: what the other rows have beside a connection is that they are trained longer.
+    "no-connection", before them, is not in the paper. It is trained as long as the others, so that a difference to them
+    is that of the connection.
     """
     rows = {"no-connection": MultiplierRow(None, "no connection, trained jointly", {"gate": None}, None)}
     for name, gate, direction, errors in (

@@ -46,3 +46,31 @@ def test_a_signal_after_two_openvino_networks_are_deleted_does_not_crash(tmp_pat
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [*(["[[" + ", ".join(["3.0"] * 8) + "]]"] * 2), "signal", "goes on"]
+
+
+MANY_THREADS = """
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from praxiscope.deploy import runtimes
+
+start = Barrier(4)
+
+def open_one(_):
+    start.wait()
+    try:
+        runtimes.RUNTIMES["openvino"](runtimes.Path("none.xml"), ["y"], 1)
+    except Exception:
+        return "no such file"
+
+with ThreadPoolExecutor(4) as pool:
+    print(*set(pool.map(open_one, range(4))))
+print(runtimes._core.cache_info().misses)
+"""
+
+
+@pytest.mark.slow
+def test_threads_load_openvino_once() -> None:
+    pytest.importorskip("openvino")
+    done = subprocess.run([sys.executable, "-c", MANY_THREADS], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["no such file", "1"]

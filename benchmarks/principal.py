@@ -1,8 +1,8 @@
-"""Principal backpropagation: accuracy at an equal number of snippets learned from, by rule, over several seeds.
+"""Principal backpropagation: accuracy at an equal number of snippets learned from, by rule.
 
-Three sets: `rgb` and `flow` are UCF-101 (or those of its classes that are there), official split 1; `long` is a set
-that is made here: videos of 96 frames over a drifting background, of which 12 to 16 show a digit moving in the
-direction that is the class, seen by a network of flow.
+Three sets: `rgb` and `flow` are videos such as those of UCF-101, every clip tested by folds; `long` is a set that is
+made here: videos of 96 frames over a drifting background, of which 12 to 16 show a digit moving in the direction that
+is the class, seen by a network of flow. It has test videos of its own.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from common import Run, Table, describe, experiment, parser, run_command, score_cells, write_tables
+from common import describe, parser, run_command, write_tables
+from compared import Rows, add_fold_options, comparison_tables, share_of
 
 from praxiscope.commands.flow import StoreOptions, extract_flow
 from praxiscope.data.move4mnist import Design, make_move4mnist
@@ -28,56 +29,66 @@ VARIANTS = {
     "kl-6-3": (*PRINCIPAL, "backprop.rule=kl"),
     "cached-6": ("input.snippets=6", "backprop.name=cached"),
 }
+PAIRS = [
+    ("Full-6", "Full-3"),
+    ("random-6-3", "Full-3"),
+    ("max-6-3", "random-6-3"),
+    ("kl-6-3", "random-6-3"),
+    ("max-6-3", "kl-6-3"),
+    ("kl-6-3", "Full-6"),
+    ("max-6-3", "Full-3"),
+    ("cached-6", "Full-6"),
+]
+"""Which rows are compared."""
 
 
 def main() -> None:
-    """Train and test every variant with every seed, and write the table of the data set."""
+    """Train and test every rule on every fold with every seed, and write the tables of the data set."""
     arguments = parser(__doc__, __file__)
     arguments.add_argument("set", choices=("rgb", "flow", "long"))
-    arguments.add_argument("data", type=Path, nargs="?", help="the UCF-101 videos (rgb, flow)")
+    arguments.add_argument("data", nargs="?", help="videos, such as ucf101:FOLDER (rgb, flow)")
     arguments.add_argument("--flow", type=Path, help="their stored flow")
     arguments.add_argument("--weights", type=Path, required=True, help="start weights of SqueezeNet 1.0")
     arguments.add_argument("--digits", type=Path, help="folder of MNIST's idx files (long)")
+    arguments.add_argument("--size", type=int, default=112, help="side of the frames, pixels (rgb, flow)")
     arguments.add_argument("--epochs", type=int, default=20)
-    arguments.add_argument("--seeds", type=int, default=3)
+    arguments.add_argument("--rows", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     arguments.add_argument("--train", type=int, default=240, help="training videos of the long set")
     arguments.add_argument("--test", type=int, default=120, help="its test videos")
-    arguments.add_argument("--only", type=int, help="run only this seed; the table needs all")
+    add_fold_options(arguments)
     options = arguments.parse_args()
     if options.set != "long" and options.data is None:
         arguments.error(f"{options.set} needs the videos")
+    share = share_of(options)
     base = {"rgb": rgb, "flow": flow, "long": long}[options.set](options)
-    rows, done = [], []
-    for name, assignments in VARIANTS.items():
-        runs = []
-        for seed in range(options.seeds) if options.only is None else [options.only]:
-            settings = override(base, [*assignments, f"run.seed={seed}", *options.assignments])
-            runs.append(experiment(settings, options.out / options.set / f"{name}-{seed}", PROTOCOL))
-        done += runs
-        rows.append(row(name, runs))
-    if options.only is None:
-        write_tables(
-            options,
-            __file__,
-            f"Principal backpropagation: {TITLES[options.set]}",
-            [Table("", ["variant", "learned from", "top-1, mean", "spread", "each seed"], rows)],
-            f"{describe(done)} The spread is the sample standard deviation over the seeds.",
-            runs=done,
-            name=f"principal_{options.set}",
-        )
+    rows = Rows(
+        {name: override(base, [*VARIANTS[name], *options.assignments]) for name in options.rows},
+        options.out / options.set,
+        PROTOCOL,
+        0 if options.set == "long" else options.folds,
+        options.seeds,
+    )
+    found = rows.train(share)
+    if share is not None:
+        return
+    data = None if options.set == "long" else options.data
+    runs = [run for each in found.values() for run in each]
+    write_tables(
+        options,
+        __file__,
+        f"Principal backpropagation: {TITLES[options.set]}",
+        comparison_tables("", [rows.system(name) for name in options.rows], data, PAIRS),
+        describe(runs),
+        runs=runs,
+        name=f"principal_{options.set}",
+    )
 
 
 TITLES = {
-    "rgb": "UCF-101, RGB frames",
-    "flow": "UCF-101, flow",
+    "rgb": "RGB frames",
+    "flow": "flow",
     "long": "long videos of a short action",
 }
-
-
-def row(name: str, runs: list[Run]) -> list[str]:
-    """One line of the table."""
-    learned = "6 of 6" if name.endswith("-6") else "3 of 3" if name == "Full-3" else "3 of 6"
-    return [name, learned, *score_cells([run.top1 for run in runs])]
 
 
 def common(options: argparse.Namespace, data: str) -> list[str]:
@@ -100,10 +111,9 @@ def rgb(options: argparse.Namespace) -> TrainSettings:
     return override(
         get_recipe("default"),
         [
-            *common(options, f"ucf101:{options.data}"),
-            "data.split=1",
-            "input.size=112",
-            "input.short_side=128",
+            *common(options, options.data),
+            f"input.size={options.size}",
+            f"input.short_side={round(options.size * 8 / 7)}",
             "input.crop=random",
             f"optim.frozen_epochs={options.epochs / 2}",
             "optim.lr=0.00001",
@@ -117,13 +127,12 @@ def flow(options: argparse.Namespace) -> TrainSettings:
     return override(
         get_recipe("default"),
         [
-            *common(options, f"ucf101:{options.data}"),
-            "data.split=1",
+            *common(options, options.data),
             f"data.flow={options.flow}",
             "model.stream=flow",
             "input.flow_length=5",
-            "input.size=112",
-            "input.short_side=128",
+            f"input.size={options.size}",
+            f"input.short_side={round(options.size * 8 / 7)}",
             "input.crop=random",
             "optim.name=adamw",
             "optim.lr=0.0003",

@@ -1,100 +1,162 @@
-"""UCF-101 (or some of its classes), official split 1: two streams and their fusion on the CPU."""
+"""Two streams that are trained: RGB frames, stacks of flow of several kinds, and their fusion; every clip is tested.
+
+`python benchmarks/two_stream.py DATA --flow FLOW --weights WEIGHTS` trains the rows on every fold and compares them on
+the same clips. The stream of flow in both directions needs the backward flow (`praxiscope flow --backward`).
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from common import Table, describe, experiment, parser, run_command, write_tables
+from common import describe, parser, run_command, write_tables
+from compared import Rows, add_fold_options, comparison_tables, share_of
 
 from praxiscope.commands.fuse import fuse
+from praxiscope.errors import unknown_name
+from praxiscope.evaluation.comparison import System, read_system
 from praxiscope.recipes.named import get_recipe
 from praxiscope.recipes.settings import TrainSettings, override
 
 PROTOCOL = "25x1"
+SPATIAL, TEMPORAL = "RGB", "flow, L = 10"
+FLOW = {
+    "flow, L = 1": (1, "stack", True),
+    "flow, L = 5": (5, "stack", True),
+    TEMPORAL: (10, "stack", True),
+    "flow, mean kept": (10, "stack", False),
+    "trajectories": (10, "trajectory", True),
+    "trajectories, mean kept": (10, "trajectory", False),
+    "both directions": (10, "stack-bidirectional", True),
+}
+"""Rows of flow: fields in a stack, its kind, and whether the mean of a field is subtracted."""
+FUSED = {
+    "average": {"kind": "average"},
+    "average, 1 : 1.5": {"kind": "average", "weights": [1, 1.5]},
+    "before softmax": {"weights": [1, 1]},
+    "before softmax, 1 : 1.5": {"weights": [1, 1.5]},
+}
+PAIRS = [
+    (TEMPORAL, SPATIAL),
+    ("average", SPATIAL),
+    ("average", TEMPORAL),
+    ("SVM", "average"),
+    ("average, 1 : 1.5", "average"),
+    ("before softmax", "average"),
+    ("before softmax, 1 : 1.5", "average"),
+    (TEMPORAL, "flow, L = 1"),
+    (TEMPORAL, "flow, L = 5"),
+    (TEMPORAL, "flow, mean kept"),
+    ("trajectories", "trajectories, mean kept"),
+    (TEMPORAL, "trajectories"),
+    ("both directions", TEMPORAL),
+    ("average with both directions", "average"),
+]
+"""Which rows are compared."""
 
 
 def main() -> None:
-    """Train both streams, score training and test videos, fuse, write the table."""
+    """Train and test the streams, fuse their scores, and write the tables."""
     arguments = parser(__doc__, __file__)
-    arguments.add_argument("data", type=Path, help="the UCF-101 videos")
+    arguments.add_argument("data", help="videos, such as ucf101:FOLDER or weizmann:FOLDER")
     arguments.add_argument("--flow", type=Path, required=True, help="their stored flow")
     arguments.add_argument("--weights", type=Path, required=True, help="start weights of SqueezeNet 1.0")
-    arguments.add_argument("--spatial-epochs", type=int, default=20)
-    arguments.add_argument("--temporal-epochs", type=int, default=60)
-    arguments.add_argument("--lengths", type=int, nargs="+", default=[5, 10])
-    arguments.add_argument("--seed", type=int, default=0)
+    arguments.add_argument("--size", type=int, default=112, help="side of the frames, pixels")
+    arguments.add_argument("--spatial-epochs", type=int, default=12)
+    arguments.add_argument("--temporal-epochs", type=int, default=20)
+    arguments.add_argument("--rows", nargs="+", default=[SPATIAL, *FLOW], help="streams to train")
+    arguments.add_argument("--name", default="two_stream", help="name of the page")
+    add_fold_options(arguments)
     options = arguments.parse_args()
-    common = [
-        f"data.source=ucf101:{options.data}",
-        "data.split=1",
+    for name in options.rows:
+        if name not in {SPATIAL, *FLOW}:
+            raise unknown_name("row", name, [SPATIAL, *FLOW])
+    base = [
+        f"data.source={options.data}",
         "model.name=tsn",
         "model.backbone=squeezenet1_0",
         f"model.weights={options.weights}",
         "model.dropout=0.5",
+        f"input.size={options.size}",
+        f"input.short_side={round(options.size * 8 / 7)}",
         "input.snippets=3",
         "input.crop=random",
         "optim.batch=8",
         "run.validate_epochs=0",
-        f"run.seed={options.seed}",
+        "run.tensorboard=false",
     ]
     # As in ucf101_nine.py: only the classifier is trained at first.
-    spatial = override(
-        get_recipe("default"),
-        [
-            *common,
-            f"optim.epochs={options.spatial_epochs}",
-            f"optim.frozen_epochs={options.spatial_epochs / 2}",
-            "optim.lr=0.00001",
-            "optim.classifier_lr_scale=100",
-            *options.assignments,
-        ],
+    changes = [
+        f"optim.epochs={options.spatial_epochs}",
+        f"optim.frozen_epochs={options.spatial_epochs / 2}",
+        "optim.lr=0.00001",
+        "optim.classifier_lr_scale=100",
+    ]
+    every = {SPATIAL: _settings(base, changes, options.assignments)}
+    for name, (length, kind, subtract) in FLOW.items():
+        # The trunk has to adapt to another kind of input: one learning rate for all layers.
+        changes = [
+            f"data.flow={options.flow}",
+            "model.stream=flow",
+            f"input.flow_length={length}",
+            f"input.flow_kind={kind}",
+            f"input.subtract_mean={subtract}",
+            f"optim.epochs={options.temporal_epochs}",
+            "optim.name=adamw",
+            "optim.lr=0.0005",
+            "optim.weight_decay=0.01",
+        ]
+        every[name] = _settings(base, changes, options.assignments)
+    chosen = {name: every[name] for name in options.rows}
+    rows = Rows(
+        chosen,
+        options.out / options.name,
+        PROTOCOL,
+        options.folds,
+        options.seeds,
+        with_train=(SPATIAL, TEMPORAL),
     )
-    runs: dict[str, TrainSettings] = {"spatial": spatial}
-    for length in options.lengths:
-        # The trunk has to adapt to another kind of input: one learning rate for all layers, and more epochs, on smaller
-        # fields.
-        runs[f"temporal, L = {length}"] = override(
-            get_recipe("default"),
-            [
-                *common,
-                f"data.flow={options.flow}",
-                "model.stream=flow",
-                f"input.flow_length={length}",
-                "input.size=112",
-                "input.short_side=128",
-                f"optim.epochs={options.temporal_epochs}",
-                "optim.name=adamw",
-                "optim.lr=0.0003",
-                "optim.weight_decay=0.01",
-                *options.assignments,
-            ],
-        )
-    rows, folders, done = [], {}, []
-    for name, settings in runs.items():
-        folder = folders[name] = options.out / name.replace(", L = ", "-")
-        run = experiment(settings, folder, PROTOCOL)
-        experiment(settings, folder, PROTOCOL, subset="train")
-        done.append(run)
-        rows.append([name, f"{run.top1:.3f}"])
-    for length in options.lengths:
-        pair = [folders["spatial"], folders[f"temporal, L = {length}"]]
-        test = [folder / f"scores_{PROTOCOL}.npz" for folder in pair]
-        train = [folder / f"scores_{PROTOCOL}_train.npz" for folder in pair]
-        for words, asked in (
-            ("average", {}),
-            ("1 : 1.5 before softmax", {"weights": [1, 1.5]}),
-            ("SVM", {"svm": train}),
-        ):
-            fused = fuse(test, **asked)
-            rows.append([f"fusion with L = {length}: {words}", f"{fused.figures['top1']:.3f}"])
+    share = share_of(options)
+    found = rows.train(share)
+    if share is not None:
+        return
+    runs = [run for each in found.values() for run in each]
+    of_flow = [run for name in found if name != SPATIAL for run in found[name]]
+    systems = [*(rows.system(name) for name in chosen), *fusions(rows)]
     write_tables(
         options,
         __file__,
-        "Two streams on UCF-101, official split 1",
-        [Table("", ["network", "top-1"], rows)],
-        f"Spatial: {describe(done[:1])} Temporal: {describe(done[1:])}",
-        runs=done,
+        "Two streams, every clip tested",
+        comparison_tables("", systems, options.data, PAIRS),
+        f"RGB: {describe(found.get(SPATIAL, runs))} Flow: {describe(of_flow)} Averages are of probabilities, "
+        f"of {SPATIAL} and {TEMPORAL}. The SVM is fitted to scores of the clips that the streams have learned from.",
+        runs=runs,
+        name=options.name,
     )
+
+
+def fusions(rows: Rows) -> list[System]:
+    """The fusions of the two streams, if both are rows."""
+    if not {SPATIAL, TEMPORAL} <= rows.settings.keys():
+        return []
+    found: list[System] = []
+
+    def add(name: str, streams: list[str], **asked: object) -> None:
+        parts = zip(*(rows.scores(stream) for stream in streams), strict=True)
+        found.append(read_system(name, [fuse(list(part), **asked).scores for part in parts]))  # type: ignore[arg-type]
+
+    for name, asked in FUSED.items():
+        add(name, [SPATIAL, TEMPORAL], **asked)
+    parts = zip(*(rows.scores(name) for name in (SPATIAL, TEMPORAL)), strict=True)
+    learned = zip(*(rows.scores(name, "train") for name in (SPATIAL, TEMPORAL)), strict=True)
+    by_svm = [fuse(list(part), svm=list(train)).scores for part, train in zip(parts, learned, strict=True)]
+    found.append(read_system("SVM", by_svm))
+    if "both directions" in rows.settings:
+        add("average with both directions", [SPATIAL, "both directions"], kind="average")
+    return found
+
+
+def _settings(base: list[str], changes: list[str], assignments: list[str]) -> TrainSettings:
+    return override(get_recipe("default"), [*base, *changes, *assignments])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,131 @@
+"""Shared functions of the benchmark scripts that compare systems on the same clips: runs on every fold, and tables.
+
+A row is a system with a name and settings. It is trained and tested once on each fold with each seed; what is finished
+is kept. ``--share 1/2`` trains every second run and writes no table, so that two processes can share the work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from common import Run, Table, experiment
+
+from praxiscope.bench.compare import (
+    PAIRS_HEADER,
+    SYSTEMS_HEADER,
+    Comparison,
+    groups_of,
+    pair_cells,
+    pair_rows,
+    system_cells,
+    system_rows,
+)
+from praxiscope.bench.countdown import Countdown
+from praxiscope.data.folds import Fold, parse_fold
+from praxiscope.errors import ArgumentError
+from praxiscope.evaluation.comparison import System, read_system
+from praxiscope.evaluation.scores import Scores
+from praxiscope.progress import ConsoleReporter
+from praxiscope.recipes.settings import TrainSettings, override
+
+__all__ = ["Rows", "add_fold_options", "comparison_tables", "share_of"]
+
+
+class Rows(NamedTuple):
+    """Rows of a table, each trained on every fold with every seed.
+
+    Attributes:
+        settings: those of each row by its name.
+        out: folder of the runs.
+        protocol: views of the tests.
+        folds: number of folds; 0: the split of the settings.
+        seeds: number of runs of each fold.
+        with_train: rows whose training clips are scored as well, for a fusion that learns from scores.
+    """
+
+    settings: Mapping[str, TrainSettings]
+    out: Path
+    protocol: str
+    folds: int
+    seeds: int = 1
+    with_train: Sequence[str] = ()
+
+    def parts(self) -> list[tuple[int, Fold | None]]:
+        """Seed and fold of each part; a seed is finished before the next one begins."""
+        folds = [Fold(number, self.folds) for number in range(1, self.folds + 1)] or [None]
+        return [(seed, fold) for seed in range(self.seeds) for fold in folds]
+
+    def folder(self, name: str, seed: int, fold: Fold | None) -> Path:
+        """The folder of a run."""
+        ending = "" if fold is None else f"-fold{fold.number}of{fold.count}"
+        return self.out / f"{re.sub('[^A-Za-z0-9]+', '-', name)}-{seed}{ending}"
+
+    def train(self, share: Fold | None = None) -> dict[str, list[Run]]:
+        """Train and test the runs, or a share of them; return those of each row, in the order of `parts`."""
+        todo = [(name, *part) for part in self.parts() for name in self.settings]
+        if share is not None:
+            todo = todo[share.number - 1 :: share.count]
+        results = [self.folder(*run) / f"result_{self.protocol}.json" for run in todo]
+        countdown = Countdown(results, ConsoleReporter())
+        found: dict[str, list[Run]] = {name: [] for name in self.settings}
+        for (name, seed, fold), result in zip(todo, results, strict=True):
+            countdown.begin(result, result.parent.name)
+            split = [] if fold is None else [f"data.split={fold}"]
+            settings = override(self.settings[name], [*split, f"run.seed={seed}"])
+            found[name].append(experiment(settings, result.parent, self.protocol))
+            if name in self.with_train:
+                experiment(settings, result.parent, self.protocol, subset="train")
+        return found
+
+    def scores(self, name: str, subset: str = "") -> list[Scores]:
+        """The scores of each part, of the test clips or, with ``subset`` "train", of the training clips."""
+        ending = f"_{subset}" if subset else ""
+        files = [self.folder(name, *part) / f"scores_{self.protocol}{ending}.npz" for part in self.parts()]
+        return [Scores.load(file) for file in files]
+
+    def system(self, name: str) -> System:
+        """The correct answers of a row."""
+        return read_system(name, self.scores(name))
+
+
+def add_fold_options(arguments: argparse.ArgumentParser, *, folds: int = 5, seeds: int = 1) -> None:
+    """Add ``--folds``, ``--seeds`` and ``--share``."""
+    arguments.add_argument("--folds", type=int, default=folds, help="number of folds, divided by group")
+    arguments.add_argument("--seeds", type=int, default=seeds, help="number of runs of each fold")
+    arguments.add_argument(
+        "--share", metavar="I/N", help="train the I-th of N shares of the runs, and write no table"
+    )
+
+
+def share_of(options: argparse.Namespace) -> Fold | None:
+    """The share that ``--share`` names. Raises ArgumentError for one that there is not."""
+    if options.share is None:
+        return None
+    found = parse_fold(options.share)
+    if found is None:
+        raise ArgumentError(f"--share {options.share}: give I/N, such as 1/2")
+    return found
+
+
+def comparison_tables(
+    heading: str, systems: Sequence[System], data: str | None, pairs: Sequence[tuple[str, str]]
+) -> list[Table]:
+    """Two tables: the accuracy of each system, and the differences of pairs.
+
+    Args:
+        heading: heading of the first, or "".
+        systems: the systems, tested on the same clips.
+        data: data set of the clips, for their groups. None: each clip is a group.
+        pairs: names of systems; the second is subtracted from the first. Pairs of absent systems are left out.
+    """
+    names = {system.name for system in systems}
+    known = [pair for pair in pairs if names.issuperset(pair)]
+    found = Comparison(systems, groups_of(systems, data), known)
+    return [
+        Table(heading, SYSTEMS_HEADER, [system_cells(row) for row in system_rows(found)]),
+        Table("", PAIRS_HEADER, [pair_cells(row) for row in pair_rows(found)]),
+    ]

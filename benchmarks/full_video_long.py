@@ -14,16 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from common import Run, Table, describe, parser, read_run, run_command, write_tables
+from compared import comparison_tables
 
-from praxiscope.bench.compare import (
-    PAIRS_HEADER,
-    SYSTEMS_HEADER,
-    Comparison,
-    pair_cells,
-    pair_rows,
-    system_cells,
-    system_rows,
-)
 from praxiscope.bench.experiment import Plan
 from praxiscope.bench.full_video import PRESETS, bench_full_video, row_costs, table_rows
 from praxiscope.data.move4mnist import digest_of_set
@@ -178,11 +170,7 @@ def compared(folder: Path, rows: Sequence[str], seeds: int) -> tuple[list[Table]
         systems.append(read_system(row, [Scores.load(run / "scores.npz") for run in folders]))
         protocol = "1xfull" if row.startswith("TSM") else "allxfull"
         runs |= {str(run): read_run(run, protocol, run / "result.json") for run in folders}
-    # Every video is drawn by itself.
-    groups = {video: video for video in systems[0].ids}
-    known = Comparison(systems, groups, [pair for pair in PAIRS if {*pair} <= {*rows}])
-    first = Table("", SYSTEMS_HEADER, [system_cells(row) for row in system_rows(known)])
-    return [first, Table("", PAIRS_HEADER, [pair_cells(row) for row in pair_rows(known)])], runs
+    return comparison_tables("", systems, None, PAIRS), runs  # every video is drawn by itself
 
 
 if __name__ == "__main__":

@@ -12,17 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common import Run, Table, describe, parser, read_run, run_command, score_cells, write_tables
+from compared import comparison_tables
 
-from praxiscope.bench.compare import (
-    PAIRS_HEADER,
-    SYSTEMS_HEADER,
-    Comparison,
-    groups_of,
-    pair_cells,
-    pair_rows,
-    system_cells,
-    system_rows,
-)
 from praxiscope.bench.experiment import Plan
 from praxiscope.bench.multiplier import FUSED, PROTOCOL, STREAMS, bench_multiplier
 from praxiscope.commands.fuse import fuse
@@ -86,11 +77,7 @@ def main() -> None:
     for name in (*STREAMS, *ROWS):
         for folder in (place / f"{name}-{seed}" for seed in range(options.seeds) for place in places):
             runs[folder] = read_run(folder, PROTOCOL, folder / "result.json")
-    compared = Comparison(systems, groups_of(systems, options.data), PAIRS)
-    tables = [
-        Table("", SYSTEMS_HEADER, [system_cells(row) for row in system_rows(compared)]),
-        Table("Differences", PAIRS_HEADER, [pair_cells(row) for row in pair_rows(compared)]),
-    ]
+    tables = comparison_tables("", systems, options.data, PAIRS)
     losses = []
     for name in ROWS:
         logs = [read_log(folder / LOG_FILE) for folder in runs if folder.name.rpartition("-")[0] == name]

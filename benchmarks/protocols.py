@@ -8,18 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from common import Table, parser, run_command, write_tables
+from common import parser, run_command, write_tables
+from compared import comparison_tables
 
-from praxiscope.bench.compare import (
-    PAIRS_HEADER,
-    SYSTEMS_HEADER,
-    Comparison,
-    groups_of,
-    pair_cells,
-    pair_rows,
-    system_cells,
-    system_rows,
-)
 from praxiscope.bench.folds import run_folders
 from praxiscope.commands.arguments import TestOptions
 from praxiscope.commands.test import test
@@ -65,11 +56,7 @@ def main() -> None:
         (folder, str(fold)) for folder, (fold, _) in run_folders(options.runs, options.folds, 1).items()
     ]
     systems = [tested(name, options.data, folders, options.out) for name in PROTOCOLS]
-    compared = Comparison(systems, groups_of(systems, options.data), PAIRS)
-    tables = [
-        Table("", SYSTEMS_HEADER, [system_cells(row) for row in system_rows(compared)]),
-        Table("", PAIRS_HEADER, [pair_cells(row) for row in pair_rows(compared)]),
-    ]
+    tables = comparison_tables("", systems, options.data, PAIRS)
     write_tables(options, __file__, "Views of a test", tables, NOTE)
 
 

@@ -8,21 +8,11 @@ no flow; a logistic regression is fitted to its features (`praxiscope bench fold
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from common import Table, parser, run_command, write_tables
+from compared import comparison_tables
 
-from praxiscope.bench.compare import (
-    PAIRS_HEADER,
-    SYSTEMS_HEADER,
-    Comparison,
-    groups_of,
-    pair_cells,
-    pair_rows,
-    system_cells,
-    system_rows,
-)
 from praxiscope.bench.folds import Validation, cross_validate, run_folders
 from praxiscope.errors import ArgumentError
 from praxiscope.evaluation.comparison import System, read_system
@@ -88,16 +78,13 @@ def main() -> None:
     arguments = parser(__doc__, __file__, assignments=False)
     arguments.add_argument("sets", nargs="+", metavar="NAME=FOLDS=FEATURES")
     options = arguments.parse_args()
-    tables = []
+    tables: list[Table] = []
     for text in options.sets:
         if text.count("=") != 2 or not text.split("=")[1].isdecimal():
             raise ArgumentError(f"{text}: give NAME=FOLDS=FEATURES, such as ucf=5=features/ucf")
         name, folds, features = text.split("=")
         systems = systems_of(features, int(folds), options.out / name)
-        groups: Mapping[str, str] = groups_of(systems, features)
-        found = Comparison(systems, groups, PAIRS)
-        tables.append(Table(name, SYSTEMS_HEADER, [system_cells(row) for row in system_rows(found)]))
-        tables.append(Table("", PAIRS_HEADER, [pair_cells(row) for row in pair_rows(found)]))
+        tables += comparison_tables(name, systems, features, PAIRS)
     write_tables(options, __file__, "Two streams on features", tables, NOTE)
 
 

@@ -1,0 +1,153 @@
+"""Rows that are trained on every fold: which runs there are, who trains them, and the tables of their scores."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from praxiscope.data.folds import Fold
+from praxiscope.errors import ArgumentError, ScoresError
+from praxiscope.evaluation.scores import Scores
+from praxiscope.recipes.named import get_recipe
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def compared(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    return importlib.import_module("compared")
+
+
+@pytest.fixture
+def trained(compared: Any, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None, int, str]]:
+    """What is trained: the name of the run's folder, the split, the seed and the subset."""
+    found: list[tuple[str, str | None, int, str]] = []
+
+    def experiment(settings: Any, run: Path, protocol: str, *, subset: str = "test") -> str:
+        found.append((run.name, settings.data.split, settings.run.seed, subset))
+        return run.name
+
+    monkeypatch.setattr(compared, "experiment", experiment)
+    return found
+
+
+def rows_of(compared: Any, out: Path, **changes: Any) -> Any:
+    settings = get_recipe("default").updated(
+        {"data.source": "videos", "model.name": "tsn", "data.split": "1"}
+    )
+    return compared.Rows({"A": settings, "B, L = 10": settings}, out, "25x1", **{"folds": 3, **changes})
+
+
+def test_every_row_is_trained_on_every_fold_with_every_seed(
+    compared: Any, tmp_path: Path, trained: list[Any]
+) -> None:
+    found = rows_of(compared, tmp_path, seeds=2).train()
+    assert {name: len(runs) for name, runs in found.items()} == {"A": 6, "B, L = 10": 6}
+    assert found["A"] == [f"A-{seed}-fold{fold}of3" for seed in (0, 1) for fold in (1, 2, 3)]
+    assert found["B, L = 10"][0] == "B-L-10-0-fold1of3"
+    assert {(split, seed) for _, split, seed, _ in trained} == {
+        (f"{k}/3", seed) for k in (1, 2, 3) for seed in (0, 1)
+    }
+
+
+def test_without_folds_the_split_of_the_settings_stays(
+    compared: Any, tmp_path: Path, trained: list[Any]
+) -> None:
+    rows_of(compared, tmp_path, folds=0, seeds=2).train()
+    assert [(name, split) for name, split, _, _ in trained] == [
+        ("A-0", "1"), ("B-L-10-0", "1"), ("A-1", "1"), ("B-L-10-1", "1")
+    ]  # fmt: skip
+
+
+def test_shares_divide_the_runs(compared: Any, tmp_path: Path, trained: list[Any]) -> None:
+    rows = rows_of(compared, tmp_path, with_train=("A",))
+    rows.train()
+    every = trained.copy()
+    assert len(every) == 9, "three folds of two rows, and the training clips of one"
+    trained.clear()
+    first = rows.train(Fold(1, 2))
+    assert sum(map(len, first.values())) == 3
+    rows.train(Fold(2, 2))
+    assert sorted(trained, key=str) == sorted(every, key=str)
+
+
+def test_a_share_is_one_of_several(compared: Any) -> None:
+    assert compared.share_of(argparse.Namespace(share=None)) is None
+    assert compared.share_of(argparse.Namespace(share="2/3")) == Fold(2, 3)
+    for text in ("3", "0/2", "3/2", "a/b"):
+        with pytest.raises(ArgumentError):
+            compared.share_of(argparse.Namespace(share=text))
+
+
+def save(rows: Any, name: str, guesses: dict[int, list[int]]) -> None:
+    """Scores of each fold: clip i of fold k is of class i, and classified as ``guesses[k][i]``."""
+    for k, of_fold in guesses.items():
+        folder = rows.folder(name, 0, Fold(k, rows.folds))
+        folder.mkdir(parents=True)
+        logits = np.eye(2, dtype=np.float32)[of_fold] * 4
+        for ending in ("", "_train"):
+            often = 6 if ending else 1  # enough training clips for an SVM
+            ids = [f"{k}{i}{ending}" for i in range(often * len(of_fold))]
+            targets = np.tile(np.arange(len(of_fold)), often)
+            scores = Scores(ids, np.tile(logits, (often, 1)), targets, ["x", "y"])
+            scores.save(folder / f"scores_25x1{ending}.npz")
+
+
+def test_tables_have_all_clips_of_all_folds(compared: Any, tmp_path: Path) -> None:
+    rows = rows_of(compared, tmp_path)
+    save(rows, "A", {1: [0, 1], 2: [0, 1], 3: [0, 0]})
+    save(rows, "B, L = 10", {1: [0, 0], 2: [0, 0], 3: [0, 0]})
+    systems = [rows.system(name) for name in rows.settings]
+    pairs = [("A", "B, L = 10"), ("A", "absent")]
+    first, second = compared.comparison_tables("Title", systems, None, pairs)
+    assert first.heading == "Title"
+    accuracy = first.header.index("accuracy")
+    assert [(row[0], row[1], row[accuracy]) for row in first.rows] == [
+        ("A", "6", "0.833"), ("B, L = 10", "6", "0.500")
+    ]  # fmt: skip
+    assert [row[:2] for row in second.rows] == [["A - B, L = 10", "+0.333"]]
+    assert second.rows[0][second.header.index("right alone")] == "2 / 0"
+    assert len(rows.scores("A", "train")) == 3
+
+
+def test_a_missing_fold_is_named(compared: Any, tmp_path: Path) -> None:
+    rows = rows_of(compared, tmp_path)
+    save(rows, "A", {1: [0, 1], 2: [0, 1]})
+    with pytest.raises(ScoresError, match="A-0-fold3of3"):
+        rows.system("A")
+
+
+# ------------------------------------------------------------------------------- the scripts that use it
+
+
+@pytest.mark.parametrize("script", ["principal", "two_stream"])
+def test_pairs_are_of_rows(compared: Any, script: str) -> None:
+    module = importlib.import_module(script)
+    if script == "principal":
+        assert {name for pair in module.PAIRS for name in pair} == {*module.VARIANTS}
+    else:
+        known = {module.SPATIAL, *module.FLOW, *module.FUSED, "SVM", "average with both directions"}
+        assert {name for pair in module.PAIRS for name in pair} == known
+
+
+def test_fusions_of_two_streams(compared: Any, tmp_path: Path) -> None:
+    """By hand: one stream is right and confident, the other is wrong and less so."""
+    module = importlib.import_module("two_stream")
+    settings = get_recipe("default")
+    rows = compared.Rows(dict.fromkeys((module.SPATIAL, module.TEMPORAL), settings), tmp_path, "25x1", 2)
+    save(rows, module.SPATIAL, {1: [0, 1], 2: [0, 1]})
+    save(rows, module.TEMPORAL, {1: [0, 0], 2: [1, 1]})
+    found = {system.name: system for system in module.fusions(rows)}
+    assert [*found] == [*module.FUSED, "SVM"]
+    # Of equal confidence: a tie goes to the first class; flow counted more outvotes RGB frames.
+    assert found["average, 1 : 1.5"].right.ravel().tolist() == [True, False, False, True]
+    assert found["before softmax, 1 : 1.5"].right.ravel().tolist() == [True, False, False, True]
+    assert found["SVM"].right.all(), "the SVM learns which stream to believe"
+    only = compared.Rows({module.SPATIAL: settings}, tmp_path, "25x1", 2)
+    assert module.fusions(only) == []

@@ -11,6 +11,7 @@ import os
 import shlex
 import statistics
 import sys
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,6 +38,8 @@ __all__ = [
     "took",
     "write_tables",
 ]
+
+_STARTED = time.monotonic()
 
 BEGIN = "<!-- made by the command; --publish replaces it up to the next mark -->"
 END = "<!-- end of what the command makes -->"
@@ -195,10 +198,10 @@ def write_tables(
 
 
 def took(runs: Sequence[Run]) -> str:
-    """A sentence about the time that runs took, one after the other; empty if that of one is not known."""
+    """A sentence about the time that runs took, one after the other; if that of one is not known, that of this call."""
     seconds = [getattr(run, "seconds", None) for run in runs]  # scripts may pass results of their own
     if not seconds or None in seconds:
-        return ""
+        return f" This call of the command took {(time.monotonic() - _STARTED) / 60:.2g} minutes."
     minutes = sum(second or 0.0 for second in seconds) / 60
     return f" Trainings and tests took {minutes:.3g} minutes, added up."
 

@@ -125,7 +125,9 @@ def test_a_table_is_written_to_out_and_names_date_and_machine_of_its_runs(
     assert "`python benchmarks/some.py ucf101:data --weights=data --set optim.epochs=2`" in text
 
 
-def test_a_table_names_the_time_of_its_runs_if_all_are_known(common: ModuleType, tmp_path: Path) -> None:
+def test_a_table_names_the_time_of_its_runs_or_of_the_call(
+    common: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     runs = []
     for number, seconds in enumerate((70.0, 80.0)):
         folder = a_run(tmp_path / str(number))
@@ -135,12 +137,15 @@ def test_a_table_names_the_time_of_its_runs_if_all_are_known(common: ModuleType,
     assert [run.seconds for run in runs] == [70, 80]
     assert "seconds" not in runs[0].figures
     assert common.took(runs) == " Trainings and tests took 2.5 minutes, added up."
-    assert common.took([]) == common.took([*runs, runs[0]._replace(seconds=None)]) == ""
+    monkeypatch.setattr(common.time, "monotonic", lambda: common._STARTED + 150.0)
+    this_call = " This call of the command took 2.5 minutes."
+    assert common.took([]) == common.took([*runs, runs[0]._replace(seconds=None)]) == this_call
 
 
 def test_only_publish_replaces_a_page_and_what_is_written_by_hand_stays(
-    common: ModuleType, tmp_path: Path
+    common: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(common, "took", lambda _: "")  # of two calls
     page = tmp_path / "some.md"
     table = common.Table("", ["a"], [["first"]])
 

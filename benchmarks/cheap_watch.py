@@ -7,6 +7,7 @@ fold. `praxiscope bench principal` measures the cost of such a step.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from contextlib import nullcontext
 from math import comb
 from pathlib import Path
@@ -51,22 +52,30 @@ def main() -> None:
     arguments.add_argument("--choose", type=int, default=3)
     options = arguments.parse_args()
     known = [load_yaml(run / SETTINGS_FILE) for run in options.runs]
-    shapes = {(settings.input.size, settings.input.snippets) for settings in known}
+    shapes = {
+        (settings.data.source, settings.input.size, settings.input.snippets, settings.backprop.candidates)
+        for settings in known
+    }
     if len(shapes) > 1:
-        raise ArgumentError("the runs have different sizes or numbers of snippets. Give runs of one size.")
-    ((full, m),) = shapes
-    sizes = [full, *options.sizes]
+        raise ArgumentError(
+            "the runs have different data, sizes or numbers of snippets. Give runs that agree in them."
+        )
+    ((source, full, m, candidates),) = shapes
+    sizes = list(dict.fromkeys(options.sizes))
+    if max(sizes, default=0) >= full:
+        raise ArgumentError(f"--sizes {max(sizes)}: must be below the size of the runs, {full}")
     ways = [Way(full, False), Way(full, True)]
-    ways += [Way(size, low) for low in (False, True) for size in sizes[1:]]
+    ways += [Way(size, low) for low in (False, True) for size in sizes]
     agreed: dict[tuple[Way, str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for run, settings in zip(options.runs, known, strict=True):
         print(f"--- {run.name}", flush=True)
         for video, way, rule, same, shared in choices(run, settings, ways, options.choose):
             agreed[way, rule, "subset"][video].append(same)
             agreed[way, rule, "snippets"][video].append(shared)
+    groups = {record.id: record.source for record in load_records(source, random_split=False).records}
     rows = [
-        [str(way), *(cell(agreed[way, rule, of]) for rule in RULES for of in ("subset", "snippets"))]
-        for way in ways
+        [str(way), *(cell(agreed[way, rule, of], groups) for rule in RULES for of in ("subset", "snippets"))]
+        for way in ways[1:]
     ]
     videos = len(agreed[ways[0], RULES[0], "subset"])
     header = ["watched at"] + [f"{rule}: {of}" for rule in RULES for of in ("same subset", "snippets shared")]
@@ -77,15 +86,15 @@ def main() -> None:
         "Cheaper watching: agreement with the choice of float32 at full size",
         [Table("", header, rows)],
         f"{n} of {m} snippets of {videos} training videos of {count} run{'s' * (count > 1)}, learned from at {full} "
-        f"pixels. By chance {1 / comb(m, n):.3f} of the subsets agree, and {n / m:.2f} of the snippets. In brackets: "
-        "the 95 % interval, a bootstrap over the videos; a video of several runs counts with their mean.",
+        f"pixels. By chance {1 / min(comb(m, n), candidates):.3f} of the subsets agree, and {n / m:.2f} of the snippets. "
+        "In brackets: the 95 % interval, a bootstrap over groups of videos; a video of several runs counts with their mean.",
     )
 
 
-def cell(of_video: dict[str, list[float]]) -> str:
+def cell(of_video: Mapping[str, list[float]], groups: Mapping[str, str]) -> str:
     """The mean over the videos and its interval."""
     values = np.array([np.mean(each) for each in of_video.values()])
-    low, high = interval(values, list(of_video))
+    low, high = interval(values, [groups[video] for video in of_video])
     return f"{values.mean():.3f} ({low:.3f} to {high:.3f})"
 
 
@@ -94,7 +103,12 @@ def choices(
 ) -> list[tuple[str, Way, str, float, float]]:
     """Agreement of each way with the first: video, way, rule, whether the subsets agree, share of common snippets."""
     recogniser = load(run, device="cpu")
-    manifest = load_records(settings.data.source, split=settings.data.split, seed=settings.run.seed)
+    manifest = load_records(
+        settings.data.source,
+        split=settings.data.split,
+        annotations=settings.data.annotations,
+        seed=settings.run.seed,
+    )
     alone: Any = SimpleNamespace(global_rank=0, world_size=1, device=torch.device("cpu"))
     card = recogniser.card.input
     batches = epoch_loader(settings, manifest, manifest.of("train"), alone, {}, card, flow_store(settings))
@@ -113,7 +127,16 @@ def choices(
                     CHUNK,
                 )
             for rule in RULES:
-                chosen[way, rule] = choose_all(seen, item.batch.targets, n, rule)
+                # Where candidates are drawn, every way has the same.
+                generators = [torch.Generator().manual_seed(seed) for seed in item.batch.seeds]
+                chosen[way, rule] = choose_all(
+                    seen,
+                    item.batch.targets,
+                    n,
+                    rule,
+                    candidates=settings.backprop.candidates,
+                    generators=generators,
+                )
         for (way, rule), two in chosen.items():
             one = chosen[ways[0], rule]
             same = (one == two).all(dim=1).float().tolist()

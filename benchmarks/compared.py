@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,8 +31,9 @@ from praxiscope.evaluation.comparison import System, read_system
 from praxiscope.evaluation.scores import Scores
 from praxiscope.progress import ConsoleReporter
 from praxiscope.recipes.settings import TrainSettings, override
+from praxiscope.training.loader import flow_store
 
-__all__ = ["Rows", "add_fold_options", "comparison_tables", "share_of"]
+__all__ = ["Rows", "add_fold_options", "at_least", "comparison_tables"]
 
 
 class Rows(NamedTuple):
@@ -42,7 +43,7 @@ class Rows(NamedTuple):
         settings: those of each row by its name.
         out: folder of the runs.
         protocol: views of the tests.
-        folds: number of folds; 0: the split of the settings.
+        folds: number of folds; None: the split of the settings.
         seeds: number of runs of each fold.
         with_train: rows whose training clips are scored as well, for a fusion that learns from scores.
     """
@@ -50,13 +51,15 @@ class Rows(NamedTuple):
     settings: Mapping[str, TrainSettings]
     out: Path
     protocol: str
-    folds: int
+    folds: int | None
     seeds: int = 1
     with_train: Sequence[str] = ()
 
     def parts(self) -> list[tuple[int, Fold | None]]:
         """Seed and fold of each part; a seed is finished before the next one begins."""
-        folds = [Fold(number, self.folds) for number in range(1, self.folds + 1)] or [None]
+        folds: list[Fold | None] = [None]
+        if self.folds is not None:
+            folds = [Fold(number, self.folds) for number in range(1, self.folds + 1)]
         return [(seed, fold) for seed in range(self.seeds) for fold in folds]
 
     def folder(self, name: str, seed: int, fold: Fold | None) -> Path:
@@ -65,7 +68,13 @@ class Rows(NamedTuple):
         return self.out / f"{re.sub('[^A-Za-z0-9]+', '-', name)}-{seed}{ending}"
 
     def train(self, share: Fold | None = None) -> dict[str, list[Run]]:
-        """Train and test the runs, or a share of them; return those of each row, in the order of `parts`."""
+        """Train and test the runs, or a share of them; return those of each row, in the order of `parts`.
+
+        Raises:
+            ArgumentError, DataError: a row names flow that is not there, or of one direction only; before any training.
+        """
+        for settings in self.settings.values():
+            flow_store(settings)
         todo = [(name, *part) for part in self.parts() for name in self.settings]
         if share is not None:
             todo = todo[share.number - 1 :: share.count]
@@ -94,27 +103,46 @@ class Rows(NamedTuple):
 
 def add_fold_options(arguments: argparse.ArgumentParser, *, folds: int = 5, seeds: int = 1) -> None:
     """Add ``--folds``, ``--seeds`` and ``--share``."""
-    arguments.add_argument("--folds", type=int, default=folds, help="number of folds, divided by group")
-    arguments.add_argument("--seeds", type=int, default=seeds, help="number of runs of each fold")
     arguments.add_argument(
-        "--share", metavar="I/N", help="train the I-th of N shares of the runs, and write no table"
+        "--folds", type=at_least(2), default=folds, help="number of folds, divided by group"
+    )
+    arguments.add_argument("--seeds", type=at_least(1), default=seeds, help="number of runs of each fold")
+    arguments.add_argument(
+        "--share",
+        type=_share,
+        metavar="I/N",
+        help="train the I-th of N shares of the runs, and write no table; start a second process when the first one "
+        "trains, so that it finds all data made",
     )
 
 
-def share_of(options: argparse.Namespace) -> Fold | None:
-    """The share that ``--share`` names. Raises ArgumentError for one that there is not."""
-    if options.share is None:
-        return None
-    found = parse_fold(options.share)
+def at_least(smallest: int) -> Callable[[str], int]:
+    """The type of an option that is a whole number from ``smallest``."""
+
+    def whole_number(text: str) -> int:
+        if not text.isdecimal() or int(text) < smallest:
+            raise argparse.ArgumentTypeError(f"{text}: must be a whole number of at least {smallest}")
+        return int(text)
+
+    return whole_number
+
+
+def _share(text: str) -> Fold:
+    try:
+        found = parse_fold(text)
+    except ArgumentError:
+        found = None
     if found is None:
-        raise ArgumentError(f"--share {options.share}: give I/N, such as 1/2")
+        raise argparse.ArgumentTypeError(
+            f"{text}: must be I/N, share I of N, with N of at least 2 and I from 1 to N"
+        )
     return found
 
 
 def comparison_tables(
     heading: str, systems: Sequence[System], data: str | None, pairs: Sequence[tuple[str, str]]
 ) -> list[Table]:
-    """Two tables: the accuracy of each system, and the differences of pairs.
+    """Two tables: the accuracy of each system, and the differences of pairs, if any of them can be formed.
 
     Args:
         heading: heading of the first, or "".
@@ -125,7 +153,7 @@ def comparison_tables(
     names = {system.name for system in systems}
     known = [pair for pair in pairs if names.issuperset(pair)]
     found = Comparison(systems, groups_of(systems, data), known)
-    return [
-        Table(heading, SYSTEMS_HEADER, [system_cells(row) for row in system_rows(found)]),
-        Table("", PAIRS_HEADER, [pair_cells(row) for row in pair_rows(found)]),
-    ]
+    tables = [Table(heading, SYSTEMS_HEADER, [system_cells(row) for row in system_rows(found)])]
+    if known:
+        tables.append(Table("", PAIRS_HEADER, [pair_cells(row) for row in pair_rows(found)]))
+    return tables

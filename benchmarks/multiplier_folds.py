@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common import Run, Table, describe, parser, read_run, run_command, score_cells, write_tables
-from compared import comparison_tables
+from compared import at_least, comparison_tables
 
 from praxiscope.bench.experiment import Plan
 from praxiscope.bench.multiplier import FUSED, PROTOCOL, STREAMS, bench_multiplier
@@ -53,8 +53,8 @@ def main() -> None:
     arguments = parser(__doc__, __file__, assignments=False)
     arguments.add_argument("data", metavar="DATA", help="videos of class folders, or LAYOUT:FOLDER")
     arguments.add_argument("flow", metavar="FLOW", help="folder of stored flow")
-    arguments.add_argument("--folds", type=int, default=4, help="number of folds, divided by group")
-    arguments.add_argument("--seeds", type=int, default=1, help="number of runs of each row and fold")
+    arguments.add_argument("--folds", type=at_least(2), default=4, help="number of folds, divided by group")
+    arguments.add_argument("--seeds", type=at_least(1), default=1, help="number of runs of each row and fold")
     arguments.add_argument("--workers", type=int, default=1, help="processes that read videos")
     arguments.add_argument(
         "--only", type=int, nargs="+", metavar="FOLD", help="folds to train; no table is written"

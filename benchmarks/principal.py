@@ -1,4 +1,4 @@
-"""Principal backpropagation: accuracy at an equal number of snippets learned from, by rule.
+"""Principal backpropagation: accuracy at an equal number of steps, by rule.
 
 Three sets: `rgb` and `flow` are videos such as those of UCF-101, every clip tested by folds; `long` is a set that is
 made here: videos of 96 frames over a drifting background, of which 12 to 16 show a digit moving in the direction that
@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 from common import describe, parser, run_command, write_tables
-from compared import Rows, add_fold_options, comparison_tables, share_of
+from compared import Rows, add_fold_options, comparison_tables
 
 from praxiscope.commands.flow import StoreOptions, extract_flow
 from praxiscope.data.move4mnist import Design, make_move4mnist
@@ -59,17 +59,20 @@ def main() -> None:
     options = arguments.parse_args()
     if options.set != "long" and options.data is None:
         arguments.error(f"{options.set} needs the videos")
-    share = share_of(options)
+    if options.set == "flow" and options.flow is None:
+        arguments.error("flow needs --flow, what praxiscope flow stored for the videos")
+    if options.set == "long" and options.digits is None:
+        arguments.error("long needs --digits, the folder of MNIST")
     base = {"rgb": rgb, "flow": flow, "long": long}[options.set](options)
     rows = Rows(
         {name: override(base, [*VARIANTS[name], *options.assignments]) for name in options.rows},
         options.out / options.set,
         PROTOCOL,
-        0 if options.set == "long" else options.folds,
+        None if options.set == "long" else options.folds,
         options.seeds,
     )
-    found = rows.train(share)
-    if share is not None:
+    found = rows.train(options.share)
+    if options.share is not None:
         return
     data = None if options.set == "long" else options.data
     runs = [run for each in found.values() for run in each]
@@ -77,8 +80,8 @@ def main() -> None:
         options,
         __file__,
         f"Principal backpropagation: {TITLES[options.set]}",
-        comparison_tables("", [rows.system(name) for name in options.rows], data, PAIRS),
-        describe(runs),
+        comparison_tables("", [rows.system(name) for name in rows.settings], data, PAIRS),
+        f"{describe(runs)} {NOTE}",
         runs=runs,
         name=f"principal_{options.set}",
     )
@@ -89,6 +92,12 @@ TITLES = {
     "flow": "flow",
     "long": "long videos of a short action",
 }
+
+
+NOTE = (
+    "Every row has the same number of steps and videos. Full-6 and cached-6 learn from 6 of 6 snippets, Full-3 from 3 "
+    "of 3, the others from 3 of 6."
+)
 
 
 def common(options: argparse.Namespace, data: str) -> list[str]:
@@ -123,7 +132,7 @@ def rgb(options: argparse.Namespace) -> TrainSettings:
 
 
 def flow(options: argparse.Namespace) -> TrainSettings:
-    """As the temporal network of two_stream.py."""
+    """One learning rate for all layers: the trunk has to adapt to another kind of input."""
     return override(
         get_recipe("default"),
         [

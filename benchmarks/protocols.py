@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from common import parser, run_command, write_tables
-from compared import comparison_tables
+from compared import at_least, comparison_tables
 
 from praxiscope.bench.folds import run_folders
 from praxiscope.commands.arguments import TestOptions
@@ -34,7 +34,7 @@ def tested(name: str, data: str, folders: list[tuple[Path, str]], out: Path) -> 
     """The system of a protocol: the tests of all folds."""
     scores = []
     for folder, fold in folders:
-        place = out / f"{folder.name}_{name}.npz"
+        place = out / f"{folder.parent.name}_{folder.name}_{name}.npz"
         if not place.is_file():
             options = TestOptions(name, split=fold, out=place, workers=2)
             test(folder, data, options, load=LoadOptions(), reporter=ConsoleReporter())
@@ -49,7 +49,7 @@ def main() -> None:
         "runs", type=Path, metavar="RUNS", help="folder of praxiscope bench folds, one seed"
     )
     arguments.add_argument("data", metavar="DATA", help="the videos, such as ucf101:FOLDER")
-    arguments.add_argument("--folds", type=int, default=5)
+    arguments.add_argument("--folds", type=at_least(2), default=5)
     options = arguments.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     folders = [

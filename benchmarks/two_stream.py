@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from common import describe, parser, run_command, write_tables
-from compared import Rows, add_fold_options, comparison_tables, share_of
+from compared import Rows, add_fold_options, comparison_tables
 
 from praxiscope.commands.fuse import fuse
 from praxiscope.errors import unknown_name
@@ -113,25 +113,35 @@ def main() -> None:
         PROTOCOL,
         options.folds,
         options.seeds,
-        with_train=(SPATIAL, TEMPORAL),
+        with_train=(SPATIAL, TEMPORAL) if {SPATIAL, TEMPORAL} <= chosen.keys() else (),
     )
-    share = share_of(options)
-    found = rows.train(share)
-    if share is not None:
+    found = rows.train(options.share)
+    if options.share is not None:
         return
     runs = [run for each in found.values() for run in each]
-    of_flow = [run for name in found if name != SPATIAL for run in found[name]]
+    notes = []
+    for stream, names in (("RGB", {SPATIAL}), ("Flow", {*FLOW})):
+        if of := [run for name in found if name in names for run in found[name]]:
+            notes.append(f"{stream}: {describe(of)}")
+    if rows.with_train:
+        notes.append(FUSION_NOTE)
     systems = [*(rows.system(name) for name in chosen), *fusions(rows)]
     write_tables(
         options,
         __file__,
         "Two streams, every clip tested",
         comparison_tables("", systems, options.data, PAIRS),
-        f"RGB: {describe(found.get(SPATIAL, runs))} Flow: {describe(of_flow)} Averages are of probabilities, "
-        f"of {SPATIAL} and {TEMPORAL}. The SVM is fitted to scores of the clips that the streams have learned from.",
+        " ".join(notes),
         runs=runs,
         name=options.name,
     )
+
+
+FUSION_NOTE = (
+    f"Fused are {SPATIAL} and {TEMPORAL}, where nothing else is named: averages of probabilities, or of scores before "
+    "softmax, with equal weights or RGB : flow = 1 : 1.5. The SVM is fitted to the scores of the clips that the "
+    "streams have learned from; the time to score these is not counted."
+)
 
 
 def fusions(rows: Rows) -> list[System]:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from praxiscope.data.folds import Fold
-from praxiscope.errors import ArgumentError, ScoresError
+from praxiscope.errors import DataError, ScoresError
 from praxiscope.evaluation.scores import Scores
 from praxiscope.recipes.named import get_recipe
 
@@ -59,7 +59,7 @@ def test_every_row_is_trained_on_every_fold_with_every_seed(
 def test_without_folds_the_split_of_the_settings_stays(
     compared: Any, tmp_path: Path, trained: list[Any]
 ) -> None:
-    rows_of(compared, tmp_path, folds=0, seeds=2).train()
+    rows_of(compared, tmp_path, folds=None, seeds=2).train()
     assert [(name, split) for name, split, _, _ in trained] == [
         ("A-0", "1"), ("B-L-10-0", "1"), ("A-1", "1"), ("B-L-10-1", "1")
     ]  # fmt: skip
@@ -77,12 +77,39 @@ def test_shares_divide_the_runs(compared: Any, tmp_path: Path, trained: list[Any
     assert sorted(trained, key=str) == sorted(every, key=str)
 
 
-def test_a_share_is_one_of_several(compared: Any) -> None:
-    assert compared.share_of(argparse.Namespace(share=None)) is None
-    assert compared.share_of(argparse.Namespace(share="2/3")) == Fold(2, 3)
-    for text in ("3", "0/2", "3/2", "a/b"):
-        with pytest.raises(ArgumentError):
-            compared.share_of(argparse.Namespace(share=text))
+def parse(compared: Any, *words: str) -> argparse.Namespace:
+    arguments = argparse.ArgumentParser()
+    compared.add_fold_options(arguments)
+    return arguments.parse_args(words)
+
+
+def test_options_of_folds(compared: Any) -> None:
+    assert parse(compared) == argparse.Namespace(folds=5, seeds=1, share=None)
+    assert parse(compared, "--share", "2/3", "--folds", "2").share == Fold(2, 3)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(("--share", text) for text in ("3", "0/2", "3/2", "1/1", "a/b")),
+        *(("--folds", text) for text in ("1", "0", "-1", "x")),
+        ("--seeds", "0"),
+    ],
+)
+def test_an_option_that_does_not_fit_is_named(
+    compared: Any, words: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        parse(compared, *words)
+    assert f"argument {words[0]}: {words[1]}: must be" in capsys.readouterr().err
+
+
+def test_missing_flow_is_found_before_any_training(compared: Any, tmp_path: Path, trained: list[Any]) -> None:
+    rows = rows_of(compared, tmp_path)
+    settings = rows.settings["A"].updated({"model.stream": "flow", "data.flow": str(tmp_path / "absent")})
+    with pytest.raises(DataError, match="absent"):
+        rows._replace(settings={**rows.settings, "flow": settings}).train()
+    assert trained == []
 
 
 def save(rows: Any, name: str, guesses: dict[int, list[int]]) -> None:
@@ -114,6 +141,8 @@ def test_tables_have_all_clips_of_all_folds(compared: Any, tmp_path: Path) -> No
     assert [row[:2] for row in second.rows] == [["A - B, L = 10", "+0.333"]]
     assert second.rows[0][second.header.index("right alone")] == "2 / 0"
     assert len(rows.scores("A", "train")) == 3
+    (alone,) = compared.comparison_tables("", systems, None, [("A", "absent")])
+    assert len(alone.rows) == 2, "no pair that is wanted can be formed: no other pairs instead"
 
 
 def test_a_missing_fold_is_named(compared: Any, tmp_path: Path) -> None:

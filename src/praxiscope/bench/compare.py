@@ -114,7 +114,9 @@ class Comparison:
     def differences(self) -> dict[tuple[str, str], Difference]:
         """The difference of each pair."""
         known = {system.name: system for system in self.systems}
-        pairs = self.pairs or [(other, one) for one, other in combinations(known, 2)]
+        pairs = self.pairs
+        if pairs is None:
+            pairs = [(other, one) for one, other in combinations(known, 2)]
         return {(one, other): compare(known[one], known[other], self.groups) for one, other in pairs}
 
 

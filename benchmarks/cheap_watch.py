@@ -86,8 +86,9 @@ def main() -> None:
         "Cheaper watching: agreement with the choice of float32 at full size",
         [Table("", header, rows)],
         f"{n} of {m} snippets of {videos} training videos of {count} run{'s' * (count > 1)}, learned from at {full} "
-        f"pixels. By chance {1 / min(comb(m, n), candidates):.3f} of the subsets agree, and {n / m:.2f} of the snippets. "
-        "In brackets: the 95 % interval, a bootstrap over groups of videos; a video of several runs counts with their mean.",
+        f"pixels. By chance {1 / min(comb(m, n), candidates):.3f} of the subsets agree, and {n / m:.2f} of the "
+        "snippets. In brackets: the 95 % interval, a bootstrap over groups of videos; a video of several runs counts "
+        "with their mean.",
     )
 
 

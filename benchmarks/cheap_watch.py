@@ -52,6 +52,11 @@ def main() -> None:
     arguments.add_argument("--choose", type=int, default=3)
     options = arguments.parse_args()
     known = [load_yaml(run / SETTINGS_FILE) for run in options.runs]
+    for run, settings in zip(options.runs, known, strict=True):
+        if settings.backprop.name != "principal":
+            raise ArgumentError(
+                f"{run}: chooses no snippets. Give runs of praxiscope train --watch M --choose N."
+            )
     shapes = {
         (settings.data.source, settings.input.size, settings.input.snippets, settings.backprop.candidates)
         for settings in known

@@ -166,7 +166,7 @@ def test_pairs_are_of_rows(compared: Any, script: str) -> None:
 
 
 def test_fusions_of_two_streams(compared: Any, tmp_path: Path) -> None:
-    """By hand: one stream is right and confident, the other is wrong and less so."""
+    """By hand: one stream is always right, the other in half of the clips, with equal confidence."""
     module = importlib.import_module("two_stream")
     settings = get_recipe("default")
     rows = compared.Rows(dict.fromkeys((module.SPATIAL, module.TEMPORAL), settings), tmp_path, "25x1", 2)

@@ -143,6 +143,7 @@ def test_tables_have_all_clips_of_all_folds(compared: Any, tmp_path: Path) -> No
     assert len(rows.scores("A", "train")) == 3
     (alone,) = compared.comparison_tables("", systems, None, [("A", "absent")])
     assert len(alone.rows) == 2, "no pair that is wanted can be formed: no other pairs instead"
+    assert compared.Comparison(systems, compared.groups_of(systems, None), []).differences == {}
 
 
 def test_a_missing_fold_is_named(compared: Any, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from praxiscope.errors import ArgumentError
 from praxiscope.evaluation.comparison import System, read_system
 from praxiscope.evaluation.scores import Scores
 from praxiscope.progress import ConsoleReporter
-from praxiscope.recipes.settings import TrainSettings, override
+from praxiscope.recipes.settings import TrainSettings
 from praxiscope.training.loader import flow_store
 
 __all__ = ["Rows", "add_fold_options", "at_least", "comparison_tables"]
@@ -43,7 +43,7 @@ class Rows(NamedTuple):
         settings: those of each row by its name.
         out: folder of the runs.
         protocol: views of the tests.
-        folds: number of folds; None: the split of the settings.
+        folds: number of folds, of each data set where a row has several; None: the split of the settings.
         seeds: number of runs of each fold.
         with_train: rows whose training clips are scored as well, for a fusion that learns from scores.
     """
@@ -68,7 +68,9 @@ class Rows(NamedTuple):
         return self.out / f"{re.sub('[^A-Za-z0-9]+', '-', name)}-{seed}{ending}"
 
     def train(self, share: Fold | None = None) -> dict[str, list[Run]]:
-        """Train and test the runs, or a share of them; return those of each row, in the order of `parts`.
+        """Train and test the runs, or a share of them; return the tests of each row, in the order of `parts`.
+
+        A row with several data sets (``data.tasks``) is tested on each of them, one after the other.
 
         Raises:
             ArgumentError, DataError: a row names flow that is not there, or of one direction only; before any training.
@@ -78,27 +80,55 @@ class Rows(NamedTuple):
         todo = [(name, *part) for part in self.parts() for name in self.settings]
         if share is not None:
             todo = todo[share.number - 1 :: share.count]
-        results = [self.folder(*run) / f"result_{self.protocol}.json" for run in todo]
-        countdown = Countdown(results, ConsoleReporter())
+        countdown = Countdown([self._results(*run)[-1] for run in todo], ConsoleReporter())
         found: dict[str, list[Run]] = {name: [] for name in self.settings}
-        for (name, seed, fold), result in zip(todo, results, strict=True):
-            countdown.begin(result, result.parent.name)
-            split = [] if fold is None else [f"data.split={fold}"]
-            settings = override(self.settings[name], [*split, f"run.seed={seed}"])
-            found[name].append(experiment(settings, result.parent, self.protocol))
-            if name in self.with_train:
-                experiment(settings, result.parent, self.protocol, subset="train")
+        for name, seed, fold in todo:
+            folder = self.folder(name, seed, fold)
+            countdown.begin(self._results(name, seed, fold)[-1], folder.name)
+            settings = _on_fold(self.settings[name], fold).updated({"run.seed": seed})
+            for task, source in settings.data.sources().items():
+                asked = {"source": source, "task": task or None}
+                found[name].append(experiment(settings, folder, self.protocol, **asked))
+                if name in self.with_train:
+                    experiment(settings, folder, self.protocol, subset="train", **asked)
         return found
 
-    def scores(self, name: str, subset: str = "") -> list[Scores]:
-        """The scores of each part, of the test clips or, with ``subset`` "train", of the training clips."""
-        ending = f"_{subset}" if subset else ""
-        files = [self.folder(name, *part) / f"scores_{self.protocol}{ending}.npz" for part in self.parts()]
-        return [Scores.load(file) for file in files]
+    def _results(self, name: str, seed: int, fold: Fold | None) -> list[Path]:
+        """The files of a run's results, one of each data set."""
+        tasks = self.settings[name].data.sources()
+        return [
+            self.folder(name, seed, fold) / f"result_{_words(self.protocol, task)}.json" for task in tasks
+        ]
 
-    def system(self, name: str) -> System:
-        """The correct answers of a row."""
-        return read_system(name, self.scores(name))
+    def scores(self, name: str, subset: str = "", task: str = "") -> list[Scores]:
+        """The scores of each part, of the test clips or, with ``subset`` "train", of the training clips.
+
+        Args:
+            name: of the row.
+            subset: "" or "train".
+            task: the data set, of a row that has several.
+        """
+        file = f"scores_{_words(self.protocol, task, subset)}.npz"
+        return [Scores.load(self.folder(name, *part) / file) for part in self.parts()]
+
+    def system(self, name: str, task: str = "") -> System:
+        """The correct answers of a row, on one data set where it has several."""
+        return read_system(name, self.scores(name, task=task))
+
+
+def _words(*words: str) -> str:
+    """The name of a test in files, as `experiment` composes it."""
+    return "_".join(word for word in words if word)
+
+
+def _on_fold(settings: TrainSettings, fold: Fold | None) -> TrainSettings:
+    """Settings with a fold as the split of each data set."""
+    if fold is None:
+        return settings
+    if settings.data.tasks is None:
+        return settings.updated({"data.split": str(fold)})
+    tasks = {name: {**task.model_dump(), "split": str(fold)} for name, task in settings.data.tasks.items()}
+    return settings.updated({"data.tasks": tasks})
 
 
 def add_fold_options(arguments: argparse.ArgumentParser, *, folds: int = 5, seeds: int = 1) -> None:

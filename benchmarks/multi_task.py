@@ -1,121 +1,160 @@
-"""UCF-101 (or some of its classes) and Weizmann: separate networks, and one network for both."""
+"""UCF-101 (or some of its classes) and Weizmann: separate networks, and one network for both; every clip is tested.
+
+`python benchmarks/multi_task.py UCF101 WEIZMANN --weights WEIGHTS` trains networks of RGB frames, and with
+``--flow-ucf`` and ``--flow-wei`` networks of flow. Fold K of both data sets is tested by networks that learned from
+their other folds.
+"""
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
-from typing import Any
 
-from common import Run, Table, describe, experiment, parser, run_command, score_cells, write_tables
+from common import Run, Table, describe, parser, run_command, write_tables
+from compared import Rows, add_fold_options, at_least, comparison_tables
 
-from praxiscope.data.manifest import load_records
 from praxiscope.recipes.named import get_recipe
 from praxiscope.recipes.sections import TaskSource
 from praxiscope.recipes.settings import TrainSettings, override
 
 PROTOCOL = "25x1"
 NAMES = {"ucf": "UCF-101", "wei": "Weizmann"}
+STREAMS = {"rgb": "RGB", "flow": "flow"}
 
 
 def main() -> None:
-    """Train every network for the same number of steps, test it on each of its sets, write the table."""
+    """Train each network, test it on each of its data sets, and write the tables."""
     arguments = parser(__doc__, __file__)
     arguments.add_argument("ucf", type=Path, help="the UCF-101 videos")
-    arguments.add_argument("weizmann", type=Path, help="the Weizmann videos")
+    arguments.add_argument("wei", type=Path, help="the Weizmann videos")
     arguments.add_argument("--weights", type=Path, required=True, help="start weights of SqueezeNet 1.0")
-    arguments.add_argument(
-        "--flow-ucf", type=Path, help="stored flow of the UCF-101 videos: train on flow as well"
-    )
+    arguments.add_argument("--flow-ucf", type=Path, help="stored flow of the UCF-101 videos")
     arguments.add_argument("--flow-wei", type=Path, help="stored flow of the Weizmann videos")
-    arguments.add_argument("--steps", type=int, default=600, help="training steps of every network")
     arguments.add_argument(
-        "--people", nargs="+", default=["daria", "eli", "ira"], help="people to hold out, one per repetition"
+        "--streams", nargs="+", choices=STREAMS, help="default: rgb, and with stored flow also flow"
     )
+    arguments.add_argument("--size", type=int, default=112, help="side of the frames, pixels")
+    arguments.add_argument(
+        "--steps", type=at_least(1), default=400, help="steps of a network of one data set"
+    )
+    arguments.add_argument(
+        "--budgets",
+        nargs="+",
+        type=at_least(1),
+        default=[1, 3],
+        metavar="N",
+        help="networks of both data sets: one of N times these steps for each N",
+    )
+    add_fold_options(arguments)
     options = arguments.parse_args()
     if (options.flow_ucf is None) != (options.flow_wei is None):
         arguments.error("--flow-ucf and --flow-wei belong together")
-    base = override(
+    streams = options.streams or (["rgb"] if options.flow_ucf is None else [*STREAMS])
+    if "flow" in streams and options.flow_ucf is None:
+        arguments.error("--streams flow needs --flow-ucf and --flow-wei, what praxiscope flow stored")
+    settings = {}
+    for stream in streams:
+        settings |= networks(options, stream)
+    rows = Rows(settings, options.out / "runs", PROTOCOL, options.folds, options.seeds)
+    found = rows.train(options.share)
+    if options.share is not None:
+        return
+    write_tables(
+        options,
+        __file__,
+        "One network for two data sets: UCF-101 and Weizmann, every clip tested",
+        [table for task in NAMES for table in tables(rows, options, streams, task)],
+        note(found, streams, options.steps),
+        runs=[run for each in found.values() for run in each],
+    )
+
+
+def networks(options: argparse.Namespace, stream: str) -> dict[str, TrainSettings]:
+    """The settings of the networks of a stream by name."""
+    flows = {"ucf": options.flow_ucf, "wei": options.flow_wei}
+    sources = {
+        task: TaskSource(source=data(options, task), flow=str(flows[task]) if stream == "flow" else None)
+        for task in NAMES
+    }
+    found = {}
+    for task, source in sources.items():
+        single = {f"data.{key}": value for key, value in source.model_dump().items()}
+        found[alone(stream, task)] = trained(options, stream, options.steps).updated(single)
+    for budget in options.budgets:
+        both = {"data.tasks": {task: source.model_dump() for task, source in sources.items()}}
+        found[together(stream, budget)] = trained(options, stream, budget * options.steps).updated(both)
+    return {name: override(each, options.assignments) for name, each in found.items()}
+
+
+def data(options: argparse.Namespace, task: str) -> str:
+    """A data set as `praxiscope train` takes it."""
+    return {"ucf": f"ucf101:{options.ucf}", "wei": f"weizmann:{options.wei}"}[task]
+
+
+def alone(stream: str, task: str) -> str:
+    """The name of the network of one data set."""
+    return f"{STREAMS[stream]}, {NAMES[task]} alone"
+
+
+def together(stream: str, budget: int) -> str:
+    """The name of a network of both data sets."""
+    return f"{STREAMS[stream]}, both" + (f", {budget} x steps" if budget > 1 else "")
+
+
+def trained(options: argparse.Namespace, stream: str, steps: int) -> TrainSettings:
+    """The settings of a training of so many steps, as those of the same stream in two_stream.py."""
+    found = override(
         get_recipe("default"),
         [
             "model.name=tsn",
             "model.backbone=squeezenet1_0",
             f"model.weights={options.weights}",
             "model.dropout=0.5",
+            f"model.stream={stream}",
+            f"input.size={options.size}",
+            f"input.short_side={round(options.size * 8 / 7)}",
             "input.snippets=3",
             "input.crop=random",
             "optim.batch=8",
+            f"optim.steps={steps}",
             "run.validate_epochs=0",
-            *options.assignments,
+            "run.tensorboard=false",
         ],
     )
-    rows, done = [], []
-    for stream in ("rgb", "flow") if options.flow_ucf else ("rgb",):
-        found: dict[tuple[str, str], list[Run]] = {}
-        steps: dict[tuple[str, str], int] = {}
-        for seed, person in enumerate(options.people):
-            tasks = {
-                "ucf": TaskSource(source=f"ucf101:{options.ucf}", split="1"),
-                "wei": TaskSource(source=f"weizmann:{options.weizmann}", split=person),
-            }
-            if stream == "flow":
-                folders = {"ucf": options.flow_ucf, "wei": options.flow_wei}
-                tasks = {k: task.model_copy(update={"flow": str(folders[k])}) for k, task in tasks.items()}
-            for kind, chosen in (("ucf", ["ucf"]), ("wei", ["wei"]), ("together", ["ucf", "wei"])):
-                wanted = {name: tasks[name] for name in chosen}
-                settings = override(planned(base, stream, wanted, options.steps, seed), options.assignments)
-                run = options.out / f"{stream}-{kind}-{seed}"
-                for name, source in wanted.items():
-                    task = name if len(wanted) > 1 else None
-                    place = (name, "alone" if kind == name else kind)
-                    tested = experiment(settings, run, PROTOCOL, source=source, task=task)
-                    found.setdefault(place, []).append(tested)
-                    steps[place] = steps_of(run)
-        places = [(name, kind) for name in NAMES for kind in ("alone", "together")]
-        rows += [row(stream, *place, found[place], steps[place]) for place in places]
-        done += [run for place in places for run in found[place]]
-    header = ["stream", "tested on", "trained", "top-1", "spread", "each repetition", "epochs", "steps"]
-    write_tables(
-        options,
-        __file__,
-        "One network for two data sets: UCF-101 (split 1) and Weizmann",
-        [Table("", header, rows)],
-        f"{describe(done)} Each repetition has another seed, and on Weizmann another person left out "
-        f"({', '.join(options.people)}); the spread is their sample standard deviation. The budget is steps: the "
-        "network that learns both has as many as each of the others, so it sees each clip less often (the column "
-        "epochs). Its batches mix the sets in proportion to their clips.",
-        runs=done,
-    )
-
-
-def planned(
-    base: TrainSettings, stream: str, tasks: dict[str, TaskSource], steps: int, seed: int
-) -> TrainSettings:
-    """Settings of a run on one set or on several, for so many steps as near as whole epochs allow."""
-    clips = sum(len(load_records(task.source, split=task.split).of("train")) for task in tasks.values())
-    epochs = max(1, round(steps / (clips // base.optim.batch)))
-    values: dict[str, Any] = {"optim.epochs": epochs, "run.seed": seed, "model.stream": stream}
     if stream == "rgb":
-        # As in ucf101_nine.py: only the classifiers are trained at first.
-        values |= {"optim.lr": 1e-5, "optim.classifier_lr_scale": 100, "optim.frozen_epochs": epochs / 2}
+        # Only the classifiers are trained at first.
+        changes = {"optim.lr": 1e-5, "optim.classifier_lr_scale": 100, "optim.frozen_epochs": "half"}
     else:
-        # As in two_stream.py: the trunk has to adapt to another kind of input.
-        values |= {"optim.name": "adamw", "optim.lr": 3e-4, "optim.weight_decay": 0.01}
-    content = {name: task.model_dump() for name, task in tasks.items()}
-    if len(content) == 1:
-        values |= {f"data.{key}": value for key, value in next(iter(content.values())).items()}
-    else:
-        values["data.tasks"] = content
-    return base.updated(values)
+        # The trunk has to adapt to another kind of input: one learning rate for all layers.
+        changes = {
+            "input.flow_length": 10,
+            "optim.name": "adamw",
+            "optim.lr": 5e-4,
+            "optim.weight_decay": 0.01,
+        }
+    return found.updated(changes)
 
 
-def row(stream: str, name: str, kind: str, runs: list[Run], steps: int) -> list[Any]:
-    """A line of the table."""
-    scores = score_cells([run.top1 for run in runs])
-    return [stream, NAMES[name], kind, *scores, runs[0].settings.optim.epochs, steps]
+def tables(rows: Rows, options: argparse.Namespace, streams: list[str], task: str) -> list[Table]:
+    """The tables of a data set: its networks, each of both data sets beside that of this one."""
+    systems, pairs = [], []
+    for stream in streams:
+        single, both = alone(stream, task), [together(stream, budget) for budget in options.budgets]
+        systems += [rows.system(single), *(rows.system(name, task) for name in both)]
+        pairs += [(name, single) for name in both]
+    return comparison_tables(NAMES[task], systems, data(options, task), pairs)
 
 
-def steps_of(run: Path) -> int:
-    """Return the number of steps in a run's log."""
-    return sum(1 for line in (run / "log.csv").read_text().splitlines()[1:] if line)
+def note(found: dict[str, list[Run]], streams: list[str], steps: int) -> str:
+    """The text below the tables."""
+    parts = []
+    for stream in streams:
+        of = [run for name, runs in found.items() if name.startswith(f"{STREAMS[stream]}, ") for run in runs]
+        parts.append(f"{STREAMS[stream]}: {describe(of)}")
+    return (
+        f"{' '.join(parts)} Networks of one data set, and those called both, have {steps} steps, so the latter see "
+        "each clip less often. Their batches mix the data sets in proportion to their clips."
+    )
 
 
 if __name__ == "__main__":

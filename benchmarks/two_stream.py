@@ -6,14 +6,17 @@ the same clips. The stream of flow in both directions needs the backward flow (`
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from common import describe, parser, run_command, write_tables
 from compared import Rows, add_fold_options, comparison_tables
+from held_out import HeldOut, held_out_rows
 
 from praxiscope.commands.fuse import fuse
 from praxiscope.errors import unknown_name
 from praxiscope.evaluation.comparison import System, read_system
+from praxiscope.evaluation.scores import Scores
 from praxiscope.recipes.named import get_recipe
 from praxiscope.recipes.settings import TrainSettings, override
 
@@ -40,6 +43,8 @@ PAIRS = [
     ("average", SPATIAL),
     ("average", TEMPORAL),
     ("SVM", "average"),
+    ("SVM, held-out", "average"),
+    ("SVM, held-out", "SVM"),
     ("average, 1 : 1.5", "average"),
     ("before softmax", "average"),
     ("before softmax, 1 : 1.5", "average"),
@@ -65,11 +70,20 @@ def main() -> None:
     arguments.add_argument("--temporal-epochs", type=int, default=20)
     arguments.add_argument("--rows", nargs="+", default=[SPATIAL, *FLOW], help="streams to train")
     arguments.add_argument("--name", default="two_stream", help="name of the page")
+    arguments.add_argument(
+        "--held-out",
+        action="store_true",
+        help="also fuse by an SVM on scores of clips that the networks have not learned from; trains both streams "
+        "once for each pair of folds",
+    )
     add_fold_options(arguments)
     options = arguments.parse_args()
     for name in options.rows:
         if name not in {SPATIAL, *FLOW}:
             raise unknown_name("row", name, [SPATIAL, *FLOW])
+    fused = {SPATIAL, TEMPORAL} <= {*options.rows}
+    if options.held_out and not (fused and options.folds > 2):
+        arguments.error(f"--held-out needs the rows {SPATIAL!r} and {TEMPORAL!r}, and three or more folds")
     base = [
         f"data.source={options.data}",
         "model.name=tsn",
@@ -113,9 +127,11 @@ def main() -> None:
         PROTOCOL,
         options.folds,
         options.seeds,
-        with_train=(SPATIAL, TEMPORAL) if {SPATIAL, TEMPORAL} <= chosen.keys() else (),
+        with_train=(SPATIAL, TEMPORAL) if fused else (),
     )
+    held_out = held_out_rows(rows, (SPATIAL, TEMPORAL)) if options.held_out else None
     found = rows.train(options.share)
+    further = held_out.rows.train(options.share) if held_out else {}
     if options.share is not None:
         return
     runs = [run for each in found.values() for run in each]
@@ -125,14 +141,16 @@ def main() -> None:
             notes.append(f"{stream}: {describe(of)}")
     if rows.with_train:
         notes.append(FUSION_NOTE)
-    systems = [*(rows.system(name) for name in chosen), *fusions(rows)]
+    if held_out:
+        notes.append(HELD_OUT_NOTE)
+    systems = [*(rows.system(name) for name in chosen), *fusions(rows, held_out)]
     write_tables(
         options,
         __file__,
         "Two streams, every clip tested",
         comparison_tables("", systems, options.data, PAIRS),
         " ".join(notes),
-        runs=runs,
+        runs=[*runs, *(run for each in further.values() for run in each)],
         name=options.name,
     )
 
@@ -143,8 +161,13 @@ FUSION_NOTE = (
     "streams have learned from; the time to score these is not counted."
 )
 
+HELD_OUT_NOTE = (
+    "The SVM called held-out is fitted to scores of networks that were trained without the clips that they score, and "
+    "without those of the test: one network of each stream for each pair of folds."
+)
 
-def fusions(rows: Rows) -> list[System]:
+
+def fusions(rows: Rows, held_out: HeldOut | None = None) -> list[System]:
     """The fusions of the two streams, if both are rows."""
     if not {SPATIAL, TEMPORAL} <= rows.settings.keys():
         return []
@@ -154,12 +177,19 @@ def fusions(rows: Rows) -> list[System]:
         parts = zip(*(rows.scores(stream) for stream in streams), strict=True)
         found.append(read_system(name, [fuse(list(part), **asked).scores for part in parts]))  # type: ignore[arg-type]
 
+    def add_svm(name: str, learned: Callable[[str], list[Scores]]) -> None:
+        parts = zip(*(rows.scores(stream) for stream in (SPATIAL, TEMPORAL)), strict=True)
+        training = zip(*(learned(stream) for stream in (SPATIAL, TEMPORAL)), strict=True)
+        by_svm = [
+            fuse(list(part), svm=list(known)).scores for part, known in zip(parts, training, strict=True)
+        ]
+        found.append(read_system(name, by_svm))
+
     for name, asked in FUSED.items():
         add(name, [SPATIAL, TEMPORAL], **asked)
-    parts = zip(*(rows.scores(name) for name in (SPATIAL, TEMPORAL)), strict=True)
-    learned = zip(*(rows.scores(name, "train") for name in (SPATIAL, TEMPORAL)), strict=True)
-    by_svm = [fuse(list(part), svm=list(train)).scores for part, train in zip(parts, learned, strict=True)]
-    found.append(read_system("SVM", by_svm))
+    add_svm("SVM", lambda stream: rows.scores(stream, "train"))
+    if held_out:
+        add_svm("SVM, held-out", held_out.learned)
     if "both directions" in rows.settings:
         add("average with both directions", [SPATIAL, "both directions"], kind="average")
     return found

@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from praxiscope.data.csvfile import write_csv
 from praxiscope.data.folds import Fold
+from praxiscope.data.manifest import load_records
 from praxiscope.errors import DataError, ScoresError
 from praxiscope.evaluation.scores import Scores
 from praxiscope.recipes.named import get_recipe
+from praxiscope.types import VideoRecord
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "benchmarks"
 
@@ -29,8 +32,11 @@ def trained(compared: Any, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, s
     """What is trained: the name of the run's folder, the split, the seed and the subset."""
     found: list[tuple[str, str | None, int, str]] = []
 
-    def experiment(settings: Any, run: Path, protocol: str, *, subset: str = "test") -> str:
-        found.append((run.name, settings.data.split, settings.run.seed, subset))
+    def experiment(
+        settings: Any, run: Path, protocol: str, *, source: Any, task: str | None, subset: str = "test"
+    ) -> str:
+        assert source == settings.data.sources()[task or ""]
+        found.append((run.name, source.split, settings.run.seed, "_".join(filter(None, (task, subset)))))
         return run.name
 
     monkeypatch.setattr(compared, "experiment", experiment)
@@ -63,6 +69,27 @@ def test_without_folds_the_split_of_the_settings_stays(
     assert [(name, split) for name, split, _, _ in trained] == [
         ("A-0", "1"), ("B-L-10-0", "1"), ("A-1", "1"), ("B-L-10-1", "1")
     ]  # fmt: skip
+
+
+def test_rows_of_two_data_sets_are_tested_on_a_fold_of_each(
+    compared: Any, tmp_path: Path, trained: list[Any]
+) -> None:
+    rows = rows_of(compared, tmp_path, folds=2)
+    tasks = {"a": {"source": "one", "split": "1"}, "b": {"source": "other", "flow": None}}
+    settings = get_recipe("default").updated({"data.tasks": tasks})
+    rows = rows._replace(settings={"both": settings})
+    assert rows.train() == {"both": [f"both-0-fold{fold}of2" for fold in (1, 1, 2, 2)]}
+    assert trained == [
+        (f"both-0-fold{fold}of2", f"{fold}/2", 0, f"{task}_test") for fold in (1, 2) for task in "ab"
+    ]
+    for task, guess in (("a", 0), ("b", 1)):
+        for number in (1, 2):
+            folder = rows.folder("both", 0, Fold(number, 2))
+            folder.mkdir(parents=True, exist_ok=True)
+            logits = np.eye(2, dtype=np.float32)[[guess]]
+            Scores([str(number)], logits, np.array([0]), ["x", "y"]).save(folder / f"scores_25x1_{task}.npz")
+    assert rows.system("both", "a").right.tolist() == [[True], [True]]
+    assert rows.system("both", "b").right.tolist() == [[False], [False]]
 
 
 def test_shares_divide_the_runs(compared: Any, tmp_path: Path, trained: list[Any]) -> None:
@@ -162,7 +189,8 @@ def test_pairs_are_of_rows(compared: Any, script: str) -> None:
     if script == "principal":
         assert {name for pair in module.PAIRS for name in pair} == {*module.VARIANTS}
     else:
-        known = {module.SPATIAL, *module.FLOW, *module.FUSED, "SVM", "average with both directions"}
+        known = {module.SPATIAL, *module.FLOW, *module.FUSED, "average with both directions"}
+        known |= {"SVM", "SVM, held-out"}
         assert {name for pair in module.PAIRS for name in pair} == known
 
 
@@ -181,3 +209,93 @@ def test_fusions_of_two_streams(compared: Any, tmp_path: Path) -> None:
     assert found["SVM"].right.all(), "the SVM learns which stream to believe"
     only = compared.Rows({module.SPATIAL: settings}, tmp_path, "25x1", 2)
     assert module.fusions(only) == []
+
+
+def test_held_out_scores_are_of_networks_without_the_clips(
+    compared: Any, tmp_path: Path, trained: list[Any]
+) -> None:
+    """Each training clip is scored by a network whose training clips have neither it nor a clip of the test."""
+    held_out = importlib.import_module("held_out")
+    listing = tmp_path / "clips.csv"
+    people, labels = "abcdef", ("x", "y")
+    records = [
+        VideoRecord(f"{person}-{label}", tmp_path / f"{person}-{label}.avi", (label,), group=person)
+        for person in people
+        for label in labels
+    ]
+    for record in records:
+        record.path.touch()
+    write_csv(listing, records)
+    settings = get_recipe("default").updated({"data.source": str(listing)})
+    rows = compared.Rows({"RGB": settings}, tmp_path / "runs", "25x1", 3, 2)
+    found = held_out.held_out_rows(rows, ["RGB"])
+    found.rows.train()
+    assert len(trained) == 6, "three pairs of three folds, two seeds"
+    for number, (name, of_pair) in enumerate(found.rows.settings.items()):
+        manifest = load_records(of_pair.data.source)
+        assert (len(manifest.of("train")), len(manifest.of("test"))) == (4, 8)
+        tested = manifest.of("test")
+        for seed in (0, 1):  # the score tells the network
+            logits = np.full((len(tested), 2), 10 * seed + number, dtype=np.float32)
+            targets = np.array([labels.index(record.labels[0]) for record in tested])
+            folder = found.rows.folder(name, seed, None)
+            folder.mkdir(parents=True)
+            Scores([r.id for r in tested], logits, targets, list(labels)).save(folder / "scores_25x1.npz")
+    learned = found.learned("RGB")
+    assert len(learned) == 6
+    for part, ((seed, fold), scores) in enumerate(zip(rows.parts(), learned, strict=True)):
+        assert seed == part // 3
+        test = {record.id for record in load_records(str(listing), split=str(fold)).of("test")}
+        assert sorted(scores.ids) == sorted({record.id for record in records} - test)
+        for video, logits in zip(scores.ids, scores.logits, strict=True):
+            name = list(found.rows.settings)[int(logits[0]) - 10 * seed]
+            trained_on = {r.id for r in load_records(found.rows.settings[name].data.source).of("train")}
+            assert not trained_on & (test | {video})
+
+
+@pytest.mark.parametrize(
+    ("script", "words", "named"),
+    [
+        ("multi_task", ["--flow-ucf", "u"], "--flow-ucf and --flow-wei"),
+        ("multi_task", ["--streams", "flow"], "--streams flow"),
+        ("multi_task", ["--budgets", "0"], "--budgets"),
+        ("two_stream", ["--held-out", "--rows", "RGB"], "--held-out"),
+        ("two_stream", ["--held-out", "--folds", "2"], "--held-out"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(
+    compared: Any,
+    script: str,
+    words: list[str],
+    named: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    module = importlib.import_module(script)
+    data = ["u", "w"] if script == "multi_task" else ["d", "--flow", "f"]
+    monkeypatch.setattr("sys.argv", [script, *data, "--weights", "none.npz", *words])
+    with pytest.raises(SystemExit) as stopped:
+        module.main()
+    assert stopped.value.code == 2
+    assert named in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_networks_of_one_data_set_and_of_both(compared: Any, tmp_path: Path) -> None:
+    module = importlib.import_module("multi_task")
+    options = argparse.Namespace(
+        ucf=Path("u"), wei=Path("w"), flow_ucf=Path("fu"), flow_wei=Path("fw"), weights=tmp_path / "weights.npz",
+        size=64, steps=7, budgets=[1, 3], assignments=["data.workers=0"],
+    )  # fmt: skip
+    found = module.networks(options, "flow")
+    assert {name: settings.optim.steps for name, settings in found.items()} == {
+        "flow, UCF-101 alone": 7, "flow, Weizmann alone": 7, "flow, both": 7, "flow, both, 3 x steps": 21
+    }  # fmt: skip
+    assert found["flow, UCF-101 alone"].data.sources()[""].model_dump(exclude_none=True) == {
+        "source": "ucf101:u", "flow": "fu"
+    }  # fmt: skip
+    assert {name: task.flow for name, task in found["flow, both"].data.sources().items()} == {
+        "ucf": "fu", "wei": "fw"
+    }  # fmt: skip
+    rgb = module.networks(options, "rgb")["RGB, both"]
+    assert [task.flow for task in rgb.data.sources().values()] == [None, None]
+    assert (rgb.model.keywords()["stream"], rgb.data.workers) == ("rgb", 0)

@@ -18,6 +18,8 @@ from praxiscope.recipes.sections import TaskSource
 from praxiscope.recipes.settings import TrainSettings, override
 
 PROTOCOL = "25x1"
+BATCH = 8
+"""Clips in a batch of a network of one data set."""
 NAMES = {"ucf": "UCF-101", "wei": "Weizmann"}
 STREAMS = {"rgb": "RGB", "flow": "flow"}
 
@@ -44,6 +46,14 @@ def main() -> None:
         default=[1, 3],
         metavar="N",
         help="networks of both data sets: one of N times these steps for each N",
+    )
+    arguments.add_argument(
+        "--batches",
+        nargs="*",
+        type=at_least(2),
+        default=[3],
+        metavar="N",
+        help="further ones, of as many steps and batches N times as large",
     )
     add_fold_options(arguments)
     options = arguments.parse_args()
@@ -80,9 +90,11 @@ def networks(options: argparse.Namespace, stream: str) -> dict[str, TrainSetting
     for task, source in sources.items():
         single = {f"data.{key}": value for key, value in source.model_dump().items()}
         found[alone(stream, task)] = trained(options, stream, options.steps).updated(single)
-    for budget in options.budgets:
-        both = {"data.tasks": {task: source.model_dump() for task, source in sources.items()}}
-        found[together(stream, budget)] = trained(options, stream, budget * options.steps).updated(both)
+    both = {"data.tasks": {task: source.model_dump() for task, source in sources.items()}}
+    for name, steps, batch in together(options, stream):
+        found[name] = trained(options, stream, steps * options.steps).updated(
+            {**both, "optim.batch": batch * BATCH}
+        )
     return {name: override(each, options.assignments) for name, each in found.items()}
 
 
@@ -96,9 +108,11 @@ def alone(stream: str, task: str) -> str:
     return f"{STREAMS[stream]}, {NAMES[task]} alone"
 
 
-def together(stream: str, budget: int) -> str:
-    """The name of a network of both data sets."""
-    return f"{STREAMS[stream]}, both" + (f", {budget} x steps" if budget > 1 else "")
+def together(options: argparse.Namespace, stream: str) -> list[tuple[str, int, int]]:
+    """The networks of both data sets: name, and how many times the steps and the batches of a single one."""
+    name = f"{STREAMS[stream]}, both"
+    found = [(name + (f", {times} x steps" if times > 1 else ""), times, 1) for times in options.budgets]
+    return found + [(f"{name}, {times} x batch", 1, times) for times in options.batches]
 
 
 def trained(options: argparse.Namespace, stream: str, steps: int) -> TrainSettings:
@@ -115,7 +129,7 @@ def trained(options: argparse.Namespace, stream: str, steps: int) -> TrainSettin
             f"input.short_side={round(options.size * 8 / 7)}",
             "input.snippets=3",
             "input.crop=random",
-            "optim.batch=8",
+            f"optim.batch={BATCH}",
             f"optim.steps={steps}",
             "run.validate_epochs=0",
             "run.tensorboard=false",
@@ -139,7 +153,7 @@ def tables(rows: Rows, options: argparse.Namespace, streams: list[str], task: st
     """The tables of a data set: its networks, each of both data sets beside that of this one."""
     systems, pairs = [], []
     for stream in streams:
-        single, both = alone(stream, task), [together(stream, budget) for budget in options.budgets]
+        single, both = alone(stream, task), [name for name, *_ in together(options, stream)]
         systems += [rows.system(single), *(rows.system(name, task) for name in both)]
         pairs += [(name, single) for name in both]
     return comparison_tables(NAMES[task], systems, data(options, task), pairs)
@@ -152,8 +166,9 @@ def note(found: dict[str, list[Run]], streams: list[str], steps: int) -> str:
         of = [run for name, runs in found.items() if name.startswith(f"{STREAMS[stream]}, ") for run in runs]
         parts.append(f"{STREAMS[stream]}: {describe(of)}")
     return (
-        f"{' '.join(parts)} Networks of one data set, and those called both, have {steps} steps, so the latter see "
-        "each clip less often. Their batches mix the data sets in proportion to their clips."
+        f"{' '.join(parts)} Networks of one data set have {steps} steps, as those called both, which therefore "
+        "see each clip less often. Batches of both data sets mix them in proportion to their clips, and the two losses, "
+        "each the mean over its own clips, are added."
     )
 
 

@@ -259,6 +259,7 @@ def test_held_out_scores_are_of_networks_without_the_clips(
         ("multi_task", ["--flow-ucf", "u"], "--flow-ucf and --flow-wei"),
         ("multi_task", ["--streams", "flow"], "--streams flow"),
         ("multi_task", ["--budgets", "0"], "--budgets"),
+        ("multi_task", ["--batches", "1"], "--batches"),
         ("two_stream", ["--held-out", "--rows", "RGB"], "--held-out"),
         ("two_stream", ["--held-out", "--folds", "2"], "--held-out"),
     ],
@@ -284,12 +285,16 @@ def test_networks_of_one_data_set_and_of_both(compared: Any, tmp_path: Path) -> 
     module = importlib.import_module("multi_task")
     options = argparse.Namespace(
         ucf=Path("u"), wei=Path("w"), flow_ucf=Path("fu"), flow_wei=Path("fw"), weights=tmp_path / "weights.npz",
-        size=64, steps=7, budgets=[1, 3], assignments=["data.workers=0"],
+        size=64, steps=7, budgets=[1, 3], batches=[2], assignments=["data.workers=0"],
     )  # fmt: skip
     found = module.networks(options, "flow")
-    assert {name: settings.optim.steps for name, settings in found.items()} == {
-        "flow, UCF-101 alone": 7, "flow, Weizmann alone": 7, "flow, both": 7, "flow, both, 3 x steps": 21
-    }  # fmt: skip
+    assert {name: (settings.optim.steps, settings.optim.batch) for name, settings in found.items()} == {
+        "flow, UCF-101 alone": (7, 8),
+        "flow, Weizmann alone": (7, 8),
+        "flow, both": (7, 8),
+        "flow, both, 3 x steps": (21, 8),
+        "flow, both, 2 x batch": (7, 16),
+    }
     assert found["flow, UCF-101 alone"].data.sources()[""].model_dump(exclude_none=True) == {
         "source": "ucf101:u", "flow": "fu"
     }  # fmt: skip

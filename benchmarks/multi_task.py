@@ -167,7 +167,7 @@ def note(found: dict[str, list[Run]], streams: list[str], steps: int) -> str:
         parts.append(f"{STREAMS[stream]}: {describe(of)}")
     return (
         f"{' '.join(parts)} Networks of one data set have {steps} steps, as those called both, which therefore "
-        "see each clip less often. Batches of both data sets mix them in proportion to their clips, and the two losses, "
+        "see each clip less often. Batches of both data sets mix them in proportion to their clips; the two losses, "
         "each the mean over its own clips, are added."
     )
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -75,9 +76,39 @@ def _narrow() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module")
+def _repeated_draws() -> Iterator[None]:
+    """Large weights begin as random numbers that repeat: VGG-16 draws 138 million of them twice, in seconds.
+
+    For tests of what a network does with its weights, and not of how they are drawn.
+    """
+    import torch
+
+    block = 262_139  # a prime, so that no two rows of a matrix are alike
+
+    def repeated(draw: Callable[..., Any]) -> Callable[..., Any]:
+        def filled(x: torch.Tensor, *args: Any, **options: Any) -> torch.Tensor:
+            if x.numel() < 4 * block or not x.is_contiguous():
+                return draw(x, *args, **options)
+            flat = x.view(-1)
+            draw(flat[:block], *args, **options)
+            for start in range(block, len(flat), block):
+                part = flat[start : start + block]
+                part.copy_(flat[: len(part)])
+            return x
+
+        return filled
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("normal_", "uniform_"):
+            patch.setattr(torch.Tensor, name, repeated(getattr(torch.Tensor, name)))
+        yield
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _report_pixels() -> Iterator[None]:
-    """Reports draw their figures, but no curves, and make no pixels of them: both take much of the time of a small run.
+    """Reports draw their figures for a light page only, and no curves, and make no pixels of them: that takes much of
+    the time of a small run.
 
     Which curves there are, and their values, is still found out. Where reports are tested as users get them, a fixture
     of this name replaces this one.
@@ -87,8 +118,13 @@ def _report_pixels() -> Iterator[None]:
     def panel(title: str, *_: object) -> SimpleNamespace:
         return SimpleNamespace(axes=[SimpleNamespace(get_title=lambda loc: title)])
 
+    def light(draw: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *args: None if args[-1] is True else draw(*args)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plots, "_panel", panel)
+        for name in ("draw_reliability", "draw_confusion"):
+            patch.setattr(plots, name, light(getattr(plots, name)))
         patch.setattr(plots, "figure_png", lambda figure: PNG)
         yield
 

@@ -7,8 +7,10 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,10 @@ def each_exported_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(graphs, "_program", program)
+        # It asks for the same table of operators each time, and making that takes most of a second.
+        with suppress(ImportError, AttributeError):  # a private name of PyTorch
+            apis = import_module("torch.onnx._internal.exporter._registration").onnxscript_apis
+            patch.setattr(apis, "get_torchlib_ops", cache(apis.get_torchlib_ops))
         yield
 
 

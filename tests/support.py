@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Callable, Mapping
 from html.parser import HTMLParser
 from pathlib import Path
@@ -25,20 +26,34 @@ def write_clip(
     encode(path, images)
 
 
+ENCODED: dict[str, bytes] = {}
+"""The files that `encode` has made in this process: many tests write the same clips, and encoding takes its time."""
+
+
 def encode(path: Path, images: np.ndarray, **options: str) -> None:
-    """Write RGB frames, uint8 [T, H, W, 3], as H.264 at 12 fps. The same frames give the same bytes.
-
-    With more threads, or with mbtree, x264 does not encode the same frames alike every time.
-    """
-    import av
-
+    """Write RGB frames, uint8 [T, H, W, 3], as H.264 at 12 fps. The same frames give the same bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    made_of = repr((path.suffix, images.shape, sorted(options.items()))).encode()
+    key = hashlib.sha256(made_of + np.ascontiguousarray(images).tobytes()).hexdigest()
+    if key in ENCODED:
+        path.write_bytes(ENCODED[key])
+    else:
+        _encode(path, images, options)
+        ENCODED[key] = path.read_bytes()
+
+
+def _encode(path: Path, images: np.ndarray, options: Mapping[str, str]) -> None:
+    """With more threads, or with mbtree, x264 does not encode the same frames alike every time."""
+    import av
+    from av.video.reformatter import VideoReformatter
+
+    reformat = VideoReformatter().reformat  # one for all frames, and one thread: starting others takes longer
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=12, options={"x264-params": "mbtree=0", **options})
         stream.codec_context.thread_count = 1
         stream.height, stream.width, stream.pix_fmt = *images.shape[1:3], "yuv420p"
         for image in images:
-            frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format="yuv420p")
+            frame = reformat(av.VideoFrame.from_ndarray(image, format="rgb24"), format="yuv420p", threads=1)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
 

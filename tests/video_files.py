@@ -5,13 +5,16 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 
+@lru_cache(maxsize=1000)
 def picture(number: int, width: int, height: int) -> np.ndarray:
     """A picture that moves with its number: uint8 [height, width, 3]."""
     y, x = np.mgrid[:height, :width]
@@ -19,7 +22,9 @@ def picture(number: int, width: int, height: int) -> np.ndarray:
     out = np.stack([127 + 90 * w for w in waves], axis=-1)
     out[:8, : min(width, 4 + 2 * (number % 20))] = 255
     noise = np.random.default_rng(number).integers(-12, 12, out.shape)
-    return np.clip(out + noise, 0, 255).astype(np.uint8)
+    made = np.clip(out + noise, 0, 255).astype(np.uint8)
+    made.flags.writeable = False  # the next test gets the same one
+    return made
 
 
 def make_video(
@@ -39,6 +44,7 @@ def make_video(
 ) -> Path:
     """Encode a moving picture; ``times`` in units of 1 / (rate * 10) s, where given."""
     width, height = size
+    reformat = VideoReformatter().reformat  # one for all frames, and one thread: starting others takes longer
     with av.open(str(path), "w", options=muxer or {}) as out:
         stream: Any = out.add_stream(codec, rate=rate, options=options or {})
         stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
@@ -51,7 +57,7 @@ def make_video(
             setup(stream.codec_context)
         for number in range(frames):
             frame = av.VideoFrame.from_ndarray(picture(number, width, height), format="rgb24")
-            frame = frame.reformat(format=pix_fmt)
+            frame = reformat(frame, format=pix_fmt, threads=1)
             if times is None:
                 frame.pts, frame.time_base = number, Fraction(1, rate)
             else:
@@ -133,7 +139,7 @@ def make_colours(
             pixels = np.zeros((height, width, 3), np.uint8)
             pixels[..., 0 if number < red else 2] = 255
             pixels[:8, : min(4 + number % 50, width), 1] = 200
-            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuv420p")
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuv420p", threads=1)
             at = from_s + Fraction(number, 25) if times is None else Fraction(int(times[number]), 1000)
             frame.time_base = stream.codec_context.time_base or Fraction(1, 25)
             frame.pts = round(at / frame.time_base)

@@ -15,6 +15,8 @@ from praxiscope.evaluation.scores import Scores
 from praxiscope.types import VideoRecord
 from support import Call, write_clip
 
+pytestmark = pytest.mark.usefixtures("_narrow")
+
 SMALL = (
     *(
         "--set",

@@ -4,6 +4,7 @@ import gzip
 import json
 import struct
 from collections import Counter
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from praxiscope.video.opening import open_video
 LABELS = np.arange(1000) % 10
 
 
+@cache
 def _plans(count: int, design: Design, seed: int = 0) -> list[Plan]:
     return [draw_plan(design, LABELS, seed=seed, split="train", number=i) for i in range(count)]
 

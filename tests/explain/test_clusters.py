@@ -27,6 +27,8 @@ from praxiscope.recipes.settings import override
 from praxiscope.video.decode import Video
 from support import SMALL, write_clip
 
+pytestmark = pytest.mark.usefixtures("_narrow")
+
 FRAMES, CLUSTERS = 30, 4
 
 

@@ -24,6 +24,8 @@ from praxiscope.models import create_model
 from praxiscope.video.sampling import segment_indices
 from support import write_clip
 
+pytestmark = pytest.mark.usefixtures("_narrow")
+
 FRAMES, CLUSTERS = 12, 4
 RULES = ("cumulative", "slope", "uniform")
 

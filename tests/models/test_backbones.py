@@ -14,6 +14,8 @@ from praxiscope.models import backbones, create_model
 from praxiscope.models.backbones import create_backbone, flow_normalisation, list_backbones
 from praxiscope.models.network_ends import classifier, classifier_name, cross_modality, first_convolution
 
+pytestmark = pytest.mark.usefixtures("_repeated_draws")
+
 
 @pytest.fixture(autouse=True)
 def _seeded():

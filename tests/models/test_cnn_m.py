@@ -15,6 +15,8 @@ from praxiscope.models.network_ends import classifier_name, first_convolution_na
 from praxiscope.models.shift_places import shift_places
 from praxiscope.training.optim import parameter_groups
 
+pytestmark = pytest.mark.usefixtures("_repeated_draws")
+
 NAMES = ["cnn_m_2048", "cnn_m_2048_temporal"]
 
 

@@ -16,6 +16,8 @@ from praxiscope.models.backbones import create_backbone
 from praxiscope.models.named_layers import named_layers
 from praxiscope.models.network_ends import classifier
 
+pytestmark = pytest.mark.usefixtures("_repeated_draws")
+
 # One of each plan; tests/models/test_full_video.py cuts all others open.
 SMALL = [
     *("alexnet", "cnn_m_2048", "efficientnet_lite0", "googlenet", "mobilenet_v1", "mobilenet_v2"),

@@ -18,6 +18,8 @@ from praxiscope.models.backbones import create_backbone, list_backbones
 from praxiscope.models.full_video import FullVideoNetwork
 from praxiscope.models.stages import early_stage, late_stages
 
+pytestmark = pytest.mark.usefixtures("_repeated_draws")
+
 COUNTS = [5, 1, 12]
 OFFSETS = torch.tensor([0, 5, 6, 18])
 

@@ -62,20 +62,21 @@ def brute_force(f: list[list[float]], label: int, n: int) -> tuple[tuple[int, ..
     """What "max" and "kl" choose, all subsets compared one by one in `DIGITS` digits."""
     classes = range(len(f[0]))
     subsets = subsets_of(len(f), n)
-    shares = [[mp.exp(mp.mpf(z) / n) for z in row] for row in f]
-    whole = [mp.exp(mp.fsum(row[c] for row in f) / len(f)) for c in classes]
-    total = mp.fsum(whole)
+    exact = [[mp.mpf(z) for z in row] for row in f]
+    shares = [[mp.exp(z / n) for z in row] for row in exact]
+    whole = [mp.exp(sum(row[c] for row in exact) / len(f)) for c in classes]
+    total = sum(whole)
     p = [value / total for value in whole]
     # KL(p ‖ q) = sum p (z - z_S) - log sum e^z + log sum e^(z_S)
-    expected = mp.fsum(p[c] * mp.log(p[c]) for c in classes)
-    own = [mp.fsum(p[c] * mp.mpf(row[c]) for c in classes) / n for row in f]
+    expected = sum(p[c] * mp.log(p[c]) for c in classes)
+    own = [sum(p[c] * row[c] for c in classes) / n for row in exact]
     losses, divergences = [], []
     for subset in subsets:
-        powers = [mp.fprod(shares[i][c] for i in subset) for c in classes]
-        part = mp.fsum(powers)
-        others = mp.fsum(powers[c] for c in classes if c != label)
+        powers = [math.prod(shares[i][c] for i in subset) for c in classes]
+        part = sum(powers)
+        others = sum(powers[c] for c in classes if c != label)
         losses.append(-mp.log1p(others / powers[label]))
-        divergences.append(expected + mp.log(part) - mp.fsum(own[i] for i in subset))
+        divergences.append(expected + mp.log(part) - sum(own[i] for i in subset))
     largest = min(losses)
     bound = largest * (1 - mp.mpf(TIE))  # losses stand with a minus
     first = next(place for place, value in enumerate(losses) if value <= bound)

@@ -10,7 +10,7 @@ import statistics
 import sys
 from itertools import pairwise
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -99,6 +99,24 @@ def test_a_finished_run_is_read_back_only_with_the_same_settings(common: ModuleT
     assert (run.top1, run.learned_from, run.made) == (0.75, 2, "2026-01-02, a machine")
     with pytest.raises(ArgumentError, match=r"optim\.epochs"):
         common.experiment(settings.updated({"optim.epochs": 2}), folder, "25x1")
+
+
+@pytest.mark.parametrize("tested", [False, True], ids=["interrupted", "tested"])
+def test_the_time_of_a_further_test_is_known_and_that_of_an_interrupted_training_is_not(
+    common: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tested: bool
+) -> None:
+    from praxiscope.bench import experiment
+
+    folder = a_run(tmp_path / "run")
+    if not tested:
+        (folder / "result_25x1.json").unlink()
+    monkeypatch.setattr(experiment, "train", lambda *_, **options: options["resume"])
+    figures = {"top1": 0.25, "videos": 4, "classes": 2}
+    monkeypatch.setattr(experiment, "test", lambda *_, **__: SimpleNamespace(figures=figures))
+    settings = load_yaml(folder / "settings.yaml")
+    run = common.experiment(settings, folder, "1x1")
+    assert run.top1 == 0.25
+    assert run.seconds is None if not tested else 0 <= run.seconds < 60
 
 
 def test_a_table_is_written_to_out_and_names_date_and_machine_of_its_runs(

@@ -83,7 +83,8 @@ class Run(NamedTuple):
         checkpoint: the checkpoint that was tested: "last" or "best".
         made: date and machine of the test.
         source: data set and split of the test.
-        seconds: that the training and the test took; None if they were interrupted, or not measured.
+        seconds: that the training and the test took, or the test alone of a network that was tested before; None if
+            they were interrupted, or not measured.
     """
 
     settings: TrainSettings
@@ -145,6 +146,7 @@ def experiment(
         reporter = reporter or Reporter()
         reporter.line(f"--- {run.name}")
         begun, resume = time.monotonic(), (run / POINTER_FILE).is_file()
+        interrupted = resume and not any(run.glob("result*.json"))  # a training that was tested had ended
         if not train(settings, run, resume=resume, reporter=reporter):
             raise TrainingError(f"{run}: interrupted and saved. Run the same command again to resume.")
         flow = FlowOptions(source.flow, settings.data.flow_range)
@@ -164,7 +166,7 @@ def experiment(
             load=LoadOptions(task=task, flow=flow),
             reporter=reporter,
         )
-        seconds = {} if resume else {"seconds": time.monotonic() - begun}
+        seconds = {} if interrupted else {"seconds": time.monotonic() - begun}
         write_json(result, {**tested.figures, "made": made_now(), **seconds})
     return read_run(run, protocol or "", result, source=source)
 
